@@ -1,0 +1,124 @@
+#include <spdlog/spdlog.h>
+
+#include <cmath>
+
+#include "app/commands.h"
+#include "app/inference.h"
+#include "app/latents_file.h"
+#include "app/output_folder.h"
+#include "app/progress_bar.h"
+#include "data/file_io.h"
+#include "data/npy.h"
+#include "training/pictures.h"
+
+namespace convae::app {
+namespace fs = std::filesystem;
+namespace {
+
+[[noreturn]] void refuse(const fs::path& file, const std::string& reason) {
+  throw std::runtime_error("'" + printable(file.string()) + "': " + reason);
+}
+
+class DecodeJob {
+public:
+  DecodeJob(const Options& options, LoadedModel& model)
+      : options_(options),
+        model_(model),
+        latents_(options.call.latents),
+        rows_(read_latent_rows(latent_table_path(latents_))),
+        output_(options.run.output, options.call.overwrite) {
+    std::error_code error;
+    is_folder_ = fs::is_directory(latents_, error);
+    if (rows_.empty()) refuse(latent_table_path(latents_), "it lists no images");
+    for (const LatentRow& row : rows_) {
+      // Names come from a file that anyone may have written.
+      if (!is_safe(row.name) || !is_safe(row.file)) {
+        refuse(latent_table_path(latents_),
+               "the path '" + printable(row.name) + "' leads out of the output folder");
+      }
+      names_.push_back(output_.reserve(row.name, ".png"));
+    }
+  }
+
+  int run() {
+    torch::NoGradGuard no_grad;
+    ProgressBar progress(!options_.run.quiet);
+    if (!is_folder_) array_ = read_npy(latents_);
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      decode(rows_[i], names_[i]);
+      const auto done = static_cast<std::int64_t>(i) + 1;
+      progress.show("decode", done, std::ssize(rows_), done);
+      if (stop_signal() != 0) return 128 + stop_signal();
+    }
+    progress.clear();
+    fmt::print("{} images in {}\n", rows_.size(), printable(options_.run.output));
+    return kDone;
+  }
+
+private:
+  static bool is_safe(const std::string& name) {
+    const fs::path path(name);
+    if (path.is_absolute()) return false;
+    for (const fs::path& part : path) {
+      if (part == "..") return false;
+    }
+    return true;
+  }
+
+  torch::Tensor latent_of(const LatentRow& row) const {
+    if (is_folder_) return read_npy(latents_ / (row.file.empty() ? row.name + ".npy" : row.file));
+    if (row.index >= array_.size(0)) {
+      refuse(latents_, "it has " + std::to_string(array_.size(0)) + " latents, but its table asks for index " +
+                           std::to_string(row.index));
+    }
+    return array_.narrow(0, row.index, 1);
+  }
+
+  void decode(const LatentRow& row, const std::string& name) {
+    const torch::Tensor latent = latent_of(row);
+    const ModelOptions& model = model_.info.model;
+    const std::int64_t axes = model.latent > 0 ? 2 : 4;
+    const std::int64_t channels = model.latent > 0            ? model.latent
+                                  : model.latent_channels > 0 ? model.latent_channels
+                                                              : model.level_specs().back().channels;
+    if (latent.dim() != axes || latent.size(1) != channels) {
+      refuse(latents_, "latents have the shape " + c10::str(latent.sizes()) +
+                           ", but this model's decoder takes (N, " + std::to_string(channels) +
+                           (axes == 4 ? ", h, w); pooled latents cannot be decoded" : ")"));
+    }
+    const HW size = model.latent > 0 ? model.size : row.encoded;
+    torch::Tensor image;
+    try {
+      image = model_.net->decoder->forward(latent.to(device()), size);
+    } catch (const GeometryError& error) {
+      refuse(latents_, printable(row.name) + ": " + error.what());
+    }
+    image = Inference::resize_back(to_unit_range(image, model.output), row.own);
+    write_file(output_.prepare(name), encode_image(to_uint8(image[0]), ImageFormat::png));
+  }
+
+  torch::Device device() const { return model_.net->parameters().front().device(); }
+
+  const Options& options_;
+  LoadedModel& model_;
+  fs::path latents_;
+  std::vector<LatentRow> rows_;
+  OutputFolder output_;
+  bool is_folder_ = false;
+  std::vector<std::string> names_;
+  torch::Tensor array_;
+};
+
+}  // namespace
+
+int run_decode(const CommandLine& line) {
+  require_given(line.options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
+  require_given(line.options.call.latents, "latents", "--latents latents.npy");
+  require_given(line.options.run.output, "output", "-o out");
+  const torch::Device device = choose_device(line.options.run.device);
+  use_threads(line.options.run.threads);
+  LoadedModel model = load_model(line.options.call.checkpoint, device);
+  return DecodeJob(line.options, model).run();
+}
+
+}  // namespace convae::app

@@ -1,0 +1,150 @@
+#include <spdlog/spdlog.h>
+
+#include <set>
+
+#include "app/commands.h"
+#include "app/inference.h"
+#include "app/latents_file.h"
+#include "app/output_folder.h"
+#include "app/progress_bar.h"
+#include "data/file_io.h"
+#include "data/npy.h"
+
+namespace convae::app {
+namespace fs = std::filesystem;
+namespace {
+
+class EncodeJob {
+public:
+  EncodeJob(const Options& options, Inference& inference)
+      : options_(options),
+        inference_(inference),
+        pooled_(options.call.pool == "mean"),
+        one_file_(!names_a_folder(options.run.output)),
+        target_(options.run.output),
+        output_(one_file_ ? fs::absolute(target_).parent_path() : target_, options.call.overwrite),
+        latents_(static_cast<std::size_t>(inference.dataset.size())),
+        files_(latents_.size()) {
+    if (one_file_) {
+      if (target_.extension() != ".npy") {
+        throw UsageError("--output '" + printable(options.run.output) +
+                         "': expected a file that ends in .npy, or a folder that ends in /");
+      }
+      if (!pooled_) require_one_shape();
+      output_.reserve_exact(target_.filename().string());
+      output_.reserve_exact(latent_table_path(target_).filename().string());
+    } else {
+      for (std::size_t i = 0; i < files_.size(); ++i) {
+        files_[i] = output_.reserve(inference.dataset.entry(i).file.name, ".npy");
+      }
+      output_.reserve_exact("latents.csv");
+    }
+  }
+
+  int run() {
+    torch::NoGradGuard no_grad;
+    ProgressBar progress(!options_.run.quiet);
+    Loader loader(inference_.dataset,
+                  plan_in_order(inference_.dataset, options_.train.batch_size, kMaxBatchPixels),
+                  CropRule{}, inference_.workers);
+    std::int64_t done = 0;
+    while (const auto step = loader.next()) {
+      for (const MicroBatch& batch : *step) encode(batch);
+      done += image_count(*step);
+      progress.show("encode", done, inference_.dataset.size(), done);
+      if (stop_signal() != 0) return 128 + stop_signal();
+    }
+    progress.clear();
+    return write();
+  }
+
+private:
+  static bool names_a_folder(const std::string& output) {
+    std::error_code error;
+    return output.ends_with('/') || fs::is_directory(output, error);
+  }
+
+  HW network_size(std::int64_t index) const {
+    return inference_.network_size(inference_.dataset.image_size(index));
+  }
+
+  /// Sizes are known from the headers, so this is said before anything is computed.
+  void require_one_shape() const {
+    const ModelOptions& model = inference_.model.info.model;
+    if (model.latent > 0) return;
+    const auto latent_of = [&](std::int64_t index) {
+      return plan_sizes(model.level_specs(), network_size(index), model.channels).latent();
+    };
+    const HW first = latent_of(0);
+    for (std::int64_t i = 1; i < inference_.dataset.size(); ++i) {
+      const HW other = latent_of(i);
+      if (other == first) continue;
+      throw UsageError("latents of different shapes do not fit one array ('" +
+                       printable(inference_.dataset.entry(0).file.name) + "' gives " +
+                       to_string(first) + ", '" + printable(inference_.dataset.entry(i).file.name) +
+                       "' " + to_string(other) +
+                       "): resize with --size N, average with --pool mean, or write one file an "
+                       "image with -o DIR/");
+    }
+  }
+
+  void encode(const MicroBatch& batch) {
+    const torch::Tensor input = to_model_range(inference_.network_input(batch.images),
+                                               inference_.model.info.model.output);
+    torch::Tensor latent = inference_.model.net->encoder->forward(input);
+    if (pooled_ && latent.dim() == 4) latent = latent.mean({2, 3});
+    latent = latent.cpu().contiguous();
+    for (std::size_t i = 0; i < batch.indices.size(); ++i) {
+      const auto index = static_cast<std::size_t>(batch.indices[i]);
+      const torch::Tensor row = latent[static_cast<std::int64_t>(i)];
+      if (one_file_) {
+        latents_[index] = row;
+      } else {
+        // A file of one image has the batch axis too, so that both kinds read alike.
+        write_npy(output_.prepare(files_[index]), {row}, row.sizes().vec());
+        latents_[index] = torch::empty({0});
+      }
+    }
+  }
+
+  int write() {
+    std::vector<LatentRow> rows;
+    std::vector<torch::Tensor> kept;
+    for (std::size_t i = 0; i < latents_.size(); ++i) {
+      if (!latents_[i]) continue;
+      const auto index = static_cast<std::int64_t>(i);
+      rows.push_back({inference_.dataset.entry(index).file.name,
+                      inference_.dataset.image_size(index), std::ssize(rows), network_size(index),
+                      files_[i]});
+      kept.push_back(*latents_[i]);
+    }
+    if (rows.empty()) throw std::runtime_error("none of the images could be read");
+    const fs::path table = one_file_ ? latent_table_path(target_).filename() : "latents.csv";
+    if (one_file_) {
+      write_npy(output_.prepare(target_.filename().string()), kept, kept[0].sizes().vec());
+    }
+    write_file(output_.prepare(table.string()), write_latent_rows(rows));
+    fmt::print("{} latents in {}\n", rows.size(), printable(options_.run.output));
+    return kDone;
+  }
+
+  static constexpr std::int64_t kMaxBatchPixels = 4'000'000;
+
+  const Options& options_;
+  Inference& inference_;
+  bool pooled_;
+  bool one_file_;
+  fs::path target_;
+  OutputFolder output_;
+  std::vector<std::optional<torch::Tensor>> latents_;
+  std::vector<std::string> files_;
+};
+
+}  // namespace
+
+int run_encode(const CommandLine& line) {
+  const auto inference = start_inference(line.options);
+  return EncodeJob(line.options, *inference).run();
+}
+
+}  // namespace convae::app

@@ -1,0 +1,161 @@
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "app/commands.h"
+#include "app/inference.h"
+#include "app/output_folder.h"
+#include "app/progress_bar.h"
+#include "data/file_io.h"
+#include "training/evaluation.h"
+#include "training/metrics.h"
+#include "training/pictures.h"
+#include "training/run_folder.h"
+
+namespace convae::app {
+namespace {
+
+/// Where one image's results go; names relative to the output folder, empty where not asked for.
+struct OutputNames {
+  std::string reconstruction, grid, error_map;
+};
+
+/// What reconstruct.csv says of one image.
+struct ImageQuality {
+  std::int64_t width = 0, height = 0;
+  double mse = 0, psnr = 0, ssim = 0;
+};
+
+class Reconstructor {
+public:
+  Reconstructor(const Options& options, Inference& inference)
+      : options_(options),
+        inference_(inference),
+        output_(options.run.output, options.call.overwrite),
+        progress_(!options.run.quiet),
+        names_(static_cast<std::size_t>(inference.dataset.size())),
+        qualities_(names_.size()) {
+    // Reconstructions first: an input may lie in a folder named grid, and keeps its name.
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      names_[i].reconstruction = reserve_reconstruction(inference.dataset.entry(i).file.name);
+    }
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      const std::string& name = inference.dataset.entry(i).file.name;
+      if (options_.call.grid) names_[i].grid = output_.reserve(name, ".png", "grid");
+      if (options_.call.error_map) names_[i].error_map = output_.reserve(name, ".png", "error");
+    }
+    output_.reserve_exact("reconstruct.csv");
+  }
+
+  int run() {
+    torch::NoGradGuard no_grad;
+    Loader loader(inference_.dataset,
+                  plan_in_order(inference_.dataset, options_.train.batch_size, kMaxBatchPixels),
+                  CropRule{}, inference_.workers);
+    while (const auto step = loader.next()) {
+      for (const MicroBatch& batch : *step) reconstruct(batch);
+      if (stop_signal() != 0) return stop();
+    }
+    progress_.clear();
+    write_table();
+    return report();
+  }
+
+private:
+  std::string reserve_reconstruction(const std::string& name) {
+    return options_.call.format == "keep" ? output_.reserve_exact(name)
+                                          : output_.reserve(name, ".png");
+  }
+
+  void reconstruct(const MicroBatch& batch) {
+    const ImageSize own{batch.images.size(2), batch.images.size(3)};
+    const Output range = inference_.model.info.model.output;
+    const torch::Tensor original = to_float(batch.images, inference_.device);
+    const torch::Tensor input = to_model_range(inference_.network_input(batch.images), range);
+    const torch::Tensor output = to_unit_range(inference_.model.net->forward(input), range);
+    const torch::Tensor reconstruction = Inference::resize_back(output, own);
+    const torch::Tensor mse = image_mse(reconstruction, original);
+    const torch::Tensor ssim = image_ssim(reconstruction, original);
+    for (std::int64_t i = 0; i < mse.numel(); ++i) {
+      const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
+      const double error = mse[i].item<double>();
+      write_images(index, original[i].cpu(), reconstruction[i].cpu());
+      qualities_[static_cast<std::size_t>(index)] =
+          ImageQuality{own.width, own.height, error, psnr(error), ssim[i].item<double>()};
+      ++done_;
+      progress_.show("reconstruct", done_, inference_.dataset.size(), done_);
+    }
+  }
+
+  void write_images(std::int64_t index, const torch::Tensor& image,
+                    const torch::Tensor& reconstruction) {
+    const OutputNames& names = names_[static_cast<std::size_t>(index)];
+    const ImageInfo& info = inference_.dataset.entry(index).info;
+    const bool keep = options_.call.format == "keep";
+    const torch::Tensor pixels =
+        keep && info.bits == 16 ? to_uint16(reconstruction) : to_uint8(reconstruction);
+    write_image(names.reconstruction, pixels, keep ? info.format : ImageFormat::png);
+    if (!names.grid.empty()) {
+      write_image(names.grid, comparison_picture(image, reconstruction), ImageFormat::png);
+    }
+    if (!names.error_map.empty()) {
+      write_image(names.error_map, error_picture(image, reconstruction), ImageFormat::png);
+    }
+  }
+
+  void write_image(const std::string& name, const torch::Tensor& pixels, ImageFormat format) {
+    write_file(output_.prepare(name), encode_image(pixels, format));
+  }
+
+  void write_table() {
+    std::string text = "path,width,height,mse,psnr,ssim\n";
+    for (std::size_t i = 0; i < qualities_.size(); ++i) {
+      if (!qualities_[i]) continue;
+      const ImageQuality& q = *qualities_[i];
+      text += csv_field(inference_.dataset.entry(static_cast<std::int64_t>(i)).file.name) + "," +
+              std::to_string(q.width) + "," + std::to_string(q.height) + "," + csv_number(q.mse) +
+              "," + csv_number(q.psnr) + "," + csv_number(q.ssim) + "\n";
+      mse_.add(q.mse);
+      psnr_.add(q.psnr);
+      ssim_.add(q.ssim);
+    }
+    write_file(output_.prepare("reconstruct.csv"), text);
+  }
+
+  int report() const {
+    if (psnr_.count() == 0) throw std::runtime_error("none of the images could be read");
+    const std::string ssim =
+        ssim_.count() > 0 ? fmt::format("{:.4f}", ssim_.mean()) : "none (sides under 11)";
+    fmt::print("{} reconstructions in {}: mse {:.6f}, PSNR {:.2f} dB, SSIM {}\n", psnr_.count(),
+               printable(output_.root().string()), mse_.mean(), psnr_.mean(), ssim);
+    return kDone;
+  }
+
+  int stop() {
+    progress_.clear();
+    spdlog::warn("stopped after {} of {} images; no reconstruct.csv was written", done_,
+                 inference_.dataset.size());
+    return 128 + stop_signal();
+  }
+
+  // At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
+  static constexpr std::int64_t kMaxBatchPixels = 4'000'000;
+
+  const Options& options_;
+  Inference& inference_;
+  OutputFolder output_;
+  ProgressBar progress_;
+  std::vector<OutputNames> names_;
+  std::vector<std::optional<ImageQuality>> qualities_;
+  std::int64_t done_ = 0;
+  ImageMean mse_, psnr_, ssim_;
+};
+
+}  // namespace
+
+int run_reconstruct(const CommandLine& line) {
+  const auto inference = start_inference(line.options);
+  return Reconstructor(line.options, *inference).run();
+}
+
+}  // namespace convae::app

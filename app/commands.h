@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/command_line.h"
+
+namespace convae::app {
+
+/// Exit codes of the program.
+enum ExitCode : int {
+  kDone = 0,
+  kFailed = 1,
+  kUsage = 2,
+  kAnomaly = 3,
+  kInterrupted = 130,
+  kTerminated = 143
+};
+
+/// Each command takes its words and returns the exit code. Throws UsageError for bad usage and
+/// other exceptions for what fails at run time.
+int run_train(const CommandLine& line, const std::vector<std::string>& words);
+int run_reconstruct(const CommandLine& line);
+int run_encode(const CommandLine& line);
+int run_decode(const CommandLine& line);
+int run_shapes(const CommandLine& line);
+int run_info(const CommandLine& line);
+
+/// The signal that asked the program to stop (SIGINT or SIGTERM), or 0. The second one ends the
+/// program at once.
+int stop_signal();
+
+}  // namespace convae::app

@@ -1,0 +1,150 @@
+#include "app/inference.h"
+
+#include <spdlog/spdlog.h>
+#include <torch/cuda.h>
+#include <torch/nn/functional/upsampling.h>
+
+#include "data/file_io.h"
+#include "training/evaluation.h"
+
+namespace convae::app {
+namespace {
+
+HW fixed_network_size(const Options& options, const ModelOptions& model) {
+  const ImageSize asked = options.data.size;
+  const HW size{asked.height, asked.width};
+  if (model.latent > 0 && asked.height > 0 && size != model.size) {
+    throw UsageError("--size '" + to_string(size) + "': this model has a dense latent and works at " +
+                     to_string(model.size) + " only; leave --size out");
+  }
+  return model.latent > 0 ? model.size : size;
+}
+
+}  // namespace
+
+torch::Device choose_device(const std::string& name) {
+  const auto gpus = static_cast<int>(torch::cuda::is_available() ? torch::cuda::device_count() : 0);
+  if (name == "cpu") return torch::kCPU;
+  if (name == "auto") return gpus > 0 ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
+  int index = 0;
+  const bool numbered = name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
+                        name.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (name != "cuda" && !numbered) {
+    throw UsageError("--device '" + printable(name) + "': expected auto, cpu, cuda or cuda:N");
+  }
+  if (numbered) index = std::stoi(name.substr(5));
+  if (gpus == 0) {
+    throw std::runtime_error("--device '" + name +
+                             "': this LibTorch or machine has no CUDA; use --device cpu or auto");
+  }
+  if (index >= gpus) {
+    throw std::runtime_error("--device '" + name + "': there are only " + std::to_string(gpus) +
+                             " CUDA devices, cuda:0 to cuda:" + std::to_string(gpus - 1));
+  }
+  return torch::Device(torch::kCUDA, static_cast<torch::DeviceIndex>(index));
+}
+
+std::int64_t use_threads(std::int64_t threads) {
+  if (threads < 0 || threads > 4096) {
+    throw UsageError("--threads '" + std::to_string(threads) +
+                     "': expected a number between 0 (one a core) and 4096");
+  }
+  const std::int64_t count = threads > 0 ? threads : available_cores();
+  torch::set_num_threads(static_cast<int>(count));
+  return count;
+}
+
+std::int64_t worker_count(const DataOptions& options) {
+  return options.workers >= 0 ? options.workers : available_cores();
+}
+
+void log_skipped(const std::vector<SkippedFile>& skipped) {
+  for (const SkippedFile& file : skipped) {
+    spdlog::warn("skipped '{}': {}", printable(file.name), printable(file.reason));
+  }
+}
+
+void require_given(const std::string& value, const char* flag, const char* example) {
+  if (value.empty()) throw UsageError(std::string("--") + flag + " is needed, such as " + example);
+}
+
+Inference::Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
+                     torch::Device on)
+    : model(std::move(loaded)),
+      device(on),
+      fixed_size(fixed_network_size(options, model.info.model)),
+      workers(worker_count(options.data)),
+      dataset(std::move(entries),
+              {.channels = model.info.model.channels,
+               .size = {},
+               .crop = {},
+               .cache = Cache::none,
+               .skip_bad = options.data.skip_bad,
+               .max_pixels = options.data.max_pixels}) {
+  dataset.on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
+}
+
+HW Inference::network_size(ImageSize own) const {
+  return fixed_size.h > 0 ? fixed_size : HW{own.height, own.width};
+}
+
+torch::Tensor Inference::network_input(const torch::Tensor& images) const {
+  const HW size = network_size({images.size(2), images.size(3)});
+  if (size == HW{images.size(2), images.size(3)}) return to_float(images, device);
+  std::vector<torch::Tensor> resized;
+  for (std::int64_t i = 0; i < images.size(0); ++i) {
+    resized.push_back(resize_image(images[i], size.h, size.w));
+  }
+  return to_float(torch::stack(resized), device);
+}
+
+torch::Tensor Inference::resize_back(const torch::Tensor& images, ImageSize own) {
+  if (images.size(2) == own.height && images.size(3) == own.width) return images;
+  namespace F = torch::nn::functional;
+  return F::interpolate(images, F::InterpolateFuncOptions()
+                                    .size(std::vector<std::int64_t>{own.height, own.width})
+                                    .mode(torch::kBilinear)
+                                    .align_corners(false)
+                                    .antialias(true))
+      .clamp(0, 1);
+}
+
+std::unique_ptr<Inference> start_inference(const Options& options) {
+  require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
+  require_given(options.data.data, "data", "--data photos");
+  require_given(options.run.output, "output", "-o out");
+  options.data.validate();
+  const torch::Device device = choose_device(options.run.device);
+  use_threads(options.run.threads);
+  LoadedModel model = load_model(options.call.checkpoint, device);
+  spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
+               printable(model.path.string()), model.info.progress.epoch,
+               model.info.progress.step, model.info.model.channels, model.info.model.levels);
+  const HW fixed = fixed_network_size(options, model.info.model);
+  const auto specs = model.info.model.level_specs();
+  FolderScan scan = scan_headers(list_images(options.data.data), options.data.max_pixels,
+                                 worker_count(options.data));
+  std::vector<ImageEntry> usable;
+  for (ImageEntry& entry : scan.entries) {
+    const HW size = fixed.h > 0 ? fixed : HW{entry.info.height, entry.info.width};
+    if (const auto reason = why_impossible(specs, size)) {
+      scan.skipped.push_back({entry.file.name, *reason});
+    } else {
+      usable.push_back(std::move(entry));
+    }
+  }
+  log_skipped(scan.skipped);
+  if (!options.data.skip_bad && !scan.skipped.empty()) {
+    throw std::runtime_error("'" + printable(scan.skipped[0].name) +
+                             "': " + scan.skipped[0].reason + " (--skip-bad is false)");
+  }
+  if (usable.empty()) {
+    throw std::runtime_error("no usable image in '" + printable(options.data.data) + "' (" +
+                             std::to_string(scan.skipped.size()) + " skipped)");
+  }
+  spdlog::info("images {} · skipped {} · device {}", usable.size(), scan.skipped.size(),
+               device.str());
+  return std::make_unique<Inference>(options, std::move(usable), std::move(model), device);
+}
+
+}  // namespace convae::app

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/options.h"
+#include "data/loader.h"
+#include "training/checkpoint.h"
+
+namespace convae::app {
+
+/// "auto", "cpu", "cuda", "cuda:N" → device. Throws UsageError for other words and
+/// std::runtime_error for CUDA where there is none: never a silent fall-back.
+torch::Device choose_device(const std::string& name);
+
+/// Sets the number of compute threads (0: one a core) and returns it.
+std::int64_t use_threads(std::int64_t threads);
+
+/// Decoding threads: `workers`, or one a core where that is -1.
+std::int64_t worker_count(const DataOptions& options);
+
+/// Logs each skipped file by name and reason.
+void log_skipped(const std::vector<SkippedFile>& skipped);
+
+/// Throws UsageError saying that `flag` is needed where `value` is empty.
+void require_given(const std::string& value, const char* flag, const char* example);
+
+/// A model and a folder of images to put through it.
+struct Inference {
+  Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
+            torch::Device on);
+
+  /// The size the network sees an image of `own` size at.
+  HW network_size(ImageSize own) const;
+
+  /// (N, C, H, W) uint8 or uint16 of one size → float in [0,1] at the network's size.
+  torch::Tensor network_input(const torch::Tensor& images) const;
+
+  /// Float images in [0,1] at the network's size → the size wanted.
+  static torch::Tensor resize_back(const torch::Tensor& images, ImageSize own);
+
+  LoadedModel model;
+  torch::Device device;
+  HW fixed_size;  ///< {0, 0}: every image at its own size
+  std::int64_t workers;
+  ImageDataset dataset;  ///< at the images' own sizes
+};
+
+/// Loads the model, lists the images, reads their headers and leaves out, with a log line, those
+/// that cannot be used. Throws std::runtime_error where none is left.
+std::unique_ptr<Inference> start_inference(const Options& options);
+
+}  // namespace convae::app

@@ -1,0 +1,401 @@
+#include "app/option_table.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+namespace convae::app {
+namespace {
+
+/// Gives the member an option is bound to.
+template <typename T>
+using Member = T& (*)(Options&);
+
+template <typename T>
+const T& read(Member<T> member, const Options& options) {
+  return member(const_cast<Options&>(options));  // the accessor only forms a reference
+}
+
+template <typename T>
+bool parse_all(const std::string& text, T& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+std::string number_text(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+/// The head of an option; the kind-specific functions below fill in the rest.
+OptionSpec head(Group group, const char* flags, const char* commands, const char* value_name,
+                const char* help) {
+  const std::string_view all(flags);
+  return {group,    std::string(all.substr(all.find(',') + 1)),
+          flags,    commands,
+          value_name, help,
+          ValueKind::text, {},
+          {},       {}};
+}
+
+OptionSpec text(OptionSpec spec, Member<std::string> member) {
+  spec.set = [member](Options& o, const std::string& value) { member(o) = value; };
+  spec.get = [member](const Options& o) { return read(member, o); };
+  return spec;
+}
+
+template <typename Integer>
+OptionSpec integer(OptionSpec spec, Member<Integer> member) {
+  spec.kind = ValueKind::integer;
+  spec.set = [member](Options& o, const std::string& value) {
+    if (!parse_all(value, member(o))) throw UsageError("expected a whole number");
+  };
+  spec.get = [member](const Options& o) { return std::to_string(read(member, o)); };
+  return spec;
+}
+
+OptionSpec number(OptionSpec spec, Member<double> member) {
+  spec.kind = ValueKind::number;
+  spec.set = [member](Options& o, const std::string& value) {
+    if (!parse_all(value, member(o)) || !std::isfinite(member(o))) {
+      throw UsageError("expected a number");
+    }
+  };
+  spec.get = [member](const Options& o) { return number_text(read(member, o)); };
+  return spec;
+}
+
+OptionSpec boolean(OptionSpec spec, Member<bool> member) {
+  spec.kind = ValueKind::boolean;
+  spec.choices = {"true", "false"};
+  spec.set = [member](Options& o, const std::string& value) {
+    if (value != "true" && value != "false") throw UsageError("expected true or false");
+    member(o) = value == "true";
+  };
+  spec.get = [member](const Options& o) { return read(member, o) ? "true" : "false"; };
+  return spec;
+}
+
+std::string list(const std::vector<std::string>& words) {
+  std::string text;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+  }
+  return text;
+}
+
+[[noreturn]] void not_a_choice(const std::string& value, const std::vector<std::string>& choices) {
+  throw UsageError("expected " + list(choices) + did_you_mean(value, choices));
+}
+
+/// One of an enumeration's values, by the names to_string() gives them.
+template <typename Enum>
+OptionSpec choice(OptionSpec spec, Member<Enum> member, std::vector<Enum> values) {
+  for (const Enum value : values) spec.choices.emplace_back(to_string(value));
+  spec.set = [member, values, names = spec.choices](Options& o, const std::string& value) {
+    const auto found = std::find(names.begin(), names.end(), value);
+    if (found == names.end()) not_a_choice(value, names);
+    member(o) = values[static_cast<std::size_t>(found - names.begin())];
+  };
+  spec.get = [member](const Options& o) { return std::string(to_string(read(member, o))); };
+  return spec;
+}
+
+/// One of a list of words.
+OptionSpec word(OptionSpec spec, Member<std::string> member, std::vector<std::string> words) {
+  spec.choices = words;
+  spec.set = [member, words](Options& o, const std::string& value) {
+    if (std::find(words.begin(), words.end(), value) == words.end()) not_a_choice(value, words);
+    member(o) = value;
+  };
+  spec.get = [member](const Options& o) { return read(member, o); };
+  return spec;
+}
+
+/// N or HxW of a level: kernel, stride, padding, dilation.
+OptionSpec pair(OptionSpec spec, Member<HW> member) {
+  spec.set = [member](Options& o, const std::string& value) {
+    const auto parsed = parse_hw(value);
+    if (!parsed) throw UsageError("expected N or HxW, such as 3 or 3x5");
+    member(o) = *parsed;
+  };
+  spec.get = [member](const Options& o) { return to_string(read(member, o)); };
+  return spec;
+}
+
+/// N or HxW in pixels, or a word for "unset".
+OptionSpec image_size(OptionSpec spec, Member<ImageSize> member, const char* unset) {
+  spec.set = [member, unset](Options& o, const std::string& value) {
+    const auto parsed = parse_hw(value);
+    if (value == unset) {
+      member(o) = {};
+    } else if (parsed && parsed->h >= 1 && parsed->w >= 1 && parsed->h <= kMaxSide &&
+               parsed->w <= kMaxSide) {
+      member(o) = {parsed->h, parsed->w};
+    } else {
+      throw UsageError(std::string("expected ") + unset +
+                       ", N or HxW with sides of at least 1, such as 96 or 96x128");
+    }
+  };
+  spec.get = [member, unset](const Options& o) {
+    const ImageSize size = read(member, o);
+    return size.height > 0 ? to_string(HW{size.height, size.width}) : std::string(unset);
+  };
+  return spec;
+}
+
+/// The levels; checked in full only once kernel, stride, padding and dilation are known.
+OptionSpec level_list(OptionSpec spec) {
+  spec.set = [](Options& o, const std::string& value) {
+    try {
+      parse_levels(value, LevelSpec{});
+    } catch (const GeometryError& error) {
+      throw UsageError(error.what());
+    }
+    o.model.levels = value;
+  };
+  spec.get = [](const Options& o) { return o.model.levels; };
+  return spec;
+}
+
+constexpr const char* kTrain = "train";
+constexpr const char* kReading = "train reconstruct encode";
+constexpr const char* kModel = "train shapes";
+constexpr const char* kInference = "reconstruct encode decode";
+constexpr const char* kComputing = "train reconstruct encode decode";
+constexpr const char* kAll = "train reconstruct encode decode shapes info";
+
+void add_data_options(std::vector<OptionSpec>& t) {
+  const auto add = [&](const char* flags, const char* commands, const char* value, const char* help) {
+    return head(Group::data, flags, commands, value, help);
+  };
+  t.push_back(text(add("data", kReading, "DIR", "folder of images, searched recursively"),
+                   [](Options& o) -> std::string& { return o.data.data; }));
+  t.push_back(text(add("val", kTrain, "DIR", "folder of validation images instead of val-split"),
+                   [](Options& o) -> std::string& { return o.data.val; }));
+  t.push_back(number(add("val-split", kTrain, "SHARE",
+                         "share of the images kept for validation, by a hash of their names"),
+                     [](Options& o) -> double& { return o.data.val_split; }));
+  t.push_back(image_size(
+      add("size", kReading, "SIZE", "resize images to N (N x N) or HxW; native: keep their sizes"),
+      [](Options& o) -> ImageSize& { return o.data.size; }, "native"));
+  t.push_back(image_size(add("crop", kTrain, "SIZE",
+                             "cut N or HxW out after resizing: anywhere in training, else centred"),
+                         [](Options& o) -> ImageSize& { return o.data.crop; }, "none"));
+  t.push_back(integer(add("channels", kTrain, "N",
+                          "1 (grey) or 3 (RGB); 0: 1 if every image is grey, else 3"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.channels; })));
+  t.push_back(choice<Cache>(add("cache", kTrain, "WHERE",
+                                "keep decoded images in memory: auto (if they fit), ram or none"),
+                            [](Options& o) -> Cache& { return o.data.cache; },
+                            {Cache::automatic, Cache::ram, Cache::none}));
+  t.push_back(integer(add("workers", kReading, "N", "decoding threads; -1: one a core"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.workers; })));
+  t.push_back(boolean(add("skip-bad", kReading, "BOOL",
+                          "skip images that cannot be used; false: stop at the first"),
+                      [](Options& o) -> bool& { return o.data.skip_bad; }));
+  t.push_back(integer(add("max-pixels", kReading, "N", "images with more pixels are not used"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
+}
+
+void add_model_options(std::vector<OptionSpec>& t) {
+  const auto add = [&](const char* flags, const char* value, const char* help) {
+    return head(Group::model, flags, kModel, value, help);
+  };
+  t.push_back(level_list(add("levels", "LIST",
+                             "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…")));
+  t.push_back(pair(add("kernel", "K", "kernel of levels that do not name theirs, K or HxW"),
+                   [](Options& o) -> HW& { return o.model.kernel; }));
+  t.push_back(pair(add("stride", "S", "their stride"),
+                   [](Options& o) -> HW& { return o.model.stride; }));
+  t.push_back(pair(add("padding", "P", "their padding"),
+                   [](Options& o) -> HW& { return o.model.padding; }));
+  t.push_back(pair(add("dilation", "D", "their dilation"),
+                   [](Options& o) -> HW& { return o.model.dilation; }));
+  t.push_back(choice<Order>(add("order", "ORDER", "conv-bn-act or conv-act-bn"),
+                            [](Options& o) -> Order& { return o.model.order; },
+                            {Order::conv_bn_act, Order::conv_act_bn}));
+  t.push_back(choice<Activation>(
+      add("activation", "NAME", "silu, relu, leaky-relu or gelu"),
+      [](Options& o) -> Activation& { return o.model.activation; },
+      {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu}));
+  t.push_back(choice<Norm>(add("norm", "NAME", "normalisation: batch, group or none"),
+                           [](Options& o) -> Norm& { return o.model.norm; },
+                           {Norm::batch, Norm::group, Norm::none}));
+  t.push_back(integer(add("latent-channels", "N", "channels after a 1x1 convolution; 0: none"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent_channels; })));
+  t.push_back(integer(add("latent", "N", "numbers of a dense latent (fixes the size); 0: none"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent; })));
+  // As a flag, --output is the folder of results; in TOML the tables keep the two apart.
+  OptionSpec output = head(Group::model, "output-activation", kTrain, "NAME",
+                           "last function of the decoder: sigmoid, tanh or linear (TOML: output)");
+  output.name = "output";
+  t.push_back(choice<Output>(output, [](Options& o) -> Output& { return o.model.output; },
+                             {Output::sigmoid, Output::tanh, Output::linear}));
+}
+
+void add_train_options(std::vector<OptionSpec>& t) {
+  const auto add = [&](const char* flags, const char* value, const char* help) {
+    return head(Group::train, flags, kTrain, value, help);
+  };
+  const auto int_option = [&](const char* name, const char* help, Member<std::int64_t> member) {
+    t.push_back(integer(add(name, "N", help), member));
+  };
+  int_option("epochs", "passes over the images, altogether",
+             [](Options& o) -> std::int64_t& { return o.train.epochs; });
+  t.push_back(integer(head(Group::train, "batch-size", kReading, "N", "images an optimizer step"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.batch_size; })));
+  t.push_back(number(add("lr", "RATE", "learning rate"),
+                     [](Options& o) -> double& { return o.train.lr; }));
+  t.push_back(choice<OptimizerKind>(
+      add("optimizer", "NAME", "adam, adamw or sgd (momentum 0.9)"),
+      [](Options& o) -> OptimizerKind& { return o.train.optimizer; },
+      {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}));
+  t.push_back(number(add("weight-decay", "W", "L2 for adam and sgd, decoupled for adamw"),
+                     [](Options& o) -> double& { return o.train.weight_decay; }));
+  t.push_back(choice<ScheduleKind>(add("schedule", "NAME", "of the learning rate: cosine or constant"),
+                                   [](Options& o) -> ScheduleKind& { return o.train.schedule; },
+                                   {ScheduleKind::cosine, ScheduleKind::constant}));
+  int_option("warmup", "steps over which the learning rate rises",
+             [](Options& o) -> std::int64_t& { return o.train.warmup; });
+  t.push_back(number(add("min-lr", "RATE", "where the cosine schedule ends"),
+                     [](Options& o) -> double& { return o.train.min_lr; }));
+  t.push_back(number(add("clip-grad", "NORM", "largest norm of the gradients; 0: off"),
+                     [](Options& o) -> double& { return o.train.clip_grad; }));
+  t.push_back(choice<LossKind>(add("loss", "NAME", "mse or l1"),
+                               [](Options& o) -> LossKind& { return o.train.loss; },
+                               {LossKind::mse, LossKind::l1}));
+  int_option("patience", "epochs without a better loss before stopping; 0: off",
+             [](Options& o) -> std::int64_t& { return o.train.patience; });
+  t.push_back(integer(add("seed", "N", "of everything random"),
+                      Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
+  int_option("max-steps", "stop after so many steps; 0: after the epochs",
+             [](Options& o) -> std::int64_t& { return o.train.max_steps; });
+  t.push_back(boolean(add("deterministic", "BOOL", "only deterministic algorithms on CUDA"),
+                      [](Options& o) -> bool& { return o.train.deterministic; }));
+}
+
+void add_run_options(std::vector<OptionSpec>& t) {
+  t.push_back(text(head(Group::run, "o,output", kComputing, "DIR",
+                        "where results go: the folder of runs, or a command's own folder or file"),
+                   [](Options& o) -> std::string& { return o.run.output; }));
+  t.push_back(text(head(Group::run, "name", kTrain, "NAME", "of the run; default: the data folder's"),
+                   [](Options& o) -> std::string& { return o.run.name; }));
+  t.push_back(text(head(Group::run, "device", kComputing, "DEVICE", "auto, cpu, cuda or cuda:N"),
+                   [](Options& o) -> std::string& { return o.run.device; }));
+  t.push_back(integer(head(Group::run, "threads", kComputing, "N", "compute threads; 0: one a core"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.run.threads; })));
+  t.push_back(integer(head(Group::run, "save-every", kTrain, "N",
+                           "epochs between kept checkpoints and sample pictures; 0: none"),
+                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.save_every; })));
+  t.push_back(word(head(Group::run, "log-level", kComputing, "LEVEL", "debug, info, warning or error"),
+                   [](Options& o) -> std::string& { return o.run.log_level; },
+                   {"debug", "info", "warning", "error"}));
+  t.push_back(boolean(head(Group::run, "quiet", kComputing, "BOOL", "only warnings, errors and results"),
+                      [](Options& o) -> bool& { return o.run.quiet; }));
+}
+
+void add_call_options(std::vector<OptionSpec>& t) {
+  const auto add = [&](const char* flags, const char* commands, const char* value, const char* help) {
+    return head(Group::call, flags, commands, value, help);
+  };
+  t.push_back(text(add("config", kModel, "FILE", "TOML file of options; flags go before it"),
+                   [](Options& o) -> std::string& { return o.call.config; }));
+  t.push_back(text(add("resume", kTrain, "RUN", "go on with a run from its last checkpoint"),
+                   [](Options& o) -> std::string& { return o.call.resume; }));
+  t.push_back(text(add("init", kTrain, "FILE", "start from the weights of a safetensors file"),
+                   [](Options& o) -> std::string& { return o.call.init; }));
+  t.push_back(text(add("checkpoint", kInference, "RUN", "run folder (its best weights) or checkpoint file"),
+                   [](Options& o) -> std::string& { return o.call.checkpoint; }));
+  t.push_back(text(add("latents", "decode", "FILE", "latents (.npy, with its .csv) or a folder of them"),
+                   [](Options& o) -> std::string& { return o.call.latents; }));
+  t.push_back(text(add("input", "shapes", "CxHxW", "channels and size of the image"),
+                   [](Options& o) -> std::string& { return o.call.input; }));
+  t.push_back(word(add("format", "reconstruct", "FORMAT", "png, or keep (the input's format and depth)"),
+                   [](Options& o) -> std::string& { return o.call.format; }, {"png", "keep"}));
+  t.push_back(word(add("pool", "encode", "HOW", "mean: average latents over their area, (N, C)"),
+                   [](Options& o) -> std::string& { return o.call.pool; }, {"none", "mean"}));
+  t.push_back(boolean(add("grid", "reconstruct", "BOOL", "also write input | reconstruction | error to grid/"),
+                      [](Options& o) -> bool& { return o.call.grid; }));
+  t.push_back(boolean(add("error-map", "reconstruct", "BOOL", "also write the error pictures to error/"),
+                      [](Options& o) -> bool& { return o.call.error_map; }));
+  t.push_back(boolean(add("overwrite", kInference, "BOOL", "replace files that exist"),
+                      [](Options& o) -> bool& { return o.call.overwrite; }));
+  t.push_back(boolean(add("json", "shapes info", "BOOL", "machine-readable result"),
+                      [](Options& o) -> bool& { return o.call.json; }));
+}
+
+}  // namespace
+
+const char* to_string(Group group) {
+  switch (group) {
+    case Group::data: return "data";
+    case Group::model: return "model";
+    case Group::train: return "train";
+    case Group::run: return "run";
+    case Group::call: return "call";
+  }
+  return "";
+}
+
+std::string OptionSpec::flag() const { return flags.substr(flags.find(',') + 1); }
+
+bool OptionSpec::is_for(std::string_view command) const {
+  std::istringstream words(commands);
+  for (std::string candidate; words >> candidate;) {
+    if (candidate == command) return true;
+  }
+  return false;
+}
+
+const std::vector<OptionSpec>& option_table() {
+  static const std::vector<OptionSpec> table = [] {
+    std::vector<OptionSpec> options;
+    add_data_options(options);
+    add_model_options(options);
+    add_train_options(options);
+    add_run_options(options);
+    add_call_options(options);
+    return options;
+  }();
+  return table;
+}
+
+const OptionSpec* find_option(Group group, std::string_view name) {
+  for (const OptionSpec& option : option_table()) {
+    if (option.group == group && option.name == name) return &option;
+  }
+  return nullptr;
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    // Levenshtein distance, one row of the table at a time.
+    std::vector<std::size_t> row(candidate.size() + 1);
+    std::iota(row.begin(), row.end(), 0);
+    for (std::size_t i = 0; i < word.size(); ++i) {
+      std::size_t diagonal = row[0]++;
+      for (std::size_t j = 0; j < candidate.size(); ++j) {
+        const std::size_t replaced = diagonal + (word[i] != candidate[j] ? 1 : 0);
+        diagonal = row[j + 1];
+        row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string candidate = nearest(word, candidates);
+  return candidate.empty() ? "" : "; did you mean '" + candidate + "'?";
+}
+
+}  // namespace convae::app

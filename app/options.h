@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "data/options.h"
+#include "models/options.h"
+#include "training/options.h"
+
+namespace convae::app {
+
+/// Bad usage: an option, a value or a configuration that cannot be followed. Exit code 2.
+class UsageError : public std::invalid_argument {
+public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// Where a run goes and what it runs on.
+struct RunOptions {
+  std::string output = "runs";    ///< folder for runs, or for a command's results
+  std::string name;               ///< of the run; empty: the data folder's
+  std::string device = "auto";    ///< auto, cpu, cuda or cuda:N
+  std::int64_t threads = 0;       ///< compute threads; 0: one a core
+  std::string log_level = "info"; ///< debug, info, warning or error
+  bool quiet = false;             ///< only warnings, errors and the results
+};
+
+/// What belongs to one call of a command, not to a configuration.
+struct CallOptions {
+  std::string config;      ///< file of options
+  std::string resume;      ///< run folder to go on with
+  std::string init;        ///< file of weights to start from
+  std::string checkpoint;  ///< run folder or checkpoint file to use
+  std::string latents;     ///< .npy file to decode
+  std::string input;       ///< CxHxW for shapes
+  std::string format = "png";
+  std::string pool = "none";
+  bool grid = false;
+  bool error_map = false;
+  bool overwrite = false;
+  bool json = false;
+};
+
+struct Options {
+  DataOptions data;
+  ModelOptions model;
+  TrainOptions train;
+  RunOptions run;
+  CallOptions call;
+};
+
+}  // namespace convae::app

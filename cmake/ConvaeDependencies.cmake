@@ -1,0 +1,53 @@
+# Finds what convae links. LibTorch: scripts/setup leaves a link `.libtorch` in the checkout; a
+# LibTorch of one's own is named with -DCMAKE_PREFIX_PATH or the environment's LIBTORCH.
+
+if(DEFINED ENV{LIBTORCH})
+  list(PREPEND CMAKE_PREFIX_PATH $ENV{LIBTORCH})
+elseif(EXISTS ${PROJECT_SOURCE_DIR}/.libtorch)
+  list(PREPEND CMAKE_PREFIX_PATH ${PROJECT_SOURCE_DIR}/.libtorch)
+endif()
+find_package(Torch REQUIRED)
+separate_arguments(CONVAE_TORCH_FLAGS NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
+
+find_package(PkgConfig REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(jpeg REQUIRED IMPORTED_TARGET libjpeg)
+pkg_check_modules(spng REQUIRED IMPORTED_TARGET spng)
+pkg_check_modules(tiff REQUIRED IMPORTED_TARGET libtiff-4)
+pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp libwebpdemux)
+pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+
+add_library(convae_codecs INTERFACE)
+target_link_libraries(convae_codecs INTERFACE PkgConfig::jpeg PkgConfig::spng PkgConfig::tiff
+                      PkgConfig::webp PkgConfig::exif)
+
+# Only core and imgproc: OpenCV's own package file comes with all modules and their 139 libraries.
+find_path(OPENCV_INCLUDE_DIR opencv2/imgproc.hpp PATH_SUFFIXES opencv4 REQUIRED)
+find_library(OPENCV_CORE_LIBRARY opencv_core REQUIRED)
+find_library(OPENCV_IMGPROC_LIBRARY opencv_imgproc REQUIRED)
+add_library(convae_opencv INTERFACE)
+target_include_directories(convae_opencv SYSTEM INTERFACE ${OPENCV_INCLUDE_DIR})
+target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY})
+
+find_path(CXXOPTS_INCLUDE_DIR cxxopts.hpp REQUIRED)
+add_library(convae_cxxopts INTERFACE)
+target_include_directories(convae_cxxopts SYSTEM INTERFACE ${CXXOPTS_INCLUDE_DIR})
+# Its own parser for option names compiles much faster than std::regex.
+target_compile_definitions(convae_cxxopts INTERFACE CXXOPTS_NO_REGEX)
+
+# LibTorch brings a newer fmt in its own include folder, which would be found before the one that
+# Debian's spdlog was built with. A folder of its own, searched first, settles it; everything that
+# shares the precompiled header must agree.
+find_path(FMT_INCLUDE_DIR fmt/core.h PATHS /usr/include /usr/local/include REQUIRED NO_DEFAULT_PATH)
+set(CONVAE_FMT_DIR ${CMAKE_BINARY_DIR}/generated/fmt_of_spdlog)
+file(MAKE_DIRECTORY ${CONVAE_FMT_DIR})
+file(CREATE_LINK ${FMT_INCLUDE_DIR}/fmt ${CONVAE_FMT_DIR}/fmt SYMBOLIC)
+add_library(convae_fmt INTERFACE)
+target_include_directories(convae_fmt BEFORE INTERFACE $<BUILD_INTERFACE:${CONVAE_FMT_DIR}>)
+target_compile_definitions(convae_fmt INTERFACE FMT_HEADER_ONLY)
+add_library(convae_spdlog INTERFACE)
+target_link_libraries(convae_spdlog INTERFACE convae_fmt spdlog::spdlog)

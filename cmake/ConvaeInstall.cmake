@@ -1,0 +1,18 @@
+# cmake --install: the program, the library, its headers and a package that find_package() finds.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS convae EXPORT convaeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS convae_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+foreach(folder models data training)
+  install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae/${folder}
+          FILES_MATCHING PATTERN "*.h" PATTERN "samples" EXCLUDE)
+endforeach()
+install(FILES convae.h ${CMAKE_CURRENT_BINARY_DIR}/generated/convae_version.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae)
+install(EXPORT convaeTargets NAMESPACE convae:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
+configure_package_config_file(cmake/convaeConfig.cmake.in convaeConfig.cmake
+                              INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
+write_basic_package_version_file(convaeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/convaeConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/convaeConfigVersion.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)

@@ -1,0 +1,35 @@
+# What all of convae's own targets share.
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+# One kind of position-independent code everywhere, so that programs can share the library's
+# precompiled header.
+set(CMAKE_POSITION_INDEPENDENT_CODE OFF)
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR})
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # Precompiled headers need both: https://ccache.dev/manual/4.7.html#_precompiled_headers
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
+endif()
+
+function(convae_own_target target)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF DEFINE_SYMBOL "")
+  target_compile_options(${target} PRIVATE -fPIC -Wall -Wextra -Wpedantic ${CONVAE_TORCH_FLAGS}
+    $<$<BOOL:${CONVAE_WERROR}>:-Werror>
+    # GCC 12 sees overflows in std::string's operator+ that are not there (GCC bug 105651).
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow>
+    $<$<AND:$<BOOL:${CCACHE}>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>)
+  if(CONVAE_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${CONVAE_SANITIZE}
+                           -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+    target_link_options(${target} PRIVATE -fsanitize=${CONVAE_SANITIZE})
+  endif()
+  if(CONVAE_CLANG_TIDY)
+    set_target_properties(${target} PROPERTIES CXX_CLANG_TIDY "clang-tidy;--quiet")
+  endif()
+endfunction()

@@ -1,0 +1,186 @@
+#include "data/dataset.h"
+
+#include "data/file_io.h"
+
+#include <sched.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <stdexcept>
+#include <thread>
+
+namespace convae {
+namespace {
+
+// JPEG keeps what its header says in the first kilobytes; other formats may put it at the end.
+constexpr std::int64_t kJpegHeaderBytes = 256 * 1024;
+
+bool is_jpeg(const std::vector<std::uint8_t>& bytes) {
+  return bytes.size() > 2 && bytes[0] == 0xff && bytes[1] == 0xd8;
+}
+
+ImageInfo probe_file(const std::filesystem::path& path, std::int64_t max_pixels) {
+  std::error_code error;
+  const auto file_bytes = std::filesystem::file_size(path, error);
+  if (!error && file_bytes > static_cast<std::uintmax_t>(kJpegHeaderBytes)) {
+    std::vector<std::uint8_t> head(kJpegHeaderBytes);
+    std::ifstream file(path, std::ios::binary);
+    file.read(reinterpret_cast<char*>(head.data()), kJpegHeaderBytes);
+    head.resize(static_cast<std::size_t>(file.gcount()));
+    if (is_jpeg(head)) {
+      try {
+        return probe_image(head, max_pixels);
+      } catch (const ImageError&) {
+        // Perhaps a header larger than that; the whole file will tell.
+      }
+    }
+  }
+  return probe_image(read_file(path), max_pixels);
+}
+
+std::int64_t free_memory_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::int64_t kilobytes = 0;
+  std::string unit;
+  while (file >> key >> kilobytes && std::getline(file, unit)) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
+}
+
+std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, ImageSize size,
+                           std::int64_t channels) {
+  std::int64_t total = 0;
+  for (const ImageEntry& entry : entries) {
+    const ImageSize stored = size.height > 0 ? size : entry.file_size();
+    total += stored.height * stored.width * channels * (entry.info.bits / 8);
+  }
+  return total;
+}
+
+}  // namespace
+
+bool FolderScan::all_grey() const {
+  return std::all_of(entries.begin(), entries.end(),
+                     [](const ImageEntry& entry) { return entry.info.channels == 1; });
+}
+
+std::int64_t available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers) {
+  const std::size_t count = folder.files.size();
+  std::vector<std::optional<ImageInfo>> infos(count);
+  std::vector<std::string> reasons(count);
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      try {
+        infos[i] = probe_file(folder.files[i].path, max_pixels);
+      } catch (const std::exception& error) {
+        reasons[i] = error.what();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    // A thread costs about as much as reading a few dozen small headers.
+    const std::size_t helpers = std::min<std::size_t>(workers > 0 ? workers - 1 : 0, count / 64);
+    for (std::size_t i = 0; i < helpers; ++i) threads.emplace_back(work);
+    work();
+  }
+  FolderScan scan;
+  scan.skipped = folder.skipped;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (infos[i]) {
+      scan.entries.push_back({folder.files[i], *infos[i]});
+    } else {
+      scan.skipped.push_back({folder.files[i].name, reasons[i]});
+    }
+  }
+  return scan;
+}
+
+bool in_validation_share(const std::string& name, double share) {
+  const std::uint64_t hash = XXH3_64bits(name.data(), name.size());
+  return static_cast<double>(hash >> 11) * 0x1.0p-53 < share;
+}
+
+ImageDataset::ImageDataset(std::vector<ImageEntry> entries, const Options& options)
+    : entries_(std::move(entries)),
+      options_(options),
+      kept_(entries_.size()),
+      bad_(entries_.size(), false) {
+  keep_ = options.cache == Cache::ram ||
+          (options.cache == Cache::automatic &&
+           decoded_bytes(entries_, options.size, options.channels) < free_memory_bytes() / 2);
+}
+
+ImageSize ImageDataset::image_size(std::int64_t index) const {
+  if (options_.crop.height > 0) return options_.crop;
+  if (options_.size.height > 0) return options_.size;
+  return entries_[index].file_size();
+}
+
+bool ImageDataset::cached(std::int64_t index) const {
+  std::lock_guard lock(mutex_);
+  return kept_[index].has_value() || bad_[index];
+}
+
+torch::Tensor ImageDataset::decode(std::int64_t index) const {
+  const ImageEntry& entry = entries_[index];
+  const torch::Tensor image = decode_image(
+      read_file(entry.file.path), static_cast<int>(options_.channels), options_.max_pixels);
+  if (image.size(1) != entry.info.height || image.size(2) != entry.info.width) {
+    throw ImageError("its size changed since it was listed");
+  }
+  return options_.size.height > 0 ? resize_image(image, options_.size.height, options_.size.width)
+                                  : image;
+}
+
+std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
+  {
+    std::lock_guard lock(mutex_);
+    if (bad_[index]) return std::nullopt;
+    if (kept_[index]) return kept_[index];
+  }
+  try {
+    torch::Tensor image = decode(index);
+    if (keep_) {
+      std::lock_guard lock(mutex_);
+      kept_[index] = image;
+    }
+    return image;
+  } catch (const std::exception& error) {
+    const SkippedFile bad{entries_[index].file.name, error.what()};
+    if (!options_.skip_bad) {
+      throw std::runtime_error("'" + printable(bad.name) + "': " + bad.reason);
+    }
+    std::lock_guard lock(mutex_);
+    if (!bad_[index]) {
+      bad_[index] = true;
+      bad_files_.push_back(bad);
+      if (on_bad_file) on_bad_file(bad);
+    }
+    return std::nullopt;
+  }
+}
+
+std::vector<SkippedFile> ImageDataset::bad_files() const {
+  std::lock_guard lock(mutex_);
+  return bad_files_;
+}
+
+torch::Tensor crop_image(const torch::Tensor& image, ImageSize crop, std::int64_t top,
+                         std::int64_t left) {
+  return image.narrow(1, top, crop.height).narrow(2, left, crop.width);
+}
+
+}  // namespace convae

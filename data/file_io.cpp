@@ -1,0 +1,278 @@
+#include "data/file_io.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+namespace convae {
+namespace {
+
+// Linux moves at most 2 GiB - 4 KiB a call, and a file that is being written grows meanwhile.
+constexpr std::size_t kReadBytes = std::size_t{1} << 30;
+
+// The longest name of an entry in a folder, in bytes, on every file system in use on Linux.
+constexpr std::size_t kMaxNameBytes = 255;
+
+class Descriptor {
+public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+
+private:
+  int descriptor_;
+};
+
+[[noreturn]] void fail_to_read(const std::filesystem::path& path, const std::string& reason) {
+  throw std::runtime_error("cannot read " + printable(path.native()) + ": " + reason);
+}
+
+std::string system_reason() { return std::strerror(errno); }
+
+const char* kind_of(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return "it is a folder";
+    case S_IFIFO:
+      return "not a regular file (a pipe)";
+    case S_IFSOCK:
+      return "not a regular file (a socket)";
+    case S_IFCHR:
+    case S_IFBLK:
+      return "not a regular file (a device)";
+    default:
+      return "not a regular file";
+  }
+}
+
+ssize_t read_some(int descriptor, void* to, std::size_t count) {
+  ssize_t got;
+  do {
+    got = ::read(descriptor, to, std::min(count, kReadBytes));
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
+int open_retrying(const char* path, int flags, mode_t mode = 0) {
+  int descriptor;
+  do {
+    descriptor = ::open(path, flags, mode);
+  } while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+/// Of a folder that may be entered but not listed nothing can be flushed; some file systems do
+/// not flush folders at all. Neither says that the file is not there.
+bool flush_folder(const std::filesystem::path& folder) {
+  const Descriptor descriptor(
+      open_retrying(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return descriptor.get() < 0 || ::fsync(descriptor.get()) == 0 || errno == EINVAL ||
+         errno == ENOTSUP;
+}
+
+/// ".<name>.tmp-<pid>-<counter>", the name shortened where the whole would be too long.
+std::string temporary_name(const std::string& name) {
+  static std::atomic<unsigned> counter{0};
+  const auto suffix = ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  return "." + name.substr(0, kMaxNameBytes - 1 - suffix.size()) + suffix;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
+  const auto check_kind = [&](const struct stat& status) {
+    if (!S_ISREG(status.st_mode)) fail_to_read(path, kind_of(status.st_mode));
+    if (status.st_size > max_bytes) {
+      fail_to_read(path, std::to_string(status.st_size) + " bytes are more than the limit of " +
+                             std::to_string(max_bytes));
+    }
+  };
+  struct stat status {};
+  // Before opening, as opening a device or a pipe can already do something.
+  if (::stat(path.c_str(), &status) != 0) fail_to_read(path, system_reason());
+  check_kind(status);
+  // O_NONBLOCK: a pipe may have taken the place of the file since.
+  const Descriptor descriptor(
+      open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) {
+    fail_to_read(path, system_reason());
+  }
+  check_kind(status);
+  std::vector<std::uint8_t> bytes;
+  std::size_t count = 0;
+  try {
+    // One more than expected: the end is then seen without a second allocation. Files in /proc
+    // have contents although their size is 0.
+    bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
+    while (true) {
+      const auto got = read_some(descriptor.get(), bytes.data() + count, bytes.size() - count);
+      if (got < 0) fail_to_read(path, system_reason());
+      if (got == 0) break;
+      count += static_cast<std::size_t>(got);
+      if (count > static_cast<std::size_t>(max_bytes)) {
+        fail_to_read(path, "more than the limit of " + std::to_string(max_bytes) + " bytes");
+      }
+      if (count == bytes.size()) bytes.resize(2 * count + 4096);
+    }
+  } catch (const std::bad_alloc&) {
+    fail_to_read(path, "not enough memory for " + std::to_string(status.st_size) + " bytes");
+  }
+  if (count < static_cast<std::size_t>(status.st_size)) {
+    fail_to_read(path, "it became shorter while it was read (" + std::to_string(count) + " of " +
+                           std::to_string(status.st_size) + " bytes)");
+  }
+  bytes.resize(count);
+  return bytes;
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  struct stat status {};
+  if (!path_.has_filename()) {
+    errno = path_.empty() ? ENOENT : EISDIR;
+    fail("write");
+  }
+  // What rename would refuse only after the work is done, or would replace by mistake: as root,
+  // /dev/null becomes a file.
+  if (::stat(path_.c_str(), &status) == 0) {
+    if (!S_ISREG(status.st_mode)) {
+      throw std::runtime_error("cannot write " + printable(path_.native()) + ": " +
+                               kind_of(status.st_mode));
+    }
+  } else if (errno != ENOENT) {
+    fail("write");
+  }
+  do {  // another process of the same number, on another machine, may share the folder
+    temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
+    descriptor_ = open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (descriptor_ < 0 && errno == EEXIST);
+  if (descriptor_ < 0) fail("write");
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) {
+    ::close(descriptor_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+void AtomicFile::write(const void* bytes, std::size_t count) {
+  const auto* from = static_cast<const char*>(bytes);
+  while (count > 0) {
+    const auto written = ::write(descriptor_, from, count);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      // Gone at once, so that a later commit() cannot put half a file in place.
+      const int reason = errno;
+      if (descriptor_ >= 0) {
+        ::close(std::exchange(descriptor_, -1));
+        ::unlink(temporary_.c_str());
+      }
+      errno = reason;
+      fail("write");
+    }
+    from += written;
+    count -= static_cast<std::size_t>(written);
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail("write");
+  // Network file systems report a full disk only here.
+  const bool closed = ::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR;
+  if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int reason = errno;
+    ::unlink(temporary_.c_str());
+    errno = reason;
+    fail("write");
+  }
+  if (!flush_folder(path_.parent_path())) fail("flush the folder of");
+}
+
+void AtomicFile::fail(const char* action) const {
+  throw std::runtime_error(std::string("cannot ") + action + " " + printable(path_.native()) +
+                           ": " + system_reason());
+}
+
+void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> bytes) {
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+namespace {
+
+/// The length of the valid UTF-8 sequence at the start of `text`, 0 where there is none.
+/// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  const std::size_t length = lead >= 0xC2 && lead <= 0xDF   ? 2
+                             : lead >= 0xE0 && lead <= 0xEF ? 3
+                             : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                            : 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  const unsigned second = byte(1);
+  const bool out_of_range = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
+                            (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F);
+  return out_of_range ? 0 : length;
+}
+
+/// C0 and DEL, and C1 (U+0080 to U+009F), which some terminals obey just as well.
+bool is_control(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character[0]);
+  return first < 0x20 || first == 0x7F ||
+         (first == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0);
+}
+
+}  // namespace
+
+std::string printable(std::string_view name) {
+  std::string shown;
+  while (!name.empty()) {
+    const auto length = utf8_length(name);
+    const auto character = name.substr(0, std::max<std::size_t>(length, 1));
+    name.remove_prefix(character.size());
+    if (character == "\n") {
+      shown += "\\n";
+    } else if (character == "\t") {
+      shown += "\\t";
+    } else if (character == "\\") {
+      shown += "\\\\";
+    } else if (length > 0 && !is_control(character)) {
+      shown += character;
+    } else {
+      for (const char byte : character) {
+        char hex[5];
+        std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(byte) & 0xFF);
+        shown += hex;
+      }
+    }
+  }
+  return shown;
+}
+
+}  // namespace convae

@@ -1,0 +1,71 @@
+#pragma once
+
+#include "data/options.h"
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace convae {
+
+enum class ImageFormat { jpeg, png, bmp, tiff, webp };
+
+/// "jpeg", "png", …
+std::string_view to_string(ImageFormat format);
+
+/// What an image's header says, read before any pixel is decoded.
+struct ImageInfo {
+  ImageFormat format{};
+  std::int64_t height = 0;  ///< after EXIF orientation
+  std::int64_t width = 0;   ///< after EXIF orientation
+  int channels = 3;         ///< 1 grey, 3 colour (palettes count as grey when every entry is grey);
+                            ///< an alpha channel is not counted
+  bool alpha = false;       ///< has an alpha channel or transparent palette entries / key colour
+  int bits = 8;             ///< of the decoded tensor: 8 (uint8) or 16 (uint16; also float TIFF)
+  int orientation = 1;      ///< EXIF orientation, 1 to 8
+  int pages = 1;            ///< TIFF pages, counted up to 1000; only the first is read
+};
+
+/// An image that cannot be used. what() is one short reason without the file's name, such as
+/// "truncated JPEG: the data ends after 61 of 120 rows".
+class ImageError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Reads the header of an encoded image. The format is found by content, never by name.
+/// Throws ImageError: unknown or unsupported format (GIF and others are named), damaged header,
+/// a zero side, or more than `max_pixels` pixels.
+ImageInfo probe_image(std::span<const std::uint8_t> bytes,
+                      std::int64_t max_pixels = kDefaultMaxPixels);
+
+/// Decodes an image completely, or throws ImageError; a file that ends early or fails its
+/// checksum is an error, never a partly grey picture. CMYK becomes RGB; a CMYK JPEG without Adobe's
+/// marker is refused, since nothing says whether its inks are inverted.
+/// Returns (C, H, W) with C = `channels` (1 or 3, RGB order), uint8 or uint16 as info.bits says,
+/// stored in channels-last order (strides 1, W*C, C). EXIF orientation is applied.
+/// Alpha is composited on white. Grey → RGB repeats; RGB → grey is 0.299 R + 0.587 G + 0.114 B.
+/// 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are spread over 0..255.
+/// A float TIFF holds [0,1] and becomes uint16 (rounded); NaN or values outside are an error.
+/// Memory stays within about 16 bytes a pixel, 40 for float64 TIFF in planes or huge tiles.
+/// Safe to call from many threads.
+torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
+                           std::int64_t max_pixels = kDefaultMaxPixels);
+
+/// Encodes (C, H, W) with C 1 or 3, uint8 or uint16, any strides.
+/// JPEG (quality 95, 4:4:4), WebP (lossless) and BMP hold 8 bits: uint16 input is scaled down.
+/// PNG and TIFF keep 16 bits. Throws ImageError when the format cannot hold the size.
+std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat format);
+
+/// (C, H, W) uint8 or uint16 → the same dtype at `height` × `width`; area filter where an axis
+/// shrinks, linear where it grows; the aspect ratio is not kept.
+torch::Tensor resize_image(const torch::Tensor& image, std::int64_t height, std::int64_t width);
+
+}  // namespace convae

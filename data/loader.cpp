@@ -1,0 +1,193 @@
+#include "data/loader.h"
+
+#include "data/random.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <numeric>
+
+namespace convae {
+namespace {
+
+/// Purposes keep the draws of one image apart (see CounterRandom).
+enum Purpose : std::uint64_t { kShuffle = 1, kCrop = 2 };
+
+/// Steps' worth of images that are decoded ahead. Enough to ride over one slow file, few enough
+/// for large images not to pile up.
+constexpr std::size_t kStepsAhead = 2;
+
+/// Groups images of one size, in the order in which the sizes first appear.
+Step group_by_size(const ImageDataset& dataset, const std::vector<std::int64_t>& indices) {
+  Step step;
+  std::map<ImageSize, std::size_t> group_of;
+  for (const std::int64_t index : indices) {
+    const auto [group, is_new] = group_of.try_emplace(dataset.image_size(index), step.size());
+    if (is_new) step.emplace_back();
+    step[group->second].indices.push_back(index);
+  }
+  return step;
+}
+
+std::vector<Step> cut_into_steps(const ImageDataset& dataset,
+                                 const std::vector<std::int64_t>& order, std::int64_t batch_size) {
+  std::vector<Step> plan;
+  for (std::size_t begin = 0; begin < order.size(); begin += batch_size) {
+    const std::size_t end = std::min(order.size(), begin + static_cast<std::size_t>(batch_size));
+    plan.push_back(group_by_size(dataset, {order.begin() + begin, order.begin() + end}));
+  }
+  return plan;
+}
+
+/// uint8 → uint16 by × 257, which keeps value / range exactly.
+torch::Tensor widen(const torch::Tensor& image) {
+  return (image.to(torch::kInt) * 257).to(torch::kUInt16);
+}
+
+}  // namespace
+
+std::int64_t image_count(const Step& step) {
+  std::int64_t count = 0;
+  for (const MicroBatch& batch : step) count += static_cast<std::int64_t>(batch.indices.size());
+  return count;
+}
+
+std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t batch_size,
+                                      std::uint64_t seed, std::int64_t epoch,
+                                      std::int64_t position) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(dataset.size()));
+  std::iota(order.begin(), order.end(), 0);
+  CounterRandom random(seed, static_cast<std::uint64_t>(epoch), 0, kShuffle);
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+  order.erase(order.begin(), order.begin() + std::min(position, dataset.size()));
+  return cut_into_steps(dataset, order, batch_size);
+}
+
+std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
+                                std::int64_t max_pixels) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(dataset.size()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+    return dataset.image_size(a) < dataset.image_size(b);
+  });
+  std::vector<Step> plan;
+  for (const std::int64_t index : order) {
+    const ImageSize size = dataset.image_size(index);
+    const std::int64_t pixels = size.height * size.width;
+    const std::int64_t most =
+        max_pixels > 0 ? std::min(batch_size, std::max<std::int64_t>(1, max_pixels / pixels))
+                       : batch_size;
+    const bool fits = !plan.empty() && std::ssize(plan.back()[0].indices) < most &&
+                      dataset.image_size(plan.back()[0].indices[0]) == size;
+    if (!fits) plan.push_back(Step(1));
+    plan.back()[0].indices.push_back(index);
+  }
+  return plan;
+}
+
+Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, CropRule crop, std::int64_t workers)
+    : dataset_(dataset), plan_(std::move(plan)), crop_(crop) {
+  std::size_t largest_step = 1;
+  bool all_cached = true;
+  for (const Step& step : plan_) {
+    for (const MicroBatch& batch : step) {
+      order_.insert(order_.end(), batch.indices.begin(), batch.indices.end());
+    }
+    largest_step = std::max(largest_step, static_cast<std::size_t>(image_count(step)));
+  }
+  for (const std::int64_t index : order_) all_cached = all_cached && dataset_.cached(index);
+  if (all_cached || workers < 1) return;  // nothing to decode, or nobody to do it
+  slots_.resize(std::max(largest_step, static_cast<std::size_t>(workers)) * kStepsAhead);
+  for (std::int64_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+}
+
+Loader::~Loader() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  slot_free_.notify_all();
+}
+
+void Loader::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    slot_free_.wait(lock, [&] {
+      return stopping_ || started_ == order_.size() || started_ < released_ + slots_.size();
+    });
+    if (stopping_ || started_ == order_.size()) return;
+    const std::size_t position = started_++;
+    lock.unlock();
+    std::optional<torch::Tensor> image;
+    std::exception_ptr error;
+    try {
+      image = dataset_.load(order_[position]);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    slots_[position % slots_.size()] = {true, std::move(image), error};
+    slot_ready_.notify_one();
+  }
+}
+
+std::optional<torch::Tensor> Loader::take(std::size_t position) {
+  if (threads_.empty()) return dataset_.load(order_[position]);
+  std::unique_lock lock(mutex_);
+  Slot& slot = slots_[position % slots_.size()];
+  slot_ready_.wait(lock, [&] { return slot.ready; });
+  const Slot taken = std::exchange(slot, {});
+  released_ = position + 1;
+  slot_free_.notify_one();
+  lock.unlock();
+  if (taken.error) std::rethrow_exception(taken.error);
+  return taken.image;
+}
+
+torch::Tensor Loader::stack(const std::vector<torch::Tensor>& images,
+                            const std::vector<std::int64_t>& indices) const {
+  const ImageSize crop = dataset_.options().crop;
+  bool wide = false;
+  for (const torch::Tensor& image : images) wide = wide || image.scalar_type() == torch::kUInt16;
+  std::vector<torch::Tensor> parts;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    torch::Tensor image = images[i];
+    if (crop.height > 0) {
+      const std::int64_t free_h = image.size(1) - crop.height;
+      const std::int64_t free_w = image.size(2) - crop.width;
+      std::int64_t top = free_h / 2;
+      std::int64_t left = free_w / 2;
+      if (crop_.random) {
+        CounterRandom random(crop_.seed, static_cast<std::uint64_t>(crop_.epoch),
+                             static_cast<std::uint64_t>(indices[i]), kCrop);
+        top = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_h) + 1));
+        left = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_w) + 1));
+      }
+      image = crop_image(image, crop, top, left);
+    }
+    if (wide && image.scalar_type() != torch::kUInt16) image = widen(image);
+    parts.push_back(image.permute({1, 2, 0}));  // (H, W, C), contiguous
+  }
+  return torch::stack(parts).permute({0, 3, 1, 2});
+}
+
+std::optional<Step> Loader::next() {
+  if (next_step_ == plan_.size()) return std::nullopt;
+  Step loaded;
+  for (const MicroBatch& planned : plan_[next_step_++]) {
+    MicroBatch batch;
+    std::vector<torch::Tensor> images;
+    for (const std::int64_t index : planned.indices) {
+      if (auto image = take(taken_++)) {
+        images.push_back(std::move(*image));
+        batch.indices.push_back(index);
+      }
+    }
+    if (images.empty()) continue;
+    batch.images = stack(images, batch.indices);
+    loaded.push_back(std::move(batch));
+  }
+  return loaded;
+}
+
+}  // namespace convae

@@ -1,0 +1,89 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace convae {
+
+/// Images of one size that go through the network together.
+struct MicroBatch {
+  std::vector<std::int64_t> indices;
+  /// (N, C, H, W), uint8 or (where any of the images has 16 bits) uint16, channels-last.
+  torch::Tensor images;
+};
+
+/// What one optimizer step sees: up to batch_size images in as many micro-batches as they have
+/// different sizes.
+using Step = std::vector<MicroBatch>;
+
+/// Number of images in a step.
+std::int64_t image_count(const Step& step);
+
+/// Which images each step of an epoch takes. `images` of the micro-batches are empty.
+/// Training order is a shuffle that depends on (seed, epoch) alone, from its image number
+/// `position` on; plan_in_order keeps the data set's order, images of one size next to each other.
+std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t batch_size,
+                                      std::uint64_t seed, std::int64_t epoch,
+                                      std::int64_t position = 0);
+/// Batches of plan_in_order hold at most `max_pixels` pixels (but at least one image); 0: any.
+std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
+                                std::int64_t max_pixels = 0);
+
+/// Where crops are taken.
+struct CropRule {
+  bool random = false;  ///< anywhere, by (seed, epoch, index); false: the centre
+  std::uint64_t seed = 0;
+  std::int64_t epoch = 0;
+};
+
+/// Delivers the steps of a plan in order, decoding ahead on threads of its own. What it delivers
+/// does not depend on their number. Images that cannot be used are missing from their micro-batch,
+/// empty micro-batches from their step; a step may be empty.
+class Loader {
+public:
+  /// `workers` 0 decodes in next().
+  Loader(ImageDataset& dataset, std::vector<Step> plan, CropRule crop, std::int64_t workers);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The next step, or nullopt at the end. Throws what loading threw.
+  std::optional<Step> next();
+
+private:
+  void work();
+  std::optional<torch::Tensor> take(std::size_t position);
+  torch::Tensor stack(const std::vector<torch::Tensor>& images,
+                      const std::vector<std::int64_t>& indices) const;
+
+  ImageDataset& dataset_;
+  std::vector<Step> plan_;
+  CropRule crop_;
+  std::vector<std::int64_t> order_;  // dataset indices of all images, in the plan's order
+  std::size_t next_step_ = 0;
+  std::size_t taken_ = 0;  // images handed to next() so far
+
+  struct Slot {
+    bool ready = false;
+    std::optional<torch::Tensor> image;
+    std::exception_ptr error;
+  };
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable slot_ready_, slot_free_;
+  std::vector<Slot> slots_;  // a ring: position p of order_ lives in slot p % size
+  std::size_t started_ = 0;  // images some worker has begun with
+  std::size_t released_ = 0;
+  bool stopping_ = false;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace convae

@@ -1,0 +1,273 @@
+#include "data/npy.h"
+
+#include "data/file_io.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+// Own code, because the one library Debian has for it (cnpy) trusts the sizes in its input.
+
+namespace convae {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "the format's <f4 and <f8 are copied as they lie in memory");
+
+constexpr std::string_view kMagic = "\x93NUMPY";
+constexpr std::size_t kPreamble = 8;  // the magic, and a byte each for major and minor version
+/// NumPy's own alignment of the data, so that files can be mapped.
+constexpr std::size_t kAlignment = 64;
+/// NumPy's limit is 64 since 2.0; torch's operators have the same.
+constexpr std::size_t kMaxDimensions = 64;
+
+[[noreturn]] void fail(const std::string& file, const std::string& reason) {
+  throw std::runtime_error(file + ": " + reason);
+}
+
+std::string cut(std::string_view text) { return printable(text.substr(0, 40)); }
+
+/// A shape as Python writes a tuple: (), (3,), (3, 4).
+std::string tuple(at::IntArrayRef shape) {
+  std::string text = "(";
+  for (const std::int64_t length : shape) text += std::to_string(length) + ", ";
+  if (shape.size() > 1) text.resize(text.size() - 2);
+  if (shape.size() == 1) text.pop_back();
+  return text + ")";
+}
+
+struct Header {
+  std::optional<std::string> dtype;
+  std::optional<bool> fortran_order;
+  std::optional<std::vector<std::int64_t>> shape;
+};
+
+/// The header is a Python dict in the notation of repr(). Only what NumPy can write there is
+/// taken; nothing nests, so there is no recursion.
+class HeaderParser {
+public:
+  HeaderParser(std::string_view text, const std::string& file) : rest_(text), file_(file) {}
+
+  Header parse() {
+    Header header;
+    expect('{');
+    while (!accept('}')) {
+      field(header);
+      if (!accept(',')) {
+        expect('}');
+        break;
+      }
+    }
+    skip_space();
+    if (!rest_.empty()) malformed("the end of the header");
+    if (!header.dtype || !header.fortran_order || !header.shape) {
+      fail(file_, "expected 'descr', 'fortran_order' and 'shape' in the .npy header");
+    }
+    return header;
+  }
+
+private:
+  void field(Header& header) {
+    const std::string key = string();
+    expect(':');
+    if (key == "descr") {
+      set(header.dtype, dtype(), key);
+    } else if (key == "fortran_order") {
+      set(header.fortran_order, boolean(), key);
+    } else if (key == "shape") {
+      set(header.shape, shape(), key);
+    } else {
+      fail(file_, "unknown field '" + cut(key) + "' in the .npy header");
+    }
+  }
+
+  template <typename Value>
+  void set(std::optional<Value>& field, Value value, const std::string& key) {
+    if (field) fail(file_, "the field '" + key + "' is twice in the .npy header");
+    field = std::move(value);
+  }
+
+  std::string string() {
+    skip_space();
+    const char quote = rest_.empty() ? '\0' : rest_.front();
+    if (quote != '\'' && quote != '"') malformed("a quoted name");
+    const auto end = rest_.find(quote, 1);
+    if (end == std::string_view::npos) malformed("a quoted name");
+    std::string value(rest_.substr(1, end - 1));
+    rest_.remove_prefix(end + 1);
+    return value;
+  }
+
+  std::string dtype() {
+    skip_space();
+    if (rest_.starts_with('[')) {
+      fail(file_, "expected an array of '<f4' or '<f8', but got a structured one");
+    }
+    return string();
+  }
+
+  bool boolean() {
+    skip_space();
+    for (const auto& [word, value] : {std::pair("True", true), std::pair("False", false)}) {
+      if (rest_.starts_with(word)) {
+        rest_.remove_prefix(std::strlen(word));
+        return value;
+      }
+    }
+    malformed("True or False");
+  }
+
+  std::vector<std::int64_t> shape() {
+    std::vector<std::int64_t> lengths;
+    expect('(');
+    while (!accept(')')) {
+      if (lengths.size() == kMaxDimensions) fail(file_, "the .npy array has too many dimensions");
+      lengths.push_back(length());
+      if (accept(',')) continue;
+      // Without its comma, (3) is a number in Python, not a tuple.
+      if (lengths.size() == 1) malformed("','");
+      expect(')');
+      break;
+    }
+    return lengths;
+  }
+
+  std::int64_t length() {
+    skip_space();
+    std::int64_t value = -1;
+    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
+    if (error != std::errc() || value < 0) malformed("a length from 0 to 2^63 - 1");
+    rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+    return value;
+  }
+
+  bool accept(char c) {
+    skip_space();
+    if (!rest_.starts_with(c)) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+
+  void expect(char c) {
+    if (!accept(c)) malformed("'" + std::string(1, c) + "'");
+  }
+
+  void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \n"), rest_.size())); }
+
+  [[noreturn]] void malformed(const std::string& expected) const {
+    fail(file_,
+         "the .npy header is malformed: expected " + expected + ", but got '" + cut(rest_) + "'");
+  }
+
+  std::string_view rest_;
+  const std::string& file_;
+};
+
+/// The header's text and the data after it.
+std::pair<std::string_view, std::string_view> split(std::string_view bytes,
+                                                    const std::string& file) {
+  if (!bytes.starts_with(kMagic) || bytes.size() < kPreamble) {
+    fail(file, "not a .npy file: expected it to begin with \\x93NUMPY and a version");
+  }
+  const int major = static_cast<unsigned char>(bytes[6]);
+  const int minor = static_cast<unsigned char>(bytes[7]);
+  if (major < 1 || major > 3 || minor != 0) {
+    fail(file, "expected .npy version 1.0, 2.0 or 3.0, but got " + std::to_string(major) + "." +
+                   std::to_string(minor));
+  }
+  bytes.remove_prefix(kPreamble);
+  const std::size_t length_bytes = major == 1 ? 2 : 4;
+  std::uint32_t length = 0;
+  if (bytes.size() >= length_bytes) std::memcpy(&length, bytes.data(), length_bytes);
+  if (bytes.size() < length_bytes || length > bytes.size() - length_bytes) {
+    fail(file, "the file ends within its .npy header; it may have been cut short");
+  }
+  bytes.remove_prefix(length_bytes);
+  return {bytes.substr(0, length), bytes.substr(length)};
+}
+
+void check(const Header& header, std::size_t data_size, const std::string& file) {
+  if (*header.dtype != "<f4" && *header.dtype != "<f8") {
+    fail(file, "expected an array of '<f4' or '<f8', but got '" + cut(*header.dtype) +
+                   "'; save it with array.astype('<f4')");
+  }
+  if (*header.fortran_order) {
+    fail(file, "the array is in Fortran order; save it in C order: numpy.ascontiguousarray");
+  }
+  // Zeros count as one: torch works out strides that way, and they must not overflow either.
+  std::int64_t bytes = *header.dtype == "<f8" ? 8 : 4;
+  bool empty = false;
+  for (const std::int64_t length : *header.shape) {
+    empty = empty || length == 0;
+    if (__builtin_mul_overflow(bytes, std::max<std::int64_t>(length, 1), &bytes)) {
+      fail(file, "the shape " + tuple(*header.shape) + " is too large");
+    }
+  }
+  const std::size_t expected = empty ? 0 : static_cast<std::size_t>(bytes);
+  if (data_size != expected) {
+    fail(file, "expected " + std::to_string(expected) + " bytes of data for the shape " +
+                   tuple(*header.shape) + " of '" + *header.dtype + "', but got " +
+                   std::to_string(data_size));
+  }
+}
+
+std::string make_header(at::IntArrayRef shape) {
+  std::string dict = "{'descr': '<f4', 'fortran_order': False, 'shape': " + tuple(shape) + ", }";
+  const std::size_t used = kPreamble + sizeof(std::uint16_t) + dict.size() + 1;
+  dict.append((kAlignment - used % kAlignment) % kAlignment, ' ');
+  dict += '\n';
+  const auto length = static_cast<std::uint16_t>(dict.size());
+  std::string header(kMagic);
+  header += '\x01';
+  header += '\x00';
+  header.append(reinterpret_cast<const char*>(&length), sizeof length);
+  return header + dict;
+}
+
+}  // namespace
+
+void write_npy(const std::filesystem::path& path, const std::vector<torch::Tensor>& rows,
+               const std::vector<std::int64_t>& row_shape) {
+  const std::string file = printable(path.string());
+  std::vector<std::int64_t> shape{static_cast<std::int64_t>(rows.size())};
+  shape.insert(shape.end(), row_shape.begin(), row_shape.end());
+  if (shape.size() > kMaxDimensions) fail(file, "the .npy array has too many dimensions");
+
+  AtomicFile output(path);
+  output.write(make_header(shape));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].sizes() != at::IntArrayRef(row_shape)) {
+      fail(file, "expected row " + std::to_string(i) + " to have the shape " + tuple(row_shape) +
+                     ", but got " + tuple(rows[i].sizes()));
+    }
+    const at::Tensor row =
+        rows[i].detach().to(at::kCPU, at::kFloat).resolve_neg().contiguous();  // row_shape
+    if (row.nbytes() > 0) output.write(row.const_data_ptr(), row.nbytes());
+  }
+  output.commit();
+}
+
+torch::Tensor read_npy(const std::filesystem::path& path) {
+  const std::string file = printable(path.string());
+  const std::vector<std::uint8_t> bytes = read_file(path);
+  const auto [text, data] =
+      split({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file);
+  const Header header = HeaderParser(text, file).parse();
+  check(header, data.size(), file);
+
+  const at::ScalarType type = *header.dtype == "<f8" ? at::kDouble : at::kFloat;
+  at::Tensor array = at::empty(*header.shape, at::TensorOptions().dtype(type));
+  if (!data.empty()) std::memcpy(array.data_ptr(), data.data(), data.size());
+  return array.to(at::kFloat);
+}
+
+}  // namespace convae

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <vector>
+
+#include "models/blocks.h"
+#include "models/options.h"
+
+namespace convae {
+
+/// Strided convolutions and, where the options ask for one, a bottleneck.
+/// Children: `0` … `L-1` (Block), `latent` (1×1 convolution or linear layer).
+class EncoderImpl : public torch::nn::Module {
+public:
+  explicit EncoderImpl(const ModelOptions& options);
+
+  /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent.
+  /// Throws GeometryError where H×W cannot pass.
+  torch::Tensor forward(const torch::Tensor& x);
+
+private:
+  ModelOptions options_;
+  std::vector<LevelSpec> levels_;
+  std::vector<Block> blocks_;
+  torch::nn::Conv2d latent_conv_{nullptr};
+  torch::nn::Linear latent_linear_{nullptr};
+};
+TORCH_MODULE(Encoder);
+
+/// The encoder's mirror: transposed convolutions with the output_padding that gives every level
+/// the size the encoder saw. Children: `latent` (Block), `0` … `L-1` (Block), deepest level first.
+class DecoderImpl : public torch::nn::Module {
+public:
+  explicit DecoderImpl(const ModelOptions& options);
+
+  /// latent: as the encoder gives it; `size` is the size of the image wanted.
+  /// Returns (N, C, size.h, size.w) in the model's range. Throws GeometryError where a latent of
+  /// that shape cannot come from such an image.
+  torch::Tensor forward(const torch::Tensor& latent, HW size);
+
+  /// The same without the output activation: what losses on logits need.
+  torch::Tensor forward_linear(const torch::Tensor& latent, HW size);
+
+private:
+  ModelOptions options_;
+  std::vector<LevelSpec> levels_;  // in the encoder's order
+  Block latent_block_{nullptr};
+  std::vector<Block> blocks_;
+};
+TORCH_MODULE(Decoder);
+
+/// Encoder and decoder; the reconstruction has exactly the size of the input, whatever that is.
+///
+///     Autoencoder net(ModelOptions{.channels = 3});
+///     net->forward(torch::rand({1, 3, 481, 321}));   // (1, 3, 481, 321)
+///     net->forward(torch::rand({2, 3, 24, 25}));     // (2, 3, 24, 25)
+class AutoencoderImpl : public torch::nn::Module {
+public:
+  /// Throws std::invalid_argument or GeometryError where the options do not work.
+  explicit AutoencoderImpl(const ModelOptions& options);
+
+  /// x: (N, C, H, W) in the model's range → (N, C, H, W).
+  torch::Tensor forward(const torch::Tensor& x);
+
+  /// Starts an optimizer step of one or several forward passes; see BatchNorm.
+  void begin_step(bool several);
+  /// Ends it: running statistics move once.
+  void commit_statistics();
+
+  const ModelOptions& options() const { return options_; }
+
+  Encoder encoder{nullptr};
+  Decoder decoder{nullptr};
+
+private:
+  ModelOptions options_;
+  std::vector<BatchNorm> batch_norms_;
+};
+TORCH_MODULE(Autoencoder);
+
+/// Images in [0,1] → the range the model works on, [-1,1] for tanh.
+torch::Tensor to_model_range(const torch::Tensor& images, Output output);
+/// A model's output → [0,1], clamped.
+torch::Tensor to_unit_range(const torch::Tensor& images, Output output);
+
+}  // namespace convae

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+/// Sizes of strided convolutions and of the transposed convolutions that undo them: integers
+/// only, no tensors.
+///
+/// Per axis, with kernel k, stride s, padding p, dilation d and span e = d(k-1)+1:
+///
+///     convolution             m  = floor((n + 2p - e) / s) + 1        needs n + 2p >= e
+///     transposed convolution  n' = (m - 1)s - 2p + e + output_padding
+///     n' = n                  <=>  output_padding = (n + 2p - e) mod s
+///
+/// (Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016.) The remainder
+/// is below s, so the output_padding is always one that a transposed convolution accepts.
+namespace convae {
+
+/// A pair of numbers, one an axis: an image's size, a kernel, a stride, a padding …
+struct HW {
+  std::int64_t h = 0;
+  std::int64_t w = 0;
+  friend bool operator==(const HW&, const HW&) = default;
+};
+
+/// "24x25" (height first).
+std::string to_string(HW size);
+
+/// Settings or sizes that cannot work. what() says which level and axis, the numbers, and what
+/// would work.
+class GeometryError : public std::invalid_argument {
+public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// One level of the encoder and, mirrored, of the decoder.
+struct LevelSpec {
+  std::int64_t channels = 0;  ///< channels the encoder's convolution gives
+  HW kernel{3, 3};
+  HW stride{2, 2};
+  HW padding{1, 1};
+  HW dilation{1, 1};
+  friend bool operator==(const LevelSpec&, const LevelSpec&) = default;
+};
+
+/// Sizes of one level for one input size.
+struct LevelPlan {
+  std::int64_t in_channels = 0;
+  std::int64_t out_channels = 0;
+  HW in;              ///< what the convolution takes, and what its mirror gives back
+  HW out;             ///< what the convolution gives, and what its mirror takes
+  HW output_padding;  ///< what the transposed convolution needs to give `in` back
+  /// What the transposed convolution would give with output_padding 0.
+  HW without_output_padding() const {
+    return {in.h - output_padding.h, in.w - output_padding.w};
+  }
+};
+
+/// Sizes of a whole network for one input size; levels in the encoder's order.
+struct Plan {
+  HW input;
+  std::vector<LevelPlan> levels;
+  HW latent() const { return levels.empty() ? input : levels.back().out; }
+};
+
+/// Largest side of an image that plans are made for (2^30).
+inline constexpr std::int64_t kMaxSide = std::int64_t{1} << 30;
+
+/// Length that a convolution gives for length n, or nullopt where the padded input is shorter
+/// than the kernel's span.
+std::optional<std::int64_t> conv_length(std::int64_t n, std::int64_t kernel, std::int64_t stride,
+                                        std::int64_t padding, std::int64_t dilation);
+
+/// Length that a transposed convolution gives for length m.
+std::int64_t conv_transpose_length(std::int64_t m, std::int64_t kernel, std::int64_t stride,
+                                   std::int64_t padding, std::int64_t dilation,
+                                   std::int64_t output_padding);
+
+/// The output_padding with which conv_transpose_length(conv_length(n)) = n.
+/// Needs a legal convolution (conv_length(n) has a value).
+std::int64_t output_padding_for(std::int64_t n, std::int64_t kernel, std::int64_t stride,
+                                std::int64_t padding, std::int64_t dilation);
+
+/// The plan for an image of `channels` × input.h × input.w.
+/// Throws GeometryError naming level, axis, sizes and what would work.
+Plan plan_sizes(const std::vector<LevelSpec>& levels, HW input, std::int64_t channels);
+
+/// Why `input` cannot pass through the levels, or nullopt if it can.
+std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, HW input);
+
+/// The smallest input for which every level has something to convolve, per axis.
+HW smallest_input(const std::vector<LevelSpec>& levels);
+
+/// Checks that kernel, stride and dilation are at least 1, padding at least 0, channels at least
+/// 1, and all of them small enough for sums of them not to overflow. Throws GeometryError.
+void check_level(const LevelSpec& level, std::size_t index);
+
+/// Reads one level: CHANNELS[:kHxW sHxW pHxW dHxW without blanks], such as "128",
+/// "64:k5s2p2", "256:k3x5s2x1p1x2d1". A single number serves both axes; what is left out comes
+/// from `defaults`. Throws GeometryError naming the text and what is wrong with it.
+LevelSpec parse_level(std::string_view text, const LevelSpec& defaults);
+
+/// Reads a comma-separated list of levels: "32,64,128:k3s2p1".
+std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defaults);
+
+/// Reads "3" (both axes) or "3x5" (height x width); nullopt where the text is neither.
+std::optional<HW> parse_hw(std::string_view text);
+
+/// The level in the grammar of parse_level, complete: "128:k3x3s2x2p1x1d1x1".
+std::string to_string(const LevelSpec& level);
+
+}  // namespace convae

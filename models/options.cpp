@@ -1,0 +1,107 @@
+#include "models/options.h"
+
+#include <stdexcept>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kSaturated = std::int64_t{1} << 62;
+
+std::int64_t multiply(std::int64_t a, std::int64_t b) {
+  std::int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) || product > kSaturated ? kSaturated : product;
+}
+
+std::int64_t add(std::int64_t a, std::int64_t b) {
+  return a > kSaturated - b ? kSaturated : a + b;
+}
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw std::invalid_argument(message);
+}
+
+}  // namespace
+
+const char* to_string(Order order) {
+  return order == Order::conv_bn_act ? "conv-bn-act" : "conv-act-bn";
+}
+
+const char* to_string(Activation activation) {
+  switch (activation) {
+    case Activation::silu: return "silu";
+    case Activation::relu: return "relu";
+    case Activation::leaky_relu: return "leaky-relu";
+    case Activation::gelu: return "gelu";
+  }
+  return "";
+}
+
+const char* to_string(Norm norm) {
+  switch (norm) {
+    case Norm::batch: return "batch";
+    case Norm::group: return "group";
+    case Norm::none: return "none";
+  }
+  return "";
+}
+
+const char* to_string(Output output) {
+  switch (output) {
+    case Output::sigmoid: return "sigmoid";
+    case Output::tanh: return "tanh";
+    case Output::linear: return "linear";
+  }
+  return "";
+}
+
+std::vector<LevelSpec> ModelOptions::level_specs() const {
+  return parse_levels(levels, LevelSpec{0, kernel, stride, padding, dilation});
+}
+
+void ModelOptions::validate() const {
+  const std::vector<LevelSpec> specs = level_specs();
+  require(channels >= 1, "channels must be at least 1, but is " + std::to_string(channels));
+  require(latent_channels >= 0 && latent_channels <= (1 << 20),
+          "latent-channels must be between 0 and 1048576, but is " +
+              std::to_string(latent_channels));
+  require(latent >= 0 && latent <= (1 << 24),
+          "latent must be between 0 and 16777216, but is " + std::to_string(latent));
+  require(latent == 0 || latent_channels == 0,
+          "latent " + std::to_string(latent) + " and latent-channels " +
+              std::to_string(latent_channels) +
+              " exclude each other: a bottleneck is either dense or a 1x1 convolution");
+  if (latent > 0) {
+    require(size.h > 0 && size.w > 0,
+            "latent " + std::to_string(latent) +
+                " (a dense bottleneck) works at one input size only; set size to N or HxW, or use "
+                "latent-channels for a bottleneck that takes every size");
+    plan_sizes(specs, size, channels);
+  }
+}
+
+std::int64_t ModelOptions::parameter_count() const {
+  const std::vector<LevelSpec> specs = level_specs();
+  const auto norm_weights = [&](std::int64_t c) { return norm == Norm::none ? 0 : 2 * c; };
+  std::int64_t total = 0;
+  std::int64_t in = channels;
+  for (const LevelSpec& level : specs) {
+    const std::int64_t kernel_area = multiply(level.kernel.h, level.kernel.w);
+    const std::int64_t weights = multiply(kernel_area, multiply(in, level.channels));
+    total = add(total, multiply(2, weights));
+    total = add(total, level.channels + in);                      // biases of both directions
+    total = add(total, norm_weights(level.channels));             // encoder
+    if (&level != &specs.front()) total = add(total, norm_weights(in));  // decoder, but its last
+    in = level.channels;
+  }
+  const std::int64_t narrow = latent > 0 ? latent : latent_channels;
+  if (narrow == 0) return total;
+  std::int64_t wide = in;
+  if (latent > 0) {
+    const HW map = plan_sizes(specs, size, channels).latent();
+    wide = multiply(in, multiply(map.h, map.w));
+  }
+  total = add(total, multiply(2, multiply(wide, narrow)));
+  return add(total, add(add(wide, narrow), norm_weights(in)));
+}
+
+}  // namespace convae

@@ -1,0 +1,152 @@
+import os
+import shutil
+import signal
+import time
+
+import pytest
+
+from convae_program import ONE_CORE, assert_same_tensors, read_csv, snapshot
+
+LAST = "weights/last.safetensors"
+BASE = ("--levels", "4,8", "--batch-size", 4, "--val-split", 0, *ONE_CORE)
+LOSSES = ("epoch", "step", "lr", "train_loss")
+
+
+def losses(run):
+    return [[row[name] for name in LOSSES] for row in read_csv(run / "metrics.csv")]
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """The finished run of five epochs, to do things to."""
+    return shutil.copytree(trained.run, tmp_path / "run")
+
+
+def test_three_epochs_and_three_more_equal_six(done, photos, tmp_path):
+    constant = ("--schedule", "constant", *BASE)
+    done("train", "--data", photos, "--epochs", 6, "--name", "whole", *constant)
+    done("train", "--data", photos, "--epochs", 3, "--name", "parts", *constant)
+    result = done("train", "--resume", "runs/parts", "--epochs", 6)
+    whole, parts = tmp_path / "runs" / "whole", tmp_path / "runs" / "parts"
+    assert any("resuming" in line for line in result.logs)
+    assert_same_tensors(whole / LAST, parts / LAST)
+    assert_same_tensors(whole / "weights/epoch_0005.safetensors",
+                        parts / "weights/epoch_0005.safetensors")
+    assert losses(whole) == losses(parts)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["latest", "parts", "whole"]
+
+
+def test_resume_goes_on_through_latest_with_other_workers(done, photos, tmp_path):
+    done("train", "--data", photos, "--epochs", 1, *BASE)
+    done("train", "--resume", "runs/latest", "--epochs", 2, "--workers", 0)
+    assert [row[0] for row in losses(tmp_path / "runs" / "photos")] == ["1", "2"]
+
+
+def test_larger_total_stretches_the_cosine(done, copied):
+    before = losses(copied)
+    done("train", "--resume", copied, "--epochs", 10)
+    after = losses(copied)
+    assert after[:5] == before
+    assert len(after) == 10
+    # Half of ten epochs are done, so the rate goes on from half of 1e-3, not from zero.
+    assert float(after[4][2]) < 3e-4 < float(after[5][2]) < 5e-4
+    assert float(after[9][2]) < 3e-5
+
+
+def test_finished_run_says_so_and_is_left_alone(done, copied):
+    before = snapshot(copied)
+    result = done("train", "--resume", copied)
+    assert "is finished (5 epochs" in result.stdout
+    assert snapshot(copied) == before
+
+
+@pytest.mark.parametrize("flags, parts", [
+    (["--levels", "4,16"], ["--levels '4,16'", "4:"]),
+    (["--kernel", "5"], ["--kernel"]),
+    (["--activation", "relu"], ["--activation 'relu'", "silu"]),
+    (["--channels", "1"], ["--channels '1'", "3"]),
+    (["--norm", "none"], ["--norm 'none'", "batch"]),
+    (["--latent-channels", "2"], ["--latent-channels '2'", "0"]),
+    (["--output-activation", "tanh"], ["--output-activation 'tanh'", "sigmoid"]),
+])
+def test_contradiction_is_refused_by_name(convae, copied, flags, parts):
+    before = snapshot(copied)
+    result = convae("train", "--resume", copied, "--epochs", 6, *flags)
+    result.assert_refused(2, *parts, "contradicts")
+    assert snapshot(copied) == before
+
+
+def test_flags_that_repeat_the_run_are_no_contradiction(done, copied):
+    result = done("train", "--resume", copied, "--levels", "4:k3s2p1,8", "--activation", "silu",
+                  "--channels", 3)
+    assert "is finished" in result.stdout
+
+
+def test_rows_past_the_checkpoint_are_cut(done, copied):
+    rows = losses(copied)
+    with open(copied / "metrics.csv", "a") as file:
+        file.write("6,999,1,1,1,1,1,1,1,1\n7,9999,1,1,1,1,1,1,1,1\n8,99")
+    done("train", "--resume", copied, "--epochs", 6)
+    after = losses(copied)
+    assert after[:5] == rows
+    assert [row[0] for row in after] == ["1", "2", "3", "4", "5", "6"]
+    assert after[5][1] != "999"
+
+
+def test_missing_run_is_named(convae, tmp_path):
+    convae("train", "--resume", "runs/none").assert_refused(1, "--resume 'runs/none'", "last.safetensors")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_damaged_checkpoint_is_refused(convae, copied, damage):
+    file = copied / LAST
+    data = bytearray(file.read_bytes())
+    if damage == "cut":
+        del data[len(data) // 2:]
+    else:
+        data[len(data) - 9] ^= 1
+    file.write_bytes(data)
+    before = snapshot(copied)
+    convae("train", "--resume", copied, "--epochs", 6).assert_refused(1, "last.safetensors")
+    assert snapshot(copied) == before
+
+
+def test_crop_of_a_dense_model_survives_a_resume(done, photos, tmp_path):
+    options = ("--latent", 4, "--size", 24, "--crop", 16, "--schedule", "constant", *BASE)
+    done("train", "--data", photos, "--epochs", 2, "--name", "whole", *options)
+    done("train", "--data", photos, "--epochs", 1, "--name", "parts", *options)
+    done("train", "--resume", "runs/parts", "--epochs", 2)
+    assert_same_tensors(tmp_path / "runs/whole" / LAST, tmp_path / "runs/parts" / LAST)
+
+
+# A batch of one makes an epoch long enough to be stopped within.
+STOPPABLE = ("--levels", "8,16", "--batch-size", 1, "--val-split", 0, "--epochs", 30, "--seed", 3,
+             *ONE_CORE)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(program, photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    program.run("train", "--data", photos, *STOPPABLE, "--quiet", cwd=folder)
+    return folder / "runs" / "photos"
+
+
+@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_run_saves_and_goes_on_as_if_it_had_not_been(program, photos, uninterrupted, tmp_path,
+                                                             sent, code):
+    process = program.start("train", "--data", photos, *STOPPABLE, cwd=tmp_path)
+    run = tmp_path / "runs" / "photos"
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.csv").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, sent)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "--resume" in stderr and "stopped at step" in stderr
+    assert stdout == ""
+    assert len(losses(run)) < 30
+    program.run("info", run / LAST, cwd=tmp_path)
+    program.run("train", "--resume", run, cwd=tmp_path)
+    assert_same_tensors(run / LAST, uninterrupted / LAST)
+    assert losses(run) == losses(uninterrupted)

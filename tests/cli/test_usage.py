@@ -1,0 +1,183 @@
+"""Bad usage and bad input: one line that says what to do, the right code, nothing left behind."""
+
+import pytest
+import torch
+from PIL import Image
+
+from convae_program import ONE_CORE, picture
+
+COMMANDS = ["train", "reconstruct", "encode", "decode", "shapes", "info"]
+
+# Given --data where the folder has images: what is wrong is the rest.
+BAD_TRAINING = {
+    "unknown flag": (["--epoch", "3"], ["--epoch'", "did you mean '--epochs'?"]),
+    "unknown short flag": (["-x"], ["'-x'"]),
+    "missing value": (["--epochs"], ["epochs"]),
+    "not a number": (["--epochs", "three"], ["--epochs", "'three'", "whole number"]),
+    "not finite": (["--lr", "nan"], ["--lr", "'nan'"]),
+    "no epochs": (["--epochs", "0"], ["epochs", "at least 1", "0"]),
+    "size 0": (["--size", "0"], ["--size '0'", "native"]),
+    "crop above size": (["--size", "16", "--crop", "17"], ["crop", "17", "16"]),
+    "misspelt choice": (["--activation", "sillu"], ["--activation 'sillu'", "'silu'", "gelu"]),
+    "neither true nor false": (["--skip-bad=maybe"], ["--skip-bad 'maybe'", "true or false"]),
+    "two channels": (["--channels", "2"], ["channels", "1 or 3", "2"]),
+    "all for validation": (["--val-split", "1"], ["val-split", "below 1"]),
+    "level without channels": (["--levels", "k3"], ["--levels 'k3'", "CHANNELS"]),
+    "unknown level setting": (["--levels", "8:q3"], ["--levels '8:q3'", "'q'", "k, s, p, d"]),
+    "stride 0": (["--levels", "8", "--stride", "0"], ["stride", "between 1", "0x0"]),
+    "dense latent at native sizes": (["--latent", "64", "--size", "native"],
+                                     ["--latent '64'", "size is native", "--size N"]),
+    "two kinds of latent": (["--latent", "4", "--latent-channels", "2", "--size", "16"],
+                            ["latent 4", "latent-channels 2"]),
+    "unknown device": (["--device", "gpu"], ["--device 'gpu'", "cuda"]),
+    "negative threads": (["--threads", "-1"], ["--threads '-1'"]),
+    "name with a folder": (["--name", "a/b"], ["--name 'a/b'"]),
+    "stray word": (["more"], ["'more'"]),
+    "missing config": (["--config", "none.toml"], ["--config", "none.toml", "No such file"]),
+}
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", BAD_TRAINING)
+def test_bad_option_is_refused_by_name_and_leaves_no_run(convae, photos, tmp_path, name):
+    words, parts = BAD_TRAINING[name]
+    convae("train", "--data", photos, *words).assert_refused(2, *parts)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("words, parts", [
+    (["trian"], ["'trian'", "did you mean 'train'?"]),
+    (["xyzzy"], ["'xyzzy'", "--help"]),
+    (["train"], ["--data is needed"]),
+    (["reconstruct", "--data", "x", "-o", "out"], ["--checkpoint is needed"]),
+    (["reconstruct", "--checkpoint", "x", "--data", "x"], ["--output is needed"]),
+    (["reconstruct", "--checkpoint", "x", "--data", "x", "-o", "out", "--format", "jpg"],
+     ["--format 'jpg'", "png or keep"]),
+    (["encode", "--checkpoint", "x", "--data", "x", "-o", "a.npy", "--pool", "max"],
+     ["--pool 'max'", "mean"]),
+    (["decode", "--checkpoint", "x", "-o", "out"], ["--latents is needed"]),
+    (["shapes"], ["--input is needed"]),
+    (["info"], ["--checkpoint is needed"]),
+    (["info", "a", "b"], ["unexpected word"]),
+    (["reconstruct", "--epochs", "3"], ["unknown option '--epochs'"]),
+])
+def test_bad_call_is_refused(convae, tmp_path, words, parts):
+    convae(*words).assert_refused(2, *parts)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("text, line, parts", [
+    ("[train]\nseed = 1\nepoch = 3\n", 3, ["'epoch'", "[train]", "did you mean 'epochs'?"]),
+    ("[train]\n\nepochs = 'many'\n", 3, ["epochs = 'many'", "whole number"]),
+    ("[model]\nlevels = [4, '8:k']\n", 2, ["levels = '4,8:k'"]),
+    ("[trian]\nepochs = 3\n", 1, ["'trian'", "did you mean 'train'?"]),
+    ("epochs = 3\n", 1, ["'epochs'", "[train]"]),
+    ("[train]\nepochs = 3\nepochs = 4\n", 3, []),
+    ("[train]\nepochs = = 3\n", 2, []),
+])
+def test_bad_config_is_refused_with_file_and_line(convae, photos, tmp_path, text, line, parts):
+    (tmp_path / "recipe.toml").write_text(text)
+    result = convae("train", "--data", photos, "--config", "recipe.toml")
+    result.assert_refused(2, f"recipe.toml:{line}: ", *parts)
+    assert names_in(tmp_path) == ["recipe.toml"]
+
+
+def test_missing_folder_is_named(convae, tmp_path):
+    convae("train", "--data", "nowhere").assert_refused(1, "nowhere", "does not exist")
+    assert names_in(tmp_path) == []
+
+
+def test_folder_without_images_is_named(convae, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    convae("train", "--data", "empty").assert_refused(1, "no usable image", "empty", "PNG")
+    assert names_in(tmp_path) == ["empty"]
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Not images at all, an image cut in its header, and one cut in its pixels."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    Image.fromarray(picture(40, 40)).save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "whole.png").unlink()
+    (folder / "words.jpg").write_text("not an image")
+    (folder / "nothing.png").write_bytes(b"")
+    (folder / "header.png").write_bytes(whole[:20])
+    (folder / "half.png").write_bytes(whole[:len(whole) // 2])
+    return folder
+
+
+def test_folder_of_broken_images_leaves_no_run(convae, broken, tmp_path):
+    result = convae("train", "--data", broken, "--levels", "4", *ONE_CORE)
+    result.assert_refused(1, "no usable image", "broken", "4 skipped")
+    assert names_in(tmp_path) == ["broken"]
+    for name in ("words.jpg", "nothing.png", "header.png", "half.png"):
+        assert any(f"'{name}'" in line for line in result.logs), name
+
+
+def test_first_bad_file_stops_a_run_that_skips_none(convae, photos, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for path in photos.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "bad.png").write_text("not an image")
+    result = convae("train", "--data", folder, "--levels", "4", "--skip-bad", "false", *ONE_CORE)
+    result.assert_refused(1, "'bad.png'", "--skip-bad is false")
+    assert names_in(tmp_path) == ["data"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_is_never_replaced_silently(convae, photos, tmp_path, device):
+    result = convae("train", "--data", photos, "--device", device)
+    result.assert_refused(1, f"--device '{device}'", "CUDA", "cpu")
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "encode"])
+def test_missing_checkpoint_is_named(convae, photos, tmp_path, command):
+    result = convae(command, "--checkpoint", "runs/none", "--data", photos, "-o", "out/")
+    result.assert_refused(1, "runs/none")
+    assert names_in(tmp_path) == []
+
+
+def test_weights_without_architecture_are_no_checkpoint(convae, identity, photos):
+    plain = identity.parents[1] / "identity.safetensors"
+    result = convae("reconstruct", "--checkpoint", plain, "--data", photos, "-o", "out")
+    result.assert_refused(1, "identity.safetensors", "not a convae checkpoint", "--init")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(done, command):
+    result = done(command, "--help")
+    assert f"convae {command}" in result.stdout
+    assert "--help" in result.stdout
+    assert result.stderr == ""
+
+
+def test_help_shows_defaults(done):
+    text = done("train", "-h").stdout
+    for default in ("[32,64,128,256]", "[native]", "[cosine]", "[0.001]", "[silu]", "[conv-bn-act]"):
+        assert default in text, default
+
+
+def test_help_lists_the_commands(done):
+    text = done("--help").stdout
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+
+
+def test_version(done):
+    assert done("--version").stdout.startswith("convae ")
+
+
+def test_no_command_shows_the_help_as_an_error(convae):
+    result = convae()
+    assert result.code == 2
+    assert "convae COMMAND" in result.stderr
+    assert result.stdout == ""

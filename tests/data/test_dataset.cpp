@@ -1,0 +1,381 @@
+#include "data/dataset.h"
+#include "tests/support.h"
+
+#include <torch/torch.h>
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <xxhash.h>
+
+#include <atomic>
+#include <cmath>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace convae {
+namespace {
+
+namespace fs = std::filesystem;
+using test::as_int;
+using test::contains;
+using test::entries_of;
+using test::message_of;
+using test::noise;
+using test::TemporaryFolder;
+using test::write_image;
+using test::write_text;
+
+std::string reason_of(const std::vector<SkippedFile>& files, const std::string& name) {
+  for (const SkippedFile& file : files) {
+    if (file.name == name) return file.reason;
+  }
+  return "";
+}
+
+ImageDataset::Options options_with(std::int64_t channels, Cache cache = Cache::none) {
+  ImageDataset::Options options;
+  options.channels = channels;
+  options.cache = cache;
+  return options;
+}
+
+TEST(ScanHeaders, TellsSizeChannelsAndBits) {
+  TemporaryFolder folder;
+  write_image(folder / "grey.png", noise(1, 5, 9, 1));
+  write_image(folder / "colour.jpg", noise(3, 31, 17, 2), ImageFormat::jpeg);
+  write_image(folder / "wide.tif", noise(1, 4, 4, 3).to(torch::kUInt16), ImageFormat::tiff);
+  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  ASSERT_EQ(scan.entries.size(), 3U);
+  EXPECT_EQ(scan.entries[0].file.name, "colour.jpg");
+  EXPECT_EQ(scan.entries[0].file_size(), (ImageSize{31, 17}));
+  EXPECT_EQ(scan.entries[0].info.channels, 3);
+  EXPECT_EQ(scan.entries[1].file_size(), (ImageSize{5, 9}));
+  EXPECT_EQ(scan.entries[1].info.channels, 1);
+  EXPECT_EQ(scan.entries[1].info.bits, 8);
+  EXPECT_EQ(scan.entries[2].info.bits, 16);
+  EXPECT_FALSE(scan.all_grey());
+}
+
+TEST(ScanHeaders, SeesThatAllAreGrey) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(1, 5, 9, 1));
+  write_image(folder / "b.png", noise(1, 2, 2, 2));
+  EXPECT_TRUE(scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0).all_grey());
+}
+
+TEST(ScanHeaders, LeavesOutWhatIsNoImageAndSaysWhy) {
+  TemporaryFolder folder;
+  write_image(folder / "good.png", noise(1, 3, 3, 1));
+  write_text(folder / "empty.png", "");
+  write_text(folder / "text.jpg", "hello, world");
+  write_text(folder / "film.gif", "GIF89a...");
+  fs::create_symlink("gone", folder / "dangling.png");
+  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  ASSERT_EQ(scan.entries.size(), 1U);
+  EXPECT_EQ(scan.entries[0].file.name, "good.png");
+  EXPECT_EQ(scan.skipped.size(), 4U);
+  EXPECT_EQ(reason_of(scan.skipped, "empty.png"), "empty file (0 bytes)");
+  EXPECT_EQ(reason_of(scan.skipped, "text.jpg"),
+            "not an image: starts with bytes 68 65 6c 6c 6f 2c 20 77");
+  EXPECT_EQ(reason_of(scan.skipped, "film.gif"), "GIF is not supported; convert it to PNG");
+  EXPECT_EQ(reason_of(scan.skipped, "dangling.png"), "the link leads nowhere");
+}
+
+TEST(ScanHeaders, TakesExactlyUpToMaxPixels) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(1, 10, 10, 1));
+  write_image(folder / "b.png", noise(1, 10, 11, 2));
+  const FolderScan scan = scan_headers(list_images(folder.path()), /*max_pixels=*/100, 0);
+  ASSERT_EQ(scan.entries.size(), 1U);
+  EXPECT_EQ(scan.entries[0].file.name, "a.png");
+  EXPECT_EQ(reason_of(scan.skipped, "b.png"),
+            "too large: 11 x 10 (width x height) is more than the limit of 100 pixels");
+}
+
+TEST(ScanHeaders, FindsTheSameWithAnyNumberOfWorkers) {
+  TemporaryFolder folder;
+  for (int i = 0; i < 260; ++i) {  // enough for several threads to start
+    const std::string name = std::to_string(i) + ".png";
+    if (i % 7 == 3) {
+      write_text(folder / name, "bad");
+    } else {
+      write_image(folder / name, noise(1, 1 + i % 5, 1 + i % 3, 1));
+    }
+  }
+  const ImageFolder listed = list_images(folder.path());
+  const FolderScan alone = scan_headers(listed, kDefaultMaxPixels, 0);
+  EXPECT_EQ(alone.entries.size() + alone.skipped.size(), 260U);
+  EXPECT_EQ(alone.skipped.size(), 37U);
+  for (const std::int64_t workers : {1, 2, 5}) {
+    const FolderScan scan = scan_headers(listed, kDefaultMaxPixels, workers);
+    ASSERT_EQ(scan.entries.size(), alone.entries.size());
+    for (std::size_t i = 0; i < scan.entries.size(); ++i) {
+      EXPECT_EQ(scan.entries[i].file.name, alone.entries[i].file.name);
+      EXPECT_EQ(scan.entries[i].file_size(), alone.entries[i].file_size());
+    }
+    ASSERT_EQ(scan.skipped.size(), alone.skipped.size());
+    for (std::size_t i = 0; i < scan.skipped.size(); ++i) {
+      EXPECT_EQ(scan.skipped[i].name, alone.skipped[i].name);
+    }
+  }
+}
+
+TEST(ScanHeaders, ReadsOnOverAJpegHeaderOfAnyLength) {
+  TemporaryFolder folder;
+  const std::vector<std::uint8_t> plain = encode_image(noise(3, 12, 21, 1), ImageFormat::jpeg);
+  std::string bytes(plain.begin(), plain.begin() + 2);  // SOI
+  for (int i = 0; i < 6; ++i) {  // six comments of 60 kB: more than what is read at first
+    bytes.append("\xFF\xFE\xEA\x60");
+    bytes.append(0xEA60 - 2, 'c');
+  }
+  bytes.append(plain.begin() + 2, plain.end());
+  write_text(folder / "a.jpg", bytes);
+  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  ASSERT_EQ(scan.entries.size(), 1U) << scan.skipped.at(0).reason;
+  EXPECT_EQ(scan.entries[0].file_size(), (ImageSize{12, 21}));
+}
+
+TEST(ScanHeaders, ReadsTheStartOfALargeJpegOnly) {
+  TemporaryFolder folder;
+  write_image(folder / "a.jpg", noise(3, 600, 500, 1), ImageFormat::jpeg);
+  ASSERT_GT(fs::file_size(folder / "a.jpg"), 300'000U);
+  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  ASSERT_EQ(scan.entries.size(), 1U);
+  EXPECT_EQ(scan.entries[0].file_size(), (ImageSize{600, 500}));
+}
+
+TEST(ValidationShare, IsAboutTheShareThatIsAskedFor) {
+  for (const double share : {0.02, 0.1, 0.5, 0.9}) {
+    int held_out = 0;
+    for (int i = 0; i < 20000; ++i) {
+      held_out += in_validation_share("folder/img_" + std::to_string(i) + ".png", share);
+    }
+    // five standard deviations of a binomial count
+    EXPECT_NEAR(held_out, 20000 * share, 5 * std::sqrt(20000 * share * (1 - share))) << share;
+  }
+}
+
+TEST(ValidationShare, GrowsWithoutMovingAFileOut) {
+  for (int i = 0; i < 2000; ++i) {
+    const std::string name = std::to_string(i) + ".jpg";
+    EXPECT_FALSE(in_validation_share(name, 0));
+    EXPECT_TRUE(in_validation_share(name, 1));
+    if (in_validation_share(name, 0.1)) {
+      EXPECT_TRUE(in_validation_share(name, 0.2)) << name;
+    }
+  }
+}
+
+TEST(ValidationShare, StaysWhatItWasWhenRunsWereMade) {
+  // A change of the hash would mix the validation images of old runs into their training.
+  // XXH3-64 of nothing is 2d06800538d394c2 (xxHash's own test vectors).
+  EXPECT_FALSE(in_validation_share("", static_cast<double>(0x2d06800538d394c2) * 0x1p-64 - 1e-9));
+  EXPECT_TRUE(in_validation_share("", static_cast<double>(0x2d06800538d394c2) * 0x1p-64 + 1e-9));
+  for (const std::string name : {"a.png", "train/b.png", "\xC3\xA4.jpg"}) {
+    const double share =
+        static_cast<double>(XXH3_64bits(name.data(), name.size())) / std::pow(2.0, 64);
+    EXPECT_FALSE(in_validation_share(name, share - 1e-9)) << name;
+    EXPECT_TRUE(in_validation_share(name, share + 1e-9)) << name;
+  }
+}
+
+TEST(AvailableCores, AreThoseThatTheProcessMayUse) {
+  std::int64_t cores = 0;
+  std::thread([&] {
+    cpu_set_t allowed, one;
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+      if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &one);
+    }
+    sched_setaffinity(0, sizeof one, &one);  // this thread's alone
+    cores = available_cores();
+  }).join();
+  EXPECT_EQ(cores, 1);
+}
+
+TEST(ImageDataset, GivesThePixelsOfTheFile) {
+  TemporaryFolder folder;
+  const torch::Tensor colour = noise(3, 6, 7, 1);
+  const torch::Tensor wide = noise(3, 4, 5, 2).to(torch::kInt).mul(251).to(torch::kUInt16);
+  write_image(folder / "a.png", colour);
+  write_image(folder / "b.png", wide);
+  ImageDataset dataset(entries_of(folder.path()), options_with(3));
+  ASSERT_EQ(dataset.size(), 2);
+  const auto first = dataset.load(0);
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(test::identical(*first, colour));
+  EXPECT_EQ(first->strides(), (std::vector<std::int64_t>{1, 21, 3}));  // channels last
+  const auto second = dataset.load(1);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->scalar_type(), torch::kUInt16);
+  EXPECT_TRUE(torch::equal(as_int(*second), as_int(wide)));
+}
+
+TEST(ImageDataset, ShowsGreyImagesAsRgbIfAskedTo) {
+  TemporaryFolder folder;
+  const torch::Tensor grey = noise(1, 6, 7, 1);
+  write_image(folder / "a.png", grey);
+  ImageDataset dataset(entries_of(folder.path()), options_with(3));
+  EXPECT_TRUE(torch::equal(dataset.load(0).value(), grey.expand({3, 6, 7})));
+}
+
+TEST(ImageDataset, ResizesWithTheMeanOfWhatShrinks) {
+  TemporaryFolder folder;
+  const torch::Tensor image = noise(3, 12, 20, 1);
+  write_image(folder / "a.png", image);
+  ImageDataset::Options options = options_with(3);
+  options.size = {6, 5};  // each pixel the mean of 2 × 4
+  ImageDataset dataset(entries_of(folder.path()), options);
+  EXPECT_EQ(dataset.image_size(0), (ImageSize{6, 5}));
+  const torch::Tensor expected = torch::avg_pool2d(image.to(torch::kDouble), {2, 4});
+  const torch::Tensor resized = dataset.load(0).value();
+  EXPECT_EQ(resized.scalar_type(), torch::kUInt8);
+  EXPECT_LE(test::difference(resized, expected), 0.5 + 1e-9);
+}
+
+TEST(ImageDataset, TellsTheSizeThatBatchesSee) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(1, 12, 20, 1));
+  const auto entries = entries_of(folder.path());
+  ImageDataset::Options options = options_with(1);
+  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (ImageSize{12, 20}));
+  options.size = {8, 9};
+  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (ImageSize{8, 9}));
+  options.crop = {4, 5};
+  ImageDataset cropped(entries, options);
+  EXPECT_EQ(cropped.image_size(0), (ImageSize{4, 5}));
+  EXPECT_EQ(cropped.load(0)->sizes(), (std::vector<std::int64_t>{1, 8, 9}));  // uncropped
+}
+
+TEST(ImageDataset, KeepsImagesInMemoryIfAskedTo) {
+  TemporaryFolder folder;
+  const torch::Tensor image = noise(3, 6, 7, 1);
+  write_image(folder / "a.png", image);
+  for (const Cache cache : {Cache::ram, Cache::automatic}) {  // a small image fits in any memory
+    write_image(folder / "a.png", image);
+    ImageDataset dataset(entries_of(folder.path()), options_with(3, cache));
+    EXPECT_FALSE(dataset.cached(0));
+    ASSERT_TRUE(dataset.load(0));
+    EXPECT_TRUE(dataset.cached(0));
+    fs::remove(folder / "a.png");
+    const auto again = dataset.load(0);
+    ASSERT_TRUE(again);
+    EXPECT_TRUE(torch::equal(*again, image));
+  }
+}
+
+TEST(ImageDataset, ReadsTheFileEachTimeWithoutACache) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 6, 7, 1));
+  ImageDataset dataset(entries_of(folder.path()), options_with(3, Cache::none));
+  ASSERT_TRUE(dataset.load(0));
+  EXPECT_FALSE(dataset.cached(0));
+  const torch::Tensor changed = noise(3, 6, 7, 2);
+  write_image(folder / "a.png", changed);
+  EXPECT_TRUE(torch::equal(dataset.load(0).value(), changed));
+}
+
+TEST(ImageDataset, ReportsABadFileOnceHoweverOftenItIsAskedFor) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 30, 30, 1));
+  write_image(folder / "b.png", noise(3, 30, 30, 2));
+  ImageDataset dataset(entries_of(folder.path()), options_with(3));
+  const std::string whole = test::contents(folder / "b.png");
+  write_text(folder / "b.png", whole.substr(0, whole.size() / 2));
+  std::atomic<int> reports = 0;
+  dataset.on_bad_file = [&](const SkippedFile& file) {
+    EXPECT_EQ(file.name, "b.png");
+    ++reports;
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] {
+        for (int j = 0; j < 5; ++j) {
+          EXPECT_TRUE(dataset.load(0));
+          EXPECT_FALSE(dataset.load(1));
+        }
+      });
+    }
+  }
+  EXPECT_EQ(reports, 1);
+  ASSERT_EQ(dataset.bad_files().size(), 1U);
+  EXPECT_EQ(dataset.bad_files()[0].name, "b.png");
+  EXPECT_TRUE(contains(dataset.bad_files()[0].reason, "PNG")) << dataset.bad_files()[0].reason;
+  EXPECT_TRUE(dataset.cached(1));  // nothing to decode any more
+  EXPECT_FALSE(dataset.cached(0));
+}
+
+TEST(ImageDataset, ThrowsForABadFileIfNoneMayBeSkipped) {
+  TemporaryFolder folder;
+  write_image(folder / "a\n.png", noise(3, 6, 7, 1));
+  ImageDataset::Options options = options_with(3);
+  options.skip_bad = false;
+  ImageDataset dataset(entries_of(folder.path()), options);
+  write_text(folder / "a\n.png", "");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(message_of<std::runtime_error>([&] { dataset.load(0); }),
+              "'a\\n.png': empty file (0 bytes)");
+  }
+  EXPECT_TRUE(dataset.bad_files().empty());
+}
+
+TEST(ImageDataset, RefusesAFileThatChangedItsSizeSinceItWasListed) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 6, 7, 1));
+  ImageDataset dataset(entries_of(folder.path()), options_with(3));
+  write_image(folder / "a.png", noise(3, 7, 6, 1));
+  EXPECT_FALSE(dataset.load(0));
+  EXPECT_EQ(dataset.bad_files().at(0).reason, "its size changed since it was listed");
+}
+
+TEST(ImageDataset, KeepsToMaxPixelsWhenItDecodes) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 10, 10, 1));
+  ImageDataset::Options options = options_with(3);
+  options.max_pixels = 99;
+  ImageDataset dataset(entries_of(folder.path()), options);
+  EXPECT_FALSE(dataset.load(0));
+  EXPECT_EQ(dataset.bad_files().at(0).reason,
+            "too large: 10 x 10 (width x height) is more than the limit of 99 pixels");
+}
+
+TEST(CropImage, CutsRowsFromTopAndColumnsFromLeft) {
+  const torch::Tensor image = torch::arange(60).view({3, 4, 5});
+  const torch::Tensor cut = crop_image(image, {2, 3}, /*top=*/1, /*left=*/2);
+  ASSERT_EQ(cut.sizes(), (std::vector<std::int64_t>{3, 2, 3}));
+  for (int c = 0; c < 3; ++c) {
+    for (int y = 0; y < 2; ++y) {
+      for (int x = 0; x < 3; ++x) {
+        EXPECT_EQ(cut[c][y][x].item<int>(), c * 20 + (y + 1) * 5 + x + 2);
+      }
+    }
+  }
+}
+
+TEST(DataOptions, DefaultsAreValid) { EXPECT_NO_THROW(DataOptions{}.validate()); }
+
+TEST(DataOptions, NameTheOptionItsValueAndWhatIsExpected) {
+  const auto refusal = [](auto change) {
+    DataOptions options;
+    change(options);
+    return message_of<std::invalid_argument>([&] { options.validate(); });
+  };
+  EXPECT_EQ(refusal([](DataOptions& o) { o.channels = 2; }), "channels must be 1 or 3, but is 2");
+  EXPECT_EQ(refusal([](DataOptions& o) { o.val_split = 1; }),
+            "val-split must be at least 0 and below 1, but is 1.000000");
+  EXPECT_EQ(refusal([](DataOptions& o) { o.workers = -2; }),
+            "workers must be between 0 and 1024 (or -1 for one a core), but is -2");
+  EXPECT_EQ(refusal([](DataOptions& o) { o.max_pixels = 0; }),
+            "max-pixels must be at least 1, but is 0");
+  EXPECT_EQ(refusal([](DataOptions& o) {
+              o.size = {32, 64};
+              o.crop = {33, 10};
+            }),
+            "crop 33x10 does not fit into size 32x64");
+}
+
+}  // namespace
+}  // namespace convae

@@ -1,0 +1,420 @@
+// Fixtures and the pixels expected of them come from make_fixtures.py: from the arrays that were
+// written where the format is lossless, from Pillow where it is not.
+
+#include "data/file_io.h"
+#include "data/image_io.h"
+
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <sstream>
+
+namespace convae {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+const std::filesystem::path kFixtures =
+    std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures";
+
+struct Fixture {
+  std::string name, format;
+  std::int64_t height, width;
+  int channels, alpha, bits, orientation, pages, tolerance;
+  std::size_t offset;  // in the file of expected pixels
+};
+
+void PrintTo(const Fixture& fixture, std::ostream* out) { *out << fixture.name; }
+
+std::vector<Fixture> fixtures() {
+  std::ifstream lines(kFixtures / "manifest");
+  std::vector<Fixture> all;
+  for (Fixture f; lines >> f.name >> f.format >> f.height >> f.width >> f.channels >> f.alpha >>
+                  f.bits >> f.orientation >> f.pages >> f.tolerance >> f.offset;) {
+    all.push_back(f);
+  }
+  return all;
+}
+
+std::vector<std::pair<std::string, std::string>> refused() {
+  std::ifstream lines(kFixtures / "refused");
+  std::vector<std::pair<std::string, std::string>> all;
+  for (std::string name, reason; std::getline(lines, name, '\t') && std::getline(lines, reason);) {
+    all.emplace_back(name, reason);
+  }
+  return all;
+}
+
+Bytes load(const std::string& name) { return read_file(kFixtures / name); }
+
+/// (H, W, C) int32: LibTorch has no arithmetic on uint16.
+torch::Tensor as_rows(const torch::Tensor& image) {
+  return image.permute({1, 2, 0}).to(torch::kInt32).contiguous();
+}
+
+torch::Tensor expected_rows(const Fixture& f) {
+  static const Bytes all = load("expected");
+  auto rows = torch::empty({f.height, f.width, f.channels}, torch::kInt32);
+  auto* to = rows.data_ptr<std::int32_t>();
+  const std::size_t bytes = static_cast<std::size_t>(f.bits) / 8;
+  for (std::int64_t i = 0; i < rows.numel(); ++i) {
+    const auto at = f.offset + static_cast<std::size_t>(i) * bytes;
+    to[i] = all.at(at) | (bytes == 2 ? all.at(at + 1) << 8 : 0);
+  }
+  return rows;
+}
+
+int largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
+  EXPECT_EQ(a.sizes(), b.sizes());
+  return a.sizes() == b.sizes() ? (a - b).abs().max().item<int>() : 1 << 20;
+}
+
+std::string reason_of(std::span<const std::uint8_t> bytes) {
+  try {
+    decode_image(bytes, 3);
+  } catch (const ImageError& error) {
+    return error.what();
+  }
+  return "decoded";
+}
+
+/// (C, H, W) of noise; uint16 made from its two bytes.
+torch::Tensor noise(std::int64_t channels, std::int64_t height, std::int64_t width, int bits) {
+  std::mt19937 random(static_cast<unsigned>(height * 1000 + width));
+  auto image = torch::empty({channels, height, width}, bits == 16 ? torch::kUInt16 : torch::kUInt8);
+  auto* bytes = static_cast<std::uint8_t*>(image.data_ptr());
+  std::generate(bytes, bytes + image.nbytes(),
+                [&] { return static_cast<std::uint8_t>(random() >> 8); });
+  return image;
+}
+
+TEST(ImageFixtures, AreThere) {
+  EXPECT_GE(fixtures().size(), 100u) << "run tests/data/make_fixtures.py";
+  EXPECT_GE(refused().size(), 25u);
+}
+
+class Decoding : public testing::TestWithParam<Fixture> {};
+
+TEST_P(Decoding, GivesTheExpectedPixels) {
+  const auto& f = GetParam();
+  const auto image = decode_image(load(f.name), f.channels);
+  EXPECT_EQ(image.scalar_type(), f.bits == 16 ? torch::kUInt16 : torch::kUInt8);
+  EXPECT_EQ(image.strides(), (std::vector<std::int64_t>{1, f.width * f.channels, f.channels}));
+  EXPECT_LE(largest_difference(as_rows(image), expected_rows(f)), f.tolerance);
+}
+
+TEST_P(Decoding, ConvertsToTheChannelsAskedFor) {
+  const auto& f = GetParam();
+  const auto from = expected_rows(f);
+  const auto image = decode_image(load(f.name), f.channels == 3 ? 1 : 3);
+  EXPECT_EQ(image.size(0), f.channels == 3 ? 1 : 3);
+  if (f.channels == 1) {
+    EXPECT_LE(largest_difference(as_rows(image), from.expand({f.height, f.width, 3})), f.tolerance);
+    return;
+  }
+  const auto weights = torch::tensor({0.299, 0.587, 0.114}, torch::kFloat64);
+  const auto grey = (from.to(torch::kFloat64) * weights).sum(-1, /*keepdim=*/true);
+  const auto error = (as_rows(image).to(torch::kFloat64) - grey).abs().max().item<double>();
+  EXPECT_LE(error, 0.5 + 1e-6 + 2 * f.tolerance);  // JPEG's grey is rounded before RGB is
+}
+
+TEST_P(Decoding, AgreesWithTheProbe) {
+  const auto& f = GetParam();
+  const auto info = probe_image(load(f.name));
+  EXPECT_EQ(to_string(info.format), f.format);
+  EXPECT_EQ(info.height, f.height);
+  EXPECT_EQ(info.width, f.width);
+  EXPECT_EQ(info.channels, f.channels);
+  EXPECT_EQ(info.alpha, f.alpha != 0);
+  EXPECT_EQ(info.bits, f.bits);
+  EXPECT_EQ(info.orientation, f.orientation);
+  EXPECT_EQ(info.pages, f.pages);
+}
+
+TEST_P(Decoding, HoldsToTheLimitOfPixels) {
+  const auto& f = GetParam();
+  const auto bytes = load(f.name);
+  const auto pixels = f.height * f.width;
+  EXPECT_NO_THROW(decode_image(bytes, 3, pixels));
+  EXPECT_THROW(decode_image(bytes, 3, pixels - 1), ImageError);
+  EXPECT_THROW(probe_image(bytes, pixels - 1), ImageError);
+}
+
+// A cut file is refused, or nothing that matters was cut (bytes after the end, padding).
+TEST_P(Decoding, RefusesEveryCutOrGivesAllPixels) {
+  const auto& f = GetParam();
+  const auto bytes = load(f.name);
+  const auto whole = decode_image(bytes, f.channels);
+  int decoded = 0;
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    // A copy of its own, so that the sanitizer sees a read beyond the end.
+    const Bytes cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+    try {
+      const auto image = decode_image(cut, f.channels);
+      ++decoded;
+      ASSERT_EQ(image.sizes(), whole.sizes()) << "cut to " << size;
+      ASSERT_EQ(largest_difference(as_rows(image), as_rows(whole)), 0) << "cut to " << size;
+    } catch (const ImageError& error) {
+      ASSERT_FALSE(std::string(error.what()).empty());
+    }
+  }
+  if (f.format == "png" || f.format == "webp") {
+    EXPECT_EQ(decoded, 0);
+  }
+}
+
+// Damage may go unseen where a format has no checksum; it may never crash, hang or lie about
+// the sides.
+TEST_P(Decoding, SurvivesDamage) {
+  const auto& f = GetParam();
+  const auto bytes = load(f.name);
+  const auto whole = as_rows(decode_image(bytes, f.channels));
+  std::mt19937 random(12345);
+  for (int round = 0; round < 40; ++round) {
+    auto damaged = bytes;
+    const int changes = round % 4 == 3 ? 8 : 1;
+    for (int i = 0; i < changes; ++i) {
+      // Headers are where a change does most.
+      const auto reach = round % 2 == 0 ? std::min<std::size_t>(bytes.size(), 128) : bytes.size();
+      damaged[random() % reach] = static_cast<std::uint8_t>(random());
+    }
+    try {
+      const auto image = decode_image(damaged, f.channels, /*max_pixels=*/10'000'000);
+      const auto info = probe_image(damaged, /*max_pixels=*/10'000'000);
+      EXPECT_EQ(image.size(1), info.height);
+      EXPECT_EQ(image.size(2), info.width);
+      if (f.format == "png") {
+        ASSERT_EQ(largest_difference(as_rows(image), whole), 0) << "round " << round;
+      }
+    } catch (const ImageError&) {
+    }
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<Fixture>& info) {
+  auto name = info.param.name;
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); },
+      '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, Decoding, testing::ValuesIn(fixtures()), name_of);
+
+TEST(Refusing, NamesTheReason) {
+  for (const auto& [name, reason] : refused()) {
+    EXPECT_NE(reason_of(load(name)).find(reason), std::string::npos)
+        << name << ": expected \"" << reason << "\", but got \"" << reason_of(load(name)) << '"';
+  }
+}
+
+TEST(Refusing, SaysWhenAFileIsEmpty) {
+  EXPECT_EQ(reason_of({}), "empty file (0 bytes)");
+  EXPECT_THROW(probe_image({}), ImageError);
+}
+
+TEST(Refusing, ShowsTheFirstBytesOfWhatItDoesNotKnow) {
+  EXPECT_EQ(reason_of(Bytes{1, 2, 255}), "not an image: starts with bytes 01 02 ff");
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\n";
+  EXPECT_NE(reason_of(Bytes(pointer.begin(), pointer.end())).find("git lfs pull"),
+            std::string::npos);
+}
+
+TEST(Refusing, SaysHowManyRowsOfAJpegAreThere) {
+  const auto whole = encode_image(noise(3, 120, 16, 8), ImageFormat::jpeg);
+  const std::span half(whole.data(), whole.size() / 2);
+  const auto reason = reason_of(half);
+  EXPECT_TRUE(reason.starts_with("truncated JPEG: the data ends after ")) << reason;
+  EXPECT_TRUE(reason.ends_with(" of 120 rows")) << reason;
+}
+
+TEST(Refusing, NeverTakesDamagedEntropyDataForPixels) {
+  auto bytes = encode_image(noise(3, 64, 64, 8), ImageFormat::jpeg);
+  // A marker in the middle of the data, as an interrupted transfer leaves it.
+  bytes[bytes.size() / 2] = 0xFF;
+  bytes[bytes.size() / 2 + 1] = 0xD9;
+  EXPECT_TRUE(reason_of(bytes).starts_with("truncated JPEG")) << reason_of(bytes);
+}
+
+// Scans of a few bytes that each walk over every coefficient of a large picture.
+TEST(Refusing, StopsAtAProgressiveBomb) {
+  Bytes bytes = {0xFF, 0xD8};
+  const auto append = [&](std::initializer_list<int> values) {
+    for (const int value : values) bytes.push_back(static_cast<std::uint8_t>(value));
+  };
+  append({0xFF, 0xC2, 0, 11, 8, 0xF0, 0, 0x06, 0x30, 1, 1, 0x11, 0});  // 61440 rows of 1584
+  append({0xFF, 0xDB, 0, 67, 0});
+  bytes.insert(bytes.end(), 64, 1);
+  const auto append_code = [&](int table, int symbol) {  // the only one: a single 0 bit
+    append({0xFF, 0xC4, 0, 20, table, 1});
+    bytes.insert(bytes.end(), 15, 0);
+    append({symbol});
+  };
+  append_code(/*table=*/0x00, /*symbol=*/0);     // first coefficient: no difference
+  append_code(/*table=*/0x10, /*symbol=*/0xE0);  // others: nothing in the next 2^14 blocks
+  const std::size_t blocks = (61440 / 8) * (1584 / 8);
+  append({0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 0, 0});
+  bytes.insert(bytes.end(), blocks / 8, 0);
+  for (int scan = 0; scan < 5000; ++scan) {
+    append({0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 63, 0});
+    bytes.insert(bytes.end(), (blocks / (1 << 14) + 1) * 15 / 8 + 1, 0);
+  }
+  append({0xFF, 0xD9});
+  const auto start = std::chrono::steady_clock::now();
+  const auto reason = reason_of(bytes);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  EXPECT_NE(reason.find("scans"), std::string::npos) << reason;
+  EXPECT_LT(seconds.count(), 4);  // about 1 s; the rest for a sanitizer and a busy machine
+}
+
+TEST(Refusing, ChecksItsArguments) {
+  EXPECT_THROW(decode_image(load("rgb8.png"), 2), std::invalid_argument);
+  EXPECT_THROW(encode_image(noise(2, 3, 3, 8), ImageFormat::png), std::invalid_argument);
+  EXPECT_THROW(encode_image(noise(3, 3, 3, 8).to(torch::kFloat), ImageFormat::png),
+               std::invalid_argument);
+  EXPECT_THROW(encode_image(noise(3, 3, 3, 8)[0], ImageFormat::png), std::invalid_argument);
+  EXPECT_THROW(resize_image(noise(3, 3, 3, 8), 0, 5), std::invalid_argument);
+}
+
+constexpr ImageFormat kLossless[] = {ImageFormat::png, ImageFormat::bmp, ImageFormat::tiff,
+                                     ImageFormat::webp};
+
+TEST(Encoding, KeepsEveryPixelOfTheLosslessFormats) {
+  for (const auto format : kLossless) {
+    for (const int channels : {1, 3}) {
+      for (const auto& [height, width] :
+           {std::pair{1, 1}, {2, 3}, {1, 4000}, {4000, 1}, {61, 47}}) {
+        const auto image = noise(channels, height, width, 8);
+        const auto again = decode_image(encode_image(image, format), channels);
+        EXPECT_EQ(largest_difference(as_rows(again), as_rows(image)), 0)
+            << to_string(format) << ' ' << channels << " x " << height << " x " << width;
+      }
+    }
+  }
+}
+
+TEST(Encoding, Keeps16BitsInPngAndTiff) {
+  for (const auto format : {ImageFormat::png, ImageFormat::tiff}) {
+    for (const int channels : {1, 3}) {
+      const auto image = noise(channels, 21, 34, 16);
+      const auto bytes = encode_image(image, format);
+      EXPECT_EQ(probe_image(bytes).bits, 16);
+      EXPECT_EQ(largest_difference(as_rows(decode_image(bytes, channels)), as_rows(image)), 0);
+    }
+  }
+}
+
+TEST(Encoding, Scales16BitsDownElsewhere) {
+  const auto image = noise(3, 21, 34, 16);
+  const auto expected = (as_rows(image).to(torch::kFloat64) / 257).round().to(torch::kInt32);
+  for (const auto format : {ImageFormat::bmp, ImageFormat::webp}) {
+    const auto again = decode_image(encode_image(image, format), 3);
+    EXPECT_EQ(again.scalar_type(), torch::kUInt8);
+    EXPECT_EQ(largest_difference(as_rows(again), expected), 0) << to_string(format);
+  }
+}
+
+TEST(Encoding, TakesAnyStrides) {
+  const auto image = noise(3, 12, 10, 8);
+  const auto turned = image.transpose(1, 2).flip({1}).slice(/*dim=*/2, 1, 12, /*step=*/2);
+  const auto again = decode_image(encode_image(turned, ImageFormat::png), 3);
+  EXPECT_EQ(largest_difference(as_rows(again), as_rows(turned)), 0);
+}
+
+TEST(Encoding, KeepsASmoothPictureInJpegNearlyExact) {
+  const auto ramp = torch::arange(64).mul(3).to(torch::kUInt8).expand({64, 64});
+  const auto image = torch::stack({ramp, ramp.t(), ramp.flip({1})});
+  for (const int channels : {1, 3}) {
+    const auto part = image.slice(0, 0, channels);
+    const auto bytes = encode_image(part, ImageFormat::jpeg);
+    EXPECT_EQ(probe_image(bytes).channels, channels);
+    EXPECT_LE(largest_difference(as_rows(decode_image(bytes, channels)), as_rows(part)), 6);
+  }
+}
+
+TEST(Encoding, SaysWhichSidesAFormatHolds) {
+  const auto wide = torch::zeros({1, 1, 70'000}, torch::kUInt8);
+  for (const auto& [format, limit] :
+       {std::pair{ImageFormat::jpeg, "65500"}, {ImageFormat::webp, "16383"}}) {
+    try {
+      encode_image(wide, format);
+      FAIL() << to_string(format);
+    } catch (const ImageError& error) {
+      EXPECT_NE(std::string(error.what()).find(limit), std::string::npos) << error.what();
+    }
+  }
+  for (const auto format : {ImageFormat::png, ImageFormat::tiff, ImageFormat::bmp}) {
+    EXPECT_EQ(decode_image(encode_image(wide, format), 1).size(2), 70'000);
+  }
+}
+
+TEST(Encoding, NamesTheFormats) {
+  EXPECT_EQ(to_string(ImageFormat::jpeg), "jpeg");
+  EXPECT_EQ(to_string(ImageFormat::webp), "webp");
+}
+
+TEST(Resizing, TakesTheMeanWhereBothSidesHalve) {
+  for (const int bits : {8, 16}) {
+    for (const int channels : {1, 3}) {
+      const auto image = noise(channels, 26, 38, bits);
+      const auto mean = at::avg_pool2d(image.to(torch::kInt32).to(torch::kFloat64), {2, 2});
+      const auto small = resize_image(image, 13, 19);
+      EXPECT_EQ(small.scalar_type(), image.scalar_type());
+      const auto error = (small.to(torch::kInt32).to(torch::kFloat64) - mean).abs().max();
+      EXPECT_LE(error.item<double>(), 0.5) << bits << " bits, " << channels << " channels";
+    }
+  }
+}
+
+TEST(Resizing, TakesTheMeanOfUnevenShares) {
+  const auto image = noise(3, 7, 10, 8);
+  const auto from = image.to(torch::kFloat64);
+  // Share of input row i in output row o: the overlap of [i, i+1) and [o, o+1) * 7/3.
+  const auto shares = [](std::int64_t in, std::int64_t out) {
+    auto matrix = torch::zeros({out, in}, torch::kFloat64);
+    const double scale = static_cast<double>(in) / static_cast<double>(out);
+    for (std::int64_t o = 0; o < out; ++o) {
+      for (std::int64_t i = 0; i < in; ++i) {
+        const double from_edge = std::max<double>(static_cast<double>(i), o * scale);
+        const double to_edge = std::min<double>(static_cast<double>(i + 1), (o + 1) * scale);
+        matrix[o][i] = std::max(0.0, to_edge - from_edge) / scale;
+      }
+    }
+    return matrix;
+  };
+  const auto expected = shares(7, 3).matmul(from).matmul(shares(10, 4).t());
+  const auto error = (resize_image(image, 3, 4).to(torch::kFloat64) - expected).abs().max();
+  EXPECT_LE(error.item<double>(), 0.51);  // OpenCV works in float
+}
+
+TEST(Resizing, FiltersEachAxisByItsOwnDirection) {
+  const auto image = noise(1, 8, 5, 8);
+  const auto tall = resize_image(image, 4, 10);  // rows shrink, columns grow
+  const auto halved =
+      at::avg_pool2d(image.to(torch::kFloat64), /*kernel_size=*/{2, 1}, /*stride=*/{2, 1});
+  // Linear at twice the size: 3/4 of the nearer, 1/4 of the farther column.
+  const auto inner = 0.75 * halved.slice(2, 1, 4) + 0.25 * halved.slice(2, 0, 3);
+  const auto got = tall.to(torch::kFloat64).slice(2, 2, 8, /*step=*/2);
+  EXPECT_LE((got - inner).abs().max().item<double>(), 1.01);  // rounded twice
+}
+
+TEST(Resizing, WorksAtTheSmallestAndTheLongest) {
+  EXPECT_EQ(resize_image(noise(3, 1, 1, 8), 5, 7).sizes(), (std::vector<std::int64_t>{3, 5, 7}));
+  EXPECT_EQ(resize_image(noise(3, 4000, 1, 16), 1, 1).sizes(),
+            (std::vector<std::int64_t>{3, 1, 1}));
+  EXPECT_EQ(resize_image(noise(1, 1, 4000, 8), 64, 64).sizes(),
+            (std::vector<std::int64_t>{1, 64, 64}));
+  const auto image = noise(3, 9, 8, 8);
+  EXPECT_EQ(largest_difference(as_rows(resize_image(image, 9, 8)), as_rows(image)), 0);
+}
+
+}  // namespace
+}  // namespace convae

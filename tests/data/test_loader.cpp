@@ -1,0 +1,379 @@
+#include "data/loader.h"
+#include "tests/support.h"
+
+#include <torch/torch.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace convae {
+namespace {
+
+using test::as_int;
+using test::entries_of;
+using test::message_of;
+using test::noise;
+using test::TemporaryFolder;
+using test::write_image;
+using test::write_text;
+using Indices = std::vector<std::int64_t>;
+
+std::string name_of(std::size_t index) {
+  return std::string(1, static_cast<char>('a' + index / 26)) + static_cast<char>('a' + index % 26) +
+         ".png";
+}
+
+ImageDataset::Options uncached(bool skip_bad = true) {
+  ImageDataset::Options options;
+  options.cache = Cache::none;
+  options.skip_bad = skip_bad;
+  return options;
+}
+
+/// A data set without files: plans look at headers only.
+ImageDataset listed(const std::vector<ImageSize>& sizes) {
+  std::vector<ImageEntry> entries;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    ImageEntry entry;
+    entry.file.name = name_of(i);
+    entry.info.height = sizes[i].height;
+    entry.info.width = sizes[i].width;
+    entries.push_back(entry);
+  }
+  return ImageDataset(std::move(entries), uncached());
+}
+
+Indices flat(const std::vector<Step>& plan) {
+  Indices all;
+  for (const Step& step : plan) {
+    for (const MicroBatch& batch : step) {
+      all.insert(all.end(), batch.indices.begin(), batch.indices.end());
+    }
+  }
+  return all;
+}
+
+Indices sorted(Indices indices) {
+  std::sort(indices.begin(), indices.end());
+  return indices;
+}
+
+Indices counting(std::int64_t begin, std::int64_t end) {
+  Indices all;
+  for (std::int64_t i = begin; i < end; ++i) all.push_back(i);
+  return all;
+}
+
+const std::vector<ImageSize> kMixed = {{4, 4}, {5, 4}, {4, 4}, {4, 5}, {5, 4}, {4, 4},
+                                       {4, 4}, {6, 6}, {5, 4}, {4, 4}, {4, 5}};
+
+TEST(TrainingPlan, TakesEveryImageOnceInStepsOfTheBatchSize) {
+  const ImageDataset dataset = listed(kMixed);
+  for (const std::int64_t batch_size : {1, 3, 4, 11, 100}) {
+    const std::vector<Step> plan = plan_training_epoch(dataset, batch_size, /*seed=*/3, 1);
+    EXPECT_EQ(sorted(flat(plan)), counting(0, 11));
+    EXPECT_EQ(std::ssize(plan), (11 + batch_size - 1) / batch_size);
+    for (std::size_t i = 0; i + 1 < plan.size(); ++i) EXPECT_EQ(image_count(plan[i]), batch_size);
+  }
+}
+
+TEST(TrainingPlan, GroupsTheImagesOfAStepBySize) {
+  const ImageDataset dataset = listed(kMixed);
+  for (const Step& step : plan_training_epoch(dataset, 6, /*seed=*/1, 1)) {
+    std::set<ImageSize> seen;
+    for (const MicroBatch& batch : step) {
+      const ImageSize size = dataset.image_size(batch.indices.at(0));
+      EXPECT_TRUE(seen.insert(size).second) << "two micro-batches of one size";
+      for (const std::int64_t index : batch.indices) EXPECT_EQ(dataset.image_size(index), size);
+      EXPECT_FALSE(batch.images.defined());
+    }
+  }
+}
+
+TEST(TrainingPlan, OrderDependsOnSeedAndEpochOnly) {
+  const std::vector<ImageSize> sizes(40, ImageSize{4, 4});
+  const ImageDataset dataset = listed(sizes);
+  const Indices order = flat(plan_training_epoch(dataset, 1, /*seed=*/5, /*epoch=*/2));
+  EXPECT_NE(order, counting(0, 40));
+  for (const std::int64_t batch_size : {1, 7, 64}) {
+    EXPECT_EQ(flat(plan_training_epoch(listed(sizes), batch_size, 5, 2)), order);
+  }
+  EXPECT_NE(flat(plan_training_epoch(dataset, 1, 5, 3)), order);
+  EXPECT_NE(flat(plan_training_epoch(dataset, 1, 6, 2)), order);
+}
+
+TEST(TrainingPlan, PutsEveryImageInEveryPlaceAboutEquallyOften) {
+  const ImageDataset dataset = listed(std::vector<ImageSize>(4, ImageSize{4, 4}));
+  std::map<std::pair<std::int64_t, std::int64_t>, int> count;  // (place, image)
+  for (int epoch = 0; epoch < 4000; ++epoch) {
+    const Indices order = flat(plan_training_epoch(dataset, 4, /*seed=*/0, epoch));
+    for (std::int64_t place = 0; place < 4; ++place) ++count[{place, order[place]}];
+  }
+  ASSERT_EQ(count.size(), 16U);
+  // Five standard deviations of a binomial count are 137.
+  for (const auto& [where, times] : count) EXPECT_NEAR(times, 1000, 137);
+}
+
+TEST(TrainingPlan, GoesOnFromAPosition) {
+  const ImageDataset dataset = listed(std::vector<ImageSize>(10, ImageSize{4, 4}));
+  const Indices all = flat(plan_training_epoch(dataset, 4, 1, 1));
+  for (const std::int64_t position : {0, 1, 4, 9, 10}) {
+    const std::vector<Step> rest = plan_training_epoch(dataset, 3, 1, 1, position);
+    EXPECT_EQ(flat(rest), Indices(all.begin() + position, all.end()));
+    EXPECT_EQ(std::ssize(rest), (10 - position + 2) / 3);
+  }
+  EXPECT_TRUE(plan_training_epoch(dataset, 3, 1, 1, /*position=*/1000).empty());
+}
+
+TEST(PlanInOrder, KeepsTheOrderOfImagesOfOneSize) {
+  const ImageDataset dataset = listed(std::vector<ImageSize>(10, ImageSize{4, 4}));
+  const std::vector<Step> plan = plan_in_order(dataset, 4);
+  EXPECT_EQ(flat(plan), counting(0, 10));
+  ASSERT_EQ(plan.size(), 3U);
+  EXPECT_EQ(image_count(plan[2]), 2);
+}
+
+TEST(PlanInOrder, PutsImagesOfOneSizeNextToEachOther) {
+  const ImageDataset dataset = listed(kMixed);
+  const std::vector<Step> plan = plan_in_order(dataset, 3);
+  EXPECT_EQ(flat(plan), (Indices{0, 2, 5, 6, 9, 3, 10, 1, 4, 8, 7}));
+  for (const Step& step : plan) {
+    ASSERT_EQ(step.size(), 1U);
+    EXPECT_LE(image_count(step), 3);
+    for (const std::int64_t index : step[0].indices) {
+      EXPECT_EQ(dataset.image_size(index), dataset.image_size(step[0].indices[0]));
+    }
+  }
+  EXPECT_EQ(plan.size(), 5U);  // 3 + 2, 2, 3, 1
+}
+
+TEST(PlanInOrder, KeepsBatchesWithinMaxPixels) {
+  std::vector<ImageSize> sizes(6, ImageSize{10, 10});
+  sizes.push_back({50, 50});
+  sizes.push_back({50, 50});
+  const std::vector<Step> plan = plan_in_order(listed(sizes), 4, /*max_pixels=*/250);
+  std::vector<std::int64_t> counts;
+  for (const Step& step : plan) counts.push_back(image_count(step));
+  EXPECT_EQ(counts, (std::vector<std::int64_t>{2, 2, 2, 1, 1}));
+}
+
+/// Eleven images of mixed sizes, 8 and 16 bit; two of them turn out bad when they are read.
+class LoaderTest : public testing::Test {
+protected:
+  LoaderTest() {
+    for (std::size_t i = 0; i < kMixed.size(); ++i) {
+      torch::Tensor image = noise(3, kMixed[i].height, kMixed[i].width, i);
+      if (i == 5) image = as_int(image).mul(200).to(torch::kUInt16);
+      images_.push_back(image);
+      write_image(folder_ / name_of(i), image);
+    }
+    entries_ = entries_of(folder_.path());
+  }
+
+  void spoil(std::size_t index) { write_text(folder_ / name_of(index), ""); }
+
+  std::vector<Step> deliver(std::int64_t workers, CropRule crop = {}, Cache cache = Cache::none,
+                            ImageSize crop_size = {}) {
+    ImageDataset::Options options;
+    options.cache = cache;
+    options.crop = crop_size;
+    ImageDataset dataset(entries_, options);
+    Loader loader(dataset, plan_training_epoch(dataset, 4, /*seed=*/2, /*epoch=*/1), crop, workers);
+    std::vector<Step> steps;
+    while (auto step = loader.next()) steps.push_back(std::move(*step));
+    EXPECT_FALSE(loader.next());  // the end stays the end
+    return steps;
+  }
+
+  TemporaryFolder folder_;
+  std::vector<torch::Tensor> images_;
+  std::vector<ImageEntry> entries_;
+};
+
+void expect_same(const std::vector<Step>& a, const std::vector<Step>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ASSERT_EQ(a[i].size(), b[i].size());
+    for (std::size_t j = 0; j < a[i].size(); ++j) {
+      EXPECT_EQ(a[i][j].indices, b[i][j].indices);
+      EXPECT_EQ(a[i][j].images.scalar_type(), b[i][j].images.scalar_type());
+      EXPECT_TRUE(torch::equal(as_int(a[i][j].images), as_int(b[i][j].images)));
+    }
+  }
+}
+
+TEST_F(LoaderTest, DeliversThePixelsOfThePlannedImages) {
+  ImageDataset dataset(entries_, uncached());
+  const std::vector<Step> plan = plan_training_epoch(dataset, 4, 2, 1);
+  const std::vector<Step> steps = deliver(/*workers=*/2);
+  EXPECT_EQ(flat(steps), flat(plan));
+  for (const Step& step : steps) {
+    for (const MicroBatch& batch : step) {
+      ASSERT_EQ(batch.images.size(0), std::ssize(batch.indices));
+      EXPECT_TRUE(batch.images.is_contiguous(torch::MemoryFormat::ChannelsLast));
+      for (std::size_t i = 0; i < batch.indices.size(); ++i) {
+        const torch::Tensor& original = images_[batch.indices[i]];
+        const bool widened = original.scalar_type() != batch.images.scalar_type();
+        EXPECT_TRUE(torch::equal(as_int(batch.images[i]), as_int(original) * (widened ? 257 : 1)));
+      }
+    }
+  }
+}
+
+TEST_F(LoaderTest, DeliversTheSameWithAnyNumberOfWorkersAndAnyCache) {
+  spoil(3);
+  spoil(6);
+  const CropRule crop{/*random=*/true, /*seed=*/4, /*epoch=*/1};
+  const std::vector<Step> alone = deliver(0, crop, Cache::none, {3, 2});
+  EXPECT_EQ(sorted(flat(alone)), (Indices{0, 1, 2, 4, 5, 7, 8, 9, 10}));
+  for (const std::int64_t workers : {1, 3}) {
+    expect_same(deliver(workers, crop, Cache::none, {3, 2}), alone);
+    expect_same(deliver(workers, crop, Cache::ram, {3, 2}), alone);
+  }
+}
+
+TEST_F(LoaderTest, SecondEpochFromMemoryEqualsTheFirst) {
+  ImageDataset::Options options;
+  options.cache = Cache::ram;
+  ImageDataset dataset(entries_, options);
+  std::vector<std::vector<Step>> epochs(2);
+  for (auto& steps : epochs) {
+    Loader loader(dataset, plan_in_order(dataset, 4), {}, /*workers=*/3);
+    while (auto step = loader.next()) steps.push_back(std::move(*step));
+  }
+  EXPECT_EQ(flat(epochs[0]).size(), 11U);
+  expect_same(epochs[0], epochs[1]);
+}
+
+TEST_F(LoaderTest, WidensEightBitImagesBesideSixteenBitOnes) {
+  ImageDataset dataset(entries_, uncached());
+  // Images 2 (8 bit) and 5 (16 bit) have one size; 9 has it too but is in a batch of its own.
+  std::vector<Step> plan = {{MicroBatch{{2, 5}, {}}}, {MicroBatch{{9}, {}}}};
+  Loader loader(dataset, plan, {}, /*workers=*/0);
+  const Step mixed = loader.next().value();
+  ASSERT_EQ(mixed[0].images.scalar_type(), torch::kUInt16);
+  EXPECT_TRUE(torch::equal(as_int(mixed[0].images[0]), as_int(images_[2]) * 257));
+  EXPECT_TRUE(torch::equal(as_int(mixed[0].images[1]), as_int(images_[5])));
+  EXPECT_EQ(loader.next().value()[0].images.scalar_type(), torch::kUInt8);
+}
+
+TEST_F(LoaderTest, LeavesBadImagesOutOfTheirBatchAndEmptyBatchesOutOfTheirStep) {
+  spoil(7);  // the only one of its size
+  spoil(2);
+  for (const std::int64_t workers : {0, 2}) {
+    ImageDataset dataset(entries_, uncached());
+    std::vector<Step> plan = {{MicroBatch{{0, 2, 6}, {}}, MicroBatch{{7}, {}}},
+                              {MicroBatch{{7}, {}}},
+                              {MicroBatch{{1}, {}}}};
+    Loader loader(dataset, plan, {}, workers);
+    const Step first = loader.next().value();
+    ASSERT_EQ(first.size(), 1U);
+    EXPECT_EQ(first[0].indices, (Indices{0, 6}));
+    EXPECT_TRUE(torch::equal(first[0].images[1], images_[6]));
+    EXPECT_TRUE(loader.next().value().empty());
+    EXPECT_EQ(loader.next().value().at(0).indices, Indices{1});
+    EXPECT_FALSE(loader.next());
+    EXPECT_EQ(dataset.bad_files().size(), 2U);
+  }
+}
+
+TEST_F(LoaderTest, ThrowsWhatLoadingThrew) {
+  spoil(8);
+  for (const std::int64_t workers : {0, 1, 3}) {
+    ImageDataset dataset(entries_, uncached(/*skip_bad=*/false));
+    Loader loader(dataset, {{MicroBatch{{0}, {}}}, {MicroBatch{{8}, {}}}}, {}, workers);
+    EXPECT_TRUE(loader.next());
+    EXPECT_EQ(message_of<std::runtime_error>([&] { loader.next(); }),
+              "'" + name_of(8) + "': empty file (0 bytes)");
+  }
+}
+
+TEST_F(LoaderTest, EndsWhenItIsLeftInTheMiddle) {
+  ImageDataset dataset(entries_, uncached());
+  for (const bool started : {false, true}) {
+    Loader loader(dataset, plan_training_epoch(dataset, 1, 0, 1), {}, /*workers=*/3);
+    if (started) {
+      EXPECT_TRUE(loader.next());
+    }
+  }
+}
+
+/// Every pixel of these images says where it lies, so that a crop shows where it was taken.
+class CropTest : public testing::Test {
+protected:
+  static constexpr std::int64_t kHeight = 9, kWidth = 12;
+  static constexpr ImageSize kCrop{7, 9};
+
+  CropTest() {
+    const torch::Tensor rows = torch::arange(kHeight).view({kHeight, 1}).expand({kHeight, kWidth});
+    const torch::Tensor columns = torch::arange(kWidth).view({1, kWidth}).expand({kHeight, kWidth});
+    for (int i = 0; i < 5; ++i) {
+      write_image(folder_ / name_of(i),
+                  torch::stack({rows, columns, torch::full_like(rows, i)}).to(torch::kUInt8));
+    }
+    ImageDataset::Options options;
+    options.crop = kCrop;
+    dataset_ = std::make_unique<ImageDataset>(entries_of(folder_.path()), options);
+  }
+
+  /// (top, left) of each image, by index.
+  std::map<std::int64_t, std::pair<int, int>> places(CropRule rule, std::int64_t batch_size = 2) {
+    std::map<std::int64_t, std::pair<int, int>> all;
+    Loader loader(*dataset_, plan_training_epoch(*dataset_, batch_size, rule.seed, rule.epoch),
+                  rule, /*workers=*/0);
+    while (const auto step = loader.next()) {
+      for (const MicroBatch& batch : *step) {
+        EXPECT_EQ(batch.images.size(2), kCrop.height);
+        EXPECT_EQ(batch.images.size(3), kCrop.width);
+        for (std::size_t i = 0; i < batch.indices.size(); ++i) {
+          const torch::Tensor image = as_int(batch.images[i]);
+          const int top = image[0][0][0].item<int>();
+          const int left = image[1][0][0].item<int>();
+          // One piece of the image, of the image that the index names.
+          EXPECT_TRUE(torch::equal(image[0].select(1, 0),
+                                   torch::arange(top, top + kCrop.height, torch::kInt)));
+          EXPECT_TRUE(torch::equal(image[1].select(0, 0),
+                                   torch::arange(left, left + kCrop.width, torch::kInt)));
+          EXPECT_EQ(image[2].max().item<int>(), batch.indices[i]);
+          all[batch.indices[i]] = {top, left};
+        }
+      }
+    }
+    return all;
+  }
+
+  TemporaryFolder folder_;
+  std::unique_ptr<ImageDataset> dataset_;
+};
+
+TEST_F(CropTest, IsCentredUnlessRandom) {
+  for (const auto& [index, place] : places({})) EXPECT_EQ(place, std::make_pair(1, 1));
+}
+
+TEST_F(CropTest, DependsOnSeedEpochAndImageOnly) {
+  const auto first = places({true, /*seed=*/3, /*epoch=*/1});
+  EXPECT_EQ(first.size(), 5U);
+  EXPECT_EQ(places({true, 3, 1}, /*batch_size=*/5), first);
+  EXPECT_NE(places({true, 3, 2}), first);
+  EXPECT_NE(places({true, 4, 1}), first);
+}
+
+TEST_F(CropTest, IsTakenFromEveryPlaceInsideTheImage) {
+  std::map<std::pair<int, int>, int> count;
+  for (int epoch = 0; epoch < 120; ++epoch) {
+    for (const auto& [index, place] : places({true, 0, epoch})) ++count[place];
+  }
+  EXPECT_EQ(count.size(), 12U);  // (9 - 7 + 1) × (12 - 9 + 1)
+  // 600 draws of 12: 50 each, five standard deviations are 34.
+  for (const auto& [place, times] : count) EXPECT_NEAR(times, 50, 34);
+}
+
+}  // namespace
+}  // namespace convae

@@ -1,0 +1,141 @@
+"""From the same weights, the program's steps are PyTorch's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from convae_program import ONE_CORE, pixels_of, read_csv, save_pictures
+from twin import Twin
+
+STEPS = 20
+
+
+def as_tensor(path):
+    return torch.from_numpy(pixels_of(path)).permute(2, 0, 1).float() / 255
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return save_pictures(tmp_path_factory.mktemp("data") / "photos", [(20, 23)] * 6)
+
+
+@pytest.fixture(scope="module")
+def images(photos):
+    """(N, 3, H, W) in [0, 1]."""
+    return torch.stack([as_tensor(path) for path in sorted(photos.iterdir())])
+
+
+@dataclass
+class Case:
+    spec: dict
+    flags: list
+    optimizer: Callable
+    loss: Callable = torch.nn.functional.mse_loss
+    clip: float = 0
+
+
+def spec_of(**changes):
+    return {"channels": 3, "levels": ["4:k3x3s2x2p1x1d1x1", "8:k3x3s2x2p1x1d1x1"],
+            "order": "conv-bn-act", "activation": "silu", "norm": "batch", "latent-channels": 0,
+            "latent": 0, "size": "0x0", "output": "sigmoid", **changes}
+
+
+# What the program is told, and the same for PyTorch.
+CASES = {
+    "adam, conv-bn-act": Case(spec_of(), [], partial(torch.optim.Adam, lr=3e-3)),
+    "adam, conv-act-bn": Case(spec_of(order="conv-act-bn"), ["--order", "conv-act-bn"],
+                              partial(torch.optim.Adam, lr=3e-3)),
+    "adam with L2, bottleneck": Case(
+        spec_of(norm="group", **{"latent-channels": 3}),
+        ["--norm", "group", "--latent-channels", "3", "--weight-decay", "0.1"],
+        partial(torch.optim.Adam, lr=3e-3, weight_decay=0.1)),
+    "adamw, tanh": Case(
+        spec_of(output="tanh", activation="gelu"),
+        ["--output-activation", "tanh", "--activation", "gelu", "--optimizer", "adamw",
+         "--weight-decay", "0.05"],
+        partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.05)),
+    "sgd, l1, clipped": Case(
+        spec_of(activation="relu"),
+        ["--activation", "relu", "--optimizer", "sgd", "--lr", "0.1", "--loss", "l1",
+         "--clip-grad", "0.02"],
+        partial(torch.optim.SGD, lr=0.1, momentum=0.9), torch.nn.functional.l1_loss, clip=0.02),
+}
+
+
+def move_statistics_like_the_program(twin, step):
+    """Plain means over the first ten steps, then momentum 0.1: as models/blocks.h says."""
+    for module in twin.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = max(0.1, 1 / step)
+
+
+def train(program, photos, twin, cwd, *flags):
+    """Trains the program from the twin's weights, all images a step; gives the losses and the run."""
+    save_file(twin.state_dict(), cwd / "start.safetensors")
+    if "--lr" not in flags:
+        flags = ("--lr", "3e-3", *flags)
+    program.run("train", "--data", photos, "--init", "start.safetensors", "--levels", "4,8",
+                "--epochs", STEPS, "--batch-size", 8, "--schedule", "constant", "--val-split", 0,
+                "--save-every", 0, "--quiet", *flags, *ONE_CORE, cwd=cwd)
+    run = cwd / "runs" / photos.name
+    losses = [float(row["train_loss"]) for row in read_csv(run / "metrics.csv")]
+    assert len(losses) == STEPS
+    return losses, run
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses_and_weights_are_those_of_pytorch(program, photos, images, tmp_path, name):
+    case = CASES[name]
+    torch.manual_seed(5)
+    twin = Twin(case.spec).train()
+    found, run = train(program, photos, twin, tmp_path, *case.flags)
+    optimizer = case.optimizer(twin.parameters())
+    target = twin.to_range(images)
+    expected = []
+    for step in range(1, STEPS + 1):
+        move_statistics_like_the_program(twin, step)
+        optimizer.zero_grad()
+        loss = case.loss(twin(target), target)
+        loss.backward()
+        if case.clip:
+            norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), case.clip)
+            assert step > 1 or norm > case.clip, "nothing was clipped"
+        optimizer.step()
+        expected.append(loss.item())
+    assert np.allclose(found, expected, rtol=1e-4, atol=0)
+    assert expected[-1] < expected[0]
+    trained = load_file(run / "weights" / "last.safetensors")
+    for key, tensor in twin.state_dict().items():
+        # Adam divides by the root of squared gradients: where those are all but zero, rounding
+        # decides the direction.
+        if not is_cancelled_by_norm(key, case.spec):
+            assert torch.allclose(trained[key].double(), tensor.double(), rtol=1e-3, atol=1e-4), key
+
+
+def test_images_of_several_sizes_count_the_same(program, tmp_path):
+    photos = save_pictures(tmp_path / "mixed", [(20, 23), (12, 13), (20, 23), (31, 16)])
+    torch.manual_seed(5)
+    twin = Twin(spec_of(norm="none")).train()
+    found, _ = train(program, photos, twin, tmp_path, "--norm", "none")
+    images = [as_tensor(path)[None] for path in sorted(photos.iterdir())]
+    optimizer = torch.optim.Adam(twin.parameters(), lr=3e-3)
+    expected = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = sum(torch.nn.functional.mse_loss(twin(image), image) for image in images) / len(images)
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    assert np.allclose(found, expected, rtol=1e-4, atol=0)
+
+
+def is_cancelled_by_norm(name, spec):
+    """Biases that a norm right behind them takes out again, and the mean it takes out."""
+    if spec["norm"] != "batch" or spec["order"] != "conv-bn-act" or "decoder.1." in name:
+        return False
+    return name.endswith(("conv.bias", "running_mean"))

@@ -1,0 +1,108 @@
+"""A checkpoint opened in Python gives the program's reconstructions and latents, for every option."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from skimage.metrics import structural_similarity
+
+from convae_program import ONE_CORE, pixels_of, read_csv, save_pictures
+from twin import load_twin, read_metadata
+
+SIZES = [(16, 17), (25, 24), (31, 12), (16, 17), (13, 40)]
+
+MODELS = {
+    "defaults": [],
+    "conv-act-bn": ["--order", "conv-act-bn", "--activation", "relu"],
+    "group norm": ["--norm", "group", "--activation", "leaky-relu", "--levels", "6,12"],
+    "group norm after gelu": ["--norm", "group", "--activation", "gelu", "--order", "conv-act-bn"],
+    "no norm, tanh": ["--norm", "none", "--output-activation", "tanh"],
+    "linear": ["--output-activation", "linear", "--activation", "gelu"],
+    "latent channels": ["--latent-channels", "3"],
+    "latent channels, conv-act-bn": ["--latent-channels", "2", "--order", "conv-act-bn"],
+    "dense": ["--latent", "7", "--size", "16x17"],
+    "dense, conv-act-bn, tanh": ["--latent", "5", "--size", "25x24", "--order", "conv-act-bn",
+                                 "--output-activation", "tanh"],
+    "axes apart": ["--levels", "4:k3x5s2x1p1x2d1x1,6:k4x2s3x2p2x0d1x2,8:k2x3s1x2p0x1d2x1"],
+    "dilation": ["--levels", "4:k3s2p2d2,8:k3s3p3d3"],
+    "even kernels without padding": ["--levels", "4,8", "--kernel", "4", "--padding", "0"],
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return save_pictures(tmp_path_factory.mktemp("data") / "photos", SIZES)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, program, photos, tmp_path_factory):
+    """A short run of the model, its reconstructions and latents, and its twin."""
+    folder = tmp_path_factory.mktemp("model")
+    options = MODELS[request.param]
+    levels = [] if "--levels" in options else ["--levels", "4,8"]
+    dense = "--latent" in options
+    # Some dozens of steps at a high rate, so that norms and biases are not what they started as.
+    program.run("train", "--data", photos, "--epochs", 5, "--batch-size", 2, "--lr", 0.02,
+                "--val-split", 0, "--name", "run", "--quiet", *levels, *options, *ONE_CORE, cwd=folder)
+    checkpoint = folder / "runs" / "run" / "weights" / "last.safetensors"
+    common = ("--checkpoint", checkpoint, "--data", photos, "--quiet", *ONE_CORE)
+    program.run("reconstruct", *common, "-o", "out", cwd=folder)
+    program.run("encode", *common, "-o", "latents/", cwd=folder)
+    twin = load_twin(checkpoint)
+    images = {path.name: torch.from_numpy(pixels_of(path)).permute(2, 0, 1)[None].float() / 255
+              for path in sorted(photos.iterdir())}
+    if dense:  # Where the program resizes, only images of the model's own size can be compared.
+        size = tuple(map(int, twin.spec["size"].split("x")))
+        images = {name: image for name, image in images.items() if image.shape[2:] == size}
+        assert images
+    return SimpleNamespace(checkpoint=checkpoint, twin=twin, images=images, out=folder / "out",
+                           latents=folder / "latents")
+
+
+def test_checkpoint_opens_with_the_safetensors_package(model):
+    tensors = load_file(model.checkpoint)
+    names = {name for name in tensors if not name.startswith("optimizer.")}
+    assert names == set(model.twin.state_dict())
+    for name in names:
+        assert tensors[name].shape == model.twin.state_dict()[name].shape
+    for name, parameter in model.twin.named_parameters():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            assert tensors[f"optimizer.{name}.{moment}"].shape == parameter.shape
+    metadata = read_metadata(model.checkpoint)
+    assert metadata["epoch"] == 5
+    assert metadata["data"]["channels"] == 3
+    assert metadata["data"]["range"] == ([-1, 1] if metadata["model"]["output"] == "tanh" else [0, 1])
+    assert metadata["model"]["order"] in ("conv-bn-act", "conv-act-bn")
+
+
+def test_reconstructions_are_the_twins_to_8_bits(model):
+    for name, image in model.images.items():
+        expected = model.twin.reconstruct(image)[0].permute(1, 2, 0).double().numpy() * 255
+        written = pixels_of(model.out / name)
+        assert written.shape == expected.shape
+        # Half a step of rounding, and no more than a value on the edge of it.
+        assert np.abs(written - expected).max() <= 0.5 + 2e-3, name
+
+
+def test_latents_are_the_twins(model):
+    for name, image in model.images.items():
+        with torch.no_grad():
+            expected = model.twin.encode(model.twin.to_range(image)).numpy()
+        latent = np.load(model.latents / name.replace(".png", ".npy"), allow_pickle=False)
+        assert latent.dtype == np.float32 and latent.shape == expected.shape
+        assert np.abs(latent - expected).max() <= 1e-5 * max(1, np.abs(expected).max()), name
+
+
+def test_mse_psnr_and_ssim_are_those_of_scikit_image(model):
+    rows = {row["path"]: row for row in read_csv(model.out / "reconstruct.csv")}
+    for name, image in model.images.items():
+        original = image[0].permute(1, 2, 0).double().numpy()
+        reconstruction = model.twin.reconstruct(image)[0].permute(1, 2, 0).double().numpy()
+        mse = np.mean((original - reconstruction) ** 2)
+        ssim = structural_similarity(original, reconstruction, gaussian_weights=True, sigma=1.5,
+                                     use_sample_covariance=False, data_range=1, channel_axis=-1)
+        assert float(rows[name]["mse"]) == pytest.approx(mse, rel=1e-4)
+        assert float(rows[name]["psnr"]) == pytest.approx(-10 * np.log10(mse), abs=1e-3)
+        assert float(rows[name]["ssim"]) == pytest.approx(ssim, abs=1e-4)

@@ -1,0 +1,130 @@
+"""The model of a checkpoint, written anew in PyTorch from what the checkpoint says of itself."""
+
+import json
+import re
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+ACTIVATIONS = {"silu": F.silu, "relu": F.relu, "gelu": F.gelu,
+               "leaky-relu": lambda x: F.leaky_relu(x, 0.01)}
+OUTPUTS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": lambda x: x}
+
+
+def read_metadata(path):
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["convae"])
+
+
+def read_level(text):
+    """"8:k3x5s2x1p1x2d1x1" → channels and four pairs, height first."""
+    numbers = re.fullmatch(r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)", text).groups()
+    channels, *rest = map(int, numbers)
+    kernel, stride, padding, dilation = zip(rest[::2], rest[1::2])
+    return channels, dict(kernel_size=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
+def conv_size(size, level):
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in
+                 zip(size, *(level[key] for key in ("kernel_size", "stride", "padding", "dilation"))))
+
+
+class Block(nn.Module):
+    def __init__(self, layer, channels, spec, activated=True):
+        super().__init__()
+        setattr(self, "linear" if isinstance(layer, nn.Linear) else "conv", layer)
+        self.layer = [layer]  # in a list: not registered a second time
+        self.norm = nn.Identity()
+        if activated and spec["norm"] == "batch":
+            self.norm = nn.BatchNorm2d(channels)
+        elif activated and spec["norm"] == "group":
+            groups = max(g for g in range(1, 9) if channels % g == 0)
+            self.norm = nn.GroupNorm(groups, channels)
+        self.activation = ACTIVATIONS[spec["activation"]]
+        self.norm_first = spec["order"] == "conv-bn-act"
+        self.activated = activated
+
+    def forward(self, x, size):
+        layer = self.layer[0]
+        if isinstance(layer, nn.ConvTranspose2d):
+            # output_padding by difference to the plain length, not by the program's formula.
+            plain = tuple((m - 1) * s - 2 * p + d * (k - 1) + 1 for m, s, p, d, k in zip(
+                x.shape[2:], layer.stride, layer.padding, layer.dilation, layer.kernel_size))
+            layer.output_padding = tuple(n - m for n, m in zip(size, plain))
+            x = F.conv_transpose2d(x, layer.weight, layer.bias, layer.stride, layer.padding,
+                                   layer.output_padding, 1, layer.dilation)
+        else:
+            x = layer(x)
+        if isinstance(layer, nn.Linear):
+            x = x.view(x.shape[0], -1, *size)
+        if not self.activated:
+            return x
+        return self.activation(self.norm(x)) if self.norm_first else self.norm(self.activation(x))
+
+
+class Twin(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.spec = spec
+        levels = [read_level(text) for text in spec["levels"]]
+        self.levels = [level for _, level in levels]
+        widths = [spec["channels"]] + [channels for channels, _ in levels]
+        self.encoder, self.decoder = nn.Module(), nn.Module()
+        for i, level in enumerate(self.levels):
+            self.encoder.add_module(str(i), Block(nn.Conv2d(widths[i], widths[i + 1], **level),
+                                                  widths[i + 1], spec))
+        if spec["latent-channels"]:
+            narrow = spec["latent-channels"]
+            self.encoder.latent = nn.Conv2d(widths[-1], narrow, 1)
+            self.decoder.latent = Block(nn.Conv2d(narrow, widths[-1], 1), widths[-1], spec)
+        elif spec["latent"]:
+            size = tuple(map(int, spec["size"].split("x")))
+            for level in self.levels:
+                size = conv_size(size, level)
+            area = size[0] * size[1]
+            self.encoder.latent = nn.Linear(widths[-1] * area, spec["latent"])
+            self.decoder.latent = Block(nn.Linear(spec["latent"], widths[-1] * area), widths[-1], spec)
+        for i, level in enumerate(reversed(self.levels)):
+            out = widths[len(levels) - 1 - i]
+            layer = nn.ConvTranspose2d(widths[len(levels) - i], out, **level)
+            self.decoder.add_module(str(i), Block(layer, out, spec, activated=i + 1 < len(levels)))
+
+    def encode(self, x):
+        for i in range(len(self.levels)):
+            x = self.encoder.get_submodule(str(i))(x, None)
+        if self.spec["latent"]:
+            x = x.flatten(1)
+        return self.encoder.latent(x) if hasattr(self.encoder, "latent") else x
+
+    def decode(self, latent, size):
+        sizes = [tuple(size)]
+        for level in self.levels:
+            sizes.append(conv_size(sizes[-1], level))
+        x = self.decoder.latent(latent, sizes[-1]) if hasattr(self.decoder, "latent") else latent
+        for i in range(len(self.levels)):
+            x = self.decoder.get_submodule(str(i))(x, sizes[len(self.levels) - 1 - i])
+        return OUTPUTS[self.spec["output"]](x)
+
+    def forward(self, x):
+        """In the model's range, as in training."""
+        return self.decode(self.encode(x), x.shape[2:])
+
+    def to_range(self, images):
+        return images * 2 - 1 if self.spec["output"] == "tanh" else images
+
+    @torch.no_grad()
+    def reconstruct(self, images):
+        """Images in [0, 1] → reconstructions in [0, 1]."""
+        output = self(self.to_range(images))
+        return ((output + 1) / 2 if self.spec["output"] == "tanh" else output).clamp(0, 1)
+
+
+def load_twin(path):
+    """The checkpoint's model with its weights; names and shapes have to fit exactly."""
+    twin = Twin(read_metadata(path)["model"])
+    twin.load_state_dict({name: tensor for name, tensor in load_file(path).items()
+                          if not name.startswith(("optimizer.", "ema."))}, strict=True)
+    return twin.eval()

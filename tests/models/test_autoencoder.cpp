@@ -1,0 +1,563 @@
+#include "models/autoencoder.h"
+#include "tests/support.h"
+
+#include <torch/torch.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace convae {
+namespace {
+
+using test::contains;
+using test::difference;
+using test::gaussian;
+using test::message_of;
+using test::uniform;
+using Names = std::vector<std::string>;
+using Sizes = std::vector<std::int64_t>;
+
+ModelOptions small(const std::string& levels = "4,6,8", std::int64_t channels = 3) {
+  ModelOptions options;
+  options.channels = channels;
+  options.levels = levels;
+  return options;
+}
+
+HW size_of(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
+
+TEST(AutoencoderTest, GivesEverySizeBackInSuccessiveCallsOfOneModel) {
+  Autoencoder net(small());
+  for (const bool training : {true, false}) {
+    net->train(training);
+    for (const HW size : {HW{24, 24}, HW{25, 25}, HW{1, 1}, HW{7, 13}, HW{481, 321}, HW{24, 25},
+                          HW{1, 64}, HW{24, 24}}) {
+      for (const std::int64_t images : {1, 2}) {
+        const torch::Tensor x = uniform({images, 3, size.h, size.w}, 1);
+        const torch::Tensor y = net->forward(x);
+        EXPECT_EQ(y.sizes(), x.sizes()) << to_string(size);
+        EXPECT_TRUE(torch::isfinite(y).all().item<bool>()) << to_string(size);
+      }
+    }
+  }
+}
+
+TEST(AutoencoderTest, GivesEverySizeBackForAnyKernelStridePaddingAndDilation) {
+  torch::NoGradGuard no_grad;
+  for (const char* levels :
+       {"2:k1s1p0", "2:k3s1p1", "2:k2s2p0,3:k2s2p0", "2:k3x5s2x1p1x2d1,3:k3", "2:k4s2p1,3:k4s2p1",
+        "2:k5s3p2d2,3:k3s2p1", "2:k3s4p1,3:k2s5p0", "2:k7s5p3d3", "2:k1s3p0,3:k1s2p2",
+        "2:k2x3s3x2p0x4d4x1,2:k3x1s1x4p2x0"}) {
+    ModelOptions options = small(levels, 1);
+    options.norm = Norm::none;
+    Autoencoder net(options);
+    net->eval();
+    const HW smallest = smallest_input(options.level_specs());
+    for (std::int64_t h = smallest.h; h < smallest.h + 12; ++h) {
+      // One axis steps by 1 and the other by 5, which is prime to all strides but 5.
+      const std::int64_t w = smallest.w + 5 * (h - smallest.h);
+      const torch::Tensor x = uniform({1, 1, h, w}, 1);
+      EXPECT_EQ(net->forward(x).sizes(), x.sizes()) << levels << " at " << to_string(HW{h, w});
+      const torch::Tensor t = x.transpose(2, 3);
+      if (t.size(2) >= smallest.h && t.size(3) >= smallest.w) {
+        EXPECT_EQ(net->forward(t).sizes(), t.sizes()) << levels << " at " << to_string(HW{w, h});
+      }
+    }
+  }
+}
+
+TEST(AutoencoderTest, WorksWithEveryActivationNormOrderAndOutput) {
+  const torch::Tensor images = uniform({2, 3, 13, 18}, 1);
+  for (const auto activation :
+       {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu}) {
+    for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+      for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
+        for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
+          ModelOptions options = small();
+          options.activation = activation;
+          options.norm = norm;
+          options.order = order;
+          options.output = output;
+          Autoencoder net(options);
+          const torch::Tensor y = net->forward(to_model_range(images, output));
+          EXPECT_EQ(y.sizes(), images.sizes());
+          y.square().mean().backward();
+          for (const auto& parameter : net->named_parameters()) {
+            ASSERT_TRUE(parameter.value().grad().defined()) << parameter.key();
+            EXPECT_TRUE(torch::isfinite(parameter.value().grad()).all().item<bool>())
+                << parameter.key();
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AutoencoderTest, OutputIsTheActivationOfTheLinearDecoder) {
+  torch::NoGradGuard no_grad;
+  for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
+    ModelOptions options = small();
+    options.output = output;
+    Autoencoder net(options);
+    net->eval();
+    const torch::Tensor x = uniform({1, 3, 9, 10}, 1);
+    const torch::Tensor linear = net->decoder->forward_linear(net->encoder->forward(x), {9, 10});
+    const torch::Tensor expected = output == Output::sigmoid ? 1 / (1 + torch::exp(-linear))
+                                   : output == Output::tanh  ? 2 / (1 + torch::exp(-2 * linear)) - 1
+                                                             : linear;
+    EXPECT_LE(difference(net->forward(x), expected), 1e-6);
+  }
+}
+
+/// The whole network from torch's own modules, with the weights of `net`. Output paddings are
+/// found by trying, not by the formula.
+class Reference {
+public:
+  Reference(Autoencoder& net, const ModelOptions& options, HW input) : weights_(named(*net)) {
+    const std::vector<LevelSpec> levels = options.level_specs();
+    std::int64_t channels = options.channels;
+    std::vector<HW> sizes = {input};
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      const std::string name = "encoder." + std::to_string(i);
+      torch::nn::Conv2d conv(
+          torch::nn::Conv2dOptions(channels, levels[i].channels, pair(levels[i].kernel))
+              .stride(pair(levels[i].stride))
+              .padding(pair(levels[i].padding))
+              .dilation(pair(levels[i].dilation)));
+      add(conv, name + ".conv");
+      sizes.push_back(size_of(conv->forward(torch::zeros({1, channels, sizes[i].h, sizes[i].w}))));
+      add_tail(options, name, levels[i].channels);
+      channels = levels[i].channels;
+    }
+    if (options.latent_channels > 0) {
+      add(torch::nn::Conv2d(torch::nn::Conv2dOptions(channels, options.latent_channels, 1)),
+          "encoder.latent");
+      add(torch::nn::Conv2d(torch::nn::Conv2dOptions(options.latent_channels, channels, 1)),
+          "decoder.latent.conv");
+      add_tail(options, "decoder.latent", channels);
+    }
+    if (options.latent > 0) {
+      const HW map = sizes.back();
+      net_->push_back(torch::nn::Flatten());
+      add(torch::nn::Linear(channels * map.h * map.w, options.latent), "encoder.latent");
+      add(torch::nn::Linear(options.latent, channels * map.h * map.w), "decoder.latent.linear");
+      net_->push_back(
+          torch::nn::Unflatten(torch::nn::UnflattenOptions(1, {channels, map.h, map.w})));
+      add_tail(options, "decoder.latent", channels);
+    }
+    for (std::size_t i = levels.size(); i-- > 0;) {
+      const std::string name = "decoder." + std::to_string(levels.size() - 1 - i);
+      const std::int64_t out = i > 0 ? levels[i - 1].channels : options.channels;
+      add(mirror(levels[i], channels, out, sizes[i + 1], sizes[i]), name + ".conv");
+      if (i > 0) add_tail(options, name, out);
+      channels = out;
+    }
+    if (options.output == Output::sigmoid) net_->push_back(torch::nn::Sigmoid());
+    if (options.output == Output::tanh) net_->push_back(torch::nn::Tanh());
+  }
+
+  torch::Tensor forward(const torch::Tensor& x) { return net_->forward(x); }
+
+  /// Our parameter's name and torch's parameter.
+  const std::vector<std::pair<std::string, torch::Tensor>>& parameters() const { return pairs_; }
+
+private:
+  static std::map<std::string, torch::Tensor> named(torch::nn::Module& module) {
+    std::map<std::string, torch::Tensor> all;
+    for (const auto& item : module.named_parameters()) all[item.key()] = item.value();
+    return all;
+  }
+
+  static torch::ExpandingArray<2> pair(HW value) { return {{value.h, value.w}}; }
+
+  static torch::nn::ConvTranspose2d mirror(const LevelSpec& level, std::int64_t in,
+                                           std::int64_t out, HW from, HW wanted) {
+    for (std::int64_t h = 0; h < level.stride.h; ++h) {
+      for (std::int64_t w = 0; w < level.stride.w; ++w) {
+        torch::nn::ConvTranspose2d conv(
+            torch::nn::ConvTranspose2dOptions(in, out, pair(level.kernel))
+                .stride(pair(level.stride))
+                .padding(pair(level.padding))
+                .output_padding(pair({h, w}))
+                .dilation(pair(level.dilation)));
+        if (size_of(conv->forward(torch::zeros({1, in, from.h, from.w}))) == wanted) return conv;
+      }
+    }
+    throw std::logic_error("no output_padding gives the size back");
+  }
+
+  template <typename Module>
+  void add(Module module, const std::string& name) {
+    torch::NoGradGuard no_grad;
+    for (const auto& item : module->named_parameters()) {
+      item.value().copy_(weights_.at(name + "." + item.key()));
+      pairs_.emplace_back(name + "." + item.key(), item.value());
+    }
+    net_->push_back(module);
+  }
+
+  void add_tail(const ModelOptions& options, const std::string& name, std::int64_t channels) {
+    const auto add_norm = [&] {
+      if (options.norm == Norm::batch) add(torch::nn::BatchNorm2d(channels), name + ".norm");
+      if (options.norm == Norm::group) {
+        add(torch::nn::GroupNorm(
+                torch::nn::GroupNormOptions(channels % 8 == 0 ? 8 : channels, channels)),
+            name + ".norm");
+      }
+    };
+    if (options.order == Order::conv_bn_act) add_norm();
+    switch (options.activation) {
+      case Activation::silu:
+        net_->push_back(torch::nn::SiLU());
+        break;
+      case Activation::relu:
+        net_->push_back(torch::nn::ReLU());
+        break;
+      case Activation::leaky_relu:
+        net_->push_back(torch::nn::LeakyReLU());
+        break;
+      case Activation::gelu:
+        net_->push_back(torch::nn::GELU());
+        break;
+    }
+    if (options.order == Order::conv_act_bn) add_norm();
+  }
+
+  std::map<std::string, torch::Tensor> weights_;
+  torch::nn::Sequential net_;
+  std::vector<std::pair<std::string, torch::Tensor>> pairs_;
+};
+
+/// Values and gradients of `net` and of torch's modules agree, in training mode.
+void expect_equals_torch(const ModelOptions& options, HW size) {
+  Autoencoder net(options);
+  {
+    torch::NoGradGuard no_grad;
+    std::uint64_t seed = 500;
+    for (auto& item : net->named_parameters()) {
+      if (contains(item.key(), "norm")) {
+        item.value().copy_(uniform(item.value().sizes(), seed++) + 0.5);
+      }
+    }
+  }
+  Reference reference(net, options, size);
+  ASSERT_EQ(reference.parameters().size(), net->parameters().size());
+  const torch::Tensor a = uniform({3, options.channels, size.h, size.w}, 1).requires_grad_();
+  const torch::Tensor b = a.detach().clone().requires_grad_();
+  const torch::Tensor y = net->forward(a);
+  const torch::Tensor z = reference.forward(b);
+  EXPECT_LE(difference(y, z), 1e-5);
+  const torch::Tensor target = uniform(a.sizes(), 2);
+  torch::mse_loss(y, target).backward();
+  torch::mse_loss(z, target).backward();
+  EXPECT_LE(difference(a.grad(), b.grad()), 1e-5);
+  const auto ours = net->named_parameters();
+  double largest = 0;
+  for (const auto& [name, parameter] : reference.parameters()) {
+    EXPECT_LE(difference(ours[name].grad(), parameter.grad()), 1e-5) << name;
+    largest = std::max(largest, parameter.grad().abs().max().item<double>());
+  }
+  EXPECT_GT(largest, 1e-3);  // gradients are not all too small to compare
+}
+
+TEST(AutoencoderTest, EqualsTorchModulesWithTheRightOutputPadding) {
+  for (const HW size : {HW{24, 25}, HW{25, 24}, HW{13, 18}, HW{8, 8}}) {
+    expect_equals_torch(small(), size);
+  }
+}
+
+TEST(AutoencoderTest, EqualsTorchModulesForEveryNormActivationAndOrder) {
+  for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+    for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
+      for (const auto activation :
+           {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu}) {
+        ModelOptions options = small("4,8");
+        options.norm = norm;
+        options.order = order;
+        options.activation = activation;
+        SCOPED_TRACE(std::string(to_string(norm)) + " " + to_string(order) + " " +
+                     to_string(activation));
+        expect_equals_torch(options, {11, 14});
+      }
+    }
+  }
+}
+
+TEST(AutoencoderTest, EqualsTorchModulesWithDilationAndUnevenKernels) {
+  for (const char* levels : {"4:k3s2p2d2,6:k3s3p1d2", "4:k3x5s2x3p1x2d1x2,6:k4x3s2x1p1x1"}) {
+    for (const HW size : {HW{23, 26}, HW{24, 27}}) {
+      SCOPED_TRACE(levels);
+      expect_equals_torch(small(levels), size);
+    }
+  }
+}
+
+TEST(AutoencoderTest, EqualsTorchModulesWithBottlenecks) {
+  for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
+    ModelOptions options = small("4,6");
+    options.output = output;
+    options.latent_channels = 2;
+    expect_equals_torch(options, {11, 14});
+    options.latent_channels = 0;
+    options.latent = 5;
+    options.size = {11, 14};
+    expect_equals_torch(options, {11, 14});
+  }
+}
+
+TEST(AutoencoderTest, LatentChannelsNarrowTheMap) {
+  ModelOptions options = small();
+  options.latent_channels = 2;
+  Autoencoder net(options);
+  for (const HW size : {HW{24, 25}, HW{5, 40}}) {
+    const torch::Tensor latent = net->encoder->forward(uniform({2, 3, size.h, size.w}, 1));
+    EXPECT_EQ(latent.sizes(), (Sizes{2, 2, (size.h + 7) / 8, (size.w + 7) / 8}));
+    EXPECT_EQ(net->decoder->forward(latent, size).sizes(), (Sizes{2, 3, size.h, size.w}));
+  }
+}
+
+TEST(AutoencoderTest, DenseLatentIsOneVectorAnImage) {
+  ModelOptions options = small();
+  options.latent = 7;
+  options.size = {24, 25};
+  Autoencoder net(options);
+  const torch::Tensor latent = net->encoder->forward(uniform({2, 3, 24, 25}, 1));
+  EXPECT_EQ(latent.sizes(), (Sizes{2, 7}));
+  EXPECT_EQ(net->decoder->forward(latent, {24, 25}).sizes(), (Sizes{2, 3, 24, 25}));
+}
+
+TEST(AutoencoderTest, DenseLatentRefusesOtherSizes) {
+  ModelOptions options = small();
+  options.latent = 7;
+  options.size = {24, 25};
+  Autoencoder net(options);
+  EXPECT_EQ(message_of<GeometryError>([&] {
+              net->forward(uniform({1, 3, 25, 24}, 1));
+            }),
+            "this model has a dense latent and takes images of 24x25 only, but got 25x24");
+  EXPECT_EQ(message_of<GeometryError>([&] {
+              net->decoder->forward(torch::zeros({1, 7}), {9, 9});
+            }),
+            "this model has a dense latent and gives images of 24x25 only, but 9x9 was asked for");
+  EXPECT_TRUE(contains(message_of<c10::Error>([&] {
+                         net->decoder->forward(torch::zeros({1, 6}), {24, 25});
+                       }),
+                       "the decoder takes (N, 7), but got [1, 6]"));
+}
+
+TEST(AutoencoderTest, RefusesOtherChannelsAndShapes) {
+  Autoencoder net(small());
+  EXPECT_TRUE(contains(message_of<c10::Error>([&] {
+                         net->encoder->forward(uniform({1, 1, 8, 8}, 1));
+                       }),
+                       "the encoder takes (N, 3, H, W), but got [1, 1, 8, 8]"));
+  EXPECT_TRUE(contains(message_of<c10::Error>([&] {
+                         net->encoder->forward(uniform({3, 8, 8}, 1));
+                       }),
+                       "the encoder takes (N, 3, H, W), but got [3, 8, 8]"));
+  EXPECT_TRUE(contains(message_of<c10::Error>([&] {
+                         net->decoder->forward(torch::zeros({1, 7, 1, 1}), {8, 8});
+                       }),
+                       "the decoder takes (N, 8, h, w), but got [1, 7, 1, 1]"));
+}
+
+TEST(AutoencoderTest, RefusesALatentOfAnotherImage) {
+  Autoencoder net(small());
+  EXPECT_EQ(message_of<GeometryError>([&] {
+              net->decoder->forward(torch::zeros({1, 8, 3, 3}), {25, 24});
+            }),
+            "an image of 25x24 has a latent of 4x3, but got 3x3");
+}
+
+TEST(AutoencoderTest, RefusesImagesTooSmallForTheLevels) {
+  Autoencoder net(small("4:k5p0,6:k5p0"));
+  const std::string message = message_of<GeometryError>([&] {
+    net->forward(uniform({1, 3, 13, 12}, 1));
+  });
+  EXPECT_TRUE(contains(message, "input 13x12 cannot pass level 2: its width is 4")) << message;
+  EXPECT_TRUE(contains(message, "use an input of at least 13x13")) << message;
+}
+
+TEST(AutoencoderTest, KeepsWeightsAndMapsChannelsLast) {
+  ModelOptions options = small();
+  options.latent_channels = 3;
+  Autoencoder net(options);
+  for (const auto& item : net->named_parameters()) {
+    if (item.value().dim() == 4) {
+      EXPECT_TRUE(item.value().is_contiguous(torch::MemoryFormat::ChannelsLast)) << item.key();
+    }
+  }
+  const torch::Tensor x = uniform({2, 3, 16, 18}, 1);  // planes
+  EXPECT_TRUE(net->encoder->forward(x).is_contiguous(torch::MemoryFormat::ChannelsLast));
+  EXPECT_TRUE(net->forward(x).is_contiguous(torch::MemoryFormat::ChannelsLast));
+}
+
+Names names_of(const ModelOptions& options) {
+  Autoencoder net(options);
+  Names names = net->named_parameters().keys();
+  for (const std::string& name : net->named_buffers().keys()) names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(AutoencoderTest, NamesAreThoseOfTheCheckpointFormat) {
+  ModelOptions options = small("4,6");
+  options.norm = Norm::none;
+  const Names convolutions = {"decoder.0.conv.bias", "decoder.0.conv.weight",
+                              "decoder.1.conv.bias", "decoder.1.conv.weight",
+                              "encoder.0.conv.bias", "encoder.0.conv.weight",
+                              "encoder.1.conv.bias", "encoder.1.conv.weight"};
+  EXPECT_EQ(names_of(options), convolutions);
+
+  const auto with = [](Names names, const Names& more) {
+    names.insert(names.end(), more.begin(), more.end());
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  options.latent_channels = 2;
+  EXPECT_EQ(names_of(options),
+            with(convolutions, {"encoder.latent.bias", "encoder.latent.weight",
+                                "decoder.latent.conv.bias", "decoder.latent.conv.weight"}));
+  options.latent_channels = 0;
+  options.latent = 2;
+  options.size = {8, 8};
+  EXPECT_EQ(names_of(options),
+            with(convolutions, {"encoder.latent.bias", "encoder.latent.weight",
+                                "decoder.latent.linear.bias", "decoder.latent.linear.weight"}));
+  options.latent = 0;
+  options.norm = Norm::batch;
+  Names norms;
+  for (const char* block : {"encoder.0", "encoder.1", "decoder.0"}) {
+    for (const char* part :
+         {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}) {
+      norms.push_back(std::string(block) + ".norm." + part);
+    }
+  }
+  EXPECT_EQ(names_of(options), with(convolutions, norms));
+}
+
+TEST(AutoencoderTest, RunningStatisticsMoveOnceAStep) {
+  Autoencoder net(small());
+  const auto statistics = [&] {
+    std::vector<torch::Tensor> all;
+    for (const auto& item : net->named_buffers()) all.push_back(item.value().clone());
+    return all;
+  };
+  const auto before = statistics();
+  net->begin_step(/*several=*/true);
+  net->forward(uniform({2, 3, 8, 9}, 1));
+  net->forward(uniform({1, 3, 12, 7}, 2));
+  const auto within = statistics();
+  for (std::size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::equal(before[i], within[i]));
+  net->commit_statistics();
+  for (const auto& item : net->named_buffers()) {
+    if (item.key().ends_with("num_batches_tracked")) {
+      EXPECT_EQ(item.value().item<std::int64_t>(), 1) << item.key();
+    } else if (item.key().ends_with("running_mean")) {
+      EXPECT_GT(item.value().abs().max().item<float>(), 0) << item.key();
+    }
+  }
+}
+
+std::int64_t real_parameter_count(const ModelOptions& options) {
+  std::int64_t count = 0;
+  for (const torch::Tensor& parameter : Autoencoder(options)->parameters()) {
+    count += parameter.numel();
+  }
+  return count;
+}
+
+TEST(ParameterCount, IsTheNumberOfWeightsOfTheModel) {
+  for (const char* levels : {"4", "4,6,8", "3:k3x5s2x1p1x2,8:k4s2p1,5:k1s1p0"}) {
+    for (const std::int64_t channels : {1, 3, 5}) {
+      for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+        ModelOptions options = small(levels, channels);
+        options.norm = norm;
+        EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
+        options.latent_channels = 7;
+        EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
+        options.latent_channels = 0;
+        options.latent = 9;
+        options.size = {16, 11};
+        EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
+      }
+    }
+  }
+  EXPECT_EQ(small("32,64,128,256").parameter_count(), real_parameter_count(small("32,64,128,256")));
+}
+
+TEST(ParameterCount, SaturatesInsteadOfOverflowing) {
+  const std::int64_t most = std::int64_t{1} << 62;
+  EXPECT_EQ(small("1048576:k1048576,1048576:k1048576").parameter_count(), most);
+  ModelOptions options = small("1048576:k3s1p1");
+  options.latent = 1 << 24;
+  options.size = {1 << 30, 1 << 30};
+  EXPECT_EQ(options.parameter_count(), most);
+}
+
+TEST(ModelOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
+  const auto refusal = [](auto change) {
+    ModelOptions options = small();
+    change(options);
+    return message_of<std::invalid_argument>([&] { Autoencoder net(options); });
+  };
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.channels = 0; }),
+            "channels must be at least 1, but is 0");
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.latent_channels = -1; }),
+            "latent-channels must be between 0 and 1048576, but is -1");
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.latent = -1; }),
+            "latent must be between 0 and 16777216, but is -1");
+  EXPECT_EQ(refusal([](ModelOptions& o) {
+              o.latent = 8;
+              o.latent_channels = 4;
+            }),
+            "latent 8 and latent-channels 4 exclude each other: a bottleneck is either dense or a "
+            "1x1 convolution");
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.latent = 8; }),
+            "latent 8 (a dense bottleneck) works at one input size only; set size to N or HxW, or "
+            "use latent-channels for a bottleneck that takes every size");
+  EXPECT_TRUE(contains(refusal([](ModelOptions& o) {
+                         o.levels = "4:k5p0,6:k5p0";
+                         o.latent = 8;
+                         o.size = {12, 13};
+                       }),
+                       "input 12x13 cannot pass level 2"));
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.levels = "4,0"; }),
+            "level 2: channels must be between 1 and 1048576, but is 0");
+}
+
+TEST(ModelOptionsTest, LevelsTakeWhatTheyDoNotNameFromTheOptions) {
+  ModelOptions options = small("4,6:k5p2");
+  options.kernel = {3, 4};
+  options.stride = {2, 3};
+  options.padding = {1, 0};
+  options.dilation = {1, 2};
+  const std::vector<LevelSpec> levels = options.level_specs();
+  ASSERT_EQ(levels.size(), 2U);
+  EXPECT_EQ(levels[0], (LevelSpec{4, {3, 4}, {2, 3}, {1, 0}, {1, 2}}));
+  EXPECT_EQ(levels[1], (LevelSpec{6, {5, 5}, {2, 3}, {2, 2}, {1, 2}}));
+}
+
+TEST(ModelRange, IsFromMinusOneToOneForTanhAndBack) {
+  const torch::Tensor images = torch::tensor({0.0F, 0.25F, 1.0F});
+  EXPECT_TRUE(
+      torch::equal(to_model_range(images, Output::tanh), torch::tensor({-1.0F, -0.5F, 1.0F})));
+  EXPECT_TRUE(
+      torch::equal(to_unit_range(torch::tensor({-1.0F, -0.5F, 1.0F}), Output::tanh), images));
+  for (const Output output : {Output::sigmoid, Output::linear}) {
+    EXPECT_TRUE(torch::equal(to_model_range(images, output), images));
+    EXPECT_TRUE(torch::equal(to_unit_range(images, output), images));
+  }
+}
+
+TEST(ModelRange, ClampsWhatALinearOutputOvershoots) {
+  EXPECT_TRUE(torch::equal(to_unit_range(torch::tensor({-0.5F, 0.5F, 1.5F}), Output::linear),
+                           torch::tensor({0.0F, 0.5F, 1.0F})));
+}
+
+}  // namespace
+}  // namespace convae

@@ -1,0 +1,395 @@
+#include "models/blocks.h"
+#include "tests/support.h"
+
+#include <torch/torch.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace convae {
+namespace {
+
+using test::difference;
+using test::gaussian;
+using Names = std::vector<std::string>;
+
+/// Both with the same random weight, bias and running statistics.
+std::pair<BatchNorm, torch::nn::BatchNorm2d> twins(std::int64_t channels) {
+  torch::NoGradGuard no_grad;
+  BatchNorm ours(channels);
+  ours->weight.copy_(gaussian({channels}, 1));
+  ours->bias.copy_(gaussian({channels}, 2));
+  ours->running_mean.copy_(gaussian({channels}, 3));
+  ours->running_var.copy_(test::uniform({channels}, 4) + 0.5);
+  torch::nn::BatchNorm2d theirs(channels);
+  theirs->weight.copy_(ours->weight);
+  theirs->bias.copy_(ours->bias);
+  theirs->running_mean.copy_(ours->running_mean);
+  theirs->running_var.copy_(ours->running_var);
+  return {ours, theirs};
+}
+
+torch::Tensor input(at::IntArrayRef sizes, std::uint64_t seed = 10) {
+  return (gaussian(sizes, seed) * 3 + 2).requires_grad_();
+}
+
+/// Values and gradients of both modules for the same input.
+template <typename Ours, typename Theirs>
+void expect_same(Ours ours, Theirs theirs, const torch::Tensor& x, double tolerance = 1e-5) {
+  const torch::Tensor a = x.detach().clone().requires_grad_();
+  const torch::Tensor b = x.detach().clone().requires_grad_();
+  const torch::Tensor y = ours->forward(a);
+  const torch::Tensor z = theirs->forward(b);
+  EXPECT_LE(difference(y, z), tolerance);
+  const torch::Tensor direction = gaussian(y.sizes(), 77);
+  (y * direction).sum().backward();
+  (z * direction).sum().backward();
+  EXPECT_LE(difference(a.grad(), b.grad()), tolerance);
+  // Sums over all pixels: rounding grows with their number.
+  EXPECT_LE(difference(ours->weight.grad(), theirs->weight.grad()), 10 * tolerance);
+  EXPECT_LE(difference(ours->bias.grad(), theirs->bias.grad()), 10 * tolerance);
+}
+
+TEST(BatchNormTest, EqualsTorchInTraining) {
+  auto [ours, theirs] = twins(7);
+  expect_same(ours, theirs, input({5, 7, 6, 4}));
+}
+
+TEST(BatchNormTest, EqualsTorchOnChannelsLastInput) {
+  auto [ours, theirs] = twins(8);
+  expect_same(ours, theirs, input({3, 8, 5, 4}).contiguous(torch::MemoryFormat::ChannelsLast));
+}
+
+TEST(BatchNormTest, EqualsTorchInEvaluation) {
+  auto [ours, theirs] = twins(7);
+  ours->eval();
+  theirs->eval();
+  expect_same(ours, theirs, input({5, 7, 6, 4}));
+}
+
+TEST(BatchNormTest, EvaluationLeavesStatisticsAlone) {
+  auto [ours, theirs] = twins(3);
+  ours->eval();
+  ours->forward(input({4, 3, 5, 5}));
+  EXPECT_TRUE(torch::equal(ours->running_mean, theirs->running_mean));
+  EXPECT_TRUE(torch::equal(ours->running_var, theirs->running_var));
+  EXPECT_EQ(ours->num_batches_tracked.item<std::int64_t>(), 0);
+}
+
+TEST(BatchNormTest, StatisticsArePlainMeansForTenStepsAndMoveByATenthAfterwards) {
+  BatchNorm ours(4);
+  // Without a momentum torch keeps the plain mean of all batches.
+  torch::nn::BatchNorm2d theirs(torch::nn::BatchNorm2dOptions(4).momentum(c10::nullopt));
+  for (int step = 1; step <= 16; ++step) {
+    if (step == 11) theirs->options.momentum(0.1);
+    const torch::Tensor x = input({3, 4, 5, 6}, step) * (1 + step % 3);
+    ours->forward(x);
+    theirs->forward(x);
+    EXPECT_LE(difference(ours->running_mean, theirs->running_mean), 1e-5) << "step " << step;
+    EXPECT_LE(difference(ours->running_var, theirs->running_var), 1e-4) << "step " << step;
+    EXPECT_EQ(ours->num_batches_tracked.item<std::int64_t>(), step);
+  }
+}
+
+TEST(BatchNormTest, GoesOnWithTheCountOfALoadedModel) {
+  BatchNorm ours(2);
+  ours->num_batches_tracked.fill_(1000);
+  ours->running_mean.fill_(5);
+  const torch::Tensor x = input({3, 2, 5, 6});
+  ours->begin_step(/*several=*/false);
+  ours->forward(x);
+  ours->commit_statistics();
+  EXPECT_LE(difference(ours->running_mean, 0.9 * 5 + 0.1 * x.mean({0, 2, 3})), 1e-5);
+}
+
+/// (C, M): all values of the micro-batches.
+torch::Tensor values_of(const std::vector<torch::Tensor>& batches) {
+  std::vector<torch::Tensor> parts;
+  for (const torch::Tensor& x : batches) {
+    parts.push_back(x.detach().to(torch::kDouble).transpose(0, 1).flatten(1));
+  }
+  return torch::cat(parts, 1);
+}
+
+TEST(BatchNormTest, PoolsMicroBatchesOfDifferentSizes) {
+  BatchNorm norm(3);
+  std::vector<std::vector<torch::Tensor>> steps;
+  for (int step = 0; step < 2; ++step) {
+    steps.push_back({input({2, 3, 4, 5}, 20 + step), input({1, 3, 7, 2}, 30 + step) * 4 + 1,
+                     input({1, 3, 1, 1}, 40 + step), input({5, 3, 1, 3}, 50 + step) - 3});
+  }
+  torch::Tensor mean = torch::zeros({3}, torch::kDouble);
+  torch::Tensor variance = torch::zeros({3}, torch::kDouble);
+  for (int step = 0; step < 2; ++step) {
+    const torch::Tensor before = norm->running_mean.clone();
+    norm->begin_step(/*several=*/true);
+    for (const torch::Tensor& x : steps[step]) norm->forward(x);
+    EXPECT_TRUE(torch::equal(norm->running_mean, before)) << "moved within the step";
+    norm->commit_statistics();
+    mean += values_of(steps[step]).mean(1) / 2;
+    variance += values_of(steps[step]).var(1, /*unbiased=*/true) / 2;
+    if (step == 0) {
+      EXPECT_LE(difference(norm->running_mean, mean * 2), 1e-5);
+      EXPECT_LE(difference(norm->running_var, variance * 2), 1e-4);
+    }
+  }
+  EXPECT_LE(difference(norm->running_mean, mean), 1e-5);
+  EXPECT_LE(difference(norm->running_var, variance), 1e-4);
+  EXPECT_EQ(norm->num_batches_tracked.item<std::int64_t>(), 2);
+}
+
+TEST(BatchNormTest, PoolsSingleValuesOfSeveralImages) {
+  BatchNorm norm(3);
+  std::vector<torch::Tensor> batches;
+  norm->begin_step(/*several=*/true);
+  for (int i = 0; i < 4; ++i) {
+    batches.push_back(input({1, 3, 1, 1}, i));
+    norm->forward(batches.back());
+  }
+  norm->commit_statistics();
+  EXPECT_LE(difference(norm->running_mean, values_of(batches).mean(1)), 1e-5);
+  EXPECT_LE(difference(norm->running_var, values_of(batches).var(1, true)), 1e-4);
+}
+
+TEST(BatchNormTest, PooledVarianceSurvivesALargeMean) {
+  BatchNorm norm(2);
+  std::vector<torch::Tensor> batches = {gaussian({4, 2, 8, 8}, 1) * 0.5 + 300,
+                                        gaussian({4, 2, 6, 6}, 2) * 0.5 + 301};
+  norm->begin_step(/*several=*/true);
+  for (const torch::Tensor& x : batches) norm->forward(x);
+  norm->commit_statistics();
+  EXPECT_LE(difference(norm->running_var, values_of(batches).var(1, true)), 1e-3);
+}
+
+TEST(BatchNormTest, OneValueAChannelIsNormalisedByRunningStatistics) {
+  for (const bool in_step : {false, true}) {
+    auto [ours, theirs] = twins(5);
+    theirs->eval();
+    if (in_step) ours->begin_step(/*several=*/false);
+    expect_same(ours, theirs, input({1, 5, 1, 1}));
+    if (in_step) ours->commit_statistics();
+    // One value has no variance to learn from.
+    EXPECT_TRUE(torch::equal(ours->running_mean, theirs->running_mean));
+    EXPECT_TRUE(torch::equal(ours->running_var, theirs->running_var));
+    EXPECT_EQ(ours->num_batches_tracked.item<std::int64_t>(), 0);
+  }
+}
+
+TEST(BatchNormTest, SeveralMicroBatchesSeeInTrainingWhatEvaluationSees) {
+  auto [ours, theirs] = twins(6);
+  theirs->eval();
+  ours->num_batches_tracked.fill_(3);
+  ours->begin_step(/*several=*/true);
+  // Deviations within a factor of 3 and means within 5 deviations: nothing is clipped.
+  const torch::Tensor x = (gaussian({2, 6, 9, 7}, 1) + ours->running_mean.view({1, 6, 1, 1}) + 0.7);
+  const torch::Tensor y = ours->forward(x);
+  EXPECT_LE(difference(y, theirs->forward(x)), 1e-4);
+}
+
+TEST(BatchNormTest, RenormalisationIsClipped) {
+  BatchNorm norm(4);
+  norm->num_batches_tracked.fill_(3);
+  norm->running_mean.fill_(1);
+  norm->running_var.fill_(4);
+  // Channels: far too wide, far too narrow, far above, far below the running statistics.
+  const torch::Tensor scale = torch::tensor({60.0F, 0.02F, 2.0F, 2.0F}).view({1, 4, 1, 1});
+  const torch::Tensor shift = torch::tensor({1.0F, 1.0F, 90.0F, -90.0F}).view({1, 4, 1, 1});
+  torch::Tensor noise = gaussian({3, 4, 6, 6}, 5);
+  noise = (noise - noise.mean({0, 2, 3}, true)) / noise.std({0, 2, 3}, false, true);
+  norm->begin_step(/*several=*/true);
+  const torch::Tensor y = norm->forward(noise * scale + shift);
+  // Noise of mean 0 and deviation 1, times r, plus d.
+  EXPECT_LE(difference(y.select(1, 0), noise.select(1, 0) * 3), 1e-3);
+  const double shrunk = 0.02 / std::sqrt(0.02 * 0.02 + 1e-5);  // so narrow that epsilon shows
+  EXPECT_LE(difference(y.select(1, 1), noise.select(1, 1) * shrunk / 3), 1e-3);
+  EXPECT_LE(difference(y.select(1, 2), noise.select(1, 2) + 5), 1e-3);
+  EXPECT_LE(difference(y.select(1, 3), noise.select(1, 3) - 5), 1e-3);
+}
+
+TEST(BatchNormTest, RenormalisationHasTheGradientOfBatchStatistics) {
+  auto [ours, theirs] = twins(4);
+  ours->num_batches_tracked.fill_(3);
+  const torch::Tensor x = (gaussian({2, 4, 5, 5}, 1) * 1.2 + 0.3).requires_grad_();
+  const torch::Tensor mean = x.detach().mean({0, 2, 3}, true);
+  const torch::Tensor deviation = (x.detach().var({0, 2, 3}, false, true) + 1e-5).sqrt();
+  const torch::Tensor running = (ours->running_var + 1e-5).sqrt().view({1, 4, 1, 1});
+  const torch::Tensor r = deviation / running;
+  const torch::Tensor d = (mean - ours->running_mean.view({1, 4, 1, 1})) / running;
+  ASSERT_LT(std::max(r.max().item<float>(), d.abs().max().item<float>() / 2), 2.9);
+  ASSERT_GT(r.min().item<float>(), 0.34);
+
+  const torch::Tensor direction = gaussian({2, 4, 5, 5}, 2);
+  ours->begin_step(/*several=*/true);
+  (ours->forward(x) * direction).sum().backward();
+
+  // r and d are constants of the step (Ioffe 2017, algorithm 1).
+  const torch::Tensor u = x.detach().clone().requires_grad_();
+  const torch::Tensor normalised =
+      torch::batch_norm(u, {}, {}, {}, {}, /*training=*/true, 0.1, 1e-5, /*cudnn_enabled=*/false);
+  const torch::Tensor y =
+      (normalised * r + d) * theirs->weight.view({1, 4, 1, 1}) + theirs->bias.view({1, 4, 1, 1});
+  (y * direction).sum().backward();
+  EXPECT_LE(difference(x.grad(), u.grad()), 1e-5);
+  EXPECT_LE(difference(ours->weight.grad(), theirs->weight.grad()), 1e-4);
+  EXPECT_LE(difference(ours->bias.grad(), theirs->bias.grad()), 1e-4);
+}
+
+TEST(BatchNormTest, FirstStepHasNoStatisticsToRenormaliseBy) {
+  auto [ours, theirs] = twins(4);
+  ours->begin_step(/*several=*/true);
+  expect_same(ours, theirs, input({2, 4, 5, 5}));
+}
+
+TEST(BatchNormTest, StepsOfOneForwardPassAreNotRenormalised) {
+  auto [ours, theirs] = twins(4);
+  ours->num_batches_tracked.fill_(50);
+  ours->begin_step(/*several=*/false);
+  expect_same(ours, theirs, input({2, 4, 5, 5}));
+}
+
+TEST(GroupCount, IsTheLargestDivisorOfAtMostEight) {
+  for (std::int64_t channels = 1; channels <= 300; ++channels) {
+    std::int64_t largest = 0;
+    for (std::int64_t groups = 1; groups <= 8; ++groups) {
+      if (channels % groups == 0) largest = groups;
+    }
+    EXPECT_EQ(group_count(channels), largest) << channels;
+  }
+}
+
+/// The same function as the block, from torch's own modules and the block's own weights.
+torch::Tensor by_hand(Block& block, BlockImpl::Kind kind, const LevelSpec& level,
+                      const ModelOptions& options, bool activated, HW map, const torch::Tensor& x,
+                      HW output_padding) {
+  torch::NoGradGuard no_grad;
+  const auto weights = block->named_parameters();
+  const auto pair = [](HW value) { return torch::ExpandingArray<2>({value.h, value.w}); };
+  torch::nn::Sequential net;
+  const std::int64_t in = x.size(1);
+  if (kind == BlockImpl::Kind::conv) {
+    torch::nn::Conv2d conv(torch::nn::Conv2dOptions(in, level.channels, pair(level.kernel))
+                               .stride(pair(level.stride))
+                               .padding(pair(level.padding))
+                               .dilation(pair(level.dilation)));
+    conv->weight.copy_(weights["conv.weight"]);
+    conv->bias.copy_(weights["conv.bias"]);
+    net->push_back(conv);
+  } else if (kind == BlockImpl::Kind::conv_transpose) {
+    torch::nn::ConvTranspose2d conv(
+        torch::nn::ConvTranspose2dOptions(in, level.channels, pair(level.kernel))
+            .stride(pair(level.stride))
+            .padding(pair(level.padding))
+            .output_padding(pair(output_padding))
+            .dilation(pair(level.dilation)));
+    conv->weight.copy_(weights["conv.weight"]);
+    conv->bias.copy_(weights["conv.bias"]);
+    net->push_back(conv);
+  } else {
+    torch::nn::Linear linear(in, level.channels * map.h * map.w);
+    linear->weight.copy_(weights["linear.weight"]);
+    linear->bias.copy_(weights["linear.bias"]);
+    net->push_back(linear);
+    net->push_back(
+        torch::nn::Unflatten(torch::nn::UnflattenOptions(1, {level.channels, map.h, map.w})));
+  }
+  const auto push_norm = [&] {
+    if (options.norm == Norm::batch) {
+      torch::nn::BatchNorm2d norm(level.channels);
+      norm->weight.copy_(weights["norm.weight"]);
+      norm->bias.copy_(weights["norm.bias"]);
+      net->push_back(norm);
+    } else if (options.norm == Norm::group) {
+      torch::nn::GroupNorm norm(torch::nn::GroupNormOptions(4, level.channels));
+      norm->weight.copy_(weights["norm.weight"]);
+      norm->bias.copy_(weights["norm.bias"]);
+      net->push_back(norm);
+    }
+  };
+  if (!activated) return net->forward(x);
+  if (options.order == Order::conv_bn_act) push_norm();
+  switch (options.activation) {
+    case Activation::silu:
+      net->push_back(torch::nn::SiLU());
+      break;
+    case Activation::relu:
+      net->push_back(torch::nn::ReLU());
+      break;
+    case Activation::leaky_relu:
+      net->push_back(torch::nn::LeakyReLU());
+      break;
+    case Activation::gelu:
+      net->push_back(torch::nn::GELU());
+      break;
+  }
+  if (options.order == Order::conv_act_bn) push_norm();
+  return net->forward(x);
+}
+
+void randomise(torch::nn::Module& module) {
+  torch::NoGradGuard no_grad;
+  std::uint64_t seed = 100;
+  for (torch::Tensor& parameter : module.parameters()) {
+    parameter.copy_(gaussian(parameter.sizes(), seed++));
+  }
+}
+
+TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
+  // 4 channels: 4 groups, which torch is told above.
+  const LevelSpec level{4, {3, 5}, {2, 3}, {1, 2}, {2, 1}};
+  const HW map{5, 4};
+  for (const auto kind :
+       {BlockImpl::Kind::conv, BlockImpl::Kind::conv_transpose, BlockImpl::Kind::linear}) {
+    for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
+      for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+        for (const auto activation :
+             {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu}) {
+          for (const bool activated : {true, false}) {
+            ModelOptions options;
+            options.order = order;
+            options.norm = norm;
+            options.activation = activation;
+            Block block(kind, 3, level, options, activated, map);
+            randomise(*block);
+            const bool is_linear = kind == BlockImpl::Kind::linear;
+            const torch::Tensor x = is_linear ? gaussian({6, 3}, 1) : gaussian({2, 3, 8, 9}, 1);
+            // What LibTorch makes of output_padding (1, 2) is the size asked for.
+            const torch::Tensor expected =
+                by_hand(block, kind, level, options, activated, map, x, {1, 2});
+            const torch::Tensor y = block->forward(x, {expected.size(2), expected.size(3)});
+            EXPECT_LE(difference(y, expected), 2e-5)
+                << "kind " << static_cast<int>(kind) << ", " << to_string(order) << ", "
+                << to_string(norm) << ", " << to_string(activation) << ", activated " << activated;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(BlockTest, NamesItsPartsConvAndNorm) {
+  const auto names = [](Norm norm, bool activated, BlockImpl::Kind kind) {
+    ModelOptions options;
+    options.norm = norm;
+    Block block(kind, 3, LevelSpec{4}, options, activated, HW{2, 2});
+    Names all = block->named_parameters().keys();
+    for (const std::string& name : block->named_buffers().keys()) all.push_back(name);
+    std::sort(all.begin(), all.end());
+    return all;
+  };
+  using Kind = BlockImpl::Kind;
+  EXPECT_EQ(names(Norm::batch, true, Kind::conv),
+            (Names{"conv.bias", "conv.weight", "norm.bias", "norm.num_batches_tracked",
+                   "norm.running_mean", "norm.running_var", "norm.weight"}));
+  EXPECT_EQ(names(Norm::group, true, Kind::conv_transpose),
+            (Names{"conv.bias", "conv.weight", "norm.bias", "norm.weight"}));
+  EXPECT_EQ(names(Norm::none, true, Kind::conv), (Names{"conv.bias", "conv.weight"}));
+  EXPECT_EQ(names(Norm::batch, false, Kind::conv_transpose), (Names{"conv.bias", "conv.weight"}));
+  EXPECT_EQ(names(Norm::none, true, Kind::linear), (Names{"linear.bias", "linear.weight"}));
+}
+
+}  // namespace
+}  // namespace convae

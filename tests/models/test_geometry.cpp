@@ -1,0 +1,167 @@
+#include "models/geometry.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <random>
+
+namespace convae {
+namespace {
+
+/// Length of a real convolution of a real signal, or nullopt where LibTorch refuses.
+std::optional<std::int64_t> real_conv_length(std::int64_t n, std::int64_t k, std::int64_t s,
+                                             std::int64_t p, std::int64_t d) {
+  try {
+    return torch::conv1d(torch::zeros({1, 1, n}), torch::zeros({1, 1, k}), {}, s, p, d).size(2);
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
+}
+
+std::int64_t real_conv_transpose_length(std::int64_t m, std::int64_t k, std::int64_t s,
+                                        std::int64_t p, std::int64_t d, std::int64_t op) {
+  return torch::conv_transpose1d(torch::zeros({1, 1, m}), torch::zeros({1, 1, k}), {}, s, p, op,
+                                 /*groups=*/1, d)
+      .size(2);
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const GeometryError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Geometry, EverySmallAxisAgreesWithRealConvolutions) {
+  torch::NoGradGuard no_grad;
+  std::int64_t legal = 0;
+  for (std::int64_t k = 1; k <= 7; ++k)
+    for (std::int64_t s = 1; s <= 4; ++s)
+      for (std::int64_t p = 0; p <= 3; ++p)
+        for (std::int64_t d = 1; d <= 3; ++d)
+          for (std::int64_t n = 1; n <= 40; ++n) {
+            SCOPED_TRACE(testing::Message() << "n " << n << " k " << k << " s " << s << " p " << p
+                                            << " d " << d);
+            const auto m = conv_length(n, k, s, p, d);
+            ASSERT_EQ(m, real_conv_length(n, k, s, p, d));
+            if (!m) continue;
+            ++legal;
+            const std::int64_t op = output_padding_for(n, k, s, p, d);
+            ASSERT_GE(op, 0);
+            ASSERT_LT(op, s);
+            ASSERT_EQ(conv_transpose_length(*m, k, s, p, d, op), n);
+            ASSERT_EQ(real_conv_transpose_length(*m, k, s, p, d, op), n);
+          }
+  EXPECT_GT(legal, 10000);
+}
+
+TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
+  torch::NoGradGuard no_grad;
+  std::mt19937 random(7);
+  const auto draw = [&](int low, int high) {
+    return static_cast<std::int64_t>(std::uniform_int_distribution(low, high)(random));
+  };
+  const auto pair = [&](int low, int high) { return HW{draw(low, high), draw(low, high)}; };
+  const auto list = [](HW v) { return std::vector<std::int64_t>{v.h, v.w}; };
+  int possible = 0;
+  for (int trial = 0; trial < 2000; ++trial) {
+    std::vector<LevelSpec> levels;
+    for (std::int64_t i = draw(1, 4); i > 0; --i) {
+      levels.push_back({draw(1, 3), pair(1, 7), pair(1, 4), pair(0, 3), pair(1, 3)});
+    }
+    const HW input = pair(1, 60);
+    if (const auto reason = why_impossible(levels, input)) {
+      EXPECT_THROW(plan_sizes(levels, input, 2), GeometryError);
+      continue;
+    }
+    ++possible;
+    const Plan plan = plan_sizes(levels, input, 2);
+    torch::Tensor x = torch::zeros({1, 2, input.h, input.w});
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      const LevelSpec& l = levels[i];
+      x = torch::conv2d(x, torch::zeros({l.channels, x.size(1), l.kernel.h, l.kernel.w}), {},
+                        list(l.stride), list(l.padding), list(l.dilation));
+      ASSERT_EQ((HW{x.size(2), x.size(3)}), plan.levels[i].out);
+    }
+    for (std::size_t i = levels.size(); i-- > 0;) {
+      const LevelSpec& l = levels[i];
+      x = torch::conv_transpose2d(
+          x, torch::zeros({l.channels, plan.levels[i].in_channels, l.kernel.h, l.kernel.w}), {},
+          list(l.stride), list(l.padding), list(plan.levels[i].output_padding), 1,
+          list(l.dilation));
+      ASSERT_EQ((HW{x.size(2), x.size(3)}), plan.levels[i].in);
+    }
+    ASSERT_EQ(x.sizes(), (std::vector<std::int64_t>{1, 2, input.h, input.w}));
+  }
+  EXPECT_GT(possible, 500);
+}
+
+TEST(Geometry, EvenSidesNeedOutputPaddingAndOddOnesDoNot) {
+  const std::vector<LevelSpec> levels = {LevelSpec{256}};
+  const LevelPlan even = plan_sizes(levels, {24, 24}, 128).levels[0];
+  EXPECT_EQ(even.out, (HW{12, 12}));
+  EXPECT_EQ(even.output_padding, (HW{1, 1}));
+  EXPECT_EQ(even.without_output_padding(), (HW{23, 23}));
+  const LevelPlan odd = plan_sizes(levels, {25, 24}, 128).levels[0];
+  EXPECT_EQ(odd.out, (HW{13, 12}));
+  EXPECT_EQ(odd.output_padding, (HW{0, 1}));
+}
+
+TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
+  const auto levels = parse_levels("8:k3s2p1,8:k3x5s1p0", LevelSpec{});
+  const std::string reason = *why_impossible(levels, {9, 7});
+  EXPECT_EQ(reason,
+            "input 9x7 cannot pass level 2: its width is 4 there, 4 with padding 0 on both sides, "
+            "but kernel 5 with dilation 1 spans 5; use an input of at least 5x9, padding 1 at "
+            "that level, or fewer levels");
+  EXPECT_EQ(smallest_input(levels), (HW{5, 9}));
+  EXPECT_FALSE(why_impossible(levels, {5, 9}));
+  EXPECT_TRUE(why_impossible(levels, {4, 9}));
+  EXPECT_TRUE(why_impossible(levels, {5, 8}));
+}
+
+TEST(Geometry, SidesOutOfRangeAreRefused) {
+  const std::vector<LevelSpec> levels = {LevelSpec{4}};
+  for (const HW size : {HW{0, 5}, HW{5, -1}, HW{kMaxSide + 1, 5}}) {
+    EXPECT_NE(error_of([&] { plan_sizes(levels, size, 3); }).find("between 1 and 1073741824"),
+              std::string::npos);
+  }
+  EXPECT_EQ(plan_sizes(levels, {kMaxSide, 1}, 3).levels[0].out.h, kMaxSide / 2);
+}
+
+TEST(LevelGrammar, ReadsWhatIsGivenAndTakesTheRestFromTheDefaults) {
+  const LevelSpec defaults{0, {4, 4}, {2, 2}, {1, 1}, {1, 1}};
+  EXPECT_EQ(parse_level("64", defaults), (LevelSpec{64, {4, 4}, {2, 2}, {1, 1}, {1, 1}}));
+  EXPECT_EQ(parse_level("8:p0", defaults), (LevelSpec{8, {4, 4}, {2, 2}, {0, 0}, {1, 1}}));
+  EXPECT_EQ(parse_level("256:k3x5s2x1p1x2d1", defaults),
+            (LevelSpec{256, {3, 5}, {2, 1}, {1, 2}, {1, 1}}));
+  EXPECT_EQ(parse_levels("32,64:k5", defaults).size(), 2U);
+}
+
+TEST(LevelGrammar, WrittenLevelsReadBackTheSame) {
+  const LevelSpec level{7, {3, 5}, {2, 1}, {0, 2}, {1, 3}};
+  EXPECT_EQ(parse_level(to_string(level), LevelSpec{}), level);
+}
+
+TEST(LevelGrammar, NamesWhatIsWrong) {
+  const auto error = [](const char* text) {
+    return error_of([&] { parse_levels(text, LevelSpec{}); });
+  };
+  EXPECT_NE(error("").find("level '': it must start with a number of channels"), std::string::npos);
+  EXPECT_NE(error("32,,64").find("level ''"), std::string::npos);
+  EXPECT_NE(error("x").find("level 'x': it must start with a number"), std::string::npos);
+  EXPECT_NE(error("32:").find("':' after the channels is not understood"), std::string::npos);
+  EXPECT_NE(error("32:q3").find("'q' is none of k, s, p, d"), std::string::npos);
+  EXPECT_NE(error("32:k3k4").find("'k' is given twice"), std::string::npos);
+  EXPECT_NE(error("32:k3x").find("'k' needs a number or HxW"), std::string::npos);
+  EXPECT_NE(error("32:k-3").find("'k' needs a number"), std::string::npos);
+  EXPECT_NE(error("99999999999999999999").find("it must start with a number"), std::string::npos);
+  EXPECT_NE(error("0").find("level 1: channels must be between 1 and"), std::string::npos);
+  EXPECT_NE(error("8,8:s0").find("level 2: stride must be between 1 and 1048576, but is 0x0"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace convae

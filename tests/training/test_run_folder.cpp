@@ -1,0 +1,223 @@
+#include "tests/support.h"
+#include "training/run_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+namespace convae {
+namespace {
+
+namespace fs = std::filesystem;
+using test::contents;
+using test::message_of;
+using test::TemporaryFolder;
+using test::write_text;
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+const std::string kHeader =
+    "epoch,step,lr,train_loss,val_loss,val_mse,val_psnr,val_ssim,images_per_s,seconds\n";
+
+MetricsRow row_of(std::int64_t epoch) {
+  MetricsRow row;
+  row.epoch = epoch;
+  row.step = 10 * epoch;
+  row.lr = 0.001;
+  row.train_loss = 0.5;
+  row.val_loss = 0.25;
+  row.val_mse = 0.125;
+  row.val_psnr = 30;
+  row.val_ssim = 0.75;
+  row.images_per_s = 1000;
+  row.seconds = 2.5;
+  return row;
+}
+
+std::string text_of(std::int64_t epoch) {
+  return std::to_string(epoch) + "," + std::to_string(10 * epoch) +
+         ",0.001,0.5,0.25,0.125,30,0.75,1000,2.5\n";
+}
+
+TEST(RunFolderTest, TakesTheNextFreeName) {
+  TemporaryFolder folder;
+  const fs::path output = folder / "new/runs";  // made on the way
+  EXPECT_EQ(RunFolder::create(output, "night").path(), output / "night");
+  EXPECT_EQ(RunFolder::create(output, "night").path(), output / "night-2");
+  EXPECT_EQ(RunFolder::create(output, "night").path(), output / "night-3");
+  EXPECT_EQ(RunFolder::create(output, "day").path(), output / "day");
+  write_text(output / "day-2", "a file in the way");
+  EXPECT_EQ(RunFolder::create(output, "day").path(), output / "day-3");
+  EXPECT_EQ(contents(output / "day-2"), "a file in the way");
+}
+
+TEST(RunFolderTest, MakesRoomForWeightsAndSamples) {
+  TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder.path(), "a");
+  EXPECT_TRUE(fs::is_directory(folder / "a/weights"));
+  EXPECT_TRUE(fs::is_directory(folder / "a/samples"));
+  EXPECT_EQ(run.config(), folder / "a/config.toml");
+  EXPECT_EQ(run.log(), folder / "a/train.log");
+  EXPECT_EQ(run.last(), folder / "a/weights/last.safetensors");
+  EXPECT_EQ(run.best(), folder / "a/weights/best.safetensors");
+  EXPECT_EQ(run.epoch_weights(20), folder / "a/weights/epoch_0020.safetensors");
+  EXPECT_EQ(run.epoch_weights(12345), folder / "a/weights/epoch_12345.safetensors");
+  EXPECT_EQ(run.sample(1), folder / "a/samples/epoch_0001.png");
+}
+
+TEST(RunFolderTest, LatestLeadsToTheNewestRun) {
+  TemporaryFolder folder;
+  RunFolder::create(folder.path(), "b");
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), "b");  // relative: the folder may be moved
+  RunFolder::create(folder.path(), "a");
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), "a");
+  RunFolder::create(folder.path(), "b");
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), "b-2");
+  int entries = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path())) ++entries;
+  EXPECT_EQ(entries, 4);  // three runs and the link, no temporary one
+}
+
+TEST(RunFolderTest, LatestReplacesADanglingLinkButNothingElse) {
+  TemporaryFolder folder;
+  fs::create_symlink("deleted-run", folder / "latest");
+  RunFolder::create(folder.path(), "a");
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), "a");
+  fs::remove(folder / "latest");
+  write_text(folder / "latest/precious", "x");
+  RunFolder::create(folder.path(), "b");
+  EXPECT_EQ(contents(folder / "latest/precious"), "x");
+}
+
+TEST(RunFolderTest, SaysWhichFolderCannotBeMade) {
+  TemporaryFolder folder;
+  write_text(folder / "file", "x");
+  const std::string in_file =
+      message_of<std::runtime_error>([&] { RunFolder::create(folder / "file/runs", "a"); });
+  EXPECT_EQ(in_file,
+            "cannot create the folder '" + folder.path().string() + "/file/runs': Not a directory");
+  const std::string no_parent =
+      message_of<std::runtime_error>([&] { RunFolder::create(folder.path(), "not/there"); });
+  EXPECT_EQ(no_parent, "cannot create the folder '" + folder.path().string() +
+                           "/not/there': No such file or directory");
+}
+
+TEST(RunFolderTest, OpensThroughLatestButStaysWithTheRun) {
+  TemporaryFolder folder;
+  RunFolder::create(folder.path(), "a");
+  const RunFolder run = RunFolder::open(folder / "latest");
+  EXPECT_EQ(run.path(), folder / "a");
+  RunFolder::create(folder.path(), "b");
+  EXPECT_EQ(run.path(), folder / "a");
+}
+
+TEST(RunFolderTest, MakesSamplesAgainWhenOpened) {
+  TemporaryFolder folder;
+  RunFolder::create(folder.path(), "a");
+  fs::remove(folder / "a/samples");
+  RunFolder::open(folder / "a");
+  EXPECT_TRUE(fs::is_directory(folder / "a/samples"));
+}
+
+TEST(RunFolderTest, RefusesToOpenWhatIsNoRun) {
+  TemporaryFolder folder;
+  EXPECT_EQ(message_of<std::runtime_error>([&] { RunFolder::open(folder.path()); }),
+            "'" + folder.path().string() + "' is not a run folder: it has no folder 'weights'");
+}
+
+TEST(Metrics, HaveAHeaderAndOneRowAnEpoch) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  run.add_metrics(row_of(1));
+  EXPECT_EQ(contents(folder / "a/metrics.csv"), kHeader + text_of(1));
+  run.add_metrics(row_of(2));
+  EXPECT_EQ(contents(folder / "a/metrics.csv"), kHeader + text_of(1) + text_of(2));
+}
+
+TEST(Metrics, LeaveEmptyWhatHasNoValue) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  MetricsRow row = row_of(1);
+  row.val_loss = row.val_mse = row.val_psnr = row.val_ssim = kNone;
+  run.add_metrics(row);
+  EXPECT_EQ(contents(folder / "a/metrics.csv"), kHeader + "1,10,0.001,0.5,,,,,1000,2.5\n");
+}
+
+TEST(Metrics, ReplaceRowsOfTheSameAndLaterEpochs) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  for (int epoch = 1; epoch <= 12; ++epoch) run.add_metrics(row_of(epoch));
+  MetricsRow again = row_of(3);
+  again.train_loss = 7;
+  run.add_metrics(again);
+  EXPECT_EQ(contents(folder / "a/metrics.csv"),
+            kHeader + text_of(1) + text_of(2) + "3,30,0.001,7,0.25,0.125,30,0.75,1000,2.5\n");
+}
+
+TEST(Metrics, AreCutPastTheEpochsThatCount) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  for (int epoch = 1; epoch <= 12; ++epoch) run.add_metrics(row_of(epoch));
+  run.cut_metrics(100);
+  std::string all = kHeader;
+  for (int epoch = 1; epoch <= 12; ++epoch) all += text_of(epoch);
+  EXPECT_EQ(contents(folder / "a/metrics.csv"), all);
+  run.cut_metrics(2);
+  EXPECT_EQ(contents(folder / "a/metrics.csv"), kHeader + text_of(1) + text_of(2));
+  run.cut_metrics(0);
+  EXPECT_EQ(contents(folder / "a/metrics.csv"), kHeader);
+}
+
+TEST(Metrics, ThatDoNotExistAreNotCut) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  run.cut_metrics(0);
+  EXPECT_FALSE(fs::exists(folder / "a/metrics.csv"));
+}
+
+TEST(SkippedFiles, AreWrittenAsCsv) {
+  TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder.path(), "a");
+  run.write_skipped({{"a, b.png", "no \"image\""}, {"c\n.png", "empty file (0 bytes)"}});
+  EXPECT_EQ(contents(folder / "a/skipped.csv"),
+            "path,reason\n\"a, b.png\",\"no \"\"image\"\"\"\nc\\n.png,empty file (0 bytes)\n");
+}
+
+TEST(CsvField, IsQuotedOnlyWhereNeeded) {
+  EXPECT_EQ(csv_field("plain name.png"), "plain name.png");
+  EXPECT_EQ(csv_field(""), "");
+  EXPECT_EQ(csv_field("a,b"), "\"a,b\"");
+  EXPECT_EQ(csv_field("say \"a\""), "\"say \"\"a\"\"\"");
+  EXPECT_EQ(csv_field("\xC3\xA4"), "\xC3\xA4");
+}
+
+TEST(CsvField, NeverHoldsALineBreakOrAControlCharacter) {
+  EXPECT_EQ(csv_field("a\nb,c\r\t"), "\"a\\nb,c\\x0d\\t\"");
+  EXPECT_EQ(csv_field("\xFF\x1B[31m"), "\\xff\\x1b[31m");
+}
+
+TEST(CsvNumber, ReadsBackAsTheSameDouble) {
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<double> mantissa(-1, 1);
+  for (int i = 0; i < 2000; ++i) {
+    const double value = std::ldexp(mantissa(random), static_cast<int>(random() % 2000) - 1000);
+    EXPECT_EQ(std::strtod(csv_number(value).c_str(), nullptr), value);
+  }
+}
+
+TEST(CsvNumber, IsAsShortAsItCanBe) {
+  EXPECT_EQ(csv_number(0.1), "0.1");
+  EXPECT_EQ(csv_number(30), "30");
+  EXPECT_EQ(csv_number(-2.5), "-2.5");
+  EXPECT_EQ(csv_number(0), "0");
+  EXPECT_EQ(csv_number(1e-5), "1e-05");
+  EXPECT_EQ(csv_number(kNone), "");
+}
+
+}  // namespace
+}  // namespace convae

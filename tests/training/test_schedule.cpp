@@ -1,0 +1,96 @@
+#include "tests/support.h"
+#include "training/schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+
+namespace convae {
+namespace {
+
+TrainOptions options_with(ScheduleKind schedule, double lr, std::int64_t warmup = 0,
+                          double min_lr = 0) {
+  TrainOptions options;
+  options.schedule = schedule;
+  options.lr = lr;
+  options.warmup = warmup;
+  options.min_lr = min_lr;
+  return options;
+}
+
+TEST(LearningRate, ConstantStaysWhatItIs) {
+  const TrainOptions options = options_with(ScheduleKind::constant, 0.3);
+  for (const std::int64_t step : {0, 1, 50, 99, 1000}) {
+    EXPECT_EQ(learning_rate(options, step, 100), 0.3);
+  }
+}
+
+TEST(LearningRate, CosineFallsFromLrTowardsZero) {
+  const TrainOptions options = options_with(ScheduleKind::cosine, 2);
+  // (1 + cos(π t)) / 2 at t = 0, 1/4, 1/3, 1/2, 2/3, 3/4
+  EXPECT_DOUBLE_EQ(learning_rate(options, 0, 12), 2);
+  EXPECT_NEAR(learning_rate(options, 3, 12), 2 * 0.85355339059327376, 1e-12);
+  EXPECT_NEAR(learning_rate(options, 4, 12), 2 * 0.75, 1e-12);
+  EXPECT_NEAR(learning_rate(options, 6, 12), 2 * 0.5, 1e-12);
+  EXPECT_NEAR(learning_rate(options, 8, 12), 2 * 0.25, 1e-12);
+  EXPECT_NEAR(learning_rate(options, 9, 12), 2 * 0.14644660940672624, 1e-12);
+  for (std::int64_t step = 1; step < 12; ++step) {
+    EXPECT_LT(learning_rate(options, step, 12), learning_rate(options, step - 1, 12));
+    EXPECT_GT(learning_rate(options, step, 12), 0);
+  }
+}
+
+TEST(LearningRate, CosineEndsAtMinLr) {
+  const TrainOptions options = options_with(ScheduleKind::cosine, 1, 0, 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate(options, 0, 10), 1);
+  EXPECT_NEAR(learning_rate(options, 5, 10), 0.6, 1e-12);
+  EXPECT_NEAR(learning_rate(options, 10, 10), 0.2, 1e-12);
+}
+
+TEST(LearningRate, WarmupRisesLinearlyBeforeEitherSchedule) {
+  for (const auto schedule : {ScheduleKind::cosine, ScheduleKind::constant}) {
+    const TrainOptions options = options_with(schedule, 1, /*warmup=*/4);
+    for (int step = 0; step < 4; ++step) {
+      EXPECT_DOUBLE_EQ(learning_rate(options, step, 20), (step + 1) / 4.0);
+    }
+    EXPECT_DOUBLE_EQ(learning_rate(options, 4, 20), 1);
+  }
+  // Half of the sixteen steps that are left
+  EXPECT_NEAR(learning_rate(options_with(ScheduleKind::cosine, 1, 4), 12, 20), 0.5, 1e-12);
+}
+
+TEST(LearningRate, WarmupMayBeLongerThanTheRun) {
+  const TrainOptions options = options_with(ScheduleKind::cosine, 1, /*warmup=*/10);
+  EXPECT_DOUBLE_EQ(learning_rate(options, 4, 5), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate(options_with(ScheduleKind::cosine, 1, 5), 5, 5), 1);
+}
+
+TEST(TrainOptionsTest, DefaultsAreValid) { EXPECT_NO_THROW(TrainOptions{}.validate()); }
+
+TEST(TrainOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
+  const auto refusal = [](auto change) {
+    TrainOptions options;
+    change(options);
+    return test::message_of<std::invalid_argument>([&] { options.validate(); });
+  };
+  EXPECT_EQ(refusal([](auto& o) { o.epochs = 0; }), "epochs must be at least 1, but is 0");
+  EXPECT_EQ(refusal([](auto& o) { o.batch_size = -3; }),
+            "batch-size must be at least 1, but is -3");
+  EXPECT_EQ(refusal([](auto& o) { o.warmup = -1; }), "warmup must be at least 0, but is -1");
+  EXPECT_EQ(refusal([](auto& o) { o.patience = -1; }), "patience must be at least 0, but is -1");
+  EXPECT_EQ(refusal([](auto& o) { o.max_steps = -1; }), "max-steps must be at least 0, but is -1");
+  EXPECT_EQ(refusal([](auto& o) { o.save_every = -1; }),
+            "save-every must be at least 0, but is -1");
+  EXPECT_EQ(refusal([](auto& o) { o.lr = -0.5; }), "lr must be at least 0, but is -0.5");
+  EXPECT_EQ(refusal([](auto& o) { o.min_lr = -1; }), "min-lr must be at least 0, but is -1");
+  EXPECT_EQ(refusal([](auto& o) { o.weight_decay = -1; }),
+            "weight-decay must be at least 0, but is -1");
+  EXPECT_EQ(refusal([](auto& o) { o.clip_grad = std::numeric_limits<double>::infinity(); }),
+            "clip-grad must be at least 0, but is inf");
+  EXPECT_EQ(refusal([](auto& o) { o.lr = std::numeric_limits<double>::quiet_NaN(); }),
+            "lr must be at least 0, but is nan");
+}
+
+}  // namespace
+}  // namespace convae

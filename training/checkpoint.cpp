@@ -1,0 +1,262 @@
+#include "training/checkpoint.h"
+
+#include <torch/version.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "convae_version.h"
+#include "data/file_io.h"
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::json;
+
+std::string shown(const fs::path& path) { return "'" + printable(path.string()) + "'"; }
+
+[[noreturn]] void refuse(const std::string& source, const std::string& reason) {
+  throw CheckpointError(source + ": " + reason);
+}
+
+/// Looks an enumeration's value up by the name to_string() gives it.
+template <typename Enum, std::size_t n>
+Enum named(const std::string& name, const char* key, const Enum (&values)[n]) {
+  for (const Enum value : values) {
+    if (name == to_string(value)) return value;
+  }
+  throw std::invalid_argument(std::string("unknown ") + key + " '" + printable(name) + "'");
+}
+
+json to_json(const ModelOptions& model) {
+  json levels = json::array();
+  for (const LevelSpec& level : model.level_specs()) levels.push_back(to_string(level));
+  return {{"channels", model.channels},
+          {"levels", levels},
+          {"order", to_string(model.order)},
+          {"activation", to_string(model.activation)},
+          {"norm", to_string(model.norm)},
+          {"latent-channels", model.latent_channels},
+          {"latent", model.latent},
+          {"size", to_string(model.size)},
+          {"output", to_string(model.output)}};
+}
+
+ModelOptions model_from_json(const json& spec) {
+  ModelOptions model;
+  model.channels = spec.at("channels").get<std::int64_t>();
+  model.levels.clear();
+  for (const json& level : spec.at("levels")) {
+    model.levels += (model.levels.empty() ? "" : ",") + level.get<std::string>();
+  }
+  model.order = named(spec.at("order").get<std::string>(), "order",
+                      {Order::conv_bn_act, Order::conv_act_bn});
+  model.activation =
+      named(spec.at("activation").get<std::string>(), "activation",
+            {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu});
+  model.norm = named(spec.at("norm").get<std::string>(), "norm",
+                     {Norm::batch, Norm::group, Norm::none});
+  model.latent_channels = spec.at("latent-channels").get<std::int64_t>();
+  model.latent = spec.at("latent").get<std::int64_t>();
+  const auto size = parse_hw(spec.at("size").get<std::string>());
+  if (!size) throw std::invalid_argument("size is not HxW");
+  model.size = *size;
+  model.output = named(spec.at("output").get<std::string>(), "output",
+                       {Output::sigmoid, Output::tanh, Output::linear});
+  model.validate();
+  return model;
+}
+
+// JSON has no infinity, so a best loss that does not exist yet, or overflowed, is null.
+json to_json(const Progress& progress) {
+  return {{"epoch-position", progress.epoch_position},
+          {"optimizer-steps", progress.optimizer_steps},
+          {"epoch-loss-sum", progress.epoch_loss_sum},
+          {"epoch-images", progress.epoch_images},
+          {"epoch-train-seconds", progress.epoch_train_seconds},
+          {"epoch-lr", progress.epoch_lr},
+          {"best-loss", std::isfinite(progress.best_loss) ? json(progress.best_loss) : json()},
+          {"best-epoch", progress.best_epoch},
+          {"stopped-early", progress.stopped_early}};
+}
+
+void read_progress(const json& fields, Progress& progress) {
+  progress.epoch_position = fields.at("epoch-position").get<std::int64_t>();
+  progress.optimizer_steps = fields.at("optimizer-steps").get<std::int64_t>();
+  progress.epoch_loss_sum = fields.at("epoch-loss-sum").get<double>();
+  progress.epoch_images = fields.at("epoch-images").get<std::int64_t>();
+  progress.epoch_train_seconds = fields.at("epoch-train-seconds").get<double>();
+  progress.epoch_lr = fields.at("epoch-lr").get<double>();
+  progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
+  const json& best_loss = fields.at("best-loss");
+  if (!best_loss.is_null()) progress.best_loss = best_loss.get<double>();
+  progress.stopped_early = fields.at("stopped-early").get<bool>();
+  const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
+                      progress.optimizer_steps >= 0 && progress.epoch_images >= 0;
+  if (!counts) throw std::invalid_argument("a negative count of epochs, steps or images");
+}
+
+std::string to_metadata(const CheckpointInfo& info) {
+  const json range = info.model.output == Output::tanh ? json{-1, 1} : json{0, 1};
+  return json{{"format", info.format},
+              {"convae", info.convae_version},
+              {"libtorch", info.libtorch_version},
+              {"model", to_json(info.model)},
+              {"data", {{"channels", info.model.channels}, {"range", range}}},
+              {"epoch", info.progress.epoch},
+              {"step", info.progress.step},
+              {"seed", info.seed},
+              {"progress", to_json(info.progress)},
+              {"config", info.config},
+              {kDigestKey, kDigestPlaceholder}}
+      .dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
+}
+
+CheckpointInfo from_metadata(const std::string& text, const std::string& source) {
+  CheckpointInfo info;
+  try {
+    const json metadata = json::parse(text);
+    info.format = metadata.at("format").get<int>();
+    if (info.format != CheckpointInfo::kFormat) {
+      refuse(source, "checkpoint format " + std::to_string(info.format) +
+                         ", but this version of convae reads format " +
+                         std::to_string(CheckpointInfo::kFormat) + "; use the convae that wrote it" +
+                         " (" + printable(metadata.value("convae", "version unknown")) + ")");
+    }
+    info.convae_version = metadata.at("convae").get<std::string>();
+    info.libtorch_version = metadata.at("libtorch").get<std::string>();
+    info.model = model_from_json(metadata.at("model"));
+    info.progress.epoch = metadata.at("epoch").get<std::int64_t>();
+    info.progress.step = metadata.at("step").get<std::int64_t>();
+    info.seed = metadata.at("seed").get<std::uint64_t>();
+    read_progress(metadata.at("progress"), info.progress);
+    info.config = metadata.at("config").get<std::string>();
+    metadata.at(kDigestKey);  // a checkpoint without its checksum was tampered with
+  } catch (const json::exception& error) {
+    refuse(source, std::string("its description is damaged: ") + error.what());
+  } catch (const std::invalid_argument& error) {
+    refuse(source, std::string("its description does not work: ") + error.what());
+  }
+  return info;
+}
+
+bool belongs_to_model(const std::string& name) {
+  return !name.starts_with("optimizer.") && !name.starts_with("ema.");
+}
+
+bool is_finite(const torch::Tensor& tensor) {
+  return !tensor.is_floating_point() || torch::isfinite(tensor).all().item<bool>();
+}
+
+/// A description must not make us build a model that its file has no weights for.
+void check_weights_are_there(const Checkpoint& checkpoint, const std::string& source) {
+  std::int64_t numbers = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (belongs_to_model(name)) numbers += tensor.numel();
+    if (!is_finite(tensor)) {
+      refuse(source, "'" + printable(name) + "' holds values that are not finite");
+    }
+  }
+  const std::int64_t needed = checkpoint.info.model.parameter_count();
+  if (numbers < needed) {
+    refuse(source, "its architecture needs " + std::to_string(needed) +
+                       " weights, but the file holds " + std::to_string(numbers));
+  }
+}
+
+std::map<std::string, torch::Tensor> weights_of(const torch::nn::Module& net) {
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& item : net.named_parameters()) tensors[item.key()] = item.value();
+  for (const auto& item : net.named_buffers()) tensors[item.key()] = item.value();
+  return tensors;
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
+                     CheckpointInfo info) {
+  info.convae_version = kVersion;
+  info.libtorch_version = TORCH_VERSION;
+  info.model = net->options();
+  std::map<std::string, torch::Tensor> tensors = weights_of(*net);
+  if (optimizer != nullptr) {
+    info.progress.optimizer_steps = optimizer->steps();
+    tensors.merge(optimizer->state());
+  }
+  for (const auto& [name, tensor] : tensors) {
+    if (is_finite(tensor)) continue;
+    throw CheckpointError(shown(path) + " is not written: '" + name +
+                          "' holds values that are not finite; try a lower lr or clip-grad 1");
+  }
+  write_safetensors(path, tensors, {{kMetadataKey, to_metadata(info)}});
+}
+
+Checkpoint read_checkpoint(const fs::path& path) {
+  Safetensors file = read_safetensors(path);
+  const auto metadata = file.metadata.find(kMetadataKey);
+  if (metadata == file.metadata.end()) {
+    refuse(shown(path),
+           "not a convae checkpoint (it does not describe its architecture); weights alone can "
+           "start a run with train --init");
+  }
+  Checkpoint checkpoint{from_metadata(metadata->second, shown(path)), std::move(file.tensors)};
+  check_weights_are_there(checkpoint, shown(path));
+  return checkpoint;
+}
+
+void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& tensors,
+                  const std::string& source) {
+  torch::NoGradGuard no_grad;
+  std::map<std::string, torch::Tensor> targets = weights_of(*net);
+  for (const auto& [name, saved] : tensors) {
+    if (!belongs_to_model(name)) continue;
+    const auto target = targets.find(name);
+    if (target == targets.end()) {
+      refuse(source, "it holds '" + printable(name) + "', which this architecture does not have");
+    }
+    if (saved.sizes() != target->second.sizes()) {
+      refuse(source, "'" + printable(name) + "' has shape " + c10::str(saved.sizes()) +
+                         ", but this architecture expects " + c10::str(target->second.sizes()));
+    }
+  }
+  for (auto& [name, target] : targets) {
+    const auto saved = tensors.find(name);
+    // Frameworks that do not count batches leave this out; it only shapes the first ten steps.
+    if (saved == tensors.end() && name.ends_with("num_batches_tracked")) continue;
+    if (saved == tensors.end()) {
+      refuse(source, "'" + name + "' is missing, which this architecture needs");
+    }
+    target.copy_(saved->second);
+  }
+}
+
+fs::path find_checkpoint(const fs::path& run_or_file) {
+  std::error_code error;
+  if (!fs::is_directory(run_or_file, error)) {
+    if (!fs::exists(run_or_file, error)) {
+      throw CheckpointError("there is no checkpoint or run folder " + shown(run_or_file));
+    }
+    return run_or_file;
+  }
+  for (const char* name : {"best.safetensors", "last.safetensors"}) {
+    const fs::path file = run_or_file / "weights" / name;
+    if (fs::exists(file, error)) return file;
+  }
+  throw CheckpointError(shown(run_or_file) +
+                        " is not a run folder: it has no weights/best.safetensors or "
+                        "weights/last.safetensors");
+}
+
+LoadedModel load_model(const fs::path& run_or_file, torch::Device device) {
+  const fs::path path = find_checkpoint(run_or_file);
+  const Checkpoint checkpoint = read_checkpoint(path);
+  LoadedModel loaded{Autoencoder(checkpoint.info.model), checkpoint.info, path};
+  load_weights(loaded.net, checkpoint.tensors, shown(path));
+  loaded.net->to(device);
+  loaded.net->eval();
+  return loaded;
+}
+
+}  // namespace convae

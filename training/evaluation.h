@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <limits>
+
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "models/autoencoder.h"
+#include "training/options.h"
+
+namespace convae {
+
+/// uint8 or uint16 images → float32 on `device`, divided by 255 or 65535; channels-last.
+torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
+
+/// Means over images, every image counting the same; NaN where no image has a value.
+struct Quality {
+  std::int64_t images = 0;
+  double loss = std::numeric_limits<double>::quiet_NaN();
+  double mse = std::numeric_limits<double>::quiet_NaN();   ///< on [0,1]
+  double psnr = std::numeric_limits<double>::quiet_NaN();  ///< dB
+  double ssim = std::numeric_limits<double>::quiet_NaN();
+};
+
+/// Reconstructs every image of `dataset` in evaluation mode and measures; the model's mode is put
+/// back. `should_stop` is asked between batches; once it says yes the result covers only the
+/// images so far.
+Quality evaluate(Autoencoder& net, ImageDataset& dataset, LossKind loss, std::int64_t batch_size,
+                 torch::Device device, std::int64_t workers,
+                 const std::function<bool()>& should_stop = {});
+
+}  // namespace convae

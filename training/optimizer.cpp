@@ -1,0 +1,114 @@
+#include "training/optimizer.h"
+
+#include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <torch/nn/utils/clip_grad.h>
+
+#include <limits>
+#include <stdexcept>
+
+namespace convae {
+namespace {
+
+constexpr double kBeta1 = 0.9;
+constexpr double kBeta2 = 0.999;
+constexpr double kEpsilon = 1e-8;
+constexpr double kSgdMomentum = 0.9;
+
+}  // namespace
+
+Optimizer::Optimizer(torch::nn::Module& net, const TrainOptions& options)
+    : kind_(options.optimizer), weight_decay_(options.weight_decay) {
+  if (kind_ == OptimizerKind::sgd) {
+    moments_ = {{"momentum_buffer", {}}};
+  } else {
+    moments_ = {{"exp_avg", {}}, {"exp_avg_sq", {}}};
+  }
+  for (const auto& parameter : net.named_parameters()) {
+    names_.push_back(parameter.key());
+    parameters_.push_back(parameter.value());
+    // zeros_like keeps channels-last strides: the fused kernels need moments laid out as weights.
+    for (Moment& moment : moments_) moment.tensors.push_back(torch::zeros_like(parameter.value()));
+    steps_.push_back(
+        torch::zeros({}, torch::TensorOptions(torch::kFloat).device(parameter.value().device())));
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (torch::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
+}
+
+double Optimizer::clip_gradients(double max_norm) {
+  const double limit = max_norm > 0 ? max_norm : std::numeric_limits<double>::infinity();
+  return torch::nn::utils::clip_grad_norm_(parameters_, limit);
+}
+
+void Optimizer::step(double lr) {
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    // The kernels walk all tensors of a parameter side by side, so strides must agree.
+    torch::Tensor gradient = parameters_[i].grad();
+    if (gradient.strides() != parameters_[i].strides()) {
+      gradient = torch::empty_like(parameters_[i]).copy_(gradient);
+    }
+    gradients.push_back(std::move(gradient));
+    steps_[i] += 1;
+  }
+  ++steps_taken_;
+  switch (kind_) {
+    case OptimizerKind::adam:
+      at::_fused_adam_(parameters_, gradients, moments_[0].tensors, moments_[1].tensors,
+                       /*max_exp_avg_sqs=*/{}, steps_, lr, kBeta1, kBeta2, weight_decay_, kEpsilon,
+                       /*amsgrad=*/false, /*maximize=*/false);
+      break;
+    case OptimizerKind::adamw:
+      at::_fused_adamw_(parameters_, gradients, moments_[0].tensors, moments_[1].tensors,
+                        /*max_exp_avg_sqs=*/{}, steps_, lr, kBeta1, kBeta2, weight_decay_,
+                        kEpsilon, /*amsgrad=*/false, /*maximize=*/false);
+      break;
+    case OptimizerKind::sgd:
+      // Buffers that start at zero make the first step the gradient itself, as a first step is.
+      at::_fused_sgd_(parameters_, gradients, moments_[0].tensors, weight_decay_, kSgdMomentum, lr,
+                      /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
+                      /*is_first_step=*/false);
+      break;
+  }
+}
+
+std::map<std::string, torch::Tensor> Optimizer::state() const {
+  std::map<std::string, torch::Tensor> tensors;
+  for (const Moment& moment : moments_) {
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      tensors["optimizer." + names_[i] + "." + moment.name] = moment.tensors[i];
+    }
+  }
+  return tensors;
+}
+
+std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& tensors,
+                                   std::int64_t steps) {
+  torch::NoGradGuard no_grad;
+  std::int64_t found = 0;
+  for (Moment& moment : moments_) {
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      const std::string name = "optimizer." + names_[i] + "." + moment.name;
+      const auto saved = tensors.find(name);
+      if (saved == tensors.end()) continue;
+      if (saved->second.sizes() != moment.tensors[i].sizes()) {
+        throw std::runtime_error("'" + name + "' has shape " + c10::str(saved->second.sizes()) +
+                                 ", expected " + c10::str(moment.tensors[i].sizes()));
+      }
+      moment.tensors[i].copy_(saved->second);
+      ++found;
+    }
+  }
+  if (found > 0) {
+    steps_taken_ = steps;
+    for (torch::Tensor& step : steps_) step.fill_(static_cast<double>(steps));
+  }
+  return found;
+}
+
+}  // namespace convae

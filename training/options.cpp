@@ -1,0 +1,48 @@
+#include "training/options.h"
+
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+
+namespace convae {
+namespace {
+
+template <typename T>
+void at_least(const char* name, T value, T low) {
+  if (value >= low && std::isfinite(static_cast<double>(value))) return;
+  std::ostringstream message;
+  message << name << " must be at least " << low << ", but is " << value;
+  throw std::invalid_argument(message.str());
+}
+
+}  // namespace
+
+const char* to_string(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::adam: return "adam";
+    case OptimizerKind::adamw: return "adamw";
+    case OptimizerKind::sgd: return "sgd";
+  }
+  return "";
+}
+
+const char* to_string(ScheduleKind kind) {
+  return kind == ScheduleKind::cosine ? "cosine" : "constant";
+}
+
+const char* to_string(LossKind kind) { return kind == LossKind::mse ? "mse" : "l1"; }
+
+void TrainOptions::validate() const {
+  at_least<std::int64_t>("epochs", epochs, 1);
+  at_least<std::int64_t>("batch-size", batch_size, 1);
+  at_least<std::int64_t>("warmup", warmup, 0);
+  at_least<std::int64_t>("patience", patience, 0);
+  at_least<std::int64_t>("max-steps", max_steps, 0);
+  at_least<std::int64_t>("save-every", save_every, 0);
+  at_least("weight-decay", weight_decay, 0.0);
+  at_least("min-lr", min_lr, 0.0);
+  at_least("clip-grad", clip_grad, 0.0);
+  at_least("lr", lr, 0.0);
+}
+
+}  // namespace convae

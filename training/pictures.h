@@ -1,0 +1,27 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <vector>
+
+namespace convae {
+
+/// Absolute difference of two images, mean over channels, as colours: black at 0, brightest at
+/// kFullError and above (the same for every picture, so that pictures can be compared).
+/// Both (C, H, W) float in [0,1] → (3, H, W) uint8.
+torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
+inline constexpr double kFullError = 0.25;
+
+/// input | reconstruction | error in one picture, small images enlarged by a whole factor.
+/// Both (C, H, W) float in [0,1], on any device → (3, h, w) uint8.
+torch::Tensor comparison_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
+
+/// Pictures (3, h, w) uint8 of any sizes below each other, aligned left, on white.
+torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures);
+
+/// Float in [0,1] → uint8, rounded; NaN becomes 0.
+torch::Tensor to_uint8(const torch::Tensor& image);
+/// Float in [0,1] → uint16, rounded.
+torch::Tensor to_uint16(const torch::Tensor& image);
+
+}  // namespace convae

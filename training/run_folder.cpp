@@ -1,0 +1,144 @@
+#include "training/run_folder.h"
+
+#include <charconv>
+#include <cmath>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+
+#include "data/file_io.h"
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kMetricsHeader =
+    "epoch,step,lr,train_loss,val_loss,val_mse,val_psnr,val_ssim,images_per_s,seconds\n";
+
+[[noreturn]] void fail(const char* action, const fs::path& path, const std::error_code& error) {
+  throw std::runtime_error(std::string(action) + " '" + printable(path.string()) +
+                           "': " + error.message());
+}
+
+std::string padded(std::int64_t epoch) {
+  std::string digits = std::to_string(epoch);
+  return "epoch_" + std::string(digits.size() < 4 ? 4 - digits.size() : 0, '0') + digits;
+}
+
+/// Points output/latest at the run: made beside and renamed, so that it always leads somewhere.
+void point_latest(const fs::path& output, const fs::path& run) {
+  const fs::path link = output / "latest";
+  const fs::path temporary = output / (".latest-" + run.filename().string());
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(link, error)) && !fs::is_symlink(link, error)) return;
+  fs::remove(temporary, error);
+  fs::create_symlink(run.filename(), temporary, error);
+  if (!error) fs::rename(temporary, link, error);
+  // A file system without links has no `latest`; the run itself does not need it.
+  if (error) fs::remove(temporary, error);
+}
+
+/// Rows of a metrics file up to `epochs`, as text. Lines that are not rows are dropped.
+std::string kept_rows(const fs::path& path, std::int64_t epochs) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return "";
+  const std::vector<std::uint8_t> bytes = read_file(path);
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::string rows;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    std::int64_t epoch = 0;
+    const auto parsed = std::from_chars(line.data(), line.data() + line.size(), epoch);
+    if (parsed.ec == std::errc{} && epoch >= 1 && epoch <= epochs) rows.append(line).append("\n");
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::string csv_field(const std::string& text) {
+  const std::string shown = printable(text);
+  if (shown.find_first_of(",\"") == std::string::npos) return shown;
+  std::string quoted = "\"";
+  for (const char c : shown) {
+    quoted += c;
+    if (c == '"') quoted += '"';
+  }
+  return quoted + '"';
+}
+
+std::string csv_number(double value) {
+  if (std::isnan(value)) return "";
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof(text), value);
+  return error == std::errc{} ? std::string(text, end) : "";
+}
+
+RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
+  std::error_code error;
+  fs::create_directories(output, error);
+  if (error) fail("cannot create the folder", output, error);
+  fs::path path = output / name;
+  for (int number = 2; !fs::create_directory(path, error); ++number) {
+    if (error && !fs::exists(path)) fail("cannot create the folder", path, error);
+    path = output / (name + "-" + std::to_string(number));
+  }
+  for (const char* part : {"weights", "samples"}) {
+    fs::create_directory(path / part, error);
+    if (error) fail("cannot create the folder", path / part, error);
+  }
+  point_latest(output, path);
+  return RunFolder(path);
+}
+
+RunFolder RunFolder::open(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path / "weights", error)) {
+    throw std::runtime_error("'" + printable(path.string()) +
+                             "' is not a run folder: it has no folder 'weights'");
+  }
+  // `latest` may move on while the run goes on.
+  const fs::path resolved = fs::canonical(path, error);
+  RunFolder run(error ? path : resolved);
+  fs::create_directory(run.path_ / "samples", error);
+  return run;
+}
+
+fs::path RunFolder::weights(const std::string& name) const {
+  return path_ / "weights" / (name + ".safetensors");
+}
+
+fs::path RunFolder::epoch_weights(std::int64_t epoch) const { return weights(padded(epoch)); }
+
+fs::path RunFolder::sample(std::int64_t epoch) const {
+  return path_ / "samples" / (padded(epoch) + ".png");
+}
+
+void RunFolder::add_metrics(const MetricsRow& row) {
+  std::string text(kMetricsHeader);
+  text += kept_rows(metrics(), row.epoch - 1);
+  text += std::to_string(row.epoch) + "," + std::to_string(row.step);
+  for (const double value : {row.lr, row.train_loss, row.val_loss, row.val_mse, row.val_psnr,
+                             row.val_ssim, row.images_per_s, row.seconds}) {
+    text += "," + csv_number(value);
+  }
+  write_file(metrics(), text + "\n");
+}
+
+void RunFolder::cut_metrics(std::int64_t epochs) {
+  std::error_code error;
+  if (!fs::exists(metrics(), error)) return;
+  write_file(metrics(), std::string(kMetricsHeader) + kept_rows(metrics(), epochs));
+}
+
+void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {
+  std::string text = "path,reason\n";
+  for (const SkippedFile& file : skipped) {
+    text += csv_field(file.name) + "," + csv_field(file.reason) + "\n";
+  }
+  write_file(path_ / "skipped.csv", text);
+}
+
+}  // namespace convae

@@ -1,0 +1,141 @@
+#include "training/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "data/file_io.h"
+#include "training/evaluation.h"
+#include "training/losses.h"
+#include "training/schedule.h"
+
+namespace convae {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+const TrainOptions& validated(const TrainOptions& options) {
+  options.validate();
+  return options;
+}
+
+}  // namespace
+
+Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& options,
+                 torch::Device device, std::int64_t workers)
+    : net_(std::move(net)),
+      dataset_(dataset),
+      options_(validated(options)),
+      device_(device),
+      workers_(workers),
+      optimizer_(*net_, options_) {}
+
+std::int64_t Trainer::steps_per_epoch() const {
+  return (dataset_.size() + options_.batch_size - 1) / options_.batch_size;
+}
+
+std::int64_t Trainer::total_steps() const {
+  const std::int64_t all = options_.epochs * steps_per_epoch();
+  return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
+}
+
+std::int64_t Trainer::schedule_step() const {
+  // Not progress_.step: after a resume with another batch size that counts steps of both sizes.
+  return progress_.epoch * steps_per_epoch() +
+         (progress_.epoch_position + options_.batch_size - 1) / options_.batch_size;
+}
+
+bool Trainer::finished() const {
+  return progress_.epoch >= options_.epochs || progress_.stopped_early ||
+         (options_.max_steps > 0 && progress_.step >= options_.max_steps);
+}
+
+double Trainer::epoch_loss() const {
+  return progress_.epoch_loss_sum / static_cast<double>(progress_.epoch_images);
+}
+
+torch::Tensor Trainer::backward(const MicroBatch& batch, std::int64_t images_in_step) {
+  const torch::Tensor images =
+      to_model_range(to_float(batch.images, device_), net_->options().output);
+  const torch::Tensor losses = image_losses(net_->forward(images), images, options_.loss);
+  const torch::Tensor sum = losses.sum();
+  (sum / static_cast<double>(images_in_step)).backward();
+  return sum.detach();
+}
+
+double Trainer::train_step(const Step& step, double lr) {
+  const std::int64_t images = image_count(step);
+  net_->train();
+  net_->begin_step(/*several=*/step.size() > 1);
+  optimizer_.zero_grad();
+  torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
+  for (const MicroBatch& batch : step) loss_sum += backward(batch, images);
+  const double loss = loss_sum.item<double>();
+  if (!std::isfinite(loss)) stop_non_finite(step, "the loss");
+  if (options_.clip_grad > 0 && !std::isfinite(optimizer_.clip_gradients(options_.clip_grad))) {
+    stop_non_finite(step, "the gradient");
+  }
+  optimizer_.step(lr);
+  net_->commit_statistics();
+  return loss;
+}
+
+void Trainer::train_epoch() {
+  const std::int64_t epoch = progress_.epoch + 1;
+  std::vector<Step> plan = plan_training_epoch(dataset_, options_.batch_size, options_.seed, epoch,
+                                               progress_.epoch_position);
+  Loader loader(dataset_, std::move(plan), CropRule{/*random=*/true, options_.seed, epoch},
+                workers_);
+  const double seconds_before = progress_.epoch_train_seconds;
+  const auto start = std::chrono::steady_clock::now();
+  while (!finished()) {
+    const auto step = loader.next();
+    if (!step) break;
+    progress_.epoch_lr = learning_rate(options_, schedule_step(), total_steps());
+    if (!step->empty()) progress_.epoch_loss_sum += train_step(*step, progress_.epoch_lr);
+    progress_.epoch_images += image_count(*step);
+    progress_.epoch_position =
+        std::min(progress_.epoch_position + options_.batch_size, dataset_.size());
+    ++progress_.step;
+    progress_.epoch_train_seconds = seconds_before + seconds_since(start);
+    if (on_step) on_step();
+    if (should_stop && should_stop()) break;
+  }
+  if (progress_.epoch_images == 0 && epoch_complete()) {
+    throw std::runtime_error("none of the " + std::to_string(dataset_.size()) +
+                             " training images can be used");
+  }
+}
+
+void Trainer::begin_next_epoch() {
+  ++progress_.epoch;
+  progress_.epoch_position = 0;
+  progress_.epoch_loss_sum = 0;
+  progress_.epoch_images = 0;
+  progress_.epoch_train_seconds = 0;
+}
+
+void Trainer::restore(const Checkpoint& checkpoint, const std::string& source) {
+  load_weights(net_, checkpoint.tensors, source);
+  optimizer_.load_state(checkpoint.tensors, checkpoint.info.progress.optimizer_steps);
+  progress_ = checkpoint.info.progress;
+}
+
+void Trainer::stop_non_finite(const Step& step, const char* what) const {
+  std::string names;
+  std::int64_t listed = 0;
+  for (const MicroBatch& batch : step) {
+    for (const std::int64_t index : batch.indices) {
+      if (++listed > 4) continue;
+      names += (names.empty() ? "" : ", ") + printable(dataset_.entry(index).file.name);
+    }
+  }
+  if (listed > 4) names += " and " + std::to_string(listed - 4) + " more";
+  throw NonFiniteError(std::string(what) + " is not finite at step " +
+                       std::to_string(progress_.step + 1) + " (images: " + names +
+                       "); try a lower lr or clip-grad 1");
+}
+
+}  // namespace convae

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "models/autoencoder.h"
+#include "training/checkpoint.h"
+#include "training/optimizer.h"
+#include "training/options.h"
+
+namespace convae {
+
+/// The loss or a gradient is not finite. what() says at which step and for which images; the
+/// model's weights are those before that step.
+class NonFiniteError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Trains one model on one data set, step by step; no files, no printing.
+///
+///     Trainer trainer(net, dataset, options, torch::kCPU);
+///     while (!trainer.finished()) trainer.train_epoch();
+class Trainer {
+public:
+  /// `net` is trained in place and must be on `device` already.
+  Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& options,
+          torch::Device device, std::int64_t workers = 0);
+
+  /// Called after every step. `progress().step` steps are done then.
+  std::function<void()> on_step;
+  /// Asked after every step; true ends train_epoch() there.
+  std::function<bool()> should_stop;
+
+  /// Trains to the end of the epoch under way, to `max_steps`, or until should_stop().
+  /// Throws NonFiniteError; std::runtime_error where no image can be used.
+  void train_epoch();
+
+  /// Closes the epoch under way: its sums start at zero again.
+  void begin_next_epoch();
+
+  /// One optimizer step on the images of `step`, each counting the same.
+  /// Returns the sum of the images' losses.
+  double train_step(const Step& step, double lr);
+
+  /// All epochs, or all `max_steps`, are done, or the run was stopped for want of progress.
+  bool finished() const;
+  /// The epoch under way has had all its steps.
+  bool epoch_complete() const { return progress_.epoch_position >= dataset_.size(); }
+
+  std::int64_t steps_per_epoch() const;
+  std::int64_t total_steps() const;
+  /// Mean loss of the images of the epoch under way.
+  double epoch_loss() const;
+
+  /// Takes up a run where a checkpoint left it: weights, moments and progress.
+  void restore(const Checkpoint& checkpoint, const std::string& source);
+
+  const Progress& progress() const { return progress_; }
+  Progress& progress() { return progress_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  Autoencoder& net() { return net_; }
+  torch::Device device() const { return device_; }
+
+private:
+  std::int64_t schedule_step() const;
+  torch::Tensor backward(const MicroBatch& batch, std::int64_t images_in_step);
+  [[noreturn]] void stop_non_finite(const Step& step, const char* what) const;
+
+  Autoencoder net_;
+  ImageDataset& dataset_;
+  TrainOptions options_;
+  torch::Device device_;
+  std::int64_t workers_;
+  Optimizer optimizer_;
+  Progress progress_;
+};
+
+}  // namespace convae

@@ -1,0 +1,131 @@
+#include "training/training_run.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "data/file_io.h"
+#include "training/pictures.h"
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::int64_t kSampleImages = 6;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
+                         ImageDataset* validation, const TrainOptions& options,
+                         std::string config, std::int64_t workers)
+    : trainer_(trainer),
+      folder_(folder),
+      training_(training),
+      validation_(validation),
+      options_(options),
+      config_(std::move(config)),
+      workers_(workers) {}
+
+void TrainingRun::save(const fs::path& path) const {
+  CheckpointInfo info;
+  info.seed = options_.seed;
+  info.progress = trainer_.progress();
+  info.config = config_;
+  save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info);
+}
+
+void TrainingRun::save_start() { save(folder_.last()); }
+
+TrainingRun::Outcome TrainingRun::run() {
+  trainer_.on_step = on_step;
+  trainer_.should_stop = should_stop;
+  while (!trainer_.finished()) {
+    const Clock::time_point start = Clock::now();
+    trainer_.train_epoch();
+    if (stop_requested() || !finish_epoch(start)) {
+      // Also between the last step and the end of validation: the epoch is closed after a resume.
+      save(folder_.last());
+      return Outcome::interrupted;
+    }
+  }
+  return trainer_.progress().stopped_early ? Outcome::stopped_early : Outcome::finished;
+}
+
+bool TrainingRun::finish_epoch(Clock::time_point start) {
+  Quality quality;
+  if (validation_ != nullptr) {
+    quality = evaluate(trainer_.net(), *validation_, options_.loss, options_.batch_size,
+                       trainer_.device(), workers_, should_stop);
+    if (stop_requested()) return false;
+  }
+  Progress& progress = trainer_.progress();
+  const std::int64_t epoch = progress.epoch + 1;
+  const MetricsRow row{epoch,
+                       progress.step,
+                       progress.epoch_lr,
+                       trainer_.epoch_loss(),
+                       quality.loss,
+                       quality.mse,
+                       quality.psnr,
+                       quality.ssim,
+                       static_cast<double>(progress.epoch_images) / progress.epoch_train_seconds,
+                       seconds_since(start)};
+  const bool is_best = note_loss(quality.images > 0 ? quality.loss : row.train_loss, epoch);
+  const bool is_last =
+      trainer_.finished() || (trainer_.epoch_complete() && epoch == options_.epochs);
+  const bool is_kept = options_.save_every > 0 && epoch % options_.save_every == 0;
+  if (is_kept || is_last || epoch == 1) write_sample(epoch);
+  // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
+  // of one too few.
+  folder_.add_metrics(row);
+  if (trainer_.epoch_complete()) trainer_.begin_next_epoch();
+  if (is_best) save(folder_.best());
+  if (is_kept && trainer_.progress().epoch == epoch) save(folder_.epoch_weights(epoch));
+  save(folder_.last());
+  if (on_epoch) on_epoch(row, is_best);
+  return true;
+}
+
+bool TrainingRun::note_loss(double loss, std::int64_t epoch) {
+  Progress& progress = trainer_.progress();
+  const bool is_best = progress.best_epoch == 0 || loss < progress.best_loss;
+  if (is_best) {
+    progress.best_loss = loss;
+    progress.best_epoch = epoch;
+  }
+  progress.stopped_early =
+      options_.patience > 0 && epoch - progress.best_epoch >= options_.patience;
+  return is_best;
+}
+
+bool TrainingRun::stop_requested() const { return should_stop && should_stop(); }
+
+void TrainingRun::write_sample(std::int64_t epoch) {
+  torch::NoGradGuard no_grad;
+  ImageDataset& source = validation_ != nullptr ? *validation_ : training_;
+  Autoencoder& net = trainer_.net();
+  net->eval();
+  std::vector<torch::Tensor> pictures;
+  for (std::int64_t i = 0; i < source.size() && std::ssize(pictures) < kSampleImages; ++i) {
+    const ImageSize crop = source.options().crop;
+    auto image = source.load(i);
+    if (!image) continue;
+    if (crop.height > 0) {
+      image = crop_image(*image, crop, (image->size(1) - crop.height) / 2,
+                         (image->size(2) - crop.width) / 2);
+    }
+    const torch::Tensor input = to_float(image->unsqueeze(0), trainer_.device());
+    const Output output = net->options().output;
+    const torch::Tensor reconstruction =
+        to_unit_range(net->forward(to_model_range(input, output)), output);
+    pictures.push_back(comparison_picture(input[0].cpu(), reconstruction[0].cpu()));
+  }
+  write_file(folder_.sample(epoch), encode_image(stack_pictures(pictures), ImageFormat::png));
+}
+
+}  // namespace convae

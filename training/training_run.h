@@ -1,0 +1,55 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "training/evaluation.h"
+#include "training/run_folder.h"
+#include "training/trainer.h"
+
+namespace convae {
+
+/// Ties a Trainer to a run folder: validation, metrics.csv, sample pictures, checkpoints and
+/// early stopping. Printing is left to the callbacks.
+class TrainingRun {
+public:
+  enum class Outcome {
+    finished,       ///< all epochs or steps are done
+    stopped_early,  ///< `patience` epochs brought nothing better
+    interrupted     ///< should_stop() said so; the work done is saved
+  };
+
+  /// `validation` may be null. `config` is kept in every checkpoint. `workers` decode for the
+  /// validation.
+  TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
+              ImageDataset* validation, const TrainOptions& options, std::string config,
+              std::int64_t workers);
+
+  std::function<void()> on_step;
+  std::function<void(const MetricsRow&, bool is_best)> on_epoch;
+  std::function<bool()> should_stop;
+
+  /// Writes the checkpoint from which a run can start over (`last`, step 0).
+  void save_start();
+
+  Outcome run();
+
+private:
+  bool finish_epoch(std::chrono::steady_clock::time_point start);
+  bool note_loss(double loss, std::int64_t epoch);
+  bool stop_requested() const;
+  void save(const std::filesystem::path& path) const;
+  void write_sample(std::int64_t epoch);
+
+  Trainer& trainer_;
+  RunFolder& folder_;
+  ImageDataset& training_;
+  ImageDataset* validation_;
+  TrainOptions options_;
+  std::string config_;
+  std::int64_t workers_;
+};
+
+}  // namespace convae
