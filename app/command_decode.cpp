@@ -1,7 +1,3 @@
-#include <spdlog/spdlog.h>
-
-#include <cmath>
-
 #include "app/commands.h"
 #include "app/inference.h"
 #include "app/latents_file.h"
@@ -10,6 +6,10 @@
 #include "data/file_io.h"
 #include "data/npy.h"
 #include "training/pictures.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cmath>
 
 namespace convae::app {
 namespace fs = std::filesystem;
@@ -68,8 +68,8 @@ private:
   torch::Tensor latent_of(const LatentRow& row) const {
     if (is_folder_) return read_npy(latents_ / (row.file.empty() ? row.name + ".npy" : row.file));
     if (row.index >= array_.size(0)) {
-      refuse(latents_, "it has " + std::to_string(array_.size(0)) + " latents, but its table asks for index " +
-                           std::to_string(row.index));
+      refuse(latents_, "it has " + std::to_string(array_.size(0)) +
+                           " latents, but its table asks for index " + std::to_string(row.index));
     }
     return array_.narrow(0, row.index, 1);
   }

@@ -1,7 +1,3 @@
-#include <spdlog/spdlog.h>
-
-#include <set>
-
 #include "app/commands.h"
 #include "app/inference.h"
 #include "app/latents_file.h"
@@ -9,6 +5,10 @@
 #include "app/progress_bar.h"
 #include "data/file_io.h"
 #include "data/npy.h"
+
+#include <spdlog/spdlog.h>
+
+#include <set>
 
 namespace convae::app {
 namespace fs = std::filesystem;
@@ -89,8 +89,8 @@ private:
   }
 
   void encode(const MicroBatch& batch) {
-    const torch::Tensor input = to_model_range(inference_.network_input(batch.images),
-                                               inference_.model.info.model.output);
+    const torch::Tensor input =
+        to_model_range(inference_.network_input(batch.images), inference_.model.info.model.output);
     torch::Tensor latent = inference_.model.net->encoder->forward(input);
     if (pooled_ && latent.dim() == 4) latent = latent.mean({2, 3});
     latent = latent.cpu().contiguous();

@@ -1,10 +1,11 @@
-#include <cstdio>
-#include <nlohmann/json.hpp>
-
 #include "app/commands.h"
 #include "app/inference.h"
 #include "app/level_table.h"
 #include "data/file_io.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
 
 namespace convae::app {
 namespace {
@@ -32,7 +33,8 @@ ordered_json describe(const LoadedModel& model) {
   result["norm"] = to_string(options.norm);
   result["latent-channels"] = options.latent_channels;
   result["latent"] = options.latent;
-  result["size"] = options.latent > 0 ? ordered_json(to_string(options.size)) : ordered_json(nullptr);
+  result["size"] =
+      options.latent > 0 ? ordered_json(to_string(options.size)) : ordered_json(nullptr);
   result["output"] = to_string(options.output);
   result["best-epoch"] = model.info.progress.best_epoch;
   result["best-loss"] = model.info.progress.best_epoch > 0

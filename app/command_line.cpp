@@ -1,13 +1,13 @@
 #include "app/command_line.h"
 
+#include "app/config_file.h"
+#include "app/option_table.h"
+#include "data/file_io.h"
+
 #include <cxxopts.hpp>
 
 #include <algorithm>
 #include <sstream>
-
-#include "app/config_file.h"
-#include "app/option_table.h"
-#include "data/file_io.h"
 
 namespace convae::app {
 namespace {
@@ -88,13 +88,14 @@ cxxopts::ParseResult parse(cxxopts::Options& parser, const std::string& command,
   } catch (const cxxopts::exceptions::no_such_option&) {
     for (const std::string& word : words) {
       const std::string flag = word.substr(0, word.find('='));
-      const std::string name = flag.substr(std::min<std::size_t>(flag.find_first_not_of('-'), flag.size()));
+      const std::string name =
+          flag.substr(std::min<std::size_t>(flag.find_first_not_of('-'), flag.size()));
       const bool is_long = flag.starts_with("--") && name.size() > 1;
       if (is_long && name != "help" && find_flag(command, name) == nullptr) {
         const std::string hint = nearest(name, flags_of(command));
         throw UsageError("unknown option '--" + printable(name) + "'" +
-                         (hint.empty() ? "" : "; did you mean '--" + hint + "'?") +
-                         " (convae " + command + " --help lists all)");
+                         (hint.empty() ? "" : "; did you mean '--" + hint + "'?") + " (convae " +
+                         command + " --help lists all)");
       }
     }
     for (const std::string& word : words) {
@@ -133,8 +134,7 @@ const std::vector<CommandInfo>& command_list() {
        "--checkpoint RUN --data DIR -o latents.npy [options]"},
       {"decode", "Turns latents back into images.",
        "--checkpoint RUN --latents latents.npy -o OUT [options]"},
-      {"shapes", "Shows sizes and output_padding level by level.",
-       "--input CxHxW [options]"},
+      {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"}};
   return commands;
 }
@@ -184,7 +184,8 @@ std::string help_text(const std::string& command) {
     text << "  " << info.name << std::string(14 - std::string(info.name).size(), ' ')
          << info.summary << "\n";
   }
-  text << "\nconvae COMMAND --help lists a command's options; convae --version says which this is.\n";
+  text << "\nconvae COMMAND --help lists a command's options; convae --version says which this "
+          "is.\n";
   return text.str();
 }
 

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "app/options.h"
+
 #include <set>
 #include <string>
 #include <vector>
-
-#include "app/options.h"
 
 namespace convae::app {
 

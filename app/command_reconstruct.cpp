@@ -1,7 +1,3 @@
-#include <spdlog/spdlog.h>
-
-#include <cstdio>
-
 #include "app/commands.h"
 #include "app/inference.h"
 #include "app/output_folder.h"
@@ -11,6 +7,10 @@
 #include "training/metrics.h"
 #include "training/pictures.h"
 #include "training/run_folder.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
 
 namespace convae::app {
 namespace {

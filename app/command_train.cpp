@@ -1,7 +1,3 @@
-#include <spdlog/spdlog.h>
-
-#include <map>
-
 #include "app/command_line.h"
 #include "app/commands.h"
 #include "app/config_file.h"
@@ -11,6 +7,10 @@
 #include "app/progress_bar.h"
 #include "data/file_io.h"
 #include "training/training_run.h"
+
+#include <spdlog/spdlog.h>
+
+#include <map>
 
 namespace convae::app {
 namespace fs = std::filesystem;
@@ -77,18 +77,19 @@ TrainingData find_images(const DataOptions& options, const ModelOptions& model) 
     keep_usable(validation, options, model);
     require_usable(validation, options.val);
   }
-  data.channels = options.channels > 0                               ? options.channels
+  data.channels = options.channels > 0                      ? options.channels
                   : all.all_grey() && validation.all_grey() ? 1
-                                                                     : 3;
+                                                            : 3;
   data.validation = std::move(validation.entries);
   for (ImageEntry& entry : all.entries) {
-    const bool held_out = options.val.empty() && in_validation_share(entry.file.name, options.val_split);
+    const bool held_out =
+        options.val.empty() && in_validation_share(entry.file.name, options.val_split);
     (held_out ? data.validation : data.training).push_back(std::move(entry));
   }
   if (data.training.empty()) {
-    throw std::runtime_error("all " + std::to_string(data.validation.size()) + " images in '" +
-                             printable(options.data) + "' fall into the validation share; use more " +
-                             "images, --val DIR or --val-split 0");
+    throw std::runtime_error(
+        "all " + std::to_string(data.validation.size()) + " images in '" + printable(options.data) +
+        "' fall into the validation share; use more " + "images, --val DIR or --val-split 0");
   }
   data.skipped = std::move(all.skipped);
   data.skipped.insert(data.skipped.end(), validation.skipped.begin(), validation.skipped.end());
@@ -96,8 +97,8 @@ TrainingData find_images(const DataOptions& options, const ModelOptions& model) 
 }
 
 ImageDataset::Options dataset_options(const DataOptions& options, std::int64_t channels) {
-  return {channels, options.size, options.crop, options.cache, options.skip_bad,
-          options.max_pixels};
+  return {channels,      options.size,     options.crop,
+          options.cache, options.skip_bad, options.max_pixels};
 }
 
 /// Flags of the model that contradict the architecture of a checkpoint are refused by name.
@@ -108,14 +109,16 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
                      ", which has " + has + "; leave it out, or train a new run");
   };
   const ModelOptions& asked = line.options.model;
-  const auto differs = [&](const char* flag, auto ModelOptions::* member) {
+  const auto differs = [&](const char* flag, auto ModelOptions::*member) {
     return line.has(flag) && asked.*member != trained.*member;
   };
   const auto text = [](auto value) {
-    if constexpr (std::is_same_v<decltype(value), std::int64_t>) return std::to_string(value);
-    else return std::string(to_string(value));
+    if constexpr (std::is_same_v<decltype(value), std::int64_t>)
+      return std::to_string(value);
+    else
+      return std::string(to_string(value));
   };
-  const auto check = [&](const char* flag, auto ModelOptions::* member) {
+  const auto check = [&](const char* flag, auto ModelOptions::*member) {
     if (differs(flag, member)) refuse(flag, text(asked.*member), text(trained.*member));
   };
   for (const char* flag : {"levels", "kernel", "stride", "padding", "dilation"}) {
@@ -158,8 +161,8 @@ public:
     torch::globalContext().setDeterministicAlgorithms(options_.train.deterministic, false);
     data_ = find_images(options_.data, options_.model);
     if (!options_.data.skip_bad && !data_.skipped.empty()) {
-      throw std::runtime_error("'" + printable(data_.skipped[0].name) + "': " +
-                               data_.skipped[0].reason + " (--skip-bad is false)");
+      throw std::runtime_error("'" + printable(data_.skipped[0].name) +
+                               "': " + data_.skipped[0].reason + " (--skip-bad is false)");
     }
     build_model();
     describe();
@@ -170,7 +173,8 @@ private:
   void prepare_start() {
     require_given(options_.data.data, "data", "--data photos");
     options_.data.data = fs::absolute(options_.data.data).lexically_normal().string();
-    if (!options_.data.val.empty()) options_.data.val = fs::absolute(options_.data.val).lexically_normal().string();
+    if (!options_.data.val.empty())
+      options_.data.val = fs::absolute(options_.data.val).lexically_normal().string();
     if (options_.call.init.empty()) return;
     initial_ = read_initial(options_.call.init);
     if (!initial_.info) return;
@@ -210,30 +214,35 @@ private:
     }
     folder_ = RunFolder::open(run_path);
     checkpoint_ = read_checkpoint(folder_->last());
-    refuse_contradictions(line_, checkpoint_->info.model, "the run " + printable(run_path.string()));
+    refuse_contradictions(line_, checkpoint_->info.model,
+                          "the run " + printable(run_path.string()));
     // The run's options, and over them what was given now.
     Options saved;
-    read_config(checkpoint_->info.config, "the configuration in " + folder_->last().string(), saved);
+    read_config(checkpoint_->info.config, "the configuration in " + folder_->last().string(),
+                saved);
     saved_train_ = saved.train;
     const std::string call_resume = options_.call.resume;
     options_ = read_command_line(words_, saved).options;
     options_.call.resume = call_resume;
     adopt(checkpoint_->info.model);
-    if (line_.has("data")) options_.data.data = fs::absolute(options_.data.data).lexically_normal().string();
+    if (line_.has("data"))
+      options_.data.data = fs::absolute(options_.data.data).lexically_normal().string();
   }
 
   bool already_finished() {
     Progress& progress = checkpoint_->info.progress;
     const TrainOptions& train = options_.train;
-    const bool more = train.epochs > saved_train_.epochs || train.patience != saved_train_.patience ||
+    const bool more = train.epochs > saved_train_.epochs ||
+                      train.patience != saved_train_.patience ||
                       train.max_steps != saved_train_.max_steps;
     const bool steps_done = train.max_steps > 0 && progress.step >= train.max_steps;
     if (more) progress.stopped_early = false;
     if (progress.epoch < train.epochs && !progress.stopped_early && !steps_done) return false;
-    fmt::print("{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, "
-               "such as --epochs {}, to go on.\n",
-               printable(folder_->path().string()), progress.epoch, progress.step,
-               progress.stopped_early ? ", stopped early" : "", progress.epoch + 10);
+    fmt::print(
+        "{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, "
+        "such as --epochs {}, to go on.\n",
+        printable(folder_->path().string()), progress.epoch, progress.step,
+        progress.stopped_early ? ", stopped early" : "", progress.epoch + 10);
     return true;
   }
 
@@ -242,7 +251,8 @@ private:
     options_.train.validate();
     ModelOptions& model = options_.model;
     // The decoder's channels are known only once the images are; everything else is checked now.
-    if (model.channels == 0) model.channels = options_.data.channels > 0 ? options_.data.channels : 3;
+    if (model.channels == 0)
+      model.channels = options_.data.channels > 0 ? options_.data.channels : 3;
     if (model.latent > 0) {
       const DataOptions& data = options_.data;
       const ImageSize seen = data.crop.height > 0 ? data.crop : data.size;
@@ -270,7 +280,8 @@ private:
     training_.emplace(std::move(data_.training), dataset_options(options_.data, data_.channels));
     training_->on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
     if (!data_.validation.empty()) {
-      validation_.emplace(std::move(data_.validation), dataset_options(options_.data, data_.channels));
+      validation_.emplace(std::move(data_.validation),
+                          dataset_options(options_.data, data_.channels));
       validation_->on_bad_file = training_->on_bad_file;
     }
   }
@@ -282,14 +293,15 @@ private:
     log_skipped(data_.skipped);
     std::map<ImageSize, std::int64_t> sizes;
     for (std::int64_t i = 0; i < training_->size(); ++i) ++sizes[training_->image_size(i)];
-    const auto common = std::max_element(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) {
-      return a.second < b.second;
-    });
+    const auto common =
+        std::max_element(sizes.begin(), sizes.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
     spdlog::info("images: {} for training, {} for validation, {} skipped · {} channel{}",
                  training_->size(), validation_ ? validation_->size() : 0, data_.skipped.size(),
                  data_.channels, data_.channels == 1 ? "" : "s");
     const HW shown{common->first.height, common->first.width};
-    spdlog::info("sizes: {} different, {} images of {}", sizes.size(), common->second, to_string(shown));
+    spdlog::info("sizes: {} different, {} images of {}", sizes.size(), common->second,
+                 to_string(shown));
     std::string table = level_table(options_.model, shown);
     for (std::size_t begin = 0; begin < table.size();) {
       const std::size_t end = table.find('\n', begin);
@@ -328,8 +340,9 @@ private:
     std::int64_t images = 0;
     run.on_step = [&] {
       const Progress& p = trainer.progress();
-      progress.show("epoch " + std::to_string(p.epoch + 1) + "/" + std::to_string(options_.train.epochs),
-                    p.step, trainer.total_steps(), images += options_.train.batch_size);
+      progress.show(
+          "epoch " + std::to_string(p.epoch + 1) + "/" + std::to_string(options_.train.epochs),
+          p.step, trainer.total_steps(), images += options_.train.batch_size);
     };
     run.on_epoch = [&](const MetricsRow& row, bool is_best) {
       progress.clear();
@@ -356,8 +369,9 @@ private:
   }
 
   void log_epoch(const MetricsRow& row, bool is_best) const {
-    std::string text = fmt::format("epoch {}/{} · step {} · lr {:.2e} · train loss {:.6f}", row.epoch,
-                                   options_.train.epochs, row.step, row.lr, row.train_loss);
+    std::string text =
+        fmt::format("epoch {}/{} · step {} · lr {:.2e} · train loss {:.6f}", row.epoch,
+                    options_.train.epochs, row.step, row.lr, row.train_loss);
     if (validation_) {
       text += fmt::format(" · val loss {:.6f} · PSNR {:.2f} dB · SSIM {:.4f}", row.val_loss,
                           row.val_psnr, row.val_ssim);

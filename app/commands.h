@@ -1,9 +1,9 @@
 #pragma once
 
+#include "app/command_line.h"
+
 #include <string>
 #include <vector>
-
-#include "app/command_line.h"
 
 namespace convae::app {
 

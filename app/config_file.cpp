@@ -2,14 +2,14 @@
 
 // Errors are reported with line numbers, which the exceptions carry.
 #define TOML_EXCEPTIONS 1
+#include "app/option_table.h"
+#include "data/file_io.h"
+
 #include <toml++/toml.h>
 
 #include <array>
 #include <charconv>
 #include <sstream>
-
-#include "app/option_table.h"
-#include "data/file_io.h"
 
 namespace convae::app {
 namespace {
@@ -65,8 +65,7 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
       text = value_text(node);
       option->set(options, text);
     } catch (const UsageError& error) {
-      refuse(name, node.source(),
-             option->name + " = '" + printable(text) + "': " + error.what());
+      refuse(name, node.source(), option->name + " = '" + printable(text) + "': " + error.what());
     }
   }
 }
@@ -98,8 +97,12 @@ void insert(toml::table& table, const OptionSpec& option, const std::string& val
       table.insert(option.name, number);
       return;
     }
-    case ValueKind::boolean: table.insert(option.name, value == "true"); return;
-    case ValueKind::text: table.insert(option.name, value); return;
+    case ValueKind::boolean:
+      table.insert(option.name, value == "true");
+      return;
+    case ValueKind::text:
+      table.insert(option.name, value);
+      return;
   }
 }
 
@@ -130,8 +133,8 @@ void read_config_file(const std::filesystem::path& path, Options& options) {
   } catch (const std::exception& error) {
     throw UsageError(std::string("--config: ") + error.what());
   }
-  read_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-              printable(path.string()), options);
+  read_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, printable(path.string()),
+              options);
 }
 
 std::string write_config(const Options& options) {

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "app/options.h"
+
 #include <filesystem>
 #include <string>
 #include <string_view>
-
-#include "app/options.h"
 
 namespace convae::app {
 

@@ -1,11 +1,12 @@
 #include "app/inference.h"
 
-#include <spdlog/spdlog.h>
+#include "data/file_io.h"
+#include "training/evaluation.h"
+
 #include <torch/cuda.h>
 #include <torch/nn/functional/upsampling.h>
 
-#include "data/file_io.h"
-#include "training/evaluation.h"
+#include <spdlog/spdlog.h>
 
 namespace convae::app {
 namespace {
@@ -14,8 +15,9 @@ HW fixed_network_size(const Options& options, const ModelOptions& model) {
   const ImageSize asked = options.data.size;
   const HW size{asked.height, asked.width};
   if (model.latent > 0 && asked.height > 0 && size != model.size) {
-    throw UsageError("--size '" + to_string(size) + "': this model has a dense latent and works at " +
-                     to_string(model.size) + " only; leave --size out");
+    throw UsageError("--size '" + to_string(size) +
+                     "': this model has a dense latent and works at " + to_string(model.size) +
+                     " only; leave --size out");
   }
   return model.latent > 0 ? model.size : size;
 }
@@ -74,13 +76,12 @@ Inference::Inference(const Options& options, std::vector<ImageEntry> entries, Lo
       device(on),
       fixed_size(fixed_network_size(options, model.info.model)),
       workers(worker_count(options.data)),
-      dataset(std::move(entries),
-              {.channels = model.info.model.channels,
-               .size = {},
-               .crop = {},
-               .cache = Cache::none,
-               .skip_bad = options.data.skip_bad,
-               .max_pixels = options.data.max_pixels}) {
+      dataset(std::move(entries), {.channels = model.info.model.channels,
+                                   .size = {},
+                                   .crop = {},
+                                   .cache = Cache::none,
+                                   .skip_bad = options.data.skip_bad,
+                                   .max_pixels = options.data.max_pixels}) {
   dataset.on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
 }
 
@@ -118,8 +119,8 @@ std::unique_ptr<Inference> start_inference(const Options& options) {
   use_threads(options.run.threads);
   LoadedModel model = load_model(options.call.checkpoint, device);
   spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
-               printable(model.path.string()), model.info.progress.epoch,
-               model.info.progress.step, model.info.model.channels, model.info.model.levels);
+               printable(model.path.string()), model.info.progress.epoch, model.info.progress.step,
+               model.info.model.channels, model.info.model.levels);
   const HW fixed = fixed_network_size(options, model.info.model);
   const auto specs = model.info.model.level_specs();
   FolderScan scan = scan_headers(list_images(options.data.data), options.data.max_pixels,

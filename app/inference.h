@@ -1,12 +1,12 @@
 #pragma once
 
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "app/options.h"
 #include "data/loader.h"
 #include "training/checkpoint.h"
+
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace convae::app {
 

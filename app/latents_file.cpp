@@ -1,12 +1,12 @@
 #include "app/latents_file.h"
 
+#include "data/file_io.h"
+#include "training/run_folder.h"
+
 #include <charconv>
 #include <map>
 #include <stdexcept>
 #include <string_view>
-
-#include "data/file_io.h"
-#include "training/run_folder.h"
 
 namespace convae::app {
 namespace fs = std::filesystem;
@@ -107,8 +107,8 @@ public:
 
 private:
   [[noreturn]] void fail(const std::string& reason) const {
-    throw std::runtime_error("'" + printable(path_.string()) + "', line " +
-                             std::to_string(line_) + ": " + reason);
+    throw std::runtime_error("'" + printable(path_.string()) + "', line " + std::to_string(line_) +
+                             ": " + reason);
   }
 
   fs::path path_;
@@ -142,9 +142,9 @@ std::vector<LatentRow> read_latent_rows(const fs::path& path) {
     row.name = name_of(table.text("path"));
     row.own = {table.number("height", 1), table.number("width", 1)};
     row.index = table.number("index", 0);
-    row.encoded = table.has("encoded_height") ? HW{table.number("encoded_height", 1),
-                                                   table.number("encoded_width", 1)}
-                                              : HW{row.own.height, row.own.width};
+    row.encoded = table.has("encoded_height")
+                      ? HW{table.number("encoded_height", 1), table.number("encoded_width", 1)}
+                      : HW{row.own.height, row.own.width};
     if (table.has("file")) row.file = name_of(table.text("file"));
     rows.push_back(std::move(row));
   }

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "data/options.h"
+#include "models/geometry.h"
+
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include "data/options.h"
-#include "models/geometry.h"
 
 namespace convae::app {
 

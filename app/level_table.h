@@ -1,8 +1,8 @@
 #pragma once
 
-#include <string>
-
 #include "models/options.h"
+
+#include <string>
 
 namespace convae::app {
 

@@ -25,7 +25,8 @@ void start_logging(const RunOptions& options) {
   console->set_level(level_of(options));
   early_sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(early_lines);
   early_sink->set_pattern("%Y-%m-%d %H:%M:%S %l: %v");
-  auto logger = std::make_shared<spdlog::logger>("convae", spdlog::sinks_init_list{console, early_sink});
+  auto logger =
+      std::make_shared<spdlog::logger>("convae", spdlog::sinks_init_list{console, early_sink});
   logger->set_level(spdlog::level::from_str(options.log_level));
   spdlog::set_default_logger(logger);
 }
@@ -33,7 +34,8 @@ void start_logging(const RunOptions& options) {
 void log_to_file(const std::filesystem::path& path) {
   auto& sinks = spdlog::default_logger()->sinks();
   sinks.erase(std::find(sinks.begin(), sinks.end(), early_sink));
-  auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string(), /*truncate=*/false);
+  auto file =
+      std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string(), /*truncate=*/false);
   // The lines so far carry their own time and end.
   std::string lines = early_lines.str();
   if (!lines.empty()) lines.pop_back();

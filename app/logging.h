@@ -1,9 +1,9 @@
 #pragma once
 
+#include "app/options.h"
+
 #include <filesystem>
 #include <string>
-
-#include "app/options.h"
 
 namespace convae::app {
 

@@ -1,13 +1,15 @@
+#include "app/command_line.h"
+#include "app/commands.h"
+#include "app/logging.h"
+#include "convae_version.h"
+
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
-
-#include "app/command_line.h"
-#include "app/commands.h"
-#include "app/logging.h"
-#include "convae_version.h"
+#include <limits>
 
 namespace convae::app {
 namespace {
@@ -26,6 +28,14 @@ void watch_signals() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+}
+
+/// Training allocates and frees the same large tensors every step. By default glibc gives each back
+/// to the system and gets it anew, and the page faults cost a fifth of the time; so it keeps them.
+void keep_freed_memory() {
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
 }
 
 int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
@@ -58,10 +68,12 @@ int run(const std::vector<std::string>& words) {
     std::fputs(help_text(line.command).c_str(), stdout);
     return kDone;
   }
+  keep_freed_memory();
   start_logging(line.options.run);
   watch_signals();
   const int code = dispatch(line, words);
-  if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write the result to the standard output");
+  if (std::fflush(stdout) != 0)
+    throw std::runtime_error("cannot write the result to the standard output");
   return code;
 }
 

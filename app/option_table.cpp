@@ -33,11 +33,16 @@ std::string number_text(double value) {
 OptionSpec head(Group group, const char* flags, const char* commands, const char* value_name,
                 const char* help) {
   const std::string_view all(flags);
-  return {group,    std::string(all.substr(all.find(',') + 1)),
-          flags,    commands,
-          value_name, help,
-          ValueKind::text, {},
-          {},       {}};
+  return {group,
+          std::string(all.substr(all.find(',') + 1)),
+          flags,
+          commands,
+          value_name,
+          help,
+          ValueKind::text,
+          {},
+          {},
+          {}};
 }
 
 OptionSpec text(OptionSpec spec, Member<std::string> member) {
@@ -168,7 +173,8 @@ constexpr const char* kComputing = "train reconstruct encode decode";
 constexpr const char* kAll = "train reconstruct encode decode shapes info";
 
 void add_data_options(std::vector<OptionSpec>& t) {
-  const auto add = [&](const char* flags, const char* commands, const char* value, const char* help) {
+  const auto add = [&](const char* flags, const char* commands, const char* value,
+                       const char* help) {
     return head(Group::data, flags, commands, value, help);
   };
   t.push_back(text(add("data", kReading, "DIR", "folder of images, searched recursively"),
@@ -181,35 +187,38 @@ void add_data_options(std::vector<OptionSpec>& t) {
   t.push_back(image_size(
       add("size", kReading, "SIZE", "resize images to N (N x N) or HxW; native: keep their sizes"),
       [](Options& o) -> ImageSize& { return o.data.size; }, "native"));
-  t.push_back(image_size(add("crop", kTrain, "SIZE",
-                             "cut N or HxW out after resizing: anywhere in training, else centred"),
-                         [](Options& o) -> ImageSize& { return o.data.crop; }, "none"));
-  t.push_back(integer(add("channels", kTrain, "N",
-                          "1 (grey) or 3 (RGB); 0: 1 if every image is grey, else 3"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.channels; })));
+  t.push_back(image_size(
+      add("crop", kTrain, "SIZE",
+          "cut N or HxW out after resizing: anywhere in training, else centred"),
+      [](Options& o) -> ImageSize& { return o.data.crop; }, "none"));
+  t.push_back(integer(
+      add("channels", kTrain, "N", "1 (grey) or 3 (RGB); 0: 1 if every image is grey, else 3"),
+      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.channels; })));
   t.push_back(choice<Cache>(add("cache", kTrain, "WHERE",
                                 "keep decoded images in memory: auto (if they fit), ram or none"),
                             [](Options& o) -> Cache& { return o.data.cache; },
                             {Cache::automatic, Cache::ram, Cache::none}));
-  t.push_back(integer(add("workers", kReading, "N", "decoding threads; -1: one a core"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.workers; })));
+  t.push_back(
+      integer(add("workers", kReading, "N", "decoding threads; -1: one a core"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.workers; })));
   t.push_back(boolean(add("skip-bad", kReading, "BOOL",
                           "skip images that cannot be used; false: stop at the first"),
                       [](Options& o) -> bool& { return o.data.skip_bad; }));
-  t.push_back(integer(add("max-pixels", kReading, "N", "images with more pixels are not used"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
+  t.push_back(
+      integer(add("max-pixels", kReading, "N", "images with more pixels are not used"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
 }
 
 void add_model_options(std::vector<OptionSpec>& t) {
   const auto add = [&](const char* flags, const char* value, const char* help) {
     return head(Group::model, flags, kModel, value, help);
   };
-  t.push_back(level_list(add("levels", "LIST",
-                             "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…")));
+  t.push_back(
+      level_list(add("levels", "LIST", "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…")));
   t.push_back(pair(add("kernel", "K", "kernel of levels that do not name theirs, K or HxW"),
                    [](Options& o) -> HW& { return o.model.kernel; }));
-  t.push_back(pair(add("stride", "S", "their stride"),
-                   [](Options& o) -> HW& { return o.model.stride; }));
+  t.push_back(
+      pair(add("stride", "S", "their stride"), [](Options& o) -> HW& { return o.model.stride; }));
   t.push_back(pair(add("padding", "P", "their padding"),
                    [](Options& o) -> HW& { return o.model.padding; }));
   t.push_back(pair(add("dilation", "D", "their dilation"),
@@ -224,10 +233,12 @@ void add_model_options(std::vector<OptionSpec>& t) {
   t.push_back(choice<Norm>(add("norm", "NAME", "normalisation: batch, group or none"),
                            [](Options& o) -> Norm& { return o.model.norm; },
                            {Norm::batch, Norm::group, Norm::none}));
-  t.push_back(integer(add("latent-channels", "N", "channels after a 1x1 convolution; 0: none"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent_channels; })));
-  t.push_back(integer(add("latent", "N", "numbers of a dense latent (fixes the size); 0: none"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent; })));
+  t.push_back(integer(
+      add("latent-channels", "N", "channels after a 1x1 convolution; 0: none"),
+      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent_channels; })));
+  t.push_back(
+      integer(add("latent", "N", "numbers of a dense latent (fixes the size); 0: none"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent; })));
   // As a flag, --output is the folder of results; in TOML the tables keep the two apart.
   OptionSpec output = head(Group::model, "output-activation", kTrain, "NAME",
                            "last function of the decoder: sigmoid, tanh or linear (TOML: output)");
@@ -245,19 +256,21 @@ void add_train_options(std::vector<OptionSpec>& t) {
   };
   int_option("epochs", "passes over the images, altogether",
              [](Options& o) -> std::int64_t& { return o.train.epochs; });
-  t.push_back(integer(head(Group::train, "batch-size", kReading, "N", "images an optimizer step"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.batch_size; })));
-  t.push_back(number(add("lr", "RATE", "learning rate"),
-                     [](Options& o) -> double& { return o.train.lr; }));
-  t.push_back(choice<OptimizerKind>(
-      add("optimizer", "NAME", "adam, adamw or sgd (momentum 0.9)"),
-      [](Options& o) -> OptimizerKind& { return o.train.optimizer; },
-      {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}));
+  t.push_back(integer(
+      head(Group::train, "batch-size", kReading, "N", "images an optimizer step"),
+      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.batch_size; })));
+  t.push_back(
+      number(add("lr", "RATE", "learning rate"), [](Options& o) -> double& { return o.train.lr; }));
+  t.push_back(
+      choice<OptimizerKind>(add("optimizer", "NAME", "adam, adamw or sgd (momentum 0.9)"),
+                            [](Options& o) -> OptimizerKind& { return o.train.optimizer; },
+                            {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}));
   t.push_back(number(add("weight-decay", "W", "L2 for adam and sgd, decoupled for adamw"),
                      [](Options& o) -> double& { return o.train.weight_decay; }));
-  t.push_back(choice<ScheduleKind>(add("schedule", "NAME", "of the learning rate: cosine or constant"),
-                                   [](Options& o) -> ScheduleKind& { return o.train.schedule; },
-                                   {ScheduleKind::cosine, ScheduleKind::constant}));
+  t.push_back(
+      choice<ScheduleKind>(add("schedule", "NAME", "of the learning rate: cosine or constant"),
+                           [](Options& o) -> ScheduleKind& { return o.train.schedule; },
+                           {ScheduleKind::cosine, ScheduleKind::constant}));
   int_option("warmup", "steps over which the learning rate rises",
              [](Options& o) -> std::int64_t& { return o.train.warmup; });
   t.push_back(number(add("min-lr", "RATE", "where the cosine schedule ends"),
@@ -269,8 +282,9 @@ void add_train_options(std::vector<OptionSpec>& t) {
                                {LossKind::mse, LossKind::l1}));
   int_option("patience", "epochs without a better loss before stopping; 0: off",
              [](Options& o) -> std::int64_t& { return o.train.patience; });
-  t.push_back(integer(add("seed", "N", "of everything random"),
-                      Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
+  t.push_back(
+      integer(add("seed", "N", "of everything random"),
+              Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
   int_option("max-steps", "stop after so many steps; 0: after the epochs",
              [](Options& o) -> std::int64_t& { return o.train.max_steps; });
   t.push_back(boolean(add("deterministic", "BOOL", "only deterministic algorithms on CUDA"),
@@ -281,24 +295,30 @@ void add_run_options(std::vector<OptionSpec>& t) {
   t.push_back(text(head(Group::run, "o,output", kComputing, "DIR",
                         "where results go: the folder of runs, or a command's own folder or file"),
                    [](Options& o) -> std::string& { return o.run.output; }));
-  t.push_back(text(head(Group::run, "name", kTrain, "NAME", "of the run; default: the data folder's"),
-                   [](Options& o) -> std::string& { return o.run.name; }));
+  t.push_back(
+      text(head(Group::run, "name", kTrain, "NAME", "of the run; default: the data folder's"),
+           [](Options& o) -> std::string& { return o.run.name; }));
   t.push_back(text(head(Group::run, "device", kComputing, "DEVICE", "auto, cpu, cuda or cuda:N"),
                    [](Options& o) -> std::string& { return o.run.device; }));
-  t.push_back(integer(head(Group::run, "threads", kComputing, "N", "compute threads; 0: one a core"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.run.threads; })));
-  t.push_back(integer(head(Group::run, "save-every", kTrain, "N",
-                           "epochs between kept checkpoints and sample pictures; 0: none"),
-                      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.save_every; })));
-  t.push_back(word(head(Group::run, "log-level", kComputing, "LEVEL", "debug, info, warning or error"),
-                   [](Options& o) -> std::string& { return o.run.log_level; },
-                   {"debug", "info", "warning", "error"}));
-  t.push_back(boolean(head(Group::run, "quiet", kComputing, "BOOL", "only warnings, errors and results"),
-                      [](Options& o) -> bool& { return o.run.quiet; }));
+  t.push_back(
+      integer(head(Group::run, "threads", kComputing, "N", "compute threads; 0: one a core"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.run.threads; })));
+  t.push_back(integer(
+      head(Group::run, "save-every", kTrain, "N",
+           "epochs between kept checkpoints and sample pictures; 0: none"),
+      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.save_every; })));
+  t.push_back(
+      word(head(Group::run, "log-level", kComputing, "LEVEL", "debug, info, warning or error"),
+           [](Options& o) -> std::string& { return o.run.log_level; },
+           {"debug", "info", "warning", "error"}));
+  t.push_back(
+      boolean(head(Group::run, "quiet", kComputing, "BOOL", "only warnings, errors and results"),
+              [](Options& o) -> bool& { return o.run.quiet; }));
 }
 
 void add_call_options(std::vector<OptionSpec>& t) {
-  const auto add = [&](const char* flags, const char* commands, const char* value, const char* help) {
+  const auto add = [&](const char* flags, const char* commands, const char* value,
+                       const char* help) {
     return head(Group::call, flags, commands, value, help);
   };
   t.push_back(text(add("config", kModel, "FILE", "TOML file of options; flags go before it"),
@@ -307,20 +327,25 @@ void add_call_options(std::vector<OptionSpec>& t) {
                    [](Options& o) -> std::string& { return o.call.resume; }));
   t.push_back(text(add("init", kTrain, "FILE", "start from the weights of a safetensors file"),
                    [](Options& o) -> std::string& { return o.call.init; }));
-  t.push_back(text(add("checkpoint", kInference, "RUN", "run folder (its best weights) or checkpoint file"),
-                   [](Options& o) -> std::string& { return o.call.checkpoint; }));
-  t.push_back(text(add("latents", "decode", "FILE", "latents (.npy, with its .csv) or a folder of them"),
-                   [](Options& o) -> std::string& { return o.call.latents; }));
+  t.push_back(
+      text(add("checkpoint", kInference, "RUN", "run folder (its best weights) or checkpoint file"),
+           [](Options& o) -> std::string& { return o.call.checkpoint; }));
+  t.push_back(
+      text(add("latents", "decode", "FILE", "latents (.npy, with its .csv) or a folder of them"),
+           [](Options& o) -> std::string& { return o.call.latents; }));
   t.push_back(text(add("input", "shapes", "CxHxW", "channels and size of the image"),
                    [](Options& o) -> std::string& { return o.call.input; }));
-  t.push_back(word(add("format", "reconstruct", "FORMAT", "png, or keep (the input's format and depth)"),
-                   [](Options& o) -> std::string& { return o.call.format; }, {"png", "keep"}));
+  t.push_back(
+      word(add("format", "reconstruct", "FORMAT", "png, or keep (the input's format and depth)"),
+           [](Options& o) -> std::string& { return o.call.format; }, {"png", "keep"}));
   t.push_back(word(add("pool", "encode", "HOW", "mean: average latents over their area, (N, C)"),
                    [](Options& o) -> std::string& { return o.call.pool; }, {"none", "mean"}));
-  t.push_back(boolean(add("grid", "reconstruct", "BOOL", "also write input | reconstruction | error to grid/"),
-                      [](Options& o) -> bool& { return o.call.grid; }));
-  t.push_back(boolean(add("error-map", "reconstruct", "BOOL", "also write the error pictures to error/"),
-                      [](Options& o) -> bool& { return o.call.error_map; }));
+  t.push_back(boolean(
+      add("grid", "reconstruct", "BOOL", "also write input | reconstruction | error to grid/"),
+      [](Options& o) -> bool& { return o.call.grid; }));
+  t.push_back(
+      boolean(add("error-map", "reconstruct", "BOOL", "also write the error pictures to error/"),
+              [](Options& o) -> bool& { return o.call.error_map; }));
   t.push_back(boolean(add("overwrite", kInference, "BOOL", "replace files that exist"),
                       [](Options& o) -> bool& { return o.call.overwrite; }));
   t.push_back(boolean(add("json", "shapes info", "BOOL", "machine-readable result"),
@@ -331,11 +356,16 @@ void add_call_options(std::vector<OptionSpec>& t) {
 
 const char* to_string(Group group) {
   switch (group) {
-    case Group::data: return "data";
-    case Group::model: return "model";
-    case Group::train: return "train";
-    case Group::run: return "run";
-    case Group::call: return "call";
+    case Group::data:
+      return "data";
+    case Group::model:
+      return "model";
+    case Group::train:
+      return "train";
+    case Group::run:
+      return "run";
+    case Group::call:
+      return "call";
   }
   return "";
 }

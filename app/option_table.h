@@ -1,11 +1,11 @@
 #pragma once
 
+#include "app/options.h"
+
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "app/options.h"
 
 namespace convae::app {
 

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <cstdint>
-#include <stdexcept>
-#include <string>
-
 #include "data/options.h"
 #include "models/options.h"
 #include "training/options.h"
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
 
 namespace convae::app {
 
@@ -18,12 +18,12 @@ public:
 
 /// Where a run goes and what it runs on.
 struct RunOptions {
-  std::string output = "runs";    ///< folder for runs, or for a command's results
-  std::string name;               ///< of the run; empty: the data folder's
-  std::string device = "auto";    ///< auto, cpu, cuda or cuda:N
-  std::int64_t threads = 0;       ///< compute threads; 0: one a core
-  std::string log_level = "info"; ///< debug, info, warning or error
-  bool quiet = false;             ///< only warnings, errors and the results
+  std::string output = "runs";     ///< folder for runs, or for a command's results
+  std::string name;                ///< of the run; empty: the data folder's
+  std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
+  std::int64_t threads = 0;        ///< compute threads; 0: one a core
+  std::string log_level = "info";  ///< debug, info, warning or error
+  bool quiet = false;              ///< only warnings, errors and the results
 };
 
 /// What belongs to one call of a command, not to a configuration.

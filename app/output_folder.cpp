@@ -1,9 +1,9 @@
 #include "app/output_folder.h"
 
+#include "data/file_io.h"
+
 #include <stdexcept>
 #include <system_error>
-
-#include "data/file_io.h"
 
 namespace convae::app {
 namespace fs = std::filesystem;
@@ -50,8 +50,8 @@ fs::path OutputFolder::prepare(const std::string& name) {
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   if (error) {
-    throw std::runtime_error("cannot create the folder '" +
-                             printable(path.parent_path().string()) + "': " + error.message());
+    throw std::runtime_error("cannot create the folder '" + printable(path.parent_path().string()) +
+                             "': " + error.message());
   }
   const fs::path folder = fs::canonical(path.parent_path(), error);
   const fs::path root = fs::canonical(root_, error);

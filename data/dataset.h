@@ -1,5 +1,9 @@
 #pragma once
 
+#include "data/image_folder.h"
+#include "data/image_io.h"
+#include "data/options.h"
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -9,10 +13,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "data/image_folder.h"
-#include "data/image_io.h"
-#include "data/options.h"
 
 namespace convae {
 
@@ -82,7 +82,7 @@ private:
   std::vector<ImageEntry> entries_;
   Options options_;
   bool keep_ = false;
-  mutable std::mutex mutex_;                       // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::vector<std::optional<torch::Tensor>> kept_;
   std::vector<bool> bad_;
   std::vector<SkippedFile> bad_files_;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "data/dataset.h"
+
 #include <torch/types.h>
 
 #include <condition_variable>
@@ -9,8 +11,6 @@
 #include <optional>
 #include <thread>
 #include <vector>
-
-#include "data/dataset.h"
 
 namespace convae {
 

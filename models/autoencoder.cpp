@@ -37,30 +37,41 @@ EncoderImpl::EncoderImpl(const ModelOptions& options)
     channels = levels_[i].channels;
   }
   if (options.latent_channels > 0) {
-    latent_conv_ = register_module(
-        "latent", torch::nn::Conv2d(
-                      torch::nn::Conv2dOptions(channels, options.latent_channels, /*kernel=*/1)));
+    latent_conv_ = register_module("latent", torch::nn::Conv2d(torch::nn::Conv2dOptions(
+                                                 channels, options.latent_channels, /*kernel=*/1)));
   } else if (options.latent > 0) {
     const HW map = dense_map(options);
-    latent_linear_ = register_module(
-        "latent", torch::nn::Linear(channels * map.h * map.w, options.latent));
+    latent_linear_ =
+        register_module("latent", torch::nn::Linear(channels * map.h * map.w, options.latent));
   }
 }
 
-torch::Tensor EncoderImpl::forward(const torch::Tensor& input) {
-  TORCH_CHECK(input.dim() == 4 && input.size(1) == options_.channels,
-              "the encoder takes (N, ", options_.channels, ", H, W), but got ", shape_of(input));
-  const HW size{input.size(2), input.size(3)};
-  if (options_.latent > 0 && size != options_.size) {
-    throw GeometryError("this model has a dense latent and takes images of " +
-                        to_string(options_.size) + " only, but got " + to_string(size));
+torch::Tensor EncoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
+
+Maps EncoderImpl::forward(const Maps& batches) {
+  Maps maps;
+  std::vector<Plan> plans;
+  for (const torch::Tensor& x : batches) {
+    TORCH_CHECK(x.dim() == 4 && x.size(1) == options_.channels, "the encoder takes (N, ",
+                options_.channels, ", H, W), but got ", shape_of(x));
+    const HW size{x.size(2), x.size(3)};
+    if (options_.latent > 0 && size != options_.size) {
+      throw GeometryError("this model has a dense latent and takes images of " +
+                          to_string(options_.size) + " only, but got " + to_string(size));
+    }
+    plans.push_back(plan_sizes(levels_, size, options_.channels));
+    maps.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
   }
-  const Plan plan = plan_sizes(levels_, size, options_.channels);
-  torch::Tensor x = input.contiguous(torch::MemoryFormat::ChannelsLast);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i]->forward(x, plan.levels[i].out);
-  if (latent_conv_) return latent_conv_->forward(x);
-  if (latent_linear_) return latent_linear_->forward(x.flatten(1));
-  return x;
+  for (std::size_t level = 0; level < blocks_.size(); ++level) {
+    std::vector<HW> sizes;
+    for (const Plan& plan : plans) sizes.push_back(plan.levels[level].out);
+    maps = blocks_[level]->forward(maps, sizes);
+  }
+  for (torch::Tensor& x : maps) {
+    if (latent_conv_) x = latent_conv_->forward(x);
+    if (latent_linear_) x = latent_linear_->forward(x.flatten(1));
+  }
+  return maps;
 }
 
 DecoderImpl::DecoderImpl(const ModelOptions& options)
@@ -87,44 +98,51 @@ DecoderImpl::DecoderImpl(const ModelOptions& options)
   }
 }
 
-torch::Tensor DecoderImpl::forward_linear(const torch::Tensor& latent, HW size) {
-  const Plan plan = plan_sizes(levels_, size, options_.channels);
-  const HW map = plan.latent();
+void DecoderImpl::check_latent(const torch::Tensor& latent, HW size, HW map) const {
   if (options_.latent > 0) {
     TORCH_CHECK(latent.dim() == 2 && latent.size(1) == options_.latent, "the decoder takes (N, ",
                 options_.latent, "), but got ", shape_of(latent));
-    if (size != options_.size) {
-      throw GeometryError("this model has a dense latent and gives images of " +
-                          to_string(options_.size) + " only, but " + to_string(size) +
-                          " was asked for");
-    }
-  } else {
-    const std::int64_t channels =
-        options_.latent_channels > 0 ? options_.latent_channels : levels_.back().channels;
-    TORCH_CHECK(latent.dim() == 4 && latent.size(1) == channels, "the decoder takes (N, ", channels,
-                ", h, w), but got ", shape_of(latent));
-    if (HW{latent.size(2), latent.size(3)} != map) {
-      throw GeometryError("an image of " + to_string(size) + " has a latent of " + to_string(map) +
-                          ", but got " + to_string(HW{latent.size(2), latent.size(3)}));
-    }
+    if (size == options_.size) return;
+    throw GeometryError("this model has a dense latent and gives images of " +
+                        to_string(options_.size) + " only, but " + to_string(size) +
+                        " was asked for");
   }
-  torch::Tensor x = options_.latent > 0 ? latent
-                                        : latent.contiguous(torch::MemoryFormat::ChannelsLast);
-  if (latent_block_) x = latent_block_->forward(x, map);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    x = blocks_[i]->forward(x, plan.levels[blocks_.size() - 1 - i].in);
+  const std::int64_t channels =
+      options_.latent_channels > 0 ? options_.latent_channels : levels_.back().channels;
+  TORCH_CHECK(latent.dim() == 4 && latent.size(1) == channels, "the decoder takes (N, ", channels,
+              ", h, w), but got ", shape_of(latent));
+  if (HW{latent.size(2), latent.size(3)} != map) {
+    throw GeometryError("an image of " + to_string(size) + " has a latent of " + to_string(map) +
+                        ", but got " + to_string(HW{latent.size(2), latent.size(3)}));
   }
-  return x;
 }
 
 torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, HW size) {
-  const torch::Tensor x = forward_linear(latent, size);
-  switch (options_.output) {
-    case Output::sigmoid: return torch::sigmoid(x);
-    case Output::tanh: return torch::tanh(x);
-    case Output::linear: break;
+  return forward(Maps{latent}, std::vector<HW>{size})[0];
+}
+
+Maps DecoderImpl::forward(const Maps& latents, const std::vector<HW>& sizes) {
+  Maps maps;
+  std::vector<Plan> plans;
+  std::vector<HW> deepest;
+  for (std::size_t i = 0; i < latents.size(); ++i) {
+    plans.push_back(plan_sizes(levels_, sizes[i], options_.channels));
+    deepest.push_back(plans.back().latent());
+    check_latent(latents[i], sizes[i], deepest.back());
+    maps.push_back(options_.latent > 0 ? latents[i]
+                                       : latents[i].contiguous(torch::MemoryFormat::ChannelsLast));
   }
-  return x;
+  if (latent_block_) maps = latent_block_->forward(maps, deepest);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    std::vector<HW> outs;
+    for (const Plan& plan : plans) outs.push_back(plan.levels[blocks_.size() - 1 - i].in);
+    maps = blocks_[i]->forward(maps, outs);
+  }
+  for (torch::Tensor& x : maps) {
+    if (options_.output == Output::sigmoid) x = torch::sigmoid(x);
+    if (options_.output == Output::tanh) x = torch::tanh(x);
+  }
+  return maps;
 }
 
 AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validated(options)) {
@@ -132,16 +150,22 @@ AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validat
   decoder = register_module("decoder", Decoder(options));
   use_channels_last(*this);
   for (const auto& module : modules(/*include_self=*/false)) {
-    if (auto norm = std::dynamic_pointer_cast<BatchNormImpl>(module)) batch_norms_.emplace_back(norm);
+    if (auto norm = std::dynamic_pointer_cast<BatchNormImpl>(module))
+      batch_norms_.emplace_back(norm);
   }
 }
 
-torch::Tensor AutoencoderImpl::forward(const torch::Tensor& x) {
-  return decoder->forward(encoder->forward(x), {x.size(2), x.size(3)});
+torch::Tensor AutoencoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
+
+Maps AutoencoderImpl::forward(const Maps& batches) {
+  const Maps latents = encoder->forward(batches);
+  std::vector<HW> sizes;
+  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
+  return decoder->forward(latents, sizes);
 }
 
-void AutoencoderImpl::begin_step(bool several) {
-  for (BatchNorm& norm : batch_norms_) norm->begin_step(several);
+void AutoencoderImpl::begin_step() {
+  for (BatchNorm& norm : batch_norms_) norm->begin_step();
 }
 
 void AutoencoderImpl::commit_statistics() {
@@ -154,9 +178,12 @@ torch::Tensor to_model_range(const torch::Tensor& images, Output output) {
 
 torch::Tensor to_unit_range(const torch::Tensor& images, Output output) {
   switch (output) {
-    case Output::sigmoid: return images;
-    case Output::tanh: return (images + 1) / 2;
-    case Output::linear: return images.clamp(0, 1);
+    case Output::sigmoid:
+      return images;
+    case Output::tanh:
+      return (images + 1) / 2;
+    case Output::linear:
+      return images.clamp(0, 1);
   }
   return images;
 }

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <vector>
-
 #include "models/blocks.h"
 #include "models/options.h"
+
+#include <vector>
 
 namespace convae {
 
@@ -16,6 +16,8 @@ public:
   /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent.
   /// Throws GeometryError where H×W cannot pass.
   torch::Tensor forward(const torch::Tensor& x);
+  /// The same for batches of several sizes at once; see Block::forward.
+  Maps forward(const Maps& batches);
 
 private:
   ModelOptions options_;
@@ -37,10 +39,12 @@ public:
   /// that shape cannot come from such an image.
   torch::Tensor forward(const torch::Tensor& latent, HW size);
 
-  /// The same without the output activation: what losses on logits need.
-  torch::Tensor forward_linear(const torch::Tensor& latent, HW size);
+  /// The same for batches of several sizes at once.
+  Maps forward(const Maps& latents, const std::vector<HW>& sizes);
 
 private:
+  void check_latent(const torch::Tensor& latent, HW size, HW map) const;
+
   ModelOptions options_;
   std::vector<LevelSpec> levels_;  // in the encoder's order
   Block latent_block_{nullptr};
@@ -60,9 +64,12 @@ public:
 
   /// x: (N, C, H, W) in the model's range → (N, C, H, W).
   torch::Tensor forward(const torch::Tensor& x);
+  /// The same for batches of several sizes at once; in training, batch normalisation takes its
+  /// statistics over all of them.
+  Maps forward(const Maps& batches);
 
   /// Starts an optimizer step of one or several forward passes; see BatchNorm.
-  void begin_step(bool several);
+  void begin_step();
   /// Ends it: running statistics move once.
   void commit_statistics();
 

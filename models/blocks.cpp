@@ -3,15 +3,39 @@
 #include <torch/nn/functional/activation.h>
 #include <torch/nn/options/conv.h>
 
+#include <cmath>
+
 namespace convae {
 namespace {
 
-constexpr double kEpsilon = 1e-5;   // torch::nn::BatchNorm2d's
-constexpr double kMomentum = 0.1;   // likewise
-constexpr double kMaxRatio = 3.0;   // r of batch renormalisation
-constexpr double kMaxShift = 5.0;   // d of batch renormalisation
+constexpr double kEpsilon = 1e-5;  // torch::nn::BatchNorm2d's
+constexpr double kMomentum = 0.3;  // see the header
 
 torch::ExpandingArray<2> expand(HW value) { return {{value.h, value.w}}; }
+
+/// All pixels of all maps in one (1, C, M, 1), channels-last.
+torch::Tensor pack(const Maps& maps) {
+  Maps rows;  // (N·H·W, C) each; no copy, since maps are channels-last
+  for (const torch::Tensor& x : maps) {
+    rows.push_back(x.permute({0, 2, 3, 1}).reshape({-1, x.size(1)}));
+  }
+  return torch::cat(rows).unsqueeze(0).unsqueeze(2).permute({0, 3, 1, 2});
+}
+
+/// Back to the shapes of `like`; views of `packed`.
+Maps unpack(const torch::Tensor& packed, const Maps& like) {
+  const torch::Tensor rows = packed.permute({0, 2, 3, 1}).reshape({-1, packed.size(1)});
+  Maps maps;
+  std::int64_t begin = 0;
+  for (const torch::Tensor& x : like) {
+    const std::int64_t count = x.numel() / x.size(1);
+    maps.push_back(rows.narrow(0, begin, count)
+                       .view({x.size(0), x.size(2), x.size(3), x.size(1)})
+                       .permute({0, 3, 1, 2}));
+    begin += count;
+  }
+  return maps;
+}
 
 }  // namespace
 
@@ -24,10 +48,14 @@ std::int64_t group_count(std::int64_t channels) {
 
 torch::Tensor activate(const torch::Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::silu: return torch::silu(x);
-    case Activation::relu: return torch::relu(x);
-    case Activation::leaky_relu: return torch::leaky_relu(x, /*negative_slope=*/0.01);
-    case Activation::gelu: return torch::gelu(x);
+    case Activation::silu:
+      return torch::silu(x);
+    case Activation::relu:
+      return torch::relu(x);
+    case Activation::leaky_relu:
+      return torch::leaky_relu(x, /*negative_slope=*/0.01);
+    case Activation::gelu:
+      return torch::gelu(x);
   }
   return x;
 }
@@ -55,40 +83,23 @@ torch::Tensor BatchNormImpl::forward(const torch::Tensor& x) {
     return y;
   }
 
-  torch::Tensor scale = weight;
-  torch::Tensor shift = bias;
-  if (several_ && batches_seen_ > 0) {
-    torch::Tensor ratio, offset;
-    {
-      torch::NoGradGuard no_grad;
-      const auto [variance, mean] =
-          torch::var_mean(x.to(torch::kFloat), {0, 2, 3}, /*unbiased=*/false);
-      const torch::Tensor deviation = torch::sqrt(running_var + kEpsilon);
-      ratio = (torch::sqrt(variance + kEpsilon) / deviation).clamp(1 / kMaxRatio, kMaxRatio);
-      offset = ((mean - running_mean) / deviation).clamp(-kMaxShift, kMaxShift);
-    }
-    scale = weight * ratio;
-    shift = bias + weight * offset;
-  }
-  auto [y, mean, inverse_deviation] = torch::native_batch_norm(
-      x, scale, shift, /*running_mean=*/{}, /*running_var=*/{}, /*training=*/true, kMomentum,
-      kEpsilon);
+  auto [y, mean, inverse_deviation] =
+      torch::native_batch_norm(x, weight, bias, /*running_mean=*/{}, /*running_var=*/{},
+                               /*training=*/true, kMomentum, kEpsilon);
   pool(mean, inverse_deviation.detach().pow(-2) - kEpsilon, count);
   if (!in_step_) commit_statistics();
   return y;
 }
 
-void BatchNormImpl::begin_step(bool several) {
+void BatchNormImpl::begin_step() {
   in_step_ = true;
-  several_ = several;
   pooled_count_ = 0;
-  refresh_batches_seen();
 }
 
 void BatchNormImpl::refresh_batches_seen() {
-  // Reading the buffer back from a GPU waits for it, so it is done only until the plain mean of
-  // the first steps is over: beyond that the exact number does not matter.
-  if (batches_seen_ * kMomentum < 1) batches_seen_ = num_batches_tracked.item<std::int64_t>();
+  // Reading the buffer back from a GPU waits for it, so it is done only while the number still
+  // matters: from 200 on the corrected momentum is the plain one.
+  if (batches_seen_ < 200) batches_seen_ = num_batches_tracked.item<std::int64_t>();
 }
 
 void BatchNormImpl::pool(const torch::Tensor& mean, const torch::Tensor& variance,
@@ -113,12 +124,14 @@ void BatchNormImpl::commit_statistics() {
   if (pooled_count_ >= 2) {
     torch::NoGradGuard no_grad;
     const torch::Tensor mean = pooled_sum_ / pooled_count_;
-    const torch::Tensor variance = (pooled_square_sum_ / pooled_count_ - mean.square()).clamp_min(0);
+    const torch::Tensor variance =
+        (pooled_square_sum_ / pooled_count_ - mean.square()).clamp_min(0);
     const double unbiased = double(pooled_count_) / double(pooled_count_ - 1);
     refresh_batches_seen();
     ++batches_seen_;
     num_batches_tracked += 1;
-    const double momentum = std::max(kMomentum, 1.0 / double(batches_seen_));
+    const double momentum =
+        kMomentum / (1 - std::pow(1 - kMomentum, static_cast<double>(batches_seen_)));
     running_mean.lerp_(mean.to(running_mean.dtype()), momentum);
     running_var.lerp_((variance * unbiased).to(running_var.dtype()), momentum);
   }
@@ -153,8 +166,8 @@ BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
                                                  .dilation(expand(level.dilation))));
       break;
     case Kind::linear:
-      linear_ = register_module("linear",
-                                torch::nn::Linear(in_channels, out_channels * map.h * map.w));
+      linear_ =
+          register_module("linear", torch::nn::Linear(in_channels, out_channels * map.h * map.w));
       break;
   }
   if (!activated || options.norm == Norm::none) return;
@@ -179,11 +192,10 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out) {
                           std::int64_t p, std::int64_t d) {
     return wanted - conv_transpose_length(m, k, s, p, d, /*output_padding=*/0);
   };
-  const std::int64_t output_padding[] = {
-      missing(out.h, x.size(2), level_.kernel.h, level_.stride.h, level_.padding.h,
-              level_.dilation.h),
-      missing(out.w, x.size(3), level_.kernel.w, level_.stride.w, level_.padding.w,
-              level_.dilation.w)};
+  const std::int64_t output_padding[] = {missing(out.h, x.size(2), level_.kernel.h, level_.stride.h,
+                                                 level_.padding.h, level_.dilation.h),
+                                         missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
+                                                 level_.padding.w, level_.dilation.w)};
   const auto pair = [](HW value) { return std::vector<std::int64_t>{value.h, value.w}; };
   return torch::conv_transpose2d(x, conv_transpose_->weight, conv_transpose_->bias,
                                  pair(level_.stride), pair(level_.padding), output_padding,
@@ -196,11 +208,20 @@ torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {
   return x;
 }
 
-torch::Tensor BlockImpl::forward(const torch::Tensor& x, HW out) {
-  const torch::Tensor y = convolve(x, out);
-  if (!activated_) return y;
-  return order_ == Order::conv_bn_act ? activate(normalise(y), activation_)
-                                      : normalise(activate(y, activation_));
+torch::Tensor BlockImpl::finish(const torch::Tensor& x) {
+  return order_ == Order::conv_bn_act ? activate(normalise(x), activation_)
+                                      : normalise(activate(x, activation_));
+}
+
+Maps BlockImpl::forward(const Maps& maps, const std::vector<HW>& sizes) {
+  Maps convolved;
+  for (std::size_t i = 0; i < maps.size(); ++i) convolved.push_back(convolve(maps[i], sizes[i]));
+  if (!activated_) return convolved;
+  if (batch_norm_ && is_training() && maps.size() > 1) {
+    return unpack(finish(pack(convolved)), convolved);
+  }
+  for (torch::Tensor& x : convolved) x = finish(x);
+  return convolved;
 }
 
 }  // namespace convae

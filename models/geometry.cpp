@@ -31,7 +31,8 @@ std::optional<std::int64_t> conv_length(std::int64_t n, const AxisSpec& axis) {
   return convae::conv_length(n, axis.kernel, axis.stride, axis.padding, axis.dilation);
 }
 
-std::int64_t smallest_length(const std::vector<LevelSpec>& levels, AxisSpec (*axis)(const LevelSpec&)) {
+std::int64_t smallest_length(const std::vector<LevelSpec>& levels,
+                             AxisSpec (*axis)(const LevelSpec&)) {
   std::int64_t needed = 1;
   for (auto level = levels.rbegin(); level != levels.rend(); ++level) {
     const AxisSpec spec = axis(*level);
@@ -48,8 +49,8 @@ std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t i
   const std::int64_t padding_needed = (axis.span() - n + 1) / 2;
   const HW smallest = smallest_input(levels);
   const bool input_is_possible = smallest.h <= kMaxSide && smallest.w <= kMaxSide;
-  return "input " + to_string(input) + " cannot pass level " + std::to_string(index + 1) + ": its " +
-         axis_name + " is " + std::to_string(n) + " there, " +
+  return "input " + to_string(input) + " cannot pass level " + std::to_string(index + 1) +
+         ": its " + axis_name + " is " + std::to_string(n) + " there, " +
          std::to_string(n + 2 * axis.padding) + " with padding " + std::to_string(axis.padding) +
          " on both sides, but kernel " + std::to_string(axis.kernel) + " with dilation " +
          std::to_string(axis.dilation) + " spans " + std::to_string(axis.span()) + "; use " +
@@ -156,9 +157,8 @@ Plan plan_sizes(const std::vector<LevelSpec>& levels, HW input, std::int64_t cha
     const AxisSpec v = vertical(level);
     const AxisSpec u = horizontal(level);
     const HW out{*conv_length(size.h, v), *conv_length(size.w, u)};
-    const HW output_padding{
-        output_padding_for(size.h, v.kernel, v.stride, v.padding, v.dilation),
-        output_padding_for(size.w, u.kernel, u.stride, u.padding, u.dilation)};
+    const HW output_padding{output_padding_for(size.h, v.kernel, v.stride, v.padding, v.dilation),
+                            output_padding_for(size.w, u.kernel, u.stride, u.padding, u.dilation)};
     plan.levels.push_back({channels, level.channels, size, out, output_padding});
     channels = level.channels;
     size = out;
@@ -219,8 +219,7 @@ std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defa
 
 std::string to_string(const LevelSpec& level) {
   return std::to_string(level.channels) + ":k" + to_string(level.kernel) + "s" +
-         to_string(level.stride) + "p" + to_string(level.padding) + "d" +
-         to_string(level.dilation);
+         to_string(level.stride) + "p" + to_string(level.padding) + "d" + to_string(level.dilation);
 }
 
 }  // namespace convae

@@ -55,9 +55,7 @@ struct LevelPlan {
   HW out;             ///< what the convolution gives, and what its mirror takes
   HW output_padding;  ///< what the transposed convolution needs to give `in` back
   /// What the transposed convolution would give with output_padding 0.
-  HW without_output_padding() const {
-    return {in.h - output_padding.h, in.w - output_padding.w};
-  }
+  HW without_output_padding() const { return {in.h - output_padding.h, in.w - output_padding.w}; }
 };
 
 /// Sizes of a whole network for one input size; levels in the encoder's order.

@@ -12,9 +12,7 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
   return __builtin_mul_overflow(a, b, &product) || product > kSaturated ? kSaturated : product;
 }
 
-std::int64_t add(std::int64_t a, std::int64_t b) {
-  return a > kSaturated - b ? kSaturated : a + b;
-}
+std::int64_t add(std::int64_t a, std::int64_t b) { return a > kSaturated - b ? kSaturated : a + b; }
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw std::invalid_argument(message);
@@ -28,28 +26,38 @@ const char* to_string(Order order) {
 
 const char* to_string(Activation activation) {
   switch (activation) {
-    case Activation::silu: return "silu";
-    case Activation::relu: return "relu";
-    case Activation::leaky_relu: return "leaky-relu";
-    case Activation::gelu: return "gelu";
+    case Activation::silu:
+      return "silu";
+    case Activation::relu:
+      return "relu";
+    case Activation::leaky_relu:
+      return "leaky-relu";
+    case Activation::gelu:
+      return "gelu";
   }
   return "";
 }
 
 const char* to_string(Norm norm) {
   switch (norm) {
-    case Norm::batch: return "batch";
-    case Norm::group: return "group";
-    case Norm::none: return "none";
+    case Norm::batch:
+      return "batch";
+    case Norm::group:
+      return "group";
+    case Norm::none:
+      return "none";
   }
   return "";
 }
 
 const char* to_string(Output output) {
   switch (output) {
-    case Output::sigmoid: return "sigmoid";
-    case Output::tanh: return "tanh";
-    case Output::linear: return "linear";
+    case Output::sigmoid:
+      return "sigmoid";
+    case Output::tanh:
+      return "tanh";
+    case Output::linear:
+      return "linear";
   }
   return "";
 }
@@ -61,9 +69,9 @@ std::vector<LevelSpec> ModelOptions::level_specs() const {
 void ModelOptions::validate() const {
   const std::vector<LevelSpec> specs = level_specs();
   require(channels >= 1, "channels must be at least 1, but is " + std::to_string(channels));
-  require(latent_channels >= 0 && latent_channels <= (1 << 20),
-          "latent-channels must be between 0 and 1048576, but is " +
-              std::to_string(latent_channels));
+  require(
+      latent_channels >= 0 && latent_channels <= (1 << 20),
+      "latent-channels must be between 0 and 1048576, but is " + std::to_string(latent_channels));
   require(latent >= 0 && latent <= (1 << 24),
           "latent must be between 0 and 16777216, but is " + std::to_string(latent));
   require(latent == 0 || latent_channels == 0,
@@ -88,8 +96,8 @@ std::int64_t ModelOptions::parameter_count() const {
     const std::int64_t kernel_area = multiply(level.kernel.h, level.kernel.w);
     const std::int64_t weights = multiply(kernel_area, multiply(in, level.channels));
     total = add(total, multiply(2, weights));
-    total = add(total, level.channels + in);                      // biases of both directions
-    total = add(total, norm_weights(level.channels));             // encoder
+    total = add(total, level.channels + in);           // biases of both directions
+    total = add(total, norm_weights(level.channels));  // encoder
     if (&level != &specs.front()) total = add(total, norm_weights(in));  // decoder, but its last
     in = level.channels;
   }

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "models/geometry.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "models/geometry.h"
 
 namespace convae {
 

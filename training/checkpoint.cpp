@@ -1,13 +1,14 @@
 #include "training/checkpoint.h"
 
-#include <torch/version.h>
-
-#include <cmath>
-#include <nlohmann/json.hpp>
-#include <optional>
-
 #include "convae_version.h"
 #include "data/file_io.h"
+
+#include <torch/version.h>
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <optional>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -33,14 +34,10 @@ Enum named(const std::string& name, const char* key, const Enum (&values)[n]) {
 json to_json(const ModelOptions& model) {
   json levels = json::array();
   for (const LevelSpec& level : model.level_specs()) levels.push_back(to_string(level));
-  return {{"channels", model.channels},
-          {"levels", levels},
-          {"order", to_string(model.order)},
-          {"activation", to_string(model.activation)},
-          {"norm", to_string(model.norm)},
-          {"latent-channels", model.latent_channels},
-          {"latent", model.latent},
-          {"size", to_string(model.size)},
+  return {{"channels", model.channels},       {"levels", levels},
+          {"order", to_string(model.order)},  {"activation", to_string(model.activation)},
+          {"norm", to_string(model.norm)},    {"latent-channels", model.latent_channels},
+          {"latent", model.latent},           {"size", to_string(model.size)},
           {"output", to_string(model.output)}};
 }
 
@@ -51,13 +48,13 @@ ModelOptions model_from_json(const json& spec) {
   for (const json& level : spec.at("levels")) {
     model.levels += (model.levels.empty() ? "" : ",") + level.get<std::string>();
   }
-  model.order = named(spec.at("order").get<std::string>(), "order",
-                      {Order::conv_bn_act, Order::conv_act_bn});
+  model.order =
+      named(spec.at("order").get<std::string>(), "order", {Order::conv_bn_act, Order::conv_act_bn});
   model.activation =
       named(spec.at("activation").get<std::string>(), "activation",
             {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu});
-  model.norm = named(spec.at("norm").get<std::string>(), "norm",
-                     {Norm::batch, Norm::group, Norm::none});
+  model.norm =
+      named(spec.at("norm").get<std::string>(), "norm", {Norm::batch, Norm::group, Norm::none});
   model.latent_channels = spec.at("latent-channels").get<std::int64_t>();
   model.latent = spec.at("latent").get<std::int64_t>();
   const auto size = parse_hw(spec.at("size").get<std::string>());
@@ -122,8 +119,9 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
     if (info.format != CheckpointInfo::kFormat) {
       refuse(source, "checkpoint format " + std::to_string(info.format) +
                          ", but this version of convae reads format " +
-                         std::to_string(CheckpointInfo::kFormat) + "; use the convae that wrote it" +
-                         " (" + printable(metadata.value("convae", "version unknown")) + ")");
+                         std::to_string(CheckpointInfo::kFormat) +
+                         "; use the convae that wrote it" + " (" +
+                         printable(metadata.value("convae", "version unknown")) + ")");
     }
     info.convae_version = metadata.at("convae").get<std::string>();
     info.libtorch_version = metadata.at("libtorch").get<std::string>();
@@ -221,14 +219,13 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
                          ", but this architecture expects " + c10::str(target->second.sizes()));
     }
   }
+  for (const auto& [name, target] : targets) {
+    // Frameworks that do not count batches leave this out; it only shapes the first steps.
+    if (tensors.count(name) > 0 || name.ends_with("num_batches_tracked")) continue;
+    refuse(source, "'" + name + "' is missing, which this architecture needs");
+  }
   for (auto& [name, target] : targets) {
-    const auto saved = tensors.find(name);
-    // Frameworks that do not count batches leave this out; it only shapes the first ten steps.
-    if (saved == tensors.end() && name.ends_with("num_batches_tracked")) continue;
-    if (saved == tensors.end()) {
-      refuse(source, "'" + name + "' is missing, which this architecture needs");
-    }
-    target.copy_(saved->second);
+    if (const auto saved = tensors.find(name); saved != tensors.end()) target.copy_(saved->second);
   }
 }
 

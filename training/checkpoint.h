@@ -1,5 +1,9 @@
 #pragma once
 
+#include "models/autoencoder.h"
+#include "training/optimizer.h"
+#include "training/safetensors.h"
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -8,10 +12,6 @@
 #include <map>
 #include <stdexcept>
 #include <string>
-
-#include "models/autoencoder.h"
-#include "training/optimizer.h"
-#include "training/safetensors.h"
 
 namespace convae {
 
@@ -30,10 +30,10 @@ struct Progress {
   std::int64_t step = 0;             ///< steps done altogether
   std::int64_t optimizer_steps = 0;  ///< of these, steps that changed the weights
 
-  double epoch_loss_sum = 0;         ///< of the images of the epoch under way
-  std::int64_t epoch_images = 0;     ///< usable ones of the epoch under way
-  double epoch_train_seconds = 0;    ///< of the epoch under way
-  double epoch_lr = 0;               ///< learning rate of its last step
+  double epoch_loss_sum = 0;       ///< of the images of the epoch under way
+  std::int64_t epoch_images = 0;   ///< usable ones of the epoch under way
+  double epoch_train_seconds = 0;  ///< of the epoch under way
+  double epoch_lr = 0;             ///< learning rate of its last step
 
   double best_loss = std::numeric_limits<double>::infinity();
   std::int64_t best_epoch = 0;

@@ -8,8 +8,8 @@ namespace convae {
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
   const double range = images.scalar_type() == torch::kUInt16 ? 65535.0 : 255.0;
   const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
-  return moved.to(torch::kFloat, /*non_blocking=*/false, /*copy=*/false,
-                  torch::MemoryFormat::ChannelsLast)
+  return moved
+      .to(torch::kFloat, /*non_blocking=*/false, /*copy=*/false, torch::MemoryFormat::ChannelsLast)
       .div_(range);
 }
 

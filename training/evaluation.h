@@ -1,12 +1,12 @@
 #pragma once
 
-#include <functional>
-#include <limits>
-
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "models/autoencoder.h"
 #include "training/options.h"
+
+#include <functional>
+#include <limits>
 
 namespace convae {
 

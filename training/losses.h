@@ -1,8 +1,8 @@
 #pragma once
 
-#include <torch/types.h>
-
 #include "training/options.h"
+
+#include <torch/types.h>
 
 namespace convae {
 

@@ -23,8 +23,8 @@ torch::Tensor blur(const torch::Tensor& x) {
   window = (window / window.sum()).to(x.options());
   const std::int64_t c = x.size(1);
   const auto pass = [&](const torch::Tensor& image, std::int64_t h, std::int64_t w) {
-    return torch::conv2d(image, window.view({1, 1, h, w}).expand({c, 1, h, w}), /*bias=*/{},
-                         kOnes, kZeros, kOnes, /*groups=*/c);
+    return torch::conv2d(image, window.view({1, 1, h, w}).expand({c, 1, h, w}), /*bias=*/{}, kOnes,
+                         kZeros, kOnes, /*groups=*/c);
   };
   return pass(pass(x, kWindow, 1), 1, kWindow);
 }
@@ -32,7 +32,10 @@ torch::Tensor blur(const torch::Tensor& x) {
 }  // namespace
 
 torch::Tensor image_mse(const torch::Tensor& reconstruction, const torch::Tensor& target) {
-  return (reconstruction - target).square().mean({1, 2, 3}, /*keepdim=*/false, torch::kDouble).cpu();
+  return (reconstruction - target)
+      .square()
+      .mean({1, 2, 3}, /*keepdim=*/false, torch::kDouble)
+      .cpu();
 }
 
 double psnr(double mse) {
@@ -76,8 +79,7 @@ void ImageMean::add(const torch::Tensor& values) {
 }
 
 double ImageMean::mean() const {
-  return count_ > 0 ? sum_ / static_cast<double>(count_)
-                    : std::numeric_limits<double>::quiet_NaN();
+  return count_ > 0 ? sum_ / static_cast<double>(count_) : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace convae

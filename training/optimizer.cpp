@@ -65,8 +65,8 @@ void Optimizer::step(double lr) {
       break;
     case OptimizerKind::adamw:
       at::_fused_adamw_(parameters_, gradients, moments_[0].tensors, moments_[1].tensors,
-                        /*max_exp_avg_sqs=*/{}, steps_, lr, kBeta1, kBeta2, weight_decay_,
-                        kEpsilon, /*amsgrad=*/false, /*maximize=*/false);
+                        /*max_exp_avg_sqs=*/{}, steps_, lr, kBeta1, kBeta2, weight_decay_, kEpsilon,
+                        /*amsgrad=*/false, /*maximize=*/false);
       break;
     case OptimizerKind::sgd:
       // Buffers that start at zero make the first step the gradient itself, as a first step is.

@@ -1,13 +1,13 @@
 #pragma once
 
+#include "models/autoencoder.h"
+#include "training/options.h"
+
 #include <torch/types.h>
 
 #include <map>
 #include <string>
 #include <vector>
-
-#include "models/autoencoder.h"
-#include "training/options.h"
 
 namespace convae {
 

@@ -19,9 +19,12 @@ void at_least(const char* name, T value, T low) {
 
 const char* to_string(OptimizerKind kind) {
   switch (kind) {
-    case OptimizerKind::adam: return "adam";
-    case OptimizerKind::adamw: return "adamw";
-    case OptimizerKind::sgd: return "sgd";
+    case OptimizerKind::adam:
+      return "adam";
+    case OptimizerKind::adamw:
+      return "adamw";
+    case OptimizerKind::sgd:
+      return "sgd";
   }
   return "";
 }

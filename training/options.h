@@ -17,17 +17,17 @@ struct TrainOptions {
   std::int64_t batch_size = 16;  ///< images an optimizer step
   double lr = 1e-3;
   OptimizerKind optimizer = OptimizerKind::adam;
-  double weight_decay = 0;       ///< L2 for adam and sgd, decoupled for adamw
+  double weight_decay = 0;  ///< L2 for adam and sgd, decoupled for adamw
   ScheduleKind schedule = ScheduleKind::cosine;
-  std::int64_t warmup = 0;       ///< steps over which the learning rate rises linearly
-  double min_lr = 0;             ///< where the cosine schedule ends
-  double clip_grad = 0;          ///< largest norm of all gradients together; 0: off
+  std::int64_t warmup = 0;  ///< steps over which the learning rate rises linearly
+  double min_lr = 0;        ///< where the cosine schedule ends
+  double clip_grad = 0;     ///< largest norm of all gradients together; 0: off
   LossKind loss = LossKind::mse;
-  std::int64_t patience = 0;     ///< epochs without a better loss before stopping; 0: off
+  std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
   std::uint64_t seed = 0;
-  std::int64_t max_steps = 0;    ///< stop after so many steps; 0: after `epochs`
-  bool deterministic = false;    ///< only deterministic algorithms (CUDA; a CPU always is)
-  std::int64_t save_every = 5;   ///< epochs between kept checkpoints and sample pictures; 0: none
+  std::int64_t max_steps = 0;   ///< stop after so many steps; 0: after `epochs`
+  bool deterministic = false;   ///< only deterministic algorithms (CUDA; a CPU always is)
+  std::int64_t save_every = 5;  ///< epochs between kept checkpoints and sample pictures; 0: none
 
   /// Throws std::invalid_argument naming the option, its value and what is expected.
   void validate() const;

@@ -1,7 +1,8 @@
 #include "training/pictures.h"
 
-#include <algorithm>
 #include <opencv2/imgproc.hpp>
+
+#include <algorithm>
 
 namespace convae {
 namespace {
@@ -28,7 +29,13 @@ torch::Tensor to_uint8(const torch::Tensor& image) {
 }
 
 torch::Tensor to_uint16(const torch::Tensor& image) {
-  return image.mul(65535).round().clamp(0, 65535).nan_to_num(0).to(torch::kInt).to(torch::kUInt16).cpu();
+  return image.mul(65535)
+      .round()
+      .clamp(0, 65535)
+      .nan_to_num(0)
+      .to(torch::kInt)
+      .to(torch::kUInt16)
+      .cpu();
 }
 
 torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction) {

@@ -1,12 +1,12 @@
 #include "training/run_folder.h"
 
+#include "data/file_io.h"
+
 #include <charconv>
 #include <cmath>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
-
-#include "data/file_io.h"
 
 namespace convae {
 namespace fs = std::filesystem;

@@ -1,10 +1,10 @@
 #pragma once
 
+#include "data/image_folder.h"
+
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include "data/image_folder.h"
 
 namespace convae {
 

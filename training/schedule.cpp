@@ -14,7 +14,8 @@ double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_
   }
   const double done = static_cast<double>(step - options.warmup) /
                       static_cast<double>(total_steps - options.warmup);
-  return options.min_lr + (options.lr - options.min_lr) * (1 + std::cos(std::numbers::pi * done)) / 2;
+  return options.min_lr +
+         (options.lr - options.min_lr) * (1 + std::cos(std::numbers::pi * done)) / 2;
 }
 
 }  // namespace convae

@@ -1,19 +1,38 @@
 #include "training/trainer.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-
 #include "data/file_io.h"
 #include "training/evaluation.h"
 #include "training/losses.h"
 #include "training/schedule.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
 
 namespace convae {
 namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Consecutive micro-batches that go through the network together.
+std::vector<std::span<const MicroBatch>> groups(const Step& step) {
+  std::vector<std::span<const MicroBatch>> groups;
+  std::size_t begin = 0;
+  std::int64_t pixels = 0;
+  for (std::size_t i = 0; i < step.size(); ++i) {
+    const torch::Tensor& images = step[i].images;
+    const std::int64_t more = images.size(0) * images.size(2) * images.size(3);
+    if (i > begin && pixels + more > Trainer::kMaxPixelsTogether) {
+      groups.emplace_back(step.data() + begin, i - begin);
+      begin = i;
+      pixels = 0;
+    }
+    pixels += more;
+  }
+  groups.emplace_back(step.data() + begin, step.size() - begin);
+  return groups;
 }
 
 const TrainOptions& validated(const TrainOptions& options) {
@@ -56,11 +75,17 @@ double Trainer::epoch_loss() const {
   return progress_.epoch_loss_sum / static_cast<double>(progress_.epoch_images);
 }
 
-torch::Tensor Trainer::backward(const MicroBatch& batch, std::int64_t images_in_step) {
-  const torch::Tensor images =
-      to_model_range(to_float(batch.images, device_), net_->options().output);
-  const torch::Tensor losses = image_losses(net_->forward(images), images, options_.loss);
-  const torch::Tensor sum = losses.sum();
+torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_t images_in_step) {
+  Maps images;
+  for (const MicroBatch& batch : batches) {
+    images.push_back(to_model_range(to_float(batch.images, device_), net_->options().output));
+  }
+  const Maps outputs = net_->forward(images);
+  torch::Tensor sum;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const torch::Tensor losses = image_losses(outputs[i], images[i], options_.loss);
+    sum = i == 0 ? losses.sum() : sum + losses.sum();
+  }
   (sum / static_cast<double>(images_in_step)).backward();
   return sum.detach();
 }
@@ -68,13 +93,15 @@ torch::Tensor Trainer::backward(const MicroBatch& batch, std::int64_t images_in_
 double Trainer::train_step(const Step& step, double lr) {
   const std::int64_t images = image_count(step);
   net_->train();
-  net_->begin_step(/*several=*/step.size() > 1);
+  net_->begin_step();
   optimizer_.zero_grad();
   torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
-  for (const MicroBatch& batch : step) loss_sum += backward(batch, images);
+  for (const std::span<const MicroBatch> batches : groups(step)) {
+    loss_sum += backward(batches, images);
+  }
   const double loss = loss_sum.item<double>();
   if (!std::isfinite(loss)) stop_non_finite(step, "the loss");
-  if (options_.clip_grad > 0 && !std::isfinite(optimizer_.clip_gradients(options_.clip_grad))) {
+  if (!std::isfinite(optimizer_.clip_gradients(options_.clip_grad))) {
     stop_non_finite(step, "the gradient");
   }
   optimizer_.step(lr);

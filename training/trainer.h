@@ -1,16 +1,17 @@
 #pragma once
 
-#include <functional>
-#include <stdexcept>
-#include <string>
-#include <vector>
-
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "models/autoencoder.h"
 #include "training/checkpoint.h"
 #include "training/optimizer.h"
 #include "training/options.h"
+
+#include <functional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace convae {
 
@@ -28,8 +29,8 @@ public:
 class Trainer {
 public:
   /// `net` is trained in place and must be on `device` already.
-  Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& options,
-          torch::Device device, std::int64_t workers = 0);
+  Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& options, torch::Device device,
+          std::int64_t workers = 0);
 
   /// Called after every step. `progress().step` steps are done then.
   std::function<void()> on_step;
@@ -43,9 +44,14 @@ public:
   /// Closes the epoch under way: its sums start at zero again.
   void begin_next_epoch();
 
-  /// One optimizer step on the images of `step`, each counting the same.
+  /// One optimizer step on the images of `step`, each counting the same. Micro-batches go through
+  /// the network together as long as they have at most kMaxPixelsTogether pixels, so that batch
+  /// normalisation sees them as one batch; beyond that, gradients are accumulated.
   /// Returns the sum of the images' losses.
   double train_step(const Step& step, double lr);
+
+  /// 6 megapixels take about 2 GB in the default network.
+  static constexpr std::int64_t kMaxPixelsTogether = 6'000'000;
 
   /// All epochs, or all `max_steps`, are done, or the run was stopped for want of progress.
   bool finished() const;
@@ -68,7 +74,7 @@ public:
 
 private:
   std::int64_t schedule_step() const;
-  torch::Tensor backward(const MicroBatch& batch, std::int64_t images_in_step);
+  torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
   [[noreturn]] void stop_non_finite(const Step& step, const char* what) const;
 
   Autoencoder net_;

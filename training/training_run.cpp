@@ -1,10 +1,10 @@
 #include "training/training_run.h"
 
-#include <chrono>
-#include <cmath>
-
 #include "data/file_io.h"
 #include "training/pictures.h"
+
+#include <chrono>
+#include <cmath>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -21,8 +21,8 @@ double seconds_since(Clock::time_point start) {
 }  // namespace
 
 TrainingRun::TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
-                         ImageDataset* validation, const TrainOptions& options,
-                         std::string config, std::int64_t workers)
+                         ImageDataset* validation, const TrainOptions& options, std::string config,
+                         std::int64_t workers)
     : trainer_(trainer),
       folder_(folder),
       training_(training),

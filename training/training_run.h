@@ -1,13 +1,13 @@
 #pragma once
 
+#include "training/evaluation.h"
+#include "training/run_folder.h"
+#include "training/trainer.h"
+
 #include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
-
-#include "training/evaluation.h"
-#include "training/run_folder.h"
-#include "training/trainer.h"
 
 namespace convae {
 
@@ -23,9 +23,8 @@ public:
 
   /// `validation` may be null. `config` is kept in every checkpoint. `workers` decode for the
   /// validation.
-  TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
-              ImageDataset* validation, const TrainOptions& options, std::string config,
-              std::int64_t workers);
+  TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training, ImageDataset* validation,
+              const TrainOptions& options, std::string config, std::int64_t workers);
 
   std::function<void()> on_step;
   std::function<void(const MetricsRow&, bool is_best)> on_epoch;

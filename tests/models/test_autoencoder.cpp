@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -97,19 +98,71 @@ TEST(AutoencoderTest, WorksWithEveryActivationNormOrderAndOutput) {
   }
 }
 
-TEST(AutoencoderTest, OutputIsTheActivationOfTheLinearDecoder) {
+void copy_weights(Autoencoder& from, Autoencoder& to) {
   torch::NoGradGuard no_grad;
-  for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
-    ModelOptions options = small();
+  const auto source = from->named_parameters();
+  for (auto& item : to->named_parameters()) item.value().copy_(source[item.key()]);
+}
+
+TEST(AutoencoderTest, OutputIsTheActivationOfTheLinearModel) {
+  ModelOptions options = small();
+  options.output = Output::linear;
+  Autoencoder linear(options);
+  linear->eval();
+  const torch::Tensor x = uniform({1, 3, 9, 10}, 1);
+  const torch::Tensor y = linear->forward(x);
+  for (const Output output : {Output::sigmoid, Output::tanh}) {
     options.output = output;
     Autoencoder net(options);
+    copy_weights(linear, net);
     net->eval();
-    const torch::Tensor x = uniform({1, 3, 9, 10}, 1);
-    const torch::Tensor linear = net->decoder->forward_linear(net->encoder->forward(x), {9, 10});
-    const torch::Tensor expected = output == Output::sigmoid ? 1 / (1 + torch::exp(-linear))
-                                   : output == Output::tanh  ? 2 / (1 + torch::exp(-2 * linear)) - 1
-                                                             : linear;
+    const torch::Tensor expected =
+        output == Output::sigmoid ? 1 / (1 + torch::exp(-y)) : 2 / (1 + torch::exp(-2 * y)) - 1;
     EXPECT_LE(difference(net->forward(x), expected), 1e-6);
+  }
+}
+
+TEST(AutoencoderTest, GivesBatchesOfSeveralSizesBackAtOnce) {
+  ModelOptions bottleneck = small();
+  bottleneck.latent_channels = 2;
+  for (const ModelOptions& options : {small(), bottleneck}) {
+    Autoencoder net(options);
+    const Maps batches = {uniform({2, 3, 24, 25}, 1), uniform({1, 3, 1, 1}, 2),
+                          uniform({3, 3, 7, 13}, 3)};
+    Maps outputs = net->forward(batches);
+    ASSERT_EQ(outputs.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(outputs[i].sizes(), batches[i].sizes());
+    net->eval();
+    outputs = net->forward(batches);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_LE(difference(outputs[i], net->forward(batches[i])), 1e-6) << "batch " << i;
+    }
+  }
+}
+
+TEST(AutoencoderTest, PartsOfABatchEqualTheWholeBatchInTraining) {
+  ModelOptions convolutional = small(), dense = small();
+  convolutional.latent_channels = 2;
+  dense.latent = 5;
+  dense.size = {9, 12};
+  for (const ModelOptions& options : {small(), convolutional, dense}) {
+    Autoencoder whole(options), parts(options);
+    copy_weights(whole, parts);
+    const torch::Tensor x = uniform({5, 3, 9, 12}, 1);
+    const torch::Tensor y = whole->forward(x);
+    const Maps z = parts->forward(Maps{x.narrow(0, 0, 2), x.narrow(0, 2, 3)});
+    EXPECT_LE(difference(torch::cat(z), y), 1e-5);
+    const torch::Tensor target = uniform(x.sizes(), 2);
+    torch::mse_loss(y, target).backward();
+    torch::mse_loss(torch::cat(z), target).backward();
+    const auto expected = whole->named_parameters();
+    for (const auto& item : parts->named_parameters()) {
+      EXPECT_LE(difference(item.value().grad(), expected[item.key()].grad()), 1e-5) << item.key();
+    }
+    const auto statistics = whole->named_buffers();
+    for (const auto& item : parts->named_buffers()) {
+      EXPECT_LE(difference(item.value(), statistics[item.key()]), 1e-5) << item.key();
+    }
   }
 }
 
@@ -239,8 +292,12 @@ void expect_equals_torch(const ModelOptions& options, HW size) {
     torch::NoGradGuard no_grad;
     std::uint64_t seed = 500;
     for (auto& item : net->named_parameters()) {
+      torch::Tensor& parameter = item.value();
       if (contains(item.key(), "norm")) {
-        item.value().copy_(uniform(item.value().sizes(), seed++) + 0.5);
+        parameter.copy_(uniform(parameter.sizes(), seed++) + 0.5);
+      } else {
+        const double fan_in = static_cast<double>(parameter.numel() / parameter.size(0));
+        parameter.copy_(gaussian(parameter.sizes(), seed++) / std::sqrt(fan_in));
       }
     }
   }
@@ -448,7 +505,7 @@ TEST(AutoencoderTest, RunningStatisticsMoveOnceAStep) {
     return all;
   };
   const auto before = statistics();
-  net->begin_step(/*several=*/true);
+  net->begin_step();
   net->forward(uniform({2, 3, 8, 9}, 1));
   net->forward(uniform({1, 3, 12, 7}, 2));
   const auto within = statistics();

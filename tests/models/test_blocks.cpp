@@ -16,6 +16,9 @@ namespace {
 using test::difference;
 using test::gaussian;
 using Names = std::vector<std::string>;
+using Sizes = std::vector<std::int64_t>;
+
+constexpr double kMomentum = 0.3;  // what models/blocks.h promises
 
 /// Both with the same random weight, bias and running statistics.
 std::pair<BatchNorm, torch::nn::BatchNorm2d> twins(std::int64_t channels) {
@@ -80,17 +83,19 @@ TEST(BatchNormTest, EvaluationLeavesStatisticsAlone) {
   EXPECT_EQ(ours->num_batches_tracked.item<std::int64_t>(), 0);
 }
 
-TEST(BatchNormTest, StatisticsArePlainMeansForTenStepsAndMoveByATenthAfterwards) {
+TEST(BatchNormTest, StatisticsAreMovingAveragesCorrectedForTheirStart) {
   BatchNorm ours(4);
-  // Without a momentum torch keeps the plain mean of all batches.
-  torch::nn::BatchNorm2d theirs(torch::nn::BatchNorm2dOptions(4).momentum(c10::nullopt));
-  for (int step = 1; step <= 16; ++step) {
-    if (step == 11) theirs->options.momentum(0.1);
+  // torch's average from 0 on, divided by the weight that the batches so far have in it (Kingma &
+  // Ba 2015, section 3).
+  torch::nn::BatchNorm2d theirs(torch::nn::BatchNorm2dOptions(4).momentum(kMomentum));
+  theirs->running_var.zero_();
+  for (int step = 1; step <= 30; ++step) {
     const torch::Tensor x = input({3, 4, 5, 6}, step) * (1 + step % 3);
     ours->forward(x);
     theirs->forward(x);
-    EXPECT_LE(difference(ours->running_mean, theirs->running_mean), 1e-5) << "step " << step;
-    EXPECT_LE(difference(ours->running_var, theirs->running_var), 1e-4) << "step " << step;
+    const double weight = 1 - std::pow(1 - kMomentum, step);
+    EXPECT_LE(difference(ours->running_mean, theirs->running_mean / weight), 1e-5) << step;
+    EXPECT_LE(difference(ours->running_var, theirs->running_var / weight), 2e-4) << step;
     EXPECT_EQ(ours->num_batches_tracked.item<std::int64_t>(), step);
   }
 }
@@ -100,10 +105,11 @@ TEST(BatchNormTest, GoesOnWithTheCountOfALoadedModel) {
   ours->num_batches_tracked.fill_(1000);
   ours->running_mean.fill_(5);
   const torch::Tensor x = input({3, 2, 5, 6});
-  ours->begin_step(/*several=*/false);
+  ours->begin_step();
   ours->forward(x);
   ours->commit_statistics();
-  EXPECT_LE(difference(ours->running_mean, 0.9 * 5 + 0.1 * x.mean({0, 2, 3})), 1e-5);
+  EXPECT_LE(difference(ours->running_mean, (1 - kMomentum) * 5 + kMomentum * x.mean({0, 2, 3})),
+            1e-5);
 }
 
 /// (C, M): all values of the micro-batches.
@@ -124,18 +130,21 @@ TEST(BatchNormTest, PoolsMicroBatchesOfDifferentSizes) {
   }
   torch::Tensor mean = torch::zeros({3}, torch::kDouble);
   torch::Tensor variance = torch::zeros({3}, torch::kDouble);
+  // Of the first and the second step in the corrected average.
+  const double weights[] = {(1 - kMomentum) / (2 - kMomentum), 1 / (2 - kMomentum)};
   for (int step = 0; step < 2; ++step) {
     const torch::Tensor before = norm->running_mean.clone();
-    norm->begin_step(/*several=*/true);
+    norm->begin_step();
     for (const torch::Tensor& x : steps[step]) norm->forward(x);
     EXPECT_TRUE(torch::equal(norm->running_mean, before)) << "moved within the step";
     norm->commit_statistics();
-    mean += values_of(steps[step]).mean(1) / 2;
-    variance += values_of(steps[step]).var(1, /*unbiased=*/true) / 2;
+    const torch::Tensor values = values_of(steps[step]);
     if (step == 0) {
-      EXPECT_LE(difference(norm->running_mean, mean * 2), 1e-5);
-      EXPECT_LE(difference(norm->running_var, variance * 2), 1e-4);
+      EXPECT_LE(difference(norm->running_mean, values.mean(1)), 1e-5);
+      EXPECT_LE(difference(norm->running_var, values.var(1, /*unbiased=*/true)), 1e-4);
     }
+    mean += weights[step] * values.mean(1);
+    variance += weights[step] * values.var(1, /*unbiased=*/true);
   }
   EXPECT_LE(difference(norm->running_mean, mean), 1e-5);
   EXPECT_LE(difference(norm->running_var, variance), 1e-4);
@@ -145,7 +154,7 @@ TEST(BatchNormTest, PoolsMicroBatchesOfDifferentSizes) {
 TEST(BatchNormTest, PoolsSingleValuesOfSeveralImages) {
   BatchNorm norm(3);
   std::vector<torch::Tensor> batches;
-  norm->begin_step(/*several=*/true);
+  norm->begin_step();
   for (int i = 0; i < 4; ++i) {
     batches.push_back(input({1, 3, 1, 1}, i));
     norm->forward(batches.back());
@@ -159,7 +168,7 @@ TEST(BatchNormTest, PooledVarianceSurvivesALargeMean) {
   BatchNorm norm(2);
   std::vector<torch::Tensor> batches = {gaussian({4, 2, 8, 8}, 1) * 0.5 + 300,
                                         gaussian({4, 2, 6, 6}, 2) * 0.5 + 301};
-  norm->begin_step(/*several=*/true);
+  norm->begin_step();
   for (const torch::Tensor& x : batches) norm->forward(x);
   norm->commit_statistics();
   EXPECT_LE(difference(norm->running_var, values_of(batches).var(1, true)), 1e-3);
@@ -169,7 +178,7 @@ TEST(BatchNormTest, OneValueAChannelIsNormalisedByRunningStatistics) {
   for (const bool in_step : {false, true}) {
     auto [ours, theirs] = twins(5);
     theirs->eval();
-    if (in_step) ours->begin_step(/*several=*/false);
+    if (in_step) ours->begin_step();
     expect_same(ours, theirs, input({1, 5, 1, 1}));
     if (in_step) ours->commit_statistics();
     // One value has no variance to learn from.
@@ -179,76 +188,11 @@ TEST(BatchNormTest, OneValueAChannelIsNormalisedByRunningStatistics) {
   }
 }
 
-TEST(BatchNormTest, SeveralMicroBatchesSeeInTrainingWhatEvaluationSees) {
-  auto [ours, theirs] = twins(6);
-  theirs->eval();
-  ours->num_batches_tracked.fill_(3);
-  ours->begin_step(/*several=*/true);
-  // Deviations within a factor of 3 and means within 5 deviations: nothing is clipped.
-  const torch::Tensor x = (gaussian({2, 6, 9, 7}, 1) + ours->running_mean.view({1, 6, 1, 1}) + 0.7);
-  const torch::Tensor y = ours->forward(x);
-  EXPECT_LE(difference(y, theirs->forward(x)), 1e-4);
-}
-
-TEST(BatchNormTest, RenormalisationIsClipped) {
-  BatchNorm norm(4);
-  norm->num_batches_tracked.fill_(3);
-  norm->running_mean.fill_(1);
-  norm->running_var.fill_(4);
-  // Channels: far too wide, far too narrow, far above, far below the running statistics.
-  const torch::Tensor scale = torch::tensor({60.0F, 0.02F, 2.0F, 2.0F}).view({1, 4, 1, 1});
-  const torch::Tensor shift = torch::tensor({1.0F, 1.0F, 90.0F, -90.0F}).view({1, 4, 1, 1});
-  torch::Tensor noise = gaussian({3, 4, 6, 6}, 5);
-  noise = (noise - noise.mean({0, 2, 3}, true)) / noise.std({0, 2, 3}, false, true);
-  norm->begin_step(/*several=*/true);
-  const torch::Tensor y = norm->forward(noise * scale + shift);
-  // Noise of mean 0 and deviation 1, times r, plus d.
-  EXPECT_LE(difference(y.select(1, 0), noise.select(1, 0) * 3), 1e-3);
-  const double shrunk = 0.02 / std::sqrt(0.02 * 0.02 + 1e-5);  // so narrow that epsilon shows
-  EXPECT_LE(difference(y.select(1, 1), noise.select(1, 1) * shrunk / 3), 1e-3);
-  EXPECT_LE(difference(y.select(1, 2), noise.select(1, 2) + 5), 1e-3);
-  EXPECT_LE(difference(y.select(1, 3), noise.select(1, 3) - 5), 1e-3);
-}
-
-TEST(BatchNormTest, RenormalisationHasTheGradientOfBatchStatistics) {
+TEST(BatchNormTest, PassesOfOneStepAreNormalisedByTheirOwnStatistics) {
   auto [ours, theirs] = twins(4);
-  ours->num_batches_tracked.fill_(3);
-  const torch::Tensor x = (gaussian({2, 4, 5, 5}, 1) * 1.2 + 0.3).requires_grad_();
-  const torch::Tensor mean = x.detach().mean({0, 2, 3}, true);
-  const torch::Tensor deviation = (x.detach().var({0, 2, 3}, false, true) + 1e-5).sqrt();
-  const torch::Tensor running = (ours->running_var + 1e-5).sqrt().view({1, 4, 1, 1});
-  const torch::Tensor r = deviation / running;
-  const torch::Tensor d = (mean - ours->running_mean.view({1, 4, 1, 1})) / running;
-  ASSERT_LT(std::max(r.max().item<float>(), d.abs().max().item<float>() / 2), 2.9);
-  ASSERT_GT(r.min().item<float>(), 0.34);
-
-  const torch::Tensor direction = gaussian({2, 4, 5, 5}, 2);
-  ours->begin_step(/*several=*/true);
-  (ours->forward(x) * direction).sum().backward();
-
-  // r and d are constants of the step (Ioffe 2017, algorithm 1).
-  const torch::Tensor u = x.detach().clone().requires_grad_();
-  const torch::Tensor normalised =
-      torch::batch_norm(u, {}, {}, {}, {}, /*training=*/true, 0.1, 1e-5, /*cudnn_enabled=*/false);
-  const torch::Tensor y =
-      (normalised * r + d) * theirs->weight.view({1, 4, 1, 1}) + theirs->bias.view({1, 4, 1, 1});
-  (y * direction).sum().backward();
-  EXPECT_LE(difference(x.grad(), u.grad()), 1e-5);
-  EXPECT_LE(difference(ours->weight.grad(), theirs->weight.grad()), 1e-4);
-  EXPECT_LE(difference(ours->bias.grad(), theirs->bias.grad()), 1e-4);
-}
-
-TEST(BatchNormTest, FirstStepHasNoStatisticsToRenormaliseBy) {
-  auto [ours, theirs] = twins(4);
-  ours->begin_step(/*several=*/true);
-  expect_same(ours, theirs, input({2, 4, 5, 5}));
-}
-
-TEST(BatchNormTest, StepsOfOneForwardPassAreNotRenormalised) {
-  auto [ours, theirs] = twins(4);
-  ours->num_batches_tracked.fill_(50);
-  ours->begin_step(/*several=*/false);
-  expect_same(ours, theirs, input({2, 4, 5, 5}));
+  ours->begin_step();
+  ours->forward(input({2, 4, 5, 5}, 20));
+  expect_same(ours, theirs, input({3, 4, 6, 2}, 21));
 }
 
 TEST(GroupCount, IsTheLargestDivisorOfAtMostEight) {
@@ -359,12 +303,110 @@ TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
             // What LibTorch makes of output_padding (1, 2) is the size asked for.
             const torch::Tensor expected =
                 by_hand(block, kind, level, options, activated, map, x, {1, 2});
-            const torch::Tensor y = block->forward(x, {expected.size(2), expected.size(3)});
+            const torch::Tensor y =
+                block->forward(Maps{x}, {HW{expected.size(2), expected.size(3)}})[0];
             EXPECT_LE(difference(y, expected), 2e-5)
                 << "kind " << static_cast<int>(kind) << ", " << to_string(order) << ", "
                 << to_string(norm) << ", " << to_string(activation) << ", activated " << activated;
           }
         }
+      }
+    }
+  }
+}
+
+/// Inputs of several sizes, one of them a single value a channel after the convolution.
+const std::vector<Sizes> kMixed = {{2, 3, 8, 9}, {1, 3, 5, 4}, {1, 3, 1, 1}, {3, 3, 4, 9}};
+
+/// Sizes that a convolution of LevelSpec{4} or its mirror gives.
+std::vector<HW> sizes_after(BlockImpl::Kind kind, const Maps& maps) {
+  std::vector<HW> sizes;
+  for (const torch::Tensor& x : maps) {
+    const std::int64_t h = x.size(2), w = x.size(3);
+    sizes.push_back(kind == BlockImpl::Kind::conv ? HW{(h + 1) / 2, (w + 1) / 2}
+                                                  : HW{2 * h, 2 * w - 1});
+  }
+  return sizes;
+}
+
+Maps mixed_inputs() {
+  Maps maps;
+  for (std::size_t i = 0; i < kMixed.size(); ++i) {
+    maps.push_back((gaussian(kMixed[i], i) * static_cast<double>(1 + i)).requires_grad_());
+  }
+  return maps;
+}
+
+TEST(BlockTest, BatchNormTakesItsStatisticsOverMapsOfAllSizes) {
+  for (const auto kind : {BlockImpl::Kind::conv, BlockImpl::Kind::conv_transpose}) {
+    for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
+      ModelOptions options;
+      options.order = order;
+      Block block(kind, 3, LevelSpec{4}, options, /*activated=*/true);
+      randomise(*block);
+      const auto weights = block->named_parameters();
+      const Maps ours = mixed_inputs();
+      const Maps theirs = mixed_inputs();
+      const std::vector<HW> sizes = sizes_after(kind, ours);
+      const Maps y = block->forward(ours, sizes);
+
+      // Written out: convolve each, put all values of a channel in a row, normalise the rows.
+      std::vector<torch::Tensor> convolved, rows;
+      for (std::size_t i = 0; i < theirs.size(); ++i) {
+        const bool is_conv = kind == BlockImpl::Kind::conv;
+        convolved.push_back(
+            is_conv ? torch::conv2d(theirs[i], weights["conv.weight"].detach(),
+                                    weights["conv.bias"].detach(), /*stride=*/2, /*padding=*/1)
+                    : torch::conv_transpose2d(theirs[i], weights["conv.weight"].detach(),
+                                              weights["conv.bias"].detach(), /*stride=*/2,
+                                              /*padding=*/1, /*output_padding=*/{1, 0}));
+        if (order == Order::conv_act_bn) convolved.back() = torch::silu(convolved.back());
+        rows.push_back(convolved.back().transpose(0, 1).flatten(1));
+      }
+      const torch::Tensor all = torch::cat(rows, 1);  // (C, values)
+      const auto row = [](const torch::Tensor& x) { return x.detach().view({1, -1, 1, 1}); };
+      const torch::Tensor mean = all.mean(1).view({1, -1, 1, 1});
+      const torch::Tensor deviation = (all.var(1, false) + 1e-5).sqrt().view({1, -1, 1, 1});
+      torch::Tensor ours_sum = torch::zeros({}), theirs_sum = torch::zeros({});
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        torch::Tensor expected = (convolved[i] - mean) / deviation * row(weights["norm.weight"]) +
+                                 row(weights["norm.bias"]);
+        if (order == Order::conv_bn_act) expected = torch::silu(expected);
+        EXPECT_LE(difference(y[i], expected), 2e-5) << "map " << i;
+        EXPECT_TRUE(y[i].is_contiguous(torch::MemoryFormat::ChannelsLast)) << "map " << i;
+        const torch::Tensor direction = gaussian(expected.sizes(), 60 + i);
+        ours_sum = ours_sum + (y[i] * direction).sum();
+        theirs_sum = theirs_sum + (expected * direction).sum();
+      }
+      ours_sum.backward();
+      theirs_sum.backward();
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        EXPECT_LE(difference(ours[i].grad(), theirs[i].grad()), 5e-5) << "map " << i;
+      }
+      const auto buffers = block->named_buffers();
+      EXPECT_LE(difference(buffers["norm.running_mean"], all.mean(1)), 1e-5);
+      EXPECT_LE(difference(buffers["norm.running_var"], all.var(1, true)), 1e-3);
+      EXPECT_EQ(buffers["norm.num_batches_tracked"].item<std::int64_t>(), 1);
+    }
+  }
+}
+
+TEST(BlockTest, MapsDoNotSeeEachOtherInEvaluationOrWithoutBatchNorm) {
+  torch::NoGradGuard no_grad;
+  for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+    for (const bool training : {true, false}) {
+      if (norm == Norm::batch && training) continue;
+      ModelOptions options;
+      options.norm = norm;
+      Block block(BlockImpl::Kind::conv, 3, LevelSpec{4}, options, /*activated=*/true);
+      randomise(*block);
+      block->train(training);
+      const Maps maps = mixed_inputs();
+      const std::vector<HW> sizes = sizes_after(BlockImpl::Kind::conv, maps);
+      const Maps together = block->forward(maps, sizes);
+      for (std::size_t i = 0; i < maps.size(); ++i) {
+        const torch::Tensor alone = block->forward(Maps{maps[i]}, {sizes[i]})[0];
+        EXPECT_LE(difference(together[i], alone), 1e-6) << to_string(norm) << ", map " << i;
       }
     }
   }

@@ -1,7 +1,8 @@
 #include "models/geometry.h"
 
-#include <gtest/gtest.h>
 #include <torch/torch.h>
+
+#include <gtest/gtest.h>
 
 #include <random>
 
@@ -42,8 +43,8 @@ TEST(Geometry, EverySmallAxisAgreesWithRealConvolutions) {
       for (std::int64_t p = 0; p <= 3; ++p)
         for (std::int64_t d = 1; d <= 3; ++d)
           for (std::int64_t n = 1; n <= 40; ++n) {
-            SCOPED_TRACE(testing::Message() << "n " << n << " k " << k << " s " << s << " p " << p
-                                            << " d " << d);
+            SCOPED_TRACE(testing::Message()
+                         << "n " << n << " k " << k << " s " << s << " p " << p << " d " << d);
             const auto m = conv_length(n, k, s, p, d);
             ASSERT_EQ(m, real_conv_length(n, k, s, p, d));
             if (!m) continue;
