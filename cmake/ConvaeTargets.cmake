@@ -5,8 +5,10 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 # One kind of position-independent code everywhere, so that programs can share the library's
 # precompiled header.
 set(CMAKE_POSITION_INDEPENDENT_CODE OFF)
-set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
-set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR})
+# Installed programs find LibTorch where it is; CMake's own search for such folders leaves out those
+# inside the checkout.
+file(REAL_PATH ${TORCH_INSTALL_PREFIX}/lib CONVAE_TORCH_LIBRARIES)
+set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR} ${CONVAE_TORCH_LIBRARIES})
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 find_program(CCACHE ccache)
