@@ -69,6 +69,11 @@ TrainingData find_images(const DataOptions& options, const ModelOptions& model) 
     spdlog::info("'{}' has the MVTec layout: training on train/good", printable(options.data));
   }
   FolderScan all = scan(data.folder, options);
+  // Names are relative to the folder the user named.
+  const fs::path inner = data.folder.lexically_relative(options.data);
+  const std::string prefix = inner == "." ? "" : inner.generic_string() + "/";
+  for (ImageEntry& entry : all.entries) entry.file.name.insert(0, prefix);
+  for (SkippedFile& file : all.skipped) file.name.insert(0, prefix);
   keep_usable(all, options, model);
   require_usable(all, options.data);
   FolderScan validation;
@@ -94,6 +99,13 @@ TrainingData find_images(const DataOptions& options, const ModelOptions& model) 
   data.skipped = std::move(all.skipped);
   data.skipped.insert(data.skipped.end(), validation.skipped.begin(), validation.skipped.end());
   return data;
+}
+
+/// Runs are resumed from anywhere.
+void make_absolute(DataOptions& options) {
+  for (std::string* path : {&options.data, &options.val}) {
+    if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
+  }
 }
 
 ImageDataset::Options dataset_options(const DataOptions& options, std::int64_t channels) {
@@ -136,10 +148,6 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
   if (line.has("channels") && channels > 0 && channels != trained.channels) {
     refuse("channels", std::to_string(channels), std::to_string(trained.channels));
   }
-  const ImageSize size = line.options.data.size;
-  if (line.has("size") && trained.latent > 0 && HW{size.height, size.width} != trained.size) {
-    refuse("size", to_string(HW{size.height, size.width}), to_string(trained.size));
-  }
 }
 
 /// A training command, from options to the end of the run.
@@ -166,15 +174,14 @@ public:
     }
     build_model();
     describe();
+    require_memory();
     return train();
   }
 
 private:
   void prepare_start() {
     require_given(options_.data.data, "data", "--data photos");
-    options_.data.data = fs::absolute(options_.data.data).lexically_normal().string();
-    if (!options_.data.val.empty())
-      options_.data.val = fs::absolute(options_.data.val).lexically_normal().string();
+    make_absolute(options_.data);
     if (options_.call.init.empty()) return;
     initial_ = read_initial(options_.call.init);
     if (!initial_.info) return;
@@ -199,10 +206,8 @@ private:
   void adopt(const ModelOptions& model) {
     options_.model = model;
     options_.data.channels = model.channels;
-    // With a crop it is the crop that gives the model's size.
-    if (model.latent > 0 && options_.data.crop.height == 0) {
-      options_.data.size = {model.size.h, model.size.w};
-    }
+    const bool has_size = options_.data.size.height > 0 || options_.data.crop.height > 0;
+    if (model.latent > 0 && !has_size) options_.data.size = {model.size.h, model.size.w};
   }
 
   void prepare_resume() {
@@ -225,8 +230,9 @@ private:
     options_ = read_command_line(words_, saved).options;
     options_.call.resume = call_resume;
     adopt(checkpoint_->info.model);
-    if (line_.has("data"))
-      options_.data.data = fs::absolute(options_.data.data).lexically_normal().string();
+    make_absolute(options_.data);
+    // A new number of epochs is the new total, also of a run that max-steps had ended.
+    if (line_.has("epochs") && !line_.has("max-steps")) options_.train.max_steps = 0;
   }
 
   bool already_finished() {
@@ -261,7 +267,13 @@ private:
                          "': a dense latent works at one input size only, but size is native; set "
                          "--size N or HxW, or use --latent-channels, which takes every size");
       }
+      const HW trained = model.size;
       model.size = {seen.height, seen.width};
+      if (trained.h > 0 && trained != model.size) {
+        throw UsageError("--size '" + to_string(model.size) +
+                         "' contradicts the checkpoint, whose " + "dense latent works at " +
+                         to_string(trained) + " only; leave --size and --crop out");
+      }
     }
     model.validate();
     choose_device(options_.run.device);
@@ -312,6 +324,27 @@ private:
     if (!validation_) spdlog::info("no validation images: 'best' follows the training loss");
   }
 
+  /// A process that the system ends for want of memory says nothing; so it is said before.
+  void require_memory() const {
+    const std::int64_t free_bytes = device_.is_cpu() ? free_memory_bytes() : 0;
+    if (free_bytes == 0) return;
+    std::map<ImageSize, std::int64_t> counts;
+    for (std::int64_t i = 0; i < training_->size(); ++i) ++counts[training_->image_size(i)];
+    for (const auto& [size, count] : counts) {
+      const HW shape{size.height, size.width};
+      const std::int64_t an_image = options_.model.training_bytes_per_image(shape);
+      const std::int64_t batch = std::min(count, options_.train.batch_size);
+      if (an_image <= free_bytes / batch) continue;
+      const std::int64_t fitting = free_bytes / an_image;
+      throw std::runtime_error(fmt::format(
+          "a batch of {} images of {} needs at least {:.1f} GB for training, but {:.1f} GB are "
+          "free; {}resize with --size or cut with --crop",
+          batch, to_string(shape), static_cast<double>(an_image) * static_cast<double>(batch) / 1e9,
+          static_cast<double>(free_bytes) / 1e9,
+          fitting > 0 ? "set --batch-size " + std::to_string(fitting) + " or less, " : ""));
+    }
+  }
+
   int train() {
     const std::int64_t workers = worker_count(options_.data);
     Trainer trainer(net_, *training_, options_.train, device_, workers);
@@ -349,6 +382,14 @@ private:
       log_epoch(row, is_best);
       write_skipped();
     };
+    run.on_problem = [&](const std::string& problem) {
+      progress.clear();
+      spdlog::error("{}; the run goes on", problem);
+    };
+    trainer.on_skipped_step = [&](const std::string& message) {
+      progress.clear();
+      spdlog::warn("{}; the step is skipped", message);
+    };
     run.should_stop = [] { return stop_signal() != 0; };
     const TrainingRun::Outcome outcome = run.run();
     progress.clear();
@@ -362,9 +403,10 @@ private:
       spdlog::info("stopped early: no better loss for {} epochs", options_.train.patience);
     }
     const Progress& p = trainer.progress();
-    fmt::print("{}: {} epochs, {} steps, best loss {:.6f} in epoch {}, {} images skipped\n",
+    fmt::print("{}: {} epochs, {} steps, best loss {:.6f} in epoch {}, {} images skipped{}\n",
                printable(folder_->path().string()), p.epoch, p.step, p.best_loss, p.best_epoch,
-               all_skipped().size());
+               all_skipped().size(),
+               p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
     return kDone;
   }
 
@@ -388,7 +430,14 @@ private:
     return all;
   }
 
-  void write_skipped() const { folder_->write_skipped(all_skipped()); }
+  /// Not worth ending a run for.
+  void write_skipped() const {
+    try {
+      folder_->write_skipped(all_skipped());
+    } catch (const std::runtime_error& error) {
+      spdlog::error("{}", error.what());
+    }
+  }
 
   /// Headers may be right where the pixels are not: a folder of such files leaves no run behind.
   void require_a_readable_image() {

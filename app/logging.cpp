@@ -28,6 +28,9 @@ void start_logging(const RunOptions& options) {
   auto logger =
       std::make_shared<spdlog::logger>("convae", spdlog::sinks_init_list{console, early_sink});
   logger->set_level(spdlog::level::from_str(options.log_level));
+  // A log that cannot be written (a full disk) is no reason to fail, nor worth a line each time:
+  // the run says itself what it could not save.
+  logger->set_error_handler([](const std::string&) {});
   spdlog::set_default_logger(logger);
 }
 

@@ -28,6 +28,8 @@ void watch_signals() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A file over the size limit (ulimit -f) is an error of its write, not the end of the program.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 /// Training allocates and frees the same large tensors every step. By default glibc gives each back

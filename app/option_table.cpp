@@ -287,6 +287,9 @@ void add_train_options(std::vector<OptionSpec>& t) {
               Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
   int_option("max-steps", "stop after so many steps; 0: after the epochs",
              [](Options& o) -> std::int64_t& { return o.train.max_steps; });
+  t.push_back(choice<OnNan>(
+      add("on-nan", "WHAT", "a loss or gradient that is not finite: stop, or skip the step"),
+      [](Options& o) -> OnNan& { return o.train.on_nan; }, {OnNan::stop, OnNan::skip}));
   t.push_back(boolean(add("deterministic", "BOOL", "only deterministic algorithms on CUDA"),
                       [](Options& o) -> bool& { return o.train.deterministic; }));
 }
@@ -307,6 +310,9 @@ void add_run_options(std::vector<OptionSpec>& t) {
       head(Group::run, "save-every", kTrain, "N",
            "epochs between kept checkpoints and sample pictures; 0: none"),
       Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.save_every; })));
+  t.push_back(number(head(Group::run, "save-minutes", kTrain, "MINUTES",
+                          "save within an epoch after so long; 0: never"),
+                     [](Options& o) -> double& { return o.train.save_minutes; }));
   t.push_back(
       word(head(Group::run, "log-level", kComputing, "LEVEL", "debug, info, warning or error"),
            [](Options& o) -> std::string& { return o.run.log_level; },

@@ -40,17 +40,6 @@ ImageInfo probe_file(const std::filesystem::path& path, std::int64_t max_pixels)
   return probe_image(read_file(path), max_pixels);
 }
 
-std::int64_t free_memory_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  std::int64_t kilobytes = 0;
-  std::string unit;
-  while (file >> key >> kilobytes && std::getline(file, unit)) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-  }
-  return 0;
-}
-
 std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, ImageSize size,
                            std::int64_t channels) {
   std::int64_t total = 0;
@@ -73,6 +62,17 @@ std::int64_t available_cores() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+std::int64_t free_memory_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::int64_t kilobytes = 0;
+  std::string unit;
+  while (file >> key >> kilobytes && std::getline(file, unit)) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
 }
 
 FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers) {

@@ -40,6 +40,9 @@ bool in_validation_share(const std::string& name, double share);
 /// Cores that this process may use.
 std::int64_t available_cores();
 
+/// Memory that is free for this process, in bytes (/proc/meminfo, MemAvailable); 0: unknown.
+std::int64_t free_memory_bytes();
+
 /// Images of one number of channels, ready for batches: decoded, resized and, where memory allows,
 /// kept. Safe to use from several threads.
 class ImageDataset {

@@ -112,4 +112,16 @@ std::int64_t ModelOptions::parameter_count() const {
   return add(total, add(add(wide, narrow), norm_weights(in)));
 }
 
+std::int64_t ModelOptions::training_bytes_per_image(HW input) const {
+  const Plan plan = plan_sizes(level_specs(), input, channels);
+  const std::int64_t kept = norm == Norm::none ? 2 : 3;
+  std::int64_t numbers = 0;
+  for (const LevelPlan& level : plan.levels) {
+    const std::int64_t encoded = multiply(level.out_channels, multiply(level.out.h, level.out.w));
+    const std::int64_t decoded = multiply(level.in_channels, multiply(level.in.h, level.in.w));
+    numbers = add(numbers, multiply(kept, add(encoded, decoded)));
+  }
+  return multiply(numbers, sizeof(float));
+}
+
 }  // namespace convae

@@ -53,6 +53,11 @@ struct ModelOptions {
   /// Number of weights of such a model, from the settings alone: nothing is allocated.
   /// Saturates at 2^62.
   std::int64_t parameter_count() const;
+
+  /// Bytes that training keeps for one image of that size between forward and backward pass: what
+  /// convolution, normalisation and activation of every level give, in float32. Process memory is
+  /// above that by weights, gradients and workspace. Throws GeometryError.
+  std::int64_t training_bytes_per_image(HW input) const;
 };
 
 /// Names as they are written in options, configurations and checkpoints.

@@ -70,6 +70,7 @@ ModelOptions model_from_json(const json& spec) {
 json to_json(const Progress& progress) {
   return {{"epoch-position", progress.epoch_position},
           {"optimizer-steps", progress.optimizer_steps},
+          {"skipped-steps", progress.skipped_steps},
           {"epoch-loss-sum", progress.epoch_loss_sum},
           {"epoch-images", progress.epoch_images},
           {"epoch-train-seconds", progress.epoch_train_seconds},
@@ -82,6 +83,7 @@ json to_json(const Progress& progress) {
 void read_progress(const json& fields, Progress& progress) {
   progress.epoch_position = fields.at("epoch-position").get<std::int64_t>();
   progress.optimizer_steps = fields.at("optimizer-steps").get<std::int64_t>();
+  progress.skipped_steps = fields.at("skipped-steps").get<std::int64_t>();
   progress.epoch_loss_sum = fields.at("epoch-loss-sum").get<double>();
   progress.epoch_images = fields.at("epoch-images").get<std::int64_t>();
   progress.epoch_train_seconds = fields.at("epoch-train-seconds").get<double>();

@@ -30,6 +30,8 @@ struct Progress {
   std::int64_t step = 0;             ///< steps done altogether
   std::int64_t optimizer_steps = 0;  ///< of these, steps that changed the weights
 
+  std::int64_t skipped_steps = 0;  ///< steps left out because something was not finite
+
   double epoch_loss_sum = 0;       ///< of the images of the epoch under way
   std::int64_t epoch_images = 0;   ///< usable ones of the epoch under way
   double epoch_train_seconds = 0;  ///< of the epoch under way

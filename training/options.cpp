@@ -35,6 +35,8 @@ const char* to_string(ScheduleKind kind) {
 
 const char* to_string(LossKind kind) { return kind == LossKind::mse ? "mse" : "l1"; }
 
+const char* to_string(OnNan kind) { return kind == OnNan::stop ? "stop" : "skip"; }
+
 void TrainOptions::validate() const {
   at_least<std::int64_t>("epochs", epochs, 1);
   at_least<std::int64_t>("batch-size", batch_size, 1);
@@ -46,6 +48,7 @@ void TrainOptions::validate() const {
   at_least("min-lr", min_lr, 0.0);
   at_least("clip-grad", clip_grad, 0.0);
   at_least("lr", lr, 0.0);
+  at_least("save-minutes", save_minutes, 0.0);
 }
 
 }  // namespace convae

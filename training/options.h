@@ -9,7 +9,10 @@ enum class ScheduleKind { cosine, constant };
 enum class LossKind { mse, l1 };
 const char* to_string(OptimizerKind kind);
 const char* to_string(ScheduleKind kind);
+/// What happens to a step whose loss or gradient is not finite.
+enum class OnNan { stop, skip };
 const char* to_string(LossKind kind);
+const char* to_string(OnNan kind);
 
 /// How a model is trained.
 struct TrainOptions {
@@ -28,6 +31,8 @@ struct TrainOptions {
   std::int64_t max_steps = 0;   ///< stop after so many steps; 0: after `epochs`
   bool deterministic = false;   ///< only deterministic algorithms (CUDA; a CPU always is)
   std::int64_t save_every = 5;  ///< epochs between kept checkpoints and sample pictures; 0: none
+  double save_minutes = 10;     ///< minutes after which `last` is saved within an epoch; 0: never
+  OnNan on_nan = OnNan::stop;   ///< stop the run, or leave such a step out and count it
 
   /// Throws std::invalid_argument naming the option, its value and what is expected.
   void validate() const;

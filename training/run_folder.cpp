@@ -2,6 +2,11 @@
 
 #include "data/file_io.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <stdexcept>
@@ -38,22 +43,45 @@ void point_latest(const fs::path& output, const fs::path& run) {
   if (error) fs::remove(temporary, error);
 }
 
-/// Rows of a metrics file up to `epochs`, as text. Lines that are not rows are dropped.
-std::string kept_rows(const fs::path& path, std::int64_t epochs) {
+/// Rows of a metrics file by their epoch. Lines that are not rows are dropped.
+std::map<std::int64_t, std::string> read_rows(const fs::path& path) {
+  std::map<std::int64_t, std::string> rows;
   std::error_code error;
-  if (!fs::exists(path, error)) return "";
+  if (!fs::exists(path, error)) return rows;
   const std::vector<std::uint8_t> bytes = read_file(path);
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  std::string rows;
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     std::int64_t epoch = 0;
     const auto parsed = std::from_chars(line.data(), line.data() + line.size(), epoch);
-    if (parsed.ec == std::errc{} && epoch >= 1 && epoch <= epochs) rows.append(line).append("\n");
+    if (parsed.ec == std::errc{} && epoch >= 1) rows[epoch] = line;
   }
   return rows;
+}
+
+void write_rows(const fs::path& path, const std::map<std::int64_t, std::string>& rows) {
+  std::string text(kMetricsHeader);
+  for (const auto& [epoch, row] : rows) text += row + "\n";
+  write_file(path, text);
+}
+
+/// The descriptor of `path`/.lock, locked.
+std::shared_ptr<const int> lock_folder(const fs::path& path) {
+  const fs::path file = path / ".lock";
+  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) fail("cannot open", file, {errno, std::generic_category()});
+  std::shared_ptr<const int> lock(new int(descriptor), [](const int* held) {
+    ::close(*held);
+    delete held;
+  });
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    throw std::runtime_error("another process is working on the run '" + printable(path.string()) +
+                             "'; wait for it or stop it first");
+  }
+  // File systems that know no locks (some network ones) leave the folder unguarded.
+  return lock;
 }
 
 }  // namespace
@@ -75,6 +103,9 @@ std::string csv_number(double value) {
   const auto [end, error] = std::to_chars(text, text + sizeof(text), value);
   return error == std::errc{} ? std::string(text, end) : "";
 }
+
+RunFolder::RunFolder(fs::path path)
+    : path_(std::move(path)), lock_(lock_folder(path_)), rows_(read_rows(metrics())) {}
 
 RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
   std::error_code error;
@@ -117,20 +148,21 @@ fs::path RunFolder::sample(std::int64_t epoch) const {
 }
 
 void RunFolder::add_metrics(const MetricsRow& row) {
-  std::string text(kMetricsHeader);
-  text += kept_rows(metrics(), row.epoch - 1);
-  text += std::to_string(row.epoch) + "," + std::to_string(row.step);
+  std::string text = std::to_string(row.epoch) + "," + std::to_string(row.step);
   for (const double value : {row.lr, row.train_loss, row.val_loss, row.val_mse, row.val_psnr,
                              row.val_ssim, row.images_per_s, row.seconds}) {
     text += "," + csv_number(value);
   }
-  write_file(metrics(), text + "\n");
+  rows_.erase(rows_.lower_bound(row.epoch), rows_.end());
+  rows_[row.epoch] = std::move(text);
+  write_rows(metrics(), rows_);
 }
 
 void RunFolder::cut_metrics(std::int64_t epochs) {
   std::error_code error;
   if (!fs::exists(metrics(), error)) return;
-  write_file(metrics(), std::string(kMetricsHeader) + kept_rows(metrics(), epochs));
+  rows_.erase(rows_.upper_bound(epochs), rows_.end());
+  write_rows(metrics(), rows_);
 }
 
 void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {

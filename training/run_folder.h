@@ -2,7 +2,10 @@
 
 #include "data/image_folder.h"
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,7 +32,9 @@ public:
   /// it. Throws std::runtime_error naming the path and the reason.
   static RunFolder create(const std::filesystem::path& output, const std::string& name);
 
-  /// Opens an existing one. Throws std::runtime_error if it is none.
+  /// Opens an existing one. Throws std::runtime_error if it is none, or if another process works on
+  /// it: a folder is locked as long as its RunFolder lives. The lock is the system's (flock), so
+  /// that of a process that was killed is gone with it.
   static RunFolder open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
@@ -49,11 +54,15 @@ public:
   void write_skipped(const std::vector<SkippedFile>& skipped) const;
 
 private:
-  explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  /// Takes the lock and reads the rows there are.
+  explicit RunFolder(std::filesystem::path path);
   std::filesystem::path weights(const std::string& name) const;
   std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
 
   std::filesystem::path path_;
+  std::shared_ptr<const int> lock_;           // descriptor; the last copy closes it
+  std::map<std::int64_t, std::string> rows_;  // of metrics.csv, by epoch: a row that could not be
+                                              // written is written with the next
 };
 
 /// A field of a CSV file after RFC 4180: quoted where it holds a comma, a quote or a line break.

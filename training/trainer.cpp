@@ -90,7 +90,7 @@ torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_
   return sum.detach();
 }
 
-double Trainer::train_step(const Step& step, double lr) {
+std::optional<double> Trainer::train_step(const Step& step, double lr) {
   const std::int64_t images = image_count(step);
   net_->train();
   net_->begin_step();
@@ -100,9 +100,9 @@ double Trainer::train_step(const Step& step, double lr) {
     loss_sum += backward(batches, images);
   }
   const double loss = loss_sum.item<double>();
-  if (!std::isfinite(loss)) stop_non_finite(step, "the loss");
+  if (!std::isfinite(loss)) return leave_out(step, "the loss");
   if (!std::isfinite(optimizer_.clip_gradients(options_.clip_grad))) {
-    stop_non_finite(step, "the gradient");
+    return leave_out(step, "the gradient");
   }
   optimizer_.step(lr);
   net_->commit_statistics();
@@ -121,8 +121,12 @@ void Trainer::train_epoch() {
     const auto step = loader.next();
     if (!step) break;
     progress_.epoch_lr = learning_rate(options_, schedule_step(), total_steps());
-    if (!step->empty()) progress_.epoch_loss_sum += train_step(*step, progress_.epoch_lr);
-    progress_.epoch_images += image_count(*step);
+    if (!step->empty()) {
+      if (const auto loss_sum = train_step(*step, progress_.epoch_lr)) {
+        progress_.epoch_loss_sum += *loss_sum;
+        progress_.epoch_images += image_count(*step);
+      }
+    }
     progress_.epoch_position =
         std::min(progress_.epoch_position + options_.batch_size, dataset_.size());
     ++progress_.step;
@@ -131,6 +135,10 @@ void Trainer::train_epoch() {
     if (should_stop && should_stop()) break;
   }
   if (progress_.epoch_images == 0 && epoch_complete()) {
+    if (progress_.skipped_steps > 0) {
+      throw NonFiniteError("no step of epoch " + std::to_string(epoch) +
+                           " had a finite loss and gradient; try a lower lr or clip-grad 1");
+    }
     throw std::runtime_error("none of the " + std::to_string(dataset_.size()) +
                              " training images can be used");
   }
@@ -150,7 +158,7 @@ void Trainer::restore(const Checkpoint& checkpoint, const std::string& source) {
   progress_ = checkpoint.info.progress;
 }
 
-void Trainer::stop_non_finite(const Step& step, const char* what) const {
+std::optional<double> Trainer::leave_out(const Step& step, const char* what) {
   std::string names;
   std::int64_t listed = 0;
   for (const MicroBatch& batch : step) {
@@ -160,9 +168,14 @@ void Trainer::stop_non_finite(const Step& step, const char* what) const {
     }
   }
   if (listed > 4) names += " and " + std::to_string(listed - 4) + " more";
-  throw NonFiniteError(std::string(what) + " is not finite at step " +
-                       std::to_string(progress_.step + 1) + " (images: " + names +
-                       "); try a lower lr or clip-grad 1");
+  const std::string message = std::string(what) + " is not finite at step " +
+                              std::to_string(progress_.step + 1) + " (images: " + names + ")";
+  if (options_.on_nan == OnNan::stop) {
+    throw NonFiniteError(message + "; try a lower lr or clip-grad 1");
+  }
+  ++progress_.skipped_steps;
+  if (on_skipped_step) on_skipped_step(message);
+  return std::nullopt;
 }
 
 }  // namespace convae

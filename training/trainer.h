@@ -8,6 +8,7 @@
 #include "training/options.h"
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -47,8 +48,12 @@ public:
   /// One optimizer step on the images of `step`, each counting the same. Micro-batches go through
   /// the network together as long as they have at most kMaxPixelsTogether pixels, so that batch
   /// normalisation sees them as one batch; beyond that, gradients are accumulated.
-  /// Returns the sum of the images' losses.
-  double train_step(const Step& step, double lr);
+  /// Returns the sum of the images' losses, or nullopt where the step was left out because the loss
+  /// or the gradient was not finite (on-nan skip; else NonFiniteError is thrown).
+  std::optional<double> train_step(const Step& step, double lr);
+
+  /// Called for each step that is left out, with what NonFiniteError would say.
+  std::function<void(const std::string&)> on_skipped_step;
 
   /// 6 megapixels take about 2 GB in the default network.
   static constexpr std::int64_t kMaxPixelsTogether = 6'000'000;
@@ -75,7 +80,7 @@ public:
 private:
   std::int64_t schedule_step() const;
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
-  [[noreturn]] void stop_non_finite(const Step& step, const char* what) const;
+  std::optional<double> leave_out(const Step& step, const char* what);
 
   Autoencoder net_;
   ImageDataset& dataset_;

@@ -41,9 +41,37 @@ void TrainingRun::save(const fs::path& path) const {
 
 void TrainingRun::save_start() { save(folder_.last()); }
 
+bool TrainingRun::attempt(const std::function<void()>& write) {
+  try {
+    write();
+    return true;
+  } catch (const CheckpointError&) {
+    throw;  // weights that are not finite: nothing to try again
+  } catch (const std::runtime_error& error) {
+    std::error_code ignored;
+    if (!fs::exists(folder_.last().parent_path(), ignored)) {
+      throw std::runtime_error("the run folder '" + printable(folder_.path().string()) +
+                               "' is gone; there is nowhere to save to");
+    }
+    save_problem_ = error.what();
+    if (on_problem) on_problem(save_problem_);
+    return false;
+  }
+}
+
+void TrainingRun::save_in_time() {
+  if (options_.save_minutes <= 0 || seconds_since(last_save_) < 60 * options_.save_minutes) return;
+  if (attempt([&] { save(folder_.last()); })) save_problem_.clear();
+  last_save_ = Clock::now();
+}
+
 TrainingRun::Outcome TrainingRun::run() {
-  trainer_.on_step = on_step;
+  trainer_.on_step = [&] {
+    save_in_time();
+    if (on_step) on_step();
+  };
   trainer_.should_stop = should_stop;
+  last_save_ = Clock::now();
   while (!trainer_.finished()) {
     const Clock::time_point start = Clock::now();
     trainer_.train_epoch();
@@ -52,6 +80,9 @@ TrainingRun::Outcome TrainingRun::run() {
       save(folder_.last());
       return Outcome::interrupted;
     }
+  }
+  if (!save_problem_.empty()) {
+    throw std::runtime_error("the last state of the run could not be saved: " + save_problem_);
   }
   return trainer_.progress().stopped_early ? Outcome::stopped_early : Outcome::finished;
 }
@@ -75,18 +106,27 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
                        quality.ssim,
                        static_cast<double>(progress.epoch_images) / progress.epoch_train_seconds,
                        seconds_since(start)};
+  const double best_loss_before = progress.best_loss;
+  const std::int64_t best_epoch_before = progress.best_epoch;
   const bool is_best = note_loss(quality.images > 0 ? quality.loss : row.train_loss, epoch);
   const bool is_last =
       trainer_.finished() || (trainer_.epoch_complete() && epoch == options_.epochs);
   const bool is_kept = options_.save_every > 0 && epoch % options_.save_every == 0;
-  if (is_kept || is_last || epoch == 1) write_sample(epoch);
+  if (is_kept || is_last || epoch == 1) attempt([&] { write_sample(epoch); });
   // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
   // of one too few.
-  folder_.add_metrics(row);
+  attempt([&] { folder_.add_metrics(row); });
   if (trainer_.epoch_complete()) trainer_.begin_next_epoch();
-  if (is_best) save(folder_.best());
-  if (is_kept && trainer_.progress().epoch == epoch) save(folder_.epoch_weights(epoch));
-  save(folder_.last());
+  if (is_best && !attempt([&] { save(folder_.best()); })) {
+    // What could not be kept is not the one to beat.
+    progress.best_loss = best_loss_before;
+    progress.best_epoch = best_epoch_before;
+  }
+  if (is_kept && trainer_.progress().epoch == epoch) {
+    attempt([&] { save(folder_.epoch_weights(epoch)); });
+  }
+  if (attempt([&] { save(folder_.last()); })) save_problem_.clear();
+  last_save_ = Clock::now();
   if (on_epoch) on_epoch(row, is_best);
   return true;
 }

@@ -29,10 +29,14 @@ public:
   std::function<void()> on_step;
   std::function<void(const MetricsRow&, bool is_best)> on_epoch;
   std::function<bool()> should_stop;
+  /// Told of what could not be written (a full disk); the run goes on and tries again.
+  std::function<void(const std::string&)> on_problem;
 
   /// Writes the checkpoint from which a run can start over (`last`, step 0).
   void save_start();
 
+  /// Throws std::runtime_error where the run folder is gone, or where the last state could not be
+  /// saved; what was saved before is kept.
   Outcome run();
 
 private:
@@ -40,6 +44,9 @@ private:
   bool note_loss(double loss, std::int64_t epoch);
   bool stop_requested() const;
   void save(const std::filesystem::path& path) const;
+  void save_in_time();
+  /// False where it failed for want of room or the like.
+  bool attempt(const std::function<void()>& write);
   void write_sample(std::int64_t epoch);
 
   Trainer& trainer_;
@@ -49,6 +56,8 @@ private:
   TrainOptions options_;
   std::string config_;
   std::int64_t workers_;
+  std::chrono::steady_clock::time_point last_save_;
+  std::string save_problem_;  // why `last` is not up to date; empty: it is
 };
 
 }  // namespace convae

@@ -278,9 +278,9 @@ TEST_F(TrainerTest, MicroBatchesAreOneBatchForBatchNorm) {
   Autoencoder whole = seeded(model_options()), parts = seeded(model_options());
   Trainer one(whole, images, train_options(1), torch::kCPU);
   Trainer two(parts, images, train_options(1), torch::kCPU);
-  const double expected = one.train_step({batch_of(x)}, /*lr=*/0);
+  const double expected = one.train_step({batch_of(x)}, /*lr=*/0).value();
   const double loss =
-      two.train_step({batch_of(x.narrow(0, 0, 2)), batch_of(x.narrow(0, 2, 3))}, /*lr=*/0);
+      two.train_step({batch_of(x.narrow(0, 0, 2)), batch_of(x.narrow(0, 2, 3))}, /*lr=*/0).value();
   EXPECT_NEAR(loss, expected, 1e-5);
   const auto gradients = whole->named_parameters();
   for (const auto& item : parts->named_parameters()) {
@@ -322,7 +322,7 @@ TEST_F(TrainerTest, AccumulatesGradientsWhereAStepHasTooManyPixels) {
   Autoencoder net = seeded(model);
   Trainer trainer(net, images, train_options(1), torch::kCPU);
   const Step step = {batch_of(a), batch_of(b), batch_of(c)};
-  EXPECT_NEAR(trainer.train_step(step, /*lr=*/0), expected_loss, 1e-5);
+  EXPECT_NEAR(trainer.train_step(step, /*lr=*/0).value(), expected_loss, 1e-5);
   const auto gradients = alone->named_parameters();
   for (const auto& item : net->named_parameters()) {
     EXPECT_LE(difference(item.value().grad(), gradients[item.key()].grad()), 1e-5) << item.key();
@@ -344,7 +344,7 @@ TEST_F(TrainerTest, TrainsTanhModelsOnTheirOwnRange) {
   const Step step = loader.next().value();
   const torch::Tensor x = step[0].images.to(torch::kFloat) / 127.5 - 1;
   const double expected = 4 * torch::mse_loss(net->forward(x), x).item<double>();
-  EXPECT_NEAR(trainer.train_step(step, 0), expected, 1e-5);
+  EXPECT_NEAR(trainer.train_step(step, 0).value(), expected, 1e-5);
 }
 
 TEST_F(TrainerTest, ClipsTheGradientOfTheWholeStep) {
@@ -559,6 +559,46 @@ TEST_F(TrainerTest, HugeRateStopsBeforeTheWeightsOfTheLastGoodStepAreLost) {
   ASSERT_FALSE(after_step.empty());
   expect_identical(state_of(net), after_step);
   EXPECT_EQ(trainer.progress().step, 1);
+}
+
+TEST_F(TrainerTest, OnNanSkipLeavesStepsOutAndCountsThem) {
+  ImageDataset images = uniform_dataset(3);
+  ModelOptions model = model_options(Norm::none);
+  model.output = Output::linear;
+  Autoencoder net = seeded(model);
+  TrainOptions options = train_options(1, /*batch_size=*/1);
+  options.optimizer = OptimizerKind::sgd;
+  options.lr = 1e30;  // the first step throws the weights so far out that no later one is finite
+  options.on_nan = OnNan::skip;
+  Trainer trainer(net, images, options, torch::kCPU);
+  std::vector<std::string> skipped;
+  trainer.on_skipped_step = [&](const std::string& message) { skipped.push_back(message); };
+  Tensors after_first;
+  trainer.on_step = [&] {
+    if (trainer.progress().step == 1) after_first = state_of(net);
+  };
+  trainer.train_epoch();
+  ASSERT_EQ(skipped.size(), 2U);
+  EXPECT_TRUE(skipped[0].starts_with("the loss is not finite at step 2 (images: ")) << skipped[0];
+  EXPECT_EQ(trainer.progress().step, 3);
+  EXPECT_EQ(trainer.progress().skipped_steps, 2);
+  EXPECT_EQ(trainer.progress().epoch_images, 1);
+  EXPECT_TRUE(std::isfinite(trainer.epoch_loss()));
+  expect_identical(state_of(net), after_first);
+}
+
+TEST_F(TrainerTest, EpochWithoutAFiniteStepEndsTheRunEvenWhenSkipping) {
+  ImageDataset images = uniform_dataset(2);
+  Autoencoder net = seeded(model_options());
+  {
+    torch::NoGradGuard no_grad;
+    net->parameters()[0].fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+  TrainOptions options = train_options(1, 1);
+  options.on_nan = OnNan::skip;
+  Trainer trainer(net, images, options, torch::kCPU);
+  EXPECT_EQ(message_of<NonFiniteError>([&] { trainer.train_epoch(); }),
+            "no step of epoch 1 had a finite loss and gradient; try a lower lr or clip-grad 1");
 }
 
 TEST_F(TrainerTest, GradientThatOverflowsStopsTheStep) {

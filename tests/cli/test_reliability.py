@@ -1,0 +1,181 @@
+"""Runs that are killed, crowded out, or lose their disk: nothing that was saved is lost."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from convae_program import ONE_CORE, save_pictures
+
+LAST = "weights/last.safetensors"
+TINY = ("--levels", "4,8", "--batch-size", "4", "--val-split", "0", *ONE_CORE)
+
+# CONVAE_KILLS=100 is the long form of the kill test.
+KILLS = int(os.environ.get("CONVAE_KILLS", "6"))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return save_pictures(tmp_path_factory.mktemp("data") / "many", [(24, 21), (17, 20)] * 20)
+
+
+def checkpoints(run):
+    return sorted((run / "weights").glob("*.safetensors"))
+
+
+def assert_all_readable(program, run, cwd):
+    for path in checkpoints(run):
+        program.run("info", path, cwd=cwd)
+
+
+def wait_for(path, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, many, tmp_path):
+    """SIGKILL at random moments from the first second on, each time going on from `last`."""
+    options = ["--data", many, *TINY, "--epochs", str(10 * KILLS), "--save-minutes", "0.001"]
+    program.run("train", *options, "--name", "calm", cwd=tmp_path)
+    draw = random.Random(1)
+    run = tmp_path / "runs" / "killed"
+    landed = 0
+    for _ in range(10 * KILLS):
+        going_on = (run / LAST).exists()
+        if not going_on:
+            shutil.rmtree(run, ignore_errors=True)
+        words = ["--resume", run] if going_on else [*options, "--name", "killed"]
+        process = program.start("train", *words, cwd=tmp_path)
+        time.sleep(draw.uniform(0.0, 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        landed += process.returncode == -signal.SIGKILL
+        assert_all_readable(program, run, tmp_path)
+        if landed >= KILLS or process.returncode == 0:
+            break
+    assert landed >= 1
+    if not (run / LAST).exists():
+        program.run("train", *options, "--name", "killed", cwd=tmp_path)
+    else:
+        program.run("train", "--resume", run, cwd=tmp_path)
+    calm, killed = (load_file(tmp_path / "runs" / name / LAST) for name in ("calm", "killed"))
+    assert calm.keys() == killed.keys()
+    for name in calm:
+        assert np.array_equal(calm[name], killed[name]), name
+
+
+def test_a_run_has_a_valid_checkpoint_before_its_first_epoch_ends(program, many, tmp_path):
+    process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
+    run = tmp_path / "runs" / "many"
+    wait_for(run / LAST, process)
+    process.kill()
+    process.communicate()
+    program.run("info", run / LAST, cwd=tmp_path)
+
+
+def test_two_processes_do_not_share_a_run(program, many, tmp_path):
+    process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
+    run = tmp_path / "runs" / "many"
+    wait_for(run / "metrics.csv", process)
+    second = program.call("train", "--resume", run, "--epochs", "2000000", cwd=tmp_path)
+    second.assert_refused(1, "another process is working on the run", "many")
+    process.kill()
+    process.communicate()
+    # The lock of a killed process does not outlive it.
+    program.run("train", "--resume", run, "--max-steps", "1", cwd=tmp_path)
+
+
+def test_a_second_interrupt_ends_the_program_at_once_without_harm(program, many, tmp_path):
+    process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
+    run = tmp_path / "runs" / "many"
+    wait_for(run / "metrics.csv", process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert_all_readable(program, run, tmp_path)
+
+
+def test_a_run_folder_that_disappears_ends_the_run_with_a_clear_line(program, many, tmp_path):
+    process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
+    run = tmp_path / "runs" / "many"
+    wait_for(run / "metrics.csv", process)
+    # Files may be appearing while the folder is taken away.
+    while run.exists():
+        shutil.rmtree(run, ignore_errors=True)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert [line for line in stderr.splitlines() if line.startswith("convae: ")] == [
+        "convae: the run folder 'runs/many' is gone; there is nowhere to save to"]
+
+
+def limited(program, bytes_a_file, *args, cwd):
+    """The program under a limit on file sizes: writing fails as it does on a full disk."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, bytes_a_file))
+    return subprocess.run([program.path, *map(str, args)], cwd=cwd, text=True, capture_output=True,
+                          preexec_fn=limit, timeout=120)
+
+
+def test_without_room_to_save_the_run_goes_on_keeps_what_there_was_and_fails(program, many, tmp_path):
+    program.run("train", "--data", many, *TINY, "--epochs", "2", cwd=tmp_path)
+    run = tmp_path / "runs" / "many"
+    before = {path.name: path.read_bytes() for path in checkpoints(run)}
+    result = limited(program, 8192, "train", "--resume", run, "--epochs", "5", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "File too large; the run goes on" in result.stderr
+    assert "epoch 5/5" in result.stderr
+    complaints = [line for line in result.stderr.splitlines() if line.startswith("convae: ")]
+    assert len(complaints) == 1
+    assert complaints[0].startswith("convae: the last state of the run could not be saved: ")
+    assert {path.name: path.read_bytes() for path in checkpoints(run)} == before
+    assert not list(run.rglob("*.tmp*"))
+    # With room again, the run goes on and its table is complete.
+    program.run("train", "--resume", run, "--epochs", "5", cwd=tmp_path)
+    assert len((run / "metrics.csv").read_text().splitlines()) == 1 + 5
+
+
+def test_a_run_that_cannot_even_begin_says_so(program, many, tmp_path):
+    result = limited(program, 1024, "train", "--data", many, *TINY, "--epochs", "1", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("convae: cannot write ")
+
+
+def test_reconstruct_without_room_leaves_no_cut_off_file(program, many, tmp_path):
+    program.run("train", "--data", many, *TINY, "--epochs", "1", cwd=tmp_path)
+    result = limited(program, 400, "reconstruct", "--checkpoint", "runs/many", "--data", many, "-o",
+                     "out", *ONE_CORE, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "convae: cannot write " in result.stderr
+    for path in (tmp_path / "out").rglob("*"):
+        if path.suffix == ".png":
+            Image.open(path).load()
+    assert not list((tmp_path / "out").rglob("*.tmp*"))
+
+
+def test_a_batch_that_memory_cannot_hold_is_refused_with_numbers(convae, tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    Image.new("L", (4000, 4000)).save(folder / "a.png")
+    result = convae("train", "--data", folder, "--levels", "8192:k1s1p0", "--val-split", "0")
+    result.assert_refused(1, "a batch of 1 images of 4000x4000 needs at least", "GB are free",
+                          "--size")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_folder_is_named(convae, many, tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    runs.chmod(0o555)
+    convae("train", "--data", many, *TINY).assert_refused(1, "cannot create the folder", "runs")
