@@ -32,20 +32,25 @@ void ProgressBar::show(const std::string& title, std::int64_t done, std::int64_t
   if (!enabled_) return;
   const Clock::time_point now = Clock::now();
   if (first_done_ < 0) {
-    first_done_ = done - 1;
+    first_done_ = done;
+    first_images_ = images;
     start_ = now;
   }
   if (visible_ && now - last_shown_ < kRefresh) return;
   last_shown_ = now;
   visible_ = true;
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  const double rate = static_cast<double>(done - first_done_) / std::max(seconds, 1e-9);
   const int filled = static_cast<int>(kBarWidth * done / std::max<std::int64_t>(total, 1));
   const std::string bar = std::string(static_cast<std::size_t>(filled), '#') +
                           std::string(static_cast<std::size_t>(kBarWidth - filled), '.');
-  std::fprintf(stderr, "\r\033[K%s [%s] %.1f images/s, %s left", title.c_str(), bar.c_str(),
-               static_cast<double>(images) / std::max(seconds, 1e-9),
-               clock_text(static_cast<double>(total - done) / rate).c_str());
+  std::fprintf(stderr, "\r\033[K%s [%s]", title.c_str(), bar.c_str());
+  // A rate needs something to measure.
+  if (done > first_done_ && seconds > 0.2) {
+    const double steps_per_s = static_cast<double>(done - first_done_) / seconds;
+    std::fprintf(stderr, " %.1f images/s, %s left",
+                 static_cast<double>(images - first_images_) / seconds,
+                 clock_text(static_cast<double>(total - done) / steps_per_s).c_str());
+  }
   std::fflush(stderr);
 }
 

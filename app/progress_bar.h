@@ -14,7 +14,7 @@ public:
   explicit ProgressBar(bool enabled);
   ~ProgressBar() { clear(); }
 
-  /// `done` of `total` steps altogether; `images` seen since the bar began.
+  /// `done` of `total` steps altogether; `images` seen so far, counted from anywhere.
   void show(const std::string& title, std::int64_t done, std::int64_t total, std::int64_t images);
 
   /// Takes the line away so that other text can be written.
@@ -26,6 +26,7 @@ private:
   bool enabled_;
   bool visible_ = false;
   std::int64_t first_done_ = -1;
+  std::int64_t first_images_ = 0;
   Clock::time_point start_;
   Clock::time_point last_shown_;
 };

@@ -173,6 +173,32 @@ def test_a_batch_that_memory_cannot_hold_is_refused_with_numbers(convae, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+def rows(run):
+    path = run / "metrics.csv"
+    return len(path.read_text().splitlines()) - 1 if path.exists() else 0
+
+
+def resident_kb(process):
+    status = open(f"/proc/{process.pid}/status").read()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def test_two_hundred_epochs_take_no_more_memory_or_files_than_fifty(program, many, tmp_path):
+    process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", "--save-every",
+                            "10", cwd=tmp_path)
+    run = tmp_path / "runs" / "many"
+    seen = {}
+    for epochs in (50, 200):
+        while rows(run) < epochs:
+            assert process.poll() is None
+            time.sleep(0.01)
+        seen[epochs] = resident_kb(process), len(os.listdir(f"/proc/{process.pid}/fd"))
+    process.kill()
+    process.communicate()
+    assert seen[200][1] <= seen[50][1] + 1  # one more where a file is just being written
+    assert seen[200][0] <= seen[50][0] * 1.05
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_output_folder_is_named(convae, many, tmp_path):
     runs = tmp_path / "runs"

@@ -178,7 +178,7 @@ TEST_P(Decoding, SurvivesDamage) {
   const auto bytes = load(f.name);
   const auto whole = as_rows(decode_image(bytes, f.channels));
   std::mt19937 random(12345);
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < 90; ++round) {
     auto damaged = bytes;
     const int changes = round % 4 == 3 ? 8 : 1;
     for (int i = 0; i < changes; ++i) {
