@@ -30,14 +30,23 @@ public:
     std::error_code error;
     is_folder_ = fs::is_directory(latents_, error);
     if (rows_.empty()) refuse(latent_table_path(latents_), "it lists no images");
+    std::vector<std::string> inputs;
     for (const LatentRow& row : rows_) {
-      // Names come from a file that anyone may have written.
+      // The table is a file that anyone may have written.
+      for (const HW size : {HW{row.own.height, row.own.width}, row.encoded}) {
+        if (size.h <= kDefaultMaxPixels / size.w) continue;
+        refuse(latent_table_path(latents_), "'" + printable(row.name) + "' is said to be " +
+                                                to_string(size) + ", more than " +
+                                                std::to_string(kDefaultMaxPixels) + " pixels");
+      }
       if (!is_safe(row.name) || !is_safe(row.file)) {
         refuse(latent_table_path(latents_),
                "the path '" + printable(row.name) + "' leads out of the output folder");
       }
-      names_.push_back(output_.reserve(row.name, ".png"));
+      inputs.push_back(row.name);
     }
+    output_.expect(inputs);
+    for (const std::string& name : inputs) names_.push_back(output_.reserve(name, ".png"));
   }
 
   int run() {
@@ -67,6 +76,7 @@ private:
 
   torch::Tensor latent_of(const LatentRow& row) const {
     if (is_folder_) return read_npy(latents_ / (row.file.empty() ? row.name + ".npy" : row.file));
+    if (array_.dim() < 1) refuse(latents_, "it holds a single number, not an array of latents");
     if (row.index >= array_.size(0)) {
       refuse(latents_, "it has " + std::to_string(array_.size(0)) +
                            " latents, but its table asks for index " + std::to_string(row.index));

@@ -26,14 +26,15 @@ public:
         latents_(static_cast<std::size_t>(inference.dataset.size())),
         files_(latents_.size()) {
     if (one_file_) {
-      if (target_.extension() != ".npy") {
-        throw UsageError("--output '" + printable(options.run.output) +
-                         "': expected a file that ends in .npy, or a folder that ends in /");
-      }
       if (!pooled_) require_one_shape();
       output_.reserve_exact(target_.filename().string());
       output_.reserve_exact(latent_table_path(target_).filename().string());
     } else {
+      std::vector<std::string> inputs;
+      for (std::size_t i = 0; i < files_.size(); ++i) {
+        inputs.push_back(inference.dataset.entry(i).file.name);
+      }
+      output_.expect(inputs);
       for (std::size_t i = 0; i < files_.size(); ++i) {
         files_[i] = output_.reserve(inference.dataset.entry(i).file.name, ".npy");
       }
@@ -58,12 +59,12 @@ public:
     return write();
   }
 
-private:
   static bool names_a_folder(const std::string& output) {
     std::error_code error;
     return output.ends_with('/') || fs::is_directory(output, error);
   }
 
+private:
   HW network_size(std::int64_t index) const {
     return inference_.network_size(inference_.dataset.image_size(index));
   }
@@ -143,6 +144,11 @@ private:
 }  // namespace
 
 int run_encode(const CommandLine& line) {
+  const std::string& output = line.options.run.output;
+  if (!output.empty() && !EncodeJob::names_a_folder(output) && !output.ends_with(".npy")) {
+    throw UsageError("--output '" + printable(output) +
+                     "': expected a file that ends in .npy, or a folder that ends in /");
+  }
   const auto inference = start_inference(line.options);
   return EncodeJob(line.options, *inference).run();
 }

@@ -46,7 +46,9 @@ ordered_json describe(const LoadedModel& model) {
 }  // namespace
 
 int run_info(const CommandLine& line) {
-  require_given(line.options.call.checkpoint, "checkpoint", "convae info runs/latest");
+  if (line.options.call.checkpoint.empty()) {
+    throw UsageError("info needs a run folder or a checkpoint, such as: convae info runs/latest");
+  }
   const LoadedModel model = load_model(line.options.call.checkpoint);
   const ordered_json description = describe(model);
   if (line.options.call.json) {
@@ -57,7 +59,7 @@ int run_info(const CommandLine& line) {
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (key == "levels") text = model.info.model.levels;
     if (value.is_null()) text = key == "size" ? "any" : "none";
-    std::printf("%-16s %s\n", key.c_str(), text.c_str());
+    std::printf("%-16s %s\n", key.c_str(), printable(text).c_str());
   }
   return kDone;
 }

@@ -159,7 +159,9 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
     throw UsageError("unexpected word '" + printable(loose[0]) + "': options start with --");
   }
   for (const auto& argument : result.arguments()) {
-    if (argument.key() == "config") read_config_file(argument.value(), line.options);
+    if (argument.key() == "config") {
+      line.given.merge(read_config_file(argument.value(), line.options));
+    }
   }
   for (const auto& argument : result.arguments()) {
     const OptionSpec* option = meant_option(line.command, argument.key(), argument.value());

@@ -12,8 +12,9 @@ namespace convae::app {
 struct CommandLine {
   std::string command;
   Options options;
-  std::set<std::string> given;  ///< flags the user wrote, by their long names
-  bool help = false;            ///< --help was among them; `options` is not filled in then
+  std::set<std::string>
+      given;          ///< flags the user wrote, or keys of --config, by the flags' long names
+  bool help = false;  ///< --help was among them; `options` is not filled in then
 
   bool has(const std::string& flag) const { return given.count(flag) > 0; }
 };

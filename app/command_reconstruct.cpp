@@ -10,6 +10,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cmath>
 #include <cstdio>
 
 namespace convae::app {
@@ -35,6 +36,13 @@ public:
         progress_(!options.run.quiet),
         names_(static_cast<std::size_t>(inference.dataset.size())),
         qualities_(names_.size()) {
+    std::vector<std::string> inputs;
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      inputs.push_back(inference.dataset.entry(i).file.name);
+    }
+    output_.expect(inputs);
+    if (options_.call.grid) output_.expect(inputs, "grid");
+    if (options_.call.error_map) output_.expect(inputs, "error");
     // Reconstructions first: an input may lie in a folder named grid, and keeps its name.
     for (std::size_t i = 0; i < names_.size(); ++i) {
       names_[i].reconstruction = reserve_reconstruction(inference.dataset.entry(i).file.name);
@@ -79,6 +87,11 @@ private:
     for (std::int64_t i = 0; i < mse.numel(); ++i) {
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
       const double error = mse[i].item<double>();
+      if (!std::isfinite(error)) {
+        throw std::runtime_error("'" + printable(inference_.dataset.entry(index).file.name) +
+                                 "': the network's output is not finite; this checkpoint is of a "
+                                 "run that diverged");
+      }
       write_images(index, original[i].cpu(), reconstruction[i].cpu());
       qualities_[static_cast<std::size_t>(index)] =
           ImageQuality{own.width, own.height, error, psnr(error), ssim[i].item<double>()};

@@ -23,7 +23,9 @@ InputShape parse_input(const std::string& text) {
     const auto channels = parse_hw(text.substr(0, cut));
     const auto size = parse_hw(text.substr(cut + 1));
     const bool two_numbers = text.find('x', cut + 1) != std::string::npos;
-    if (channels && size && two_numbers && channels->h >= 1) return {channels->h, *size};
+    if (channels && size && two_numbers && channels->h >= 1 && channels->h <= (1 << 20)) {
+      return {channels->h, *size};
+    }
   }
   throw UsageError("--input '" + printable(text) +
                    "': expected CxHxW, channels, height and width, such as 3x24x25");

@@ -4,102 +4,21 @@
 #include "app/inference.h"
 #include "app/level_table.h"
 #include "app/logging.h"
+#include "app/option_table.h"
 #include "app/progress_bar.h"
+#include "app/training_data.h"
 #include "data/file_io.h"
 #include "training/training_run.h"
 
+#include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include <map>
+#include <set>
 
 namespace convae::app {
 namespace fs = std::filesystem;
 namespace {
-
-/// The images of a run, split.
-struct TrainingData {
-  fs::path folder;
-  std::vector<ImageEntry> training, validation;
-  std::vector<SkippedFile> skipped;
-  std::int64_t channels = 3;
-};
-
-FolderScan scan(const fs::path& folder, const DataOptions& options) {
-  return scan_headers(list_images(folder), options.max_pixels, worker_count(options));
-}
-
-/// Leaves out what cannot be cropped or does not fit the levels.
-void keep_usable(FolderScan& scan, const DataOptions& options, const ModelOptions& model) {
-  const std::vector<LevelSpec> levels = model.level_specs();
-  std::vector<ImageEntry> usable;
-  for (ImageEntry& entry : scan.entries) {
-    const ImageSize stored = options.size.height > 0 ? options.size : entry.file_size();
-    const ImageSize seen = options.crop.height > 0 ? options.crop : stored;
-    std::optional<std::string> reason = why_impossible(levels, {seen.height, seen.width});
-    if (seen.height > stored.height || seen.width > stored.width) {
-      reason = "smaller than the crop of " + to_string(HW{seen.height, seen.width});
-    }
-    if (reason) {
-      scan.skipped.push_back({entry.file.name, *reason});
-    } else {
-      usable.push_back(std::move(entry));
-    }
-  }
-  scan.entries = std::move(usable);
-}
-
-void require_images(const std::vector<ImageEntry>& entries, const std::string& folder,
-                    std::size_t skipped) {
-  if (!entries.empty()) return;
-  throw std::runtime_error("no usable image in '" + printable(folder) + "' (" +
-                           std::to_string(skipped) +
-                           " skipped); convae reads JPEG, PNG, BMP, TIFF and WebP");
-}
-
-/// Where no file is of use, says of each why; otherwise describe() will.
-void require_usable(const FolderScan& scan, const std::string& folder) {
-  if (scan.entries.empty()) log_skipped(scan.skipped);
-  require_images(scan.entries, folder, scan.skipped.size());
-}
-
-TrainingData find_images(const DataOptions& options, const ModelOptions& model) {
-  TrainingData data;
-  data.folder = training_folder(options.data);
-  if (data.folder != fs::path(options.data)) {
-    spdlog::info("'{}' has the MVTec layout: training on train/good", printable(options.data));
-  }
-  FolderScan all = scan(data.folder, options);
-  // Names are relative to the folder the user named.
-  const fs::path inner = data.folder.lexically_relative(options.data);
-  const std::string prefix = inner == "." ? "" : inner.generic_string() + "/";
-  for (ImageEntry& entry : all.entries) entry.file.name.insert(0, prefix);
-  for (SkippedFile& file : all.skipped) file.name.insert(0, prefix);
-  keep_usable(all, options, model);
-  require_usable(all, options.data);
-  FolderScan validation;
-  if (!options.val.empty()) {
-    validation = scan(options.val, options);
-    keep_usable(validation, options, model);
-    require_usable(validation, options.val);
-  }
-  data.channels = options.channels > 0                      ? options.channels
-                  : all.all_grey() && validation.all_grey() ? 1
-                                                            : 3;
-  data.validation = std::move(validation.entries);
-  for (ImageEntry& entry : all.entries) {
-    const bool held_out =
-        options.val.empty() && in_validation_share(entry.file.name, options.val_split);
-    (held_out ? data.validation : data.training).push_back(std::move(entry));
-  }
-  if (data.training.empty()) {
-    throw std::runtime_error(
-        "all " + std::to_string(data.validation.size()) + " images in '" + printable(options.data) +
-        "' fall into the validation share; use more " + "images, --val DIR or --val-split 0");
-  }
-  data.skipped = std::move(all.skipped);
-  data.skipped.insert(data.skipped.end(), validation.skipped.begin(), validation.skipped.end());
-  return data;
-}
 
 /// Runs are resumed from anywhere.
 void make_absolute(DataOptions& options) {
@@ -113,40 +32,42 @@ ImageDataset::Options dataset_options(const DataOptions& options, std::int64_t c
           options.cache, options.skip_bad, options.max_pixels};
 }
 
-/// Flags of the model that contradict the architecture of a checkpoint are refused by name.
+/// What was given for the model, as flags or in a file, and contradicts the architecture of a
+/// checkpoint is refused by name. `line` was read over the options the checkpoint came from.
 void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
                            const std::string& source) {
-  const auto refuse = [&](const char* flag, const std::string& asked, const std::string& has) {
-    throw UsageError(std::string("--") + flag + " '" + asked + "' contradicts " + source +
-                     ", which has " + has + "; leave it out, or train a new run");
+  Options has;
+  has.model = trained;
+  has.data.channels = trained.channels;
+  const bool other_levels = line.options.model.level_specs() != trained.level_specs();
+  const auto check = [&](const OptionSpec& option, const OptionSpec& shown, bool differs) {
+    if (!line.has(option.flag()) || !differs) return;
+    throw UsageError("--" + option.flag() + " '" + printable(option.get(line.options)) +
+                     "' contradicts " + source + ", which has " + shown.name + " " +
+                     shown.get(has) + "; leave it out, or train a new run");
   };
-  const ModelOptions& asked = line.options.model;
-  const auto differs = [&](const char* flag, auto ModelOptions::*member) {
-    return line.has(flag) && asked.*member != trained.*member;
-  };
-  const auto text = [](auto value) {
-    if constexpr (std::is_same_v<decltype(value), std::int64_t>)
-      return std::to_string(value);
-    else
-      return std::string(to_string(value));
-  };
-  const auto check = [&](const char* flag, auto ModelOptions::*member) {
-    if (differs(flag, member)) refuse(flag, text(asked.*member), text(trained.*member));
-  };
-  for (const char* flag : {"levels", "kernel", "stride", "padding", "dilation"}) {
-    if (line.has(flag) && asked.level_specs() != trained.level_specs()) {
-      refuse(flag, flag == std::string("levels") ? asked.levels : "…", "levels " + trained.levels);
+  const std::set<std::string> of_levels = {"levels", "kernel", "stride", "padding", "dilation"};
+  for (const OptionSpec& option : option_table()) {
+    if (option.group != Group::model) continue;
+    if (of_levels.count(option.name) > 0) {
+      check(option, *find_option(Group::model, "levels"), other_levels);
+    } else {
+      check(option, option, option.get(line.options) != option.get(has));
     }
   }
-  check("order", &ModelOptions::order);
-  check("activation", &ModelOptions::activation);
-  check("norm", &ModelOptions::norm);
-  check("latent-channels", &ModelOptions::latent_channels);
-  check("latent", &ModelOptions::latent);
-  check("output-activation", &ModelOptions::output);
-  const std::int64_t channels = line.options.data.channels;
-  if (line.has("channels") && channels > 0 && channels != trained.channels) {
-    refuse("channels", std::to_string(channels), std::to_string(trained.channels));
+  const OptionSpec& channels = *find_option(Group::data, "channels");
+  check(channels, channels,
+        line.options.data.channels > 0 && line.options.data.channels != trained.channels);
+}
+
+/// config.toml and the checkpoint are UTF-8; a path they cannot hold could not be resumed.
+void require_utf8(const std::string& path, const char* flag) {
+  try {
+    nlohmann::json(path).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw UsageError(std::string("--") + flag + " '" + printable(path) +
+                     "': the name is not UTF-8, so the run could not be resumed; rename the folder "
+                     "or use a link to it");
   }
 }
 
@@ -186,8 +107,23 @@ private:
     initial_ = read_initial(options_.call.init);
     if (!initial_.info) return;
     // A checkpoint knows its architecture; only what contradicts it must be said.
-    refuse_contradictions(line_, initial_.info->model, "'" + printable(options_.call.init) + "'");
-    adopt(initial_.info->model);
+    const CheckpointInfo& info = *initial_.info;
+    Options base;
+    base.model = info.model;
+    if (!info.config.empty()) base.model = saved_options(info, options_.call.init).model;
+    const CommandLine over_base = read_command_line(words_, base);
+    refuse_contradictions(over_base, info.model, "'" + printable(options_.call.init) + "'");
+    adopt(info.model, over_base.options.model);
+  }
+
+  static Options saved_options(const CheckpointInfo& info, const std::string& source) {
+    Options saved;
+    try {
+      read_config(info.config, "its configuration", saved);
+    } catch (const UsageError& error) {
+      throw CheckpointError("'" + printable(source) + "': " + error.what());
+    }
+    return saved;
   }
 
   struct Initial {
@@ -203,14 +139,20 @@ private:
     return {std::move(checkpoint.tensors), checkpoint.info};
   }
 
-  void adopt(const ModelOptions& model) {
-    options_.model = model;
+  /// The architecture of a checkpoint, in the words (levels, kernel, …) of its run.
+  void adopt(const ModelOptions& model, const ModelOptions& as_written) {
+    options_.model = as_written;
+    options_.model.channels = model.channels;
+    options_.model.size = model.size;
     options_.data.channels = model.channels;
     const bool has_size = options_.data.size.height > 0 || options_.data.crop.height > 0;
     if (model.latent > 0 && !has_size) options_.data.size = {model.size.h, model.size.w};
   }
 
   void prepare_resume() {
+    if (!options_.call.init.empty()) {
+      throw UsageError("--init and --resume exclude each other: a resumed run has its weights");
+    }
     const fs::path run_path = options_.call.resume;
     std::error_code error;
     if (!fs::exists(run_path / "weights" / "last.safetensors", error)) {
@@ -219,30 +161,48 @@ private:
     }
     folder_ = RunFolder::open(run_path);
     checkpoint_ = read_checkpoint(folder_->last());
+    // The run's options, and over them what was given now.
+    const Options saved = saved_options(checkpoint_->info, folder_->last().string());
+    saved_train_ = saved.train;
+    line_ = read_command_line(words_, saved);
     refuse_contradictions(line_, checkpoint_->info.model,
                           "the run " + printable(run_path.string()));
-    // The run's options, and over them what was given now.
-    Options saved;
-    read_config(checkpoint_->info.config, "the configuration in " + folder_->last().string(),
-                saved);
-    saved_train_ = saved.train;
-    const std::string call_resume = options_.call.resume;
-    options_ = read_command_line(words_, saved).options;
-    options_.call.resume = call_resume;
-    adopt(checkpoint_->info.model);
+    options_ = line_.options;
+    adopt(checkpoint_->info.model, line_.options.model);
     make_absolute(options_.data);
+    forget_best_of_other_measure(saved);
     // A new number of epochs is the new total, also of a run that max-steps had ended.
     if (line_.has("epochs") && !line_.has("max-steps")) options_.train.max_steps = 0;
   }
 
+  /// Losses of other images, or other losses, cannot be compared with the best so far.
+  void forget_best_of_other_measure(const Options& saved) {
+    const DataOptions& was = saved.data;
+    const DataOptions& is = options_.data;
+    if (options_.train.loss == saved.train.loss && is.data == was.data && is.val == was.val &&
+        is.val_split == was.val_split && is.size == was.size && is.crop == was.crop) {
+      return;
+    }
+    Progress& progress = checkpoint_->info.progress;
+    if (progress.best_epoch > 0) spdlog::info("loss or images changed: 'best' starts anew");
+    progress.best_loss = std::numeric_limits<double>::infinity();
+    progress.best_epoch = 0;
+    progress.patience_start = progress.epoch;
+    progress.stopped_early = false;
+  }
+
   bool already_finished() {
+    options_.train.validate();
     Progress& progress = checkpoint_->info.progress;
     const TrainOptions& train = options_.train;
     const bool more = train.epochs > saved_train_.epochs ||
                       train.patience != saved_train_.patience ||
                       train.max_steps != saved_train_.max_steps;
     const bool steps_done = train.max_steps > 0 && progress.step >= train.max_steps;
-    if (more) progress.stopped_early = false;
+    if (more && progress.stopped_early) {
+      progress.stopped_early = false;
+      progress.patience_start = progress.epoch;
+    }
     if (progress.epoch < train.epochs && !progress.stopped_early && !steps_done) return false;
     fmt::print(
         "{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, "
@@ -255,6 +215,12 @@ private:
   void validate() {
     options_.data.validate();
     options_.train.validate();
+    require_utf8(options_.data.data, "data");
+    require_utf8(options_.data.val, "val");
+    if (!checkpoint_) {
+      require_given(options_.run.output, "output", "-o runs");
+      run_name();
+    }
     ModelOptions& model = options_.model;
     // The decoder's channels are known only once the images are; everything else is checked now.
     if (model.channels == 0)
@@ -277,6 +243,21 @@ private:
     }
     model.validate();
     choose_device(options_.run.device);
+    const ImageSize seen = options_.data.crop.height > 0 ? options_.data.crop : options_.data.size;
+    if (seen.height > 0) plan_sizes(model.level_specs(), {seen.height, seen.width}, model.channels);
+    require_memory_for_weights();
+  }
+
+  /// Weights, gradients and two moments, four bytes each.
+  void require_memory_for_weights() const {
+    const std::int64_t free_bytes = free_memory_bytes();
+    const std::int64_t parameters = options_.model.parameter_count();
+    if (free_bytes == 0 || parameters <= free_bytes / 16) return;
+    throw std::runtime_error(fmt::format(
+        "--levels '{}': {} parameters need {:.1f} GB for training, but {:.1f} GB are free; use "
+        "fewer channels",
+        options_.model.levels, parameters, static_cast<double>(parameters) * 16e-9,
+        static_cast<double>(free_bytes) / 1e9));
   }
 
   void build_model() {
@@ -357,15 +338,33 @@ private:
       require_a_readable_image();
       folder_ = RunFolder::create(options_.run.output, run_name());
     }
+    // A run keeps its number of threads, wherever it is resumed: results depend on it.
+    options_.run.threads = threads_;
     const std::string config = write_config(options_);
-    write_file(folder_->config(), config);
-    folder_->write_skipped(data_.skipped);
-    log_to_file(folder_->log());
-    spdlog::info("{} {}", resumed ? "resuming" : "run folder", printable(folder_->path().string()));
     TrainingRun run(trainer, *folder_, *training_, validation_ ? &*validation_ : nullptr,
                     options_.train, config, workers);
-    if (!resumed) run.save_start();
+    log_to_file(folder_->log());
+    spdlog::info("{} {}", resumed ? "resuming" : "run folder", printable(folder_->path().string()));
+    begin(run, config, resumed);
     return finish(run, trainer);
+  }
+
+  /// Writes what a resume needs. A new run that cannot even do that leaves nothing behind; one that
+  /// is resumed has its last checkpoint and may find room later.
+  void begin(TrainingRun& run, const std::string& config, bool resumed) {
+    try {
+      write_file(folder_->config(), config);
+      folder_->write_skipped(data_.skipped);
+      run.save_start();
+    } catch (const std::runtime_error& error) {
+      if (!resumed) {
+        std::error_code ignored;
+        fs::remove_all(folder_->path(), ignored);
+        throw;
+      }
+      spdlog::error("{}; the run goes on", error.what());
+    }
+    folder_->make_latest();
   }
 
   int finish(TrainingRun& run, Trainer& trainer) {
@@ -417,6 +416,7 @@ private:
     if (validation_) {
       text += fmt::format(" · val loss {:.6f} · PSNR {:.2f} dB · SSIM {:.4f}", row.val_loss,
                           row.val_psnr, row.val_ssim);
+      if (std::isnan(row.val_ssim)) text.erase(text.rfind(" · SSIM"));
     }
     spdlog::info("{} · {:.1f} images/s{}", text, row.images_per_s, is_best ? " · best" : "");
   }
@@ -451,14 +451,17 @@ private:
   std::string run_name() const {
     if (!options_.run.name.empty()) {
       const fs::path name(options_.run.name);
-      if (name.has_parent_path() || name == "." || name == "..") {
-        throw UsageError("--name '" + printable(options_.run.name) +
-                         "': expected a plain name without '/'; -o names the folder");
+      if (name.has_parent_path() || name == "." || name == ".." || name == "latest") {
+        throw UsageError(
+            "--name '" + printable(options_.run.name) +
+            "': expected a plain name without '/', other than 'latest', which leads to "
+            "the newest run; -o names the folder");
       }
       return options_.run.name;
     }
-    const std::string name = fs::path(options_.data.data).filename().string();
-    return name.empty() ? fs::path(options_.data.data).parent_path().filename().string() : name;
+    const fs::path data(options_.data.data);
+    const std::string name = (data.has_filename() ? data : data.parent_path()).filename().string();
+    return name.empty() || name == "latest" ? "run" : name;
   }
 
   CommandLine line_;

@@ -52,7 +52,8 @@ std::vector<std::string> keys_of(Group group) {
   return names;
 }
 
-void read_table(const toml::table& table, Group group, const std::string& name, Options& options) {
+void read_table(const toml::table& table, Group group, const std::string& name, Options& options,
+                std::set<std::string>& given) {
   for (const auto& [key, node] : table) {
     const OptionSpec* option = find_option(group, key.str());
     if (option == nullptr) {
@@ -64,6 +65,7 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     try {
       text = value_text(node);
       option->set(options, text);
+      given.insert(option->flag());
     } catch (const UsageError& error) {
       refuse(name, node.source(), option->name + " = '" + printable(text) + "': " + error.what());
     }
@@ -108,7 +110,9 @@ void insert(toml::table& table, const OptionSpec& option, const std::string& val
 
 }  // namespace
 
-void read_config(std::string_view text, const std::string& name, Options& options) {
+std::set<std::string> read_config(std::string_view text, const std::string& name,
+                                  Options& options) {
+  std::set<std::string> given;
   std::vector<std::string> tables;
   for (const Group group : kTables) tables.emplace_back(to_string(group));
   for (const auto& [key, node] : parse(text, name)) {
@@ -122,24 +126,26 @@ void read_config(std::string_view text, const std::string& name, Options& option
                       : did_you_mean(key.str(), tables)));
     }
     read_table(*node.as_table(), kTables[static_cast<std::size_t>(found - tables.begin())], name,
-               options);
+               options, given);
   }
+  return given;
 }
 
-void read_config_file(const std::filesystem::path& path, Options& options) {
+std::set<std::string> read_config_file(const std::filesystem::path& path, Options& options) {
   std::vector<std::uint8_t> bytes;
   try {
     bytes = read_file(path, kMaxConfigBytes);
   } catch (const std::exception& error) {
     throw UsageError(std::string("--config: ") + error.what());
   }
-  read_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, printable(path.string()),
-              options);
+  return read_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                     printable(path.string()), options);
 }
 
 std::string write_config(const Options& options) {
   std::ostringstream text;
-  text << "# Every option of this run; train --config FILE repeats it.\n";
+  text << "# Every option of this run; train --config FILE repeats it (with --init, where that was "
+          "given).\n";
   for (const Group group : kTables) {
     toml::table values;
     for (const OptionSpec& option : option_table()) {

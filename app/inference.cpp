@@ -115,6 +115,12 @@ std::unique_ptr<Inference> start_inference(const Options& options) {
   require_given(options.data.data, "data", "--data photos");
   require_given(options.run.output, "output", "-o out");
   options.data.validate();
+  options.train.validate();
+  const ImageSize asked = options.data.size;
+  if (asked.height > 0 && asked.height > options.data.max_pixels / asked.width) {
+    throw UsageError("--size '" + to_string(HW{asked.height, asked.width}) +
+                     "': more than --max-pixels " + std::to_string(options.data.max_pixels));
+  }
   const torch::Device device = choose_device(options.run.device);
   use_threads(options.run.threads);
   LoadedModel model = load_model(options.call.checkpoint, device);

@@ -72,6 +72,8 @@ std::vector<std::string> take_line(std::string_view& text) {
 class TableReader {
 public:
   TableReader(const fs::path& path, std::string_view text) : path_(path), rest_(text) {
+    // Spreadsheets put a byte order mark in front.
+    if (rest_.starts_with("\xef\xbb\xbf")) rest_.remove_prefix(3);
     const std::vector<std::string> names = take_line(rest_);
     for (std::size_t i = 0; i < names.size(); ++i) columns_[names[i]] = i;
   }
@@ -82,6 +84,8 @@ public:
     ++line_;
     return true;
   }
+
+  bool blank() const { return fields_.size() == 1 && fields_[0].empty(); }
 
   bool has(const std::string& column) const { return columns_.count(column) > 0; }
 
@@ -138,6 +142,7 @@ std::vector<LatentRow> read_latent_rows(const fs::path& path) {
   TableReader table(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   std::vector<LatentRow> rows;
   while (table.next()) {
+    if (table.blank()) continue;
     LatentRow row;
     row.name = name_of(table.text("path"));
     row.own = {table.number("height", 1), table.number("width", 1)};

@@ -12,6 +12,7 @@ namespace {
 
 std::ostringstream early_lines;  // until log_to_file() knows where they belong
 std::shared_ptr<spdlog::sinks::sink> early_sink;
+std::shared_ptr<spdlog::sinks::sink> file_sink;
 
 spdlog::level::level_enum level_of(const RunOptions& options) {
   return options.quiet ? spdlog::level::warn : spdlog::level::from_str(options.log_level);
@@ -48,7 +49,18 @@ void log_to_file(const std::filesystem::path& path) {
   }
   file->set_pattern("%Y-%m-%d %H:%M:%S %l: %v");
   sinks.push_back(file);
+  file_sink = file;
   spdlog::default_logger()->flush_on(spdlog::level::info);
+}
+
+void log_failure(const std::string& message) {
+  if (!file_sink) return;
+  try {
+    file_sink->log(spdlog::details::log_msg("", spdlog::level::err, message));
+    file_sink->flush();
+  } catch (const spdlog::spdlog_ex&) {
+    // The reason may be that there is no room to write to.
+  }
 }
 
 }  // namespace convae::app

@@ -9,10 +9,14 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 
 namespace convae::app {
 namespace {
+
+constexpr const char* kNoMemory =
+    "there is not enough memory; try a smaller batch-size, size or number of channels";
 
 volatile std::sig_atomic_t received_signal = 0;
 
@@ -40,6 +44,10 @@ void keep_freed_memory() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
+/// oneDNN compiles its kernels anew for each image size and keeps 1024 of them. A folder of many
+/// sizes needs more: with 176 sizes, training was 1.25 times as fast once they all stayed.
+void keep_compiled_kernels() { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192", /*overwrite=*/0); }
+
 int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
   if (line.command == "train") return run_train(line, words);
   if (line.command == "reconstruct") return run_reconstruct(line);
@@ -49,7 +57,7 @@ int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
   return run_info(line);
 }
 
-int run(const std::vector<std::string>& words) {
+int execute(const std::vector<std::string>& words) {
   if (words.empty()) {
     std::fputs(help_text("").c_str(), stderr);
     return kUsage;
@@ -71,11 +79,17 @@ int run(const std::vector<std::string>& words) {
     return kDone;
   }
   keep_freed_memory();
+  keep_compiled_kernels();
   start_logging(line.options.run);
   watch_signals();
-  const int code = dispatch(line, words);
-  if (std::fflush(stdout) != 0)
+  return dispatch(line, words);
+}
+
+int run(const std::vector<std::string>& words) {
+  const int code = execute(words);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     throw std::runtime_error("cannot write the result to the standard output");
+  }
   return code;
 }
 
@@ -83,6 +97,8 @@ int run(const std::vector<std::string>& words) {
 int complain(const char* message, int code) {
   std::string line(message);
   line = line.substr(0, line.find('\n'));
+  if (line.find("can't allocate memory") != std::string::npos) line = kNoMemory;
+  log_failure(line);
   std::fprintf(stderr, "convae: %s\n", line.c_str());
   return code;
 }
@@ -102,7 +118,7 @@ int main(int argc, char** argv) {
   } catch (const c10::Error& error) {
     return complain(error.what_without_backtrace(), kFailed);
   } catch (const std::bad_alloc&) {
-    return complain("there is not enough memory; try a smaller batch-size or size", kFailed);
+    return complain(kNoMemory, kFailed);
   } catch (const std::exception& error) {
     return complain(error.what(), kFailed);
   }

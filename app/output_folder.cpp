@@ -24,18 +24,44 @@ bool lies_below(const fs::path& path, const fs::path& root) {
 
 }  // namespace
 
+OutputFolder::OutputFolder(fs::path root, bool overwrite)
+    : root_(std::move(root)), overwrite_(overwrite) {
+  std::error_code error;
+  if (fs::exists(root_, error) && !fs::is_directory(root_, error)) {
+    throw std::runtime_error("'" + printable(root_.string()) + "' is a file, not a folder");
+  }
+}
+
+void OutputFolder::expect(const std::vector<std::string>& input_names,
+                          const std::string& subfolder) {
+  const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
+  for (const std::string& input : input_names) {
+    const std::string name = prefix + input;
+    for (std::size_t slash = name.find('/'); slash != std::string::npos;
+         slash = name.find('/', slash + 1)) {
+      folders_.insert(name.substr(0, slash));
+    }
+  }
+}
+
 std::string OutputFolder::reserve(const std::string& input_name, std::string_view extension,
                                   const std::string& subfolder) {
   const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
   std::string name = prefix + without_extension(input_name) + std::string(extension);
-  if (reserved_.count(name) > 0) name = prefix + input_name + std::string(extension);
-  for (int number = 2; reserved_.count(name) > 0; ++number) {
+  const auto taken = [&] { return reserved_.count(name) > 0 || folders_.count(name) > 0; };
+  if (taken()) name = prefix + input_name + std::string(extension);
+  for (int number = 2; taken(); ++number) {
     name = prefix + input_name + "." + std::to_string(number) + std::string(extension);
   }
   return reserve_exact(name);
 }
 
 std::string OutputFolder::reserve_exact(const std::string& name) {
+  if (folders_.count(name) > 0) {
+    throw std::runtime_error(
+        "'" + printable(name) +
+        "' is a folder of the input, but a file of that name is to be written");
+  }
   std::error_code error;
   if (!overwrite_ && fs::exists(fs::symlink_status(root_ / name, error))) {
     throw std::runtime_error("'" + printable((root_ / name).string()) +

@@ -12,8 +12,12 @@ namespace convae::app {
 /// nothing leaves the folder, and nothing that exists is replaced unless that was asked for.
 class OutputFolder {
 public:
-  OutputFolder(std::filesystem::path root, bool overwrite)
-      : root_(std::move(root)), overwrite_(overwrite) {}
+  /// Throws std::runtime_error where `root` exists and is no folder.
+  OutputFolder(std::filesystem::path root, bool overwrite);
+
+  /// Tells of all inputs at once, before names are reserved: folders that their results will be in
+  /// are not given away as names of files.
+  void expect(const std::vector<std::string>& input_names, const std::string& subfolder = "");
 
   /// Reserves the name for an input's result: its relative name with `extension` instead of its
   /// own; where an earlier input has that already, with `extension` after its own ("a.jpg.png").
@@ -35,6 +39,7 @@ private:
   std::filesystem::path root_;
   bool overwrite_;
   std::set<std::string> reserved_;
+  std::set<std::string> folders_;
 };
 
 }  // namespace convae::app

@@ -77,6 +77,7 @@ json to_json(const Progress& progress) {
           {"epoch-lr", progress.epoch_lr},
           {"best-loss", std::isfinite(progress.best_loss) ? json(progress.best_loss) : json()},
           {"best-epoch", progress.best_epoch},
+          {"patience-start", progress.patience_start},
           {"stopped-early", progress.stopped_early}};
 }
 
@@ -91,6 +92,7 @@ void read_progress(const json& fields, Progress& progress) {
   progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
   const json& best_loss = fields.at("best-loss");
   if (!best_loss.is_null()) progress.best_loss = best_loss.get<double>();
+  progress.patience_start = fields.at("patience-start").get<std::int64_t>();
   progress.stopped_early = fields.at("stopped-early").get<bool>();
   const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
                       progress.optimizer_steps >= 0 && progress.epoch_images >= 0;

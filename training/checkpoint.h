@@ -39,7 +39,8 @@ struct Progress {
 
   double best_loss = std::numeric_limits<double>::infinity();
   std::int64_t best_epoch = 0;
-  bool stopped_early = false;  ///< by patience
+  std::int64_t patience_start = 0;  ///< epoch from which patience counts, if later than the best
+  bool stopped_early = false;       ///< by patience
 };
 
 /// What a checkpoint says of itself: the JSON under `__metadata__.convae`.

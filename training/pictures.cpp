@@ -8,7 +8,7 @@ namespace convae {
 namespace {
 
 constexpr std::int64_t kGap = 4;             // white pixels between pictures
-constexpr std::int64_t kEnlargeBelow = 112;  // images narrower or lower than that are enlarged
+constexpr std::int64_t kEnlargeBelow = 112;  // whole factors up to this side
 
 torch::Tensor to_rgb(const torch::Tensor& image) {
   return image.size(0) == 1 ? image.expand({3, image.size(1), image.size(2)}) : image;

@@ -43,6 +43,20 @@ void point_latest(const fs::path& output, const fs::path& run) {
   if (error) fs::remove(temporary, error);
 }
 
+/// Takes away what a process that was killed while writing left behind; nobody else is writing,
+/// since the folder is locked.
+void remove_unfinished(const fs::path& run) {
+  for (const fs::path& folder : {run, run / "weights", run / "samples"}) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with('.') && name.find(".tmp-") != std::string::npos) {
+        fs::remove(entry.path(), error);
+      }
+    }
+  }
+}
+
 /// Rows of a metrics file by their epoch. Lines that are not rows are dropped.
 std::map<std::int64_t, std::string> read_rows(const fs::path& path) {
   std::map<std::int64_t, std::string> rows;
@@ -67,11 +81,10 @@ void write_rows(const fs::path& path, const std::map<std::int64_t, std::string>&
   write_file(path, text);
 }
 
-/// The descriptor of `path`/.lock, locked.
+/// The folder's descriptor, locked.
 std::shared_ptr<const int> lock_folder(const fs::path& path) {
-  const fs::path file = path / ".lock";
-  const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor < 0) fail("cannot open", file, {errno, std::generic_category()});
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) fail("cannot open the folder", path, {errno, std::generic_category()});
   std::shared_ptr<const int> lock(new int(descriptor), [](const int* held) {
     ::close(*held);
     delete held;
@@ -113,14 +126,14 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
   if (error) fail("cannot create the folder", output, error);
   fs::path path = output / name;
   for (int number = 2; !fs::create_directory(path, error); ++number) {
-    if (error && !fs::exists(path)) fail("cannot create the folder", path, error);
+    std::error_code none;
+    if (error && !fs::exists(path, none)) fail("cannot create the folder", path, error);
     path = output / (name + "-" + std::to_string(number));
   }
   for (const char* part : {"weights", "samples"}) {
     fs::create_directory(path / part, error);
     if (error) fail("cannot create the folder", path / part, error);
   }
-  point_latest(output, path);
   return RunFolder(path);
 }
 
@@ -134,8 +147,11 @@ RunFolder RunFolder::open(const fs::path& path) {
   const fs::path resolved = fs::canonical(path, error);
   RunFolder run(error ? path : resolved);
   fs::create_directory(run.path_ / "samples", error);
+  remove_unfinished(run.path_);
   return run;
 }
+
+void RunFolder::make_latest() const { point_latest(path_.parent_path(), path_); }
 
 fs::path RunFolder::weights(const std::string& name) const {
   return path_ / "weights" / (name + ".safetensors");

@@ -28,14 +28,17 @@ struct MetricsRow {
 /// The folder of one run and the names in it. Every file appears complete or not at all.
 class RunFolder {
 public:
-  /// Makes `output`/`name`, or name-2, name-3 … where that exists, and points `output`/latest at
-  /// it. Throws std::runtime_error naming the path and the reason.
+  /// Makes `output`/`name`, or name-2, name-3 … where that exists. Throws std::runtime_error naming
+  /// the path and the reason.
   static RunFolder create(const std::filesystem::path& output, const std::string& name);
 
   /// Opens an existing one. Throws std::runtime_error if it is none, or if another process works on
   /// it: a folder is locked as long as its RunFolder lives. The lock is the system's (flock), so
   /// that of a process that was killed is gone with it.
   static RunFolder open(const std::filesystem::path& path);
+
+  /// Points `latest` beside the folder at it.
+  void make_latest() const;
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config() const { return path_ / "config.toml"; }

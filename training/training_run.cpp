@@ -133,13 +133,14 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
 
 bool TrainingRun::note_loss(double loss, std::int64_t epoch) {
   Progress& progress = trainer_.progress();
-  const bool is_best = progress.best_epoch == 0 || loss < progress.best_loss;
+  const bool is_best =
+      std::isfinite(loss) && (progress.best_epoch == 0 || loss < progress.best_loss);
   if (is_best) {
     progress.best_loss = loss;
     progress.best_epoch = epoch;
   }
-  progress.stopped_early =
-      options_.patience > 0 && epoch - progress.best_epoch >= options_.patience;
+  const std::int64_t waited = epoch - std::max(progress.best_epoch, progress.patience_start);
+  progress.stopped_early = options_.patience > 0 && waited >= options_.patience;
   return is_best;
 }
 

@@ -295,3 +295,23 @@ def test_batches_do_not_change_the_result(done, trained, photos, tmp_path):
     for path in photos.iterdir():
         one, five = (pixels_of(tmp_path / f"out{size}" / path.name).astype(int) for size in (1, 5))
         assert np.abs(one - five).max() <= 1
+
+
+def test_a_folder_named_like_an_image_does_not_get_in_the_way(done, identity, tmp_path):
+    (tmp_path / "in" / "a.png").mkdir(parents=True)
+    for name in ("a.jpg", "a.png/b.jpg"):
+        Image.fromarray(picture(12, 13)).save(tmp_path / "in" / name)
+    done("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out", *ONE_CORE)
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*")
+                     if path.is_file())
+    assert written == ["a.jpg.png", "a.png/b.png", "reconstruct.csv"]
+
+
+def test_sizes_beyond_reason_are_refused_before_anything_is_computed(convae, identity, squares,
+                                                                     tmp_path):
+    convae("reconstruct", "--checkpoint", identity, "--data", squares, "-o", "out", "--size",
+           "100000x100000").assert_refused(2, "--size '100000x100000'", "--max-pixels")
+    np.save(tmp_path / "l.npy", np.zeros((1, 3, 4, 4), np.float32))
+    (tmp_path / "l.csv").write_text("path,height,width,index\na.png,60000,60000,0\n")
+    convae("decode", "--checkpoint", identity, "--latents", "l.npy", "-o",
+           "out").assert_refused(1, "60000x60000", "pixels")

@@ -45,7 +45,7 @@ def wait_for(path, process, seconds=60):
 
 def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, many, tmp_path):
     """SIGKILL at random moments from the first second on, each time going on from `last`."""
-    options = ["--data", many, *TINY, "--epochs", str(10 * KILLS), "--save-minutes", "0.001"]
+    options = ["--data", many, *TINY, "--epochs", str(25 * KILLS), "--save-minutes", "0.001"]
     program.run("train", *options, "--name", "calm", cwd=tmp_path)
     draw = random.Random(1)
     run = tmp_path / "runs" / "killed"
@@ -205,3 +205,43 @@ def test_a_read_only_output_folder_is_named(convae, many, tmp_path):
     runs.mkdir()
     runs.chmod(0o555)
     convae("train", "--data", many, *TINY).assert_refused(1, "cannot create the folder", "runs")
+
+
+def test_a_run_that_cannot_begin_leaves_latest_where_it_was(program, many, tmp_path):
+    program.run("train", "--data", many, *TINY, "--epochs", "1", "--name", "good", cwd=tmp_path)
+    result = limited(program, 1024, "train", "--data", many, *TINY, "--name", "bad", cwd=tmp_path)
+    assert result.returncode == 1
+    assert os.readlink(tmp_path / "runs" / "latest") == "good"
+    assert not (tmp_path / "runs" / "bad").exists()
+
+
+def test_options_given_to_a_resume_outlive_a_kill(program, many, tmp_path):
+    program.run("train", "--data", many, *TINY, "--epochs", "1", cwd=tmp_path)
+    last = tmp_path / "runs" / "many" / LAST
+    before = last.stat().st_mtime_ns
+    process = program.start("train", "--resume", "runs/many", "--epochs", "1000000", cwd=tmp_path)
+    while last.stat().st_mtime_ns == before:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    again = program.start("train", "--resume", "runs/many", cwd=tmp_path)
+    time.sleep(1)
+    assert again.poll() is None, "it took the run for finished"
+    again.kill()
+    again.communicate()
+
+
+def test_a_diverged_model_is_never_the_best(program, many, tmp_path):
+    program.call("train", "--data", many, *TINY, "--val", many, "--epochs", "2", "--lr", "1e30",
+                 "--optimizer", "sgd", "--output-activation", "linear", "--on-nan", "skip",
+                 cwd=tmp_path)
+    assert not (tmp_path / "runs" / "many" / "weights" / "best.safetensors").exists()
+
+
+def test_left_over_temporary_files_go_with_the_next_resume(program, many, tmp_path):
+    program.run("train", "--data", many, *TINY, "--epochs", "1", cwd=tmp_path)
+    left = tmp_path / "runs" / "many" / "weights" / ".last.safetensors.tmp-1-1"
+    left.write_bytes(b"half")
+    program.run("train", "--resume", "runs/many", "--epochs", "2", cwd=tmp_path)
+    assert not left.exists()

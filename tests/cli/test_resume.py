@@ -150,3 +150,34 @@ def test_stopped_run_saves_and_goes_on_as_if_it_had_not_been(program, photos, un
     program.run("train", "--resume", run, cwd=tmp_path)
     assert_same_tensors(run / LAST, uninterrupted / LAST)
     assert losses(run) == losses(uninterrupted)
+
+
+def test_another_loss_begins_the_search_for_the_best_anew(program, photos, tmp_path):
+    words = ["--levels", "4,8", *ONE_CORE]
+    program.run("train", "--data", photos, *words, "--epochs", "2", cwd=tmp_path)
+    best = tmp_path / "runs" / "photos" / "weights" / "best.safetensors"
+    before = best.read_bytes()
+    program.run("train", "--resume", "runs/photos", "--epochs", "3", "--loss", "l1", cwd=tmp_path)
+    assert best.read_bytes() != before
+
+
+def test_model_options_that_agree_are_accepted_and_contradictions_in_files_refused(program, photos,
+                                                                                 tmp_path):
+    words = ["--levels", "4,8", "--kernel", "5", "--padding", "2", *ONE_CORE]
+    program.run("train", "--data", photos, *words, "--epochs", "1", cwd=tmp_path)
+    program.run("train", "--resume", "runs/photos", "--levels", "4,8", "--kernel", "5", "--epochs",
+                "2", cwd=tmp_path)
+    (tmp_path / "other.toml").write_text("[model]\nnorm = \"none\"\n")
+    program.call("train", "--resume", "runs/photos", "--config", "other.toml", "--epochs", "3",
+                 cwd=tmp_path).assert_refused(2, "--norm 'none' contradicts", "norm batch")
+    program.call("train", "--resume", "runs/photos", "--kernel", "3", "--epochs", "3",
+                 cwd=tmp_path).assert_refused(2, "--kernel '3x3' contradicts")
+    program.call("train", "--resume", "runs/photos", "--init", "x",
+                 cwd=tmp_path).assert_refused(2, "--init and --resume exclude each other")
+
+
+def test_a_run_keeps_its_number_of_threads(program, photos, tmp_path):
+    program.run("train", "--data", photos, "--levels", "4", "--epochs", "1", "--threads", "1",
+                "--workers", "1", cwd=tmp_path)
+    result = program.run("train", "--resume", "runs/photos", "--epochs", "2", cwd=tmp_path)
+    assert "1 compute threads" in result.stderr

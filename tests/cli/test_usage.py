@@ -60,7 +60,7 @@ def test_bad_option_is_refused_by_name_and_leaves_no_run(convae, photos, tmp_pat
      ["--pool 'max'", "mean"]),
     (["decode", "--checkpoint", "x", "-o", "out"], ["--latents is needed"]),
     (["shapes"], ["--input is needed"]),
-    (["info"], ["--checkpoint is needed"]),
+    (["info"], ["info needs a run folder or a checkpoint"]),
     (["info", "a", "b"], ["unexpected word"]),
     (["reconstruct", "--epochs", "3"], ["unknown option '--epochs'"]),
 ])

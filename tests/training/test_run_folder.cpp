@@ -72,11 +72,11 @@ TEST(RunFolderTest, MakesRoomForWeightsAndSamples) {
 
 TEST(RunFolderTest, LatestLeadsToTheNewestRun) {
   TemporaryFolder folder;
-  RunFolder::create(folder.path(), "b");
+  RunFolder::create(folder.path(), "b").make_latest();
   EXPECT_EQ(fs::read_symlink(folder / "latest"), "b");  // relative: the folder may be moved
-  RunFolder::create(folder.path(), "a");
+  RunFolder::create(folder.path(), "a").make_latest();
   EXPECT_EQ(fs::read_symlink(folder / "latest"), "a");
-  RunFolder::create(folder.path(), "b");
+  RunFolder::create(folder.path(), "b").make_latest();
   EXPECT_EQ(fs::read_symlink(folder / "latest"), "b-2");
   int entries = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path())) ++entries;
@@ -86,11 +86,11 @@ TEST(RunFolderTest, LatestLeadsToTheNewestRun) {
 TEST(RunFolderTest, LatestReplacesADanglingLinkButNothingElse) {
   TemporaryFolder folder;
   fs::create_symlink("deleted-run", folder / "latest");
-  RunFolder::create(folder.path(), "a");
+  RunFolder::create(folder.path(), "a").make_latest();
   EXPECT_EQ(fs::read_symlink(folder / "latest"), "a");
   fs::remove(folder / "latest");
   write_text(folder / "latest/precious", "x");
-  RunFolder::create(folder.path(), "b");
+  RunFolder::create(folder.path(), "b").make_latest();
   EXPECT_EQ(contents(folder / "latest/precious"), "x");
 }
 
@@ -109,10 +109,10 @@ TEST(RunFolderTest, SaysWhichFolderCannotBeMade) {
 
 TEST(RunFolderTest, OpensThroughLatestButStaysWithTheRun) {
   TemporaryFolder folder;
-  RunFolder::create(folder.path(), "a");
+  RunFolder::create(folder.path(), "a").make_latest();
   const RunFolder run = RunFolder::open(folder / "latest");
   EXPECT_EQ(run.path(), folder / "a");
-  RunFolder::create(folder.path(), "b");
+  RunFolder::create(folder.path(), "b").make_latest();
   EXPECT_EQ(run.path(), folder / "a");
 }
 

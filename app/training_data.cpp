@@ -1,0 +1,92 @@
+#include "app/training_data.h"
+
+#include "app/inference.h"
+#include "data/file_io.h"
+
+#include <spdlog/spdlog.h>
+
+namespace convae::app {
+namespace fs = std::filesystem;
+
+void require_images(const std::vector<ImageEntry>& entries, const std::string& folder,
+                    std::size_t skipped) {
+  if (!entries.empty()) return;
+  throw std::runtime_error("no usable image in '" + printable(folder) + "' (" +
+                           std::to_string(skipped) +
+                           " skipped); convae reads JPEG, PNG, BMP, TIFF and WebP");
+}
+
+namespace {
+
+FolderScan scan(const fs::path& folder, const DataOptions& options) {
+  return scan_headers(list_images(folder), options.max_pixels, worker_count(options));
+}
+
+/// Leaves out what cannot be cropped or does not fit the levels.
+void keep_usable(FolderScan& scan, const DataOptions& options, const ModelOptions& model) {
+  const std::vector<LevelSpec> levels = model.level_specs();
+  std::vector<ImageEntry> usable;
+  for (ImageEntry& entry : scan.entries) {
+    const ImageSize stored = options.size.height > 0 ? options.size : entry.file_size();
+    const ImageSize seen = options.crop.height > 0 ? options.crop : stored;
+    std::optional<std::string> reason = why_impossible(levels, {seen.height, seen.width});
+    if (seen.height > stored.height || seen.width > stored.width) {
+      reason = "smaller than the crop of " + to_string(HW{seen.height, seen.width});
+    }
+    if (reason) {
+      scan.skipped.push_back({entry.file.name, *reason});
+    } else {
+      usable.push_back(std::move(entry));
+    }
+  }
+  scan.entries = std::move(usable);
+}
+
+/// Where no file is of use, says of each why; otherwise describe() will.
+void require_usable(const FolderScan& scan, const std::string& folder) {
+  if (scan.entries.empty()) log_skipped(scan.skipped);
+  require_images(scan.entries, folder, scan.skipped.size());
+}
+
+}  // namespace
+
+TrainingData find_images(const DataOptions& options, const ModelOptions& model) {
+  TrainingData data;
+  data.folder = training_folder(options.data);
+  if (data.folder != fs::path(options.data)) {
+    spdlog::info("'{}' has the MVTec layout: training on train/good", printable(options.data));
+  }
+  FolderScan all = scan(data.folder, options);
+  // Names are relative to the folder the user named.
+  const fs::path inner = data.folder.lexically_relative(options.data);
+  const std::string prefix = inner == "." ? "" : inner.generic_string() + "/";
+  for (ImageEntry& entry : all.entries) entry.file.name.insert(0, prefix);
+  for (SkippedFile& file : all.skipped) file.name.insert(0, prefix);
+  keep_usable(all, options, model);
+  require_usable(all, options.data);
+  FolderScan validation;
+  if (!options.val.empty()) {
+    validation = scan(options.val, options);
+    keep_usable(validation, options, model);
+    require_usable(validation, options.val);
+  }
+  data.channels = options.channels > 0                      ? options.channels
+                  : all.all_grey() && validation.all_grey() ? 1
+                                                            : 3;
+  data.validation = std::move(validation.entries);
+  for (ImageEntry& entry : all.entries) {
+    const bool held_out =
+        options.val.empty() && in_validation_share(entry.file.name, options.val_split);
+    (held_out ? data.validation : data.training).push_back(std::move(entry));
+  }
+  if (data.training.empty()) {
+    throw std::runtime_error(
+        "all " + std::to_string(data.validation.size()) + " images in '" + printable(options.data) +
+        "' fall into the validation share; use more " + "images, --val DIR or --val-split 0");
+  }
+  data.skipped = std::move(all.skipped);
+  data.skipped.insert(data.skipped.end(), validation.skipped.begin(), validation.skipped.end());
+  return data;
+}
+
+}  // namespace convae::app
