@@ -129,8 +129,6 @@ private:
     return kDone;
   }
 
-  static constexpr std::int64_t kMaxBatchPixels = 4'000'000;
-
   const Options& options_;
   Inference& inference_;
   bool pooled_;

@@ -151,9 +151,6 @@ private:
     return 128 + stop_signal();
   }
 
-  // At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
-  static constexpr std::int64_t kMaxBatchPixels = 4'000'000;
-
   const Options& options_;
   Inference& inference_;
   OutputFolder output_;

@@ -26,6 +26,9 @@ void log_skipped(const std::vector<SkippedFile>& skipped);
 /// Throws UsageError saying that `flag` is needed where `value` is empty.
 void require_given(const std::string& value, const char* flag, const char* example);
 
+/// At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
+inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
+
 /// A model and a folder of images to put through it.
 struct Inference {
   Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
