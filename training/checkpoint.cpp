@@ -84,7 +84,8 @@ json to_json(const Progress& progress) {
 void read_progress(const json& fields, Progress& progress) {
   progress.epoch_position = fields.at("epoch-position").get<std::int64_t>();
   progress.optimizer_steps = fields.at("optimizer-steps").get<std::int64_t>();
-  progress.skipped_steps = fields.at("skipped-steps").get<std::int64_t>();
+  // Fields added within a format have a default, so that older checkpoints stay readable.
+  progress.skipped_steps = fields.value("skipped-steps", std::int64_t{0});
   progress.epoch_loss_sum = fields.at("epoch-loss-sum").get<double>();
   progress.epoch_images = fields.at("epoch-images").get<std::int64_t>();
   progress.epoch_train_seconds = fields.at("epoch-train-seconds").get<double>();
@@ -92,7 +93,7 @@ void read_progress(const json& fields, Progress& progress) {
   progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
   const json& best_loss = fields.at("best-loss");
   if (!best_loss.is_null()) progress.best_loss = best_loss.get<double>();
-  progress.patience_start = fields.at("patience-start").get<std::int64_t>();
+  progress.patience_start = fields.value("patience-start", std::int64_t{0});
   progress.stopped_early = fields.at("stopped-early").get<bool>();
   const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
                       progress.optimizer_steps >= 0 && progress.epoch_images >= 0;
