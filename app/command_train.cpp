@@ -242,7 +242,6 @@ private:
       }
     }
     model.validate();
-    choose_device(options_.run.device);
     const ImageSize seen = options_.data.crop.height > 0 ? options_.data.crop : options_.data.size;
     if (seen.height > 0) plan_sizes(model.level_specs(), {seen.height, seen.width}, model.channels);
     require_memory_for_weights();
@@ -279,13 +278,18 @@ private:
     }
   }
 
+  std::map<ImageSize, std::int64_t> images_by_size() const {
+    std::map<ImageSize, std::int64_t> counts;
+    for (std::int64_t i = 0; i < training_->size(); ++i) ++counts[training_->image_size(i)];
+    return counts;
+  }
+
   /// What a user wants to see before the first step.
   void describe() const {
     spdlog::info("device {} · {} compute threads · {} decoding threads", device_.str(), threads_,
                  worker_count(options_.data));
     log_skipped(data_.skipped);
-    std::map<ImageSize, std::int64_t> sizes;
-    for (std::int64_t i = 0; i < training_->size(); ++i) ++sizes[training_->image_size(i)];
+    const std::map<ImageSize, std::int64_t> sizes = images_by_size();
     const auto common =
         std::max_element(sizes.begin(), sizes.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -309,9 +313,7 @@ private:
   void require_memory() const {
     const std::int64_t free_bytes = device_.is_cpu() ? free_memory_bytes() : 0;
     if (free_bytes == 0) return;
-    std::map<ImageSize, std::int64_t> counts;
-    for (std::int64_t i = 0; i < training_->size(); ++i) ++counts[training_->image_size(i)];
-    for (const auto& [size, count] : counts) {
+    for (const auto& [size, count] : images_by_size()) {
       const HW shape{size.height, size.width};
       const std::int64_t an_image = options_.model.training_bytes_per_image(shape);
       const std::int64_t batch = std::min(count, options_.train.batch_size);
@@ -364,7 +366,7 @@ private:
       }
       spdlog::error("{}; the run goes on", error.what());
     }
-    folder_->make_latest();
+    if (!resumed) folder_->make_latest();
   }
 
   int finish(TrainingRun& run, Trainer& trainer) {
