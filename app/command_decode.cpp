@@ -9,6 +9,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace convae::app {
@@ -53,11 +54,16 @@ public:
     torch::NoGradGuard no_grad;
     ProgressBar progress(!options_.run.quiet);
     if (!is_folder_) array_ = read_npy(latents_);
+    stop_in_order();
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       decode(rows_[i], names_[i]);
       const auto done = static_cast<std::int64_t>(i) + 1;
       progress.show("decode", done, std::ssize(rows_), done);
-      if (stop_signal() != 0) return 128 + stop_signal();
+      if (stop_signal() != 0) {
+        progress.clear();
+        spdlog::warn("stopped after {} of {} images", done, rows_.size());
+        return 128 + stop_signal();
+      }
     }
     progress.clear();
     fmt::print("{} images in {}\n", rows_.size(), printable(options_.run.output));
@@ -67,11 +73,8 @@ public:
 private:
   static bool is_safe(const std::string& name) {
     const fs::path path(name);
-    if (path.is_absolute()) return false;
-    for (const fs::path& part : path) {
-      if (part == "..") return false;
-    }
-    return true;
+    return path.is_relative() && std::none_of(path.begin(), path.end(),
+                                              [](const fs::path& part) { return part == ".."; });
   }
 
   torch::Tensor latent_of(const LatentRow& row) const {

@@ -45,6 +45,7 @@ public:
   int run() {
     torch::NoGradGuard no_grad;
     ProgressBar progress(!options_.run.quiet);
+    stop_in_order();
     Loader loader(inference_.dataset,
                   plan_in_order(inference_.dataset, options_.train.batch_size, kMaxBatchPixels),
                   CropRule{}, inference_.workers);
@@ -53,7 +54,13 @@ public:
       for (const MicroBatch& batch : *step) encode(batch);
       done += image_count(*step);
       progress.show("encode", done, inference_.dataset.size(), done);
-      if (stop_signal() != 0) return 128 + stop_signal();
+      if (stop_signal() != 0) {
+        progress.clear();
+        spdlog::warn("stopped after {} of {} images; no {} was written", done,
+                     inference_.dataset.size(),
+                     one_file_ ? printable(target_.string()) : "latents.csv");
+        return 128 + stop_signal();
+      }
     }
     progress.clear();
     return write();

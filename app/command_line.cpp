@@ -5,6 +5,7 @@
 #include "data/file_io.h"
 
 #include <cxxopts.hpp>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <sstream>
@@ -92,10 +93,10 @@ cxxopts::ParseResult parse(cxxopts::Options& parser, const std::string& command,
           flag.substr(std::min<std::size_t>(flag.find_first_not_of('-'), flag.size()));
       const bool is_long = flag.starts_with("--") && name.size() > 1;
       if (is_long && name != "help" && find_flag(command, name) == nullptr) {
-        const std::string hint = nearest(name, flags_of(command));
-        throw UsageError("unknown option '--" + printable(name) + "'" +
-                         (hint.empty() ? "" : "; did you mean '--" + hint + "'?") + " (convae " +
-                         command + " --help lists all)");
+        const std::string near = nearest(name, flags_of(command));
+        const std::string hint = near.empty() ? "" : "; did you mean '--" + near + "'?";
+        throw UsageError(fmt::format("unknown option '--{}'{} (convae {} --help lists all)",
+                                     printable(name), hint, command));
       }
     }
     for (const std::string& word : words) {

@@ -16,7 +16,7 @@ struct CommandLine {
       given;          ///< flags the user wrote, or keys of --config, by the flags' long names
   bool help = false;  ///< --help was among them; `options` is not filled in then
 
-  bool has(const std::string& flag) const { return given.count(flag) > 0; }
+  bool has(const std::string& flag) const { return given.contains(flag); }
 };
 
 /// A command as `convae --help` lists it.

@@ -57,6 +57,7 @@ public:
 
   int run() {
     torch::NoGradGuard no_grad;
+    stop_in_order();
     Loader loader(inference_.dataset,
                   plan_in_order(inference_.dataset, options_.train.batch_size, kMaxBatchPixels),
                   CropRule{}, inference_.workers);
@@ -84,9 +85,9 @@ private:
     const torch::Tensor reconstruction = Inference::resize_back(output, own);
     const torch::Tensor mse = image_mse(reconstruction, original);
     const torch::Tensor ssim = image_ssim(reconstruction, original);
-    for (std::int64_t i = 0; i < mse.numel(); ++i) {
+    for (std::int64_t i = 0; i < mse.numel() && stop_signal() == 0; ++i) {
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
-      const double error = mse[i].item<double>();
+      const auto error = mse[i].item<double>();
       if (!std::isfinite(error)) {
         throw std::runtime_error("'" + printable(inference_.dataset.entry(index).file.name) +
                                  "': the network's output is not finite; this checkpoint is of a "

@@ -72,11 +72,11 @@ void print_text(const ModelOptions& model, const Plan& plan) {
     latent_text += (latent_text.empty() ? "" : "x") + extent.dump();
   }
   const std::string input = shape_text(model.channels, plan.input);
+  const std::int64_t input_numbers = model.channels * plan.input.h * plan.input.w;
   std::printf(
       "input   %s\n\n%s\nlatent  %s, %lld numbers for %lld\noutput  %s, the input's size\n\n",
       input.c_str(), level_table(model, plan.input).c_str(), latent_text.c_str(),
-      static_cast<long long>(numbers),
-      static_cast<long long>(model.channels * plan.input.h * plan.input.w), input.c_str());
+      static_cast<long long>(numbers), static_cast<long long>(input_numbers), input.c_str());
   std::puts(
       "Per axis, with e = d(k-1)+1: a convolution makes m = floor((n + 2p - e) / s) + 1 of n, a\n"
       "transposed one n' = (m - 1)s - 2p + e + output_padding of m, and n' = n exactly for\n"

@@ -49,7 +49,7 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
   const std::set<std::string> of_levels = {"levels", "kernel", "stride", "padding", "dilation"};
   for (const OptionSpec& option : option_table()) {
     if (option.group != Group::model) continue;
-    if (of_levels.count(option.name) > 0) {
+    if (of_levels.contains(option.name)) {
       check(option, *find_option(Group::model, "levels"), other_levels);
     } else {
       check(option, option, option.get(line.options) != option.get(has));
@@ -134,7 +134,7 @@ private:
   static Initial read_initial(const std::string& file) {
     const fs::path path = find_checkpoint(file);
     Safetensors contents = read_safetensors(path);
-    if (contents.metadata.count(kMetadataKey) == 0) return {std::move(contents.tensors), {}};
+    if (!contents.metadata.contains(kMetadataKey)) return {std::move(contents.tensors), {}};
     Checkpoint checkpoint = read_checkpoint(path);
     return {std::move(checkpoint.tensors), checkpoint.info};
   }
@@ -168,6 +168,7 @@ private:
     refuse_contradictions(line_, checkpoint_->info.model,
                           "the run " + printable(run_path.string()));
     options_ = line_.options;
+    start_logging(options_.run);
     adopt(checkpoint_->info.model, line_.options.model);
     make_absolute(options_.data);
     forget_best_of_other_measure(saved);
@@ -335,9 +336,10 @@ private:
     if (resumed) {
       trainer.restore(*checkpoint_, printable(folder_->last().string()));
       checkpoint_.reset();
-      folder_->cut_metrics(trainer.progress().epoch);
+      stop_in_order();
     } else {
       require_a_readable_image();
+      stop_in_order();
       folder_ = RunFolder::create(options_.run.output, run_name());
     }
     // A run keeps its number of threads, wherever it is resumed: results depend on it.
@@ -347,14 +349,15 @@ private:
                     options_.train, config, workers);
     log_to_file(folder_->log());
     spdlog::info("{} {}", resumed ? "resuming" : "run folder", printable(folder_->path().string()));
-    begin(run, config, resumed);
+    begin(run, trainer, config, resumed);
     return finish(run, trainer);
   }
 
   /// Writes what a resume needs. A new run that cannot even do that leaves nothing behind; one that
   /// is resumed has its last checkpoint and may find room later.
-  void begin(TrainingRun& run, const std::string& config, bool resumed) {
+  void begin(TrainingRun& run, Trainer& trainer, const std::string& config, bool resumed) {
     try {
+      if (resumed) folder_->cut_metrics(trainer.progress().epoch);
       write_file(folder_->config(), config);
       folder_->write_skipped(data_.skipped);
       run.save_start();

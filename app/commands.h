@@ -26,6 +26,10 @@ int run_decode(const CommandLine& line);
 int run_shapes(const CommandLine& line);
 int run_info(const CommandLine& line);
 
+/// To be called before a command writes its first file: until then SIGINT and SIGTERM end the
+/// program at once, from then on the command ends as it sees fit.
+void stop_in_order();
+
 /// The signal that asked the program to stop (SIGINT or SIGTERM), or 0. The second one ends the
 /// program at once.
 int stop_signal();

@@ -64,6 +64,9 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     std::string text;
     try {
       text = value_text(node);
+      if (option->kind == ValueKind::string && !node.is_string()) {
+        throw UsageError("expected a string in quotes");
+      }
       option->set(options, text);
       given.insert(option->flag());
     } catch (const UsageError& error) {
@@ -102,6 +105,7 @@ void insert(toml::table& table, const OptionSpec& option, const std::string& val
     case ValueKind::boolean:
       table.insert(option.name, value == "true");
       return;
+    case ValueKind::string:
     case ValueKind::text:
       table.insert(option.name, value);
       return;
@@ -114,6 +118,7 @@ std::set<std::string> read_config(std::string_view text, const std::string& name
                                   Options& options) {
   std::set<std::string> given;
   std::vector<std::string> tables;
+  tables.reserve(kTables.size());
   for (const Group group : kTables) tables.emplace_back(to_string(group));
   for (const auto& [key, node] : parse(text, name)) {
     const auto found = std::find(tables.begin(), tables.end(), key.str());

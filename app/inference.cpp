@@ -43,7 +43,7 @@ torch::Device choose_device(const std::string& name) {
     throw std::runtime_error("--device '" + name + "': there are only " + std::to_string(gpus) +
                              " CUDA devices, cuda:0 to cuda:" + std::to_string(gpus - 1));
   }
-  return torch::Device(torch::kCUDA, static_cast<torch::DeviceIndex>(index));
+  return {torch::kCUDA, static_cast<torch::DeviceIndex>(index)};
 }
 
 std::int64_t use_threads(std::int64_t threads) {
@@ -63,6 +63,15 @@ std::int64_t worker_count(const DataOptions& options) {
 void log_skipped(const std::vector<SkippedFile>& skipped) {
   for (const SkippedFile& file : skipped) {
     spdlog::warn("skipped '{}': {}", printable(file.name), printable(file.reason));
+  }
+}
+
+void log_unread_pages(const std::vector<ImageEntry>& entries) {
+  for (const ImageEntry& entry : entries) {
+    if (entry.info.pages == 1) continue;
+    spdlog::warn("'{}': only the first of its {} pages is read", printable(entry.file.name),
+                 entry.info.pages < kMaxPages ? std::to_string(entry.info.pages)
+                                              : std::to_string(kMaxPages) + " or more");
   }
 }
 
@@ -149,6 +158,7 @@ std::unique_ptr<Inference> start_inference(const Options& options) {
     throw std::runtime_error("no usable image in '" + printable(options.data.data) + "' (" +
                              std::to_string(scan.skipped.size()) + " skipped)");
   }
+  log_unread_pages(usable);
   spdlog::info("images {} · skipped {} · device {}", usable.size(), scan.skipped.size(),
                device.str());
   return std::make_unique<Inference>(options, std::move(usable), std::move(model), device);

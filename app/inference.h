@@ -23,6 +23,9 @@ std::int64_t worker_count(const DataOptions& options);
 /// Logs each skipped file by name and reason.
 void log_skipped(const std::vector<SkippedFile>& skipped);
 
+/// Warns of each image that is the first page of several.
+void log_unread_pages(const std::vector<ImageEntry>& entries);
+
 /// Throws UsageError saying that `flag` is needed where `value` is empty.
 void require_given(const std::string& value, const char* flag, const char* example);
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 namespace convae::app {
 namespace fs = std::filesystem;
@@ -71,7 +72,7 @@ std::vector<std::string> take_line(std::string_view& text) {
 
 class TableReader {
 public:
-  TableReader(const fs::path& path, std::string_view text) : path_(path), rest_(text) {
+  TableReader(fs::path path, std::string_view text) : path_(std::move(path)), rest_(text) {
     // Spreadsheets put a byte order mark in front.
     if (rest_.starts_with("\xef\xbb\xbf")) rest_.remove_prefix(3);
     const std::vector<std::string> names = take_line(rest_);
@@ -87,7 +88,7 @@ public:
 
   bool blank() const { return fields_.size() == 1 && fields_[0].empty(); }
 
-  bool has(const std::string& column) const { return columns_.count(column) > 0; }
+  bool has(const std::string& column) const { return columns_.contains(column); }
 
   std::string text(const std::string& column) const {
     const auto found = columns_.find(column);

@@ -2,6 +2,9 @@
 #include "app/commands.h"
 #include "app/logging.h"
 #include "convae_version.h"
+#include "data/file_io.h"
+
+#include <c10/util/Exception.h>
 
 #include <malloc.h>
 #include <spdlog/spdlog.h>
@@ -19,10 +22,15 @@ constexpr const char* kNoMemory =
     "there is not enough memory; try a smaller batch-size, size or number of channels";
 
 volatile std::sig_atomic_t received_signal = 0;
+volatile std::sig_atomic_t has_begun = 0;
 
 extern "C" void note_signal(int signal) {
-  // The first asks for an orderly end; whoever sends a second wants none.
-  if (received_signal != 0) _exit(128 + signal);
+  // The first asks for an orderly end, where there is something to end; whoever sends a second
+  // wants none.
+  if (received_signal != 0 || has_begun == 0) {
+    remove_unfinished_files();
+    _exit(128 + signal);
+  }
   received_signal = signal;
 }
 
@@ -104,6 +112,8 @@ int complain(const char* message, int code) {
 }
 
 }  // namespace
+
+void stop_in_order() { has_begun = 1; }
 
 int stop_signal() { return received_signal; }
 

@@ -46,6 +46,7 @@ OptionSpec head(Group group, const char* flags, const char* commands, const char
 }
 
 OptionSpec text(OptionSpec spec, Member<std::string> member) {
+  spec.kind = ValueKind::string;
   spec.set = [member](Options& o, const std::string& value) { member(o) = value; };
   spec.get = [member](const Options& o) { return read(member, o); };
   return spec;
@@ -109,7 +110,8 @@ OptionSpec choice(OptionSpec spec, Member<Enum> member, std::vector<Enum> values
 }
 
 /// One of a list of words.
-OptionSpec word(OptionSpec spec, Member<std::string> member, std::vector<std::string> words) {
+OptionSpec word(OptionSpec spec, Member<std::string> member,
+                const std::vector<std::string>& words) {
   spec.choices = words;
   spec.set = [member, words](Options& o, const std::string& value) {
     if (std::find(words.begin(), words.end(), value) == words.end()) not_a_choice(value, words);
@@ -413,10 +415,10 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
     // Levenshtein distance, one row of the table at a time.
     std::vector<std::size_t> row(candidate.size() + 1);
     std::iota(row.begin(), row.end(), 0);
-    for (std::size_t i = 0; i < word.size(); ++i) {
+    for (const char c : word) {
       std::size_t diagonal = row[0]++;
       for (std::size_t j = 0; j < candidate.size(); ++j) {
-        const std::size_t replaced = diagonal + (word[i] != candidate[j] ? 1 : 0);
+        const std::size_t replaced = diagonal + (c != candidate[j] ? 1 : 0);
         diagonal = row[j + 1];
         row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
       }

@@ -13,8 +13,9 @@ enum class Group { data, model, train, run, call };
 /// "data", "model", "train", "run": the TOML table; "call" has none.
 const char* to_string(Group group);
 
-/// How a value is written in TOML.
-enum class ValueKind { text, integer, number, boolean };
+/// How a value is written in TOML: as a string and nothing else, as a text that may look like a
+/// number or a list, …
+enum class ValueKind { string, text, integer, number, boolean };
 
 /// One option: its name as a flag and a TOML key, and the member of Options it is bound to.
 struct OptionSpec {

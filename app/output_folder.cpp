@@ -48,7 +48,7 @@ std::string OutputFolder::reserve(const std::string& input_name, std::string_vie
                                   const std::string& subfolder) {
   const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
   std::string name = prefix + without_extension(input_name) + std::string(extension);
-  const auto taken = [&] { return reserved_.count(name) > 0 || folders_.count(name) > 0; };
+  const auto taken = [&] { return reserved_.contains(name) || folders_.contains(name); };
   if (taken()) name = prefix + input_name + std::string(extension);
   for (int number = 2; taken(); ++number) {
     name = prefix + input_name + "." + std::to_string(number) + std::string(extension);
@@ -57,7 +57,7 @@ std::string OutputFolder::reserve(const std::string& input_name, std::string_vie
 }
 
 std::string OutputFolder::reserve_exact(const std::string& name) {
-  if (folders_.count(name) > 0) {
+  if (folders_.contains(name)) {
     throw std::runtime_error(
         "'" + printable(name) +
         "' is a folder of the input, but a file of that name is to be written");

@@ -84,6 +84,8 @@ TrainingData find_images(const DataOptions& options, const ModelOptions& model) 
         "all " + std::to_string(data.validation.size()) + " images in '" + printable(options.data) +
         "' fall into the validation share; use more " + "images, --val DIR or --val-split 0");
   }
+  log_unread_pages(data.training);
+  log_unread_pages(data.validation);
   data.skipped = std::move(all.skipped);
   data.skipped.insert(data.skipped.end(), validation.skipped.begin(), validation.skipped.end());
   return data;

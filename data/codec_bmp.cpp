@@ -124,7 +124,7 @@ private:
     if (depth_ <= 8) {
       read_palette();
     } else if (bitfields) {
-      for (int c = 0; c < 3; ++c) {
+      for (std::int64_t c = 0; c < 3; ++c) {
         fields_[c] = Field(static_cast<std::uint32_t>(number(kMasksAt + 4 * c, 4)));
         if (!fields_[c]) {
           throw ImageError("damaged BMP: an empty colour mask");

@@ -256,7 +256,7 @@ public:
       jpeg_start_compress(&encoder_, /*write_all_tables=*/TRUE);
       while (encoder_.next_scanline < encoder_.image_height) {
         const auto offset = std::size_t{encoder_.next_scanline} * width * channels;
-        JSAMPROW row = const_cast<std::uint8_t*>(pixels + offset);  // the API lacks a const
+        auto* row = const_cast<std::uint8_t*>(pixels + offset);  // the API lacks a const
         jpeg_write_scanlines(&encoder_, &row, /*num_lines=*/1);
       }
       jpeg_finish_compress(&encoder_);

@@ -15,7 +15,7 @@ namespace convae {
 namespace {
 
 // JPEG keeps what its header says in the first kilobytes; other formats may put it at the end.
-constexpr std::int64_t kJpegHeaderBytes = 256 * 1024;
+constexpr std::int64_t kJpegHeaderBytes = 256 << 10;
 
 bool is_jpeg(const std::vector<std::uint8_t>& bytes) {
   return bytes.size() > 2 && bytes[0] == 0xff && bytes[1] == 0xd8;

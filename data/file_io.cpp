@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -90,7 +92,40 @@ std::string temporary_name(const std::string& name) {
   return "." + name.substr(0, kMaxNameBytes - 1 - suffix.size()) + suffix;
 }
 
+/// The name of a temporary file, kept where a signal handler can read it.
+struct Unfinished {
+  std::atomic<bool> taken = false, exists = false;
+  char path[PATH_MAX] = "";
+};
+
+// More than are ever written at a time; one that found no place would only not be taken away.
+std::array<Unfinished, 16> unfinished_files;
+
+int note_unfinished(const std::string& path) {
+  for (std::size_t i = 0; i < unfinished_files.size() && path.size() < PATH_MAX; ++i) {
+    Unfinished& file = unfinished_files[i];
+    if (file.taken.exchange(true)) continue;
+    std::memcpy(file.path, path.c_str(), path.size() + 1);
+    file.exists = true;
+    return static_cast<int>(i);
+  }
+  return -1;
+}
+
+void forget_unfinished(int place) {
+  if (place < 0) return;
+  Unfinished& file = unfinished_files[static_cast<std::size_t>(place)];
+  file.exists = false;
+  file.taken = false;
+}
+
 }  // namespace
+
+void remove_unfinished_files() noexcept {
+  for (const Unfinished& file : unfinished_files) {
+    if (file.exists) ::unlink(file.path);
+  }
+}
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
   const auto check_kind = [&](const struct stat& status) {
@@ -159,13 +194,19 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     descriptor_ = open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && errno == EEXIST);
   if (descriptor_ < 0) fail("write");
+  unfinished_ = note_unfinished(temporary_.native());
 }
 
 AtomicFile::~AtomicFile() {
-  if (descriptor_ >= 0) {
-    ::close(descriptor_);
-    ::unlink(temporary_.c_str());
-  }
+  if (descriptor_ >= 0) discard();
+}
+
+void AtomicFile::discard() noexcept {
+  const int reason = errno;  // of what failed before
+  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  ::unlink(temporary_.c_str());
+  forget_unfinished(std::exchange(unfinished_, -1));
+  errno = reason;
 }
 
 void AtomicFile::write(const void* bytes, std::size_t count) {
@@ -175,12 +216,7 @@ void AtomicFile::write(const void* bytes, std::size_t count) {
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
       // Gone at once, so that a later commit() cannot put half a file in place.
-      const int reason = errno;
-      if (descriptor_ >= 0) {
-        ::close(std::exchange(descriptor_, -1));
-        ::unlink(temporary_.c_str());
-      }
-      errno = reason;
+      discard();
       fail("write");
     }
     from += written;
@@ -193,11 +229,10 @@ void AtomicFile::commit() {
   // Network file systems report a full disk only here.
   const bool closed = ::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR;
   if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    const int reason = errno;
-    ::unlink(temporary_.c_str());
-    errno = reason;
+    discard();
     fail("write");
   }
+  forget_unfinished(std::exchange(unfinished_, -1));
   if (!flush_folder(path_.parent_path())) fail("flush the folder of");
 }
 

@@ -33,11 +33,17 @@ public:
 
 private:
   [[noreturn]] void fail(const char* action) const;
+  void discard() noexcept;
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;
+  int unfinished_ = -1;  // its place among those that remove_unfinished_files() takes away
 };
+
+/// Takes away the temporary files of all AtomicFiles there are. For a signal handler that is about
+/// to end the process: async-signal-safe.
+void remove_unfinished_files() noexcept;
 
 /// AtomicFile in one call.
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> bytes);

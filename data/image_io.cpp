@@ -104,7 +104,9 @@ std::string_view reason_to_refuse(Bytes bytes) {
   if (has(bytes, 0, "<?xml"sv)) {
     const std::string_view head(reinterpret_cast<const char*>(bytes.data()),
                                 std::min<std::size_t>(bytes.size(), 4096));
-    if (head.find("<svg") != head.npos) return "SVG is not supported; convert it to PNG"sv;
+    if (head.find("<svg") != std::string_view::npos) {
+      return "SVG is not supported; convert it to PNG"sv;
+    }
   }
   return {};
 }

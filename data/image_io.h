@@ -20,6 +20,9 @@ enum class ImageFormat { jpeg, png, bmp, tiff, webp };
 /// "jpeg", "png", …
 std::string_view to_string(ImageFormat format);
 
+/// Pages of a file are counted up to here.
+inline constexpr int kMaxPages = 1000;
+
 /// What an image's header says, read before any pixel is decoded.
 struct ImageInfo {
   ImageFormat format{};
@@ -30,7 +33,7 @@ struct ImageInfo {
   bool alpha = false;       ///< has an alpha channel or transparent palette entries / key colour
   int bits = 8;             ///< of the decoded tensor: 8 (uint8) or 16 (uint16; also float TIFF)
   int orientation = 1;      ///< EXIF orientation, 1 to 8
-  int pages = 1;            ///< TIFF pages, counted up to 1000; only the first is read
+  int pages = 1;            ///< of a TIFF, up to kMaxPages; only the first is read
 };
 
 /// An image that cannot be used. what() is one short reason without the file's name, such as

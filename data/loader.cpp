@@ -79,7 +79,7 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
                        : batch_size;
     const bool fits = !plan.empty() && std::ssize(plan.back()[0].indices) < most &&
                       dataset.image_size(plan.back()[0].indices[0]) == size;
-    if (!fits) plan.push_back(Step(1));
+    if (!fits) plan.emplace_back(1);  // of one micro-batch
     plan.back()[0].indices.push_back(index);
   }
   return plan;

@@ -13,6 +13,7 @@ inline constexpr std::int64_t kDefaultMaxPixels = 100'000'000;
 struct ImageSize {
   std::int64_t height = 0;
   std::int64_t width = 0;
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the comparison's own 0 for one
   friend auto operator<=>(const ImageSize&, const ImageSize&) = default;
 };
 

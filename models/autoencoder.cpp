@@ -31,7 +31,7 @@ EncoderImpl::EncoderImpl(const ModelOptions& options)
     : options_(options), levels_(options.level_specs()) {
   std::int64_t channels = options.channels;
   for (std::size_t i = 0; i < levels_.size(); ++i) {
-    blocks_.push_back(register_module(
+    blocks_.emplace_back(register_module(
         std::to_string(i),
         Block(BlockImpl::Kind::conv, channels, levels_[i], options, /*activated=*/true)));
     channels = levels_[i].channels;
@@ -64,6 +64,7 @@ Maps EncoderImpl::forward(const Maps& batches) {
   }
   for (std::size_t level = 0; level < blocks_.size(); ++level) {
     std::vector<HW> sizes;
+    sizes.reserve(plans.size());
     for (const Plan& plan : plans) sizes.push_back(plan.levels[level].out);
     maps = blocks_[level]->forward(maps, sizes);
   }
@@ -91,7 +92,7 @@ DecoderImpl::DecoderImpl(const ModelOptions& options)
   for (std::size_t i = levels_.size(); i-- > 0;) {
     LevelSpec mirrored = levels_[i];
     mirrored.channels = i > 0 ? levels_[i - 1].channels : options.channels;
-    blocks_.push_back(register_module(
+    blocks_.emplace_back(register_module(
         std::to_string(levels_.size() - 1 - i),
         Block(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
               /*activated=*/i > 0)));
@@ -135,6 +136,7 @@ Maps DecoderImpl::forward(const Maps& latents, const std::vector<HW>& sizes) {
   if (latent_block_) maps = latent_block_->forward(maps, deepest);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     std::vector<HW> outs;
+    outs.reserve(plans.size());
     for (const Plan& plan : plans) outs.push_back(plan.levels[blocks_.size() - 1 - i].in);
     maps = blocks_[i]->forward(maps, outs);
   }

@@ -64,12 +64,13 @@ class Program:
         if not path:
             pytest.exit("CONVAE must name the program, such as build/release/bin/convae", 2)
         self.path = str(pathlib.Path(path).resolve())
+        self.prefix = []  # words of a program to start it through
 
-    def start(self, *args, cwd):
+    def start(self, *args, cwd, stderr=subprocess.PIPE):
         """A call that goes on beside the test."""
-        return subprocess.Popen([self.path, *map(str, args)], cwd=cwd, text=True,
+        return subprocess.Popen([*self.prefix, self.path, *map(str, args)], cwd=cwd, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, errors="surrogateescape")
+                                stderr=stderr, errors="surrogateescape")
 
     def call(self, *args, cwd, timeout=120):
         """A finished call, whatever came of it."""

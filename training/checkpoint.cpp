@@ -226,7 +226,7 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
   }
   for (const auto& [name, target] : targets) {
     // Frameworks that do not count batches leave this out; it only shapes the first steps.
-    if (tensors.count(name) > 0 || name.ends_with("num_batches_tracked")) continue;
+    if (tensors.contains(name) || name.ends_with("num_batches_tracked")) continue;
     refuse(source, "'" + name + "' is missing, which this architecture needs");
   }
   for (auto& [name, target] : targets) {
@@ -243,7 +243,7 @@ fs::path find_checkpoint(const fs::path& run_or_file) {
     return run_or_file;
   }
   for (const char* name : {"best.safetensors", "last.safetensors"}) {
-    const fs::path file = run_or_file / "weights" / name;
+    fs::path file = run_or_file / "weights" / name;
     if (fs::exists(file, error)) return file;
   }
   throw CheckpointError(shown(run_or_file) +

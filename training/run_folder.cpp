@@ -100,7 +100,7 @@ std::shared_ptr<const int> lock_folder(const fs::path& path) {
 }  // namespace
 
 std::string csv_field(const std::string& text) {
-  const std::string shown = printable(text);
+  std::string shown = printable(text);
   if (shown.find_first_of(",\"") == std::string::npos) return shown;
   std::string quoted = "\"";
   for (const char c : shown) {

@@ -99,7 +99,7 @@ std::optional<double> Trainer::train_step(const Step& step, double lr) {
   for (const std::span<const MicroBatch> batches : groups(step)) {
     loss_sum += backward(batches, images);
   }
-  const double loss = loss_sum.item<double>();
+  const auto loss = loss_sum.item<double>();
   if (!std::isfinite(loss)) return leave_out(step, "the loss");
   if (!std::isfinite(optimizer_.clip_gradients(options_.clip_grad))) {
     return leave_out(step, "the gradient");

@@ -18,6 +18,10 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+[[noreturn]] void fail_unsaved(const std::string& reason) {
+  throw std::runtime_error("the last state of the run could not be saved: " + reason);
+}
+
 }  // namespace
 
 TrainingRun::TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
@@ -65,6 +69,16 @@ void TrainingRun::save_in_time() {
   last_save_ = Clock::now();
 }
 
+void TrainingRun::save_at_stop() const {
+  try {
+    save(folder_.last());
+  } catch (const CheckpointError&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    fail_unsaved(error.what());
+  }
+}
+
 TrainingRun::Outcome TrainingRun::run() {
   trainer_.on_step = [&] {
     save_in_time();
@@ -77,13 +91,11 @@ TrainingRun::Outcome TrainingRun::run() {
     trainer_.train_epoch();
     if (stop_requested() || !finish_epoch(start)) {
       // Also between the last step and the end of validation: the epoch is closed after a resume.
-      save(folder_.last());
+      save_at_stop();
       return Outcome::interrupted;
     }
   }
-  if (!save_problem_.empty()) {
-    throw std::runtime_error("the last state of the run could not be saved: " + save_problem_);
-  }
+  if (!save_problem_.empty()) fail_unsaved(save_problem_);
   return trainer_.progress().stopped_early ? Outcome::stopped_early : Outcome::finished;
 }
 

@@ -45,6 +45,7 @@ private:
   bool stop_requested() const;
   void save(const std::filesystem::path& path) const;
   void save_in_time();
+  void save_at_stop() const;
   /// False where it failed for want of room or the like.
   bool attempt(const std::function<void()>& write);
   void write_sample(std::int64_t epoch);

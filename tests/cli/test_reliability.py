@@ -46,7 +46,7 @@ def wait_for(path, process, seconds=60):
 def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, many, tmp_path):
     """SIGKILL at random moments from the first second on, each time going on from `last`."""
     options = ["--data", many, *TINY, "--epochs", str(25 * KILLS), "--save-minutes", "0.001"]
-    program.run("train", *options, "--name", "calm", cwd=tmp_path)
+    program.run("train", *options, "--name", "calm", cwd=tmp_path, timeout=20 * KILLS + 100)
     draw = random.Random(1)
     run = tmp_path / "runs" / "killed"
     landed = 0
@@ -65,9 +65,9 @@ def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, ma
             break
     assert landed >= 1
     if not (run / LAST).exists():
-        program.run("train", *options, "--name", "killed", cwd=tmp_path)
+        program.run("train", *options, "--name", "killed", cwd=tmp_path, timeout=20 * KILLS + 100)
     else:
-        program.run("train", "--resume", run, cwd=tmp_path)
+        program.run("train", "--resume", run, cwd=tmp_path, timeout=20 * KILLS + 100)
     calm, killed = (load_file(tmp_path / "runs" / name / LAST) for name in ("calm", "killed"))
     assert calm.keys() == killed.keys()
     for name in calm:

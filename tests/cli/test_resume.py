@@ -181,3 +181,10 @@ def test_a_run_keeps_its_number_of_threads(program, photos, tmp_path):
                 "--workers", "1", cwd=tmp_path)
     result = program.run("train", "--resume", "runs/photos", "--epochs", "2", cwd=tmp_path)
     assert "1 compute threads" in result.stderr
+
+
+def test_a_quiet_run_stays_quiet_until_told_otherwise(done, photos):
+    done("train", "--data", photos, "--epochs", 1, "--quiet", *BASE)
+    assert done("train", "--resume", "runs/photos", "--epochs", 2).stderr == ""
+    loud = done("train", "--resume", "runs/photos", "--epochs", 3, "--quiet", "false")
+    assert any("epoch 3/3" in line for line in loud.logs)

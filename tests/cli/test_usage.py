@@ -77,6 +77,10 @@ def test_bad_call_is_refused(convae, tmp_path, words, parts):
     ("epochs = 3\n", 1, ["'epochs'", "[train]"]),
     ("[train]\nepochs = 3\nepochs = 4\n", 3, []),
     ("[train]\nepochs = = 3\n", 2, []),
+    ("[data]\ndata = 5\n", 2, ["data = '5'", "expected a string"]),
+    ("[data]\nval = ['a', 'b']\n", 2, ["val = 'a,b'", "expected a string"]),
+    ("[run]\nname = true\n", 2, ["name = 'true'", "expected a string"]),
+    ("[run]\noutput.folder = 'runs'\n", 2, ["output = ''", "expected a value"]),
 ])
 def test_bad_config_is_refused_with_file_and_line(convae, photos, tmp_path, text, line, parts):
     (tmp_path / "recipe.toml").write_text(text)

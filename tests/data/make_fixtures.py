@@ -306,8 +306,8 @@ def make_tiff():
     add("palette.tif", tiff_bytes(index, photometric="palette", colormap=colours * 257), looked_up)
     add("palette_of_bytes.tif", tiff_bytes(index, photometric="palette", colormap=colours),
         looked_up)
-    add("pages.tif", tiff_bytes(np.stack([grey8[..., 0]] * 3), photometric="minisblack"), grey8,
-        pages=3)
+    pages = np.stack([grey8[..., 0], 255 - grey8[..., 0], grey8[..., 0] // 2])
+    add("pages.tif", tiff_bytes(pages, photometric="minisblack"), grey8, pages=3)
     bits = RNG.integers(0, 2, (5, 7)).astype(bool)
     one_bit = Image.fromarray(bits)
     lit = np.where(bits, 255, 0).astype(np.uint8)[..., None]

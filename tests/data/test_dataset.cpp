@@ -82,6 +82,16 @@ TEST(ScanHeaders, LeavesOutWhatIsNoImageAndSaysWhy) {
   EXPECT_EQ(reason_of(scan.skipped, "dangling.png"), "the link leads nowhere");
 }
 
+TEST(ScanHeaders, CountsThePagesOfATiffOfWhichTheFirstIsRead) {
+  const fs::path file = fs::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures/pages.tif";
+  const FolderScan scan = scan_headers(list_images(file), kDefaultMaxPixels, 0);
+  ASSERT_EQ(scan.entries.size(), 1U);
+  EXPECT_EQ(scan.entries[0].info.pages, 3);
+  const torch::Tensor first = decode_image(read_file(file.parent_path() / "grey8.tif"), 1);
+  ImageDataset dataset(scan.entries, options_with(1));
+  EXPECT_TRUE(torch::equal(*dataset.load(0), first));
+}
+
 TEST(ScanHeaders, TakesExactlyUpToMaxPixels) {
   TemporaryFolder folder;
   write_image(folder / "a.png", noise(1, 10, 10, 1));

@@ -135,6 +135,17 @@ TEST_F(FileIo, LeavesTheOldFileWhenDropped) {
   EXPECT_EQ(contents(folder_ / "out.txt"), "new");
 }
 
+TEST_F(FileIo, TakesAwayWhatIsUnfinishedAndNothingElse) {
+  write_file(folder_ / "done.txt", "done");
+  AtomicFile half(folder_ / "half.txt");
+  half.write("half");
+  { AtomicFile(folder_ / "dropped.txt").write("dropped"); }
+  remove_unfinished_files();
+  EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
+  EXPECT_NE(reason_of([&] { half.commit(); }), "no error");
+  EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
+}
+
 TEST_F(FileIo, LeavesNothingWhenWritingFails) {
   // A limit on the size of files stands in for a full disk.
   make("out.txt", "old");
