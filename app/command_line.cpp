@@ -136,7 +136,9 @@ const std::vector<CommandInfo>& command_list() {
       {"decode", "Turns latents back into images.",
        "--checkpoint RUN --latents latents.npy -o OUT [options]"},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
-      {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"}};
+      {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"},
+      {"bench", "Measures this machine: training step and inference beside the bare convolutions.",
+       "[--input CxHxW] [options]"}};
   return commands;
 }
 

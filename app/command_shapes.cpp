@@ -12,25 +12,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct InputShape {
-  std::int64_t channels;
-  HW size;
-};
-
-InputShape parse_input(const std::string& text) {
-  const std::size_t cut = text.find('x');
-  if (cut != std::string::npos) {
-    const auto channels = parse_hw(text.substr(0, cut));
-    const auto size = parse_hw(text.substr(cut + 1));
-    const bool two_numbers = text.find('x', cut + 1) != std::string::npos;
-    if (channels && size && two_numbers && channels->h >= 1 && channels->h <= (1 << 20)) {
-      return {channels->h, *size};
-    }
-  }
-  throw UsageError("--input '" + printable(text) +
-                   "': expected CxHxW, channels, height and width, such as 3x24x25");
-}
-
 ordered_json shape(std::int64_t channels, HW size) { return {channels, size.h, size.w}; }
 
 ordered_json latent_shape(const ModelOptions& model, const Plan& plan) {

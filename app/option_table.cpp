@@ -169,10 +169,10 @@ OptionSpec level_list(OptionSpec spec) {
 
 constexpr const char* kTrain = "train";
 constexpr const char* kReading = "train reconstruct encode";
-constexpr const char* kModel = "train shapes";
+constexpr const char* kModel = "train shapes bench";
 constexpr const char* kInference = "reconstruct encode decode";
 constexpr const char* kComputing = "train reconstruct encode decode";
-constexpr const char* kAll = "train reconstruct encode decode shapes info";
+constexpr const char* kMeasured = "train reconstruct encode decode bench";
 
 void add_data_options(std::vector<OptionSpec>& t) {
   const auto add = [&](const char* flags, const char* commands, const char* value,
@@ -259,7 +259,8 @@ void add_train_options(std::vector<OptionSpec>& t) {
   int_option("epochs", "passes over the images, altogether",
              [](Options& o) -> std::int64_t& { return o.train.epochs; });
   t.push_back(integer(
-      head(Group::train, "batch-size", kReading, "N", "images an optimizer step"),
+      head(Group::train, "batch-size", "train reconstruct encode bench", "N",
+           "images an optimizer step"),
       Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.batch_size; })));
   t.push_back(
       number(add("lr", "RATE", "learning rate"), [](Options& o) -> double& { return o.train.lr; }));
@@ -303,10 +304,10 @@ void add_run_options(std::vector<OptionSpec>& t) {
   t.push_back(
       text(head(Group::run, "name", kTrain, "NAME", "of the run; default: the data folder's"),
            [](Options& o) -> std::string& { return o.run.name; }));
-  t.push_back(text(head(Group::run, "device", kComputing, "DEVICE", "auto, cpu, cuda or cuda:N"),
+  t.push_back(text(head(Group::run, "device", kMeasured, "DEVICE", "auto, cpu, cuda or cuda:N"),
                    [](Options& o) -> std::string& { return o.run.device; }));
   t.push_back(
-      integer(head(Group::run, "threads", kComputing, "N", "compute threads; 0: one a core"),
+      integer(head(Group::run, "threads", kMeasured, "N", "compute threads; 0: one a core"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.run.threads; })));
   t.push_back(integer(
       head(Group::run, "save-every", kTrain, "N",
@@ -329,8 +330,9 @@ void add_call_options(std::vector<OptionSpec>& t) {
                        const char* help) {
     return head(Group::call, flags, commands, value, help);
   };
-  t.push_back(text(add("config", kModel, "FILE", "TOML file of options; flags go before it"),
-                   [](Options& o) -> std::string& { return o.call.config; }));
+  t.push_back(
+      text(add("config", "train shapes", "FILE", "TOML file of options; flags go before it"),
+           [](Options& o) -> std::string& { return o.call.config; }));
   t.push_back(text(add("resume", kTrain, "RUN", "go on with a run from its last checkpoint"),
                    [](Options& o) -> std::string& { return o.call.resume; }));
   t.push_back(text(add("init", kTrain, "FILE", "start from the weights of a safetensors file"),
@@ -341,7 +343,7 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       text(add("latents", "decode", "FILE", "latents (.npy, with its .csv) or a folder of them"),
            [](Options& o) -> std::string& { return o.call.latents; }));
-  t.push_back(text(add("input", "shapes", "CxHxW", "channels and size of the image"),
+  t.push_back(text(add("input", "shapes bench", "CxHxW", "channels and size of the image"),
                    [](Options& o) -> std::string& { return o.call.input; }));
   t.push_back(
       word(add("format", "reconstruct", "FORMAT", "png, or keep (the input's format and depth)"),
@@ -356,7 +358,10 @@ void add_call_options(std::vector<OptionSpec>& t) {
               [](Options& o) -> bool& { return o.call.error_map; }));
   t.push_back(boolean(add("overwrite", kInference, "BOOL", "replace files that exist"),
                       [](Options& o) -> bool& { return o.call.overwrite; }));
-  t.push_back(boolean(add("json", "shapes info", "BOOL", "machine-readable result"),
+  t.push_back(
+      integer(add("rounds", "bench", "N", "timed rounds; the table shows medians"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.rounds; })));
+  t.push_back(boolean(add("json", "shapes info bench", "BOOL", "machine-readable result"),
                       [](Options& o) -> bool& { return o.call.json; }));
 }
 

@@ -33,9 +33,10 @@ struct CallOptions {
   std::string init;        ///< file of weights to start from
   std::string checkpoint;  ///< run folder or checkpoint file to use
   std::string latents;     ///< .npy file to decode
-  std::string input;       ///< CxHxW for shapes
+  std::string input;       ///< CxHxW for shapes and bench
   std::string format = "png";
   std::string pool = "none";
+  std::int64_t rounds = 15;  ///< of a benchmark
   bool grid = false;
   bool error_map = false;
   bool overwrite = false;

@@ -15,6 +15,12 @@ HW dense_map(const ModelOptions& options) {
 
 std::string shape_of(const torch::Tensor& tensor) { return c10::str(tensor.sizes()); }
 
+std::vector<HW> sizes_of(const Maps& batches) {
+  std::vector<HW> sizes;
+  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
+  return sizes;
+}
+
 /// Convolutions run two to ten times faster on channels-last data, and keep the layout.
 void use_channels_last(torch::nn::Module& module) {
   torch::NoGradGuard no_grad;
@@ -122,7 +128,7 @@ torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, HW size) {
   return forward(Maps{latent}, std::vector<HW>{size})[0];
 }
 
-Maps DecoderImpl::forward(const Maps& latents, const std::vector<HW>& sizes) {
+Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<HW>& sizes) {
   Maps maps;
   std::vector<Plan> plans;
   std::vector<HW> deepest;
@@ -134,12 +140,21 @@ Maps DecoderImpl::forward(const Maps& latents, const std::vector<HW>& sizes) {
                                        : latents[i].contiguous(torch::MemoryFormat::ChannelsLast));
   }
   if (latent_block_) maps = latent_block_->forward(maps, deepest);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+  for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
     std::vector<HW> outs;
     outs.reserve(plans.size());
     for (const Plan& plan : plans) outs.push_back(plan.levels[blocks_.size() - 1 - i].in);
     maps = blocks_[i]->forward(maps, outs);
   }
+  return maps;
+}
+
+Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<HW>& sizes) {
+  return blocks_.back()->convolve_only(all_but_last_level(latents, sizes), sizes);
+}
+
+Maps DecoderImpl::forward(const Maps& latents, const std::vector<HW>& sizes) {
+  Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes), sizes);
   for (torch::Tensor& x : maps) {
     if (options_.output == Output::sigmoid) x = torch::sigmoid(x);
     if (options_.output == Output::tanh) x = torch::tanh(x);
@@ -160,10 +175,11 @@ AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validat
 torch::Tensor AutoencoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
 
 Maps AutoencoderImpl::forward(const Maps& batches) {
-  const Maps latents = encoder->forward(batches);
-  std::vector<HW> sizes;
-  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
-  return decoder->forward(latents, sizes);
+  return decoder->forward(encoder->forward(batches), sizes_of(batches));
+}
+
+Maps AutoencoderImpl::forward_open(const Maps& batches) {
+  return decoder->forward_open(encoder->forward(batches), sizes_of(batches));
 }
 
 void AutoencoderImpl::begin_step() {

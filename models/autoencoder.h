@@ -42,7 +42,12 @@ public:
   /// The same for batches of several sizes at once.
   Maps forward(const Maps& latents, const std::vector<HW>& sizes);
 
+  /// Up to the last level's convolution: without its bias, last_bias(), and the output function.
+  Maps forward_open(const Maps& latents, const std::vector<HW>& sizes);
+  torch::Tensor last_bias() const { return blocks_.back()->conv_bias(); }
+
 private:
+  Maps all_but_last_level(const Maps& latents, const std::vector<HW>& sizes);
   void check_latent(const torch::Tensor& latent, HW size, HW map) const;
 
   ModelOptions options_;
@@ -67,6 +72,9 @@ public:
   /// The same for batches of several sizes at once; in training, batch normalisation takes its
   /// statistics over all of them.
   Maps forward(const Maps& batches);
+
+  /// The same up to the last convolution, for losses that take up there; see Decoder.
+  Maps forward_open(const Maps& batches);
 
   /// Starts an optimizer step of one or several forward passes; see BatchNorm.
   void begin_step();

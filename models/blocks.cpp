@@ -8,7 +8,6 @@
 namespace convae {
 namespace {
 
-constexpr double kEpsilon = 1e-5;  // torch::nn::BatchNorm2d's
 constexpr double kMomentum = 0.3;  // see the header
 
 torch::ExpandingArray<2> expand(HW value) { return {{value.h, value.w}}; }
@@ -77,17 +76,15 @@ torch::Tensor BatchNormImpl::forward(const torch::Tensor& x) {
 
   const std::int64_t count = x.numel() / x.size(1);
   if (count == 1) {
-    pool(x.reshape({-1}), torch::zeros_like(running_mean), count);
     torch::Tensor y = evaluate();
-    if (!in_step_) commit_statistics();
+    note({x.reshape({-1}), torch::zeros_like(running_mean), count});
     return y;
   }
 
   auto [y, mean, inverse_deviation] =
       torch::native_batch_norm(x, weight, bias, /*running_mean=*/{}, /*running_var=*/{},
                                /*training=*/true, kMomentum, kEpsilon);
-  pool(mean, inverse_deviation.detach().pow(-2) - kEpsilon, count);
-  if (!in_step_) commit_statistics();
+  note({mean, inverse_deviation.detach().pow(-2) - kEpsilon, count});
   return y;
 }
 
@@ -102,13 +99,13 @@ void BatchNormImpl::refresh_batches_seen() {
   if (batches_seen_ < 200) batches_seen_ = num_batches_tracked.item<std::int64_t>();
 }
 
-void BatchNormImpl::pool(const torch::Tensor& mean, const torch::Tensor& variance,
-                         std::int64_t count) {
+void BatchNormImpl::note(const BatchStatistics& statistics) {
   // In double: E[x²] - E[x]² cancels where the mean is far above the deviation.
-  const torch::Tensor exact_mean = mean.detach().to(torch::kDouble);
-  const torch::Tensor sum = exact_mean * count;
-  const torch::Tensor square_sum =
-      (variance.detach().to(torch::kDouble) + exact_mean.square()) * count;
+  const auto count = static_cast<double>(statistics.count);
+  const torch::Tensor mean = statistics.mean.detach().to(torch::kDouble);
+  const torch::Tensor variance = statistics.variance.detach().to(torch::kDouble);
+  const torch::Tensor sum = mean * count;
+  const torch::Tensor square_sum = (variance + mean.square()) * count;
   if (pooled_count_ == 0) {
     pooled_sum_ = sum;
     pooled_square_sum_ = square_sum;
@@ -116,7 +113,8 @@ void BatchNormImpl::pool(const torch::Tensor& mean, const torch::Tensor& varianc
     pooled_sum_ += sum;
     pooled_square_sum_ += square_sum;
   }
-  pooled_count_ += count;
+  pooled_count_ += statistics.count;
+  if (!in_step_) commit_statistics();
 }
 
 void BatchNormImpl::commit_statistics() {
@@ -179,8 +177,18 @@ BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
   }
 }
 
-torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out) {
-  if (kind_ == Kind::conv) return conv_->forward(x);
+torch::Tensor BlockImpl::conv_bias() const {
+  if (kind_ == Kind::linear) return {};
+  return kind_ == Kind::conv ? conv_->bias : conv_transpose_->bias;
+}
+
+torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out, bool with_bias) {
+  const auto pair = [](HW value) { return std::vector<std::int64_t>{value.h, value.w}; };
+  const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
+  if (kind_ == Kind::conv) {
+    return torch::conv2d(x, conv_->weight, bias, pair(level_.stride), pair(level_.padding),
+                         pair(level_.dilation));
+  }
   if (kind_ == Kind::linear) {
     return linear_->forward(x)
         .view({x.size(0), level_.channels, map_.h, map_.w})
@@ -196,9 +204,8 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out) {
                                                  level_.padding.h, level_.dilation.h),
                                          missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
                                                  level_.padding.w, level_.dilation.w)};
-  const auto pair = [](HW value) { return std::vector<std::int64_t>{value.h, value.w}; };
-  return torch::conv_transpose2d(x, conv_transpose_->weight, conv_transpose_->bias,
-                                 pair(level_.stride), pair(level_.padding), output_padding,
+  return torch::conv_transpose2d(x, conv_transpose_->weight, bias, pair(level_.stride),
+                                 pair(level_.padding), output_padding,
                                  /*groups=*/1, pair(level_.dilation));
 }
 
@@ -213,9 +220,50 @@ torch::Tensor BlockImpl::finish(const torch::Tensor& x) {
                                       : normalise(activate(x, activation_));
 }
 
-Maps BlockImpl::forward(const Maps& maps, const std::vector<HW>& sizes) {
+bool BlockImpl::fuses(const Maps& maps, const std::vector<HW>& sizes) const {
+  if (!activated_ || group_norm_ || !can_fuse(maps)) return false;
+  if (!is_training()) return !torch::GradMode::is_enabled();
+  std::int64_t values = 0;
+  for (std::size_t i = 0; i < maps.size(); ++i) values += maps[i].size(0) * sizes[i].h * sizes[i].w;
+  return !batch_norm_ || values > 1;
+}
+
+Maps BlockImpl::finish_fused(Maps convolved) {
+  BlockTail tail{conv_bias(), {}, {}, order_, activation_};
+  if (batch_norm_) {
+    tail.norm_weight = batch_norm_->weight;
+    tail.norm_bias = batch_norm_->bias;
+  }
+  if (is_training()) {
+    BatchStatistics statistics;
+    Maps maps = fused_training_tail(convolved, tail, BatchNormImpl::kEpsilon, &statistics);
+    if (batch_norm_) batch_norm_->note(statistics);
+    return maps;
+  }
+  torch::Tensor scale;
+  torch::Tensor shift;
+  if (batch_norm_) {
+    scale = batch_norm_->weight / (batch_norm_->running_var + BatchNormImpl::kEpsilon).sqrt();
+    shift = batch_norm_->bias - batch_norm_->running_mean * scale;
+  }
+  for (torch::Tensor& x : convolved) fused_inference_tail_(x, tail, scale, shift);
+  return convolved;
+}
+
+Maps BlockImpl::convolve_only(const Maps& maps, const std::vector<HW>& sizes) {
   Maps convolved;
-  for (std::size_t i = 0; i < maps.size(); ++i) convolved.push_back(convolve(maps[i], sizes[i]));
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    convolved.push_back(convolve(maps[i], sizes[i], /*with_bias=*/false));
+  }
+  return convolved;
+}
+
+Maps BlockImpl::forward(const Maps& maps, const std::vector<HW>& sizes) {
+  if (fuses(maps, sizes)) return finish_fused(convolve_only(maps, sizes));
+  Maps convolved;
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    convolved.push_back(convolve(maps[i], sizes[i], /*with_bias=*/true));
+  }
   if (!activated_) return convolved;
   if (batch_norm_ && is_training() && maps.size() > 1) {
     return unpack(finish(pack(convolved)), convolved);

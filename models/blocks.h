@@ -1,5 +1,6 @@
 #pragma once
 
+#include "models/fused.h"
 #include "models/options.h"
 
 #include <torch/nn/module.h>
@@ -11,9 +12,6 @@
 #include <vector>
 
 namespace convae {
-
-/// Batches that go through the network side by side, one an image size: (N_i, C, H_i, W_i).
-using Maps = std::vector<torch::Tensor>;
 
 /// Batch normalisation over (N, C, H, W) with the parameters and buffers of
 /// torch::nn::BatchNorm2d (weight, bias, running_mean, running_var, num_batches_tracked).
@@ -40,10 +38,14 @@ public:
   /// Moves the running statistics by what the forward passes since begin_step() saw.
   void commit_statistics();
 
+  /// Takes note of what a forward pass in training saw: (C), the variance being the biased one.
+  void note(const BatchStatistics& statistics);
+
+  static constexpr double kEpsilon = 1e-5;  ///< torch::nn::BatchNorm2d's
+
   torch::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
 private:
-  void pool(const torch::Tensor& mean, const torch::Tensor& variance, std::int64_t count);
   void refresh_batches_seen();
 
   bool in_step_ = false;
@@ -70,8 +72,16 @@ public:
   /// all maps together, so that images of different sizes make one batch.
   Maps forward(const Maps& maps, const std::vector<HW>& sizes);
 
+  /// The convolutions alone, without their bias.
+  Maps convolve_only(const Maps& maps, const std::vector<HW>& sizes);
+
+  /// (C); undefined for Kind::linear, which has a number a pixel and adds it itself.
+  torch::Tensor conv_bias() const;
+
 private:
-  torch::Tensor convolve(const torch::Tensor& x, HW out);
+  torch::Tensor convolve(const torch::Tensor& x, HW out, bool with_bias);
+  bool fuses(const Maps& maps, const std::vector<HW>& sizes) const;
+  Maps finish_fused(Maps convolved);
   torch::Tensor normalise(const torch::Tensor& x);
   torch::Tensor finish(const torch::Tensor& x);
 

@@ -1,11 +1,102 @@
 #include "training/losses.h"
 
+#include "models/flat_maps.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
 namespace convae {
+namespace {
+
+using kernels::BFloat16;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+template <typename T>
+const kernels::LossKernels<T>& kernels_of(Output output, LossKind kind) {
+  const auto row =
+      static_cast<std::size_t>(output == Output::sigmoid ? kernels::OutputFunction::sigmoid
+                               : output == Output::tanh  ? kernels::OutputFunction::tanh
+                                                         : kernels::OutputFunction::linear);
+  const auto column = static_cast<std::size_t>(
+      kind == LossKind::mse ? kernels::Difference::squared : kernels::Difference::absolute);
+  const kernels::Kernels& all = kernels_of_this_processor();
+  if constexpr (std::is_same_v<T, float>) {
+    return all.loss[row][column];
+  } else {
+    return all.loss_bf16[row][column];
+  }
+}
+
+struct LossAndGradient {
+  double loss = 0;
+  Maps dx;
+  torch::Tensor dbias;  // (C)
+};
+
+template <typename T>
+LossAndGradient loss_and_gradient(const Maps& x, const torch::Tensor& bias, const Maps& targets,
+                                  const kernels::LossKernels<T>& kernel, double scale) {
+  const Pieces pieces(x, x[0].size(1));
+  const std::vector<float> bias_lanes = pieces.lanes(numbers(bias, pieces.channels(), 0));
+  const kernels::Lanes lanes{pieces.width(), bias_lanes.data(), nullptr, nullptr};
+  LossAndGradient result;
+  std::vector<double> scales;
+  for (const torch::Tensor& map : x) {
+    result.dx.push_back(torch::empty_like(map));
+    scales.push_back(scale * static_cast<double>(map.size(0)) / static_cast<double>(map.numel()));
+  }
+  std::vector<double> losses(static_cast<std::size_t>(pieces.size()));
+  const auto sums = pieces.sums<1>([&](const Pieces::Piece& piece, const auto& sum) {
+    losses[static_cast<std::size_t>(pieces.index(piece))] =
+        scales[piece.map] * kernel.loss(values<T>(x[piece.map]) + piece.begin,
+                                        values<float>(targets[piece.map]) + piece.begin,
+                                        piece.count, lanes, static_cast<float>(scales[piece.map]),
+                                        values<T>(result.dx[piece.map]) + piece.begin, sum[0]);
+  });
+  result.dbias = to_tensor(sums[0], torch::kFloat);
+  for (const double loss : losses) result.loss += loss;
+  return result;
+}
+
+struct FusedLoss : torch::autograd::Function<FusedLoss> {
+  static torch::Tensor forward(AutogradContext* context, at::TensorList open,
+                               const torch::Tensor& bias, const Maps* targets, Output output,
+                               LossKind kind, double scale) {
+    const Maps x = channels_last(open.vec());
+    const Maps wanted = channels_last(*targets);
+    LossAndGradient result =
+        x[0].scalar_type() == torch::kBFloat16
+            ? loss_and_gradient(x, bias, wanted, kernels_of<BFloat16>(output, kind), scale)
+            : loss_and_gradient(x, bias, wanted, kernels_of<float>(output, kind), scale);
+    // The gradient comes almost for free here, and the maps need not be read again.
+    variable_list saved = std::move(result.dx);
+    saved.push_back(result.dbias);
+    context->save_for_backward(std::move(saved));
+    return torch::full({}, result.loss, torch::kDouble);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    variable_list result = context->get_saved_variables();
+    const double factor = gradients[0].item<double>();
+    if (factor != 1) {
+      for (torch::Tensor& gradient : result) gradient = gradient * factor;
+    }
+    result.resize(result.size() + 4);  // targets, output, kind, scale
+    return result;
+  }
+};
+
+}  // namespace
 
 torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Tensor& target,
                            LossKind kind) {
   const torch::Tensor difference = reconstruction - target;
   return (kind == LossKind::mse ? difference.square() : difference.abs()).mean({1, 2, 3});
+}
+
+torch::Tensor fused_loss(const Maps& open, const torch::Tensor& last_bias, const Maps& targets,
+                         Output output, LossKind kind, double scale) {
+  return FusedLoss::apply(at::TensorList(open), last_bias, &targets, output, kind, scale);
 }
 
 }  // namespace convae

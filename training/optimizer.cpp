@@ -1,11 +1,11 @@
 #include "training/optimizer.h"
 
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <torch/nn/utils/clip_grad.h>
 
-#include <limits>
 #include <stdexcept>
 
 namespace convae {
@@ -40,8 +40,11 @@ void Optimizer::zero_grad() {
 }
 
 double Optimizer::clip_gradients(double max_norm) {
-  const double limit = max_norm > 0 ? max_norm : std::numeric_limits<double>::infinity();
-  return torch::nn::utils::clip_grad_norm_(parameters_, limit);
+  if (max_norm > 0) return torch::nn::utils::clip_grad_norm_(parameters_, max_norm);
+  torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients;
+  for (const torch::Tensor& parameter : parameters_) gradients.push_back(parameter.grad());
+  return torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
 }
 
 void Optimizer::step(double lr) {

@@ -80,6 +80,13 @@ torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_
   for (const MicroBatch& batch : batches) {
     images.push_back(to_model_range(to_float(batch.images, device_), net_->options().output));
   }
+  if (can_fuse(images)) {
+    const torch::Tensor loss =
+        fused_loss(net_->forward_open(images), net_->decoder->last_bias(), images,
+                   net_->options().output, options_.loss, 1 / static_cast<double>(images_in_step));
+    loss.backward();
+    return loss.detach() * images_in_step;
+  }
   const Maps outputs = net_->forward(images);
   torch::Tensor sum;
   for (std::size_t i = 0; i < images.size(); ++i) {
