@@ -1,138 +1,52 @@
-#include "app/command_line.h"
-#include "app/commands.h"
-#include "app/logging.h"
-#include "convae_version.h"
-#include "data/file_io.h"
+// Prepares the process for LibTorch and loads the program. Not linked to it: libgomp reads its
+// settings while it is being loaded, before any main() runs.
+#include "app/program.h"
 
-#include <c10/util/Exception.h>
-
+#include <dlfcn.h>
 #include <malloc.h>
-#include <spdlog/spdlog.h>
-#include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 
-namespace convae::app {
 namespace {
 
-constexpr const char* kNoMemory =
-    "there is not enough memory; try a smaller batch-size, size or number of channels";
+void set_default(const char* name, const char* value) { setenv(name, value, /*overwrite=*/0); }
 
-volatile std::sig_atomic_t received_signal = 0;
-volatile std::sig_atomic_t has_begun = 0;
-
-extern "C" void note_signal(int signal) {
-  // The first asks for an orderly end, where there is something to end; whoever sends a second
-  // wants none.
-  if (received_signal != 0 || has_begun == 0) {
-    remove_unfinished_files();
-    _exit(128 + signal);
-  }
-  received_signal = signal;
-}
-
-void watch_signals() {
-  struct sigaction action = {};
-  action.sa_handler = note_signal;
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  // A file over the size limit (ulimit -f) is an error of its write, not the end of the program.
-  std::signal(SIGXFSZ, SIG_IGN);
+/// A thread that waits for the others spins, by default for milliseconds; where another process
+/// wants the core, all wait for the one that lost it. At 10,000 rounds, a step beside a busy
+/// process takes 239 ms instead of 845, and one alone not more than before (docs/performance.md).
+void wait_briefly() {
+  if (getenv("OMP_WAIT_POLICY") == nullptr) set_default("GOMP_SPINCOUNT", "10000");
 }
 
 /// Training allocates and frees the same large tensors every step. By default glibc gives each back
 /// to the system and gets it anew, and the page faults cost a fifth of the time; so it keeps them.
-/// LibTorch asks for large pages where it is told to; with them a step takes 4 % less.
+/// Large pages (THP_MEM_ALLOC_ENABLE) would make a step 4 % faster, but take 1.4 times the memory.
 void keep_freed_memory() {
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TOP_PAD, 64 << 20);
-  setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
 }
 
 /// oneDNN compiles its kernels anew for each image size and keeps 1024 of them. A folder of many
 /// sizes needs more: with 176 sizes, training was 1.25 times as fast once they all stayed.
-void keep_compiled_kernels() { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192", /*overwrite=*/0); }
-
-int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
-  if (line.command == "train") return run_train(line, words);
-  if (line.command == "reconstruct") return run_reconstruct(line);
-  if (line.command == "encode") return run_encode(line);
-  if (line.command == "decode") return run_decode(line);
-  if (line.command == "shapes") return run_shapes(line);
-  if (line.command == "bench") return run_bench(line);
-  return run_info(line);
-}
-
-int execute(const std::vector<std::string>& words) {
-  if (words.empty()) {
-    std::fputs(help_text("").c_str(), stderr);
-    return kUsage;
-  }
-  if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-    std::fputs(help_text("").c_str(), stdout);
-    return kDone;
-  }
-  if (words[0] == "--version") {
-    std::printf("convae %s\n", kVersion);
-    return kDone;
-  }
-  Options base;
-  // Only runs have a place of their own to go to.
-  if (words[0] != "train") base.run.output.clear();
-  const CommandLine line = read_command_line(words, base);
-  if (line.help) {
-    std::fputs(help_text(line.command).c_str(), stdout);
-    return kDone;
-  }
-  keep_freed_memory();
-  keep_compiled_kernels();
-  start_logging(line.options.run);
-  watch_signals();
-  return dispatch(line, words);
-}
-
-int run(const std::vector<std::string>& words) {
-  const int code = execute(words);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    throw std::runtime_error("cannot write the result to the standard output");
-  }
-  return code;
-}
-
-/// One line: what() of LibTorch's errors carries a backtrace after the first.
-int complain(const char* message, int code) {
-  std::string line(message);
-  line = line.substr(0, line.find('\n'));
-  if (line.find("can't allocate memory") != std::string::npos) line = kNoMemory;
-  log_failure(line);
-  std::fprintf(stderr, "convae: %s\n", line.c_str());
-  return code;
-}
+void keep_compiled_kernels() { set_default("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192"); }
 
 }  // namespace
 
-void stop_in_order() { has_begun = 1; }
-
-int stop_signal() { return received_signal; }
-
-}  // namespace convae::app
-
 int main(int argc, char** argv) {
-  using namespace convae::app;
-  try {
-    return run({argv + 1, argv + argc});
-  } catch (const std::invalid_argument& error) {
-    return complain(error.what(), kUsage);
-  } catch (const c10::Error& error) {
-    return complain(error.what_without_backtrace(), kFailed);
-  } catch (const std::bad_alloc&) {
-    return complain(kNoMemory, kFailed);
-  } catch (const std::exception& error) {
-    return complain(error.what(), kFailed);
+  wait_briefly();
+  keep_freed_memory();
+  keep_compiled_kernels();
+  void* library = dlopen(CONVAE_PROGRAM_LIBRARY, RTLD_NOW | RTLD_GLOBAL);
+  if (library == nullptr) {
+    std::fprintf(stderr, "convae: %s\n", dlerror());
+    return 1;
   }
+  using Program = decltype(&convae_program);
+  const int code = reinterpret_cast<Program>(dlsym(library, "convae_program"))(argc, argv);
+  // Everything is written by now, and taking LibTorch apart piece by piece takes 0.1 s.
+  std::fflush(nullptr);
+  std::_Exit(code);
 }

@@ -30,5 +30,8 @@ function(convae_own_target target)
     target_compile_options(${target} PRIVATE -fsanitize=${CONVAE_SANITIZE}
                            -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
     target_link_options(${target} PRIVATE -fsanitize=${CONVAE_SANITIZE})
+    if(CONVAE_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(${target} PRIVATE -Wno-tsan)  # a fence in libstdc++'s shared_ptr
+    endif()
   endif()
 endfunction()
