@@ -77,7 +77,9 @@ int run_bench(const CommandLine& line) {
           .contiguous(torch::MemoryFormat::ChannelsLast);
   const Step step = {{std::vector<std::int64_t>(static_cast<std::size_t>(images), 0), bytes}};
   const torch::Tensor unit = to_float(bytes, device);
-  const BareConvolutions bare(model, images, input.size, device, torch::kFloat);
+  const BareConvolutions bare(
+      model, images, input.size, device,
+      options.train.precision == Precision::bf16 ? torch::kBFloat16 : torch::kFloat);
 
   std::vector<Measured> all = {
       {"training_step", [&] { trainer.train_step(step, options.train.lr); }, {}},
@@ -98,6 +100,7 @@ int run_bench(const CommandLine& line) {
   if (options.call.json) {
     ordered_json result;
     result["input"] = {images, input.channels, input.size.h, input.size.w};
+    result["precision"] = to_string(options.train.precision);
     result["device"] = device.str();
     result["threads"] = threads;
     result["rounds"] = options.call.rounds;
@@ -107,10 +110,10 @@ int run_bench(const CommandLine& line) {
     std::puts(result.dump().c_str());
     return kDone;
   }
-  std::printf("%lld images of %s, device %s, %lld compute threads; medians of %lld rounds\n\n",
+  std::printf("%lld images of %s, %s, device %s, %lld compute threads; medians of %lld rounds\n\n",
               static_cast<long long>(images), shape_text(input.channels, input.size).c_str(),
-              device.str().c_str(), static_cast<long long>(threads),
-              static_cast<long long>(options.call.rounds));
+              to_string(options.train.precision), device.str().c_str(),
+              static_cast<long long>(threads), static_cast<long long>(options.call.rounds));
   std::printf("%-20s %10s %10s\n", "", "ms", "images/s");
   for (Measured& measured : all) {
     std::string name = measured.name;

@@ -383,7 +383,7 @@ private:
     };
     run.on_epoch = [&](const MetricsRow& row, bool is_best) {
       progress.clear();
-      log_epoch(row, is_best);
+      log_epoch(row, is_best, trainer.waiting_share());
       write_skipped();
     };
     run.on_problem = [&](const std::string& problem) {
@@ -414,7 +414,7 @@ private:
     return kDone;
   }
 
-  void log_epoch(const MetricsRow& row, bool is_best) const {
+  void log_epoch(const MetricsRow& row, bool is_best, double waiting_share) const {
     std::string text =
         fmt::format("epoch {}/{} · step {} · lr {:.2e} · train loss {:.6f}", row.epoch,
                     options_.train.epochs, row.step, row.lr, row.train_loss);
@@ -423,7 +423,9 @@ private:
                           row.val_psnr, row.val_ssim);
       if (std::isnan(row.val_ssim)) text.erase(text.rfind(" · SSIM"));
     }
-    spdlog::info("{} · {:.1f} images/s{}", text, row.images_per_s, is_best ? " · best" : "");
+    text += fmt::format(" · {:.1f} images/s", row.images_per_s);
+    if (waiting_share >= 0.005) text += fmt::format(", {:.0f} % waiting", 100 * waiting_share);
+    spdlog::info("{}{}", text, is_best ? " · best" : "");
   }
 
   std::vector<SkippedFile> all_skipped() const {

@@ -29,6 +29,8 @@ struct Decoded {
 
 ImageInfo probe_jpeg(Bytes bytes, std::int64_t max_pixels);
 Decoded decode_jpeg(Bytes bytes, int channels, std::int64_t max_pixels);
+/// At ceil(side / reduction), for a reduction of 1, 2, 4 or 8.
+Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction);
 std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels);
 
 ImageInfo probe_png(Bytes bytes, std::int64_t max_pixels);

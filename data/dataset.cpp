@@ -136,13 +136,16 @@ bool ImageDataset::cached(std::int64_t index) const {
 
 torch::Tensor ImageDataset::decode(std::int64_t index) const {
   const ImageEntry& entry = entries_[index];
-  const torch::Tensor image = decode_image(
-      read_file(entry.file.path), static_cast<int>(options_.channels), options_.max_pixels);
-  if (image.size(1) != entry.info.height || image.size(2) != entry.info.width) {
+  const bool resized = options_.size.height > 0;
+  const int reduction = resized ? decoding_reduction(entry.info, options_.size) : 1;
+  const torch::Tensor image =
+      decode_image_reduced(read_file(entry.file.path), static_cast<int>(options_.channels),
+                           options_.max_pixels, reduction);
+  const auto reduced = [&](std::int64_t side) { return (side + reduction - 1) / reduction; };
+  if (image.size(1) != reduced(entry.info.height) || image.size(2) != reduced(entry.info.width)) {
     throw ImageError("its size changed since it was listed");
   }
-  return options_.size.height > 0 ? resize_image(image, options_.size.height, options_.size.width)
-                                  : image;
+  return resized ? resize_image(image, options_.size.height, options_.size.width) : image;
 }
 
 std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {

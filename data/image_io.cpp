@@ -266,13 +266,34 @@ ImageInfo probe_image(std::span<const std::uint8_t> bytes, std::int64_t max_pixe
   return info;
 }
 
+int decoding_reduction(const ImageInfo& info, ImageSize size) {
+  if (info.format != ImageFormat::jpeg) return 1;
+  for (const int reduction : {8, 4, 2}) {
+    if (info.height >= 2 * reduction * size.height && info.width >= 2 * reduction * size.width) {
+      return reduction;
+    }
+  }
+  return 1;
+}
+
 torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
                            std::int64_t max_pixels) {
+  return decode_image_reduced(bytes, channels, max_pixels, /*reduction=*/1);
+}
+
+torch::Tensor decode_image_reduced(std::span<const std::uint8_t> bytes, int channels,
+                                   std::int64_t max_pixels, int reduction) {
   if (channels != 1 && channels != 3) {
     throw std::invalid_argument("decode_image: expected 1 or 3 channels, but got " +
                                 std::to_string(channels));
   }
-  const auto decoded = codec_for(bytes).decode(bytes, channels, max_pixels);
+  const Codec& codec = codec_for(bytes);
+  if (reduction != 1 && codec.format != ImageFormat::jpeg) {
+    throw ImageError("it is no JPEG any more");
+  }
+  const auto decoded = reduction == 1
+                           ? codec.decode(bytes, channels, max_pixels)
+                           : codec::decode_jpeg_reduced(bytes, channels, max_pixels, reduction);
   return oriented(decoded.pixels, decoded.info.orientation).permute({2, 0, 1});
 }
 

@@ -1,5 +1,6 @@
 #include "models/blocks.h"
 
+#include <ATen/autocast_mode.h>
 #include <torch/nn/functional/activation.h>
 #include <torch/nn/options/conv.h>
 
@@ -183,6 +184,21 @@ torch::Tensor BlockImpl::conv_bias() const {
 }
 
 torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out, bool with_bias) {
+  if (kind_ == Kind::linear || !x.device().is_cpu() ||
+      !at::autocast::is_autocast_enabled(torch::kCPU)) {
+    return convolve_as_is(x, out, with_bias);
+  }
+  const HW outer = kind_ == Kind::conv_transpose ? out : HW{x.size(2), x.size(3)};
+  const bool narrow = outer.h <= level_.dilation.h * (level_.kernel.h - 1) ||
+                      outer.w <= level_.dilation.w * (level_.kernel.w - 1);
+  if (!narrow) return convolve_as_is(x, out, with_bias);
+  // LibTorch 2.13 reads past the end where a bfloat16 convolution's kernel is wider than the map:
+  // weight gradients of 1x1 maps are whatever lay there.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  return convolve_as_is(x.to(torch::kFloat), out, with_bias).to(torch::kBFloat16);
+}
+
+torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, HW out, bool with_bias) {
   const auto pair = [](HW value) { return std::vector<std::int64_t>{value.h, value.w}; };
   const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
   if (kind_ == Kind::conv) {

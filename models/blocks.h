@@ -80,6 +80,7 @@ public:
 
 private:
   torch::Tensor convolve(const torch::Tensor& x, HW out, bool with_bias);
+  torch::Tensor convolve_as_is(const torch::Tensor& x, HW out, bool with_bias);
   bool fuses(const Maps& maps, const std::vector<HW>& sizes) const;
   Maps finish_fused(Maps convolved);
   torch::Tensor normalise(const torch::Tensor& x);

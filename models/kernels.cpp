@@ -244,6 +244,11 @@ double loss(const T* x, const float* target, std::int64_t count, const Lanes& la
   return total;
 }
 
+void unit_floats(const std::uint8_t* __restrict x, std::int64_t count, float* __restrict y) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<float>(x[i]) / 255.0F;
+}
+
 }  // namespace
 
 #define CONVAE_BLOCKS(T)                                                                           \
@@ -261,7 +266,7 @@ double loss(const T* x, const float* target, std::int64_t count, const Lanes& la
   }
 
 extern const Kernels CONVAE_KERNELS;
-const Kernels CONVAE_KERNELS = {CONVAE_BLOCKS(float), CONVAE_BLOCKS(BFloat16), CONVAE_LOSSES(float),
-                                CONVAE_LOSSES(BFloat16)};
+const Kernels CONVAE_KERNELS = {unit_floats, CONVAE_BLOCKS(float), CONVAE_BLOCKS(BFloat16),
+                                CONVAE_LOSSES(float), CONVAE_LOSSES(BFloat16)};
 
 }  // namespace convae::kernels

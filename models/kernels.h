@@ -69,6 +69,8 @@ struct LossKernels {
 };
 
 struct Kernels {
+  /// y = x / 255.
+  void (*unit_floats)(const std::uint8_t* x, std::int64_t count, float* y);
   BlockKernels<float> block[2][kFunctions];  ///< by Place and Function
   BlockKernels<BFloat16> block_bf16[2][kFunctions];
   LossKernels<float> loss[kOutputFunctions][kDifferences];

@@ -35,6 +35,10 @@ const char* to_string(ScheduleKind kind) {
 
 const char* to_string(LossKind kind) { return kind == LossKind::mse ? "mse" : "l1"; }
 
+const char* to_string(Precision precision) {
+  return precision == Precision::fp32 ? "fp32" : "bf16";
+}
+
 const char* to_string(OnNan kind) { return kind == OnNan::stop ? "stop" : "skip"; }
 
 void TrainOptions::validate() const {

@@ -11,6 +11,10 @@ const char* to_string(OptimizerKind kind);
 const char* to_string(ScheduleKind kind);
 /// What happens to a step whose loss or gradient is not finite.
 enum class OnNan { stop, skip };
+/// Of the network's forward and backward pass; weights, batch statistics, loss and optimizer are
+/// float in both.
+enum class Precision { fp32, bf16 };
+const char* to_string(Precision precision);
 const char* to_string(LossKind kind);
 const char* to_string(OnNan kind);
 
@@ -32,7 +36,8 @@ struct TrainOptions {
   bool deterministic = false;   ///< only deterministic algorithms (CUDA; a CPU always is)
   std::int64_t save_every = 5;  ///< epochs between kept checkpoints and sample pictures; 0: none
   double save_minutes = 10;     ///< minutes after which `last` is saved within an epoch; 0: never
-  OnNan on_nan = OnNan::stop;   ///< stop the run, or leave such a step out and count it
+  Precision precision = Precision::fp32;
+  OnNan on_nan = OnNan::stop;  ///< stop the run, or leave such a step out and count it
 
   /// Throws std::invalid_argument naming the option, its value and what is expected.
   void validate() const;

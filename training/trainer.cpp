@@ -1,6 +1,7 @@
 #include "training/trainer.h"
 
 #include "data/file_io.h"
+#include "training/autocast.h"
 #include "training/evaluation.h"
 #include "training/losses.h"
 #include "training/schedule.h"
@@ -75,26 +76,31 @@ double Trainer::epoch_loss() const {
   return progress_.epoch_loss_sum / static_cast<double>(progress_.epoch_images);
 }
 
+torch::Tensor Trainer::mean_loss(const Maps& images, std::int64_t images_in_step) {
+  const Autocast autocast(device_, options_.precision);
+  const double share = 1 / static_cast<double>(images_in_step);
+  if (can_fuse(images)) {
+    return fused_loss(net_->forward_open(images), net_->decoder->last_bias(), images,
+                      net_->options().output, options_.loss, share);
+  }
+  const Maps outputs = net_->forward(images);
+  torch::Tensor sum;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const torch::Tensor losses =
+        image_losses(outputs[i].to(torch::kFloat), images[i], options_.loss);
+    sum = i == 0 ? losses.sum() : sum + losses.sum();
+  }
+  return sum * share;
+}
+
 torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_t images_in_step) {
   Maps images;
   for (const MicroBatch& batch : batches) {
     images.push_back(to_model_range(to_float(batch.images, device_), net_->options().output));
   }
-  if (can_fuse(images)) {
-    const torch::Tensor loss =
-        fused_loss(net_->forward_open(images), net_->decoder->last_bias(), images,
-                   net_->options().output, options_.loss, 1 / static_cast<double>(images_in_step));
-    loss.backward();
-    return loss.detach() * images_in_step;
-  }
-  const Maps outputs = net_->forward(images);
-  torch::Tensor sum;
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const torch::Tensor losses = image_losses(outputs[i], images[i], options_.loss);
-    sum = i == 0 ? losses.sum() : sum + losses.sum();
-  }
-  (sum / static_cast<double>(images_in_step)).backward();
-  return sum.detach();
+  const torch::Tensor loss = mean_loss(images, images_in_step);
+  loss.backward();
+  return loss.detach() * images_in_step;
 }
 
 std::optional<double> Trainer::train_step(const Step& step, double lr) {
@@ -124,8 +130,11 @@ void Trainer::train_epoch() {
                 workers_);
   const double seconds_before = progress_.epoch_train_seconds;
   const auto start = std::chrono::steady_clock::now();
+  double waited = 0;
   while (!finished()) {
+    const auto asked = std::chrono::steady_clock::now();
     const auto step = loader.next();
+    waited += seconds_since(asked);
     if (!step) break;
     progress_.epoch_lr = learning_rate(options_, schedule_step(), total_steps());
     if (!step->empty()) {
@@ -141,6 +150,7 @@ void Trainer::train_epoch() {
     if (on_step) on_step();
     if (should_stop && should_stop()) break;
   }
+  waiting_share_ = waited / seconds_since(start);
   if (progress_.epoch_images == 0 && epoch_complete()) {
     if (progress_.skipped_steps > 0) {
       throw NonFiniteError("no step of epoch " + std::to_string(epoch) +

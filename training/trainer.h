@@ -68,6 +68,9 @@ public:
   /// Mean loss of the images of the epoch under way.
   double epoch_loss() const;
 
+  /// Share of the time of the latest train_epoch() in which there were no images to work on.
+  double waiting_share() const { return waiting_share_; }
+
   /// Takes up a run where a checkpoint left it: weights, moments and progress.
   void restore(const Checkpoint& checkpoint, const std::string& source);
 
@@ -79,6 +82,7 @@ public:
 
 private:
   std::int64_t schedule_step() const;
+  torch::Tensor mean_loss(const Maps& images, std::int64_t images_in_step);
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
   std::optional<double> leave_out(const Step& step, const char* what);
 
@@ -89,6 +93,7 @@ private:
   std::int64_t workers_;
   Optimizer optimizer_;
   Progress progress_;
+  double waiting_share_ = 0;
 };
 
 }  // namespace convae

@@ -228,6 +228,54 @@ TEST(Refusing, ShowsTheFirstBytesOfWhatItDoesNotKnow) {
             std::string::npos);
 }
 
+/// A picture without detail: what is decoded smaller must look like what is resized.
+torch::Tensor smooth_picture(std::int64_t height, std::int64_t width) {
+  const torch::Tensor y = torch::linspace(0, 3, height).view({1, -1, 1});
+  const torch::Tensor x = torch::linspace(0, 4, width).view({1, 1, -1});
+  const torch::Tensor shift = torch::arange(3).view({-1, 1, 1});
+  return ((torch::sin(y + shift) * torch::cos(x) + 1) * 127).to(torch::kByte);
+}
+
+TEST(ReducedDecoding, GivesTheSmallerPictureAtSidesRoundedUp) {
+  for (const auto& [height, width] : {std::pair{487, 650}, {64, 64}, {9, 33}, {8, 1}}) {
+    const auto bytes = encode_image(smooth_picture(height, width), ImageFormat::jpeg);
+    const torch::Tensor whole = decode_image(bytes, 3);
+    for (const int reduction : {1, 2, 4, 8}) {
+      const torch::Tensor reduced = decode_image_reduced(bytes, 3, kDefaultMaxPixels, reduction);
+      ASSERT_EQ(reduced.size(1), (height + reduction - 1) / reduction);
+      ASSERT_EQ(reduced.size(2), (width + reduction - 1) / reduction);
+      if (height < 64) continue;  // the last block is filled up beyond the edge
+      const torch::Tensor resized = resize_image(whole, reduced.size(1), reduced.size(2));
+      const torch::Tensor difference =
+          (reduced.to(torch::kFloat) - resized.to(torch::kFloat)).abs();
+      EXPECT_LT(difference.mean().item<double>(), 1.0) << height << " / " << reduction;
+    }
+  }
+}
+
+TEST(ReducedDecoding, KeepsTwiceTheSizeThatIsWanted) {
+  ImageInfo info;
+  info.format = ImageFormat::jpeg;
+  info.height = 480;
+  info.width = 640;
+  EXPECT_EQ(decoding_reduction(info, {240, 240}), 1);
+  EXPECT_EQ(decoding_reduction(info, {120, 160}), 2);
+  EXPECT_EQ(decoding_reduction(info, {121, 160}), 1);
+  EXPECT_EQ(decoding_reduction(info, {60, 80}), 4);
+  EXPECT_EQ(decoding_reduction(info, {3, 3}), 8);
+  info.format = ImageFormat::png;
+  EXPECT_EQ(decoding_reduction(info, {3, 3}), 1);
+}
+
+TEST(ReducedDecoding, RefusesCutFilesAndOtherFormats) {
+  const auto jpeg = encode_image(noise(3, 120, 96, 8), ImageFormat::jpeg);
+  for (std::size_t length = 0; length < jpeg.size(); length += 1 + jpeg.size() / 97) {
+    EXPECT_THROW(decode_image_reduced({jpeg.data(), length}, 3, kDefaultMaxPixels, 4), ImageError);
+  }
+  const auto png = encode_image(noise(3, 32, 32, 8), ImageFormat::png);
+  EXPECT_THROW(decode_image_reduced(png, 3, kDefaultMaxPixels, 2), ImageError);
+}
+
 TEST(Refusing, SaysHowManyRowsOfAJpegAreThere) {
   const auto whole = encode_image(noise(3, 120, 16, 8), ImageFormat::jpeg);
   const std::span half(whole.data(), whole.size() / 2);

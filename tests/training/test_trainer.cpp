@@ -9,6 +9,7 @@
 #include "training/trainer.h"
 #include "training/training_run.h"
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include <gtest/gtest.h>
@@ -334,6 +335,31 @@ TEST_F(TrainerTest, AccumulatesGradientsWhereAStepHasTooManyPixels) {
   EXPECT_LE(difference(after.at("encoder.0.norm.running_mean"), all.mean(1)), 1e-5);
   EXPECT_LE(difference(after.at("encoder.0.norm.running_var"), all.var(1, true)), 1e-5);
   EXPECT_EQ(after.at("encoder.0.norm.num_batches_tracked").item<std::int64_t>(), 1);
+}
+
+TEST_F(TrainerTest, BFloat16TrainsNearlyAsFloatDoesAndKeepsItsWeightsInFloat) {
+  ImageDataset images = dataset();
+  TrainOptions options = train_options(/*epochs=*/6);
+  std::vector<double> losses;
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    options.precision = precision;
+    Autoencoder net = seeded(model_options());
+    Trainer trainer(net, images, options, torch::kCPU);
+    while (!trainer.finished()) {
+      trainer.train_epoch();
+      losses.push_back(trainer.epoch_loss());
+      trainer.begin_next_epoch();
+    }
+    for (const auto& parameter : net->named_parameters()) {
+      EXPECT_EQ(parameter.value().scalar_type(), torch::kFloat) << parameter.key();
+    }
+    EXPECT_FALSE(at::autocast::is_autocast_enabled(torch::kCPU));
+  }
+  ASSERT_EQ(losses.size(), 12U);
+  for (std::size_t i = 0; i < 6; ++i) {
+    EXPECT_NE(losses[i], losses[i + 6]);
+    EXPECT_NEAR(losses[i + 6] / losses[i], 1, 0.02) << "epoch " << i + 1;
+  }
 }
 
 TEST_F(TrainerTest, TrainsTanhModelsOnTheirOwnRange) {

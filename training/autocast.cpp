@@ -1,0 +1,20 @@
+#include "training/autocast.h"
+
+#include <ATen/autocast_mode.h>
+
+namespace convae {
+
+Autocast::Autocast(c10::Device device, Precision precision)
+    : type_(device.type()), was_enabled_(at::autocast::is_autocast_enabled(type_)) {
+  at::autocast::set_autocast_dtype(type_, at::kBFloat16);
+  at::autocast::set_autocast_enabled(type_, precision == Precision::bf16);
+  at::autocast::increment_nesting();
+}
+
+Autocast::~Autocast() {
+  // The weights change between two passes, and with them their copies in bfloat16.
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(type_, was_enabled_);
+}
+
+}  // namespace convae

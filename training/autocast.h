@@ -1,0 +1,23 @@
+#pragma once
+
+#include "training/options.h"
+
+#include <c10/core/Device.h>
+
+namespace convae {
+
+/// While it lives, convolutions and linear layers on that device compute in `precision`:
+/// LibTorch's autocast, which casts weights once and keeps them in float outside.
+class Autocast {
+public:
+  Autocast(c10::Device device, Precision precision);
+  ~Autocast();
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+private:
+  c10::DeviceType type_;
+  bool was_enabled_;
+};
+
+}  // namespace convae
