@@ -1,0 +1,24 @@
+"""The training step of the PyTorch peers."""
+
+import torch
+from torch.nn import functional as F
+
+
+class Trainer:
+    """Adam and the mean squared error: eager in the default layout, as most code is; or
+    `compiled`, the best found that stays simple: torch.compile, channels_last and fused Adam.
+    (With the loss compiled too, a step takes a quarter longer.)"""
+
+    def __init__(self, net, compiled):
+        self.layout = torch.channels_last if compiled else torch.contiguous_format
+        self.net = net.to(memory_format=self.layout)
+        self.forward = torch.compile(self.net) if compiled else self.net
+        self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=compiled or None)
+
+    def step(self, images):
+        images = images.contiguous(memory_format=self.layout)
+        self.optimizer.zero_grad()
+        loss = F.mse_loss(self.forward(images), images)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
