@@ -5,6 +5,7 @@
 #include "data/file_io.h"
 #include "data/image_folder.h"
 #include "data/image_io.h"
+#include "data/image_writer.h"
 #include "data/loader.h"
 #include "data/npy.h"
 #include "models/autoencoder.h"

@@ -4,6 +4,7 @@
 #include "app/output_folder.h"
 #include "app/progress_bar.h"
 #include "data/file_io.h"
+#include "data/image_writer.h"
 #include "data/npy.h"
 #include "training/pictures.h"
 
@@ -27,7 +28,8 @@ public:
         model_(model),
         latents_(options.call.latents),
         rows_(read_latent_rows(latent_table_path(latents_))),
-        output_(options.run.output, options.call.overwrite) {
+        output_(options.run.output, options.call.overwrite),
+        writer_(worker_count(options.data)) {
     std::error_code error;
     is_folder_ = fs::is_directory(latents_, error);
     if (rows_.empty()) refuse(latent_table_path(latents_), "it lists no images");
@@ -60,11 +62,13 @@ public:
       const auto done = static_cast<std::int64_t>(i) + 1;
       progress.show("decode", done, std::ssize(rows_), done);
       if (stop_signal() != 0) {
+        writer_.finish();
         progress.clear();
         spdlog::warn("stopped after {} of {} images", done, rows_.size());
         return 128 + stop_signal();
       }
     }
+    writer_.finish();
     progress.clear();
     fmt::print("{} images in {}\n", rows_.size(), printable(options_.run.output));
     return kDone;
@@ -107,7 +111,7 @@ private:
       refuse(latents_, printable(row.name) + ": " + error.what());
     }
     image = Inference::resize_back(to_unit_range(image, model.output), row.own);
-    write_file(output_.prepare(name), encode_image(to_uint8(image[0]), ImageFormat::png));
+    writer_.write(output_.prepare(name), to_uint8(image[0]), ImageFormat::png);
   }
 
   torch::Device device() const { return model_.net->parameters().front().device(); }
@@ -120,6 +124,7 @@ private:
   bool is_folder_ = false;
   std::vector<std::string> names_;
   torch::Tensor array_;
+  ImageWriter writer_;
 };
 
 }  // namespace
@@ -128,6 +133,7 @@ int run_decode(const CommandLine& line) {
   require_given(line.options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
   require_given(line.options.call.latents, "latents", "--latents latents.npy");
   require_given(line.options.run.output, "output", "-o out");
+  line.options.data.validate();
   const torch::Device device = choose_device(line.options.run.device);
   use_threads(line.options.run.threads);
   LoadedModel model = load_model(line.options.call.checkpoint, device);

@@ -3,6 +3,7 @@
 #include "app/output_folder.h"
 #include "app/progress_bar.h"
 #include "data/file_io.h"
+#include "data/image_writer.h"
 #include "training/evaluation.h"
 #include "training/metrics.h"
 #include "training/pictures.h"
@@ -35,7 +36,8 @@ public:
         output_(options.run.output, options.call.overwrite),
         progress_(!options.run.quiet),
         names_(static_cast<std::size_t>(inference.dataset.size())),
-        qualities_(names_.size()) {
+        qualities_(names_.size()),
+        writer_(inference.workers) {
     std::vector<std::string> inputs;
     for (std::size_t i = 0; i < names_.size(); ++i) {
       inputs.push_back(inference.dataset.entry(i).file.name);
@@ -65,6 +67,7 @@ public:
       for (const MicroBatch& batch : *step) reconstruct(batch);
       if (stop_signal() != 0) return stop();
     }
+    writer_.finish();
     progress_.clear();
     write_table();
     return report();
@@ -85,6 +88,9 @@ private:
     const torch::Tensor reconstruction = Inference::resize_back(output, own);
     const torch::Tensor mse = image_mse(reconstruction, original);
     const torch::Tensor ssim = image_ssim(reconstruction, original);
+    const bool compares = options_.call.grid || options_.call.error_map;
+    const torch::Tensor images = compares ? original.cpu() : original;
+    const torch::Tensor reconstructions = reconstruction.cpu();
     for (std::int64_t i = 0; i < mse.numel() && stop_signal() == 0; ++i) {
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
       const auto error = mse[i].item<double>();
@@ -93,7 +99,7 @@ private:
                                  "': the network's output is not finite; this checkpoint is of a "
                                  "run that diverged");
       }
-      write_images(index, original[i].cpu(), reconstruction[i].cpu());
+      write_images(index, images[i], reconstructions[i]);
       qualities_[static_cast<std::size_t>(index)] =
           ImageQuality{own.width, own.height, error, psnr(error), ssim[i].item<double>()};
       ++done_;
@@ -118,7 +124,7 @@ private:
   }
 
   void write_image(const std::string& name, const torch::Tensor& pixels, ImageFormat format) {
-    write_file(output_.prepare(name), encode_image(pixels, format));
+    writer_.write(output_.prepare(name), pixels, format);
   }
 
   void write_table() {
@@ -146,6 +152,7 @@ private:
   }
 
   int stop() {
+    writer_.finish();
     progress_.clear();
     spdlog::warn("stopped after {} of {} images; no reconstruct.csv was written", done_,
                  inference_.dataset.size());
@@ -160,6 +167,7 @@ private:
   std::vector<std::optional<ImageQuality>> qualities_;
   std::int64_t done_ = 0;
   ImageMean mse_, psnr_, ssim_;
+  ImageWriter writer_;
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ torch::Device choose_device(const std::string& name);
 /// Sets the number of compute threads (0: one a core) and returns it.
 std::int64_t use_threads(std::int64_t threads);
 
-/// Decoding threads: `workers`, or one a core where that is -1.
+/// Threads that read images, or write them: `workers`, or one a core where that is -1.
 std::int64_t worker_count(const DataOptions& options);
 
 /// Logs each skipped file by name and reason.

@@ -201,7 +201,8 @@ void add_data_options(std::vector<OptionSpec>& t) {
                             [](Options& o) -> Cache& { return o.data.cache; },
                             {Cache::automatic, Cache::ram, Cache::none}));
   t.push_back(
-      integer(add("workers", kReading, "N", "decoding threads; -1: one a core"),
+      integer(add("workers", kComputing, "N",
+                  "threads that read images, and as many that write them; -1: one a core"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.workers; })));
   t.push_back(boolean(add("skip-bad", kReading, "BOOL",
                           "skip images that cannot be used; false: stop at the first"),

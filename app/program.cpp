@@ -28,8 +28,7 @@ extern "C" void note_signal(int signal) {
   // The first asks for an orderly end, where there is something to end; whoever sends a second
   // wants none.
   if (received_signal != 0 || has_begun == 0) {
-    remove_unfinished_files();
-    _exit(128 + signal);
+    exit_without_unfinished_files(128 + signal);
   }
   received_signal = signal;
 }

@@ -1,6 +1,7 @@
 #include "data/file_io.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -99,7 +101,39 @@ struct Unfinished {
 };
 
 // More than are ever written at a time; one that found no place would only not be taken away.
-std::array<Unfinished, 16> unfinished_files;
+std::array<Unfinished, 32> unfinished_files;
+
+std::atomic<bool> ending = false;  // the process, in exit_without_unfinished_files()
+std::atomic<int> being_created = 0;
+
+[[noreturn]] void wait_for_the_end() {
+  while (true) ::pause();
+}
+
+/// While there is one, this thread creates a temporary file and notes it: the end of the process
+/// waits for that, and signal handlers run on other threads or later.
+class Creation {
+public:
+  Creation() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_BLOCK, &all, &before_);
+    ++being_created;
+    if (ending) {
+      --being_created;
+      wait_for_the_end();
+    }
+  }
+  ~Creation() {
+    --being_created;
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Creation(const Creation&) = delete;
+  Creation& operator=(const Creation&) = delete;
+
+private:
+  sigset_t before_;
+};
 
 int note_unfinished(const std::string& path) {
   for (std::size_t i = 0; i < unfinished_files.size() && path.size() < PATH_MAX; ++i) {
@@ -121,10 +155,14 @@ void forget_unfinished(int place) {
 
 }  // namespace
 
-void remove_unfinished_files() noexcept {
+void exit_without_unfinished_files(int code) noexcept {
+  ending = true;
+  // Microseconds, or where a file system hangs a second.
+  for (int i = 0; i < 1000 && being_created > 0; ++i) ::poll(nullptr, 0, /*milliseconds=*/1);
   for (const Unfinished& file : unfinished_files) {
     if (file.exists) ::unlink(file.path);
   }
+  ::_exit(code);
 }
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
@@ -189,12 +227,16 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   } else if (errno != ENOENT) {
     fail("write");
   }
-  do {  // another process of the same number, on another machine, may share the folder
-    temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
-    descriptor_ = open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (descriptor_ < 0 && errno == EEXIST);
+  {
+    const Creation creation;
+    do {  // another process of the same number, on another machine, may share the folder
+      temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
+      descriptor_ =
+          open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (descriptor_ < 0 && errno == EEXIST);
+    if (descriptor_ >= 0) unfinished_ = note_unfinished(temporary_.native());
+  }
   if (descriptor_ < 0) fail("write");
-  unfinished_ = note_unfinished(temporary_.native());
 }
 
 AtomicFile::~AtomicFile() {
@@ -237,6 +279,7 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::fail(const char* action) const {
+  if (ending) wait_for_the_end();  // its file was taken away
   throw std::runtime_error(std::string("cannot ") + action + " " + printable(path_.native()) +
                            ": " + system_reason());
 }

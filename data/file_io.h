@@ -38,12 +38,12 @@ private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;
-  int unfinished_ = -1;  // its place among those that remove_unfinished_files() takes away
+  int unfinished_ = -1;  // its place among those taken away at a sudden end
 };
 
-/// Takes away the temporary files of all AtomicFiles there are. For a signal handler that is about
-/// to end the process: async-signal-safe.
-void remove_unfinished_files() noexcept;
+/// Ends the process at once, without the temporary files of the AtomicFiles there are, whatever
+/// threads they are written on. For signal handlers: async-signal-safe.
+[[noreturn]] void exit_without_unfinished_files(int code) noexcept;
 
 /// AtomicFile in one call.
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> bytes);

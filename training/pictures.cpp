@@ -15,6 +15,7 @@ torch::Tensor to_rgb(const torch::Tensor& image) {
 }
 
 torch::Tensor enlarge(const torch::Tensor& image, std::int64_t factor) {
+  if (factor == 1) return image;
   return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2);
 }
 

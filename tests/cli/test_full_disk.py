@@ -214,14 +214,16 @@ OUTPUTS = {
 }
 
 
+@pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_results_that_find_no_room_are_whole_or_not_there(disk, many, model, name):
+def test_results_that_find_no_room_are_whole_or_not_there(disk, many, model, name, workers):
     command, *words = OUTPUTS[name]
     if command == "decode":
-        words += ["--latents", model / "latents", "--threads", 1]
+        words += ["--latents", model / "latents"]
     else:
-        words += ["--data", many, *ONE_CORE]
-    call = (command, "--checkpoint", model / "runs" / "many", *words)
+        words += ["--data", many]
+    call = (command, "--checkpoint", model / "runs" / "many", *words, "--threads", 1, "--workers",
+            workers)
     disk.fill(LITTLE)
     disk.call(*call).assert_refused(1, "cannot write", NO_ROOM)
     results = [path for path in disk.files("*") if path.name != "filler"]

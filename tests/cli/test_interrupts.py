@@ -34,7 +34,7 @@ def work(tmp_path_factory):
 def words_of(command, identity, work):
     words = {"reconstruct": ["--data", work / "in", "-o", "out", *ONE_CORE],
              "encode": ["--data", work / "in", "-o", "out/", *ONE_CORE],
-             "decode": ["--latents", work / "own.npy", "-o", "out", "--threads", 1]}
+             "decode": ["--latents", work / "own.npy", "-o", "out", *ONE_CORE]}
     return [command, "--checkpoint", identity, *words[command]]
 
 
@@ -48,7 +48,7 @@ def start_and_see_files(program, words, folder):
 
 
 def assert_whole(folder):
-    """Some results, not all, each of them complete; no other file."""
+    """Some results, not all, each of them complete; no other file. Returns their number."""
     files = sorted(folder.iterdir())
     assert 0 < len(files) < COUNT
     for path in files:
@@ -58,6 +58,7 @@ def assert_whole(folder):
         else:
             with Image.open(path) as image:
                 image.load()
+    return len(files)
 
 
 @pytest.mark.parametrize("command, sent, code", [
@@ -72,8 +73,8 @@ def test_stopped_command_leaves_whole_files_and_says_how_far_it_came(program, id
     assert process.returncode == code
     assert time.monotonic() - before < 10
     assert stdout == ""
-    assert "stopped after " in stderr.splitlines()[-1]
-    assert_whole(tmp_path / "out")
+    written = assert_whole(tmp_path / "out")
+    assert f"stopped after {written} of {COUNT} " in stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("command", ["reconstruct", "encode", "decode"])

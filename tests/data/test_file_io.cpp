@@ -135,12 +135,12 @@ TEST_F(FileIo, LeavesTheOldFileWhenDropped) {
   EXPECT_EQ(contents(folder_ / "out.txt"), "new");
 }
 
-TEST_F(FileIo, TakesAwayWhatIsUnfinishedAndNothingElse) {
+TEST_F(FileIo, EndsWithoutWhatIsUnfinishedAndWithAllElse) {
   write_file(folder_ / "done.txt", "done");
   AtomicFile half(folder_ / "half.txt");
   half.write("half");
   { AtomicFile(folder_ / "dropped.txt").write("dropped"); }
-  remove_unfinished_files();
+  EXPECT_EXIT(exit_without_unfinished_files(3), testing::ExitedWithCode(3), "");
   EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
   EXPECT_NE(reason_of([&] { half.commit(); }), "no error");
   EXPECT_EQ(names(), std::set<std::string>{"done.txt"});

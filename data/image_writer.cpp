@@ -1,0 +1,100 @@
+#include "data/image_writer.h"
+
+#include "data/file_io.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+namespace convae {
+namespace {
+
+/// Small images at hand, whatever their bytes: enough for what a batch leaves to be written during
+/// the next one, few enough for Ctrl-C to be answered soon where every file waits for a disk.
+constexpr std::int64_t kMaxJobs = 128;
+
+/// More would wait for the disk. Each has a temporary file to be taken away at a second Ctrl-C,
+/// for which AtomicFile has places.
+constexpr std::int64_t kMaxThreads = 16;
+
+/// (C, H, W) of any strides → stored in the order in which codecs read. Here, on the compute
+/// threads: a worker that copied would start compute threads of its own.
+torch::Tensor in_rows(const torch::Tensor& image) {
+  return image.permute({1, 2, 0}).contiguous().permute({2, 0, 1});
+}
+
+}  // namespace
+
+ImageWriter::ImageWriter(std::int64_t workers, std::int64_t max_bytes) : max_bytes_(max_bytes) {
+  try {
+    while (std::ssize(threads_) < std::min(workers, kMaxThreads)) {
+      threads_.emplace_back([this] { work(); });
+    }
+  } catch (const std::system_error&) {
+    // Fewer do too, and without any the images are written in write().
+  }
+}
+
+ImageWriter::~ImageWriter() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  job_waits_.notify_all();
+}
+
+void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
+                        ImageFormat format) {
+  if (threads_.empty()) return write_file(path, encode_image(image, format));
+  Job job{std::move(path), in_rows(image), format};
+  const std::int64_t bytes = job.bytes();
+  std::unique_lock lock(mutex_);
+  job_done_.wait(lock, [&] {
+    return error_ || jobs_ == 0 || (jobs_ < kMaxJobs && bytes_ + bytes <= max_bytes_);
+  });
+  rethrow();
+  ++jobs_;
+  bytes_ += bytes;
+  waiting_.push_back(std::move(job));
+  lock.unlock();
+  job_waits_.notify_one();
+}
+
+void ImageWriter::finish() {
+  std::unique_lock lock(mutex_);
+  job_done_.wait(lock, [&] { return error_ || jobs_ == 0; });
+  rethrow();
+}
+
+void ImageWriter::rethrow() const {
+  if (error_) std::rethrow_exception(error_);
+}
+
+void ImageWriter::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    job_waits_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
+    if (waiting_.empty()) return;
+    Job job = std::move(waiting_.front());
+    waiting_.pop_front();
+    lock.unlock();
+    const std::int64_t bytes = job.bytes();
+    std::exception_ptr error;
+    try {
+      write_file(job.path, encode_image(job.image, job.format));
+    } catch (...) {
+      error = std::current_exception();
+    }
+    job = {};  // its memory is free before another image is let in
+    lock.lock();
+    --jobs_;
+    bytes_ -= bytes;
+    if (error && !error_) {
+      error_ = error;
+      waiting_.clear();
+    }
+    job_done_.notify_one();
+  }
+}
+
+}  // namespace convae
