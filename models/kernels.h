@@ -68,9 +68,18 @@ struct LossKernels {
                  float weight, T* dx, float* dx_sum);
 };
 
+/// Window and constants of SSIM for values in [0,1]: see training/metrics.h.
+inline constexpr int kSsimWindow = 11;
+inline constexpr double kSsimC1 = 0.01 * 0.01;
+inline constexpr double kSsimC2 = 0.03 * 0.03;
+
 struct Kernels {
   /// y = x / 255.
   void (*unit_floats)(const std::uint8_t* x, std::int64_t count, float* y);
+  /// The sum of SSIM over one row of windows. x and y: the kSsimWindow rows of `count` values under
+  /// them; weights: the Gaussian along one axis; scratch: 4·count values.
+  double (*ssim_row)(const float* x, const float* y, std::int64_t count, std::int64_t channels,
+                     const float* weights, float* scratch);
   BlockKernels<float> block[2][kFunctions];  ///< by Place and Function
   BlockKernels<BFloat16> block_bf16[2][kFunctions];
   LossKernels<float> loss[kOutputFunctions][kDifferences];

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 namespace convae {
 namespace {
@@ -116,6 +117,29 @@ TEST(ImageSsim, EqualsTheDefinitionWrittenOut) {
     ASSERT_EQ(ssim.scalar_type(), torch::kDouble);
     for (int n = 0; n < 2; ++n) EXPECT_NEAR(ssim[n].item<double>(), direct_ssim(x, y, n), 2e-5);
   }
+}
+
+/// Doubles take another way, through LibTorch's operations.
+TEST(FusedSsim, EqualsTheOperationsInDouble) {
+  for (const auto& [c, h, w] : {std::tuple{3, 60, 47}, {1, 27, 131}, {3, 11, 12}, {1, 11, 11}}) {
+    const torch::Tensor y = uniform({3, c, h, w}, 1);
+    const torch::Tensor slight = (y + 0.05 * test::gaussian(y.sizes(), 2)).clamp(0, 1);
+    for (const torch::Tensor& x : {uniform(y.sizes(), 3), slight}) {
+      const torch::Tensor ssim = image_ssim(x, y);
+      ASSERT_EQ(ssim.scalar_type(), torch::kDouble);
+      const torch::Tensor expected = image_ssim(x.to(torch::kDouble), y.to(torch::kDouble));
+      EXPECT_LT(test::difference(ssim, expected), 1e-5) << h << " x " << w;
+    }
+  }
+}
+
+TEST(FusedSsim, OfAnImageWithNanIsNan) {
+  torch::Tensor x = uniform({2, 3, 40, 40}, 1);
+  const torch::Tensor y = x.clone();
+  x[1][2][39][39] = std::numeric_limits<float>::quiet_NaN();
+  const torch::Tensor ssim = image_ssim(x, y);
+  EXPECT_NEAR(ssim[0].item<double>(), 1, 1e-6);
+  EXPECT_TRUE(std::isnan(ssim[1].item<double>()));
 }
 
 TEST(ImageSsim, TakesChannelsLastImages) {
