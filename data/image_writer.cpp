@@ -2,6 +2,8 @@
 
 #include "data/file_io.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <system_error>
 #include <utility>
@@ -16,6 +18,12 @@ constexpr std::int64_t kMaxJobs = 128;
 /// More would wait for the disk. Each has a temporary file to be taken away at a second Ctrl-C,
 /// for which AtomicFile has places.
 constexpr std::int64_t kMaxThreads = 16;
+
+/// Threads that encode take cores from compute threads, and those all wait for the one that lost
+/// its core; so writers step back by this much, on Linux each thread by itself. On two cores
+/// reconstruct with grids takes 3.6 s instead of 3.9. At 19, with two other programs running, it
+/// took 10 s instead of 7.
+constexpr int kGiveWay = 10;
 
 /// (C, H, W) of any strides → stored in the order in which codecs read. Here, on the compute
 /// threads: a worker that copied would start compute threads of its own.
@@ -49,9 +57,7 @@ void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
   Job job{std::move(path), in_rows(image), format};
   const std::int64_t bytes = job.bytes();
   std::unique_lock lock(mutex_);
-  job_done_.wait(lock, [&] {
-    return error_ || jobs_ == 0 || (jobs_ < kMaxJobs && bytes_ + bytes <= max_bytes_);
-  });
+  while (!error_ && jobs_ > 0 && (jobs_ >= kMaxJobs || bytes_ + bytes > max_bytes_)) help(lock);
   rethrow();
   ++jobs_;
   bytes_ += bytes;
@@ -62,7 +68,7 @@ void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
 
 void ImageWriter::finish() {
   std::unique_lock lock(mutex_);
-  job_done_.wait(lock, [&] { return error_ || jobs_ == 0; });
+  while (!error_ && jobs_ > 0) help(lock);
   rethrow();
 }
 
@@ -71,30 +77,43 @@ void ImageWriter::rethrow() const {
 }
 
 void ImageWriter::work() {
+  (void)::nice(kGiveWay);
   std::unique_lock lock(mutex_);
   while (true) {
     job_waits_.wait(lock, [&] { return stopping_ || !waiting_.empty(); });
     if (waiting_.empty()) return;
-    Job job = std::move(waiting_.front());
-    waiting_.pop_front();
-    lock.unlock();
-    const std::int64_t bytes = job.bytes();
-    std::exception_ptr error;
-    try {
-      write_file(job.path, encode_image(job.image, job.format));
-    } catch (...) {
-      error = std::current_exception();
-    }
-    job = {};  // its memory is free before another image is let in
-    lock.lock();
-    --jobs_;
-    bytes_ -= bytes;
-    if (error && !error_) {
-      error_ = error;
-      waiting_.clear();
-    }
-    job_done_.notify_one();
+    write_first(lock);
   }
+}
+
+void ImageWriter::help(std::unique_lock<std::mutex>& lock) {
+  if (waiting_.empty()) {
+    job_done_.wait(lock);
+  } else {
+    write_first(lock);
+  }
+}
+
+void ImageWriter::write_first(std::unique_lock<std::mutex>& lock) {
+  Job job = std::move(waiting_.front());
+  waiting_.pop_front();
+  lock.unlock();
+  const std::int64_t bytes = job.bytes();
+  std::exception_ptr error;
+  try {
+    write_file(job.path, encode_image(job.image, job.format));
+  } catch (...) {
+    error = std::current_exception();
+  }
+  job = {};  // its memory is free before another image is let in
+  lock.lock();
+  --jobs_;
+  bytes_ -= bytes;
+  if (error && !error_) {
+    error_ = error;
+    waiting_.clear();
+  }
+  job_done_.notify_one();
 }
 
 }  // namespace convae

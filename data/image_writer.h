@@ -43,6 +43,10 @@ private:
     std::int64_t bytes() const { return static_cast<std::int64_t>(image.nbytes()); }
   };
   void work();
+  /// Writes the first image that waits, or else waits for one that is being written: beside other
+  /// busy programs, threads that give way to them must not be waited for alone.
+  void help(std::unique_lock<std::mutex>& lock);
+  void write_first(std::unique_lock<std::mutex>& lock);
   void rethrow() const;
 
   std::int64_t max_bytes_;
