@@ -2,14 +2,17 @@
 #include "app/commands.h"
 #include "app/inference.h"
 #include "app/level_table.h"
+#include "training/autocast.h"
 #include "training/evaluation.h"
 #include "training/trainer.h"
 
 #include <torch/cuda.h>
 
 #include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <functional>
@@ -21,37 +24,55 @@ using nlohmann::ordered_json;
 
 constexpr int kWarmUpRounds = 3;
 
-struct Measured {
+struct Work {
   std::string name;
-  std::function<void()> work;
+  std::function<void()> run;
+};
+
+struct Timing {
+  std::string name;
   std::vector<double> milliseconds;
 
-  double median() {
-    const auto middle = milliseconds.begin() + std::ssize(milliseconds) / 2;
-    std::nth_element(milliseconds.begin(), middle, milliseconds.end());
+  double median() const {
+    std::vector<double> sorted = milliseconds;
+    const auto middle = sorted.begin() + std::ssize(sorted) / 2;
+    std::nth_element(sorted.begin(), middle, sorted.end());
     return *middle;
   }
 };
 
-/// Runs all works in turn, round after round: a busy moment of the machine meets them alike.
-void measure(std::vector<Measured>& all, std::int64_t rounds, torch::Device device) {
+/// The network's work, and its bare convolutions beside it.
+using Pair = std::array<Timing, 2>;
+
+double ratio(const Pair& pair) { return pair[0].median() / pair[1].median(); }
+
+/// Runs both in turn, round after round: a busy moment of the machine meets them alike.
+Pair measure(const std::array<Work, 2>& works, std::int64_t rounds, torch::Device device) {
   using Clock = std::chrono::steady_clock;
+  Pair pair{Timing{works[0].name, {}}, Timing{works[1].name, {}}};
   for (std::int64_t round = -kWarmUpRounds; round < rounds; ++round) {
-    for (Measured& measured : all) {
+    for (std::size_t i = 0; i < works.size(); ++i) {
       const auto start = Clock::now();
-      measured.work();
+      works[i].run();
       if (device.is_cuda()) torch::cuda::synchronize(device.index());
       const std::chrono::duration<double, std::milli> time = Clock::now() - start;
-      if (round >= 0) measured.milliseconds.push_back(time.count());
-      if (stop_signal() != 0) return;
+      if (round >= 0) pair[i].milliseconds.push_back(time.count());
     }
   }
+  return pair;
 }
 
-}  // namespace
+/// What is measured, on what.
+struct Setting {
+  ModelOptions model;
+  TrainOptions train;
+  HW size;
+  torch::Device device = torch::kCPU;
+  std::int64_t threads = 1;
+  std::int64_t rounds = 1;
+};
 
-int run_bench(const CommandLine& line) {
-  const Options& options = line.options;
+Setting read_setting(const Options& options) {
   const InputShape input =
       parse_input(options.call.input.empty() ? "3x192x192" : options.call.input);
   if (options.call.rounds < 1 || options.call.rounds > 100'000) {
@@ -64,71 +85,93 @@ int run_bench(const CommandLine& line) {
   if (model.latent > 0) model.size = input.size;
   model.validate();
   const torch::Device device = choose_device(options.run.device);
-  const std::int64_t threads = use_threads(options.run.threads);
-  const std::int64_t images = options.train.batch_size;
+  return {model,        options.train, input.size, device, use_threads(options.run.threads),
+          options.call.rounds};
+}
 
-  torch::manual_seed(options.train.seed);
-  Autoencoder net(model);
-  net->to(device);
+struct Results {
+  Pair training, inference;
+};
+
+Results run_all(const Setting& setting) {
+  torch::manual_seed(setting.train.seed);
+  Autoencoder net(setting.model);
+  net->to(setting.device);
   ImageDataset no_files({}, {});
-  Trainer trainer(net, no_files, options.train, device);
+  Trainer trainer(net, no_files, setting.train, setting.device);
+  const std::int64_t images = setting.train.batch_size;
   const torch::Tensor bytes =
-      torch::randint(256, {images, input.channels, input.size.h, input.size.w}, torch::kByte)
+      torch::randint(256, {images, setting.model.channels, setting.size.h, setting.size.w},
+                     torch::kByte)
           .contiguous(torch::MemoryFormat::ChannelsLast);
   const Step step = {{std::vector<std::int64_t>(static_cast<std::size_t>(images), 0), bytes}};
-  const torch::Tensor unit = to_float(bytes, device);
-  const BareConvolutions bare(
-      model, images, input.size, device,
-      options.train.precision == Precision::bf16 ? torch::kBFloat16 : torch::kFloat);
-
-  std::vector<Measured> training = {
-      {"training_step", [&] { trainer.train_step(step, options.train.lr); }, {}},
-      {"bare_convolutions", [&] { bare.forward_and_backward(); }, {}}};
-  std::vector<Measured> inference = {{"inference",
-                                      [&] {
-                                        torch::NoGradGuard no_grad;
-                                        net->eval();
-                                        net->forward(unit);
-                                      },
-                                      {}},
-                                     {"bare_forward", [&] { bare.forward(); }, {}}};
+  const torch::Tensor unit = to_float(bytes, setting.device);
+  const Precision precision = setting.train.precision;
+  const BareConvolutions bare(setting.model, images, setting.size, setting.device,
+                              precision == Precision::bf16 ? torch::kBFloat16 : torch::kFloat);
+  const auto infer = [&] {
+    torch::NoGradGuard no_grad;
+    const Autocast autocast(setting.device, precision);
+    net->eval();
+    net->forward(unit);
+  };
   // One after the other: a training step leaves nothing of a small network in the caches.
-  measure(inference, options.call.rounds, device);
-  measure(training, options.call.rounds, device);
-  if (stop_signal() != 0) return 128 + stop_signal();
+  Results results;
+  results.inference =
+      measure({Work{"inference", infer}, Work{"bare_forward", [&] { bare.forward(); }}},
+              setting.rounds, setting.device);
+  results.training =
+      measure({Work{"training_step", [&] { trainer.train_step(step, setting.train.lr); }},
+               Work{"bare_convolutions", [&] { bare.forward_and_backward(); }}},
+              setting.rounds, setting.device);
+  return results;
+}
 
-  const double over = training[0].median() / training[1].median();
-  const double over_forward = inference[0].median() / inference[1].median();
-  std::vector<Measured> all = training;
-  all.insert(all.end(), inference.begin(), inference.end());
-  if (options.call.json) {
-    ordered_json result;
-    result["input"] = {images, input.channels, input.size.h, input.size.w};
-    result["precision"] = to_string(options.train.precision);
-    result["device"] = device.str();
-    result["threads"] = threads;
-    result["rounds"] = options.call.rounds;
-    for (Measured& measured : all) result[measured.name + "_ms"] = measured.median();
-    result["training_step_over_bare_convolutions"] = over;
-    result["inference_over_bare_forward"] = over_forward;
-    std::puts(result.dump().c_str());
-    return kDone;
+void print_json(const Setting& setting, const Results& results) {
+  ordered_json json;
+  json["input"] = {setting.train.batch_size, setting.model.channels, setting.size.h,
+                   setting.size.w};
+  json["precision"] = to_string(setting.train.precision);
+  json["device"] = setting.device.str();
+  json["threads"] = setting.threads;
+  json["rounds"] = setting.rounds;
+  for (const Pair* pair : {&results.training, &results.inference}) {
+    for (const Timing& timing : *pair) json[timing.name + "_ms"] = timing.median();
   }
-  std::printf("%lld images of %s, %s, device %s, %lld compute threads; medians of %lld rounds\n\n",
-              static_cast<long long>(images), shape_text(input.channels, input.size).c_str(),
-              to_string(options.train.precision), device.str().c_str(),
-              static_cast<long long>(threads), static_cast<long long>(options.call.rounds));
-  std::printf("%-20s %10s %10s\n", "", "ms", "images/s");
-  for (Measured& measured : all) {
-    std::string name = measured.name;
-    std::replace(name.begin(), name.end(), '_', ' ');
-    const double time = measured.median();
-    std::printf("%-20s %10.2f %10.1f\n", name.c_str(), time,
-                1000 * static_cast<double>(images) / time);
+  json["training_step_over_bare_convolutions"] = ratio(results.training);
+  json["inference_over_bare_forward"] = ratio(results.inference);
+  std::puts(json.dump().c_str());
+}
+
+void print_table(const Setting& setting, const Results& results) {
+  const auto images = static_cast<double>(setting.train.batch_size);
+  fmt::print("{} images of {}, {}, device {}, {} compute threads; medians of {} rounds\n\n",
+             setting.train.batch_size, shape_text(setting.model.channels, setting.size),
+             to_string(setting.train.precision), setting.device.str(), setting.threads,
+             setting.rounds);
+  fmt::print("{:<20} {:>10} {:>10}\n", "", "ms", "images/s");
+  for (const Pair* pair : {&results.training, &results.inference}) {
+    for (const Timing& timing : *pair) {
+      std::string name = timing.name;
+      std::replace(name.begin(), name.end(), '_', ' ');
+      fmt::print("{:<20} {:>10.2f} {:>10.1f}\n", name, timing.median(),
+                 1000 * images / timing.median());
+    }
   }
-  std::printf(
-      "\ntraining step / bare convolutions  %.2f\ninference / bare forward           %.2f\n", over,
-      over_forward);
+  fmt::print("\ntraining step / bare convolutions  {:.2f}\n", ratio(results.training));
+  fmt::print("inference / bare forward           {:.2f}\n", ratio(results.inference));
+}
+
+}  // namespace
+
+int run_bench(const CommandLine& line) {
+  const Setting setting = read_setting(line.options);
+  const Results results = run_all(setting);
+  if (line.options.call.json) {
+    print_json(setting, results);
+  } else {
+    print_table(setting, results);
+  }
   return kDone;
 }
 

@@ -316,7 +316,9 @@ private:
     if (free_bytes == 0) return;
     for (const auto& [size, count] : images_by_size()) {
       const HW shape{size.height, size.width};
-      const std::int64_t an_image = options_.model.training_bytes_per_image(shape);
+      const std::int64_t in_float = options_.model.training_bytes_per_image(shape);
+      const bool half = options_.train.precision == Precision::bf16;
+      const std::int64_t an_image = half ? in_float / 2 : in_float;
       const std::int64_t batch = std::min(count, options_.train.batch_size);
       if (an_image <= free_bytes / batch) continue;
       const std::int64_t fitting = free_bytes / an_image;

@@ -139,8 +139,8 @@ torch::Tensor ImageDataset::decode(std::int64_t index) const {
   const bool resized = options_.size.height > 0;
   const int reduction = resized ? decoding_reduction(entry.info, options_.size) : 1;
   const torch::Tensor image =
-      decode_image_reduced(read_file(entry.file.path), static_cast<int>(options_.channels),
-                           options_.max_pixels, reduction);
+      decode_image(read_file(entry.file.path), static_cast<int>(options_.channels),
+                   options_.max_pixels, reduction);
   const auto reduced = [&](std::int64_t side) { return (side + reduction - 1) / reduction; };
   if (image.size(1) != reduced(entry.info.height) || image.size(2) != reduced(entry.info.width)) {
     throw ImageError("its size changed since it was listed");

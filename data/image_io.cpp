@@ -277,12 +277,7 @@ int decoding_reduction(const ImageInfo& info, ImageSize size) {
 }
 
 torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
-                           std::int64_t max_pixels) {
-  return decode_image_reduced(bytes, channels, max_pixels, /*reduction=*/1);
-}
-
-torch::Tensor decode_image_reduced(std::span<const std::uint8_t> bytes, int channels,
-                                   std::int64_t max_pixels, int reduction) {
+                           std::int64_t max_pixels, int reduction) {
   if (channels != 1 && channels != 3) {
     throw std::invalid_argument("decode_image: expected 1 or 3 channels, but got " +
                                 std::to_string(channels));

@@ -59,17 +59,14 @@ ImageInfo probe_image(std::span<const std::uint8_t> bytes,
 /// A float TIFF holds [0,1] and becomes uint16 (rounded); NaN or values outside are an error.
 /// Memory stays within about 16 bytes a pixel, 40 for float64 TIFF in planes or huge tiles.
 /// Safe to call from many threads.
+/// With a reduction of 2, 4 or 8, a JPEG comes at 1/reduction of its sides, rounded up, in a
+/// fraction of the time; other formats are an error then.
 torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
-                           std::int64_t max_pixels = kDefaultMaxPixels);
+                           std::int64_t max_pixels = kDefaultMaxPixels, int reduction = 1);
 
-/// How much smaller an image may be decoded that is wanted at `size` in the end: 8, 4 or 2 where it
-/// is a JPEG and keeps twice that size, else 1.
+/// The reduction with which to decode an image that is wanted at `size` in the end: 8, 4 or 2 where
+/// it is a JPEG and keeps twice that size, else 1.
 int decoding_reduction(const ImageInfo& info, ImageSize size);
-
-/// The same for a JPEG at 1/reduction of its sides, rounded up, in a fraction of the time. Throws
-/// ImageError for another format where the reduction is not 1.
-torch::Tensor decode_image_reduced(std::span<const std::uint8_t> bytes, int channels,
-                                   std::int64_t max_pixels, int reduction);
 
 /// Encodes (C, H, W) with C 1 or 3, uint8 or uint16, any strides.
 /// JPEG (quality 95, 4:4:4), WebP (lossless) and BMP hold 8 bits: uint16 input is scaled down.

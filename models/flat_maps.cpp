@@ -15,11 +15,14 @@ constexpr std::int64_t kMinWidth = 512;  // a loop long enough for its start not
 }  // namespace
 
 const kernels::Kernels& kernels_of_this_processor() {
-  const std::string capability = at::get_cpu_capability();
-  const auto set = capability == "AVX512" ? kernels::InstructionSet::avx512
-                   : capability == "AVX2" ? kernels::InstructionSet::avx2
-                                          : kernels::InstructionSet::baseline;
-  return kernels::kernels_for(set);
+  static const kernels::Kernels& chosen = [&]() -> const kernels::Kernels& {
+    const std::string capability = at::get_cpu_capability();
+    const auto set = capability == "AVX512" ? kernels::InstructionSet::avx512
+                     : capability == "AVX2" ? kernels::InstructionSet::avx2
+                                            : kernels::InstructionSet::baseline;
+    return kernels::kernels_for(set);
+  }();
+  return chosen;
 }
 
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps) {

@@ -114,7 +114,9 @@ std::int64_t ModelOptions::parameter_count() const {
 
 std::int64_t ModelOptions::training_bytes_per_image(HW input) const {
   const Plan plan = plan_sizes(level_specs(), input, channels);
-  const std::int64_t kept = norm == Norm::none ? 2 : 3;
+  // A level keeps its convolution's output and its own; see BlockTail. Group normalisation is not
+  // fused with the activation and keeps what lies between them too.
+  const std::int64_t kept = norm == Norm::group ? 3 : 2;
   std::int64_t numbers = 0;
   for (const LevelPlan& level : plan.levels) {
     const std::int64_t encoded = multiply(level.out_channels, multiply(level.out.h, level.out.w));

@@ -5,7 +5,9 @@
 namespace convae {
 
 Autocast::Autocast(c10::Device device, Precision precision)
-    : type_(device.type()), was_enabled_(at::autocast::is_autocast_enabled(type_)) {
+    : type_(device.type()),
+      was_enabled_(at::autocast::is_autocast_enabled(type_)),
+      previous_(at::autocast::get_autocast_dtype(type_)) {
   at::autocast::set_autocast_dtype(type_, at::kBFloat16);
   at::autocast::set_autocast_enabled(type_, precision == Precision::bf16);
   at::autocast::increment_nesting();
@@ -15,6 +17,7 @@ Autocast::~Autocast() {
   // The weights change between two passes, and with them their copies in bfloat16.
   if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
   at::autocast::set_autocast_enabled(type_, was_enabled_);
+  at::autocast::set_autocast_dtype(type_, previous_);
 }
 
 }  // namespace convae

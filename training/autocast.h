@@ -3,6 +3,7 @@
 #include "training/options.h"
 
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 namespace convae {
 
@@ -18,6 +19,7 @@ public:
 private:
   c10::DeviceType type_;
   bool was_enabled_;
+  c10::ScalarType previous_;  // what it cast to before
 };
 
 }  // namespace convae

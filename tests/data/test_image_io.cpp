@@ -241,7 +241,7 @@ TEST(ReducedDecoding, GivesTheSmallerPictureAtSidesRoundedUp) {
     const auto bytes = encode_image(smooth_picture(height, width), ImageFormat::jpeg);
     const torch::Tensor whole = decode_image(bytes, 3);
     for (const int reduction : {1, 2, 4, 8}) {
-      const torch::Tensor reduced = decode_image_reduced(bytes, 3, kDefaultMaxPixels, reduction);
+      const torch::Tensor reduced = decode_image(bytes, 3, kDefaultMaxPixels, reduction);
       ASSERT_EQ(reduced.size(1), (height + reduction - 1) / reduction);
       ASSERT_EQ(reduced.size(2), (width + reduction - 1) / reduction);
       if (height < 64) continue;  // the last block is filled up beyond the edge
@@ -270,10 +270,10 @@ TEST(ReducedDecoding, KeepsTwiceTheSizeThatIsWanted) {
 TEST(ReducedDecoding, RefusesCutFilesAndOtherFormats) {
   const auto jpeg = encode_image(noise(3, 120, 96, 8), ImageFormat::jpeg);
   for (std::size_t length = 0; length < jpeg.size(); length += 1 + jpeg.size() / 97) {
-    EXPECT_THROW(decode_image_reduced({jpeg.data(), length}, 3, kDefaultMaxPixels, 4), ImageError);
+    EXPECT_THROW(decode_image({jpeg.data(), length}, 3, kDefaultMaxPixels, 4), ImageError);
   }
   const auto png = encode_image(noise(3, 32, 32, 8), ImageFormat::png);
-  EXPECT_THROW(decode_image_reduced(png, 3, kDefaultMaxPixels, 2), ImageError);
+  EXPECT_THROW(decode_image(png, 3, kDefaultMaxPixels, 2), ImageError);
 }
 
 TEST(Refusing, SaysHowManyRowsOfAJpegAreThere) {
