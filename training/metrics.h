@@ -12,11 +12,11 @@ torch::Tensor image_mse(const torch::Tensor& reconstruction, const torch::Tensor
 /// Peak signal-to-noise ratio in dB for values in [0,1]: -10 log10(mse), at most 100.
 double psnr(double mse);
 
-/// Structural similarity of each image (Wang, Bovik, Sheikh & Simoncelli 2004,
-/// https://doi.org/10.1109/TIP.2003.819861): 11×11 Gaussian window with σ 1.5, population
-/// covariance, K1 0.01, K2 0.03, L 1, mean over the area where the window fits and over channels.
-/// Both (N, C, H, W) in [0,1] → (N) double on the CPU, NaN where a side is below 11.
+/// ssim() and ms_ssim() of each image (see training/similarity.h), as measures: not
+/// differentiable. Both (N, C, H, W) in [0,1] → (N) double on the CPU, NaN where a side is below
+/// kSimilarityWindow.
 torch::Tensor image_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
+torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 
 /// A mean in which every image counts the same; images without a value (NaN) do not count.
 class ImageMean {
