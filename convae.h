@@ -1,8 +1,10 @@
 /// All of convae's public headers.
 #pragma once
 
+#include "data/augment.h"
 #include "data/dataset.h"
 #include "data/file_io.h"
+#include "data/image_effects.h"
 #include "data/image_folder.h"
 #include "data/image_io.h"
 #include "data/image_writer.h"
@@ -11,9 +13,13 @@
 #include "models/autoencoder.h"
 #include "models/blocks.h"
 #include "models/geometry.h"
+#include "models/latent_distribution.h"
 #include "models/options.h"
 #include "training/checkpoint.h"
+#include "training/corruption.h"
+#include "training/ema.h"
 #include "training/evaluation.h"
+#include "training/loss_terms.h"
 #include "training/losses.h"
 #include "training/metrics.h"
 #include "training/optimizer.h"
@@ -22,5 +28,6 @@
 #include "training/run_folder.h"
 #include "training/safetensors.h"
 #include "training/schedule.h"
+#include "training/similarity.h"
 #include "training/trainer.h"
 #include "training/training_run.h"

@@ -48,7 +48,7 @@ public:
     stop_in_order();
     Loader loader(inference_.dataset,
                   plan_in_order(inference_.dataset, options_.train.batch_size, kMaxBatchPixels),
-                  CropRule{}, inference_.workers);
+                  View{}, inference_.workers);
     std::int64_t done = 0;
     while (const auto step = loader.next()) {
       for (const MicroBatch& batch : *step) encode(batch);

@@ -36,9 +36,11 @@ ordered_json describe(const LoadedModel& model) {
   result["size"] =
       options.latent > 0 ? ordered_json(to_string(options.size)) : ordered_json(nullptr);
   result["output"] = to_string(options.output);
+  result["variational"] = options.variational;
   result["best-epoch"] = model.info.progress.best_epoch;
+  result["best-by"] = to_string(model.info.progress.best_by);
   result["best-loss"] = model.info.progress.best_epoch > 0
-                            ? ordered_json(model.info.progress.best_loss)
+                            ? ordered_json(model.info.progress.best_value)
                             : ordered_json(nullptr);
   return result;
 }

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
 namespace convae::app {
 namespace {
@@ -135,6 +136,10 @@ const std::vector<CommandInfo>& command_list() {
        "--checkpoint RUN --data DIR -o latents.npy [options]"},
       {"decode", "Turns latents back into images.",
        "--checkpoint RUN --latents latents.npy -o OUT [options]"},
+      {"sample", "Draws images from a variational model.",
+       "--checkpoint RUN -o OUT [options]"},
+      {"interpolate", "Walks from one image to another through their latents.",
+       "A B --checkpoint RUN -o OUT [options]"},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"},
       {"bench", "Measures this machine: training step and inference beside the bare convolutions.",
@@ -158,6 +163,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
     line.options.call.checkpoint = loose[0];
     loose.clear();
   }
+  if (line.command == "interpolate") line.images = std::exchange(loose, {});
   if (!loose.empty()) {
     throw UsageError("unexpected word '" + printable(loose[0]) + "': options start with --");
   }

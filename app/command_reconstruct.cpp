@@ -4,6 +4,7 @@
 #include "app/progress_bar.h"
 #include "data/file_io.h"
 #include "data/image_writer.h"
+#include "training/corruption.h"
 #include "training/evaluation.h"
 #include "training/metrics.h"
 #include "training/pictures.h"
@@ -26,6 +27,7 @@ struct OutputNames {
 struct ImageQuality {
   std::int64_t width = 0, height = 0;
   double mse = 0, psnr = 0, ssim = 0;
+  double input_mse = 0;  ///< of what the network was shown, where that was corrupted
 };
 
 class Reconstructor {
@@ -37,6 +39,7 @@ public:
         progress_(!options.run.quiet),
         names_(static_cast<std::size_t>(inference.dataset.size())),
         qualities_(names_.size()),
+        corruption_{options.train.corruptions, options.train.seed, /*epoch=*/0},
         writer_(inference.workers) {
     std::vector<std::string> inputs;
     for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -62,7 +65,7 @@ public:
     stop_in_order();
     Loader loader(inference_.dataset,
                   plan_in_order(inference_.dataset, options_.train.batch_size, kMaxBatchPixels),
-                  CropRule{}, inference_.workers);
+                  View{}, inference_.workers);
     while (const auto step = loader.next()) {
       for (const MicroBatch& batch : *step) reconstruct(batch);
       if (stop_signal() != 0) return stop();
@@ -83,13 +86,18 @@ private:
     const ImageSize own{batch.images.size(2), batch.images.size(3)};
     const Output range = inference_.model.info.model.output;
     const torch::Tensor original = to_float(batch.images, inference_.device);
-    const torch::Tensor input = to_model_range(inference_.network_input(batch.images), range);
-    const torch::Tensor output = to_unit_range(inference_.model.net->forward(input), range);
+    const torch::Tensor shown =
+        corrupt(inference_.network_input(batch.images), corruption_, batch.indices);
+    const torch::Tensor output =
+        to_unit_range(inference_.model.net->forward(to_model_range(shown, range)), range);
     const torch::Tensor reconstruction = Inference::resize_back(output, own);
+    const torch::Tensor input = corrupts() ? Inference::resize_back(shown, own) : original;
     const torch::Tensor mse = image_mse(reconstruction, original);
+    const torch::Tensor input_mse = image_mse(input, original);
     const torch::Tensor ssim = image_ssim(reconstruction, original);
     const bool compares = options_.call.grid || options_.call.error_map;
-    const torch::Tensor images = compares ? original.cpu() : original;
+    const torch::Tensor originals = compares ? original.cpu() : original;
+    const torch::Tensor inputs = compares ? input.cpu() : input;
     const torch::Tensor reconstructions = reconstruction.cpu();
     for (std::int64_t i = 0; i < mse.numel() && stop_signal() == 0; ++i) {
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
@@ -99,16 +107,20 @@ private:
                                  "': the network's output is not finite; this checkpoint is of a "
                                  "run that diverged");
       }
-      write_images(index, images[i], reconstructions[i]);
+      write_images(index, inputs[i], reconstructions[i], originals[i]);
       qualities_[static_cast<std::size_t>(index)] =
-          ImageQuality{own.width, own.height, error, psnr(error), ssim[i].item<double>()};
+          ImageQuality{own.width,   own.height,
+                       error,       psnr(error),
+                       ssim[i].item<double>(), input_mse[i].item<double>()};
       ++done_;
       progress_.show("reconstruct", done_, inference_.dataset.size(), done_);
     }
   }
 
-  void write_images(std::int64_t index, const torch::Tensor& image,
-                    const torch::Tensor& reconstruction) {
+  bool corrupts() const { return !corruption_.corruptions.empty(); }
+
+  void write_images(std::int64_t index, const torch::Tensor& input,
+                    const torch::Tensor& reconstruction, const torch::Tensor& original) {
     const OutputNames& names = names_[static_cast<std::size_t>(index)];
     const ImageInfo& info = inference_.dataset.entry(index).info;
     const bool keep = options_.call.format == "keep";
@@ -116,10 +128,11 @@ private:
         keep && info.bits == 16 ? to_uint16(reconstruction) : to_uint8(reconstruction);
     write_image(names.reconstruction, pixels, keep ? info.format : ImageFormat::png);
     if (!names.grid.empty()) {
-      write_image(names.grid, comparison_picture(image, reconstruction), ImageFormat::png);
+      write_image(names.grid, comparison_picture(input, reconstruction, original),
+                  ImageFormat::png);
     }
     if (!names.error_map.empty()) {
-      write_image(names.error_map, error_picture(image, reconstruction), ImageFormat::png);
+      write_image(names.error_map, error_picture(original, reconstruction), ImageFormat::png);
     }
   }
 
@@ -128,13 +141,17 @@ private:
   }
 
   void write_table() {
-    std::string text = "path,width,height,mse,psnr,ssim\n";
+    std::string text = "path,width,height,mse,psnr,ssim";
+    text += corrupts() ? ",input_mse,input_psnr\n" : "\n";
     for (std::size_t i = 0; i < qualities_.size(); ++i) {
       if (!qualities_[i]) continue;
       const ImageQuality& q = *qualities_[i];
       text += csv_field(inference_.dataset.entry(static_cast<std::int64_t>(i)).file.name) + "," +
               std::to_string(q.width) + "," + std::to_string(q.height) + "," + csv_number(q.mse) +
-              "," + csv_number(q.psnr) + "," + csv_number(q.ssim) + "\n";
+              "," + csv_number(q.psnr) + "," + csv_number(q.ssim);
+      if (corrupts()) text += "," + csv_number(q.input_mse) + "," + csv_number(psnr(q.input_mse));
+      text += "\n";
+      input_psnr_.add(psnr(q.input_mse));
       mse_.add(q.mse);
       psnr_.add(q.psnr);
       ssim_.add(q.ssim);
@@ -148,6 +165,10 @@ private:
         ssim_.count() > 0 ? fmt::format("{:.4f}", ssim_.mean()) : "none (sides under 11)";
     fmt::print("{} reconstructions in {}: mse {:.6f}, PSNR {:.2f} dB, SSIM {}\n", psnr_.count(),
                printable(output_.root().string()), mse_.mean(), psnr_.mean(), ssim);
+    if (corrupts()) {
+      fmt::print("corrupted by {}: PSNR {:.2f} dB before, {:.2f} dB after the network\n",
+                 to_string(corruption_.corruptions), input_psnr_.mean(), psnr_.mean());
+    }
     return kDone;
   }
 
@@ -166,7 +187,8 @@ private:
   std::vector<OutputNames> names_;
   std::vector<std::optional<ImageQuality>> qualities_;
   std::int64_t done_ = 0;
-  ImageMean mse_, psnr_, ssim_;
+  ImageMean mse_, psnr_, ssim_, input_psnr_;
+  CorruptionRule corruption_;
   ImageWriter writer_;
 };
 

@@ -24,6 +24,8 @@ int run_reconstruct(const CommandLine& line);
 int run_encode(const CommandLine& line);
 int run_decode(const CommandLine& line);
 int run_shapes(const CommandLine& line);
+int run_sample(const CommandLine& line);
+int run_interpolate(const CommandLine& line);
 int run_info(const CommandLine& line);
 int run_bench(const CommandLine& line);
 

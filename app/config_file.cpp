@@ -4,6 +4,7 @@
 #define TOML_EXCEPTIONS 1
 #include "app/option_table.h"
 #include "data/file_io.h"
+#include "data/text.h"
 
 #include <toml++/toml.h>
 
@@ -20,11 +21,6 @@ constexpr std::array kTables = {Group::data, Group::model, Group::train, Group::
 [[noreturn]] void refuse(const std::string& name, const toml::source_region& where,
                          const std::string& reason) {
   throw UsageError(name + ":" + std::to_string(where.begin.line) + ": " + reason);
-}
-
-std::string number_text(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
 }
 
 /// A TOML value as the flag's text: `levels = [32, "64:k5"]` is "32,64:k5".
@@ -97,9 +93,7 @@ void insert(toml::table& table, const OptionSpec& option, const std::string& val
       return;
     }
     case ValueKind::number: {
-      double number = 0;
-      std::from_chars(value.data(), value.data() + value.size(), number);
-      table.insert(option.name, number);
+      table.insert(option.name, parse_number(value).value());
       return;
     }
     case ValueKind::boolean:

@@ -9,8 +9,6 @@
 #include <spdlog/spdlog.h>
 
 namespace convae::app {
-namespace {
-
 HW fixed_network_size(const Options& options, const ModelOptions& model) {
   const ImageSize asked = options.data.size;
   const HW size{asked.height, asked.width};
@@ -21,8 +19,6 @@ HW fixed_network_size(const Options& options, const ModelOptions& model) {
   }
   return model.latent > 0 ? model.size : size;
 }
-
-}  // namespace
 
 torch::Device choose_device(const std::string& name) {
   const auto gpus = static_cast<int>(torch::cuda::is_available() ? torch::cuda::device_count() : 0);

@@ -29,6 +29,10 @@ void log_unread_pages(const std::vector<ImageEntry>& entries);
 /// Throws UsageError saying that `flag` is needed where `value` is empty.
 void require_given(const std::string& value, const char* flag, const char* example);
 
+/// The one size the network sees images at: that of a dense latent, or --size; {0, 0}: each at its
+/// own. Throws UsageError where the two contradict each other.
+HW fixed_network_size(const Options& options, const ModelOptions& model);
+
 /// At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
 inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
 

@@ -1,8 +1,9 @@
 #include "app/option_table.h"
 
+#include "data/text.h"
+
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <numeric>
 #include <sstream>
 
@@ -22,11 +23,6 @@ template <typename T>
 bool parse_all(const std::string& text, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc{} && end == text.data() + text.size();
-}
-
-std::string number_text(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
 }
 
 /// The head of an option; the kind-specific functions below fill in the rest.
@@ -65,9 +61,9 @@ OptionSpec integer(OptionSpec spec, Member<Integer> member) {
 OptionSpec number(OptionSpec spec, Member<double> member) {
   spec.kind = ValueKind::number;
   spec.set = [member](Options& o, const std::string& value) {
-    if (!parse_all(value, member(o)) || !std::isfinite(member(o))) {
-      throw UsageError("expected a number");
-    }
+    const auto parsed = parse_number(value);
+    if (!parsed) throw UsageError("expected a number");
+    member(o) = *parsed;
   };
   spec.get = [member](const Options& o) { return number_text(read(member, o)); };
   return spec;
@@ -121,6 +117,20 @@ OptionSpec word(OptionSpec spec, Member<std::string> member,
   return spec;
 }
 
+/// A text with a grammar of its own, whose parser throws std::invalid_argument.
+OptionSpec parsed(OptionSpec spec, std::function<void(Options&, const std::string&)> set,
+                  std::function<std::string(const Options&)> get) {
+  spec.set = [set = std::move(set)](Options& o, const std::string& value) {
+    try {
+      set(o, value);
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(error.what());
+    }
+  };
+  spec.get = std::move(get);
+  return spec;
+}
+
 /// N or HxW of a level: kernel, stride, padding, dilation.
 OptionSpec pair(OptionSpec spec, Member<HW> member) {
   spec.set = [member](Options& o, const std::string& value) {
@@ -170,9 +180,9 @@ OptionSpec level_list(OptionSpec spec) {
 constexpr const char* kTrain = "train";
 constexpr const char* kReading = "train reconstruct encode";
 constexpr const char* kModel = "train shapes bench";
-constexpr const char* kInference = "reconstruct encode decode";
-constexpr const char* kComputing = "train reconstruct encode decode";
-constexpr const char* kMeasured = "train reconstruct encode decode bench";
+constexpr const char* kInference = "reconstruct encode decode sample interpolate";
+constexpr const char* kComputing = "train reconstruct encode decode sample interpolate";
+constexpr const char* kMeasured = "train reconstruct encode decode sample interpolate bench";
 
 void add_data_options(std::vector<OptionSpec>& t) {
   const auto add = [&](const char* flags, const char* commands, const char* value,
@@ -187,7 +197,7 @@ void add_data_options(std::vector<OptionSpec>& t) {
                          "share of the images kept for validation, by a hash of their names"),
                      [](Options& o) -> double& { return o.data.val_split; }));
   t.push_back(image_size(
-      add("size", kReading, "SIZE", "resize images to N (N x N) or HxW; native: keep their sizes"),
+      add("size", "train reconstruct encode sample interpolate", "SIZE", "resize images to N (N x N) or HxW; native: keep their sizes"),
       [](Options& o) -> ImageSize& { return o.data.size; }, "native"));
   t.push_back(image_size(
       add("crop", kTrain, "SIZE",
@@ -196,6 +206,13 @@ void add_data_options(std::vector<OptionSpec>& t) {
   t.push_back(integer(
       add("channels", kTrain, "N", "1 (grey) or 3 (RGB); 0: 1 if every image is grey, else 3"),
       Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.channels; })));
+  t.push_back(parsed(
+      add("augment", kTrain, "LIST",
+          "vary images: flip, flip-vertical, crop:0.8, brightness:0.1, contrast:0.1 or several"),
+      [](Options& o, const std::string& value) {
+        o.train.augmentations = parse_augmentations(value);
+      },
+      [](const Options& o) { return to_string(o.train.augmentations); }));
   t.push_back(choice<Cache>(add("cache", kTrain, "WHERE",
                                 "keep decoded images in memory: auto (if they fit), ram or none"),
                             [](Options& o) -> Cache& { return o.data.cache; },
@@ -208,7 +225,7 @@ void add_data_options(std::vector<OptionSpec>& t) {
                           "skip images that cannot be used; false: stop at the first"),
                       [](Options& o) -> bool& { return o.data.skip_bad; }));
   t.push_back(
-      integer(add("max-pixels", kReading, "N", "images with more pixels are not used"),
+      integer(add("max-pixels", "train reconstruct encode interpolate", "N", "images with more pixels are not used"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
 }
 
@@ -242,6 +259,9 @@ void add_model_options(std::vector<OptionSpec>& t) {
   t.push_back(
       integer(add("latent", "N", "numbers of a dense latent (fixes the size); 0: none"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent; })));
+  t.push_back(boolean(head(Group::model, "variational", kTrain, "BOOL",
+                           "the bottleneck gives a distribution, so that convae sample can draw"),
+                      [](Options& o) -> bool& { return o.model.variational; }));
   // As a flag, --output is the folder of results; in TOML the tables keep the two apart.
   OptionSpec output = head(Group::model, "output-activation", kTrain, "NAME",
                            "last function of the decoder: sigmoid, tanh or linear (TOML: output)");
@@ -272,22 +292,43 @@ void add_train_options(std::vector<OptionSpec>& t) {
   t.push_back(number(add("weight-decay", "W", "L2 for adam and sgd, decoupled for adamw"),
                      [](Options& o) -> double& { return o.train.weight_decay; }));
   t.push_back(
-      choice<ScheduleKind>(add("schedule", "NAME", "of the learning rate: cosine or constant"),
+      choice<ScheduleKind>(add("schedule", "NAME",
+                               "of the learning rate: cosine, constant, step, plateau or one-cycle"),
                            [](Options& o) -> ScheduleKind& { return o.train.schedule; },
-                           {ScheduleKind::cosine, ScheduleKind::constant}));
+                           {ScheduleKind::cosine, ScheduleKind::constant, ScheduleKind::step,
+                            ScheduleKind::plateau, ScheduleKind::one_cycle}));
   int_option("warmup", "steps over which the learning rate rises",
              [](Options& o) -> std::int64_t& { return o.train.warmup; });
-  t.push_back(number(add("min-lr", "RATE", "where the cosine schedule ends"),
+  t.push_back(number(add("min-lr", "RATE", "where cosine, plateau and one-cycle end"),
                      [](Options& o) -> double& { return o.train.min_lr; }));
+  int_option("lr-epochs", "step: epochs between falls; plateau: epochs to wait for progress",
+             [](Options& o) -> std::int64_t& { return o.train.lr_epochs; });
+  t.push_back(number(add("lr-factor", "F", "step, plateau: by which the learning rate falls"),
+                     [](Options& o) -> double& { return o.train.lr_factor; }));
   t.push_back(number(add("clip-grad", "NORM", "largest norm of the gradients; 0: off"),
                      [](Options& o) -> double& { return o.train.clip_grad; }));
-  t.push_back(choice<LossKind>(add("loss", "NAME", "mse or l1"),
-                               [](Options& o) -> LossKind& { return o.train.loss; },
-                               {LossKind::mse, LossKind::l1}));
+  t.push_back(parsed(
+      add("loss", "LOSS",
+          "mse, l1, charbonnier, ssim, ms-ssim or a weighted sum such as \"mse + 0.2*ssim\""),
+      [](Options& o, const std::string& value) { o.train.loss = parse_loss(value); },
+      [](const Options& o) { return to_string(o.train.loss); }));
+  t.push_back(number(add("beta", "B", "weight of a variational model's divergence a latent number"),
+                     [](Options& o) -> double& { return o.train.beta; }));
+  t.push_back(parsed(
+      head(Group::train, "corrupt", "train reconstruct", "LIST",
+           "restore images from noise:0.1, blur:1, cutout:0.25, grid:16, blemish:0.4 or several"),
+      [](Options& o, const std::string& value) { o.train.corruptions = parse_corruptions(value); },
+      [](const Options& o) { return to_string(o.train.corruptions); }));
+  t.push_back(number(add("ema", "DECAY", "average the weights, such as 0.999; 0: off"),
+                     [](Options& o) -> double& { return o.train.ema; }));
+  t.push_back(choice<BestBy>(add("best", "MEASURE", "what the best checkpoint is the best in"),
+                             [](Options& o) -> BestBy& { return o.train.best; },
+                             {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr, BestBy::val_ssim,
+                              BestBy::train_loss}));
   int_option("patience", "epochs without a better loss before stopping; 0: off",
              [](Options& o) -> std::int64_t& { return o.train.patience; });
   t.push_back(
-      integer(add("seed", "N", "of everything random"),
+      integer(head(Group::train, "seed", "train reconstruct sample", "N", "of everything random"),
               Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
   int_option("max-steps", "stop after so many steps; 0: after the epochs",
              [](Options& o) -> std::int64_t& { return o.train.max_steps; });
@@ -367,6 +408,12 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       integer(add("rounds", "bench", "N", "timed rounds; the table shows medians"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.rounds; })));
+  t.push_back(
+      integer(add("count", "sample", "N", "images to draw"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.count; })));
+  t.push_back(
+      integer(add("steps", "interpolate", "N", "pictures, both ends included"),
+              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.steps; })));
   t.push_back(boolean(add("json", "shapes info bench", "BOOL", "machine-readable result"),
                       [](Options& o) -> bool& { return o.call.json; }));
 }

@@ -37,6 +37,8 @@ struct CallOptions {
   std::string format = "png";
   std::string pool = "none";
   std::int64_t rounds = 15;  ///< of a benchmark
+  std::int64_t count = 16;   ///< images to draw
+  std::int64_t steps = 8;    ///< pictures of an interpolation, both ends included
   bool grid = false;
   bool error_map = false;
   bool overwrite = false;

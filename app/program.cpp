@@ -48,6 +48,8 @@ int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
   if (line.command == "reconstruct") return run_reconstruct(line);
   if (line.command == "encode") return run_encode(line);
   if (line.command == "decode") return run_decode(line);
+  if (line.command == "sample") return run_sample(line);
+  if (line.command == "interpolate") return run_interpolate(line);
   if (line.command == "shapes") return run_shapes(line);
   if (line.command == "bench") return run_bench(line);
   return run_info(line);

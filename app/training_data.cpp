@@ -2,6 +2,7 @@
 
 #include "app/inference.h"
 #include "data/file_io.h"
+#include "training/similarity.h"
 
 #include <spdlog/spdlog.h>
 
@@ -22,14 +23,19 @@ FolderScan scan(const fs::path& folder, const DataOptions& options) {
   return scan_headers(list_images(folder), options.max_pixels, worker_count(options));
 }
 
-/// Leaves out what cannot be cropped or does not fit the levels.
-void keep_usable(FolderScan& scan, const DataOptions& options, const ModelOptions& model) {
-  const std::vector<LevelSpec> levels = model.level_specs();
+/// Leaves out what cannot be cropped, does not fit the levels or is too small for the loss.
+void keep_usable(FolderScan& scan, const Options& all) {
+  const DataOptions& options = all.data;
+  const std::vector<LevelSpec> levels = all.model.level_specs();
   std::vector<ImageEntry> usable;
   for (ImageEntry& entry : scan.entries) {
     const ImageSize stored = options.size.height > 0 ? options.size : entry.file_size();
-    const ImageSize seen = options.crop.height > 0 ? options.crop : stored;
+    const ImageSize seen = size_in_batches(entry, options);
     std::optional<std::string> reason = why_impossible(levels, {seen.height, seen.width});
+    if (needs_window(all.train.loss) && std::min(seen.height, seen.width) < kSimilarityWindow) {
+      reason = "smaller than the " + std::to_string(kSimilarityWindow) +
+               " pixels a side that the loss " + to_string(all.train.loss) + " needs";
+    }
     if (seen.height > stored.height || seen.width > stored.width) {
       reason = "smaller than the crop of " + to_string(HW{seen.height, seen.width});
     }
@@ -50,7 +56,13 @@ void require_usable(const FolderScan& scan, const std::string& folder) {
 
 }  // namespace
 
-TrainingData find_images(const DataOptions& options, const ModelOptions& model) {
+ImageSize size_in_batches(const ImageEntry& entry, const DataOptions& options) {
+  if (options.crop.height > 0) return options.crop;
+  return options.size.height > 0 ? options.size : entry.file_size();
+}
+
+TrainingData find_images(const Options& all_options) {
+  const DataOptions& options = all_options.data;
   TrainingData data;
   data.folder = training_folder(options.data);
   if (data.folder != fs::path(options.data)) {
@@ -62,12 +74,12 @@ TrainingData find_images(const DataOptions& options, const ModelOptions& model) 
   const std::string prefix = inner == "." ? "" : inner.generic_string() + "/";
   for (ImageEntry& entry : all.entries) entry.file.name.insert(0, prefix);
   for (SkippedFile& file : all.skipped) file.name.insert(0, prefix);
-  keep_usable(all, options, model);
+  keep_usable(all, all_options);
   require_usable(all, options.data);
   FolderScan validation;
   if (!options.val.empty()) {
     validation = scan(options.val, options);
-    keep_usable(validation, options, model);
+    keep_usable(validation, all_options);
     require_usable(validation, options.val);
   }
   data.channels = options.channels > 0                      ? options.channels

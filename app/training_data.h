@@ -17,9 +17,12 @@ struct TrainingData {
   std::int64_t channels = 3;
 };
 
+/// The size at which batches hold an image.
+ImageSize size_in_batches(const ImageEntry& entry, const DataOptions& options);
+
 /// Lists the images of a run, reads their headers, leaves out what cannot be used and splits the
 /// rest. Throws std::runtime_error where nothing is left to train on.
-TrainingData find_images(const DataOptions& options, const ModelOptions& model);
+TrainingData find_images(const Options& options);
 
 /// Throws std::runtime_error saying that `folder` has no usable image if there are no entries.
 void require_images(const std::vector<ImageEntry>& entries, const std::string& folder,

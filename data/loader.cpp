@@ -1,5 +1,6 @@
 #include "data/loader.h"
 
+#include "data/augment.h"
 #include "data/random.h"
 
 #include <algorithm>
@@ -44,6 +45,18 @@ torch::Tensor widen(const torch::Tensor& image) {
   return (image.to(torch::kInt) * 257).to(torch::kUInt16);
 }
 
+/// Images of one size as one batch, uint16 where one of them is.
+torch::Tensor stack(const std::vector<torch::Tensor>& images) {
+  bool wide = false;
+  for (const torch::Tensor& image : images) wide = wide || image.scalar_type() == torch::kUInt16;
+  std::vector<torch::Tensor> parts;
+  for (const torch::Tensor& image : images) {
+    const bool narrow = wide && image.scalar_type() != torch::kUInt16;
+    parts.push_back((narrow ? widen(image) : image).permute({1, 2, 0}));  // (H, W, C)
+  }
+  return torch::stack(parts).permute({0, 3, 1, 2});
+}
+
 }  // namespace
 
 std::int64_t image_count(const Step& step) {
@@ -85,8 +98,8 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
   return plan;
 }
 
-Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, CropRule crop, std::int64_t workers)
-    : dataset_(dataset), plan_(std::move(plan)), crop_(crop) {
+Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers)
+    : dataset_(dataset), plan_(std::move(plan)), view_(std::move(view)) {
   std::size_t largest_step = 1;
   bool all_cached = true;
   for (const Step& step : plan_) {
@@ -96,7 +109,8 @@ Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, CropRule crop, std
     largest_step = std::max(largest_step, static_cast<std::size_t>(image_count(step)));
   }
   for (const std::int64_t index : order_) all_cached = all_cached && dataset_.cached(index);
-  if (all_cached || workers < 1) return;  // nothing to decode, or nobody to do it
+  const bool idle = all_cached && (!view_.random || view_.augmentations.empty());
+  if (idle || workers < 1) return;  // nothing to do ahead, or nobody to do it
   slots_.resize(std::max(largest_step, static_cast<std::size_t>(workers)) * kStepsAhead);
   for (std::int64_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
 }
@@ -121,7 +135,7 @@ void Loader::work() {
     std::optional<torch::Tensor> image;
     std::exception_ptr error;
     try {
-      image = dataset_.load(order_[position]);
+      image = prepare(order_[position]);
     } catch (...) {
       error = std::current_exception();
     }
@@ -132,7 +146,7 @@ void Loader::work() {
 }
 
 std::optional<torch::Tensor> Loader::take(std::size_t position) {
-  if (threads_.empty()) return dataset_.load(order_[position]);
+  if (threads_.empty()) return prepare(order_[position]);
   std::unique_lock lock(mutex_);
   Slot& slot = slots_[position % slots_.size()];
   slot_ready_.wait(lock, [&] { return slot.ready; });
@@ -144,31 +158,25 @@ std::optional<torch::Tensor> Loader::take(std::size_t position) {
   return taken.image;
 }
 
-torch::Tensor Loader::stack(const std::vector<torch::Tensor>& images,
-                            const std::vector<std::int64_t>& indices) const {
-  const ImageSize crop = dataset_.options().crop;
-  bool wide = false;
-  for (const torch::Tensor& image : images) wide = wide || image.scalar_type() == torch::kUInt16;
-  std::vector<torch::Tensor> parts;
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    torch::Tensor image = images[i];
-    if (crop.height > 0) {
-      const std::int64_t free_h = image.size(1) - crop.height;
-      const std::int64_t free_w = image.size(2) - crop.width;
-      std::int64_t top = free_h / 2;
-      std::int64_t left = free_w / 2;
-      if (crop_.random) {
-        CounterRandom random(crop_.seed, static_cast<std::uint64_t>(crop_.epoch),
-                             static_cast<std::uint64_t>(indices[i]), kCrop);
-        top = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_h) + 1));
-        left = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_w) + 1));
-      }
-      image = crop_image(image, crop, top, left);
+std::optional<torch::Tensor> Loader::prepare(std::int64_t index) {
+  auto image = dataset_.load(index);
+  if (!image) return image;
+  const Draw draw{view_.seed, view_.epoch, index};
+  if (const ImageSize crop = dataset_.options().crop; crop.height > 0) {
+    const std::int64_t free_h = image->size(1) - crop.height;
+    const std::int64_t free_w = image->size(2) - crop.width;
+    std::int64_t top = free_h / 2;
+    std::int64_t left = free_w / 2;
+    if (view_.random) {
+      CounterRandom random(draw.seed, static_cast<std::uint64_t>(draw.epoch),
+                           static_cast<std::uint64_t>(index), kCrop);
+      top = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_h) + 1));
+      left = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_w) + 1));
     }
-    if (wide && image.scalar_type() != torch::kUInt16) image = widen(image);
-    parts.push_back(image.permute({1, 2, 0}));  // (H, W, C), contiguous
+    image = crop_image(*image, crop, top, left);
   }
-  return torch::stack(parts).permute({0, 3, 1, 2});
+  if (!view_.random || view_.augmentations.empty()) return image;
+  return augment(*image, view_.augmentations, draw);
 }
 
 std::optional<Step> Loader::next() {
@@ -184,7 +192,7 @@ std::optional<Step> Loader::next() {
       }
     }
     if (images.empty()) continue;
-    batch.images = stack(images, batch.indices);
+    batch.images = stack(images);
     loaded.push_back(std::move(batch));
   }
   return loaded;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "data/dataset.h"
+#include "data/image_effects.h"
 
 #include <torch/types.h>
 
@@ -38,11 +39,13 @@ std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t 
 std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
                                 std::int64_t max_pixels = 0);
 
-/// Where crops are taken.
-struct CropRule {
-  bool random = false;  ///< anywhere, by (seed, epoch, index); false: the centre
+/// What is made of each image before it joins its batch.
+struct View {
+  bool random = false;  ///< as training sees it, by (seed, epoch, index): crops anywhere and
+                        ///< augmentations; false: crops in the centre, nothing else
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;
+  Effects augmentations = {};
 };
 
 /// Delivers the steps of a plan in order, decoding ahead on threads of its own. What it delivers
@@ -51,7 +54,7 @@ struct CropRule {
 class Loader {
 public:
   /// `workers` 0 decodes in next().
-  Loader(ImageDataset& dataset, std::vector<Step> plan, CropRule crop, std::int64_t workers);
+  Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -62,12 +65,11 @@ public:
 private:
   void work();
   std::optional<torch::Tensor> take(std::size_t position);
-  torch::Tensor stack(const std::vector<torch::Tensor>& images,
-                      const std::vector<std::int64_t>& indices) const;
+  std::optional<torch::Tensor> prepare(std::int64_t index);
 
   ImageDataset& dataset_;
   std::vector<Step> plan_;
-  CropRule crop_;
+  View view_;
   std::vector<std::int64_t> order_;  // dataset indices of all images, in the plan's order
   std::size_t next_step_ = 0;
   std::size_t taken_ = 0;  // images handed to next() so far

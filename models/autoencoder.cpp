@@ -15,12 +15,6 @@ HW dense_map(const ModelOptions& options) {
 
 std::string shape_of(const torch::Tensor& tensor) { return c10::str(tensor.sizes()); }
 
-std::vector<HW> sizes_of(const Maps& batches) {
-  std::vector<HW> sizes;
-  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
-  return sizes;
-}
-
 /// Convolutions run two to ten times faster on channels-last data, and keep the layout.
 void use_channels_last(torch::nn::Module& module) {
   torch::NoGradGuard no_grad;
@@ -42,19 +36,37 @@ EncoderImpl::EncoderImpl(const ModelOptions& options)
         Block(BlockImpl::Kind::conv, channels, levels_[i], options, /*activated=*/true)));
     channels = levels_[i].channels;
   }
+  const std::int64_t outputs = options.variational ? 2 : 1;  // of a latent number
   if (options.latent_channels > 0) {
-    latent_conv_ = register_module("latent", torch::nn::Conv2d(torch::nn::Conv2dOptions(
-                                                 channels, options.latent_channels, /*kernel=*/1)));
+    latent_conv_ = register_module(
+        "latent", torch::nn::Conv2d(torch::nn::Conv2dOptions(
+                      channels, outputs * options.latent_channels, /*kernel=*/1)));
   } else if (options.latent > 0) {
     const HW map = dense_map(options);
-    latent_linear_ =
-        register_module("latent", torch::nn::Linear(channels * map.h * map.w, options.latent));
+    latent_linear_ = register_module(
+        "latent", torch::nn::Linear(channels * map.h * map.w, outputs * options.latent));
   }
 }
 
 torch::Tensor EncoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
 
 Maps EncoderImpl::forward(const Maps& batches) {
+  Maps maps = bottleneck(batches);
+  if (!options_.variational) return maps;
+  for (torch::Tensor& map : maps) map = split_distribution(map).mean;
+  return maps;
+}
+
+std::vector<LatentDistribution> EncoderImpl::distributions(const Maps& batches) {
+  TORCH_CHECK(options_.variational, "only a variational encoder gives distributions");
+  std::vector<LatentDistribution> distributions;
+  for (const torch::Tensor& map : bottleneck(batches)) {
+    distributions.push_back(split_distribution(map));
+  }
+  return distributions;
+}
+
+Maps EncoderImpl::bottleneck(const Maps& batches) {
   Maps maps;
   std::vector<Plan> plans;
   for (const torch::Tensor& x : batches) {
@@ -178,16 +190,18 @@ Maps AutoencoderImpl::forward(const Maps& batches) {
   return decoder->forward(encoder->forward(batches), sizes_of(batches));
 }
 
-Maps AutoencoderImpl::forward_open(const Maps& batches) {
-  return decoder->forward_open(encoder->forward(batches), sizes_of(batches));
-}
-
 void AutoencoderImpl::begin_step() {
   for (BatchNorm& norm : batch_norms_) norm->begin_step();
 }
 
 void AutoencoderImpl::commit_statistics() {
   for (BatchNorm& norm : batch_norms_) norm->commit_statistics();
+}
+
+std::vector<HW> sizes_of(const Maps& batches) {
+  std::vector<HW> sizes;
+  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
+  return sizes;
 }
 
 torch::Tensor to_model_range(const torch::Tensor& images, Output output) {

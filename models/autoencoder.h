@@ -1,6 +1,7 @@
 #pragma once
 
 #include "models/blocks.h"
+#include "models/latent_distribution.h"
 #include "models/options.h"
 
 #include <vector>
@@ -13,13 +14,18 @@ class EncoderImpl : public torch::nn::Module {
 public:
   explicit EncoderImpl(const ModelOptions& options);
 
-  /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent.
-  /// Throws GeometryError where H×W cannot pass.
+  /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent; of
+  /// a variational model the means. Throws GeometryError where H×W cannot pass.
   torch::Tensor forward(const torch::Tensor& x);
   /// The same for batches of several sizes at once; see Block::forward.
   Maps forward(const Maps& batches);
 
+  /// Of a variational model, the whole distributions.
+  std::vector<LatentDistribution> distributions(const Maps& batches);
+
 private:
+  Maps bottleneck(const Maps& batches);
+
   ModelOptions options_;
   std::vector<LevelSpec> levels_;
   std::vector<Block> blocks_;
@@ -73,9 +79,6 @@ public:
   /// statistics over all of them.
   Maps forward(const Maps& batches);
 
-  /// The same up to the last convolution, for losses that take up there; see Decoder.
-  Maps forward_open(const Maps& batches);
-
   /// Starts an optimizer step of one or several forward passes; see BatchNorm.
   void begin_step();
   /// Ends it: running statistics move once.
@@ -91,6 +94,9 @@ private:
   std::vector<BatchNorm> batch_norms_;
 };
 TORCH_MODULE(Autoencoder);
+
+/// Heights and widths of batches.
+std::vector<HW> sizes_of(const Maps& batches);
 
 /// Images in [0,1] → the range the model works on, [-1,1] for tanh.
 torch::Tensor to_model_range(const torch::Tensor& images, Output output);

@@ -249,6 +249,70 @@ void unit_floats(const std::uint8_t* __restrict x, std::int64_t count, float* __
   for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<float>(x[i]) / 255.0F;
 }
 
+/// Natural logarithm of a normal number above 0 to 2e-7: the exponent, and for the mantissa m in
+/// [√½, √2) the series of 2·artanh((m - 1)/(m + 1)).
+inline float logarithm(float x) {
+  const auto bits = __builtin_bit_cast(std::uint32_t, x);
+  constexpr std::uint32_t kRootHalf = 0x3f3504f3;
+  const std::uint32_t above = bits - kRootHalf;
+  const auto exponent = static_cast<float>(static_cast<std::int32_t>(above) >> 23);
+  const float m = __builtin_bit_cast(float, (above & 0x007fffffU) + kRootHalf);
+  const float s = (m - 1.0F) / (m + 1.0F);
+  const float q = s * s;
+  const float series = 1.0F + q * (0.33333333F + q * (0.2F + q * (0.14285714F + q * 0.11111111F)));
+  return exponent * 0.69314718F + 2.0F * s * series;
+}
+
+/// The number of normally distributed ones below which a share u in (0, 1) lies: √2·erf⁻¹(2u - 1),
+/// with the polynomials of Giles, "Approximating the erfinv function" (GPU Computing Gems, 2012).
+inline float normal_quantile(float u) {
+  const float x = 2.0F * u - 1.0F;
+  const float w = -logarithm(4.0F * u * (1.0F - u));
+  const float a = w - 2.5F;
+  float centre = 2.81022636e-08F;
+  centre = centre * a + 3.43273939e-07F;
+  centre = centre * a - 3.5233877e-06F;
+  centre = centre * a - 4.39150654e-06F;
+  centre = centre * a + 0.00021858087F;
+  centre = centre * a - 0.00125372503F;
+  centre = centre * a - 0.00417768164F;
+  centre = centre * a + 0.246640727F;
+  centre = centre * a + 1.50140941F;
+  const float b = __builtin_sqrtf(w) - 3.0F;
+  float tail = -0.000200214257F;
+  tail = tail * b + 0.000100950558F;
+  tail = tail * b + 0.00134934322F;
+  tail = tail * b - 0.00367342844F;
+  tail = tail * b + 0.00573950773F;
+  tail = tail * b - 0.0076224613F;
+  tail = tail * b + 0.00943887047F;
+  tail = tail * b + 1.00167406F;
+  tail = tail * b + 2.83297682F;
+  return 1.41421356F * x * (w < 5.0F ? centre : tail);
+}
+
+/// Uniform in (0, 1): the counter, scrambled by multiplications and shifts of Ettinger's
+/// lowbias32 (https://nullprogram.com/blog/2018/07/31/), the key's halves before and between.
+inline float uniform(std::uint32_t counter, std::uint32_t key, std::uint32_t second_key) {
+  std::uint32_t z = counter ^ key;
+  z = (z ^ (z >> 16)) * 0x21f0aaadU + second_key;
+  z = (z ^ (z >> 15)) * 0x735a2d97U;
+  z ^= z >> 15;
+  // 23 bits and a half: all representable, and neither end is reached.
+  return (static_cast<float>(static_cast<std::int32_t>(z >> 9)) + 0.5F) * 0x1.0p-23F;
+}
+
+void add_noise(const float* x, std::int64_t count, std::uint64_t key, std::uint64_t first,
+               float deviation, float* y) {
+  const auto low = static_cast<std::uint32_t>(key);
+  const auto high = static_cast<std::uint32_t>(key >> 32);
+  const auto begin = static_cast<std::uint32_t>(first);
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    y[i] = x[i] + deviation * normal_quantile(uniform(begin + static_cast<std::uint32_t>(i), low, high));
+  }
+}
+
 /// Down the columns first: what is left then is one row that stays in the cache.
 double ssim_row(const float* __restrict x, const float* __restrict y, std::int64_t count,
                 std::int64_t channels, const float* __restrict weights, float* __restrict scratch) {
@@ -313,7 +377,7 @@ double ssim_row(const float* __restrict x, const float* __restrict y, std::int64
   }
 
 extern const Kernels CONVAE_KERNELS;
-const Kernels CONVAE_KERNELS = {unit_floats,          ssim_row,
+const Kernels CONVAE_KERNELS = {unit_floats,          add_noise, ssim_row,
                                 CONVAE_BLOCKS(float), CONVAE_BLOCKS(BFloat16),
                                 CONVAE_LOSSES(float), CONVAE_LOSSES(BFloat16)};
 

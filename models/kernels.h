@@ -68,7 +68,7 @@ struct LossKernels {
                  float weight, T* dx, float* dx_sum);
 };
 
-/// Window and constants of SSIM for values in [0,1]: see training/metrics.h.
+/// Window and constants of SSIM for values in [0,1]: see training/similarity.h.
 inline constexpr int kSsimWindow = 11;
 inline constexpr double kSsimC1 = 0.01 * 0.01;
 inline constexpr double kSsimC2 = 0.03 * 0.03;
@@ -76,6 +76,10 @@ inline constexpr double kSsimC2 = 0.03 * 0.03;
 struct Kernels {
   /// y = x / 255.
   void (*unit_floats)(const std::uint8_t* x, std::int64_t count, float* y);
+  /// y = x + deviation·z, with z normally distributed and a function of (key, first + i) alone.
+  /// x may be y.
+  void (*add_noise)(const float* x, std::int64_t count, std::uint64_t key, std::uint64_t first,
+                    float deviation, float* y);
   /// The sum of SSIM over one row of windows. x and y: the kSsimWindow rows of `count` values under
   /// them; weights: the Gaussian along one axis; scratch: 4·count values.
   double (*ssim_row)(const float* x, const float* y, std::int64_t count, std::int64_t channels,

@@ -78,6 +78,8 @@ void ModelOptions::validate() const {
           "latent " + std::to_string(latent) + " and latent-channels " +
               std::to_string(latent_channels) +
               " exclude each other: a bottleneck is either dense or a 1x1 convolution");
+  require(!variational || latent > 0 || latent_channels > 0,
+          "variational needs a bottleneck: set latent-channels, or latent together with size");
   if (latent > 0) {
     require(size.h > 0 && size.w > 0,
             "latent " + std::to_string(latent) +
@@ -108,8 +110,9 @@ std::int64_t ModelOptions::parameter_count() const {
     const HW map = plan_sizes(specs, size, channels).latent();
     wide = multiply(in, multiply(map.h, map.w));
   }
-  total = add(total, multiply(2, multiply(wide, narrow)));
-  return add(total, add(add(wide, narrow), norm_weights(in)));
+  const std::int64_t encoded = variational ? multiply(2, narrow) : narrow;
+  total = add(total, multiply(wide, add(encoded, narrow)));
+  return add(total, add(add(wide, encoded), norm_weights(in)));
 }
 
 std::int64_t ModelOptions::training_bytes_per_image(HW input) const {

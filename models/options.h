@@ -44,6 +44,10 @@ struct ModelOptions {
 
   Output output = Output::sigmoid;
 
+  /// The bottleneck gives a normal distribution instead of numbers: the encoder's `latent` layer
+  /// has twice the outputs, means before logarithms of variances.
+  bool variational = false;
+
   /// The levels, parsed and checked. Throws GeometryError.
   std::vector<LevelSpec> level_specs() const;
 

@@ -38,7 +38,7 @@ json to_json(const ModelOptions& model) {
           {"order", to_string(model.order)},  {"activation", to_string(model.activation)},
           {"norm", to_string(model.norm)},    {"latent-channels", model.latent_channels},
           {"latent", model.latent},           {"size", to_string(model.size)},
-          {"output", to_string(model.output)}};
+          {"output", to_string(model.output)}, {"variational", model.variational}};
 }
 
 ModelOptions model_from_json(const json& spec) {
@@ -62,11 +62,13 @@ ModelOptions model_from_json(const json& spec) {
   model.size = *size;
   model.output = named(spec.at("output").get<std::string>(), "output",
                        {Output::sigmoid, Output::tanh, Output::linear});
+  // Added within a format: older checkpoints do not have it.
+  model.variational = spec.value("variational", false);
   model.validate();
   return model;
 }
 
-// JSON has no infinity, so a best loss that does not exist yet, or overflowed, is null.
+// JSON has no NaN or infinity: a best value that does not exist yet is null.
 json to_json(const Progress& progress) {
   return {{"epoch-position", progress.epoch_position},
           {"optimizer-steps", progress.optimizer_steps},
@@ -75,9 +77,12 @@ json to_json(const Progress& progress) {
           {"epoch-images", progress.epoch_images},
           {"epoch-train-seconds", progress.epoch_train_seconds},
           {"epoch-lr", progress.epoch_lr},
-          {"best-loss", std::isfinite(progress.best_loss) ? json(progress.best_loss) : json()},
+          {"best-by", to_string(progress.best_by)},
+          {"best-loss", std::isfinite(progress.best_value) ? json(progress.best_value) : json()},
           {"best-epoch", progress.best_epoch},
           {"patience-start", progress.patience_start},
+          {"lr-falls", progress.lr_falls},
+          {"plateau-start", progress.plateau_start},
           {"stopped-early", progress.stopped_early}};
 }
 
@@ -91,9 +96,14 @@ void read_progress(const json& fields, Progress& progress) {
   progress.epoch_train_seconds = fields.at("epoch-train-seconds").get<double>();
   progress.epoch_lr = fields.at("epoch-lr").get<double>();
   progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
-  const json& best_loss = fields.at("best-loss");
-  if (!best_loss.is_null()) progress.best_loss = best_loss.get<double>();
+  const json& best_value = fields.at("best-loss");
+  if (!best_value.is_null()) progress.best_value = best_value.get<double>();
+  progress.best_by = named(fields.value("best-by", to_string(BestBy::val_loss)), "best-by",
+                           {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr,
+                            BestBy::val_ssim, BestBy::train_loss});
   progress.patience_start = fields.value("patience-start", std::int64_t{0});
+  progress.lr_falls = fields.value("lr-falls", std::int64_t{0});
+  progress.plateau_start = fields.value("plateau-start", std::int64_t{0});
   progress.stopped_early = fields.at("stopped-early").get<bool>();
   const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
                       progress.optimizer_steps >= 0 && progress.epoch_images >= 0;
@@ -146,7 +156,7 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
 }
 
 bool belongs_to_model(const std::string& name) {
-  return !name.starts_with("optimizer.") && !name.starts_with("ema.");
+  return !name.starts_with("optimizer.") && !name.starts_with(kAveragePrefix);
 }
 
 bool is_finite(const torch::Tensor& tensor) {
@@ -179,7 +189,7 @@ std::map<std::string, torch::Tensor> weights_of(const torch::nn::Module& net) {
 }  // namespace
 
 void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
-                     CheckpointInfo info) {
+                     CheckpointInfo info, const WeightAverage* average) {
   info.convae_version = kVersion;
   info.libtorch_version = TORCH_VERSION;
   info.model = net->options();
@@ -188,6 +198,7 @@ void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimiz
     info.progress.optimizer_steps = optimizer->steps();
     tensors.merge(optimizer->state());
   }
+  if (average != nullptr) tensors.merge(average->state());
   for (const auto& [name, tensor] : tensors) {
     if (is_finite(tensor)) continue;
     throw CheckpointError(shown(path) + " is not written: '" + name +
@@ -234,6 +245,18 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
   }
 }
 
+std::map<std::string, torch::Tensor> tensors_to_use(const Checkpoint& checkpoint) {
+  std::map<std::string, torch::Tensor> tensors = checkpoint.tensors;
+  const std::string prefix = kAveragePrefix;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (!name.starts_with(prefix)) continue;
+    // A weight that is missing stays missing: the file is damaged, whatever its average says.
+    const auto weight = tensors.find(name.substr(prefix.size()));
+    if (weight != tensors.end()) weight->second = tensor;
+  }
+  return tensors;
+}
+
 fs::path find_checkpoint(const fs::path& run_or_file) {
   std::error_code error;
   if (!fs::is_directory(run_or_file, error)) {
@@ -255,7 +278,7 @@ LoadedModel load_model(const fs::path& run_or_file, torch::Device device) {
   const fs::path path = find_checkpoint(run_or_file);
   const Checkpoint checkpoint = read_checkpoint(path);
   LoadedModel loaded{Autoencoder(checkpoint.info.model), checkpoint.info, path};
-  load_weights(loaded.net, checkpoint.tensors, shown(path));
+  load_weights(loaded.net, tensors_to_use(checkpoint), shown(path));
   loaded.net->to(device);
   loaded.net->eval();
   return loaded;

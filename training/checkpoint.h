@@ -1,6 +1,7 @@
 #pragma once
 
 #include "models/autoencoder.h"
+#include "training/ema.h"
 #include "training/optimizer.h"
 #include "training/safetensors.h"
 
@@ -37,8 +38,11 @@ struct Progress {
   double epoch_train_seconds = 0;  ///< of the epoch under way
   double epoch_lr = 0;             ///< learning rate of its last step
 
-  double best_loss = std::numeric_limits<double>::infinity();
-  std::int64_t best_epoch = 0;
+  BestBy best_by = BestBy::val_loss;  ///< what best_value is: train_loss where nothing validates
+  double best_value = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t best_epoch = 0;    ///< 0: there is no best yet
+  std::int64_t lr_falls = 0;      ///< of the plateau schedule
+  std::int64_t plateau_start = 0; ///< epoch from which it waits, if later than the best
   std::int64_t patience_start = 0;  ///< epoch from which patience counts, if later than the best
   bool stopped_early = false;       ///< by patience
 };
@@ -61,11 +65,12 @@ struct Checkpoint {
   std::map<std::string, torch::Tensor> tensors;  ///< weights, buffers, `optimizer.…`
 };
 
-/// Writes one safetensors file, atomically. `optimizer` may be null. The version fields of `info`
-/// are filled in. Throws CheckpointError where a value is not finite, since read_checkpoint would
+/// Writes one safetensors file, atomically. `optimizer` and `average` may be null. The version
+/// fields of `info` are filled in. Throws CheckpointError where a value is not finite, since read_checkpoint would
 /// refuse the file; std::runtime_error naming the path and the system's reason.
 void save_checkpoint(const std::filesystem::path& path, const Autoencoder& net,
-                     const Optimizer* optimizer, CheckpointInfo info);
+                     const Optimizer* optimizer, CheckpointInfo info,
+                     const WeightAverage* average = nullptr);
 
 /// Reads and checks a checkpoint: checksum, format version, an architecture whose weights are all
 /// in the file (so that no file can ask for more memory than it has bytes), finite values.
@@ -78,11 +83,15 @@ Checkpoint read_checkpoint(const std::filesystem::path& path);
 void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& tensors,
                   const std::string& source);
 
+/// The tensors of a checkpoint that make the model to use: averaged weights in place of those they
+/// are averages of, where there are some.
+std::map<std::string, torch::Tensor> tensors_to_use(const Checkpoint& checkpoint);
+
 /// The file meant by a run folder (weights/best.safetensors, else weights/last.safetensors) or by
 /// a file. Throws CheckpointError if there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& run_or_file);
 
-/// A model that is ready to use (evaluation mode, on `device`), and what its file says.
+/// A model that is ready to use (tensors_to_use(), evaluation mode, on `device`), and what its file says.
 struct LoadedModel {
   Autoencoder net{nullptr};
   CheckpointInfo info;

@@ -1,6 +1,7 @@
 #include "training/evaluation.h"
 
 #include "models/flat_maps.h"
+#include "training/corruption.h"
 #include "training/losses.h"
 #include "training/metrics.h"
 
@@ -31,24 +32,54 @@ torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
       .div_(range);
 }
 
-Quality evaluate(Autoencoder& net, ImageDataset& dataset, LossKind loss, std::int64_t batch_size,
+namespace {
+
+/// What the network makes of `inputs`, in its range, and each image's loss.
+struct Reconstructions {
+  torch::Tensor images;
+  torch::Tensor losses;
+};
+
+Reconstructions reconstruct(Autoencoder& net, const torch::Tensor& inputs,
+                            const torch::Tensor& targets, const TrainOptions& options) {
+  const HW size{inputs.size(2), inputs.size(3)};
+  torch::Tensor latent;
+  torch::Tensor divergences;
+  if (net->options().variational) {
+    const LatentDistribution distribution = net->encoder->distributions({inputs})[0];
+    latent = distribution.mean;
+    divergences = divergence(distribution);
+  } else {
+    latent = net->encoder->forward(inputs);
+  }
+  Reconstructions result{net->decoder->forward(latent, size), {}};
+  result.losses = image_losses(result.images, targets, options.loss, net->options().output);
+  if (divergences.defined()) result.losses = result.losses + options.beta * divergences;
+  return result;
+}
+
+}  // namespace
+
+Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
                  const std::function<bool()>& should_stop) {
   torch::NoGradGuard no_grad;
   const bool was_training = net->is_training();
   net->eval();
+  const Output range = net->options().output;
+  const CorruptionRule rule{options.corruptions, options.seed, /*epoch=*/0};
   ImageMean losses, errors, psnrs, ssims;
-  Loader loader(dataset, plan_in_order(dataset, batch_size), CropRule{}, workers);
+  Loader loader(dataset, plan_in_order(dataset, options.batch_size), View{}, workers);
   while (const auto step = loader.next()) {
     if (should_stop && should_stop()) break;
     for (const MicroBatch& batch : *step) {
       const torch::Tensor images = to_float(batch.images, device);
-      const torch::Tensor target = to_model_range(images, net->options().output);
-      const torch::Tensor output = net->forward(target);
+      const torch::Tensor inputs = to_model_range(corrupt(images, rule, batch.indices), range);
+      const Reconstructions made = reconstruct(net, inputs, to_model_range(images, range), options);
       // An image whose loss overflowed must count, or a diverged model would look like a good one.
       constexpr double kInfinity = std::numeric_limits<double>::infinity();
-      losses.add(image_losses(output, target, loss).nan_to_num(kInfinity, kInfinity));
-      const torch::Tensor reconstruction = to_unit_range(output, net->options().output);
+      losses.add(made.losses.nan_to_num(kInfinity, kInfinity));
+      const torch::Tensor reconstruction = to_unit_range(made.images, range);
       const torch::Tensor mse = image_mse(reconstruction, images);
       errors.add(mse);
       for (std::int64_t i = 0; i < mse.numel(); ++i) psnrs.add(psnr(mse[i].item<double>()));

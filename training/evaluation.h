@@ -22,10 +22,11 @@ struct Quality {
   double ssim = std::numeric_limits<double>::quiet_NaN();
 };
 
-/// Reconstructs every image of `dataset` in evaluation mode and measures; the model's mode is put
+/// Reconstructs every image of `dataset` in evaluation mode and measures, with the loss, beta,
+/// corruptions (always the same ones), seed and batch size of `options`; the model's mode is put
 /// back. `should_stop` is asked between batches; once it says yes the result covers only the
 /// images so far.
-Quality evaluate(Autoencoder& net, ImageDataset& dataset, LossKind loss, std::int64_t batch_size,
+Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
                  const std::function<bool()>& should_stop = {});
 

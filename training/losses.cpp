@@ -1,6 +1,7 @@
 #include "training/losses.h"
 
 #include "models/flat_maps.h"
+#include "training/similarity.h"
 
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -86,12 +87,47 @@ struct FusedLoss : torch::autograd::Function<FusedLoss> {
   }
 };
 
+/// Of the model's range → [0,1], without the limits of to_unit_range(): gradients must pass.
+torch::Tensor unlimited_unit_range(const torch::Tensor& images, Output output) {
+  return output == Output::tanh ? (images + 1) / 2 : images;
+}
+
+torch::Tensor term_of_images(const torch::Tensor& reconstruction, const torch::Tensor& target,
+                             LossKind kind, Output output) {
+  constexpr double kCharbonnierEpsilon = 1e-3;
+  const auto mean = [](const torch::Tensor& values) { return values.mean({1, 2, 3}); };
+  switch (kind) {
+    case LossKind::mse:
+      return mean((reconstruction - target).square());
+    case LossKind::l1:
+      return mean((reconstruction - target).abs());
+    case LossKind::charbonnier:
+      return mean(((reconstruction - target).square() + kCharbonnierEpsilon * kCharbonnierEpsilon)
+                      .sqrt());
+    case LossKind::ssim:
+      return 1 - ssim(unlimited_unit_range(reconstruction, output),
+                      unlimited_unit_range(target, output));
+    case LossKind::ms_ssim:
+      return 1 - ms_ssim(unlimited_unit_range(reconstruction, output),
+                         unlimited_unit_range(target, output));
+  }
+  return {};
+}
+
 }  // namespace
 
 torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Tensor& target,
-                           LossKind kind) {
-  const torch::Tensor difference = reconstruction - target;
-  return (kind == LossKind::mse ? difference.square() : difference.abs()).mean({1, 2, 3});
+                           const Loss& loss, Output output) {
+  torch::Tensor sum;
+  for (const LossTerm& term : loss) {
+    const torch::Tensor losses = term_of_images(reconstruction, target, term.kind, output);
+    sum = sum.defined() ? sum + term.weight * losses : term.weight * losses;
+  }
+  return sum;
+}
+
+bool is_fused(const Loss& loss) {
+  return loss.size() == 1 && (loss[0].kind == LossKind::mse || loss[0].kind == LossKind::l1);
 }
 
 torch::Tensor fused_loss(const Maps& open, const torch::Tensor& last_bias, const Maps& targets,

@@ -7,12 +7,25 @@
 
 namespace convae {
 
-/// Loss of each image: mean over its channels and pixels of the squared (mse) or absolute (l1)
-/// difference. Both (N, C, H, W) → (N).
+/// Loss of each image, the sum of its terms. Both (N, C, H, W) in the range of a model with that
+/// output → (N) float; differentiable. With d the difference of two values:
+///
+/// | term        | mean over channels and pixels of | range of a term for images in [0,1] |
+/// |-------------|----------------------------------|-------------------------------------|
+/// | mse         | d² | 0 … 1 |
+/// | l1          | abs d | 0 … 1 |
+/// | charbonnier | √(d² + 0.001²) (Charbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553) | 0.001 … 1 |
+/// | ssim        | 1 - ssim(), see training/similarity.h | 0 … 2 |
+/// | ms-ssim     | 1 - ms_ssim() | 0 … 1 |
+///
+/// The first three are taken in the model's range, where tanh doubles d; the last two on [0,1].
 torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Tensor& target,
-                           LossKind kind);
+                           const Loss& loss, Output output);
 
-/// `scale` times the sum of all images' losses, from what Autoencoder::forward_open() gives: the
+/// Whether fused_loss() has that loss: a single mse or l1.
+bool is_fused(const Loss& loss);
+
+/// `scale` times the sum of all images' losses, from what Decoder::forward_open() gives: the
 /// last bias, the output function, the loss and the gradient of all three in one pass. `targets`
 /// are in the model's range. Takes maps that can_fuse(); differentiable once. Returns a double.
 torch::Tensor fused_loss(const Maps& open, const torch::Tensor& last_bias, const Maps& targets,

@@ -15,6 +15,13 @@ void at_least(const char* name, T value, T low) {
   throw std::invalid_argument(message.str());
 }
 
+void below_one(const char* name, double value) {
+  if (value >= 0 && value < 1) return;
+  std::ostringstream message;
+  message << name << " must be at least 0 and below 1, but is " << value;
+  throw std::invalid_argument(message.str());
+}
+
 }  // namespace
 
 const char* to_string(OptimizerKind kind) {
@@ -30,10 +37,36 @@ const char* to_string(OptimizerKind kind) {
 }
 
 const char* to_string(ScheduleKind kind) {
-  return kind == ScheduleKind::cosine ? "cosine" : "constant";
+  switch (kind) {
+    case ScheduleKind::cosine:
+      return "cosine";
+    case ScheduleKind::constant:
+      return "constant";
+    case ScheduleKind::step:
+      return "step";
+    case ScheduleKind::plateau:
+      return "plateau";
+    case ScheduleKind::one_cycle:
+      return "one-cycle";
+  }
+  return "";
 }
 
-const char* to_string(LossKind kind) { return kind == LossKind::mse ? "mse" : "l1"; }
+const char* to_string(BestBy measure) {
+  switch (measure) {
+    case BestBy::val_loss:
+      return "val_loss";
+    case BestBy::val_mse:
+      return "val_mse";
+    case BestBy::val_psnr:
+      return "val_psnr";
+    case BestBy::val_ssim:
+      return "val_ssim";
+    case BestBy::train_loss:
+      return "train_loss";
+  }
+  return "";
+}
 
 const char* to_string(Precision precision) {
   return precision == Precision::fp32 ? "fp32" : "bf16";
@@ -52,6 +85,10 @@ void TrainOptions::validate() const {
   at_least("min-lr", min_lr, 0.0);
   at_least("clip-grad", clip_grad, 0.0);
   at_least("lr", lr, 0.0);
+  at_least<std::int64_t>("lr-epochs", lr_epochs, 1);
+  at_least("beta", beta, 0.0);
+  below_one("ema", ema);
+  below_one("lr-factor", lr_factor);
   at_least("save-minutes", save_minutes, 0.0);
 }
 

@@ -1,12 +1,18 @@
 #pragma once
 
+#include "data/image_effects.h"
+#include "training/loss_terms.h"
+
 #include <cstdint>
 
 namespace convae {
 
 enum class OptimizerKind { adam, adamw, sgd };
-enum class ScheduleKind { cosine, constant };
-enum class LossKind { mse, l1 };
+/// How the learning rate goes; see learning_rate().
+enum class ScheduleKind { cosine, constant, step, plateau, one_cycle };
+/// What the best checkpoint is the best in: a column of metrics.csv.
+enum class BestBy { val_loss, val_mse, val_psnr, val_ssim, train_loss };
+const char* to_string(BestBy measure);
 const char* to_string(OptimizerKind kind);
 const char* to_string(ScheduleKind kind);
 /// What happens to a step whose loss or gradient is not finite.
@@ -15,7 +21,6 @@ enum class OnNan { stop, skip };
 /// float in both.
 enum class Precision { fp32, bf16 };
 const char* to_string(Precision precision);
-const char* to_string(LossKind kind);
 const char* to_string(OnNan kind);
 
 /// How a model is trained.
@@ -27,9 +32,16 @@ struct TrainOptions {
   double weight_decay = 0;  ///< L2 for adam and sgd, decoupled for adamw
   ScheduleKind schedule = ScheduleKind::cosine;
   std::int64_t warmup = 0;  ///< steps over which the learning rate rises linearly
-  double min_lr = 0;        ///< where the cosine schedule ends
+  double min_lr = 0;        ///< where cosine, plateau and one-cycle end
+  std::int64_t lr_epochs = 10;  ///< step: epochs between falls; plateau: epochs without progress
+  double lr_factor = 0.1;       ///< step, plateau: by which the learning rate falls
   double clip_grad = 0;     ///< largest norm of all gradients together; 0: off
-  LossKind loss = LossKind::mse;
+  Loss loss{LossTerm{}};
+  double beta = 1;       ///< weight of a variational model's KL divergence a latent number
+  Effects corruptions;   ///< of the input; the target stays clean
+  Effects augmentations; ///< of input and target
+  double ema = 0;        ///< decay of the averaged weights, see WeightAverage; 0: none
+  BestBy best = BestBy::val_loss;
   std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
   std::uint64_t seed = 0;
   std::int64_t max_steps = 0;   ///< stop after so many steps; 0: after `epochs`

@@ -52,15 +52,23 @@ torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& rec
       .clone();
 }
 
-torch::Tensor comparison_picture(const torch::Tensor& image, const torch::Tensor& reconstruction) {
-  const std::int64_t height = image.size(1);
+torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
+                                 const torch::Tensor& target) {
+  const std::int64_t height = input.size(1);
   const std::int64_t factor =
-      std::max<std::int64_t>(1, kEnlargeBelow / std::max(height, image.size(2)));
-  const torch::Tensor gap = white(height * factor, kGap);
-  return torch::cat({enlarge(to_uint8(to_rgb(image)), factor), gap,
-                     enlarge(to_uint8(to_rgb(reconstruction)), factor), gap,
-                     enlarge(error_picture(image, reconstruction), factor)},
-                    /*dim=*/2);
+      std::max<std::int64_t>(1, kEnlargeBelow / std::max(height, input.size(2)));
+  return row_of_pictures({enlarge(to_uint8(input), factor),
+                          enlarge(to_uint8(reconstruction), factor),
+                          enlarge(error_picture(target, reconstruction), factor)});
+}
+
+torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures) {
+  std::vector<torch::Tensor> parts;
+  for (const torch::Tensor& picture : pictures) {
+    if (!parts.empty()) parts.push_back(white(picture.size(1), kGap));
+    parts.push_back(to_rgb(picture));
+  }
+  return torch::cat(parts, /*dim=*/2);
 }
 
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures) {

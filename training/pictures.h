@@ -12,9 +12,15 @@ namespace convae {
 torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
 inline constexpr double kFullError = 0.25;
 
-/// input | reconstruction | error in one picture, small images enlarged by a whole factor.
-/// Both (C, H, W) float in [0,1], on any device → (3, h, w) uint8.
-torch::Tensor comparison_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
+/// input | reconstruction | error in one picture, small images enlarged by a whole factor. The
+/// error is the distance from `target`, which differs from the input where that was corrupted.
+/// All (C, H, W) float in [0,1], on any device → (3, h, w) uint8.
+torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
+                                 const torch::Tensor& target);
+
+/// Pictures of one height, (1 or 3, h, w_i) uint8, beside each other with white between →
+/// (3, h, w).
+torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures);
 
 /// Pictures (3, h, w) uint8 of any sizes below each other, aligned left, on white.
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures);

@@ -1,6 +1,7 @@
 #include "training/run_folder.h"
 
 #include "data/file_io.h"
+#include "data/text.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -110,12 +111,7 @@ std::string csv_field(const std::string& text) {
   return quoted + '"';
 }
 
-std::string csv_number(double value) {
-  if (std::isnan(value)) return "";
-  char text[32];
-  const auto [end, error] = std::to_chars(text, text + sizeof(text), value);
-  return error == std::errc{} ? std::string(text, end) : "";
-}
+std::string csv_number(double value) { return std::isnan(value) ? "" : number_text(value); }
 
 RunFolder::RunFolder(fs::path path)
     : path_(std::move(path)), lock_(lock_folder(path_)), rows_(read_rows(metrics())) {}

@@ -1,21 +1,48 @@
 #include "training/schedule.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
 namespace convae {
+namespace {
 
-double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_t total_steps) {
-  if (step < options.warmup) {
-    return options.lr * static_cast<double>(step + 1) / static_cast<double>(options.warmup);
+constexpr double kOneCycleRise = 0.3;
+constexpr double kOneCycleStart = 1.0 / 25;
+
+/// From `from` (t = 0) to `to` (t = 1), level at both ends.
+double along_cosine(double from, double to, double t) {
+  return to + (from - to) * (1 + std::cos(std::numbers::pi * t)) / 2;
+}
+
+}  // namespace
+
+double learning_rate(const TrainOptions& options, const SchedulePoint& point) {
+  if (point.step < options.warmup) {
+    return options.lr * static_cast<double>(point.step + 1) / static_cast<double>(options.warmup);
   }
-  if (options.schedule == ScheduleKind::constant || total_steps <= options.warmup) {
-    return options.lr;
+  const std::int64_t steps = std::max<std::int64_t>(1, point.total_steps - options.warmup);
+  const double t = static_cast<double>(point.step - options.warmup) / static_cast<double>(steps);
+  switch (options.schedule) {
+    case ScheduleKind::constant:
+      return options.lr;
+    case ScheduleKind::cosine:
+      // A warm-up as long as the run leaves nothing to fall over.
+      return point.total_steps <= options.warmup ? options.lr
+                                                 : along_cosine(options.lr, options.min_lr, t);
+    case ScheduleKind::step:
+      return options.lr *
+             std::pow(options.lr_factor, static_cast<double>(point.epoch / options.lr_epochs));
+    case ScheduleKind::plateau:
+      return std::max(options.min_lr,
+                      options.lr * std::pow(options.lr_factor, static_cast<double>(point.falls)));
+    case ScheduleKind::one_cycle:
+      return t < kOneCycleRise
+                 ? along_cosine(options.lr * kOneCycleStart, options.lr, t / kOneCycleRise)
+                 : along_cosine(options.lr, options.min_lr,
+                                (t - kOneCycleRise) / (1 - kOneCycleRise));
   }
-  const double done = static_cast<double>(step - options.warmup) /
-                      static_cast<double>(total_steps - options.warmup);
-  return options.min_lr +
-         (options.lr - options.min_lr) * (1 + std::cos(std::numbers::pi * done)) / 2;
+  return options.lr;
 }
 
 }  // namespace convae

@@ -4,10 +4,24 @@
 
 namespace convae {
 
-/// Learning rate of optimizer step `step` (from 0) of `total_steps`.
-/// The first `warmup` steps rise linearly: lr (step+1)/warmup. Then either constant, or
-/// min_lr + (lr - min_lr) (1 + cos(π t)) / 2 with t the share of the remaining steps done
-/// (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts).
-double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_t total_steps);
+/// Where in a run a step lies.
+struct SchedulePoint {
+  std::int64_t step = 0;  ///< from 0
+  std::int64_t total_steps = 1;
+  std::int64_t epoch = 0;  ///< from 0
+  std::int64_t falls = 0;  ///< of the learning rate so far, for plateau
+};
+
+/// Learning rate of an optimizer step. The first `warmup` steps rise linearly: lr (step+1)/warmup;
+/// then, with t the share of the remaining steps that is done:
+///
+/// | schedule  | learning rate |
+/// |-----------|---------------|
+/// | constant  | lr |
+/// | cosine    | min_lr + (lr - min_lr) (1 + cos πt) / 2 (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts) |
+/// | step      | lr · lr_factor^(whole `lr_epochs` done) |
+/// | plateau   | lr · lr_factor^falls, at least min_lr: it falls after `lr_epochs` epochs without a better value of the measure of `best` |
+/// | one-cycle | from lr/25 up to lr over the first 30 %, then down to min_lr, both along a cosine (Smith & Topin 2018, https://arxiv.org/abs/1708.07120); `warmup` comes before |
+double learning_rate(const TrainOptions& options, const SchedulePoint& point);
 
 }  // namespace convae

@@ -1,10 +1,15 @@
 #include "training/trainer.h"
 
 #include "data/file_io.h"
+#include "data/random.h"
 #include "training/autocast.h"
+#include "training/corruption.h"
 #include "training/evaluation.h"
 #include "training/losses.h"
 #include "training/schedule.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/randn.h>
 
 #include <algorithm>
 #include <chrono>
@@ -36,6 +41,9 @@ std::vector<std::span<const MicroBatch>> groups(const Step& step) {
   return groups;
 }
 
+/// Purpose of the random numbers that variational models draw (see CounterRandom).
+constexpr std::uint64_t kLatentNoise = 300;
+
 const TrainOptions& validated(const TrainOptions& options) {
   options.validate();
   return options;
@@ -50,7 +58,8 @@ Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& opt
       options_(validated(options)),
       device_(device),
       workers_(workers),
-      optimizer_(*net_, options_) {}
+      optimizer_(*net_, options_),
+      average_(net_, options_.ema) {}
 
 std::int64_t Trainer::steps_per_epoch() const {
   return (dataset_.size() + options_.batch_size - 1) / options_.batch_size;
@@ -76,29 +85,57 @@ double Trainer::epoch_loss() const {
   return progress_.epoch_loss_sum / static_cast<double>(progress_.epoch_images);
 }
 
-torch::Tensor Trainer::mean_loss(const Maps& images, std::int64_t images_in_step) {
+Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
+  if (!net_->options().variational) return net_->encoder->forward(inputs);
+  Maps samples;
+  for (const LatentDistribution& distribution : net_->encoder->distributions(inputs)) {
+    // Noise depends on seed and step alone, so that a resumed run goes on as if never interrupted.
+    CounterRandom random(options_.seed, static_cast<std::uint64_t>(progress_.step), draws_++,
+                         kLatentNoise);
+    const at::Generator generator = at::detail::createCPUGenerator(random.next());
+    const torch::Tensor noise = at::randn(distribution.mean.sizes(), generator, torch::kFloat);
+    samples.push_back(sample(distribution, noise.to(device_)));
+    const torch::Tensor sum = divergence(distribution).sum();
+    divergence_sum = divergence_sum.defined() ? divergence_sum + sum : sum;
+  }
+  return samples;
+}
+
+torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets,
+                                 std::int64_t images_in_step) {
   const Autocast autocast(device_, options_.precision);
   const double share = 1 / static_cast<double>(images_in_step);
-  if (can_fuse(images)) {
-    return fused_loss(net_->forward_open(images), net_->decoder->last_bias(), images,
-                      net_->options().output, options_.loss, share);
+  torch::Tensor divergence_sum;
+  const Maps codes = latents(inputs, divergence_sum);
+  const Output output = net_->options().output;
+  torch::Tensor loss;
+  if (can_fuse(inputs) && is_fused(options_.loss)) {
+    loss = fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)),
+                      net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
+                      share * options_.loss[0].weight);
+  } else {
+    const Maps outputs = net_->decoder->forward(codes, sizes_of(inputs));
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      const torch::Tensor losses =
+          image_losses(outputs[i].to(torch::kFloat), targets[i], options_.loss, output);
+      loss = i == 0 ? losses.sum() : loss + losses.sum();
+    }
+    loss = loss * share;
   }
-  const Maps outputs = net_->forward(images);
-  torch::Tensor sum;
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    const torch::Tensor losses =
-        image_losses(outputs[i].to(torch::kFloat), images[i], options_.loss);
-    sum = i == 0 ? losses.sum() : sum + losses.sum();
-  }
-  return sum * share;
+  return divergence_sum.defined() ? loss + options_.beta * share * divergence_sum : loss;
 }
 
 torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_t images_in_step) {
-  Maps images;
+  const CorruptionRule rule{options_.corruptions, options_.seed, progress_.epoch + 1};
+  const Output output = net_->options().output;
+  Maps inputs;
+  Maps targets;
   for (const MicroBatch& batch : batches) {
-    images.push_back(to_model_range(to_float(batch.images, device_), net_->options().output));
+    const torch::Tensor images = to_float(batch.images, device_);
+    inputs.push_back(to_model_range(corrupt(images, rule, batch.indices), output));
+    targets.push_back(to_model_range(images, output));
   }
-  const torch::Tensor loss = mean_loss(images, images_in_step);
+  const torch::Tensor loss = mean_loss(inputs, targets, images_in_step);
   loss.backward();
   return loss.detach() * images_in_step;
 }
@@ -107,6 +144,7 @@ std::optional<double> Trainer::train_step(const Step& step, double lr) {
   const std::int64_t images = image_count(step);
   net_->train();
   net_->begin_step();
+  draws_ = 0;
   optimizer_.zero_grad();
   torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
   for (const std::span<const MicroBatch> batches : groups(step)) {
@@ -119,6 +157,7 @@ std::optional<double> Trainer::train_step(const Step& step, double lr) {
   }
   optimizer_.step(lr);
   net_->commit_statistics();
+  average_.update(optimizer_.steps());
   return loss;
 }
 
@@ -126,8 +165,8 @@ void Trainer::train_epoch() {
   const std::int64_t epoch = progress_.epoch + 1;
   std::vector<Step> plan = plan_training_epoch(dataset_, options_.batch_size, options_.seed, epoch,
                                                progress_.epoch_position);
-  Loader loader(dataset_, std::move(plan), CropRule{/*random=*/true, options_.seed, epoch},
-                workers_);
+  const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
+  Loader loader(dataset_, std::move(plan), view, workers_);
   const double seconds_before = progress_.epoch_train_seconds;
   const auto start = std::chrono::steady_clock::now();
   double waited = 0;
@@ -136,7 +175,8 @@ void Trainer::train_epoch() {
     const auto step = loader.next();
     waited += seconds_since(asked);
     if (!step) break;
-    progress_.epoch_lr = learning_rate(options_, schedule_step(), total_steps());
+    progress_.epoch_lr = learning_rate(
+        options_, {schedule_step(), total_steps(), progress_.epoch, progress_.lr_falls});
     if (!step->empty()) {
       if (const auto loss_sum = train_step(*step, progress_.epoch_lr)) {
         progress_.epoch_loss_sum += *loss_sum;
@@ -171,6 +211,7 @@ void Trainer::begin_next_epoch() {
 
 void Trainer::restore(const Checkpoint& checkpoint, const std::string& source) {
   load_weights(net_, checkpoint.tensors, source);
+  average_.load(checkpoint.tensors, source);
   optimizer_.load_state(checkpoint.tensors, checkpoint.info.progress.optimizer_steps);
   progress_ = checkpoint.info.progress;
 }

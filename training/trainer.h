@@ -4,6 +4,7 @@
 #include "data/loader.h"
 #include "models/autoencoder.h"
 #include "training/checkpoint.h"
+#include "training/ema.h"
 #include "training/optimizer.h"
 #include "training/options.h"
 
@@ -77,12 +78,14 @@ public:
   const Progress& progress() const { return progress_; }
   Progress& progress() { return progress_; }
   const Optimizer& optimizer() const { return optimizer_; }
+  WeightAverage& average() { return average_; }
   Autoencoder& net() { return net_; }
   torch::Device device() const { return device_; }
 
 private:
   std::int64_t schedule_step() const;
-  torch::Tensor mean_loss(const Maps& images, std::int64_t images_in_step);
+  torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, std::int64_t images_in_step);
+  Maps latents(const Maps& inputs, torch::Tensor& divergence_sum);
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
   std::optional<double> leave_out(const Step& step, const char* what);
 
@@ -92,6 +95,8 @@ private:
   torch::Device device_;
   std::int64_t workers_;
   Optimizer optimizer_;
+  WeightAverage average_;
+  std::uint64_t draws_ = 0;  // of latent noise in the step under way
   Progress progress_;
   double waiting_share_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "training/training_run.h"
 
 #include "data/file_io.h"
+#include "training/corruption.h"
 #include "training/pictures.h"
 
 #include <chrono>
@@ -16,6 +17,27 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double value_of(const MetricsRow& row, BestBy measure) {
+  switch (measure) {
+    case BestBy::val_loss:
+      return row.val_loss;
+    case BestBy::val_mse:
+      return row.val_mse;
+    case BestBy::val_psnr:
+      return row.val_psnr;
+    case BestBy::val_ssim:
+      return row.val_ssim;
+    case BestBy::train_loss:
+      return row.train_loss;
+  }
+  return row.val_loss;
+}
+
+bool is_better(double value, double than, BestBy measure) {
+  const bool more_is_better = measure == BestBy::val_psnr || measure == BestBy::val_ssim;
+  return more_is_better ? value > than : value < than;
 }
 
 [[noreturn]] void fail_unsaved(const std::string& reason) {
@@ -40,7 +62,7 @@ void TrainingRun::save(const fs::path& path) const {
   info.seed = options_.seed;
   info.progress = trainer_.progress();
   info.config = config_;
-  save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info);
+  save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());
 }
 
 void TrainingRun::save_start() { save(folder_.last()); }
@@ -102,8 +124,9 @@ TrainingRun::Outcome TrainingRun::run() {
 bool TrainingRun::finish_epoch(Clock::time_point start) {
   Quality quality;
   if (validation_ != nullptr) {
-    quality = evaluate(trainer_.net(), *validation_, options_.loss, options_.batch_size,
-                       trainer_.device(), workers_, should_stop);
+    const UseAverage average(trainer_.average());
+    quality = evaluate(trainer_.net(), *validation_, options_, trainer_.device(), workers_,
+                       should_stop);
     if (stop_requested()) return false;
   }
   Progress& progress = trainer_.progress();
@@ -118,9 +141,9 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
                        quality.ssim,
                        static_cast<double>(progress.epoch_images) / progress.epoch_train_seconds,
                        seconds_since(start)};
-  const double best_loss_before = progress.best_loss;
+  const double best_value_before = progress.best_value;
   const std::int64_t best_epoch_before = progress.best_epoch;
-  const bool is_best = note_loss(quality.images > 0 ? quality.loss : row.train_loss, epoch);
+  const bool is_best = note_epoch(row);
   const bool is_last =
       trainer_.finished() || (trainer_.epoch_complete() && epoch == options_.epochs);
   const bool is_kept = options_.save_every > 0 && epoch % options_.save_every == 0;
@@ -131,7 +154,7 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
   if (trainer_.epoch_complete()) trainer_.begin_next_epoch();
   if (is_best && !attempt([&] { save(folder_.best()); })) {
     // What could not be kept is not the one to beat.
-    progress.best_loss = best_loss_before;
+    progress.best_value = best_value_before;
     progress.best_epoch = best_epoch_before;
   }
   if (is_kept && trainer_.progress().epoch == epoch) {
@@ -143,16 +166,28 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
   return true;
 }
 
-bool TrainingRun::note_loss(double loss, std::int64_t epoch) {
+bool TrainingRun::note_epoch(const MetricsRow& row) {
   Progress& progress = trainer_.progress();
+  progress.best_by = validation_ != nullptr ? options_.best : BestBy::train_loss;
+  const double value = value_of(row, progress.best_by);
   const bool is_best =
-      std::isfinite(loss) && (progress.best_epoch == 0 || loss < progress.best_loss);
+      std::isfinite(value) &&
+      (progress.best_epoch == 0 || std::isnan(progress.best_value) ||
+       is_better(value, progress.best_value, progress.best_by));
   if (is_best) {
-    progress.best_loss = loss;
-    progress.best_epoch = epoch;
+    progress.best_value = value;
+    progress.best_epoch = row.epoch;
   }
-  const std::int64_t waited = epoch - std::max(progress.best_epoch, progress.patience_start);
-  progress.stopped_early = options_.patience > 0 && waited >= options_.patience;
+  const auto waited = [&](std::int64_t from) {
+    return row.epoch - std::max(progress.best_epoch, from);
+  };
+  progress.stopped_early =
+      options_.patience > 0 && waited(progress.patience_start) >= options_.patience;
+  if (options_.schedule == ScheduleKind::plateau &&
+      waited(progress.plateau_start) >= options_.lr_epochs) {
+    ++progress.lr_falls;
+    progress.plateau_start = row.epoch;
+  }
   return is_best;
 }
 
@@ -160,7 +195,9 @@ bool TrainingRun::stop_requested() const { return should_stop && should_stop(); 
 
 void TrainingRun::write_sample(std::int64_t epoch) {
   torch::NoGradGuard no_grad;
+  const UseAverage average(trainer_.average());
   ImageDataset& source = validation_ != nullptr ? *validation_ : training_;
+  const CorruptionRule rule{options_.corruptions, options_.seed, /*epoch=*/0};
   Autoencoder& net = trainer_.net();
   net->eval();
   std::vector<torch::Tensor> pictures;
@@ -172,11 +209,13 @@ void TrainingRun::write_sample(std::int64_t epoch) {
       image = crop_image(*image, crop, (image->size(1) - crop.height) / 2,
                          (image->size(2) - crop.width) / 2);
     }
-    const torch::Tensor input = to_float(image->unsqueeze(0), trainer_.device());
+    const torch::Tensor clean = to_float(image->unsqueeze(0), trainer_.device());
+    const torch::Tensor input = corrupt(clean, rule, {i});
     const Output output = net->options().output;
     const torch::Tensor reconstruction =
         to_unit_range(net->forward(to_model_range(input, output)), output);
-    pictures.push_back(comparison_picture(input[0].cpu(), reconstruction[0].cpu()));
+    pictures.push_back(
+        comparison_picture(input[0].cpu(), reconstruction[0].cpu(), clean[0].cpu()));
   }
   write_file(folder_.sample(epoch), encode_image(stack_pictures(pictures), ImageFormat::png));
 }

@@ -41,7 +41,7 @@ public:
 
 private:
   bool finish_epoch(std::chrono::steady_clock::time_point start);
-  bool note_loss(double loss, std::int64_t epoch);
+  bool note_epoch(const MetricsRow& row);
   bool stop_requested() const;
   void save(const std::filesystem::path& path) const;
   void save_in_time();

@@ -179,7 +179,7 @@ protected:
 
   void spoil(std::size_t index) { write_text(folder_ / name_of(index), ""); }
 
-  std::vector<Step> deliver(std::int64_t workers, CropRule crop = {}, Cache cache = Cache::none,
+  std::vector<Step> deliver(std::int64_t workers, View crop = {}, Cache cache = Cache::none,
                             ImageSize crop_size = {}) {
     ImageDataset::Options options;
     options.cache = cache;
@@ -230,7 +230,7 @@ TEST_F(LoaderTest, DeliversThePixelsOfThePlannedImages) {
 TEST_F(LoaderTest, DeliversTheSameWithAnyNumberOfWorkersAndAnyCache) {
   spoil(3);
   spoil(6);
-  const CropRule crop{/*random=*/true, /*seed=*/4, /*epoch=*/1};
+  const View crop{/*random=*/true, /*seed=*/4, /*epoch=*/1};
   const std::vector<Step> alone = deliver(0, crop, Cache::none, {3, 2});
   EXPECT_EQ(sorted(flat(alone)), (Indices{0, 1, 2, 4, 5, 7, 8, 9, 10}));
   for (const std::int64_t workers : {1, 3}) {
@@ -324,7 +324,7 @@ protected:
   }
 
   /// (top, left) of each image, by index.
-  std::map<std::int64_t, std::pair<int, int>> places(CropRule rule, std::int64_t batch_size = 2) {
+  std::map<std::int64_t, std::pair<int, int>> places(View rule, std::int64_t batch_size = 2) {
     std::map<std::int64_t, std::pair<int, int>> all;
     Loader loader(*dataset_, plan_training_epoch(*dataset_, batch_size, rule.seed, rule.epoch),
                   rule, /*workers=*/0);

@@ -6,11 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import torch
 from safetensors.torch import load_file, save_file
 
 from convae_program import ONE_CORE, pixels_of, read_csv, save_pictures
-from twin import Twin
+from twin import Twin, load_twin
 
 STEPS = 20
 
@@ -19,15 +20,23 @@ def as_tensor(path):
     return torch.from_numpy(pixels_of(path)).permute(2, 0, 1).float() / 255
 
 
+SIZE = (20, 23)
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    return save_pictures(tmp_path_factory.mktemp("data") / "photos", [(20, 23)] * 6)
+    return save_pictures(tmp_path_factory.mktemp("data") / "photos", [SIZE] * 6)
 
 
 @pytest.fixture(scope="module")
-def images(photos):
+def large_photos(tmp_path_factory):
+    """Five halvings leave room for the window of SSIM; all of them meet odd sides."""
+    return save_pictures(tmp_path_factory.mktemp("data") / "photos", [(177, 193)] * 4)
+
+
+def images_of(folder):
     """(N, 3, H, W) in [0, 1]."""
-    return torch.stack([as_tensor(path) for path in sorted(photos.iterdir())])
+    return torch.stack([as_tensor(path) for path in sorted(folder.iterdir())])
 
 
 @dataclass
@@ -37,6 +46,23 @@ class Case:
     optimizer: Callable
     loss: Callable = torch.nn.functional.mse_loss
     clip: float = 0
+    large: bool = False
+
+
+def ssim_loss(x, y):
+    return 1 - pytorch_msssim.ssim(x, y, data_range=1)
+
+
+def ms_ssim_loss(x, y):
+    return 1 - pytorch_msssim.ms_ssim(x, y, data_range=1)
+
+
+def mixed_loss(x, y):
+    return torch.nn.functional.mse_loss(x, y) + 0.2 * ssim_loss((x + 1) / 2, (y + 1) / 2)
+
+
+def charbonnier_loss(x, y):
+    return ((x - y) ** 2 + 1e-6).sqrt().mean()
 
 
 def spec_of(**changes):
@@ -64,6 +90,14 @@ CASES = {
         ["--activation", "relu", "--optimizer", "sgd", "--lr", "0.1", "--loss", "l1",
          "--clip-grad", "0.02"],
         partial(torch.optim.SGD, lr=0.1, momentum=0.9), torch.nn.functional.l1_loss, clip=0.02),
+    "charbonnier": Case(spec_of(), ["--loss", "charbonnier"], partial(torch.optim.Adam, lr=3e-3),
+                        charbonnier_loss),
+    "ssim": Case(spec_of(), ["--loss", "ssim"], partial(torch.optim.Adam, lr=3e-3), ssim_loss),
+    "a sum, tanh": Case(spec_of(output="tanh"),
+                        ["--output-activation", "tanh", "--loss", "mse + 0.2*ssim"],
+                        partial(torch.optim.Adam, lr=3e-3), mixed_loss),
+    "ms-ssim": Case(spec_of(), ["--loss", "ms-ssim"], partial(torch.optim.Adam, lr=3e-3),
+                    ms_ssim_loss, large=True),
 }
 
 
@@ -89,13 +123,14 @@ def train(program, photos, twin, cwd, *flags):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_losses_and_weights_are_those_of_pytorch(program, photos, images, tmp_path, name):
+def test_losses_and_weights_are_those_of_pytorch(program, photos, large_photos, tmp_path, name):
     case = CASES[name]
+    folder = large_photos if case.large else photos
     torch.manual_seed(5)
     twin = Twin(case.spec).train()
-    found, run = train(program, photos, twin, tmp_path, *case.flags)
+    found, run = train(program, folder, twin, tmp_path, *case.flags)
     optimizer = case.optimizer(twin.parameters())
-    target = twin.to_range(images)
+    target = twin.to_range(images_of(folder))
     expected = []
     for step in range(1, STEPS + 1):
         move_statistics_like_the_program(twin, step)
@@ -132,6 +167,27 @@ def test_images_of_several_sizes_count_the_same(program, tmp_path):
         optimizer.step()
         expected.append(loss.item())
     assert np.allclose(found, expected, rtol=1e-4, atol=0)
+
+
+def test_a_variational_runs_validation_is_pytorchs(program, photos, tmp_path):
+    """Loss of the means' reconstruction plus beta times the divergence a latent number."""
+    program.run("train", "--data", photos, "--val", photos, "--levels", "4,8", "--latent-channels",
+                "3", "--variational", "--beta", "0.3", "--epochs", 2, "--quiet", cwd=tmp_path)
+    run = tmp_path / "runs" / photos.name
+    twin = load_twin(run / "weights" / "last.safetensors")
+    images = images_of(photos)
+    with torch.no_grad():
+        x = images
+        for i in range(2):
+            x = twin.encoder.get_submodule(str(i))(x, None)
+        mean, log_variance = twin.encoder.latent(x).chunk(2, 1)
+        normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
+        standard = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
+        divergence = torch.distributions.kl_divergence(normal, standard).mean()
+        mse = torch.nn.functional.mse_loss(twin.decode(mean, images.shape[2:]), images)
+    row = read_csv(run / "metrics.csv")[-1]
+    assert float(row["val_mse"]) == pytest.approx(mse.item(), rel=1e-5)
+    assert float(row["val_loss"]) == pytest.approx((mse + 0.3 * divergence).item(), rel=1e-4)
 
 
 def is_cancelled_by_norm(name, spec):

@@ -76,16 +76,17 @@ class Twin(nn.Module):
         for i, level in enumerate(self.levels):
             self.encoder.add_module(str(i), Block(nn.Conv2d(widths[i], widths[i + 1], **level),
                                                   widths[i + 1], spec))
+        numbers = 2 if spec.get("variational") else 1  # mean, or mean and log-variance
         if spec["latent-channels"]:
             narrow = spec["latent-channels"]
-            self.encoder.latent = nn.Conv2d(widths[-1], narrow, 1)
+            self.encoder.latent = nn.Conv2d(widths[-1], numbers * narrow, 1)
             self.decoder.latent = Block(nn.Conv2d(narrow, widths[-1], 1), widths[-1], spec)
         elif spec["latent"]:
             size = tuple(map(int, spec["size"].split("x")))
             for level in self.levels:
                 size = conv_size(size, level)
             area = size[0] * size[1]
-            self.encoder.latent = nn.Linear(widths[-1] * area, spec["latent"])
+            self.encoder.latent = nn.Linear(widths[-1] * area, numbers * spec["latent"])
             self.decoder.latent = Block(nn.Linear(spec["latent"], widths[-1] * area), widths[-1], spec)
         for i, level in enumerate(reversed(self.levels)):
             out = widths[len(levels) - 1 - i]
@@ -97,7 +98,8 @@ class Twin(nn.Module):
             x = self.encoder.get_submodule(str(i))(x, None)
         if self.spec["latent"]:
             x = x.flatten(1)
-        return self.encoder.latent(x) if hasattr(self.encoder, "latent") else x
+        x = self.encoder.latent(x) if hasattr(self.encoder, "latent") else x
+        return x.chunk(2, 1)[0] if self.spec.get("variational") else x
 
     def decode(self, latent, size):
         sizes = [tuple(size)]

@@ -166,7 +166,7 @@ TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
   progress.epoch_images = 66;
   progress.epoch_train_seconds = 1.5;
   progress.epoch_lr = 1e-3 / 3;
-  progress.best_loss = 1.0 / 7;
+  progress.best_value = 1.0 / 7;
   progress.best_epoch = 2;
   progress.stopped_early = true;
   save_checkpoint(path(), trained.net, &trained.optimizer, info);
@@ -181,22 +181,21 @@ TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
   EXPECT_EQ(read.progress.epoch_images, 66);
   EXPECT_EQ(read.progress.epoch_train_seconds, 1.5);
   EXPECT_EQ(read.progress.epoch_lr, progress.epoch_lr);
-  EXPECT_EQ(read.progress.best_loss, progress.best_loss);
+  EXPECT_EQ(read.progress.best_value, progress.best_value);
   EXPECT_EQ(read.progress.best_epoch, 2);
   EXPECT_TRUE(read.progress.stopped_early);
 }
 
-TEST_F(CheckpointTest, GivesABestLossThatIsNotFiniteBack) {
+TEST_F(CheckpointTest, ABestValueThatIsNotFiniteIsNone) {
   Trained trained(small());
   CheckpointInfo info;
   EXPECT_EQ(info.progress.best_epoch, 0);  // none yet
   save_checkpoint(path(), trained.net, nullptr, info);
-  EXPECT_EQ(read_checkpoint(path()).info.progress.best_loss,
-            std::numeric_limits<double>::infinity());
-  info.progress.best_epoch = 1;  // a run whose first validation overflowed
+  EXPECT_TRUE(std::isnan(read_checkpoint(path()).info.progress.best_value));
+  info.progress.best_epoch = 1;
+  info.progress.best_value = std::numeric_limits<double>::infinity();
   save_checkpoint(path(), trained.net, nullptr, info);
-  EXPECT_EQ(read_checkpoint(path()).info.progress.best_loss,
-            std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isnan(read_checkpoint(path()).info.progress.best_value));
 }
 
 TEST_F(CheckpointTest, NamesTheVersionsItWasWrittenWith) {

@@ -195,8 +195,8 @@ TEST(ImageMean, StaysWithoutAValueIfNoImageHasOne) {
 TEST(ImageLosses, EqualTorchForEachImageAlone) {
   const torch::Tensor x = uniform({3, 3, 9, 7}, 1);
   const torch::Tensor y = uniform({3, 3, 9, 7}, 2);
-  const torch::Tensor mse = image_losses(x, y, LossKind::mse);
-  const torch::Tensor l1 = image_losses(x, y, LossKind::l1);
+  const torch::Tensor mse = image_losses(x, y, {{LossKind::mse}}, Output::sigmoid);
+  const torch::Tensor l1 = image_losses(x, y, {{LossKind::l1}}, Output::sigmoid);
   for (int n = 0; n < 3; ++n) {
     EXPECT_NEAR(mse[n].item<double>(), torch::mse_loss(x[n], y[n]).item<double>(), 1e-6);
     EXPECT_NEAR(l1[n].item<double>(), torch::l1_loss(x[n], y[n]).item<double>(), 1e-6);

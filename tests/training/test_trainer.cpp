@@ -48,6 +48,14 @@ ModelOptions model_options(Norm norm = Norm::batch) {
   return options;
 }
 
+/// What evaluate() takes of a run's options.
+TrainOptions measured_with(LossKind loss, std::int64_t batch_size) {
+  TrainOptions options;
+  options.loss = {{loss}};
+  options.batch_size = batch_size;
+  return options;
+}
+
 TrainOptions train_options(std::int64_t epochs, std::int64_t batch_size = 4) {
   TrainOptions options;
   options.epochs = epochs;
@@ -135,11 +143,11 @@ TEST_F(TrainerTest, LearnsToReconstructItsImages) {
     TrainOptions options = train_options(/*epochs=*/25);
     options.optimizer = kind;
     options.lr = kind == OptimizerKind::sgd ? 0.3 : 0.01;
-    const double before = evaluate(net, images, LossKind::mse, 4, torch::kCPU, 0).mse;
+    const double before = evaluate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
     Trainer trainer(net, images, options, torch::kCPU);
     train(trainer);
     EXPECT_TRUE(trainer.finished());
-    const double after = evaluate(net, images, LossKind::mse, 4, torch::kCPU, 0).mse;
+    const double after = evaluate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
     EXPECT_LT(after, 0.35 * before) << to_string(kind);
   }
 }
@@ -175,7 +183,7 @@ TEST_F(TrainerTest, EveryStepHasTheRateOfTheSchedule) {
   Trainer trainer(net, images, options, torch::kCPU);
   std::int64_t step = 0;
   trainer.on_step = [&] {
-    EXPECT_EQ(trainer.progress().epoch_lr, learning_rate(options, step++, 15));
+    EXPECT_EQ(trainer.progress().epoch_lr, learning_rate(options, {step++, 15}));
   };
   train(trainer);
   EXPECT_EQ(step, 15);
@@ -223,7 +231,7 @@ TEST_F(TrainerTest, EachImageOfAStepCountsTheSameWhateverItsSize) {
     for (const Norm norm : {Norm::none, Norm::group}) {
       Autoencoder net = seeded(model_options(norm));
       TrainOptions options = train_options(1, /*batch_size=*/kImages);
-      options.loss = loss;
+      options.loss = {{loss}};
       Trainer trainer(net, images, options, torch::kCPU);
       Loader loader(images, plan_training_epoch(images, kImages, 0, 1), {}, 0);
       const Step step = loader.next().value();
@@ -690,7 +698,7 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverImagesWhateverTheirSize) {
   Trainer trainer(net, images, train_options(2), torch::kCPU);
   train(trainer);
   net->train();
-  const Quality quality = evaluate(net, images, LossKind::l1, 4, torch::kCPU, /*workers=*/2);
+  const Quality quality = evaluate(net, images, measured_with(LossKind::l1, 4), torch::kCPU, /*workers=*/2);
   EXPECT_TRUE(net->is_training());  // as it was
   net->eval();
   torch::NoGradGuard no_grad;
@@ -719,7 +727,7 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverImagesWhateverTheirSize) {
 TEST_F(TrainerTest, EvaluationOfNoImageHasNoValues) {
   ImageDataset images({}, {});
   Autoencoder net = seeded(model_options());
-  const Quality quality = evaluate(net, images, LossKind::mse, 4, torch::kCPU, 0);
+  const Quality quality = evaluate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0);
   EXPECT_EQ(quality.images, 0);
   EXPECT_TRUE(std::isnan(quality.loss));
   EXPECT_TRUE(std::isnan(quality.psnr));
@@ -840,7 +848,7 @@ TEST_F(TrainingRunTest, ValidationColumnsDescribeTheSavedModel) {
   run_->run();
   LoadedModel loaded = load_model(in_run("weights/last.safetensors"));
   const Quality quality =
-      evaluate(loaded.net, *validation_, LossKind::mse, /*batch_size=*/1, torch::kCPU, 0);
+      evaluate(loaded.net, *validation_, measured_with(LossKind::mse, 1), torch::kCPU, 0);
   const auto row = rows_of(in_run("metrics.csv")).at(2);
   EXPECT_NEAR(std::stod(row[4]), quality.loss, 1e-6);
   EXPECT_NEAR(std::stod(row[5]), quality.mse, 1e-6);
@@ -1003,8 +1011,7 @@ TEST_F(TrainingRunTest, ReadsItsCheckpointAfterAValidationThatOverflowed) {
   start("a", seeded(model), options);
   EXPECT_THROW(run_->run(), NonFiniteError);
   EXPECT_EQ(rows_of(in_run("metrics.csv")).at(1).at(4), "inf");
-  EXPECT_EQ(read_checkpoint(run_folder_->last()).info.progress.best_loss,
-            std::numeric_limits<double>::infinity());
+  EXPECT_EQ(read_checkpoint(run_folder_->last()).info.progress.best_epoch, 0);
 }
 
 }  // namespace

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "app/command_line.h"
+#include "training/checkpoint.h"
+#include "training/run_folder.h"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace convae::app {
+
+/// What a training command starts from, read and checked before any image is.
+struct TrainSetup {
+  Options options;  ///< complete, but for channels that only the images tell
+
+  /// Weights of --init; empty: none.
+  std::map<std::string, torch::Tensor> initial;
+
+  // Of a run that is resumed:
+  std::optional<RunFolder> folder;
+  std::optional<Checkpoint> checkpoint;
+  TrainOptions saved_train;  ///< as the run was trained so far
+
+  bool resumed() const { return checkpoint.has_value(); }
+
+  /// True where a resumed run has nothing left to do. One that patience had stopped goes on once
+  /// it is given more.
+  bool already_finished();
+
+  /// Of the run's folder: --name, or the data folder's name. Throws UsageError.
+  std::string run_name() const;
+};
+
+/// Reads what --resume and --init name and lays the command line's options over it. `words` are
+/// the command line's, read again over what the run or checkpoint had.
+/// Throws UsageError, CheckpointError or std::runtime_error.
+TrainSetup set_up_training(const CommandLine& line, const std::vector<std::string>& words);
+
+/// Checks the options of a set-up that has something to do, and completes the model's with the
+/// size its dense latent works at. Throws UsageError and others naming the option.
+void check_options(TrainSetup& setup);
+
+}  // namespace convae::app

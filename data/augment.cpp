@@ -1,0 +1,95 @@
+#include "data/augment.h"
+
+#include "data/image_io.h"
+#include "data/random.h"
+
+#include <opencv2/imgproc.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+namespace convae {
+namespace {
+
+/// First of the purposes of random numbers that augmentations use, one each (see CounterRandom).
+constexpr std::uint64_t kFirstPurpose = 100;
+
+/// The pixels of a (C, H, W) tensor with channels-last strides, without a copy.
+cv::Mat as_mat(const torch::Tensor& image) {
+  const int depth = image.scalar_type() == torch::kUInt16 ? CV_16U : CV_8U;
+  return {static_cast<int>(image.size(1)), static_cast<int>(image.size(2)),
+          CV_MAKETYPE(depth, static_cast<int>(image.size(0))), image.data_ptr()};
+}
+
+torch::Tensor empty_image_like(const torch::Tensor& image) {
+  return torch::empty({image.size(1), image.size(2), image.size(0)}, image.options())
+      .permute({2, 0, 1});
+}
+
+/// y = factor·x + summand, rounded and limited to the type's range.
+torch::Tensor scaled(const torch::Tensor& image, double factor, double summand) {
+  torch::Tensor result = empty_image_like(image);
+  as_mat(image).convertTo(as_mat(result), /*rtype=*/-1, factor, summand);
+  return result;
+}
+
+torch::Tensor flipped(const torch::Tensor& image, int axis) {
+  torch::Tensor result = empty_image_like(image);
+  cv::Mat pixels = as_mat(result);
+  cv::flip(as_mat(image), pixels, axis);
+  return result;
+}
+
+/// A window of at least `least` of each side, anywhere, enlarged to the image's size.
+torch::Tensor zoomed(const torch::Tensor& image, double least, CounterRandom& random) {
+  const std::int64_t height = image.size(1), width = image.size(2);
+  const double share = least + (1 - least) * random.uniform();
+  const auto part = [&](std::int64_t side) {
+    return std::clamp<std::int64_t>(std::llround(share * static_cast<double>(side)), 1, side);
+  };
+  const auto offset = [&](std::int64_t free) {
+    return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free) + 1));
+  };
+  const std::int64_t h = part(height), w = part(width);
+  const std::int64_t top = offset(height - h), left = offset(width - w);
+  return resize_image(image.narrow(1, top, h).narrow(2, left, w), height, width);
+}
+
+torch::Tensor apply(const torch::Tensor& image, const Effect& effect, CounterRandom& random) {
+  const double range = image.scalar_type() == torch::kUInt16 ? 65535 : 255;
+  const auto around_zero = [&] { return effect.amount * (2 * random.uniform() - 1); };
+  switch (effect.kind) {
+    case Effect::Kind::flip:
+      return random.uniform() < effect.amount ? flipped(image, /*axis=*/1) : image;
+    case Effect::Kind::flip_vertical:
+      return random.uniform() < effect.amount ? flipped(image, /*axis=*/0) : image;
+    case Effect::Kind::crop:
+      return zoomed(image, effect.amount, random);
+    case Effect::Kind::brightness:
+      return scaled(image, 1, range * around_zero());
+    case Effect::Kind::contrast: {
+      const double factor = 1 + around_zero();
+      const cv::Scalar means = cv::mean(as_mat(image));
+      double mean = 0;
+      for (int c = 0; c < image.size(0); ++c) mean += means[c] / static_cast<double>(image.size(0));
+      return scaled(image, factor, mean * (1 - factor));
+    }
+    default:
+      TORCH_CHECK(false, "not an augmentation");
+  }
+}
+
+}  // namespace
+
+torch::Tensor augment(const torch::Tensor& image, const Effects& augmentations, const Draw& draw) {
+  torch::Tensor result = image.permute({1, 2, 0}).contiguous().permute({2, 0, 1});
+  std::uint64_t purpose = kFirstPurpose;
+  for (const Effect& effect : augmentations) {
+    CounterRandom random(draw.seed, static_cast<std::uint64_t>(draw.epoch),
+                         static_cast<std::uint64_t>(draw.index), purpose++);
+    result = apply(result, effect, random);
+  }
+  return result;
+}
+
+}  // namespace convae

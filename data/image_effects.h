@@ -1,0 +1,57 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace convae {
+
+/// Something done to images on their way into training, and how much of it.
+struct Effect {
+  enum class Kind {
+    // augmentations: input and target alike
+    flip,
+    flip_vertical,
+    crop,
+    brightness,
+    contrast,
+    // corruptions: the input alone
+    noise,
+    blur,
+    cutout,
+    grid,
+    blemish,
+  };
+  Kind kind{};
+  double amount = 0;
+  friend bool operator==(const Effect&, const Effect&) = default;
+};
+
+/// Applied in that order.
+using Effects = std::vector<Effect>;
+
+/// "noise:0.1,blur:1"; "" for none.
+std::string to_string(const Effects& effects);
+
+/// NAME or NAME:AMOUNT, comma-separated, blanks do not matter; "" or "none" for none.
+///
+/// | augmentation  | amount | default |
+/// |---------------|--------|---------|
+/// | flip          | share of the images mirrored left to right | 0.5 |
+/// | flip-vertical | share of the images mirrored upside down | 0.5 |
+/// | crop          | smallest share of each side that is cut out and enlarged again | 0.8 |
+/// | brightness    | most that is added to or taken from every value, of a range of 1 | 0.1 |
+/// | contrast      | values move away from or towards the image's mean by this share at most | 0.1 |
+///
+/// | corruption | amount | default |
+/// |------------|--------|---------|
+/// | noise      | standard deviation of Gaussian noise, of a range of 1 | 0.1 |
+/// | blur       | σ of a Gaussian blur in pixels | 1 |
+/// | cutout     | side of a grey square, as a share of the image's shorter side | 0.25 |
+/// | grid       | distance in pixels of a grid of grey squares of half that side | 16 |
+/// | blemish    | contrast of spots, scratches and displaced patches, of a range of 1 | 0.4 |
+///
+/// Throws std::invalid_argument saying what was expected.
+Effects parse_augmentations(const std::string& text);
+Effects parse_corruptions(const std::string& text);
+
+}  // namespace convae

@@ -1,0 +1,148 @@
+#include "training/corruption.h"
+
+#include "data/random.h"
+#include "models/flat_maps.h"
+#include "models/parallel.h"
+
+#include <opencv2/imgproc.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace convae {
+namespace {
+
+/// First of the purposes of random numbers that corruptions use, one each (see CounterRandom).
+constexpr std::uint64_t kFirstPurpose = 200;
+
+constexpr double kGrey = 0.5;
+
+double between(CounterRandom& random, double low, double high) {
+  return low + (high - low) * random.uniform();
+}
+
+int below(CounterRandom& random, int bound) {
+  return static_cast<int>(random.below(static_cast<std::uint64_t>(std::max(bound, 1))));
+}
+
+void cut_out(cv::Mat& image, double share, CounterRandom& random) {
+  const int side = std::max(1, static_cast<int>(std::lround(share * std::min(image.rows, image.cols))));
+  const cv::Point corner(below(random, image.cols - side + 1), below(random, image.rows - side + 1));
+  cv::rectangle(image, {corner, cv::Size(side, side)}, cv::Scalar::all(kGrey), cv::FILLED);
+}
+
+/// Chen et al. 2020, GridMask (https://arxiv.org/abs/2001.04086), unturned.
+void mask_grid(cv::Mat& image, double distance, CounterRandom& random) {
+  const int period = static_cast<int>(std::lround(distance));
+  const cv::Size square(period / 2, period / 2);
+  const int top = -below(random, period), left = -below(random, period);
+  for (int y = top; y < image.rows; y += period) {
+    for (int x = left; x < image.cols; x += period) {
+      cv::rectangle(image, {{x, y}, square}, cv::Scalar::all(kGrey), cv::FILLED);
+    }
+  }
+}
+
+/// Moves a patch of the image to another place and changes its brightness.
+void displace(cv::Mat& image, int reach, double change, CounterRandom& random) {
+  const cv::Size size(1 + below(random, std::min(2 * reach, image.cols)),
+                      1 + below(random, std::min(2 * reach, image.rows)));
+  const auto place = [&] {
+    return cv::Rect({below(random, image.cols - size.width + 1),
+                     below(random, image.rows - size.height + 1)},
+                    size);
+  };
+  cv::Mat patch = image(place()).clone();
+  patch += cv::Scalar::all(change / 4);
+  patch.copyTo(image(place()));
+}
+
+/// A spot or a scratch with soft edges, drawn as a mask of how much it covers.
+void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
+  cv::Mat mask(image.rows, image.cols, CV_32F, cv::Scalar(0));
+  const cv::Point centre(below(random, image.cols), below(random, image.rows));
+  const double angle = between(random, 0, std::numbers::pi);
+  if (random.below(2) == 0) {
+    const cv::Size radii(1 + below(random, reach), 1 + below(random, reach));
+    cv::ellipse(mask, centre, radii, angle * 180 / std::numbers::pi, 0, 360, cv::Scalar(1),
+                cv::FILLED);
+  } else {
+    const double length = between(random, 1, 4) * reach;
+    const cv::Point way(static_cast<int>(std::lround(length * std::cos(angle))),
+                        static_cast<int>(std::lround(length * std::sin(angle))));
+    cv::line(mask, centre - way, centre + way, cv::Scalar(1), 1 + below(random, 1 + reach / 8));
+  }
+  cv::GaussianBlur(mask, mask, {}, between(random, 0.5, 1.5), 0, cv::BORDER_CONSTANT);
+  std::vector<cv::Mat> channels(static_cast<std::size_t>(image.channels()), mask);
+  cv::Mat cover;
+  cv::merge(channels, cover);
+  cv::scaleAdd(cover, change, image, image);
+}
+
+void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
+  const int reach = std::max(1, std::min(image.rows, image.cols) / 10);
+  for (int i = 1 + below(random, 3); i > 0; --i) {
+    const double sign = random.below(2) == 0 ? 1 : -1;
+    const double change = sign * contrast * between(random, 0.25, 1);
+    if (random.below(3) == 0) {
+      displace(image, reach, change, random);
+    } else {
+      stain(image, reach, change, random);
+    }
+  }
+}
+
+void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
+  switch (effect.kind) {
+    case Effect::Kind::noise: {
+      auto* values = image.ptr<float>();
+      kernels_of_this_processor().add_noise(values,
+                                            static_cast<std::int64_t>(image.total()) *
+                                                image.channels(),
+                                            random.next(), /*first=*/0,
+                                            static_cast<float>(effect.amount), values);
+      return;
+    }
+    case Effect::Kind::blur:
+      if (effect.amount > 0) cv::GaussianBlur(image, image, {}, effect.amount);
+      return;
+    case Effect::Kind::cutout:
+      return cut_out(image, effect.amount, random);
+    case Effect::Kind::grid:
+      return mask_grid(image, effect.amount, random);
+    case Effect::Kind::blemish:
+      return blemish(image, effect.amount, random);
+    default:
+      return;  // augmentations: parse_corruptions() gives none
+  }
+}
+
+/// One image, (H, W, C) floats in a row.
+void corrupt_image(cv::Mat image, const CorruptionRule& rule, std::int64_t index) {
+  std::uint64_t purpose = kFirstPurpose;
+  for (const Effect& effect : rule.corruptions) {
+    CounterRandom random(rule.seed, static_cast<std::uint64_t>(rule.epoch),
+                         static_cast<std::uint64_t>(index), purpose++);
+    apply(image, effect, random);
+  }
+  cv::min(cv::max(image, 0.0), 1.0, image);
+}
+
+}  // namespace
+
+torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,
+                      const std::vector<std::int64_t>& indices) {
+  if (rule.corruptions.empty()) return images;
+  const torch::Tensor pixels =
+      images.to(torch::kCPU).permute({0, 2, 3, 1}).clone(torch::MemoryFormat::Contiguous);
+  parallel_for_each(pixels.size(0), [&](std::int64_t i) {
+    const cv::Mat image(static_cast<int>(pixels.size(1)), static_cast<int>(pixels.size(2)),
+                        CV_32FC(static_cast<int>(pixels.size(3))),
+                        values<float>(pixels) + i * pixels.stride(0));
+    corrupt_image(image, rule, indices[static_cast<std::size_t>(i)]);
+  });
+  return pixels.permute({0, 3, 1, 2}).to(images.device());
+}
+
+}  // namespace convae

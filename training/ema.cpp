@@ -1,0 +1,65 @@
+#include "training/ema.h"
+
+#include <ATen/ops/_foreach_lerp.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace convae {
+
+WeightAverage::WeightAverage(const Autoencoder& net, double decay) : decay_(decay) {
+  if (!active()) return;
+  const auto add = [&](const std::string& name, const torch::Tensor& weight) {
+    // Counts of batches are no quantity to average.
+    if (!weight.is_floating_point()) return;
+    entries_.push_back({name, weight.detach(), weight.detach().clone()});
+  };
+  for (const auto& item : net->named_parameters()) add(item.key(), item.value());
+  for (const auto& item : net->named_buffers()) add(item.key(), item.value());
+}
+
+void WeightAverage::update(std::int64_t step) {
+  if (!active()) return;
+  torch::NoGradGuard no_grad;
+  const auto t = static_cast<double>(step);
+  const double decay = std::min(decay_, (1 + t) / (10 + t));
+  std::vector<torch::Tensor> averages;
+  std::vector<torch::Tensor> weights;
+  for (const Entry& entry : entries_) {
+    averages.push_back(entry.average);
+    weights.push_back(entry.weight);
+  }
+  at::_foreach_lerp_(averages, weights, 1 - decay);
+}
+
+std::map<std::string, torch::Tensor> WeightAverage::state() const {
+  std::map<std::string, torch::Tensor> tensors;
+  for (const Entry& entry : entries_) tensors[kAveragePrefix + entry.name] = entry.average;
+  return tensors;
+}
+
+void WeightAverage::load(const std::map<std::string, torch::Tensor>& tensors,
+                         const std::string& source) {
+  torch::NoGradGuard no_grad;
+  for (Entry& entry : entries_) {
+    const auto saved = tensors.find(kAveragePrefix + entry.name);
+    const torch::Tensor& start = saved != tensors.end() ? saved->second : entry.weight;
+    if (start.sizes() != entry.average.sizes()) {
+      throw std::runtime_error(source + ": '" + saved->first + "' has shape " +
+                               c10::str(start.sizes()) + ", expected " +
+                               c10::str(entry.average.sizes()));
+    }
+    entry.average.copy_(start);
+  }
+}
+
+void WeightAverage::swap() {
+  torch::NoGradGuard no_grad;
+  for (Entry& entry : entries_) {
+    const torch::Tensor weight = entry.weight.clone();
+    entry.weight.copy_(entry.average);
+    entry.average.copy_(weight);
+  }
+}
+
+}  // namespace convae

@@ -1,0 +1,90 @@
+#include "training/loss_terms.h"
+
+#include "data/text.h"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <string_view>
+
+namespace convae {
+namespace {
+
+constexpr std::array kAllKinds = {LossKind::mse, LossKind::l1, LossKind::charbonnier,
+                                  LossKind::ssim, LossKind::ms_ssim};
+
+LossTerm parse_term(std::string_view text) {
+  LossTerm term;
+  std::string_view name = text;
+  if (const std::size_t star = text.find('*'); star != std::string_view::npos) {
+    const auto weight = parse_number(trimmed(text.substr(0, star)));
+    if (!weight || *weight <= 0) throw std::invalid_argument("expected a weight above 0 before '*'");
+    term.weight = *weight;
+    name = trimmed(text.substr(star + 1));
+  }
+  for (const LossKind kind : kAllKinds) {
+    if (name != to_string(kind)) continue;
+    term.kind = kind;
+    return term;
+  }
+  throw std::invalid_argument(
+      "expected mse, l1, charbonnier, ssim or ms-ssim, or a weighted sum such as "
+      "mse + 0.2*ssim");
+}
+
+}  // namespace
+
+const char* to_string(LossKind kind) {
+  switch (kind) {
+    case LossKind::mse:
+      return "mse";
+    case LossKind::l1:
+      return "l1";
+    case LossKind::charbonnier:
+      return "charbonnier";
+    case LossKind::ssim:
+      return "ssim";
+    case LossKind::ms_ssim:
+      return "ms-ssim";
+  }
+  return "";
+}
+
+std::string to_string(const Loss& loss) {
+  std::string text;
+  for (const LossTerm& term : loss) {
+    if (!text.empty()) text += " + ";
+    if (term.weight != 1) text += number_text(term.weight) + "*";
+    text += to_string(term.kind);
+  }
+  return text;
+}
+
+Loss parse_loss(const std::string& text) {
+  Loss loss;
+  std::string_view rest = text;
+  while (true) {
+    // The sign of an exponent, as in 1e+3, separates nothing.
+    std::size_t plus = rest.find('+');
+    while (plus != std::string_view::npos && plus > 1 && (rest[plus - 1] | 32) == 'e' &&
+           std::string_view("0123456789.").find(rest[plus - 2]) != std::string_view::npos) {
+      plus = rest.find('+', plus + 1);
+    }
+    const LossTerm term = parse_term(trimmed(rest.substr(0, plus)));
+    const auto same = [&](const LossTerm& other) { return other.kind == term.kind; };
+    if (std::any_of(loss.begin(), loss.end(), same)) {
+      throw std::invalid_argument(std::string("'") + to_string(term.kind) + "' stands there twice");
+    }
+    loss.push_back(term);
+    if (plus == std::string_view::npos) return loss;
+    rest.remove_prefix(plus + 1);
+  }
+}
+
+bool needs_window(const Loss& loss) {
+  return std::any_of(loss.begin(), loss.end(), [](const LossTerm& term) {
+    return term.kind == LossKind::ssim || term.kind == LossKind::ms_ssim;
+  });
+}
+
+}  // namespace convae

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace convae {
+
+/// What a reconstruction is held against its image by; see image_losses() for the formulas.
+enum class LossKind { mse, l1, charbonnier, ssim, ms_ssim };
+const char* to_string(LossKind kind);
+
+/// One summand of a loss.
+struct LossTerm {
+  LossKind kind = LossKind::mse;
+  double weight = 1;
+  friend bool operator==(const LossTerm&, const LossTerm&) = default;
+};
+
+/// A weighted sum, never empty.
+using Loss = std::vector<LossTerm>;
+
+/// "mse + 0.2*ssim".
+std::string to_string(const Loss& loss);
+
+/// The inverse: NAME or WEIGHT*NAME, separated by +; blanks do not matter. Weights are above 0.
+/// Throws std::invalid_argument saying what was expected.
+Loss parse_loss(const std::string& text);
+
+/// Whether a term takes images of kSimilarityWindow a side or more only.
+bool needs_window(const Loss& loss);
+
+}  // namespace convae
