@@ -85,7 +85,11 @@ Setting read_setting(const Options& options) {
   if (model.latent > 0) model.size = input.size;
   model.validate();
   const torch::Device device = choose_device(options.run.device);
-  return {model,        options.train, input.size, device, use_threads(options.run.threads),
+  return {model,
+          options.train,
+          input.size,
+          device,
+          use_threads(options.run.threads),
           options.call.rounds};
 }
 

@@ -17,16 +17,14 @@ constexpr std::int64_t kMostInStrip = 32;
 torch::Tensor read_image(const std::string& path, const Options& options,
                          const ModelOptions& model) {
   try {
-    return decode_image(read_file(path), static_cast<int>(model.channels),
-                        options.data.max_pixels);
+    return decode_image(read_file(path), static_cast<int>(model.channels), options.data.max_pixels);
   } catch (const ImageError& error) {
     throw std::runtime_error("'" + printable(path) + "': " + error.what());
   }
 }
 
 /// The size of the pictures: the model's own, --size, or that of the first image.
-HW size_of_pictures(const Options& options, const ModelOptions& model,
-                    const torch::Tensor& first) {
+HW size_of_pictures(const Options& options, const ModelOptions& model, const torch::Tensor& first) {
   HW size = fixed_network_size(options, model);
   if (size.h == 0) size = {first.size(1), first.size(2)};
   if (const auto reason = why_impossible(model.level_specs(), size)) {
@@ -42,8 +40,9 @@ int run_interpolate(const CommandLine& line) {
   require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
   require_given(options.run.output, "output", "-o between");
   if (line.images.size() != 2) {
-    throw UsageError("interpolate needs two images, such as: convae interpolate a.png b.png "
-                     "--checkpoint runs/latest -o between");
+    throw UsageError(
+        "interpolate needs two images, such as: convae interpolate a.png b.png "
+        "--checkpoint runs/latest -o between");
   }
   const std::int64_t steps = options.call.steps;
   if (steps < 2 || steps > kMostSteps) {

@@ -108,10 +108,12 @@ private:
                                  "run that diverged");
       }
       write_images(index, inputs[i], reconstructions[i], originals[i]);
-      qualities_[static_cast<std::size_t>(index)] =
-          ImageQuality{own.width,   own.height,
-                       error,       psnr(error),
-                       ssim[i].item<double>(), input_mse[i].item<double>()};
+      qualities_[static_cast<std::size_t>(index)] = ImageQuality{own.width,
+                                                                 own.height,
+                                                                 error,
+                                                                 psnr(error),
+                                                                 ssim[i].item<double>(),
+                                                                 input_mse[i].item<double>()};
       ++done_;
       progress_.show("reconstruct", done_, inference_.dataset.size(), done_);
     }

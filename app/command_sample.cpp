@@ -23,8 +23,9 @@ constexpr std::int64_t kMostOnSheet = 64;
 HW size_of_samples(const Options& options, const ModelOptions& model) {
   const HW size = fixed_network_size(options, model);
   if (size.h == 0) {
-    throw UsageError("--size is needed, such as --size 96: this model's images have no size of "
-                     "their own");
+    throw UsageError(
+        "--size is needed, such as --size 96: this model's images have no size of "
+        "their own");
   }
   if (const auto reason = why_impossible(model.level_specs(), size)) {
     throw UsageError("--size '" + to_string(size) + "': " + *reason);

@@ -34,9 +34,7 @@ std::string name_of_best(BestBy measure) {
 class TrainJob {
 public:
   explicit TrainJob(TrainSetup setup)
-      : setup_(std::move(setup)),
-        options_(setup_.options),
-        folder_(std::move(setup_.folder)) {}
+      : setup_(std::move(setup)), options_(setup_.options), folder_(std::move(setup_.folder)) {}
 
   int run() {
     if (setup_.resumed() && setup_.already_finished()) return report_finished();
@@ -82,8 +80,9 @@ private:
     };
     if (best == BestBy::val_ssim &&
         std::none_of(data_.validation.begin(), data_.validation.end(), has_window)) {
-      throw UsageError("--best 'val_ssim': no validation image has sides of at least 11 pixels, "
-                       "which SSIM needs; use --best val_loss");
+      throw UsageError(
+          "--best 'val_ssim': no validation image has sides of at least 11 pixels, "
+          "which SSIM needs; use --best val_loss");
     }
   }
 

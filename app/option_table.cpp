@@ -197,7 +197,8 @@ void add_data_options(std::vector<OptionSpec>& t) {
                          "share of the images kept for validation, by a hash of their names"),
                      [](Options& o) -> double& { return o.data.val_split; }));
   t.push_back(image_size(
-      add("size", "train reconstruct encode sample interpolate", "SIZE", "resize images to N (N x N) or HxW; native: keep their sizes"),
+      add("size", "train reconstruct encode sample interpolate", "SIZE",
+          "resize images to N (N x N) or HxW; native: keep their sizes"),
       [](Options& o) -> ImageSize& { return o.data.size; }, "native"));
   t.push_back(image_size(
       add("crop", kTrain, "SIZE",
@@ -225,7 +226,8 @@ void add_data_options(std::vector<OptionSpec>& t) {
                           "skip images that cannot be used; false: stop at the first"),
                       [](Options& o) -> bool& { return o.data.skip_bad; }));
   t.push_back(
-      integer(add("max-pixels", "train reconstruct encode interpolate", "N", "images with more pixels are not used"),
+      integer(add("max-pixels", "train reconstruct encode interpolate", "N",
+                  "images with more pixels are not used"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
 }
 
@@ -291,12 +293,11 @@ void add_train_options(std::vector<OptionSpec>& t) {
                             {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}));
   t.push_back(number(add("weight-decay", "W", "L2 for adam and sgd, decoupled for adamw"),
                      [](Options& o) -> double& { return o.train.weight_decay; }));
-  t.push_back(
-      choice<ScheduleKind>(add("schedule", "NAME",
-                               "of the learning rate: cosine, constant, step, plateau or one-cycle"),
-                           [](Options& o) -> ScheduleKind& { return o.train.schedule; },
-                           {ScheduleKind::cosine, ScheduleKind::constant, ScheduleKind::step,
-                            ScheduleKind::plateau, ScheduleKind::one_cycle}));
+  t.push_back(choice<ScheduleKind>(
+      add("schedule", "NAME", "of the learning rate: cosine, constant, step, plateau or one-cycle"),
+      [](Options& o) -> ScheduleKind& { return o.train.schedule; },
+      {ScheduleKind::cosine, ScheduleKind::constant, ScheduleKind::step, ScheduleKind::plateau,
+       ScheduleKind::one_cycle}));
   int_option("warmup", "steps over which the learning rate rises",
              [](Options& o) -> std::int64_t& { return o.train.warmup; });
   t.push_back(number(add("min-lr", "RATE", "where cosine, plateau and one-cycle end"),
@@ -321,10 +322,10 @@ void add_train_options(std::vector<OptionSpec>& t) {
       [](const Options& o) { return to_string(o.train.corruptions); }));
   t.push_back(number(add("ema", "DECAY", "average the weights, such as 0.999; 0: off"),
                      [](Options& o) -> double& { return o.train.ema; }));
-  t.push_back(choice<BestBy>(add("best", "MEASURE", "what the best checkpoint is the best in"),
-                             [](Options& o) -> BestBy& { return o.train.best; },
-                             {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr, BestBy::val_ssim,
-                              BestBy::train_loss}));
+  t.push_back(choice<BestBy>(
+      add("best", "MEASURE", "what the best checkpoint is the best in"),
+      [](Options& o) -> BestBy& { return o.train.best; },
+      {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr, BestBy::val_ssim, BestBy::train_loss}));
   int_option("patience", "epochs without a better loss before stopping; 0: off",
              [](Options& o) -> std::int64_t& { return o.train.patience; });
   t.push_back(

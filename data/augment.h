@@ -17,8 +17,8 @@ struct Draw {
 };
 
 /// The image as this epoch shows it: (C, H, W) uint8 or uint16, any strides → the same size and
-/// type, channels-last strides. `image` is left as it is. Every effect draws numbers of its own, so that adding
-/// one does not change what another does.
+/// type, channels-last strides. `image` is left as it is. Every effect draws numbers of its own, so
+/// that adding one does not change what another does.
 torch::Tensor augment(const torch::Tensor& image, const Effects& augmentations, const Draw& draw);
 
 }  // namespace convae

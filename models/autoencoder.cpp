@@ -38,9 +38,9 @@ EncoderImpl::EncoderImpl(const ModelOptions& options)
   }
   const std::int64_t outputs = options.variational ? 2 : 1;  // of a latent number
   if (options.latent_channels > 0) {
-    latent_conv_ = register_module(
-        "latent", torch::nn::Conv2d(torch::nn::Conv2dOptions(
-                      channels, outputs * options.latent_channels, /*kernel=*/1)));
+    latent_conv_ =
+        register_module("latent", torch::nn::Conv2d(torch::nn::Conv2dOptions(
+                                      channels, outputs * options.latent_channels, /*kernel=*/1)));
   } else if (options.latent > 0) {
     const HW map = dense_map(options);
     latent_linear_ = register_module(

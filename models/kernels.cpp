@@ -309,7 +309,8 @@ void add_noise(const float* x, std::int64_t count, std::uint64_t key, std::uint6
   const auto begin = static_cast<std::uint32_t>(first);
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) {
-    y[i] = x[i] + deviation * normal_quantile(uniform(begin + static_cast<std::uint32_t>(i), low, high));
+    y[i] = x[i] +
+           deviation * normal_quantile(uniform(begin + static_cast<std::uint32_t>(i), low, high));
   }
 }
 
@@ -377,8 +378,12 @@ double ssim_row(const float* __restrict x, const float* __restrict y, std::int64
   }
 
 extern const Kernels CONVAE_KERNELS;
-const Kernels CONVAE_KERNELS = {unit_floats,          add_noise, ssim_row,
-                                CONVAE_BLOCKS(float), CONVAE_BLOCKS(BFloat16),
-                                CONVAE_LOSSES(float), CONVAE_LOSSES(BFloat16)};
+const Kernels CONVAE_KERNELS = {unit_floats,
+                                add_noise,
+                                ssim_row,
+                                CONVAE_BLOCKS(float),
+                                CONVAE_BLOCKS(BFloat16),
+                                CONVAE_LOSSES(float),
+                                CONVAE_LOSSES(BFloat16)};
 
 }  // namespace convae::kernels

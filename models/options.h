@@ -59,8 +59,8 @@ struct ModelOptions {
   std::int64_t parameter_count() const;
 
   /// Bytes that training on a CPU keeps for one image of that size between forward and backward
-  /// pass: what the convolution of every level and the level itself give, in float32. Process memory is
-  /// above that by weights, gradients and workspace. Throws GeometryError.
+  /// pass: what the convolution of every level and the level itself give, in float32. Process
+  /// memory is above that by weights, gradients and workspace. Throws GeometryError.
   std::int64_t training_bytes_per_image(HW input) const;
 };
 

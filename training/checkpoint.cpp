@@ -34,11 +34,16 @@ Enum named(const std::string& name, const char* key, const Enum (&values)[n]) {
 json to_json(const ModelOptions& model) {
   json levels = json::array();
   for (const LevelSpec& level : model.level_specs()) levels.push_back(to_string(level));
-  return {{"channels", model.channels},       {"levels", levels},
-          {"order", to_string(model.order)},  {"activation", to_string(model.activation)},
-          {"norm", to_string(model.norm)},    {"latent-channels", model.latent_channels},
-          {"latent", model.latent},           {"size", to_string(model.size)},
-          {"output", to_string(model.output)}, {"variational", model.variational}};
+  return {{"channels", model.channels},
+          {"levels", levels},
+          {"order", to_string(model.order)},
+          {"activation", to_string(model.activation)},
+          {"norm", to_string(model.norm)},
+          {"latent-channels", model.latent_channels},
+          {"latent", model.latent},
+          {"size", to_string(model.size)},
+          {"output", to_string(model.output)},
+          {"variational", model.variational}};
 }
 
 ModelOptions model_from_json(const json& spec) {
@@ -98,9 +103,9 @@ void read_progress(const json& fields, Progress& progress) {
   progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
   const json& best_value = fields.at("best-loss");
   if (!best_value.is_null()) progress.best_value = best_value.get<double>();
-  progress.best_by = named(fields.value("best-by", to_string(BestBy::val_loss)), "best-by",
-                           {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr,
-                            BestBy::val_ssim, BestBy::train_loss});
+  progress.best_by = named(
+      fields.value("best-by", to_string(BestBy::val_loss)), "best-by",
+      {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr, BestBy::val_ssim, BestBy::train_loss});
   progress.patience_start = fields.value("patience-start", std::int64_t{0});
   progress.lr_falls = fields.value("lr-falls", std::int64_t{0});
   progress.plateau_start = fields.value("plateau-start", std::int64_t{0});

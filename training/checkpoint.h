@@ -40,9 +40,9 @@ struct Progress {
 
   BestBy best_by = BestBy::val_loss;  ///< what best_value is: train_loss where nothing validates
   double best_value = std::numeric_limits<double>::quiet_NaN();
-  std::int64_t best_epoch = 0;    ///< 0: there is no best yet
-  std::int64_t lr_falls = 0;      ///< of the plateau schedule
-  std::int64_t plateau_start = 0; ///< epoch from which it waits, if later than the best
+  std::int64_t best_epoch = 0;      ///< 0: there is no best yet
+  std::int64_t lr_falls = 0;        ///< of the plateau schedule
+  std::int64_t plateau_start = 0;   ///< epoch from which it waits, if later than the best
   std::int64_t patience_start = 0;  ///< epoch from which patience counts, if later than the best
   bool stopped_early = false;       ///< by patience
 };
@@ -66,8 +66,9 @@ struct Checkpoint {
 };
 
 /// Writes one safetensors file, atomically. `optimizer` and `average` may be null. The version
-/// fields of `info` are filled in. Throws CheckpointError where a value is not finite, since read_checkpoint would
-/// refuse the file; std::runtime_error naming the path and the system's reason.
+/// fields of `info` are filled in. Throws CheckpointError where a value is not finite, since
+/// read_checkpoint would refuse the file; std::runtime_error naming the path and the system's
+/// reason.
 void save_checkpoint(const std::filesystem::path& path, const Autoencoder& net,
                      const Optimizer* optimizer, CheckpointInfo info,
                      const WeightAverage* average = nullptr);
@@ -91,7 +92,8 @@ std::map<std::string, torch::Tensor> tensors_to_use(const Checkpoint& checkpoint
 /// a file. Throws CheckpointError if there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& run_or_file);
 
-/// A model that is ready to use (tensors_to_use(), evaluation mode, on `device`), and what its file says.
+/// A model that is ready to use (tensors_to_use(), evaluation mode, on `device`), and what its file
+/// says.
 struct LoadedModel {
   Autoencoder net{nullptr};
   CheckpointInfo info;

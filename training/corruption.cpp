@@ -27,8 +27,10 @@ int below(CounterRandom& random, int bound) {
 }
 
 void cut_out(cv::Mat& image, double share, CounterRandom& random) {
-  const int side = std::max(1, static_cast<int>(std::lround(share * std::min(image.rows, image.cols))));
-  const cv::Point corner(below(random, image.cols - side + 1), below(random, image.rows - side + 1));
+  const int side =
+      std::max(1, static_cast<int>(std::lround(share * std::min(image.rows, image.cols))));
+  const cv::Point corner(below(random, image.cols - side + 1),
+                         below(random, image.rows - side + 1));
   cv::rectangle(image, {corner, cv::Size(side, side)}, cv::Scalar::all(kGrey), cv::FILLED);
 }
 
@@ -49,9 +51,9 @@ void displace(cv::Mat& image, int reach, double change, CounterRandom& random) {
   const cv::Size size(1 + below(random, std::min(2 * reach, image.cols)),
                       1 + below(random, std::min(2 * reach, image.rows)));
   const auto place = [&] {
-    return cv::Rect({below(random, image.cols - size.width + 1),
-                     below(random, image.rows - size.height + 1)},
-                    size);
+    return cv::Rect(
+        {below(random, image.cols - size.width + 1), below(random, image.rows - size.height + 1)},
+        size);
   };
   cv::Mat patch = image(place()).clone();
   patch += cv::Scalar::all(change / 4);
@@ -97,11 +99,9 @@ void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
   switch (effect.kind) {
     case Effect::Kind::noise: {
       auto* values = image.ptr<float>();
-      kernels_of_this_processor().add_noise(values,
-                                            static_cast<std::int64_t>(image.total()) *
-                                                image.channels(),
-                                            random.next(), /*first=*/0,
-                                            static_cast<float>(effect.amount), values);
+      kernels_of_this_processor().add_noise(
+          values, static_cast<std::int64_t>(image.total()) * image.channels(), random.next(),
+          /*first=*/0, static_cast<float>(effect.amount), values);
       return;
     }
     case Effect::Kind::blur:

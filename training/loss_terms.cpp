@@ -18,7 +18,8 @@ LossTerm parse_term(std::string_view text) {
   std::string_view name = text;
   if (const std::size_t star = text.find('*'); star != std::string_view::npos) {
     const auto weight = parse_number(trimmed(text.substr(0, star)));
-    if (!weight || *weight <= 0) throw std::invalid_argument("expected a weight above 0 before '*'");
+    if (!weight || *weight <= 0)
+      throw std::invalid_argument("expected a weight above 0 before '*'");
     term.weight = *weight;
     name = trimmed(text.substr(star + 1));
   }

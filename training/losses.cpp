@@ -102,8 +102,8 @@ torch::Tensor term_of_images(const torch::Tensor& reconstruction, const torch::T
     case LossKind::l1:
       return mean((reconstruction - target).abs());
     case LossKind::charbonnier:
-      return mean(((reconstruction - target).square() + kCharbonnierEpsilon * kCharbonnierEpsilon)
-                      .sqrt());
+      return mean(
+          ((reconstruction - target).square() + kCharbonnierEpsilon * kCharbonnierEpsilon).sqrt());
     case LossKind::ssim:
       return 1 - ssim(unlimited_unit_range(reconstruction, output),
                       unlimited_unit_range(target, output));

@@ -31,16 +31,16 @@ struct TrainOptions {
   OptimizerKind optimizer = OptimizerKind::adam;
   double weight_decay = 0;  ///< L2 for adam and sgd, decoupled for adamw
   ScheduleKind schedule = ScheduleKind::cosine;
-  std::int64_t warmup = 0;  ///< steps over which the learning rate rises linearly
-  double min_lr = 0;        ///< where cosine, plateau and one-cycle end
+  std::int64_t warmup = 0;      ///< steps over which the learning rate rises linearly
+  double min_lr = 0;            ///< where cosine, plateau and one-cycle end
   std::int64_t lr_epochs = 10;  ///< step: epochs between falls; plateau: epochs without progress
   double lr_factor = 0.1;       ///< step, plateau: by which the learning rate falls
-  double clip_grad = 0;     ///< largest norm of all gradients together; 0: off
+  double clip_grad = 0;         ///< largest norm of all gradients together; 0: off
   Loss loss{LossTerm{}};
-  double beta = 1;       ///< weight of a variational model's KL divergence a latent number
-  Effects corruptions;   ///< of the input; the target stays clean
-  Effects augmentations; ///< of input and target
-  double ema = 0;        ///< decay of the averaged weights, see WeightAverage; 0: none
+  double beta = 1;        ///< weight of a variational model's KL divergence a latent number
+  Effects corruptions;    ///< of the input; the target stays clean
+  Effects augmentations;  ///< of input and target
+  double ema = 0;         ///< decay of the averaged weights, see WeightAverage; 0: none
   BestBy best = BestBy::val_loss;
   std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
   std::uint64_t seed = 0;

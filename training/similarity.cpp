@@ -104,8 +104,8 @@ torch::Tensor ms_ssim(const torch::Tensor& reconstruction, const torch::Tensor& 
   for (std::int64_t scale = 0; scale < scales; ++scale) {
     const bool is_last = scale + 1 == scales;
     const Similarity values = similarity(x, y);
-    const torch::Tensor factor = positive_power(is_last ? values.all : values.structure,
-                                                kScalePowers[scale] / power_sum);
+    const torch::Tensor factor =
+        positive_power(is_last ? values.all : values.structure, kScalePowers[scale] / power_sum);
     product = scale == 0 ? factor : product * factor;
     if (is_last) break;
     x = halve(x);

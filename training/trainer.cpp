@@ -110,9 +110,9 @@ torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets,
   const Output output = net_->options().output;
   torch::Tensor loss;
   if (can_fuse(inputs) && is_fused(options_.loss)) {
-    loss = fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)),
-                      net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
-                      share * options_.loss[0].weight);
+    loss =
+        fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)), net_->decoder->last_bias(),
+                   targets, output, options_.loss[0].kind, share * options_.loss[0].weight);
   } else {
     const Maps outputs = net_->decoder->forward(codes, sizes_of(inputs));
     for (std::size_t i = 0; i < targets.size(); ++i) {

@@ -125,8 +125,8 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
   Quality quality;
   if (validation_ != nullptr) {
     const UseAverage average(trainer_.average());
-    quality = evaluate(trainer_.net(), *validation_, options_, trainer_.device(), workers_,
-                       should_stop);
+    quality =
+        evaluate(trainer_.net(), *validation_, options_, trainer_.device(), workers_, should_stop);
     if (stop_requested()) return false;
   }
   Progress& progress = trainer_.progress();
@@ -171,9 +171,8 @@ bool TrainingRun::note_epoch(const MetricsRow& row) {
   progress.best_by = validation_ != nullptr ? options_.best : BestBy::train_loss;
   const double value = value_of(row, progress.best_by);
   const bool is_best =
-      std::isfinite(value) &&
-      (progress.best_epoch == 0 || std::isnan(progress.best_value) ||
-       is_better(value, progress.best_value, progress.best_by));
+      std::isfinite(value) && (progress.best_epoch == 0 || std::isnan(progress.best_value) ||
+                               is_better(value, progress.best_value, progress.best_by));
   if (is_best) {
     progress.best_value = value;
     progress.best_epoch = row.epoch;
@@ -214,8 +213,7 @@ void TrainingRun::write_sample(std::int64_t epoch) {
     const Output output = net->options().output;
     const torch::Tensor reconstruction =
         to_unit_range(net->forward(to_model_range(input, output)), output);
-    pictures.push_back(
-        comparison_picture(input[0].cpu(), reconstruction[0].cpu(), clean[0].cpu()));
+    pictures.push_back(comparison_picture(input[0].cpu(), reconstruction[0].cpu(), clean[0].cpu()));
   }
   write_file(folder_.sample(epoch), encode_image(stack_pictures(pictures), ImageFormat::png));
 }

@@ -39,7 +39,8 @@ TEST_P(EveryCorruption, ChangesACopyWithinTheRange) {
   EXPECT_TRUE(result.is_contiguous(torch::MemoryFormat::ChannelsLast));
   EXPECT_GE(result.min().item<float>(), 0);
   EXPECT_LE(result.max().item<float>(), 1);
-  for (std::int64_t i = 0; i < images.size(0); ++i) EXPECT_FALSE(torch::equal(result[i], images[i]));
+  for (std::int64_t i = 0; i < images.size(0); ++i)
+    EXPECT_FALSE(torch::equal(result[i], images[i]));
 }
 
 TEST_P(EveryCorruption, DependsOnSeedEpochAndIndexAlone) {
@@ -93,7 +94,8 @@ TEST(CorruptionNoise, IsNormallyDistributed) {
   // Kolmogorov-Smirnov at 1e-6.
   EXPECT_LT((shares - expected).abs().max().item<double>(), 2.7 / std::sqrt(n));
   for (const std::int64_t lag : {1, 3, 300, 900}) {
-    const torch::Tensor product = z.narrow(0, 0, z.numel() - lag) * z.narrow(0, lag, z.numel() - lag);
+    const torch::Tensor product =
+        z.narrow(0, 0, z.numel() - lag) * z.narrow(0, lag, z.numel() - lag);
     EXPECT_NEAR(product.mean().item<double>(), 0, 5 / std::sqrt(n)) << lag;
   }
 }

@@ -1,5 +1,5 @@
-#include "training/ema.h"
 #include "tests/support.h"
+#include "training/ema.h"
 
 #include <torch/torch.h>
 
@@ -32,7 +32,8 @@ TEST(WeightAverage, FollowsTheFormula) {
     const auto value = static_cast<double>(step * step);
     fill(net, value);
     average.update(step);
-    const double decay = std::min(0.5, (1.0 + static_cast<double>(step)) / (10.0 + static_cast<double>(step)));
+    const double decay =
+        std::min(0.5, (1.0 + static_cast<double>(step)) / (10.0 + static_cast<double>(step)));
     expected = decay * expected + (1 - decay) * value;
     EXPECT_NEAR(average.state().at("ema.encoder.0.conv.weight").mean().item<double>(), expected,
                 1e-5 * expected);

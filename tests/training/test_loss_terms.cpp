@@ -1,5 +1,5 @@
-#include "training/loss_terms.h"
 #include "tests/support.h"
+#include "training/loss_terms.h"
 
 #include <gtest/gtest.h>
 

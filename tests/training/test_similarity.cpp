@@ -1,6 +1,6 @@
-#include "training/similarity.h"
 #include "training/losses.h"
 #include "training/metrics.h"
+#include "training/similarity.h"
 
 #include <torch/torch.h>
 
@@ -27,9 +27,9 @@ void expect_gradient(const Function& f, const torch::Tensor& at) {
   f(x).sum().backward();
   const torch::Tensor direction = torch::randn_like(at);
   constexpr double kStep = 1e-5;
-  const double expected = ((f(at + kStep * direction).sum() - f(at - kStep * direction).sum()) /
-                           (2 * kStep))
-                              .template item<double>();
+  const double expected =
+      ((f(at + kStep * direction).sum() - f(at - kStep * direction).sum()) / (2 * kStep))
+          .template item<double>();
   const double found = (x.grad() * direction).sum().template item<double>();
   EXPECT_NEAR(found, expected, 1e-6 * std::abs(expected) + 1e-9);
 }
@@ -88,8 +88,9 @@ TEST(ImageLosses, AreWeightedSumsInTheModelsRange) {
     return image_losses(x, y, parse_loss(loss), output);
   };
   for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
-    EXPECT_TRUE(torch::allclose(of("mse + 0.2*ssim + 3*l1", output),
-                                of("mse", output) + 0.2 * of("ssim", output) + 3 * of("l1", output)));
+    EXPECT_TRUE(
+        torch::allclose(of("mse + 0.2*ssim + 3*l1", output),
+                        of("mse", output) + 0.2 * of("ssim", output) + 3 * of("l1", output)));
     EXPECT_TRUE(torch::allclose(of("ssim", output), 1 - ssim(p.x, p.y), 1e-4, 1e-5));
     EXPECT_TRUE(torch::allclose(of("ms-ssim", output), 1 - ms_ssim(p.x, p.y), 1e-4, 1e-5));
   }

@@ -143,7 +143,8 @@ TEST_F(TrainerTest, LearnsToReconstructItsImages) {
     TrainOptions options = train_options(/*epochs=*/25);
     options.optimizer = kind;
     options.lr = kind == OptimizerKind::sgd ? 0.3 : 0.01;
-    const double before = evaluate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
+    const double before =
+        evaluate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
     Trainer trainer(net, images, options, torch::kCPU);
     train(trainer);
     EXPECT_TRUE(trainer.finished());
@@ -698,7 +699,8 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverImagesWhateverTheirSize) {
   Trainer trainer(net, images, train_options(2), torch::kCPU);
   train(trainer);
   net->train();
-  const Quality quality = evaluate(net, images, measured_with(LossKind::l1, 4), torch::kCPU, /*workers=*/2);
+  const Quality quality =
+      evaluate(net, images, measured_with(LossKind::l1, 4), torch::kCPU, /*workers=*/2);
   EXPECT_TRUE(net->is_training());  // as it was
   net->eval();
   torch::NoGradGuard no_grad;
