@@ -40,8 +40,7 @@ std::string to_string(const Effects& effects);
 /// | flip-vertical | share of the images mirrored upside down | 0.5 |
 /// | crop          | smallest share of each side that is cut out and enlarged again | 0.8 |
 /// | brightness    | most that is added to or taken from every value, of a range of 1 | 0.1 |
-/// | contrast      | values move away from or towards the image's mean by this share at most | 0.1
-/// |
+/// | contrast      | values move from or towards the image's mean by this share at most | 0.1 |
 ///
 /// | corruption | amount | default |
 /// |------------|--------|---------|

@@ -10,15 +10,16 @@ namespace convae {
 /// Loss of each image, the sum of its terms. Both (N, C, H, W) in the range of a model with that
 /// output → (N) float; differentiable. With d the difference of two values:
 ///
-/// | term        | mean over channels and pixels of | range of a term for images in [0,1] |
-/// |-------------|----------------------------------|-------------------------------------|
+/// | term        | mean over channels and pixels of | range for images in [0,1] |
+/// |-------------|----------------------------------|---------------------------|
 /// | mse         | d² | 0 … 1 |
 /// | l1          | abs d | 0 … 1 |
-/// | charbonnier | √(d² + 0.001²) (Charbonnier et al. 1994,
-/// https://doi.org/10.1109/ICIP.1994.413553) | 0.001 … 1 | | ssim        | 1 - ssim(), see
-/// training/similarity.h | 0 … 2 | | ms-ssim     | 1 - ms_ssim() | 0 … 1 |
+/// | charbonnier | √(d² + 0.001²) | 0.001 … 1 |
+/// | ssim        | 1 - ssim(), see training/similarity.h | 0 … 2 |
+/// | ms-ssim     | 1 - ms_ssim() | 0 … 1 |
 ///
-/// The first three are taken in the model's range, where tanh doubles d; the last two on [0,1].
+/// Charbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553. The first three are taken in
+/// the model's range, where tanh doubles d; the last two on [0,1].
 torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Tensor& target,
                            const Loss& loss, Output output);
 

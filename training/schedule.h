@@ -18,12 +18,14 @@ struct SchedulePoint {
 /// | schedule  | learning rate |
 /// |-----------|---------------|
 /// | constant  | lr |
-/// | cosine    | min_lr + (lr - min_lr) (1 + cos πt) / 2 (Loshchilov & Hutter 2017,
-/// https://arxiv.org/abs/1608.03983, without restarts) | | step      | lr · lr_factor^(whole
-/// `lr_epochs` done) | | plateau   | lr · lr_factor^falls, at least min_lr: it falls after
-/// `lr_epochs` epochs without a better value of the measure of `best` | | one-cycle | from lr/25 up
-/// to lr over the first 30 %, then down to min_lr, both along a cosine (Smith & Topin 2018,
-/// https://arxiv.org/abs/1708.07120); `warmup` comes before |
+/// | cosine    | min_lr + (lr - min_lr) (1 + cos πt) / 2 |
+/// | step      | lr · lr_factor^(whole `lr_epochs` done) |
+/// | plateau   | lr · lr_factor^falls, at least min_lr |
+/// | one-cycle | lr/25 up to lr over the first 30 %, then down to min_lr, both along a cosine |
+///
+/// Cosine after Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts;
+/// one-cycle after Smith & Topin 2018, https://arxiv.org/abs/1708.07120. Plateau falls after
+/// `lr_epochs` epochs without a better value of the measure of `best`.
 double learning_rate(const TrainOptions& options, const SchedulePoint& point);
 
 }  // namespace convae
