@@ -86,7 +86,7 @@ int run_interpolate(const CommandLine& line) {
     const torch::Tensor picture =
         to_uint8(to_unit_range(model.net->decoder->forward(latent, size), spec.output)[0]);
     writer.write(output.prepare(names[static_cast<std::size_t>(i)]), picture, ImageFormat::png);
-    if (i % every == 0 || i + 1 == steps) pictures.push_back(picture);
+    if (i % every == 0 || i + 1 == steps) pictures.push_back(enlarge_small(picture));
   }
   writer.write(output.prepare(strip), row_of_pictures(pictures), ImageFormat::png);
   writer.finish();

@@ -98,7 +98,7 @@ int run_sample(const CommandLine& line) {
     const torch::Tensor image =
         to_uint8(to_unit_range(model.net->decoder->forward(latent, size), spec.output)[0]);
     writer.write(output.prepare(names[static_cast<std::size_t>(i)]), image, ImageFormat::png);
-    if (i < kMostOnSheet) shown.push_back(image);
+    if (i < kMostOnSheet) shown.push_back(enlarge_small(image));
   }
   writer.write(output.prepare(sheet), contact_sheet(shown), ImageFormat::png);
   writer.finish();

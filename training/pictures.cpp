@@ -14,11 +14,6 @@ torch::Tensor to_rgb(const torch::Tensor& image) {
   return image.size(0) == 1 ? image.expand({3, image.size(1), image.size(2)}) : image;
 }
 
-torch::Tensor enlarge(const torch::Tensor& image, std::int64_t factor) {
-  if (factor == 1) return image;
-  return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2);
-}
-
 torch::Tensor white(std::int64_t height, std::int64_t width) {
   return torch::full({3, height, width}, 255, torch::kUInt8);
 }
@@ -52,14 +47,16 @@ torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& rec
       .clone();
 }
 
+torch::Tensor enlarge_small(const torch::Tensor& picture) {
+  const std::int64_t factor = kEnlargeBelow / std::max(picture.size(1), picture.size(2));
+  if (factor <= 1) return picture;
+  return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2);
+}
+
 torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
                                  const torch::Tensor& target) {
-  const std::int64_t height = input.size(1);
-  const std::int64_t factor =
-      std::max<std::int64_t>(1, kEnlargeBelow / std::max(height, input.size(2)));
-  return row_of_pictures({enlarge(to_uint8(input), factor),
-                          enlarge(to_uint8(reconstruction), factor),
-                          enlarge(error_picture(target, reconstruction), factor)});
+  return row_of_pictures({enlarge_small(to_uint8(input)), enlarge_small(to_uint8(reconstruction)),
+                          enlarge_small(error_picture(target, reconstruction))});
 }
 
 torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures) {

@@ -12,6 +12,9 @@ namespace convae {
 torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
 inline constexpr double kFullError = 0.25;
 
+/// A picture that is easier to see: small ones, (C, H, W), enlarged by a whole factor.
+torch::Tensor enlarge_small(const torch::Tensor& picture);
+
 /// input | reconstruction | error in one picture, small images enlarged by a whole factor. The
 /// error is the distance from `target`, which differs from the input where that was corrupted.
 /// All (C, H, W) float in [0,1], on any device → (3, h, w) uint8.
