@@ -4,12 +4,16 @@
 #include <torch/nn/functional/activation.h>
 #include <torch/nn/options/conv.h>
 
-#include <cmath>
+#include <algorithm>
 
 namespace convae {
 namespace {
 
-constexpr double kMomentum = 0.3;  // see the header
+// Of the running statistics, see the header.
+constexpr double kLeastMomentum = 0.02;
+double momentum_of(std::int64_t step) {
+  return std::max(kLeastMomentum, 6 / (static_cast<double>(step) + 5));
+}
 
 torch::ExpandingArray<2> expand(HW value) { return {{value.h, value.w}}; }
 
@@ -71,7 +75,7 @@ BatchNormImpl::BatchNormImpl(std::int64_t channels) {
 torch::Tensor BatchNormImpl::forward(const torch::Tensor& x) {
   const auto evaluate = [&] {
     return torch::batch_norm(x, weight, bias, running_mean, running_var, /*training=*/false,
-                             kMomentum, kEpsilon, /*cudnn_enabled=*/true);
+                             /*momentum=*/0, kEpsilon, /*cudnn_enabled=*/true);
   };
   if (!is_training()) return evaluate();
 
@@ -84,7 +88,7 @@ torch::Tensor BatchNormImpl::forward(const torch::Tensor& x) {
 
   auto [y, mean, inverse_deviation] =
       torch::native_batch_norm(x, weight, bias, /*running_mean=*/{}, /*running_var=*/{},
-                               /*training=*/true, kMomentum, kEpsilon);
+                               /*training=*/true, /*momentum=*/0, kEpsilon);
   note({mean, inverse_deviation.detach().pow(-2) - kEpsilon, count});
   return y;
 }
@@ -96,8 +100,9 @@ void BatchNormImpl::begin_step() {
 
 void BatchNormImpl::refresh_batches_seen() {
   // Reading the buffer back from a GPU waits for it, so it is done only while the number still
-  // matters: from 200 on the corrected momentum is the plain one.
-  if (batches_seen_ < 200) batches_seen_ = num_batches_tracked.item<std::int64_t>();
+  // matters: the momentum falls no further.
+  if (momentum_of(batches_seen_) > kLeastMomentum)
+    batches_seen_ = num_batches_tracked.item<std::int64_t>();
 }
 
 void BatchNormImpl::note(const BatchStatistics& statistics) {
@@ -129,8 +134,7 @@ void BatchNormImpl::commit_statistics() {
     refresh_batches_seen();
     ++batches_seen_;
     num_batches_tracked += 1;
-    const double momentum =
-        kMomentum / (1 - std::pow(1 - kMomentum, static_cast<double>(batches_seen_)));
+    const double momentum = momentum_of(batches_seen_);
     running_mean.lerp_(mean.to(running_mean.dtype()), momentum);
     running_var.lerp_((variance * unbiased).to(running_var.dtype()), momentum);
   }

@@ -22,9 +22,12 @@ namespace convae {
 ///   running statistics move once.
 /// - A pass with one value a channel (1×1 map, batch of one) has no variance: it is normalised by
 ///   the running statistics instead of throwing.
-/// - The momentum is 0.3, corrected for the start as Adam's averages are (1, 0.59, 0.46, …). With
-///   torch's uncorrected 0.1, evaluation trails the weights by whole epochs where an epoch has few
-///   steps: after 3 epochs on 76 photographs its loss was 1.4 times that of training, now 0.9.
+/// - The momentum of the t-th step is 6/(t+5), at least 0.02: running statistics are an average
+/// over
+///   about the last sixth of the steps so far, and over 50 steps in the long run (polynomial-decay
+///   averaging, Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824). With torch's 0.1, evaluation
+///   trails the weights by whole epochs where an epoch has few steps; with as much as such runs
+///   need, a few unusual images decide how good a long one looks.
 class BatchNormImpl : public torch::nn::Module {
 public:
   explicit BatchNormImpl(std::int64_t channels);

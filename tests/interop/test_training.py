@@ -102,10 +102,10 @@ CASES = {
 
 
 def move_statistics_like_the_program(twin, step):
-    """Momentum 0.3, corrected for the start: as models/blocks.h says."""
+    """As models/blocks.h says."""
     for module in twin.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 0.3 / (1 - 0.7**step)
+            module.momentum = max(0.02, 6 / (step + 5))
 
 
 def train(program, photos, twin, cwd, *flags):
