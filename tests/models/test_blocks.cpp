@@ -278,6 +278,23 @@ void randomise(torch::nn::Module& module) {
   }
 }
 
+TEST(BlockTest, GroupNormOfALargeMapIsExact) {
+  torch::NoGradGuard no_grad;
+  ModelOptions options;
+  options.norm = Norm::group;
+  const LevelSpec pointwise{8, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
+  Block block(BlockImpl::Kind::conv, 3, pointwise, options, /*activated=*/true);
+  const torch::Tensor image = test::uniform({1, 3, 481, 321}, 5) + 1;
+  const torch::Tensor y =
+      block->forward({image.contiguous(torch::MemoryFormat::ChannelsLast)}, {{481, 321}})[0];
+  EXPECT_TRUE(y.is_contiguous(torch::MemoryFormat::ChannelsLast));
+  block->to(torch::kDouble);
+  const auto weights = block->named_parameters();
+  const torch::Tensor convolved =
+      torch::conv2d(image.to(torch::kDouble), weights["conv.weight"], weights["conv.bias"]);
+  EXPECT_LE(difference(y, torch::silu(torch::group_norm(convolved, 8))), 1e-5);
+}
+
 TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
   // 4 channels: 4 groups, which torch is told above.
   const LevelSpec level{4, {3, 5}, {2, 3}, {1, 2}, {2, 1}};
