@@ -10,6 +10,8 @@
 #include "data/image_writer.h"
 #include "data/loader.h"
 #include "data/npy.h"
+#include "exporting/export.h"
+#include "exporting/options.h"
 #include "models/autoencoder.h"
 #include "models/blocks.h"
 #include "models/geometry.h"

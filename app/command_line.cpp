@@ -139,6 +139,8 @@ const std::vector<CommandInfo>& command_list() {
       {"sample", "Draws images from a variational model.", "--checkpoint RUN -o OUT [options]"},
       {"interpolate", "Walks from one image to another through their latents.",
        "A B --checkpoint RUN -o OUT [options]"},
+      {"export", "Writes the model for other programs: ONNX, TorchScript or plain weights.",
+       "--checkpoint RUN --format FORMAT -o FILE [options]"},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"},
       {"bench", "Measures this machine: training step and inference beside the bare convolutions.",

@@ -92,16 +92,44 @@ std::string list(const std::vector<std::string>& words) {
   throw UsageError("expected " + list(choices) + did_you_mean(value, choices));
 }
 
+template <typename Enum>
+std::vector<std::string> names_of(const std::vector<Enum>& values) {
+  std::vector<std::string> names;
+  for (const Enum value : values) names.emplace_back(to_string(value));
+  return names;
+}
+
+template <typename Enum>
+Enum named(const std::string& name, const std::vector<Enum>& values) {
+  for (const Enum value : values) {
+    if (name == to_string(value)) return value;
+  }
+  not_a_choice(name, names_of(values));
+}
+
 /// One of an enumeration's values, by the names to_string() gives them.
 template <typename Enum>
 OptionSpec choice(OptionSpec spec, Member<Enum> member, std::vector<Enum> values) {
-  for (const Enum value : values) spec.choices.emplace_back(to_string(value));
-  spec.set = [member, values, names = spec.choices](Options& o, const std::string& value) {
-    const auto found = std::find(names.begin(), names.end(), value);
-    if (found == names.end()) not_a_choice(value, names);
-    member(o) = values[static_cast<std::size_t>(found - names.begin())];
+  spec.choices = names_of(values);
+  spec.set = [member, values](Options& o, const std::string& value) {
+    member(o) = named(value, values);
   };
   spec.get = [member](const Options& o) { return std::string(to_string(read(member, o))); };
+  return spec;
+}
+
+/// The same for an option that has to be given.
+template <typename Enum>
+OptionSpec needed_choice(OptionSpec spec, Member<std::optional<Enum>> member,
+                         std::vector<Enum> values) {
+  spec.choices = names_of(values);
+  spec.set = [member, values](Options& o, const std::string& value) {
+    member(o) = named(value, values);
+  };
+  spec.get = [member](const Options& o) {
+    const std::optional<Enum>& value = read(member, o);
+    return value ? std::string(to_string(*value)) : std::string();
+  };
   return spec;
 }
 
@@ -180,7 +208,8 @@ OptionSpec level_list(OptionSpec spec) {
 constexpr const char* kTrain = "train";
 constexpr const char* kReading = "train reconstruct encode";
 constexpr const char* kModel = "train shapes bench";
-constexpr const char* kInference = "reconstruct encode decode sample interpolate";
+constexpr const char* kInference = "reconstruct encode decode sample interpolate export";
+constexpr const char* kWriting = "train reconstruct encode decode sample interpolate export";
 constexpr const char* kComputing = "train reconstruct encode decode sample interpolate";
 constexpr const char* kMeasured = "train reconstruct encode decode sample interpolate bench";
 
@@ -346,7 +375,7 @@ void add_train_options(std::vector<OptionSpec>& t) {
 }
 
 void add_run_options(std::vector<OptionSpec>& t) {
-  t.push_back(text(head(Group::run, "o,output", kComputing, "DIR",
+  t.push_back(text(head(Group::run, "o,output", kWriting, "DIR",
                         "where results go: the folder of runs, or a command's own folder or file"),
                    [](Options& o) -> std::string& { return o.run.output; }));
   t.push_back(
@@ -365,11 +394,11 @@ void add_run_options(std::vector<OptionSpec>& t) {
                           "save within an epoch after so long; 0: never"),
                      [](Options& o) -> double& { return o.train.save_minutes; }));
   t.push_back(
-      word(head(Group::run, "log-level", kComputing, "LEVEL", "debug, info, warning or error"),
+      word(head(Group::run, "log-level", kWriting, "LEVEL", "debug, info, warning or error"),
            [](Options& o) -> std::string& { return o.run.log_level; },
            {"debug", "info", "warning", "error"}));
   t.push_back(
-      boolean(head(Group::run, "quiet", kComputing, "BOOL", "only warnings, errors and results"),
+      boolean(head(Group::run, "quiet", kWriting, "BOOL", "only warnings, errors and results"),
               [](Options& o) -> bool& { return o.run.quiet; }));
 }
 
@@ -396,6 +425,16 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       word(add("format", "reconstruct", "FORMAT", "png, or keep (the input's format and depth)"),
            [](Options& o) -> std::string& { return o.call.format; }, {"png", "keep"}));
+  t.push_back(needed_choice<ExportFormat>(
+      add("format", "export", "FORMAT", "onnx, torchscript or safetensors (weights only)"),
+      [](Options& o) -> std::optional<ExportFormat>& { return o.call.export_format; },
+      {ExportFormat::onnx, ExportFormat::torchscript, ExportFormat::safetensors}));
+  t.push_back(choice<Part>(add("part", "export", "PART", "autoencoder, encoder or decoder"),
+                           [](Options& o) -> Part& { return o.call.part; },
+                           {Part::autoencoder, Part::encoder, Part::decoder}));
+  t.push_back(text(
+      add("input", "export", "HxW", "onnx: for images of this size only, instead of every size"),
+      [](Options& o) -> std::string& { return o.call.input; }));
   t.push_back(word(add("pool", "encode", "HOW", "mean: average latents over their area, (N, C)"),
                    [](Options& o) -> std::string& { return o.call.pool; }, {"none", "mean"}));
   t.push_back(boolean(

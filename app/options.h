@@ -1,10 +1,12 @@
 #pragma once
 
 #include "data/options.h"
+#include "exporting/options.h"
 #include "models/options.h"
 #include "training/options.h"
 
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -33,8 +35,10 @@ struct CallOptions {
   std::string init;        ///< file of weights to start from
   std::string checkpoint;  ///< run folder or checkpoint file to use
   std::string latents;     ///< .npy file to decode
-  std::string input;       ///< CxHxW for shapes and bench
+  std::string input;       ///< CxHxW for shapes and bench, HxW for export
   std::string format = "png";
+  std::optional<ExportFormat> export_format;
+  Part part = Part::autoencoder;
   std::string pool = "none";
   std::int64_t rounds = 15;  ///< of a benchmark
   std::int64_t count = 16;   ///< images to draw

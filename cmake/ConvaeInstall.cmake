@@ -4,11 +4,12 @@ include(CMakePackageConfigHelpers)
 install(TARGETS convae EXPORT convaeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS convae_cli LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS convae_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-foreach(folder models data training)
+foreach(folder models data training exporting)
   install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae/${folder}
           FILES_MATCHING PATTERN "*.h"
           PATTERN "samples" EXCLUDE PATTERN "codecs.h" EXCLUDE PATTERN "pixel_rows.h" EXCLUDE
-          PATTERN "kernels.h" EXCLUDE PATTERN "flat_maps.h" EXCLUDE PATTERN "parallel.h" EXCLUDE)
+          PATTERN "kernels.h" EXCLUDE PATTERN "flat_maps.h" EXCLUDE PATTERN "parallel.h" EXCLUDE
+          PATTERN "onnx_graph.h" EXCLUDE PATTERN "description.h" EXCLUDE)
 endforeach()
 install(FILES convae.h ${CMAKE_CURRENT_BINARY_DIR}/generated/convae_version.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae)

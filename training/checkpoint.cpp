@@ -184,6 +184,8 @@ void check_weights_are_there(const Checkpoint& checkpoint, const std::string& so
   }
 }
 
+}  // namespace
+
 std::map<std::string, torch::Tensor> weights_of(const torch::nn::Module& net) {
   std::map<std::string, torch::Tensor> tensors;
   for (const auto& item : net.named_parameters()) tensors[item.key()] = item.value();
@@ -191,7 +193,7 @@ std::map<std::string, torch::Tensor> weights_of(const torch::nn::Module& net) {
   return tensors;
 }
 
-}  // namespace
+std::string model_json(const ModelOptions& model) { return to_json(model).dump(); }
 
 void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
                      CheckpointInfo info, const WeightAverage* average) {

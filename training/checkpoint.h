@@ -88,6 +88,12 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
 /// are averages of, where there are some.
 std::map<std::string, torch::Tensor> tensors_to_use(const Checkpoint& checkpoint);
 
+/// Parameters and buffers of a module, by name.
+std::map<std::string, torch::Tensor> weights_of(const torch::nn::Module& net);
+
+/// The architecture as checkpoints describe it: a JSON object whose keys are those of the options.
+std::string model_json(const ModelOptions& model);
+
 /// The file meant by a run folder (weights/best.safetensors, else weights/last.safetensors) or by
 /// a file. Throws CheckpointError if there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& run_or_file);

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "exporting/options.h"
+#include "training/checkpoint.h"
+
+#include <map>
+#include <string>
+
+namespace convae {
+
+/// What an exported file says of itself: `channels` ("3"), `range` ("[0,1]"), `model` (the spec as
+/// checkpoints hold it, a JSON object), `version` (of convae), `part`, `input` ("any" or "HxW"),
+/// `smallest-input` ("HxW"), `epoch`, `step`.
+std::map<std::string, std::string> describe_export(const LoadedModel& model,
+                                                   const ExportOptions& options);
+
+/// The part that is exported.
+const torch::nn::Module& part_of(const LoadedModel& model, Part part);
+
+}  // namespace convae

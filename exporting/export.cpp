@@ -1,0 +1,27 @@
+#include "exporting/export.h"
+
+#include "exporting/description.h"
+#include "training/safetensors.h"
+
+namespace convae {
+
+void export_model(const std::filesystem::path& path, const LoadedModel& model,
+                  const ExportOptions& options) {
+  switch (options.format) {
+    case ExportFormat::onnx:
+      return export_onnx(path, model, options);
+    case ExportFormat::torchscript:
+      return export_torchscript(path, model, options);
+    case ExportFormat::safetensors:
+      return export_safetensors(path, model, options);
+  }
+}
+
+void export_safetensors(const std::filesystem::path& path, const LoadedModel& model,
+                        const ExportOptions& options) {
+  options.validate(model.info.model);
+  write_safetensors(path, weights_of(part_of(model, options.part)),
+                    describe_export(model, options));
+}
+
+}  // namespace convae

@@ -1,0 +1,328 @@
+#include "data/file_io.h"
+#include "exporting/description.h"
+#include "exporting/export.h"
+#include "exporting/onnx_graph.h"
+
+#include <convae_version.h>
+
+#include <cmath>
+
+namespace convae {
+namespace {
+
+using Ints = OnnxGraph::Ints;
+using Type = OnnxGraph::Type;
+using Shape = std::vector<OnnxGraph::Length>;
+
+Ints pair(HW value) { return {value.h, value.w}; }
+
+OnnxGraph::Attributes convolution(const LevelSpec& level) {
+  return {{"kernel_shape", pair(level.kernel)},
+          {"strides", pair(level.stride)},
+          {"pads", Ints{level.padding.h, level.padding.w, level.padding.h, level.padding.w}},
+          {"dilations", pair(level.dilation)}};
+}
+
+/// Writes the network as a graph of ONNX operators, layer by layer as models/autoencoder.cpp has
+/// them. Blocks are called by their names in the model: "encoder.0".
+class NetworkGraph {
+public:
+  NetworkGraph(const LoadedModel& model, const ExportOptions& options)
+      : spec_(model.info.model),
+        levels_(spec_.level_specs()),
+        weights_(weights_of(*model.net)),
+        graph_(std::string("convae ") + to_string(options.part), kVersion) {
+    const HW fixed = options.fixed_size(spec_);
+    if (fixed.h > 0) plan_ = plan_sizes(levels_, fixed, spec_.channels);
+  }
+
+  std::string file(Part part, const std::map<std::string, std::string>& metadata) {
+    if (part == Part::decoder) {
+      const std::string latent =
+          graph_.input("latent", Type::float32, latent_shape(), "as the encoder gives it");
+      reconstruct(latent, plan_ ? "" : size_input());
+    } else {
+      const std::string images =
+          graph_.input("images", Type::float32, image_shape(), "(N, C, H, W) in the model's range");
+      const std::string latent = encoder(images);
+      if (part == Part::encoder) {
+        graph_.output(latent, "latent", Type::float32, latent_shape(), "of each image");
+      } else {
+        reconstruct(latent, plan_ ? "" : size_of(images));
+      }
+    }
+    return graph_.serialize(metadata);
+  }
+
+private:
+  struct Layer {
+    torch::Tensor weight, bias;
+    bool has_norm = false;  ///< its normalisation is in the weights
+  };
+
+  // Shapes of inputs and results.
+
+  Shape image_shape() const {
+    Shape shape = {"batch", spec_.channels, "height", "width"};
+    if (plan_) shape = {"batch", spec_.channels, plan_->input.h, plan_->input.w};
+    return shape;
+  }
+
+  Shape latent_shape() const {
+    if (spec_.latent > 0) return {"batch", spec_.latent};
+    const std::int64_t channels =
+        spec_.latent_channels > 0 ? spec_.latent_channels : levels_.back().channels;
+    if (plan_) return {"batch", channels, plan_->latent().h, plan_->latent().w};
+    return {"batch", channels, "latent_height", "latent_width"};
+  }
+
+  std::string size_input() {
+    return graph_.input("size", Type::int64, {std::int64_t{2}},
+                        "height and width of the images that the latents came from");
+  }
+
+  std::string size_of(const std::string& images) {
+    return graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}});
+  }
+
+  // Constants.
+
+  std::string constant(const std::string& name, const torch::Tensor& tensor) {
+    const torch::Tensor plain = tensor.detach().to(torch::kCPU, torch::kFloat).contiguous();
+    return graph_.floats(name, plain.sizes().vec(),
+                         {plain.const_data_ptr<float>(), static_cast<std::size_t>(plain.numel())});
+  }
+
+  torch::Tensor weight(const std::string& name) const { return weights_.at(name).detach(); }
+
+  // Layers.
+
+  /// A layer's weights; where normalisation by running statistics comes right after it, that is
+  /// multiplied into them, which is exact. `axis`: that of the weight's output channels, each of
+  /// which has as many numbers there as there are to a channel in the bias.
+  Layer layer(const std::string& block, const char* kind, std::int64_t axis) const {
+    const std::string name = block + "." + kind;
+    Layer layer{weight(name + ".weight"), weight(name + ".bias")};
+    if (spec_.norm != Norm::batch || spec_.order != Order::conv_bn_act ||
+        !weights_.contains(block + ".norm.weight")) {
+      return layer;
+    }
+    const auto statistic = [&](const char* which) {
+      const torch::Tensor numbers = weight(block + ".norm." + which).to(torch::kDouble);
+      return numbers.repeat_interleave(layer.bias.numel() / numbers.numel());
+    };
+    const torch::Tensor scale =
+        statistic("weight") / (statistic("running_var") + BatchNormImpl::kEpsilon).sqrt();
+    std::vector<std::int64_t> along(static_cast<std::size_t>(layer.weight.dim()), 1);
+    along[static_cast<std::size_t>(axis)] = -1;
+    layer.weight = layer.weight.to(torch::kDouble) * scale.view(along);
+    layer.bias =
+        (layer.bias.to(torch::kDouble) - statistic("running_mean")) * scale + statistic("bias");
+    layer.has_norm = true;
+    return layer;
+  }
+
+  std::string apply(const std::string& block, const char* kind, const std::string& op,
+                    const std::string& x, const Layer& layer,
+                    const OnnxGraph::Attributes& attributes) {
+    const std::string name = block + "." + kind;
+    return graph_.node(
+        block, op,
+        {x, constant(name + ".weight", layer.weight), constant(name + ".bias", layer.bias)},
+        attributes);
+  }
+
+  /// What follows a convolution or linear layer: normalisation and activation in the model's order.
+  std::string tail(const std::string& block, std::string x, const Layer& layer,
+                   std::int64_t channels) {
+    if (spec_.order == Order::conv_act_bn) x = activation(block, x);
+    if (!layer.has_norm && spec_.norm == Norm::batch) x = batch_norm(block, x);
+    if (spec_.norm == Norm::group) x = group_norm(block, x, channels);
+    return spec_.order == Order::conv_bn_act ? activation(block, x) : x;
+  }
+
+  std::string activation(const std::string& block, const std::string& x) {
+    switch (spec_.activation) {
+      case Activation::silu:
+        return graph_.node(block, "Mul", {x, graph_.node(block, "Sigmoid", {x})});
+      case Activation::relu:
+        return graph_.node(block, "Relu", {x});
+      case Activation::leaky_relu:
+        return graph_.node(block, "LeakyRelu", {x}, {{"alpha", 0.01F}});
+      case Activation::gelu:
+        return gelu(block, x);
+    }
+    return x;
+  }
+
+  /// x (1 + erf(x / √2)) / 2; ONNX has an operator for it only since version 20.
+  std::string gelu(const std::string& block, const std::string& x) {
+    const auto number = [&](const char* name, double value) {
+      return constant(block + "." + name, torch::tensor(static_cast<float>(value)));
+    };
+    const std::string scaled =
+        graph_.node(block, "Div", {x, number("root_of_two", std::sqrt(2.0))});
+    const std::string raised =
+        graph_.node(block, "Add", {graph_.node(block, "Erf", {scaled}), number("one", 1)});
+    return graph_.node(block, "Mul", {graph_.node(block, "Mul", {x, raised}), number("half", 0.5)});
+  }
+
+  std::string batch_norm(const std::string& block, const std::string& x) {
+    std::vector<std::string> inputs = {x};
+    for (const char* which : {"weight", "bias", "running_mean", "running_var"}) {
+      const std::string name = block + ".norm." + which;
+      inputs.push_back(constant(name, weight(name)));
+    }
+    return graph_.node(block, "BatchNormalization", inputs,
+                       {{"epsilon", static_cast<float>(BatchNormImpl::kEpsilon)}});
+  }
+
+  /// InstanceNormalization over (N, groups, rest): GroupNormalization came with version 18, with
+  /// its weights to a group, and has them to a channel only since 21.
+  std::string group_norm(const std::string& block, const std::string& x, std::int64_t channels) {
+    const std::int64_t groups = group_count(channels);
+    const double epsilon = torch::nn::GroupNormOptions(groups, channels).eps();
+    const std::string name = block + ".norm.";
+    const std::string grouped =
+        graph_.node(block, "Reshape", {x, graph_.integers(name + "groups", {0, groups, -1})});
+    const std::string normalised =
+        graph_.node(block, "InstanceNormalization",
+                    {grouped, constant(name + "ones", torch::ones(groups)),
+                     constant(name + "zeros", torch::zeros(groups))},
+                    {{"epsilon", static_cast<float>(epsilon)}});
+    const std::string back =
+        graph_.node(block, "Reshape", {normalised, graph_.node(block, "Shape", {x})});
+    const auto a_channel = [&](const char* which) {
+      return constant(name + which, weight(name + which).view({channels, 1, 1}));
+    };
+    return graph_.node(block, "Add",
+                       {graph_.node(block, "Mul", {back, a_channel("weight")}), a_channel("bias")});
+  }
+
+  // Encoder.
+
+  std::string encoder(std::string x) {
+    for (std::size_t i = 0; i < levels_.size(); ++i) {
+      const std::string block = "encoder." + std::to_string(i);
+      const Layer conv = layer(block, "conv", /*axis=*/0);
+      x = tail(block, apply(block, "conv", "Conv", x, conv, convolution(levels_[i])), conv,
+               levels_[i].channels);
+    }
+    if (!weights_.contains("encoder.latent.weight")) return x;
+    Layer last{weight("encoder.latent.weight"), weight("encoder.latent.bias")};
+    if (spec_.variational) {  // the means alone
+      last.weight = last.weight.chunk(2)[0];
+      last.bias = last.bias.chunk(2)[0];
+    }
+    if (spec_.latent_channels > 0) {
+      return apply("encoder", "latent", "Conv", x, last, {{"kernel_shape", Ints{1, 1}}});
+    }
+    const std::string flat =
+        graph_.node("encoder.latent", "Flatten", {x}, {{"axis", std::int64_t{1}}});
+    return apply("encoder", "latent", "Gemm", flat, last, {{"transB", std::int64_t{1}}});
+  }
+
+  // Decoder.
+
+  void reconstruct(const std::string& latent, const std::string& size) {
+    graph_.output(decoder(latent, size), "reconstruction", Type::float32, image_shape(),
+                  "of exactly the images' size, in the model's range");
+  }
+
+  /// `size`: the value with the images' height and width; unused where the sizes are fixed.
+  std::string decoder(const std::string& latent, const std::string& size) {
+    std::string x = spec_.latent > 0            ? dense_start(latent)
+                    : spec_.latent_channels > 0 ? pointwise_start(latent)
+                                                : latent;
+    const std::vector<std::string> sizes = plan_ ? std::vector<std::string>{} : level_sizes(size);
+    for (std::size_t i = levels_.size(); i-- > 0;) {
+      const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
+      const Layer conv = layer(block, "conv", /*axis=*/1);
+      x = plan_ ? fixed_transpose(block, x, conv, i) : any_transpose(block, x, conv, i, sizes[i]);
+      if (i > 0) x = tail(block, x, conv, levels_[i - 1].channels);
+    }
+    if (spec_.output == Output::sigmoid) return graph_.node("decoder", "Sigmoid", {x});
+    if (spec_.output == Output::tanh) return graph_.node("decoder", "Tanh", {x});
+    return x;
+  }
+
+  std::string pointwise_start(const std::string& latent) {
+    const std::string block = "decoder.latent";
+    const Layer conv = layer(block, "conv", /*axis=*/0);
+    const std::string x =
+        apply(block, "conv", "Conv", latent, conv, {{"kernel_shape", Ints{1, 1}}});
+    return tail(block, x, conv, levels_.back().channels);
+  }
+
+  std::string dense_start(const std::string& latent) {
+    const std::string block = "decoder.latent";
+    const Layer linear = layer(block, "linear", /*axis=*/0);
+    const std::int64_t channels = levels_.back().channels;
+    const std::string flat =
+        apply(block, "linear", "Gemm", latent, linear, {{"transB", std::int64_t{1}}});
+    const std::string x = graph_.node(
+        block, "Reshape",
+        {flat,
+         graph_.integers(block + ".map", {0, channels, plan_->latent().h, plan_->latent().w})});
+    return tail(block, x, linear, channels);
+  }
+
+  std::string fixed_transpose(const std::string& block, const std::string& x, const Layer& conv,
+                              std::size_t level) {
+    OnnxGraph::Attributes attributes = convolution(levels_[level]);
+    attributes["output_padding"] = pair(plan_->levels[level].output_padding);
+    return apply(block, "conv", "ConvTranspose", x, conv, attributes);
+  }
+
+  /// output_padding cannot depend on the size in ONNX. It only appends rows and columns and changes
+  /// none of the others, so the largest one and a cut give what the right one does.
+  std::string any_transpose(const std::string& block, const std::string& x, const Layer& conv,
+                            std::size_t level, const std::string& size) {
+    const HW stride = levels_[level].stride;
+    OnnxGraph::Attributes attributes = convolution(levels_[level]);
+    attributes["output_padding"] = pair({stride.h - 1, stride.w - 1});
+    const std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
+    if (stride == HW{1, 1}) return whole;
+    return graph_.node(block, "Slice",
+                       {whole, graph_.integers(block + ".begin", {0, 0}), size,
+                        graph_.integers(block + ".axes", {2, 3})});
+  }
+
+  /// Height and width of what each level takes in the encoder and gives back in the decoder:
+  /// floor((n + 2p - e) / s) + 1 from one to the next.
+  std::vector<std::string> level_sizes(const std::string& size) {
+    std::vector<std::string> sizes = {size};
+    for (std::size_t i = 0; i + 1 < levels_.size(); ++i) {
+      const LevelSpec& level = levels_[i];
+      const std::string scope = "size." + std::to_string(i + 1);
+      const auto room = [](std::int64_t k, std::int64_t p, std::int64_t d) {
+        return 2 * p - (d * (k - 1) + 1);
+      };
+      const Ints rooms = {room(level.kernel.h, level.padding.h, level.dilation.h),
+                          room(level.kernel.w, level.padding.w, level.dilation.w)};
+      const std::string rest =
+          graph_.node(scope, "Add", {sizes.back(), graph_.integers(scope + ".room", rooms)});
+      const std::string steps =
+          graph_.node(scope, "Div", {rest, graph_.integers(scope + ".stride", pair(level.stride))});
+      sizes.push_back(graph_.node(scope, "Add", {steps, graph_.integers(scope + ".one", {1, 1})}));
+    }
+    return sizes;
+  }
+
+  const ModelOptions& spec_;
+  std::vector<LevelSpec> levels_;
+  std::map<std::string, torch::Tensor> weights_;
+  OnnxGraph graph_;
+  std::optional<Plan> plan_;  ///< where all images have one size
+};
+
+}  // namespace
+
+void export_onnx(const std::filesystem::path& path, const LoadedModel& model,
+                 const ExportOptions& options) {
+  options.validate(model.info.model);
+  NetworkGraph network(model, options);
+  write_file(path, network.file(options.part, describe_export(model, options)));
+}
+
+}  // namespace convae

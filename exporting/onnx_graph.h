@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace convae {
+
+/// An ONNX model while it is put together (https://onnx.ai/onnx/repo-docs/IR.html). Internal.
+///
+/// Values are known by name. Knows protobuf and nothing of LibTorch, which comes with headers of
+/// another version of protobuf; so this class stands between the two.
+class OnnxGraph {
+public:
+  /// Operators are those of this version of the default operator set, the first with all that is
+  /// needed in one dialect; runtimes since 2022 read it.
+  static constexpr int kOpset = 17;
+
+  using Ints = std::vector<std::int64_t>;
+  /// A length, or the name of one that is only known when the model runs.
+  using Length = std::variant<std::int64_t, std::string>;
+  using Attributes = std::map<std::string, std::variant<std::int64_t, float, Ints>>;
+  enum class Type { float32, int64 };
+
+  OnnxGraph(const std::string& name, const std::string& producer_version);
+  ~OnnxGraph();
+  OnnxGraph(const OnnxGraph&) = delete;
+  OnnxGraph& operator=(const OnnxGraph&) = delete;
+
+  std::string input(const std::string& name, Type type, const std::vector<Length>& shape,
+                    const std::string& meaning);
+
+  /// Makes a value one of the results, under that name.
+  void output(const std::string& value, const std::string& name, Type type,
+              const std::vector<Length>& shape, const std::string& meaning);
+
+  /// Numbers that are part of the model.
+  std::string floats(const std::string& name, const Ints& shape, std::span<const float> values);
+  std::string integers(const std::string& name, const Ints& values);
+
+  /// Applies an operator; the result is named `scope`/`op`, with a number after it where that is
+  /// taken.
+  std::string node(const std::string& scope, const std::string& op,
+                   const std::vector<std::string>& inputs, const Attributes& attributes = {});
+
+  /// The bytes of the file, with `metadata` in it. Throws std::runtime_error where they are more
+  /// than protobuf allows, 2 GiB.
+  std::string serialize(const std::map<std::string, std::string>& metadata);
+
+private:
+  struct Model;
+  std::unique_ptr<Model> model_;
+  std::map<std::string, int> times_used_;
+};
+
+}  // namespace convae

@@ -1,0 +1,51 @@
+#include "exporting/options.h"
+
+#include <stdexcept>
+
+namespace convae {
+
+const char* to_string(ExportFormat format) {
+  switch (format) {
+    case ExportFormat::onnx:
+      return "onnx";
+    case ExportFormat::torchscript:
+      return "torchscript";
+    case ExportFormat::safetensors:
+      return "safetensors";
+  }
+  return "";
+}
+
+const char* to_string(Part part) {
+  switch (part) {
+    case Part::autoencoder:
+      return "autoencoder";
+    case Part::encoder:
+      return "encoder";
+    case Part::decoder:
+      return "decoder";
+  }
+  return "";
+}
+
+void ExportOptions::validate(const ModelOptions& model) const {
+  if (size.h == 0) return;
+  const std::string given = "input " + to_string(size) + ": ";
+  if (format != ExportFormat::onnx) {
+    throw std::invalid_argument(given + "only onnx files can be made for one size; a " +
+                                to_string(format) + " file takes every size the model does");
+  }
+  if (model.latent > 0 && size != model.size) {
+    throw std::invalid_argument(given + "this model has a dense latent and takes images of " +
+                                to_string(model.size) + " only");
+  }
+  if (const auto reason = why_impossible(model.level_specs(), size)) {
+    throw std::invalid_argument(*reason);
+  }
+}
+
+HW ExportOptions::fixed_size(const ModelOptions& model) const {
+  return model.latent > 0 ? model.size : size;
+}
+
+}  // namespace convae

@@ -1,0 +1,299 @@
+#include "data/file_io.h"
+#include "exporting/description.h"
+#include "exporting/export.h"
+
+#include <torch/csrc/jit/serialization/export.h>
+#include <torch/script.h>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <locale>
+#include <sstream>
+
+namespace convae {
+namespace {
+
+namespace jit = torch::jit;
+
+/// "[2, 2]"
+std::string list(HW value) {
+  return "[" + std::to_string(value.h) + ", " + std::to_string(value.w) + "]";
+}
+
+std::string number(double value) {
+  std::ostringstream text;
+  text.imbue(std::locale::classic());
+  text << value;
+  return text.str();
+}
+
+/// Python for TorchScript's compiler, module by module. Every method is one that a plain module of
+/// the same structure would have; sizes come from the images, as in models/autoencoder.cpp.
+class NetworkSource {
+public:
+  explicit NetworkSource(const ModelOptions& spec)
+      : spec_(spec), levels_(spec.level_specs()), plan_() {
+    if (spec.latent > 0) plan_ = plan_sizes(levels_, spec.size, spec.channels);
+  }
+
+  /// Methods of the module of that name in the model, "" being the autoencoder; nothing for plain
+  /// layers.
+  std::string of(const std::string& name) const {
+    if (name.empty()) return autoencoder();
+    if (name == "encoder") return encoder();
+    if (name == "decoder") return decoder();
+    if (name == "decoder.latent") return decoder_start();
+    const std::size_t dot = name.find('.');
+    const std::string last = name.substr(dot + 1);
+    if (last.find_first_not_of("0123456789") != std::string::npos) return "";
+    const auto index = static_cast<std::size_t>(std::stoul(last));
+    return name.starts_with("encoder.") ? conv(levels_[index])
+                                        : conv_transpose(levels_.size() - 1 - index);
+  }
+
+private:
+  static constexpr const char* kChannelsLast = ".contiguous(memory_format=2)";
+
+  bool dense() const { return spec_.latent > 0; }
+  bool has_bottleneck() const { return dense() || spec_.latent_channels > 0; }
+
+  std::string autoencoder() const {
+    const std::string decoder_input = dense() ? "latent" : "latent, size";
+    return "def encode(self, images: Tensor) -> Tensor:\n"
+           "    return self.encoder.forward(images)\n"
+           "def decode(self, latent: Tensor" +
+           std::string(dense() ? "" : ", size: List[int]") +
+           ") -> Tensor:\n"
+           "    return self.decoder.forward(" +
+           decoder_input +
+           ")\n"
+           "def forward(self, images: Tensor) -> Tensor:\n"
+           "    latent = self.encoder.forward(images)\n"
+           "    size = [images.size(2), images.size(3)]\n"
+           "    return self.decoder.forward(" +
+           decoder_input + ")\n";
+  }
+
+  std::string encoder() const {
+    std::string code = "def forward(self, images: Tensor) -> Tensor:\n" + check_images() +
+                       "    x = images" + kChannelsLast + "\n";
+    for (std::size_t i = 0; i < levels_.size(); ++i) {
+      code += "    x = getattr(self, \"" + std::to_string(i) + "\").forward(x)\n";
+    }
+    if (has_bottleneck()) {
+      code += dense() ? "    x = torch.linear(x.flatten(1), self.latent.weight, self.latent.bias)\n"
+                      : "    x = torch.conv2d(x, self.latent.weight, self.latent.bias)\n";
+    }
+    if (spec_.variational) code += "    x = x.chunk(2, 1)[0]\n";  // means before deviations
+    return code + "    return x.contiguous()\n";
+  }
+
+  std::string check_images() const {
+    const HW size = dense() ? spec_.size : smallest_input(levels_);
+    const std::string compare = dense() ? " == " : " >= ";
+    return "    assert images.dim() == 4 and images.size(1) == " + std::to_string(spec_.channels) +
+           ", \"the images' shape must be (N, " + std::to_string(spec_.channels) +
+           ", H, W)\"\n"
+           "    assert images.size(2)" +
+           compare + std::to_string(size.h) + " and images.size(3)" + compare +
+           std::to_string(size.w) + ", \"this model takes images of " + to_string(size) +
+           (dense() ? " only" : " and larger") + "\"\n";
+  }
+
+  std::string decoder() const {
+    const std::size_t count = levels_.size();
+    std::string code = "def forward(self, latent: Tensor" +
+                       std::string(dense() ? "" : ", size: List[int]") + ") -> Tensor:\n";
+    code += sizes();
+    code += dense() ? check_numbers() : check_map();
+    code += has_bottleneck() ? "    x = self.latent.forward(latent)\n"
+                             : std::string("    x = latent") + kChannelsLast + "\n";
+    for (std::size_t i = 0; i < count; ++i) {
+      code += "    x = getattr(self, \"" + std::to_string(i) + "\").forward(x, size" +
+              std::to_string(count - 1 - i) + ")\n";
+    }
+    if (spec_.output == Output::sigmoid) code += "    x = torch.sigmoid(x)\n";
+    if (spec_.output == Output::tanh) code += "    x = torch.tanh(x)\n";
+    return code + "    return x.contiguous()\n";
+  }
+
+  /// size0 … sizeL: of the images, and of what each level gives.
+  std::string sizes() const {
+    std::string code = dense() ? "    size0 = " + list(spec_.size) + "\n"
+                               : "    assert len(size) == 2, \"size is [height, width]\"\n"
+                                 "    size0 = size\n";
+    for (std::size_t i = 0; i < levels_.size(); ++i) {
+      const LevelSpec& level = levels_[i];
+      const auto axis = [&](int which, std::int64_t k, std::int64_t s, std::int64_t p,
+                            std::int64_t d) {
+        return "(size" + std::to_string(i) + "[" + std::to_string(which) + "] + " +
+               std::to_string(2 * p) + " - " + std::to_string(d * (k - 1) + 1) + ") // " +
+               std::to_string(s) + " + 1";
+      };
+      code += "    size" + std::to_string(i + 1) + " = [" +
+              axis(0, level.kernel.h, level.stride.h, level.padding.h, level.dilation.h) + ", " +
+              axis(1, level.kernel.w, level.stride.w, level.padding.w, level.dilation.w) + "]\n";
+    }
+    return code;
+  }
+
+  std::string check_map() const {
+    const std::int64_t channels =
+        spec_.latent_channels > 0 ? spec_.latent_channels : levels_.back().channels;
+    const std::string wanted = "size" + std::to_string(levels_.size());
+    return "    assert latent.dim() == 4 and latent.size(1) == " + std::to_string(channels) +
+           " and latent.size(2) == " + wanted + "[0] and latent.size(3) == " + wanted +
+           "[1], \"the latent's shape must be (N, " + std::to_string(channels) +
+           ", h, w), as the encoder gives it for images of that size\"\n";
+  }
+
+  std::string check_numbers() const {
+    return "    assert latent.dim() == 2 and latent.size(1) == " + std::to_string(spec_.latent) +
+           ", \"the latent's shape must be (N, " + std::to_string(spec_.latent) + ")\"\n";
+  }
+
+  std::string decoder_start() const {
+    std::string code = "def forward(self, x: Tensor) -> Tensor:\n";
+    if (dense()) {
+      const HW map = plan_.latent();
+      code +=
+          "    x = torch.linear(x, self.linear.weight, self.linear.bias)\n"
+          "    x = x.view([x.size(0), " +
+          std::to_string(levels_.back().channels) + ", " + std::to_string(map.h) + ", " +
+          std::to_string(map.w) + "])" + kChannelsLast + "\n";
+    } else {
+      code += std::string("    x = torch.conv2d(x") + kChannelsLast +
+              ", self.conv.weight, self.conv.bias)\n";
+    }
+    return code + tail(levels_.back().channels);
+  }
+
+  std::string conv(const LevelSpec& level) const {
+    return "def forward(self, x: Tensor) -> Tensor:\n"
+           "    x = torch.conv2d(x, self.conv.weight, self.conv.bias, " +
+           list(level.stride) + ", " + list(level.padding) + ", " + list(level.dilation) + ")\n" +
+           tail(level.channels);
+  }
+
+  std::string conv_transpose(std::size_t index) const {
+    const LevelSpec& level = levels_[index];
+    const auto missing = [](int axis, std::int64_t k, std::int64_t s, std::int64_t p,
+                            std::int64_t d) {
+      const std::string i = std::to_string(axis);
+      return "size[" + i + "] - ((x.size(" + std::to_string(axis + 2) + ") - 1) * " +
+             std::to_string(s) + " - " + std::to_string(2 * p) + " + " +
+             std::to_string(d * (k - 1) + 1) + ")";
+    };
+    const std::string code =
+        "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n"
+        "    output_padding = [" +
+        missing(0, level.kernel.h, level.stride.h, level.padding.h, level.dilation.h) + ", " +
+        missing(1, level.kernel.w, level.stride.w, level.padding.w, level.dilation.w) +
+        "]\n"
+        "    x = torch.conv_transpose2d(x, self.conv.weight, self.conv.bias, " +
+        list(level.stride) + ", " + list(level.padding) + ", output_padding, 1, " +
+        list(level.dilation) + ")\n";
+    return code + (index > 0 ? tail(levels_[index - 1].channels) : "    return x\n");
+  }
+
+  std::string tail(std::int64_t channels) const {
+    const std::string act = "    x = " + activation() + "\n";
+    const std::string norm =
+        spec_.norm == Norm::none ? "" : "    x = " + normalisation(channels) + "\n";
+    return (spec_.order == Order::conv_bn_act ? norm + act : act + norm) + "    return x\n";
+  }
+
+  std::string activation() const {
+    switch (spec_.activation) {
+      case Activation::silu:
+        return "torch.silu(x)";
+      case Activation::relu:
+        return "torch.relu(x)";
+      case Activation::leaky_relu:
+        return "torch.leaky_relu(x, 0.01)";
+      case Activation::gelu:
+        return "torch.gelu(x)";
+    }
+    return "x";
+  }
+
+  std::string normalisation(std::int64_t channels) const {
+    if (spec_.norm == Norm::batch) {
+      return "torch.batch_norm(x, self.norm.weight, self.norm.bias, self.norm.running_mean, "
+             "self.norm.running_var, False, 0.0, " +
+             number(BatchNormImpl::kEpsilon) + ", True)";
+    }
+    const std::int64_t groups = group_count(channels);
+    return "torch.group_norm(x.contiguous(), " + std::to_string(groups) +
+           ", self.norm.weight, self.norm.bias, " +
+           number(torch::nn::GroupNormOptions(groups, channels).eps()) + ")" + kChannelsLast;
+  }
+
+  const ModelOptions& spec_;
+  std::vector<LevelSpec> levels_;
+  Plan plan_;  // of a dense latent
+};
+
+/// Builds the script module of `module` and its children, with their weights under their names.
+jit::Module scripted(const torch::nn::Module& module, const std::string& name,
+                     const NetworkSource& source,
+                     const std::shared_ptr<jit::CompilationUnit>& types) {
+  std::string type = name.empty() ? "autoencoder" : name;
+  std::replace(type.begin(), type.end(), '.', '_');
+  jit::Module script(c10::QualifiedName("__torch__.convae." + type), types);
+  script.register_attribute("training", c10::BoolType::get(), false);
+  for (const auto& item : module.named_parameters(/*recurse=*/false)) {
+    script.register_parameter(item.key(), item.value().detach(), /*is_buffer=*/false);
+  }
+  for (const auto& item : module.named_buffers(/*recurse=*/false)) {
+    script.register_buffer(item.key(), item.value());
+  }
+  for (const auto& child : module.named_children()) {
+    const std::string path = name.empty() ? child.key() : name + "." + child.key();
+    script.register_module(child.key(), scripted(*child.value(), path, source, types));
+  }
+  const std::string code = source.of(name);
+  if (!code.empty()) script.define(code);
+  return script;
+}
+
+/// The description as one JSON object: {"channels": 3, "range": [0, 1], "model": {…}, …}.
+std::string description_json(const std::map<std::string, std::string>& description) {
+  nlohmann::ordered_json object;
+  for (const auto& [key, text] : description) {
+    const bool is_json =
+        key == "channels" || key == "range" || key == "model" || key == "epoch" || key == "step";
+    object[key] = is_json ? nlohmann::ordered_json::parse(text) : nlohmann::ordered_json(text);
+  }
+  return object.dump();
+}
+
+}  // namespace
+
+void export_torchscript(const std::filesystem::path& path, const LoadedModel& model,
+                        const ExportOptions& options) {
+  options.validate(model.info.model);
+  const NetworkSource source(model.info.model);
+  const std::string name = options.part == Part::autoencoder ? "" : to_string(options.part);
+  const jit::Module script = scripted(part_of(model, options.part), name, source,
+                                      std::make_shared<jit::CompilationUnit>());
+  AtomicFile file(path);
+  // LibTorch's writer goes on writing in its destructor, from where nothing may be thrown.
+  std::exception_ptr failure;
+  const auto write = [&](const void* bytes, std::size_t count) {
+    try {
+      if (!failure) file.write(bytes, count);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    return count;
+  };
+  jit::ExportModule(script, write,
+                    {{"convae.json", description_json(describe_export(model, options))}});
+  if (failure) std::rethrow_exception(failure);
+  file.commit();
+}
+
+}  // namespace convae
