@@ -154,6 +154,7 @@ int run_encode(const CommandLine& line) {
     throw UsageError("--output '" + printable(output) +
                      "': expected a file that ends in .npy, or a folder that ends in /");
   }
+  require_given(output, "output", "-o latents.npy");
   const auto inference = start_inference(line.options);
   return EncodeJob(line.options, *inference).run();
 }

@@ -141,6 +141,8 @@ const std::vector<CommandInfo>& command_list() {
        "A B --checkpoint RUN -o OUT [options]"},
       {"export", "Writes the model for other programs: ONNX, TorchScript or plain weights.",
        "--checkpoint RUN --format FORMAT -o FILE [options]"},
+      {"evaluate", "Measures reconstructions beside PCA, JPEG and the mean image.",
+       "--checkpoint RUN --data DIR [--json] [-o OUT] [options]"},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"},
       {"bench", "Measures this machine: training step and inference beside the bare convolutions.",

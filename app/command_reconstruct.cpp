@@ -12,7 +12,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <cmath>
 #include <cstdio>
 
 namespace convae::app {
@@ -102,11 +101,7 @@ private:
     for (std::int64_t i = 0; i < mse.numel() && stop_signal() == 0; ++i) {
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
       const auto error = mse[i].item<double>();
-      if (!std::isfinite(error)) {
-        throw std::runtime_error("'" + printable(inference_.dataset.entry(index).file.name) +
-                                 "': the network's output is not finite; this checkpoint is of a "
-                                 "run that diverged");
-      }
+      require_finite(error, inference_.dataset.entry(index).file.name);
       write_images(index, inputs[i], reconstructions[i], originals[i]);
       qualities_[static_cast<std::size_t>(index)] = ImageQuality{own.width,
                                                                  own.height,
@@ -197,6 +192,7 @@ private:
 }  // namespace
 
 int run_reconstruct(const CommandLine& line) {
+  require_given(line.options.run.output, "output", "-o out");
   const auto inference = start_inference(line.options);
   return Reconstructor(line.options, *inference).run();
 }

@@ -27,6 +27,7 @@ int run_shapes(const CommandLine& line);
 int run_sample(const CommandLine& line);
 int run_interpolate(const CommandLine& line);
 int run_export(const CommandLine& line);
+int run_evaluate(const CommandLine& line);
 int run_info(const CommandLine& line);
 int run_bench(const CommandLine& line);
 

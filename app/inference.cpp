@@ -8,6 +8,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cmath>
+
 namespace convae::app {
 HW fixed_network_size(const Options& options, const ModelOptions& model) {
   const ImageSize asked = options.data.size;
@@ -71,18 +73,27 @@ void log_unread_pages(const std::vector<ImageEntry>& entries) {
   }
 }
 
+void require_finite(double error, const std::string& image) {
+  if (std::isfinite(error)) return;
+  throw std::runtime_error("'" + printable(image) +
+                           "': the network's output is not finite; this checkpoint is of a run "
+                           "that diverged");
+}
+
 void require_given(const std::string& value, const char* flag, const char* example) {
   if (value.empty()) throw UsageError(std::string("--") + flag + " is needed, such as " + example);
 }
 
 Inference::Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
-                     torch::Device on)
+                     torch::Device on, ImagesAt at)
     : model(std::move(loaded)),
       device(on),
       fixed_size(fixed_network_size(options, model.info.model)),
       workers(worker_count(options.data)),
       dataset(std::move(entries), {.channels = model.info.model.channels,
-                                   .size = {},
+                                   .size = at == ImagesAt::network_size
+                                               ? ImageSize{fixed_size.h, fixed_size.w}
+                                               : ImageSize{},
                                    .crop = {},
                                    .cache = Cache::none,
                                    .skip_bad = options.data.skip_bad,
@@ -115,10 +126,9 @@ torch::Tensor Inference::resize_back(const torch::Tensor& images, ImageSize own)
       .clamp(0, 1);
 }
 
-std::unique_ptr<Inference> start_inference(const Options& options) {
+std::unique_ptr<Inference> start_inference(const Options& options, ImagesAt at) {
   require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
   require_given(options.data.data, "data", "--data photos");
-  require_given(options.run.output, "output", "-o out");
   options.data.validate();
   options.train.validate();
   const ImageSize asked = options.data.size;
@@ -157,7 +167,10 @@ std::unique_ptr<Inference> start_inference(const Options& options) {
   log_unread_pages(usable);
   spdlog::info("images {} · skipped {} · device {}", usable.size(), scan.skipped.size(),
                device.str());
-  return std::make_unique<Inference>(options, std::move(usable), std::move(model), device);
+  auto inference =
+      std::make_unique<Inference>(options, std::move(usable), std::move(model), device, at);
+  inference->skipped = std::move(scan.skipped);
+  return inference;
 }
 
 }  // namespace convae::app

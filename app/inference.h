@@ -26,6 +26,10 @@ void log_skipped(const std::vector<SkippedFile>& skipped);
 /// Warns of each image that is the first page of several.
 void log_unread_pages(const std::vector<ImageEntry>& entries);
 
+/// Throws std::runtime_error naming the image where its error is not finite: the network's weights
+/// are of no use.
+void require_finite(double error, const std::string& image);
+
 /// Throws UsageError saying that `flag` is needed where `value` is empty.
 void require_given(const std::string& value, const char* flag, const char* example);
 
@@ -36,10 +40,13 @@ HW fixed_network_size(const Options& options, const ModelOptions& model);
 /// At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
 inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
 
+/// What size a command's images come at: their own, or the one the network sees them at.
+enum class ImagesAt { own_size, network_size };
+
 /// A model and a folder of images to put through it.
 struct Inference {
   Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
-            torch::Device on);
+            torch::Device on, ImagesAt at);
 
   /// The size the network sees an image of `own` size at.
   HW network_size(ImageSize own) const;
@@ -54,11 +61,13 @@ struct Inference {
   torch::Device device;
   HW fixed_size;  ///< {0, 0}: every image at its own size
   std::int64_t workers;
-  ImageDataset dataset;  ///< at the images' own sizes
+  std::vector<SkippedFile> skipped;  ///< before any image was decoded
+  ImageDataset dataset;  ///< at the images' own sizes unless asked for otherwise
 };
 
 /// Loads the model, lists the images, reads their headers and leaves out, with a log line, those
 /// that cannot be used. Throws std::runtime_error where none is left.
-std::unique_ptr<Inference> start_inference(const Options& options);
+std::unique_ptr<Inference> start_inference(const Options& options,
+                                           ImagesAt at = ImagesAt::own_size);
 
 }  // namespace convae::app

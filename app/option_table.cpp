@@ -206,12 +206,13 @@ OptionSpec level_list(OptionSpec spec) {
 }
 
 constexpr const char* kTrain = "train";
-constexpr const char* kReading = "train reconstruct encode";
+constexpr const char* kReading = "train reconstruct encode evaluate";
 constexpr const char* kModel = "train shapes bench";
-constexpr const char* kInference = "reconstruct encode decode sample interpolate export";
-constexpr const char* kWriting = "train reconstruct encode decode sample interpolate export";
-constexpr const char* kComputing = "train reconstruct encode decode sample interpolate";
-constexpr const char* kMeasured = "train reconstruct encode decode sample interpolate bench";
+constexpr const char* kInference = "reconstruct encode decode sample interpolate evaluate export";
+constexpr const char* kWriting =
+    "train reconstruct encode decode sample interpolate evaluate export";
+constexpr const char* kComputing = "train reconstruct encode decode sample interpolate evaluate";
+constexpr const char* kMeasured = "train reconstruct encode decode sample interpolate evaluate bench";
 
 void add_data_options(std::vector<OptionSpec>& t) {
   const auto add = [&](const char* flags, const char* commands, const char* value,
@@ -226,7 +227,7 @@ void add_data_options(std::vector<OptionSpec>& t) {
                          "share of the images kept for validation, by a hash of their names"),
                      [](Options& o) -> double& { return o.data.val_split; }));
   t.push_back(image_size(
-      add("size", "train reconstruct encode sample interpolate", "SIZE",
+      add("size", "train reconstruct encode sample interpolate evaluate", "SIZE",
           "resize images to N (N x N) or HxW; native: keep their sizes"),
       [](Options& o) -> ImageSize& { return o.data.size; }, "native"));
   t.push_back(image_size(
@@ -255,7 +256,7 @@ void add_data_options(std::vector<OptionSpec>& t) {
                           "skip images that cannot be used; false: stop at the first"),
                       [](Options& o) -> bool& { return o.data.skip_bad; }));
   t.push_back(
-      integer(add("max-pixels", "train reconstruct encode interpolate", "N",
+      integer(add("max-pixels", "train reconstruct encode interpolate evaluate", "N",
                   "images with more pixels are not used"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
 }
@@ -417,6 +418,9 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       text(add("checkpoint", kInference, "RUN", "run folder (its best weights) or checkpoint file"),
            [](Options& o) -> std::string& { return o.call.checkpoint; }));
+  t.push_back(text(add("train-data", "evaluate", "DIR",
+                       "images to fit PCA and other references to; default: the run's own"),
+                   [](Options& o) -> std::string& { return o.call.train_data; }));
   t.push_back(
       text(add("latents", "decode", "FILE", "latents (.npy, with its .csv) or a folder of them"),
            [](Options& o) -> std::string& { return o.call.latents; }));
@@ -454,7 +458,7 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       integer(add("steps", "interpolate", "N", "pictures, both ends included"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.steps; })));
-  t.push_back(boolean(add("json", "shapes info bench", "BOOL", "machine-readable result"),
+  t.push_back(boolean(add("json", "shapes info bench evaluate", "BOOL", "machine-readable result"),
                       [](Options& o) -> bool& { return o.call.json; }));
 }
 

@@ -36,6 +36,7 @@ struct CallOptions {
   std::string checkpoint;  ///< run folder or checkpoint file to use
   std::string latents;     ///< .npy file to decode
   std::string input;       ///< CxHxW for shapes and bench, HxW for export
+  std::string train_data;  ///< folder that references are fitted to; empty: the run's own
   std::string format = "png";
   std::optional<ExportFormat> export_format;
   Part part = Part::autoencoder;

@@ -13,6 +13,17 @@
 
 namespace convae::app {
 namespace fs = std::filesystem;
+
+Options saved_options(const CheckpointInfo& info, const std::string& source) {
+  Options saved;
+  try {
+    read_config(info.config, "its configuration", saved);
+  } catch (const UsageError& error) {
+    throw CheckpointError("'" + printable(source) + "': " + error.what());
+  }
+  return saved;
+}
+
 namespace {
 
 /// Runs are resumed from anywhere.
@@ -48,16 +59,6 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
   const OptionSpec& channels = *find_option(Group::data, "channels");
   check(channels, channels,
         line.options.data.channels > 0 && line.options.data.channels != trained.channels);
-}
-
-Options saved_options(const CheckpointInfo& info, const std::string& source) {
-  Options saved;
-  try {
-    read_config(info.config, "its configuration", saved);
-  } catch (const UsageError& error) {
-    throw CheckpointError("'" + printable(source) + "': " + error.what());
-  }
-  return saved;
 }
 
 /// The architecture of a checkpoint, in the words (levels, kernel, …) of its run.

@@ -11,6 +11,10 @@
 
 namespace convae::app {
 
+/// The options of the run that wrote a checkpoint; the defaults where it says nothing of a run.
+/// `source` is its file's name for messages. Throws CheckpointError.
+Options saved_options(const CheckpointInfo& info, const std::string& source);
+
 /// What a training command starts from, read and checked before any image is.
 struct TrainSetup {
   Options options;  ///< complete, but for channels that only the images tell

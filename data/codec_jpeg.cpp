@@ -26,7 +26,12 @@ constexpr std::int64_t kMaxScans = 500;
 constexpr std::int64_t kMinMaxScans = 30;
 constexpr std::int64_t kMaxScannedPixels = 2'500'000'000;
 
-constexpr int kQuality = 95;
+/// How to encode: of what quality, and with how many pixels a sample of colour, per axis.
+struct Compression {
+  int quality;
+  int pixels_a_colour;
+};
+constexpr Compression kNearlyLossless = {95, 1};  // 4:4:4
 
 /// libjpeg's error manager, which must come first so that `jpeg->err` points to all of it.
 struct ErrorManager {
@@ -250,7 +255,11 @@ public:
   JpegWriter(const JpegWriter&) = delete;
   JpegWriter& operator=(const JpegWriter&) = delete;
 
-  std::vector<std::uint8_t> write(const std::uint8_t* pixels, int height, int width, int channels) {
+  std::vector<std::uint8_t> write(const torch::Tensor& tensor, Compression how) {
+    const auto* pixels = tensor.const_data_ptr<std::uint8_t>();
+    const auto height = static_cast<int>(tensor.size(0));
+    const auto width = static_cast<int>(tensor.size(1));
+    const auto channels = static_cast<int>(tensor.size(2));
     const auto calls = [&] {
       jpeg_create_compress(&encoder_);
       jpeg_mem_dest(&encoder_, &buffer_, &size_);
@@ -259,9 +268,10 @@ public:
       encoder_.input_components = channels;
       encoder_.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
       jpeg_set_defaults(&encoder_);
-      jpeg_set_quality(&encoder_, kQuality, /*force_baseline=*/TRUE);
-      for (int c = 0; c < encoder_.num_components; ++c) {  // 4:4:4
-        encoder_.comp_info[c].h_samp_factor = encoder_.comp_info[c].v_samp_factor = 1;
+      jpeg_set_quality(&encoder_, how.quality, /*force_baseline=*/TRUE);
+      for (int c = 0; c < encoder_.num_components; ++c) {
+        const int samples = c == 0 && channels == 3 ? how.pixels_a_colour : 1;
+        encoder_.comp_info[c].h_samp_factor = encoder_.comp_info[c].v_samp_factor = samples;
       }
       jpeg_start_compress(&encoder_, /*write_all_tables=*/TRUE);
       while (encoder_.next_scanline < encoder_.image_height) {
@@ -302,8 +312,12 @@ Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, 
 
 std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels) {
   check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
-  return JpegWriter().write(pixels.const_data_ptr<std::uint8_t>(), static_cast<int>(pixels.size(0)),
-                            static_cast<int>(pixels.size(1)), static_cast<int>(pixels.size(2)));
+  return JpegWriter().write(pixels, kNearlyLossless);
+}
+
+std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality) {
+  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
+  return JpegWriter().write(pixels, {quality, /*pixels_a_colour=*/2});
 }
 
 }  // namespace convae::codec

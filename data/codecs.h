@@ -32,6 +32,8 @@ Decoded decode_jpeg(Bytes bytes, int channels, std::int64_t max_pixels);
 /// At ceil(side / reduction), for a reduction of 1, 2, 4 or 8.
 Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction);
 std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels);
+/// At a quality from 1 to 100, colour at half the resolution (4:2:0).
+std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality);
 
 ImageInfo probe_png(Bytes bytes, std::int64_t max_pixels);
 Decoded decode_png(Bytes bytes, int channels, std::int64_t max_pixels);

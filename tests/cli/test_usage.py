@@ -6,7 +6,7 @@ from PIL import Image
 
 from convae_program import ONE_CORE, picture
 
-COMMANDS = ["train", "reconstruct", "encode", "decode", "shapes", "info"]
+COMMANDS = ["train", "reconstruct", "encode", "decode", "evaluate", "shapes", "info"]
 
 # Given --data where the folder has images: what is wrong is the rest.
 BAD_TRAINING = {
