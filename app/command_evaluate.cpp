@@ -187,7 +187,8 @@ private:
       const auto measure_rows = [&](std::size_t contender, const torch::Tensor& found) {
         measure(contender, images_of_rows(found, targets), targets);
       };
-      if (pca_) measure_rows(*pca_, references_->pca->project(rows));
+      // Cut to the range of images, as what the network gives is.
+      if (pca_) measure_rows(*pca_, references_->pca->project(rows).clamp(0, 1));
       measure_rows(*mean_image_, references_->statistics.mean.expand_as(rows));
     }
     if (jpeg_) measure_jpeg(batch.images, images);

@@ -77,9 +77,11 @@ std::string rows(const Contender& contender) {
 std::string head(const Evaluation& e) {
   const auto count = static_cast<std::int64_t>(e.images.size());
   const double ratio = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
-  const std::string size = e.size.h > 0 ? to_string(e.size) : "several sizes";
-  return fmt::format("{} images of {}x{} · {} numbers in, {} latent: {:.1f} to 1\n", count,
-                     e.channels, size, e.numbers_in / count, e.numbers_latent / count, ratio);
+  const std::string shape = e.size.h > 0
+                                ? fmt::format("of {}x{}", e.channels, to_string(e.size))
+                                : fmt::format("of several sizes, {} channels", e.channels);
+  return fmt::format("{} images {} · {} numbers in, {} latent: {:.1f} to 1\n", count, shape,
+                     e.numbers_in / count, e.numbers_latent / count, ratio);
 }
 
 MeanInterval difference(const Evaluation& e, const Duel& duel) {
@@ -101,20 +103,40 @@ std::string verdict(const Evaluation& e, const Duel& duel) {
   const auto mse = [](const Contender& c) {
     return number(c.measures.mean(Measure::mse).mean, Measure::mse);
   };
-  std::string line = fmt::format("The {} {} {} ({}): mse {} against {} x 1e-3, difference {}",
-                                 duel.network_name, by.mean < 0 ? "beats" : "LOSES TO",
-                                 duel.rival_name, rival.code, mse(network), mse(rival),
-                                 number(by.mean, Measure::mse));
-  if (!std::isnan(by.interval.low)) line += " [" + range(by.interval, Measure::mse) + "]";
+  std::string line =
+      fmt::format("The {}{} {} {} ({}): mse {} against {} x 1e-3, difference {}", duel.network_name,
+                  network.bytes ? " (" + network.code + ")" : "",
+                  by.mean < 0 ? "beats" : "LOSES TO", duel.rival_name, rival.code, mse(network),
+                  mse(rival), number(by.mean, Measure::mse));
+  if (!std::isnan(by.interval.low)) {
+    line += fmt::format(" [{}, {}]", number(by.interval.low, Measure::mse),
+                        number(by.interval.high, Measure::mse));
+  }
   if (!is_settled(by.interval)) line += "; these images do not settle it";
+  constexpr double kMuchMore = 1.2;
+  if (rival.bytes && *rival.bytes > kMuchMore * *network.bytes) {
+    line += fmt::format("; {} cannot be smaller", duel.rival_name);
+  }
   return line + "\n";
 }
 
-std::string notes(const Evaluation& e) {
+/// A line a reason.
+std::string left_out_lines(const Evaluation& e) {
   std::string text;
-  for (const LeftOut& reference : e.left_out) {
-    text += reference.title + " left out: " + reference.reason + "\n";
+  for (auto first = e.left_out.begin(); first != e.left_out.end();) {
+    const auto end = std::find_if(first, e.left_out.end(), [&](const LeftOut& reference) {
+      return reference.reason != first->reason;
+    });
+    text += first->title;
+    for (auto other = first + 1; other != end; ++other) text += ", " + other->title;
+    text += " left out: " + first->reason + "\n";
+    first = end;
   }
+  return text;
+}
+
+std::string notes(const Evaluation& e) {
+  std::string text = left_out_lines(e);
   const bool any_small = std::any_of(e.images.begin(), e.images.end(), [](const auto& image) {
     return std::min(image.width, image.height) < kSimilarityWindow;
   });

@@ -136,7 +136,9 @@ def test_several_sizes_have_no_references_until_one_is_chosen(evaluated, evaluat
     assert result["size"] is None and set(result["results"]) == {"network"}
     assert set(result["left_out"]) == REFERENCES
     assert all("--size" in reason for reason in result["left_out"].values())
-    assert "PCA left out: the images have several sizes" in evaluate(trained.run, photos).stdout
+    text = evaluate(trained.run, photos).stdout
+    assert "15 images of several sizes, 3 channels" in text
+    assert "PCA, mean image, network in 8 bits, JPEG left out: the images have several sizes" in text
     result = evaluated(trained.run, photos, "--size", "12x16")
     assert result["size"] == "12x16" and result["numbers_latent"] == 8 * 3 * 4
     # Ten to thirteen training images have no 96 components.

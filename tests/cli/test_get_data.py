@@ -1,6 +1,7 @@
 """scripts/get-data on made-up files of the format that Fashion-MNIST comes in."""
 
 import gzip
+import json
 import os
 import struct
 import subprocess
@@ -8,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from convae_program import pixels_of, snapshot, source_dir
+from convae_program import ONE_CORE, pixels_of, snapshot, source_dir
 
 KINDS = ["tshirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
 
@@ -104,3 +105,15 @@ def test_other_data_sets_are_unknown(tmp_path):
     assert result.returncode == 2
     assert result.stderr == ("get-data: unknown data set 'mnist': expected fashion-mnist "
                              "(scripts/get-data --help)\n")
+
+
+def test_the_recipe_for_it_trains_and_is_evaluated(done, idx, tmp_path):
+    write_set(idx)
+    get_data("fashion-mnist", "out", cwd=tmp_path, IDX="idx")
+    done("train", "--config", source_dir() / "configs" / "fashion.toml", "--data", "out/train",
+         "--latent", 4, "--max-steps", 2, "--batch-size", 4, "--quiet", *ONE_CORE)
+    result = json.loads(done("evaluate", "--checkpoint", "runs/latest", "--data", "out/test", "--json",
+                             *ONE_CORE).stdout)
+    assert result["size"] == "28x28" and result["images"] == 3
+    assert result["training_images"] == 7 and result["numbers_latent"] == 4
+    assert "pca" in result["against"]
