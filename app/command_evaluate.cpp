@@ -125,8 +125,8 @@ private:
   }
 
   void set_up_references() {
-    TrainingImages training = find_training_images(options_, inference_.model,
-                                                   {result_.size.h, result_.size.w});
+    TrainingImages training =
+        find_training_images(options_, inference_.model, {result_.size.h, result_.size.w});
     if (training.dataset) {
       references_ = fit_references(training, inference_, latent_numbers_, options_.run.quiet);
       result_.train_data = training.folder;
@@ -200,8 +200,7 @@ private:
   }
 
   void check_finite(const MicroBatch& batch) const {
-    const std::vector<double>& errors =
-        result_.contenders[network_].measures.values(Measure::mse);
+    const std::vector<double>& errors = result_.contenders[network_].measures.values(Measure::mse);
     const std::size_t first = errors.size() - batch.indices.size();
     for (std::size_t i = 0; i < batch.indices.size(); ++i) {
       require_finite(errors[first + i], inference_.dataset.entry(batch.indices[i]).file.name);

@@ -77,9 +77,8 @@ std::string rows(const Contender& contender) {
 std::string head(const Evaluation& e) {
   const auto count = static_cast<std::int64_t>(e.images.size());
   const double ratio = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
-  const std::string shape = e.size.h > 0
-                                ? fmt::format("of {}x{}", e.channels, to_string(e.size))
-                                : fmt::format("of several sizes, {} channels", e.channels);
+  const std::string shape = e.size.h > 0 ? fmt::format("of {}x{}", e.channels, to_string(e.size))
+                                         : fmt::format("of several sizes, {} channels", e.channels);
   return fmt::format("{} images {} · {} numbers in, {} latent: {:.1f} to 1\n", count, shape,
                      e.numbers_in / count, e.numbers_latent / count, ratio);
 }
@@ -103,11 +102,10 @@ std::string verdict(const Evaluation& e, const Duel& duel) {
   const auto mse = [](const Contender& c) {
     return number(c.measures.mean(Measure::mse).mean, Measure::mse);
   };
-  std::string line =
-      fmt::format("The {}{} {} {} ({}): mse {} against {} x 1e-3, difference {}", duel.network_name,
-                  network.bytes ? " (" + network.code + ")" : "",
-                  by.mean < 0 ? "beats" : "LOSES TO", duel.rival_name, rival.code, mse(network),
-                  mse(rival), number(by.mean, Measure::mse));
+  std::string line = fmt::format("The {}{} {} {} ({}): mse {} against {} x 1e-3, difference {}",
+                                 duel.network_name, network.bytes ? " (" + network.code + ")" : "",
+                                 by.mean < 0 ? "beats" : "LOSES TO", duel.rival_name, rival.code,
+                                 mse(network), mse(rival), number(by.mean, Measure::mse));
   if (!std::isnan(by.interval.low)) {
     line += fmt::format(" [{}, {}]", number(by.interval.low, Measure::mse),
                         number(by.interval.high, Measure::mse));
@@ -141,8 +139,8 @@ std::string notes(const Evaluation& e) {
     return std::min(image.width, image.height) < kSimilarityWindow;
   });
   if (any_small) {
-    text += fmt::format("SSIM and MS-SSIM leave out images with a side under {}\n",
-                        kSimilarityWindow);
+    text +=
+        fmt::format("SSIM and MS-SSIM leave out images with a side under {}\n", kSimilarityWindow);
   }
   const std::int64_t scales = ms_ssim_scales(std::min(e.size.h, e.size.w));
   if (scales > 0 && scales < 5) {
@@ -155,13 +153,15 @@ std::string notes(const Evaluation& e) {
   }
   if (!e.ranges_from.empty()) text += "Ranges of the 8-bit codes: " + e.ranges_from + "\n";
   if (!e.jpeg_bytes.empty()) {
-    text += fmt::format("JPEG without its headers and tables, {:.0f} bytes more, the same for all\n",
-                        e.jpeg_header_bytes);
+    text +=
+        fmt::format("JPEG without its headers and tables, {:.0f} bytes more, the same for all\n",
+                    e.jpeg_header_bytes);
   }
   if (e.trained_on > 0) {
-    text += fmt::format("{} of these images are among the training images: what is new to the "
-                        "network will come out worse\n",
-                        e.trained_on);
+    text += fmt::format(
+        "{} of these images are among the training images: what is new to the "
+        "network will come out worse\n",
+        e.trained_on);
   }
   return text;
 }

@@ -13,9 +13,9 @@ namespace convae::app {
 
 /// A way to code images in few numbers or bytes, and how well it gives them back.
 struct Contender {
-  std::string key;    ///< "network", "pca", "mean_image", "network_8_bit" or "jpeg"
-  std::string title;  ///< "PCA"
-  std::string code;   ///< what an image takes: "16 numbers", "41.3 bytes"
+  std::string key;              ///< "network", "pca", "mean_image", "network_8_bit" or "jpeg"
+  std::string title;            ///< "PCA"
+  std::string code;             ///< what an image takes: "16 numbers", "41.3 bytes"
   std::optional<double> bytes;  ///< an image, mean; where that is what it is matched in
   ImageMeasures measures;       ///< in the order of Evaluation::images
 };
@@ -46,7 +46,7 @@ struct Evaluation {
   std::int64_t training_images = 0;  ///< the references were fitted to
   std::int64_t trained_on = 0;       ///< of `images`, those among the training images
   std::string pca_method;
-  std::string ranges_from;       ///< where the ranges of the 8-bit codes come from
+  std::string ranges_from;         ///< where the ranges of the 8-bit codes come from
   std::vector<double> jpeg_bytes;  ///< of each image's data
   double jpeg_header_bytes = 0;    ///< mean, of what all images share
 

@@ -90,14 +90,14 @@ Inference::Inference(const Options& options, std::vector<ImageEntry> entries, Lo
       device(on),
       fixed_size(fixed_network_size(options, model.info.model)),
       workers(worker_count(options.data)),
-      dataset(std::move(entries), {.channels = model.info.model.channels,
-                                   .size = at == ImagesAt::network_size
-                                               ? ImageSize{fixed_size.h, fixed_size.w}
-                                               : ImageSize{},
-                                   .crop = {},
-                                   .cache = Cache::none,
-                                   .skip_bad = options.data.skip_bad,
-                                   .max_pixels = options.data.max_pixels}) {
+      dataset(std::move(entries),
+              {.channels = model.info.model.channels,
+               .size = at == ImagesAt::network_size ? ImageSize{fixed_size.h, fixed_size.w}
+                                                    : ImageSize{},
+               .crop = {},
+               .cache = Cache::none,
+               .skip_bad = options.data.skip_bad,
+               .max_pixels = options.data.max_pixels}) {
   dataset.on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
 }
 

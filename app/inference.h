@@ -62,7 +62,7 @@ struct Inference {
   HW fixed_size;  ///< {0, 0}: every image at its own size
   std::int64_t workers;
   std::vector<SkippedFile> skipped;  ///< before any image was decoded
-  ImageDataset dataset;  ///< at the images' own sizes unless asked for otherwise
+  ImageDataset dataset;              ///< at the images' own sizes unless asked for otherwise
 };
 
 /// Loads the model, lists the images, reads their headers and leaves out, with a log line, those

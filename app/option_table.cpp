@@ -212,7 +212,8 @@ constexpr const char* kInference = "reconstruct encode decode sample interpolate
 constexpr const char* kWriting =
     "train reconstruct encode decode sample interpolate evaluate export";
 constexpr const char* kComputing = "train reconstruct encode decode sample interpolate evaluate";
-constexpr const char* kMeasured = "train reconstruct encode decode sample interpolate evaluate bench";
+constexpr const char* kMeasured =
+    "train reconstruct encode decode sample interpolate evaluate bench";
 
 void add_data_options(std::vector<OptionSpec>& t) {
   const auto add = [&](const char* flags, const char* commands, const char* value,

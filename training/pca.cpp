@@ -168,8 +168,8 @@ std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t com
     return pca + " would give every image of " + std::to_string(numbers) + " numbers back as it is";
   }
   if (components >= rows) {
-    return pca + " needs more than " + std::to_string(components) + " training images, but there are " +
-           std::to_string(rows);
+    return pca + " needs more than " + std::to_string(components) +
+           " training images, but there are " + std::to_string(rows);
   }
   return pca + " of images of " + std::to_string(numbers) + " numbers takes more than " +
          std::to_string(kMaxPcaBytes >> 20) + " MiB; try a smaller --size";

@@ -1,5 +1,4 @@
 #include "data/jpeg_size.h"
-
 #include "tests/support.h"
 
 namespace convae {
@@ -44,7 +43,9 @@ TEST(JpegNear, CountsWhatDependsOnThePicture) {
   // Headers and tables take as much for a flat picture as for noise.
   const SizedJpeg flat = encode_jpeg_near(torch::full({1, 64, 64}, 128, torch::kByte), 1);
   const SizedJpeg noisy = encode_jpeg_near(test::noise(1, 64, 64, 4), 1);
-  const auto rest = [](const SizedJpeg& jpeg) { return std::ssize(jpeg.file) - jpeg.picture_bytes; };
+  const auto rest = [](const SizedJpeg& jpeg) {
+    return std::ssize(jpeg.file) - jpeg.picture_bytes;
+  };
   EXPECT_EQ(rest(flat), rest(noisy));
   // 64 blocks whose one coefficient is that of the block before: 2 + 4 bits each.
   EXPECT_EQ(flat.picture_bytes, 64 * 6 / 8);
@@ -58,8 +59,9 @@ TEST(JpegNear, TakesSixteenBits) {
 }
 
 TEST(JpegNear, RefusesSidesThatJpegCannotHold) {
-  const auto message = test::message_of<ImageError>(
-      [] { encode_jpeg_near(torch::zeros({1, 1, kMaxJpegSide + 1}, torch::kByte), 10); });
+  const auto message = test::message_of<ImageError>([] {
+    encode_jpeg_near(torch::zeros({1, 1, kMaxJpegSide + 1}, torch::kByte), 10);
+  });
   EXPECT_TRUE(contains(message, "65500")) << message;
 }
 

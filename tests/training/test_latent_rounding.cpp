@@ -1,6 +1,5 @@
-#include "training/latent_rounding.h"
-
 #include "tests/support.h"
+#include "training/latent_rounding.h"
 
 namespace convae {
 namespace {

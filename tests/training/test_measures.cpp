@@ -1,6 +1,5 @@
-#include "training/measures.h"
-
 #include "tests/support.h"
+#include "training/measures.h"
 #include "training/metrics.h"
 
 namespace convae {

@@ -1,6 +1,5 @@
-#include "training/pca.h"
-
 #include "tests/support.h"
+#include "training/pca.h"
 
 namespace convae {
 namespace {
@@ -67,8 +66,7 @@ TEST(Pca, EveryMethodIsTheExactSvd) {
   for (const Case& c : {Case{200, 40, 7}, Case{60, 150, 7}, Case{60, 150, 59}, Case{200, 40, 39}}) {
     const torch::Tensor rows = cloud(c.rows, c.numbers);
     const torch::Tensor fresh = cloud(50, c.numbers, /*seed=*/9);
-    for (const PcaMethod method :
-         {PcaMethod::covariance, PcaMethod::gram, PcaMethod::randomised}) {
+    for (const PcaMethod method : {PcaMethod::covariance, PcaMethod::gram, PcaMethod::randomised}) {
       const Pca pca = fit(rows, c.components, method);
       SCOPED_TRACE(testing::Message() << to_string(method) << " " << c.rows << "x" << c.numbers
                                       << ", " << c.components);
@@ -112,8 +110,7 @@ TEST(Pca, OfRowsThatSpanLessHasNoMoreThanTheyHave) {
 TEST(Pca, IsTheSameEveryTime) {
   const torch::Tensor rows = cloud(60, 150);
   for (const PcaMethod method : {PcaMethod::covariance, PcaMethod::gram, PcaMethod::randomised}) {
-    EXPECT_TRUE(
-        test::identical(fit(rows, 5, method).components, fit(rows, 5, method).components));
+    EXPECT_TRUE(test::identical(fit(rows, 5, method).components, fit(rows, 5, method).components));
   }
 }
 
@@ -129,7 +126,8 @@ TEST(PcaMethod, SaysWhyThereIsNone) {
     EXPECT_FALSE(choose_pca_method(rows, numbers, components).has_value());
     return why_no_pca(rows, numbers, components);
   };
-  EXPECT_TRUE(contains(reason(64, 784, 64), "needs more than 64 training images, but there are 64"));
+  EXPECT_TRUE(
+      contains(reason(64, 784, 64), "needs more than 64 training images, but there are 64"));
   EXPECT_TRUE(contains(reason(9'000, 784, 784), "as it is"));
   EXPECT_TRUE(contains(reason(1'000'000, 3'000'000, 4'608), "1024 MiB; try a smaller --size"));
   // Products that do not fit 64 bits.
