@@ -146,7 +146,9 @@ const std::vector<CommandInfo>& command_list() {
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"},
       {"bench", "Measures this machine: training step and inference beside the bare convolutions.",
-       "[--input CxHxW] [options]"}};
+       "[--input CxHxW] [options]"},
+      {"completion", "Prints the completion script of a shell.", "bash|zsh|fish"},
+      {"man", "Prints the manual page.", ""}};
   return commands;
 }
 
@@ -165,6 +167,10 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   if (line.command == "info" && loose.size() == 1) {
     line.options.call.checkpoint = loose[0];
     loose.clear();
+  }
+  if (line.command == "completion" && !loose.empty()) {
+    line.shell = loose[0];
+    loose.erase(loose.begin());
   }
   if (line.command == "interpolate") line.images = std::exchange(loose, {});
   if (!loose.empty()) {

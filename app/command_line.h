@@ -15,6 +15,7 @@ struct CommandLine {
   std::set<std::string>
       given;  ///< flags the user wrote, or keys of --config, by the flags' long names
   std::vector<std::string> images;  ///< of interpolate, the words that are no options
+  std::string shell;                ///< of completion
   bool help = false;                ///< --help was among them; `options` is not filled in then
 
   bool has(const std::string& flag) const { return given.contains(flag); }

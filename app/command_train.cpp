@@ -5,6 +5,7 @@
 #include "app/level_table.h"
 #include "app/logging.h"
 #include "app/progress_bar.h"
+#include "app/run_views.h"
 #include "app/train_setup.h"
 #include "app/training_data.h"
 #include "data/file_io.h"
@@ -33,8 +34,12 @@ std::string name_of_best(BestBy measure) {
 /// A training command, from options to the end of the run.
 class TrainJob {
 public:
-  explicit TrainJob(TrainSetup setup)
-      : setup_(std::move(setup)), options_(setup_.options), folder_(std::move(setup_.folder)) {}
+  /// `command` is what was called, for the run's records.
+  TrainJob(TrainSetup setup, std::string command)
+      : setup_(std::move(setup)),
+        command_(std::move(command)),
+        options_(setup_.options),
+        folder_(std::move(setup_.folder)) {}
 
   int run() {
     if (setup_.resumed() && setup_.already_finished()) return report_finished();
@@ -105,6 +110,14 @@ private:
     }
   }
 
+  /// The size that most images have.
+  static HW common_size(const std::map<ImageSize, std::int64_t>& sizes) {
+    const auto common =
+        std::max_element(sizes.begin(), sizes.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    return {common->first.height, common->first.width};
+  }
+
   std::map<ImageSize, std::int64_t> images_by_size() const {
     std::map<ImageSize, std::int64_t> counts;
     for (std::int64_t i = 0; i < training_->size(); ++i) ++counts[training_->image_size(i)];
@@ -117,14 +130,11 @@ private:
                  worker_count(options_.data));
     log_skipped(data_.skipped);
     const std::map<ImageSize, std::int64_t> sizes = images_by_size();
-    const auto common =
-        std::max_element(sizes.begin(), sizes.end(),
-                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    const HW shown = common_size(sizes);
     spdlog::info("images: {} for training, {} for validation, {} skipped · {} channel{}",
                  training_->size(), validation_ ? validation_->size() : 0, data_.skipped.size(),
                  data_.channels, data_.channels == 1 ? "" : "s");
-    const HW shown{common->first.height, common->first.width};
-    spdlog::info("sizes: {} different, {} images of {}", sizes.size(), common->second,
+    spdlog::info("sizes: {} different, {} images of {}", sizes.size(), sizes.at({shown.h, shown.w}),
                  to_string(shown));
     std::string table = level_table(options_.model, shown);
     for (std::size_t begin = 0; begin < table.size();) {
@@ -187,6 +197,7 @@ private:
     try {
       if (resumed) folder_->cut_metrics(trainer.progress().epoch);
       write_file(folder_->config(), config);
+      folder_->add_command(command_);
       folder_->write_skipped(data_.skipped);
       run.save_start();
     } catch (const std::runtime_error& error) {
@@ -209,10 +220,12 @@ private:
           "epoch " + std::to_string(p.epoch + 1) + "/" + std::to_string(options_.train.epochs),
           p.step, trainer.total_steps(), images += options_.train.batch_size);
     };
+    RunViews views(*folder_, options_, common_size(images_by_size()));
     run.on_epoch = [&](const MetricsRow& row, bool is_best) {
       progress.clear();
       log_epoch(row, is_best, trainer.waiting_share());
       write_skipped();
+      views.note_epoch(row, trainer.progress(), all_skipped());
     };
     run.on_problem = [&](const std::string& problem) {
       progress.clear();
@@ -223,7 +236,7 @@ private:
       spdlog::warn("{}; the step is skipped", message);
     };
     run.should_stop = [] { return stop_signal() != 0; };
-    const TrainingRun::Outcome outcome = run.run();
+    const TrainingRun::Outcome outcome = watched(run, views, trainer);
     progress.clear();
     write_skipped();
     if (outcome == TrainingRun::Outcome::interrupted) {
@@ -240,6 +253,25 @@ private:
                p.best_value, p.best_epoch, all_skipped().size(),
                p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
     return kDone;
+  }
+
+  /// Runs it, and leaves views that say how it ended.
+  TrainingRun::Outcome watched(TrainingRun& run, RunViews& views, const Trainer& trainer) const {
+    using State = RunReport::State;
+    views.begin(trainer.progress(), all_skipped());
+    try {
+      const TrainingRun::Outcome outcome = run.run();
+      const State state = outcome == TrainingRun::Outcome::interrupted     ? State::interrupted
+                          : outcome == TrainingRun::Outcome::stopped_early ? State::stopped_early
+                                                                           : State::finished;
+      views.end(state, trainer.progress(), all_skipped());
+      return outcome;
+    } catch (const std::exception& error) {
+      const std::string reason(error.what());
+      views.end(State::failed, trainer.progress(), all_skipped(),
+                reason.substr(0, reason.find('\n')));
+      throw;
+    }
   }
 
   void log_epoch(const MetricsRow& row, bool is_best, double waiting_share) const {
@@ -284,6 +316,7 @@ private:
   }
 
   TrainSetup setup_;
+  std::string command_;
   Options& options_;
   std::optional<RunFolder> folder_;
   torch::Device device_ = torch::kCPU;
@@ -296,7 +329,7 @@ private:
 }  // namespace
 
 int run_train(const CommandLine& line, const std::vector<std::string>& words) {
-  return TrainJob(set_up_training(line, words)).run();
+  return TrainJob(set_up_training(line, words), shell_command(words)).run();
 }
 
 }  // namespace convae::app

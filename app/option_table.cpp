@@ -395,6 +395,12 @@ void add_run_options(std::vector<OptionSpec>& t) {
   t.push_back(number(head(Group::run, "save-minutes", kTrain, "MINUTES",
                           "save within an epoch after so long; 0: never"),
                      [](Options& o) -> double& { return o.train.save_minutes; }));
+  t.push_back(boolean(head(Group::run, "report", kTrain, "BOOL",
+                           "write report.html, a page of curves and pictures, into the run folder"),
+                      [](Options& o) -> bool& { return o.run.report; }));
+  t.push_back(boolean(head(Group::run, "tensorboard", kTrain, "BOOL",
+                           "write scalars and sample pictures for TensorBoard into the run folder"),
+                      [](Options& o) -> bool& { return o.run.tensorboard; }));
   t.push_back(
       word(head(Group::run, "log-level", kWriting, "LEVEL", "debug, info, warning or error"),
            [](Options& o) -> std::string& { return o.run.log_level; },

@@ -26,6 +26,8 @@ struct RunOptions {
   std::int64_t threads = 0;        ///< compute threads; 0: one a core
   std::string log_level = "info";  ///< debug, info, warning or error
   bool quiet = false;              ///< only warnings, errors and the results
+  bool report = true;              ///< write report.html
+  bool tensorboard = false;        ///< write event files for TensorBoard
 };
 
 /// What belongs to one call of a command, not to a configuration.

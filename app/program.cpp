@@ -2,7 +2,9 @@
 
 #include "app/command_line.h"
 #include "app/commands.h"
+#include "app/completion.h"
 #include "app/logging.h"
+#include "app/man_page.h"
 #include "convae_version.h"
 #include "data/file_io.h"
 
@@ -57,6 +59,17 @@ int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
   return run_info(line);
 }
 
+/// Commands that tell of the program itself.
+bool prints_itself(const CommandLine& line) {
+  if (line.command == "completion") {
+    if (line.shell.empty()) throw UsageError("completion needs a shell: bash, zsh or fish");
+    std::fputs(completion_script(line.shell).c_str(), stdout);
+    return true;
+  }
+  if (line.command == "man") std::fputs(man_page().c_str(), stdout);
+  return line.command == "man";
+}
+
 int execute(const std::vector<std::string>& words) {
   if (words.empty()) {
     std::fputs(help_text("").c_str(), stderr);
@@ -78,6 +91,7 @@ int execute(const std::vector<std::string>& words) {
     std::fputs(help_text(line.command).c_str(), stdout);
     return kDone;
   }
+  if (prints_itself(line)) return kDone;
   start_logging(line.options.run);
   watch_signals();
   return dispatch(line, words);

@@ -4,12 +4,13 @@ include(CMakePackageConfigHelpers)
 install(TARGETS convae EXPORT convaeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS convae_cli LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS convae_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-foreach(folder models data training exporting)
+foreach(folder models data training exporting reporting)
   install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae/${folder}
           FILES_MATCHING PATTERN "*.h"
           PATTERN "samples" EXCLUDE PATTERN "codecs.h" EXCLUDE PATTERN "pixel_rows.h" EXCLUDE
           PATTERN "kernels.h" EXCLUDE PATTERN "flat_maps.h" EXCLUDE PATTERN "parallel.h" EXCLUDE
-          PATTERN "onnx_graph.h" EXCLUDE PATTERN "description.h" EXCLUDE)
+          PATTERN "onnx_graph.h" EXCLUDE PATTERN "description.h" EXCLUDE
+          PATTERN "report_data.h" EXCLUDE PATTERN "report_template.h" EXCLUDE)
 endforeach()
 install(FILES convae.h ${CMAKE_CURRENT_BINARY_DIR}/generated/convae_version.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae)
@@ -20,3 +21,15 @@ write_basic_package_version_file(convaeConfigVersion.cmake COMPATIBILITY SameMin
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/convaeConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/convaeConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
+
+# Manual page and completions come out of the program's own table of options, when it is installed.
+install(CODE "
+  set(program \"$<TARGET_FILE:convae_program>\")
+  set(made \"${CMAKE_CURRENT_BINARY_DIR}/generated/install\")
+  set(mandir \"${CMAKE_INSTALL_MANDIR}\")
+  set(datadir \"${CMAKE_INSTALL_DATADIR}\")")
+install(SCRIPT cmake/InstallDocuments.cmake)
+install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+
+include(ConvaePackage)

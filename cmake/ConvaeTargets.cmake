@@ -5,10 +5,12 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 # One kind of position-independent code everywhere, so that programs can share the library's
 # precompiled header.
 set(CMAKE_POSITION_INDEPENDENT_CODE OFF)
-# Installed programs find LibTorch where it is; CMake's own search for such folders leaves out those
-# inside the checkout.
+# The program finds its libraries beside itself, wherever both are moved. The libraries find LibTorch
+# beside them in a package (cmake/ConvaePackage.cmake), else where it is; CMake's own search for such
+# folders leaves out those inside the checkout.
 file(REAL_PATH ${TORCH_INSTALL_PREFIX}/lib CONVAE_TORCH_LIBRARIES)
-set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR} ${CONVAE_TORCH_LIBRARIES})
+set(CONVAE_LIBRARY_RPATH $ORIGIN:$ORIGIN/convae:${CONVAE_TORCH_LIBRARIES})
+string(REPLACE ":" ";" CMAKE_INSTALL_RPATH "${CONVAE_LIBRARY_RPATH}")
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 find_program(CCACHE ccache)

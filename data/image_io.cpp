@@ -299,6 +299,11 @@ std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat f
   return codec.encode(codec.holds_16_bits ? pixels : codec::to_8_bits(pixels));
 }
 
+std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int quality) {
+  check_image(image, "encode_small_jpeg");
+  return codec::encode_jpeg_at(codec::to_8_bits(to_rows(image)), quality);
+}
+
 torch::Tensor resize_image(const torch::Tensor& image, std::int64_t height, std::int64_t width) {
   check_image(image, "resize_image");
   constexpr std::int64_t kMaxSide = std::numeric_limits<int>::max();

@@ -62,7 +62,8 @@ Reconstructions reconstruct(Autoencoder& net, const torch::Tensor& inputs,
 
 Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
-                 const std::function<bool()>& should_stop) {
+                 const std::function<bool()>& should_stop,
+                 const std::function<void(std::int64_t, ImageQuality)>& on_image) {
   torch::NoGradGuard no_grad;
   const bool was_training = net->is_training();
   net->eval();
@@ -82,8 +83,16 @@ Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
       const torch::Tensor reconstruction = to_unit_range(made.images, range);
       const torch::Tensor mse = image_mse(reconstruction, images);
       errors.add(mse);
-      for (std::int64_t i = 0; i < mse.numel(); ++i) psnrs.add(psnr(mse[i].item<double>()));
-      ssims.add(image_ssim(reconstruction, images));
+      const torch::Tensor ssim = image_ssim(reconstruction, images);
+      ssims.add(ssim);
+      for (std::int64_t i = 0; i < mse.numel(); ++i) {
+        const std::int64_t index = batch.indices[i];
+        const ImageQuality image{dataset.entry(index).file.name, dataset.image_size(index),
+                                 mse[i].item<double>(), psnr(mse[i].item<double>()),
+                                 ssim[i].item<double>()};
+        psnrs.add(image.psnr);
+        if (on_image) on_image(index, image);
+      }
     }
   }
   net->train(was_training);

@@ -3,6 +3,7 @@
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "models/autoencoder.h"
+#include "training/image_quality.h"
 #include "training/options.h"
 
 #include <functional>
@@ -25,9 +26,10 @@ struct Quality {
 /// Reconstructs every image of `dataset` in evaluation mode and measures, with the loss, beta,
 /// corruptions (always the same ones), seed and batch size of `options`; the model's mode is put
 /// back. `should_stop` is asked between batches; once it says yes the result covers only the
-/// images so far.
+/// images so far. `on_image` is given each image's index in `dataset` and its quality.
 Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
-                 const std::function<bool()>& should_stop = {});
+                 const std::function<bool()>& should_stop = {},
+                 const std::function<void(std::int64_t, ImageQuality)>& on_image = {});
 
 }  // namespace convae

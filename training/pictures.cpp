@@ -1,5 +1,7 @@
 #include "training/pictures.h"
 
+#include "data/image_io.h"
+
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -12,6 +14,13 @@ constexpr std::int64_t kEnlargeBelow = 112;  // whole factors up to this side
 
 torch::Tensor to_rgb(const torch::Tensor& image) {
   return image.size(0) == 1 ? image.expand({3, image.size(1), image.size(2)}) : image;
+}
+
+torch::Tensor show(const torch::Tensor& image, ImageSize shown) {
+  const std::int64_t factor = shown.height / image.size(1);
+  if (factor > 1) return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2);
+  if (shown.height == image.size(1) && shown.width == image.size(2)) return image;
+  return resize_image(image, shown.height, shown.width);
 }
 
 torch::Tensor white(std::int64_t height, std::int64_t width) {
@@ -47,16 +56,27 @@ torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& rec
       .clone();
 }
 
+ImageSize shown_size(ImageSize own, std::int64_t max_side) {
+  const std::int64_t side = std::max(own.height, own.width);
+  if (side <= max_side) {
+    const std::int64_t factor = std::max<std::int64_t>(1, kEnlargeBelow / side);
+    return {own.height * factor, own.width * factor};
+  }
+  const auto shrunk = [&](std::int64_t extent) {
+    return std::max<std::int64_t>(1, (extent * max_side + side / 2) / side);
+  };
+  return {shrunk(own.height), shrunk(own.width)};
+}
+
 torch::Tensor enlarge_small(const torch::Tensor& picture) {
-  const std::int64_t factor = kEnlargeBelow / std::max(picture.size(1), picture.size(2));
-  if (factor <= 1) return picture;
-  return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2);
+  return show(picture, shown_size({picture.size(1), picture.size(2)}));
 }
 
 torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
-                                 const torch::Tensor& target) {
-  return row_of_pictures({enlarge_small(to_uint8(input)), enlarge_small(to_uint8(reconstruction)),
-                          enlarge_small(error_picture(target, reconstruction))});
+                                 const torch::Tensor& target, std::int64_t max_side) {
+  const ImageSize shown = shown_size({input.size(1), input.size(2)}, max_side);
+  return row_of_pictures({show(to_uint8(input), shown), show(to_uint8(reconstruction), shown),
+                          show(error_picture(target, reconstruction), shown)});
 }
 
 torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures) {
@@ -82,6 +102,28 @@ torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures) {
     top += picture.size(1) + kGap;
   }
   return canvas;
+}
+
+std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& picture,
+                                                     const std::vector<ImageSize>& shown) {
+  std::int64_t height = -kGap;
+  std::int64_t width = 0;
+  for (const ImageSize& size : shown) {
+    height += size.height + kGap;
+    width = std::max(width, 3 * size.width + 2 * kGap);
+  }
+  if (picture.size(1) != height || picture.size(2) != width) return {};
+  std::vector<std::array<torch::Tensor, 3>> rows;
+  std::int64_t top = 0;
+  for (const ImageSize& size : shown) {
+    const torch::Tensor row = picture.narrow(1, top, size.height);
+    const auto part = [&](std::int64_t place) {
+      return row.narrow(2, place * (size.width + kGap), size.width);
+    };
+    rows.push_back({part(0), part(1), part(2)});
+    top += size.height + kGap;
+  }
+  return rows;
 }
 
 }  // namespace convae

@@ -1,7 +1,11 @@
 #pragma once
 
+#include "data/options.h"
+
 #include <torch/types.h>
 
+#include <array>
+#include <cstdint>
 #include <vector>
 
 namespace convae {
@@ -15,11 +19,19 @@ inline constexpr double kFullError = 0.25;
 /// A picture that is easier to see: small ones, (C, H, W), enlarged by a whole factor.
 torch::Tensor enlarge_small(const torch::Tensor& picture);
 
+/// No limit to the side of a picture.
+inline constexpr std::int64_t kAnySide = std::int64_t{1} << 30;
+
 /// input | reconstruction | error in one picture, small images enlarged by a whole factor. The
 /// error is the distance from `target`, which differs from the input where that was corrupted.
-/// All (C, H, W) float in [0,1], on any device → (3, h, w) uint8.
+/// All (C, H, W) float in [0,1], on any device → (3, h, w) uint8. Each of the three is shown at
+/// shown_size(…, max_side).
 torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
-                                 const torch::Tensor& target);
+                                 const torch::Tensor& target, std::int64_t max_side = kAnySide);
+
+/// Small images are enlarged by a whole factor, those with a side above `max_side` are shrunk to
+/// it.
+ImageSize shown_size(ImageSize own, std::int64_t max_side = kAnySide);
 
 /// Pictures of one height, (1 or 3, h, w_i) uint8, beside each other with white between →
 /// (3, h, w).
@@ -27,6 +39,12 @@ torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures);
 
 /// Pictures (3, h, w) uint8 of any sizes below each other, aligned left, on white.
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures);
+
+/// What stack_pictures() made of comparison_pictures, taken apart: input, reconstruction and error
+/// of each, (3, h, w) views. `shown` are their sizes, from the top. Empty where `picture` has
+/// another size than a stack of these.
+std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& picture,
+                                                     const std::vector<ImageSize>& shown);
 
 /// Float in [0,1] → uint8, rounded; NaN becomes 0.
 torch::Tensor to_uint8(const torch::Tensor& image);

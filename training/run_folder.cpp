@@ -1,5 +1,6 @@
 #include "training/run_folder.h"
 
+#include "data/csv.h"
 #include "data/file_io.h"
 #include "data/text.h"
 
@@ -13,6 +14,7 @@
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -29,6 +31,44 @@ constexpr std::string_view kMetricsHeader =
 std::string padded(std::int64_t epoch) {
   std::string digits = std::to_string(epoch);
   return "epoch_" + std::string(digits.size() < 4 ? 4 - digits.size() : 0, '0') + digits;
+}
+
+constexpr std::string_view kSamplesHeader = "picture,epoch,path,width,height,mse,psnr,ssim\n";
+constexpr std::string_view kValidationHeader = "epoch,path,width,height,mse,psnr,ssim\n";
+
+std::string image_fields(const ImageQuality& image) {
+  return csv_field(image.name) + "," + std::to_string(image.size.width) + "," +
+         std::to_string(image.size.height) + "," + csv_number(image.mse) + "," +
+         csv_number(image.psnr) + "," + csv_number(image.ssim);
+}
+
+ImageQuality read_image(const CsvReader& table) {
+  return {table.text("path"),
+          {table.integer("height", 1), table.integer("width", 1)},
+          table.number("mse"),
+          table.number("psnr"),
+          table.number("ssim")};
+}
+
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+/// The rows of a table, each as `read_row` makes it of the reader; where there is no file, none.
+template <typename ReadRow>
+auto read_table(const fs::path& path, const ReadRow& read_row) {
+  std::vector<decltype(read_row(std::declval<const CsvReader&>()))> rows;
+  if (!is_there(path)) return rows;
+  CsvReader table(path);
+  while (table.next()) {
+    try {
+      rows.push_back(read_row(table));
+    } catch (const std::runtime_error&) {
+      continue;  // no row of ours
+    }
+  }
+  return rows;
 }
 
 /// Points output/latest at the run: made beside and renamed, so that it always leads somewhere.
@@ -61,8 +101,7 @@ void remove_unfinished(const fs::path& run) {
 /// Rows of a metrics file by their epoch. Lines that are not rows are dropped.
 std::map<std::int64_t, std::string> read_rows(const fs::path& path) {
   std::map<std::int64_t, std::string> rows;
-  std::error_code error;
-  if (!fs::exists(path, error)) return rows;
+  if (!is_there(path)) return rows;
   const std::vector<std::uint8_t> bytes = read_file(path);
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   while (!text.empty()) {
@@ -155,9 +194,11 @@ fs::path RunFolder::weights(const std::string& name) const {
 
 fs::path RunFolder::epoch_weights(std::int64_t epoch) const { return weights(padded(epoch)); }
 
-fs::path RunFolder::sample(std::int64_t epoch) const {
-  return path_ / "samples" / (padded(epoch) + ".png");
+fs::path RunFolder::sample(const std::string& picture) const {
+  return path_ / "samples" / (picture + ".png");
 }
+
+std::string RunFolder::sample_name(std::int64_t epoch) { return padded(epoch); }
 
 void RunFolder::add_metrics(const MetricsRow& row) {
   std::string text = std::to_string(row.epoch) + "," + std::to_string(row.step);
@@ -171,10 +212,85 @@ void RunFolder::add_metrics(const MetricsRow& row) {
 }
 
 void RunFolder::cut_metrics(std::int64_t epochs) {
-  std::error_code error;
-  if (!fs::exists(metrics(), error)) return;
-  rows_.erase(rows_.upper_bound(epochs), rows_.end());
-  write_rows(metrics(), rows_);
+  if (is_there(metrics())) {
+    rows_.erase(rows_.upper_bound(epochs), rows_.end());
+    write_rows(metrics(), rows_);
+  }
+  if (is_there(sample_table())) {
+    std::vector<SampleRow> samples = read_samples();
+    std::erase_if(samples, [&](const SampleRow& row) { return row.epoch > epochs; });
+    write_samples(samples);
+  }
+}
+
+void RunFolder::write_sample(const std::string& picture, std::int64_t epoch,
+                             std::span<const std::uint8_t> png,
+                             const std::vector<ImageQuality>& images) {
+  std::vector<SampleRow> samples = read_samples();
+  std::erase_if(samples, [&](const SampleRow& row) { return row.picture == picture; });
+  for (const ImageQuality& image : images) samples.push_back({picture, epoch, image});
+  // The picture goes first: rows must never describe one that is not there.
+  write_file(sample(picture), png);
+  write_samples(samples);
+}
+
+void RunFolder::write_samples(const std::vector<SampleRow>& samples) const {
+  std::string text(kSamplesHeader);
+  for (const SampleRow& row : samples) {
+    text += row.picture + "," + std::to_string(row.epoch) + "," + image_fields(row.image) + "\n";
+  }
+  write_file(sample_table(), text);
+}
+
+void RunFolder::write_validation(const ValidationTable& table) const {
+  std::string text(kValidationHeader);
+  for (const ImageQuality& image : table.images) {
+    text += std::to_string(table.epoch) + "," + image_fields(image) + "\n";
+  }
+  write_file(validation(), text);
+}
+
+void RunFolder::add_command(const std::string& command) const {
+  std::string text;
+  for (const std::string& line : read_commands()) text += line + "\n";
+  write_file(commands(), text + command + "\n");
+}
+
+std::vector<MetricsRow> RunFolder::read_metrics() const {
+  return read_table(metrics(), [](const CsvReader& row) {
+    return MetricsRow{row.integer("epoch", 1),  row.integer("step", 0), row.number("lr"),
+                      row.number("train_loss"), row.number("val_loss"), row.number("val_mse"),
+                      row.number("val_psnr"),   row.number("val_ssim"), row.number("images_per_s"),
+                      row.number("seconds")};
+  });
+}
+
+std::vector<SampleRow> RunFolder::read_samples() const {
+  return read_table(sample_table(), [](const CsvReader& row) {
+    return SampleRow{row.text("picture"), row.integer("epoch", 1), read_image(row)};
+  });
+}
+
+ValidationTable RunFolder::read_validation() const {
+  ValidationTable result;
+  result.images = read_table(validation(), [&](const CsvReader& row) {
+    result.epoch = row.integer("epoch", 1);
+    return read_image(row);
+  });
+  return result;
+}
+
+std::vector<std::string> RunFolder::read_commands() const {
+  std::vector<std::string> lines;
+  if (!is_there(commands())) return lines;
+  const std::vector<std::uint8_t> bytes = read_file(commands());
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(text.size(), end + 1));
+  }
+  return lines;
 }
 
 void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {

@@ -1,11 +1,13 @@
 #pragma once
 
 #include "data/image_folder.h"
+#include "training/image_quality.h"
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,20 @@ struct MetricsRow {
   double val_ssim = 0;
   double images_per_s = 0;  ///< training images over training wall time, loading included
   double seconds = 0;       ///< wall time of the epoch, validation included
+};
+
+/// A row of samples/samples.csv: an image in one of the pictures there. The rows of a picture are
+/// its images from the top.
+struct SampleRow {
+  std::string picture;     ///< "epoch_0001", "best" or "worst"
+  std::int64_t epoch = 0;  ///< whose weights made it
+  ImageQuality image;
+};
+
+/// What validation.csv holds: all validation images, after the latest epoch with sample pictures.
+struct ValidationTable {
+  std::int64_t epoch = 0;  ///< 0: there is none
+  std::vector<ImageQuality> images;
 };
 
 /// The folder of one run and the names in it. Every file appears complete or not at all.
@@ -46,12 +62,36 @@ public:
   std::filesystem::path last() const { return weights("last"); }
   std::filesystem::path best() const { return weights("best"); }
   std::filesystem::path epoch_weights(std::int64_t epoch) const;
-  std::filesystem::path sample(std::int64_t epoch) const;
+  std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
+  std::filesystem::path report() const { return path_ / "report.html"; }
+  /// A sample picture's file: by its name in samples.csv, or that of an epoch.
+  std::filesystem::path sample(const std::string& picture) const;
+  std::filesystem::path sample(std::int64_t epoch) const { return sample(sample_name(epoch)); }
+  /// The picture of an epoch: "epoch_0001".
+  static std::string sample_name(std::int64_t epoch);
 
   /// Adds a row to metrics.csv, in place of a row of the same or a later epoch.
   void add_metrics(const MetricsRow& row);
-  /// Cuts the rows past `epochs` completed epochs: they belong to work that was lost.
+  /// Cuts the rows past `epochs` completed epochs, also in samples.csv: they belong to work that
+  /// was lost.
   void cut_metrics(std::int64_t epochs);
+
+  /// Writes samples/`picture`.png and its rows in samples/samples.csv.
+  void write_sample(const std::string& picture, std::int64_t epoch,
+                    std::span<const std::uint8_t> png, const std::vector<ImageQuality>& images);
+
+  /// Writes validation.csv (epoch,path,width,height,mse,psnr,ssim).
+  void write_validation(const ValidationTable& table) const;
+
+  /// Adds a line to commands.txt: what was called to make this run, or to go on with it.
+  void add_command(const std::string& command) const;
+
+  /// What the files hold; empty where there is none. Lines that are no rows are passed over. Names
+  /// are as printable() shows them. Throw std::runtime_error where a file cannot be read.
+  std::vector<MetricsRow> read_metrics() const;
+  std::vector<SampleRow> read_samples() const;
+  ValidationTable read_validation() const;
+  std::vector<std::string> read_commands() const;
 
   /// Writes skipped.csv (path,reason).
   void write_skipped(const std::vector<SkippedFile>& skipped) const;
@@ -60,7 +100,10 @@ private:
   /// Takes the lock and reads the rows there are.
   explicit RunFolder(std::filesystem::path path);
   std::filesystem::path weights(const std::string& name) const;
-  std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
+  void write_samples(const std::vector<SampleRow>& samples) const;
+  std::filesystem::path sample_table() const { return path_ / "samples" / "samples.csv"; }
+  std::filesystem::path validation() const { return path_ / "validation.csv"; }
+  std::filesystem::path commands() const { return path_ / "commands.txt"; }
 
   std::filesystem::path path_;
   std::shared_ptr<const int> lock_;           // descriptor; the last copy closes it

@@ -1,17 +1,20 @@
 #include "training/training_run.h"
 
 #include "data/file_io.h"
-#include "training/corruption.h"
-#include "training/pictures.h"
+#include "training/sample_pictures.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kSampleImages = 6;
+constexpr std::int64_t kExtremes = 3;  // images shown that came back best, and worst
 
 using Clock = std::chrono::steady_clock;
 
@@ -38,6 +41,19 @@ double value_of(const MetricsRow& row, BestBy measure) {
 bool is_better(double value, double than, BestBy measure) {
   const bool more_is_better = measure == BestBy::val_psnr || measure == BestBy::val_ssim;
   return more_is_better ? value > than : value < than;
+}
+
+/// Places of the images, smallest error first; an error that is not a number is the largest.
+std::vector<std::size_t> by_error(const std::vector<ImageQuality>& images) {
+  const auto error = [&](std::size_t place) {
+    const double mse = images[place].mse;
+    return std::isnan(mse) ? std::numeric_limits<double>::infinity() : mse;
+  };
+  std::vector<std::size_t> order(images.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return error(a) < error(b); });
+  return order;
 }
 
 [[noreturn]] void fail_unsaved(const std::string& reason) {
@@ -123,10 +139,15 @@ TrainingRun::Outcome TrainingRun::run() {
 
 bool TrainingRun::finish_epoch(Clock::time_point start) {
   Quality quality;
+  Validated validated;
   if (validation_ != nullptr) {
     const UseAverage average(trainer_.average());
-    quality =
-        evaluate(trainer_.net(), *validation_, options_, trainer_.device(), workers_, should_stop);
+    const auto note = [&](std::int64_t index, ImageQuality image) {
+      validated.indices.push_back(index);
+      validated.images.push_back(std::move(image));
+    };
+    quality = evaluate(trainer_.net(), *validation_, options_, trainer_.device(), workers_,
+                       should_stop, note);
     if (stop_requested()) return false;
   }
   Progress& progress = trainer_.progress();
@@ -147,7 +168,9 @@ bool TrainingRun::finish_epoch(Clock::time_point start) {
   const bool is_last =
       trainer_.finished() || (trainer_.epoch_complete() && epoch == options_.epochs);
   const bool is_kept = options_.save_every > 0 && epoch % options_.save_every == 0;
-  if (is_kept || is_last || epoch == 1) attempt([&] { write_sample(epoch); });
+  if (is_kept || is_last || epoch == 1) {
+    attempt([&] { write_samples(epoch, validated); });
+  }
   // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
   // of one too few.
   attempt([&] { folder_.add_metrics(row); });
@@ -192,30 +215,35 @@ bool TrainingRun::note_epoch(const MetricsRow& row) {
 
 bool TrainingRun::stop_requested() const { return should_stop && should_stop(); }
 
-void TrainingRun::write_sample(std::int64_t epoch) {
-  torch::NoGradGuard no_grad;
-  const UseAverage average(trainer_.average());
+void TrainingRun::write_samples(std::int64_t epoch, const Validated& validated) {
   ImageDataset& source = validation_ != nullptr ? *validation_ : training_;
-  const CorruptionRule rule{options_.corruptions, options_.seed, /*epoch=*/0};
-  Autoencoder& net = trainer_.net();
-  net->eval();
-  std::vector<torch::Tensor> pictures;
-  for (std::int64_t i = 0; i < source.size() && std::ssize(pictures) < kSampleImages; ++i) {
-    const ImageSize crop = source.options().crop;
-    auto image = source.load(i);
-    if (!image) continue;
-    if (crop.height > 0) {
-      image = crop_image(*image, crop, (image->size(1) - crop.height) / 2,
-                         (image->size(2) - crop.width) / 2);
-    }
-    const torch::Tensor clean = to_float(image->unsqueeze(0), trainer_.device());
-    const torch::Tensor input = corrupt(clean, rule, {i});
-    const Output output = net->options().output;
-    const torch::Tensor reconstruction =
-        to_unit_range(net->forward(to_model_range(input, output)), output);
-    pictures.push_back(comparison_picture(input[0].cpu(), reconstruction[0].cpu(), clean[0].cpu()));
+  std::vector<std::int64_t> all(static_cast<std::size_t>(source.size()));
+  std::iota(all.begin(), all.end(), 0);
+  write_sample(RunFolder::sample_name(epoch), epoch, all, kSampleImages);
+  if (validated.images.empty()) return;
+  folder_.write_validation({epoch, validated.images});
+  const std::vector<std::size_t> order = by_error(validated.images);
+  const std::int64_t images = std::ssize(order);
+  std::vector<std::int64_t> best, worst;
+  for (std::int64_t i = 0; i < std::min(kExtremes, (images + 1) / 2); ++i) {
+    best.push_back(validated.indices[order[i]]);
   }
-  write_file(folder_.sample(epoch), encode_image(stack_pictures(pictures), ImageFormat::png));
+  for (std::int64_t i = 0; i < std::min(kExtremes, images / 2); ++i) {
+    worst.push_back(validated.indices[order[images - 1 - i]]);
+  }
+  write_sample("best", epoch, best, kExtremes);
+  if (!worst.empty()) write_sample("worst", epoch, worst, kExtremes);
+}
+
+void TrainingRun::write_sample(const std::string& picture, std::int64_t epoch,
+                               const std::vector<std::int64_t>& indices, std::int64_t count) {
+  const UseAverage average(trainer_.average());
+  const CorruptionRule rule{options_.corruptions, options_.seed, /*epoch=*/0};
+  const SamplePicture sample =
+      sample_picture(trainer_.net(), validation_ != nullptr ? *validation_ : training_, indices,
+                     count, rule, trainer_.device());
+  folder_.write_sample(picture, epoch, encode_image(sample.picture, ImageFormat::png),
+                       sample.images);
 }
 
 }  // namespace convae

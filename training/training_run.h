@@ -40,6 +40,12 @@ public:
   Outcome run();
 
 private:
+  /// The images of a validation, by their place in the data set.
+  struct Validated {
+    std::vector<std::int64_t> indices;
+    std::vector<ImageQuality> images;
+  };
+
   bool finish_epoch(std::chrono::steady_clock::time_point start);
   bool note_epoch(const MetricsRow& row);
   bool stop_requested() const;
@@ -48,7 +54,9 @@ private:
   void save_at_stop() const;
   /// False where it failed for want of room or the like.
   bool attempt(const std::function<void()>& write);
-  void write_sample(std::int64_t epoch);
+  void write_samples(std::int64_t epoch, const Validated& validated);
+  void write_sample(const std::string& picture, std::int64_t epoch,
+                    const std::vector<std::int64_t>& indices, std::int64_t count);
 
   Trainer& trainer_;
   RunFolder& folder_;

@@ -10,4 +10,14 @@ run(${CMAKE_COMMAND} -S ${SOURCE} -B ${BUILD}/consumer/build -G Ninja
     -DCMAKE_PREFIX_PATH=${PREFIX} -DTorch_DIR=${TORCH} -DCMAKE_BUILD_TYPE=Release)
 run(${CMAKE_COMMAND} --build ${BUILD}/consumer/build)
 run(${BUILD}/consumer/build/consumer)
-run(${PREFIX}/bin/convae --version)
+
+# The program finds its libraries wherever both are moved, and what belongs to it is beside it.
+file(RENAME ${PREFIX} ${BUILD}/consumer/moved)
+run(${BUILD}/consumer/moved/bin/convae --version)
+foreach(name man/man1/convae.1 bash-completion/completions/convae zsh/site-functions/_convae
+        fish/vendor_completions.d/convae.fish)
+  file(SIZE ${BUILD}/consumer/moved/share/${name} size)
+  if(size EQUAL 0)
+    message(FATAL_ERROR "share/${name} is empty")
+  endif()
+endforeach()

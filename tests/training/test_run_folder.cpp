@@ -180,6 +180,104 @@ TEST(Metrics, ThatDoNotExistAreNotCut) {
   EXPECT_FALSE(fs::exists(folder / "a/metrics.csv"));
 }
 
+TEST(Metrics, ReadBackAsTheyWere) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  EXPECT_TRUE(run.read_metrics().empty());
+  MetricsRow diverged = row_of(2);
+  diverged.val_loss = std::numeric_limits<double>::infinity();
+  diverged.val_ssim = kNone;
+  run.add_metrics(row_of(1));
+  run.add_metrics(diverged);
+  const std::vector<MetricsRow> rows = run.read_metrics();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].epoch, 1);
+  EXPECT_EQ(rows[0].step, 10);
+  EXPECT_EQ(rows[0].lr, 0.001);
+  EXPECT_EQ(rows[0].val_mse, 0.125);
+  EXPECT_EQ(rows[0].seconds, 2.5);
+  EXPECT_EQ(rows[1].val_loss, std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isnan(rows[1].val_ssim));
+}
+
+const std::vector<std::uint8_t> kPicture = {1, 2, 3};
+
+ImageQuality image_of(const std::string& name) { return {name, {24, 17}, 0.25, 6.5, kNone}; }
+
+TEST(Samples, HaveARowAnImageBesideTheirPicture) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  run.write_sample("epoch_0001", 1, kPicture, {image_of("x,\n.png"), image_of("y.png")});
+  EXPECT_EQ(contents(folder / "a/samples/epoch_0001.png"), "\1\2\3");
+  EXPECT_EQ(contents(folder / "a/samples/samples.csv"),
+            "picture,epoch,path,width,height,mse,psnr,ssim\n"
+            "epoch_0001,1,\"x,\\n.png\",17,24,0.25,6.5,\nepoch_0001,1,y.png,17,24,0.25,6.5,\n");
+  const std::vector<SampleRow> rows = run.read_samples();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].image.name, "x,\\n.png");
+  EXPECT_EQ(rows[1].image.size, (ImageSize{24, 17}));
+  EXPECT_TRUE(std::isnan(rows[1].image.ssim));
+}
+
+TEST(Samples, ReplaceThoseOfTheSamePicture) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  run.write_sample("best", 1, kPicture, {image_of("x.png"), image_of("y.png")});
+  run.write_sample("epoch_0002", 2, kPicture, {image_of("x.png")});
+  run.write_sample("best", 2, kPicture, {image_of("z.png")});
+  const std::vector<SampleRow> rows = run.read_samples();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].picture, "epoch_0002");
+  EXPECT_EQ(rows[1].picture, "best");
+  EXPECT_EQ(rows[1].epoch, 2);
+  EXPECT_EQ(rows[1].image.name, "z.png");
+}
+
+TEST(Samples, AreCutWithTheMetricsOfLostEpochs) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  for (std::int64_t epoch = 1; epoch <= 3; ++epoch) {
+    run.write_sample(RunFolder::sample_name(epoch), epoch, kPicture, {image_of("x.png")});
+  }
+  run.cut_metrics(2);
+  const std::vector<SampleRow> rows = run.read_samples();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows.back().epoch, 2);
+}
+
+TEST(Samples, WithLinesThatAreNoRowsAreReadWithoutThem) {
+  TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder.path(), "a");
+  write_text(folder / "a/samples/samples.csv",
+             "picture,epoch,path,width,height,mse,psnr,ssim\nbest,none,a.png,1,1,0,0,0\n"
+             "best,1,b.png,0,1,0,0,0\nbest\nbest,1,c.png,1,1,0,0,\n");
+  const std::vector<SampleRow> rows = run.read_samples();
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].image.name, "c.png");
+}
+
+TEST(Validation, ReadsBackAsItWas) {
+  TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder.path(), "a");
+  EXPECT_EQ(run.read_validation().epoch, 0);
+  run.write_validation({7, {image_of("x.png"), image_of("y.png")}});
+  const ValidationTable table = run.read_validation();
+  EXPECT_EQ(table.epoch, 7);
+  ASSERT_EQ(table.images.size(), 2U);
+  EXPECT_EQ(table.images[1].name, "y.png");
+  EXPECT_EQ(table.images[1].mse, 0.25);
+}
+
+TEST(Commands, AreKeptInOrder) {
+  TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder.path(), "a");
+  EXPECT_TRUE(run.read_commands().empty());
+  run.add_command("convae train --data x");
+  run.add_command("convae train --resume a");
+  EXPECT_EQ(run.read_commands(),
+            (std::vector<std::string>{"convae train --data x", "convae train --resume a"}));
+}
+
 TEST(SkippedFiles, AreWrittenAsCsv) {
   TemporaryFolder folder;
   const RunFolder run = RunFolder::create(folder.path(), "a");

@@ -816,7 +816,8 @@ TEST_F(TrainingRunTest, WritesMetricsWeightsAndSamples) {
   EXPECT_EQ(names("weights"), (Names{"best.safetensors", "epoch_0002.safetensors",
                                      "epoch_0004.safetensors", "last.safetensors"}));
   EXPECT_EQ(names("samples"),
-            (Names{"epoch_0001.png", "epoch_0002.png", "epoch_0004.png", "epoch_0005.png"}));
+            (Names{"best.png", "epoch_0001.png", "epoch_0002.png", "epoch_0004.png",
+                   "epoch_0005.png", "samples.csv", "worst.png"}));
   const auto rows = rows_of(in_run("metrics.csv"));
   ASSERT_EQ(rows.size(), 6U);
   std::size_t smallest = 1;
@@ -888,7 +889,8 @@ TEST_F(TrainingRunTest, WithoutValidationBestFollowsTheTrainingLoss) {
     for (int column = 4; column < 8; ++column) EXPECT_EQ(row[column], "");
     EXPECT_NE(row[3], "");
   }
-  EXPECT_EQ(names("samples"), (Names{"epoch_0001.png", "epoch_0003.png"}));
+  EXPECT_EQ(names("samples"), (Names{"epoch_0001.png", "epoch_0003.png", "samples.csv"}))
+      << "best and worst are of validation images";
 }
 
 TEST_F(TrainingRunTest, SavesTheStartBeforeTheFirstStep) {
@@ -910,7 +912,8 @@ TEST_F(TrainingRunTest, StopsAfterPatienceEpochsWithoutABetterLoss) {
   start("a", seeded(model_options(Norm::none)), options);
   EXPECT_EQ(run_->run(), TrainingRun::Outcome::stopped_early);
   EXPECT_EQ(rows_of(in_run("metrics.csv")).size(), 4U);  // the best and two more
-  EXPECT_EQ(names("samples"), (Names{"epoch_0001.png", "epoch_0003.png"}));
+  EXPECT_EQ(names("samples"),
+            (Names{"best.png", "epoch_0001.png", "epoch_0003.png", "samples.csv", "worst.png"}));
   const Checkpoint last = read_checkpoint(run_folder_->last());
   EXPECT_TRUE(last.info.progress.stopped_early);
   EXPECT_EQ(last.info.progress.best_epoch, 1);
@@ -944,7 +947,8 @@ TEST_F(TrainingRunTest, MaxStepsEndInARowAndASampleOfTheEpochUnderWay) {
   ASSERT_EQ(rows.size(), 3U);
   EXPECT_EQ(rows[2][0], "2");
   EXPECT_EQ(rows[2][1], "7");
-  EXPECT_EQ(names("samples"), (Names{"epoch_0001.png", "epoch_0002.png"}));
+  EXPECT_EQ(names("samples"),
+            (Names{"best.png", "epoch_0001.png", "epoch_0002.png", "samples.csv", "worst.png"}));
   const Progress progress = read_checkpoint(run_folder_->last()).info.progress;
   EXPECT_EQ(progress.epoch, 1);
   EXPECT_EQ(progress.epoch_position, 8);
@@ -956,7 +960,8 @@ TEST_F(TrainingRunTest, MaxStepsThatEndAnEpochEndInASampleToo) {
   start("a", seeded(model_options()), options);
   EXPECT_EQ(run_->run(), TrainingRun::Outcome::finished);
   EXPECT_EQ(rows_of(in_run("metrics.csv")).size(), 3U);
-  EXPECT_EQ(names("samples"), (Names{"epoch_0001.png", "epoch_0002.png"}));
+  EXPECT_EQ(names("samples"),
+            (Names{"best.png", "epoch_0001.png", "epoch_0002.png", "samples.csv", "worst.png"}));
 }
 
 TEST_F(TrainingRunTest, GoesOnFromAnInterruptionAsIfThereHadBeenNone) {

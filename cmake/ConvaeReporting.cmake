@@ -1,0 +1,32 @@
+# What reporting/ is made of beside its sources: the report's page, put together of its template,
+# style and script, and TensorBoard's messages.
+
+set(report_dir ${CMAKE_BINARY_DIR}/generated/report)
+set(report_parts reporting/report.html reporting/report.css reporting/report.js)
+list(TRANSFORM report_parts PREPEND ${PROJECT_SOURCE_DIR}/)
+add_custom_command(OUTPUT ${report_dir}/report_page.cpp
+  COMMAND ${CMAKE_COMMAND} -DFOLDER=${PROJECT_SOURCE_DIR}/reporting
+          -DOUTPUT=${report_dir}/report_page.cpp -P ${PROJECT_SOURCE_DIR}/cmake/EmbedReport.cmake
+  DEPENDS ${report_parts} cmake/EmbedReport.cmake VERBATIM COMMENT "Putting the report's page together")
+target_sources(convae PRIVATE ${report_dir}/report_page.cpp)
+set_source_files_properties(${report_dir}/report_page.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+
+# LibTorch has an older protobuf inside and that one's headers among its own. So event_file.cpp is
+# compiled without LibTorch in sight, and protoc and headers are found by pkg-config: CMake's own
+# search would find LibTorch's.
+pkg_check_modules(protobuf_lite REQUIRED IMPORTED_TARGET protobuf-lite)
+find_program(PROTOC protoc PATHS ${protobuf_lite_PREFIX}/bin REQUIRED NO_DEFAULT_PATH)
+set(events_dir ${CMAKE_BINARY_DIR}/generated/events)
+file(MAKE_DIRECTORY ${events_dir})
+add_custom_command(OUTPUT ${events_dir}/events.pb.cc ${events_dir}/events.pb.h
+  COMMAND ${PROTOC} --proto_path=${PROJECT_SOURCE_DIR}/reporting --cpp_out=${events_dir}
+          ${PROJECT_SOURCE_DIR}/reporting/events.proto
+  DEPENDS reporting/events.proto VERBATIM COMMENT "Compiling TensorBoard's messages")
+add_library(convae_events OBJECT reporting/event_file.cpp ${events_dir}/events.pb.cc)
+convae_own_target(convae_events)
+set_source_files_properties(${events_dir}/events.pb.cc PROPERTIES COMPILE_OPTIONS -w)
+target_include_directories(convae_events PRIVATE ${PROJECT_SOURCE_DIR})
+target_include_directories(convae_events SYSTEM PRIVATE ${events_dir})
+target_link_libraries(convae_events PRIVATE PkgConfig::protobuf_lite)
+target_sources(convae PRIVATE $<TARGET_OBJECTS:convae_events>)
+target_link_libraries(convae PRIVATE PkgConfig::protobuf_lite)

@@ -1,0 +1,153 @@
+#include "reporting/event_file.h"
+
+#include "data/file_io.h"
+#include "events.pb.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+/// CRC-32C (Castagnoli, reversed polynomial 0x82f63b78), as the format wants it: zlib's CRC-32 has
+/// another polynomial, and this table is smaller than a dependency.
+std::uint32_t crc32c(std::string_view bytes) {
+  static const std::array<std::uint32_t, 256> table = [] {
+    std::array<std::uint32_t, 256> entries{};
+    for (std::uint32_t i = 0; i < 256; ++i) {
+      std::uint32_t value = i;
+      for (int bit = 0; bit < 8; ++bit) value = value >> 1 ^ ((value & 1) != 0 ? 0x82f63b78U : 0U);
+      entries[i] = value;
+    }
+    return entries;
+  }();
+  std::uint32_t crc = ~0U;
+  for (const char byte : bytes)
+    crc = crc >> 8 ^ table[(crc ^ static_cast<unsigned char>(byte)) & 0xff];
+  return ~crc;
+}
+
+template <typename Integer>
+void append_little_endian(std::string& bytes, Integer value) {
+  for (std::size_t i = 0; i < sizeof(value); ++i) bytes += static_cast<char>(value >> 8 * i & 0xff);
+}
+
+/// Checksums of data that holds checksums are weak: the format rotates and shifts them.
+std::uint32_t masked_crc(std::string_view bytes) {
+  const std::uint32_t crc = crc32c(bytes);
+  return (crc >> 15 | crc << 17) + 0xa282ead8U;
+}
+
+/// A TFRecord: length (8 bytes, little-endian), its checksum, the data, its checksum.
+std::string record(const events::Event& event) {
+  const std::string data = event.SerializeAsString();
+  std::string length;
+  append_little_endian(length, static_cast<std::uint64_t>(data.size()));
+  std::string bytes = length;
+  append_little_endian(bytes, masked_crc(length));
+  bytes += data;
+  append_little_endian(bytes, masked_crc(data));
+  return bytes;
+}
+
+events::Event new_event(std::int64_t step) {
+  using Seconds = std::chrono::duration<double>;
+  events::Event event;
+  event.set_wall_time(Seconds(std::chrono::system_clock::now().time_since_epoch()).count());
+  event.set_step(step);
+  return event;
+}
+
+/// TensorBoard reads a folder's files in the order of their names: each begins with the time, and
+/// those of one second with a number.
+fs::path file_name(std::int64_t seconds, int number) {
+  return "events.out.tfevents." + std::to_string(seconds) + ".convae." + std::to_string(number);
+}
+
+}  // namespace
+
+EventFile::EventFile(const fs::path& folder, std::int64_t first_step) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  for (int number = 0; descriptor_ < 0; ++number) {
+    path_ = folder / file_name(seconds.count(), number);
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor_ < 0 && errno != EEXIST) {
+      throw std::runtime_error("cannot create '" + printable(path_.string()) +
+                               "': " + std::generic_category().message(errno));
+    }
+  }
+  events::Event version = new_event(0);
+  version.set_file_version("brain.Event:2");
+  std::string records = record(version);
+  if (first_step > 0) {
+    events::Event start = new_event(first_step);
+    start.mutable_session_log()->set_status(events::SessionLog::START);
+    records += record(start);
+  }
+  try {
+    append(records);
+  } catch (const std::runtime_error&) {
+    ::close(descriptor_);
+    std::error_code ignored;
+    fs::remove(path_, ignored);
+    throw;
+  }
+}
+
+EventFile::~EventFile() { ::close(descriptor_); }
+
+void EventFile::add_scalars(std::int64_t step, const std::map<std::string, double>& values) {
+  events::Event event = new_event(step);
+  for (const auto& [tag, number] : values) {
+    if (std::isnan(number)) continue;
+    events::Summary::Value& value = *event.mutable_summary()->add_value();
+    value.set_tag(tag);
+    value.set_simple_value(static_cast<float>(number));
+  }
+  append(record(event));
+}
+
+void EventFile::add_image(std::int64_t step, const std::string& tag,
+                          std::span<const std::uint8_t> png, std::int64_t width,
+                          std::int64_t height) {
+  constexpr int kRgb = 3;
+  events::Event event = new_event(step);
+  events::Summary::Value& value = *event.mutable_summary()->add_value();
+  value.set_tag(tag);
+  events::Summary::Image& image = *value.mutable_image();
+  image.set_width(static_cast<std::int32_t>(width));
+  image.set_height(static_cast<std::int32_t>(height));
+  image.set_colorspace(kRgb);
+  image.set_encoded_image_string(png.data(), png.size());
+  append(record(event));
+}
+
+void EventFile::append(const std::string& records) {
+  std::size_t done = 0;
+  while (done < records.size()) {
+    const ssize_t written = ::write(descriptor_, records.data() + done, records.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      const std::string reason = std::generic_category().message(errno);
+      // Half a record would make readers miss all that follow it.
+      const bool restored =
+          ::ftruncate(descriptor_, size_) == 0 && ::lseek(descriptor_, size_, SEEK_SET) == size_;
+      throw std::runtime_error("cannot write '" + printable(path_.string()) + "': " + reason +
+                               (restored ? "" : ", and it ends in half a record"));
+    }
+    done += static_cast<std::size_t>(written);
+  }
+  size_ += static_cast<std::int64_t>(records.size());
+}
+
+}  // namespace convae

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+
+namespace convae {
+
+/// A file of events that TensorBoard reads, made anew in a folder: events.out.tfevents.….
+/// Unlike convae's other files it grows while the run goes on: each append is one write, and one
+/// that fails leaves the file as it was. Everything throws std::runtime_error naming the file.
+class EventFile {
+public:
+  /// `first_step`: the step a resumed run begins with. What earlier files of the folder say of it
+  /// and later steps belongs to work that was lost, and TensorBoard drops it. 0: a new run.
+  EventFile(const std::filesystem::path& folder, std::int64_t first_step);
+  ~EventFile();
+  EventFile(const EventFile&) = delete;
+  EventFile& operator=(const EventFile&) = delete;
+
+  /// Values by their tags, such as "loss/train"; those that are NaN are left out.
+  void add_scalars(std::int64_t step, const std::map<std::string, double>& values);
+
+  /// A PNG file of `width` × `height` pixels.
+  void add_image(std::int64_t step, const std::string& tag, std::span<const std::uint8_t> png,
+                 std::int64_t width, std::int64_t height);
+
+  const std::filesystem::path& path() const { return path_; }
+
+private:
+  void append(const std::string& records);
+
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::int64_t size_ = 0;
+};
+
+}  // namespace convae

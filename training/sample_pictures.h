@@ -1,0 +1,28 @@
+#pragma once
+
+#include "data/dataset.h"
+#include "models/autoencoder.h"
+#include "training/corruption.h"
+#include "training/image_quality.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace convae {
+
+/// Sample pictures show images with a side above this smaller.
+inline constexpr std::int64_t kMaxSampleSide = 1024;
+
+/// What a run's sample pictures hold: comparison_pictures below each other, and whose they are.
+struct SamplePicture {
+  torch::Tensor picture;             ///< (3, h, w) uint8
+  std::vector<ImageQuality> images;  ///< from the top
+};
+
+/// Reconstructs images of `source` one by one, in evaluation mode, the first `count` of `indices`
+/// that can be read. `rule` corrupts the input; the error is the distance from the clean image.
+SamplePicture sample_picture(Autoencoder& net, ImageDataset& source,
+                             const std::vector<std::int64_t>& indices, std::int64_t count,
+                             const CorruptionRule& rule, torch::Device device);
+
+}  // namespace convae
