@@ -143,6 +143,8 @@ const std::vector<CommandInfo>& command_list() {
        "--checkpoint RUN --format FORMAT -o FILE [options]"},
       {"evaluate", "Measures reconstructions beside PCA, JPEG and the mean image.",
        "--checkpoint RUN --data DIR [--json] [-o OUT] [options]"},
+      {"score", "Says how anomalous images are, after a network that was trained on good ones.",
+       "--checkpoint RUN --data DIR -o OUT [options]"},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]"},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]"},
       {"bench", "Measures this machine: training step and inference beside the bare convolutions.",

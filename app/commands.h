@@ -23,6 +23,7 @@ int run_train(const CommandLine& line, const std::vector<std::string>& words);
 int run_reconstruct(const CommandLine& line);
 int run_encode(const CommandLine& line);
 int run_decode(const CommandLine& line);
+int run_score(const CommandLine& line);
 int run_shapes(const CommandLine& line);
 int run_sample(const CommandLine& line);
 int run_interpolate(const CommandLine& line);

@@ -126,7 +126,7 @@ torch::Tensor Inference::resize_back(const torch::Tensor& images, ImageSize own)
       .clamp(0, 1);
 }
 
-std::unique_ptr<Inference> start_inference(const Options& options, ImagesAt at) {
+void check_inference_options(const Options& options) {
   require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
   require_given(options.data.data, "data", "--data photos");
   options.data.validate();
@@ -136,16 +136,20 @@ std::unique_ptr<Inference> start_inference(const Options& options, ImagesAt at) 
     throw UsageError("--size '" + to_string(HW{asked.height, asked.width}) +
                      "': more than --max-pixels " + std::to_string(options.data.max_pixels));
   }
-  const torch::Device device = choose_device(options.run.device);
-  use_threads(options.run.threads);
+}
+
+LoadedModel open_checkpoint(const Options& options, torch::Device device) {
   LoadedModel model = load_model(options.call.checkpoint, device);
   spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
                printable(model.path.string()), model.info.progress.epoch, model.info.progress.step,
                model.info.model.channels, model.info.model.levels);
-  const HW fixed = fixed_network_size(options, model.info.model);
-  const auto specs = model.info.model.level_specs();
-  FolderScan scan = scan_headers(list_images(options.data.data), options.data.max_pixels,
-                                 worker_count(options.data));
+  return model;
+}
+
+std::vector<ImageEntry> usable_images(FolderScan& scan, const std::string& folder,
+                                      const Options& options, const ModelOptions& model) {
+  const HW fixed = fixed_network_size(options, model);
+  const auto specs = model.level_specs();
   std::vector<ImageEntry> usable;
   for (ImageEntry& entry : scan.entries) {
     const HW size = fixed.h > 0 ? fixed : HW{entry.info.height, entry.info.width};
@@ -161,12 +165,24 @@ std::unique_ptr<Inference> start_inference(const Options& options, ImagesAt at) 
                              "': " + scan.skipped[0].reason + " (--skip-bad is false)");
   }
   if (usable.empty()) {
-    throw std::runtime_error("no usable image in '" + printable(options.data.data) + "' (" +
+    throw std::runtime_error("no usable image in '" + printable(folder) + "' (" +
                              std::to_string(scan.skipped.size()) + " skipped)");
   }
   log_unread_pages(usable);
-  spdlog::info("images {} · skipped {} · device {}", usable.size(), scan.skipped.size(),
-               device.str());
+  spdlog::info("images {} · skipped {}", usable.size(), scan.skipped.size());
+  return usable;
+}
+
+std::unique_ptr<Inference> start_inference(const Options& options, ImagesAt at) {
+  check_inference_options(options);
+  const torch::Device device = choose_device(options.run.device);
+  use_threads(options.run.threads);
+  LoadedModel model = open_checkpoint(options, device);
+  FolderScan scan = scan_headers(list_images(options.data.data), options.data.max_pixels,
+                                 worker_count(options.data));
+  std::vector<ImageEntry> usable =
+      usable_images(scan, options.data.data, options, model.info.model);
+  spdlog::info("device {}", device.str());
   auto inference =
       std::make_unique<Inference>(options, std::move(usable), std::move(model), device, at);
   inference->skipped = std::move(scan.skipped);

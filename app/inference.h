@@ -65,6 +65,18 @@ struct Inference {
   ImageDataset dataset;              ///< at the images' own sizes unless asked for otherwise
 };
 
+/// Checks what commands with a checkpoint, images and results need. Throws UsageError.
+void check_inference_options(const Options& options);
+
+/// The model that `options` name, on that device, with a log line.
+LoadedModel open_checkpoint(const Options& options, torch::Device device);
+
+/// The images that can go through the network; the others go to `scan.skipped`, with a log line.
+/// `folder` is what messages call the images' folder.
+/// Throws std::runtime_error where none is left, or, with skip-bad false, for the first other.
+std::vector<ImageEntry> usable_images(FolderScan& scan, const std::string& folder,
+                                      const Options& options, const ModelOptions& model);
+
 /// Loads the model, lists the images, reads their headers and leaves out, with a log line, those
 /// that cannot be used. Throws std::runtime_error where none is left.
 std::unique_ptr<Inference> start_inference(const Options& options,

@@ -206,14 +206,16 @@ OptionSpec level_list(OptionSpec spec) {
 }
 
 constexpr const char* kTrain = "train";
-constexpr const char* kReading = "train reconstruct encode evaluate";
+constexpr const char* kReading = "train reconstruct encode evaluate score";
 constexpr const char* kModel = "train shapes bench";
-constexpr const char* kInference = "reconstruct encode decode sample interpolate evaluate export";
+constexpr const char* kInference =
+    "reconstruct encode decode sample interpolate evaluate score export";
 constexpr const char* kWriting =
-    "train reconstruct encode decode sample interpolate evaluate export";
-constexpr const char* kComputing = "train reconstruct encode decode sample interpolate evaluate";
+    "train reconstruct encode decode sample interpolate evaluate score export";
+constexpr const char* kComputing =
+    "train reconstruct encode decode sample interpolate evaluate score";
 constexpr const char* kMeasured =
-    "train reconstruct encode decode sample interpolate evaluate bench";
+    "train reconstruct encode decode sample interpolate evaluate score bench";
 
 void add_data_options(std::vector<OptionSpec>& t) {
   const auto add = [&](const char* flags, const char* commands, const char* value,
@@ -227,8 +229,12 @@ void add_data_options(std::vector<OptionSpec>& t) {
   t.push_back(number(add("val-split", kTrain, "SHARE",
                          "share of the images kept for validation, by a hash of their names"),
                      [](Options& o) -> double& { return o.data.val_split; }));
+  t.push_back(
+      text(add("group-regex", "train score", "REGEX",
+               "images that belong together: those whose names match it alike, or its first ()"),
+           [](Options& o) -> std::string& { return o.data.group_regex; }));
   t.push_back(image_size(
-      add("size", "train reconstruct encode sample interpolate evaluate", "SIZE",
+      add("size", "train reconstruct encode sample interpolate evaluate score", "SIZE",
           "resize images to N (N x N) or HxW; native: keep their sizes"),
       [](Options& o) -> ImageSize& { return o.data.size; }, "native"));
   t.push_back(image_size(
@@ -257,7 +263,7 @@ void add_data_options(std::vector<OptionSpec>& t) {
                           "skip images that cannot be used; false: stop at the first"),
                       [](Options& o) -> bool& { return o.data.skip_bad; }));
   t.push_back(
-      integer(add("max-pixels", "train reconstruct encode interpolate evaluate", "N",
+      integer(add("max-pixels", "train reconstruct encode interpolate evaluate score", "N",
                   "images with more pixels are not used"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
 }
@@ -313,7 +319,7 @@ void add_train_options(std::vector<OptionSpec>& t) {
   int_option("epochs", "passes over the images, altogether",
              [](Options& o) -> std::int64_t& { return o.train.epochs; });
   t.push_back(integer(
-      head(Group::train, "batch-size", "train reconstruct encode bench", "N",
+      head(Group::train, "batch-size", "train reconstruct encode score bench", "N",
            "images an optimizer step"),
       Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.batch_size; })));
   t.push_back(
@@ -359,9 +365,9 @@ void add_train_options(std::vector<OptionSpec>& t) {
       {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr, BestBy::val_ssim, BestBy::train_loss}));
   int_option("patience", "epochs without a better loss before stopping; 0: off",
              [](Options& o) -> std::int64_t& { return o.train.patience; });
-  t.push_back(
-      integer(head(Group::train, "seed", "train reconstruct sample", "N", "of everything random"),
-              Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
+  t.push_back(integer(
+      head(Group::train, "seed", "train reconstruct sample score", "N", "of everything random"),
+      Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
   int_option("max-steps", "stop after so many steps; 0: after the epochs",
              [](Options& o) -> std::int64_t& { return o.train.max_steps; });
   t.push_back(choice<Precision>(
@@ -454,6 +460,18 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       boolean(add("error-map", "reconstruct", "BOOL", "also write the error pictures to error/"),
               [](Options& o) -> bool& { return o.call.error_map; }));
+  t.push_back(
+      text(add("good", "score", "DIR",
+               "good images to calibrate on, instead of those the run kept out of training"),
+           [](Options& o) -> std::string& { return o.call.good; }));
+  t.push_back(number(add("fpr", "score", "SHARE", "of good images that may be called anomalous"),
+                     [](Options& o) -> double& { return o.call.fpr; }));
+  t.push_back(
+      boolean(add("heat-maps", "score", "BOOL",
+                  "write where the anomalies are: over the image to overlay/, alone to heat/"),
+              [](Options& o) -> bool& { return o.call.heat_maps; }));
+  t.push_back(boolean(add("fail-on-anomaly", "score", "BOOL", "exit with 3 if there is an anomaly"),
+                      [](Options& o) -> bool& { return o.call.fail_on_anomaly; }));
   t.push_back(boolean(add("overwrite", kInference, "BOOL", "replace files that exist"),
                       [](Options& o) -> bool& { return o.call.overwrite; }));
   t.push_back(
@@ -465,8 +483,9 @@ void add_call_options(std::vector<OptionSpec>& t) {
   t.push_back(
       integer(add("steps", "interpolate", "N", "pictures, both ends included"),
               Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.steps; })));
-  t.push_back(boolean(add("json", "shapes info bench evaluate", "BOOL", "machine-readable result"),
-                      [](Options& o) -> bool& { return o.call.json; }));
+  t.push_back(
+      boolean(add("json", "shapes info bench evaluate score", "BOOL", "machine-readable result"),
+              [](Options& o) -> bool& { return o.call.json; }));
 }
 
 }  // namespace

@@ -54,6 +54,7 @@ int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
   if (line.command == "interpolate") return run_interpolate(line);
   if (line.command == "export") return run_export(line);
   if (line.command == "evaluate") return run_evaluate(line);
+  if (line.command == "score") return run_score(line);
   if (line.command == "shapes") return run_shapes(line);
   if (line.command == "bench") return run_bench(line);
   return run_info(line);

@@ -2,6 +2,7 @@
 
 #include "app/inference.h"
 #include "data/file_io.h"
+#include "data/grouping.h"
 #include "training/similarity.h"
 
 #include <spdlog/spdlog.h>
@@ -86,9 +87,10 @@ TrainingData find_images(const Options& all_options) {
                   : all.all_grey() && validation.all_grey() ? 1
                                                             : 3;
   data.validation = std::move(validation.entries);
+  const Grouping grouping(options.group_regex);
   for (ImageEntry& entry : all.entries) {
     const bool held_out =
-        options.val.empty() && in_validation_share(entry.file.name, options.val_split);
+        options.val.empty() && in_validation_share(grouping.of(entry.file.name), options.val_split);
     (held_out ? data.validation : data.training).push_back(std::move(entry));
   }
   if (data.training.empty()) {

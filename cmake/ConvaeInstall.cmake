@@ -4,12 +4,13 @@ include(CMakePackageConfigHelpers)
 install(TARGETS convae EXPORT convaeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS convae_cli LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS convae_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-foreach(folder models data training exporting reporting)
+foreach(folder models data training exporting reporting inspection)
   install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/convae/${folder}
           FILES_MATCHING PATTERN "*.h"
           PATTERN "samples" EXCLUDE PATTERN "codecs.h" EXCLUDE PATTERN "pixel_rows.h" EXCLUDE
           PATTERN "kernels.h" EXCLUDE PATTERN "flat_maps.h" EXCLUDE PATTERN "parallel.h" EXCLUDE
           PATTERN "onnx_graph.h" EXCLUDE PATTERN "description.h" EXCLUDE
+          PATTERN "channels.h" EXCLUDE PATTERN "locations.h" EXCLUDE
           PATTERN "report_data.h" EXCLUDE PATTERN "report_template.h" EXCLUDE)
 endforeach()
 install(FILES convae.h ${CMAKE_CURRENT_BINARY_DIR}/generated/convae_version.h

@@ -11,11 +11,8 @@ add_custom_command(OUTPUT ${report_dir}/report_page.cpp
 target_sources(convae PRIVATE ${report_dir}/report_page.cpp)
 set_source_files_properties(${report_dir}/report_page.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 
-# LibTorch has an older protobuf inside and that one's headers among its own. So event_file.cpp is
-# compiled without LibTorch in sight, and protoc and headers are found by pkg-config: CMake's own
-# search would find LibTorch's.
-pkg_check_modules(protobuf_lite REQUIRED IMPORTED_TARGET protobuf-lite)
-find_program(PROTOC protoc PATHS ${protobuf_lite_PREFIX}/bin REQUIRED NO_DEFAULT_PATH)
+# event_file.cpp is compiled without LibTorch in sight, for the reasons ConvaeOnnx.cmake gives; that
+# also finds protoc and protobuf_lite.
 set(events_dir ${CMAKE_BINARY_DIR}/generated/events)
 file(MAKE_DIRECTORY ${events_dir})
 add_custom_command(OUTPUT ${events_dir}/events.pb.cc ${events_dir}/events.pb.h

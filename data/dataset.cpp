@@ -108,8 +108,8 @@ FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std:
   return scan;
 }
 
-bool in_validation_share(const std::string& name, double share) {
-  const std::uint64_t hash = XXH3_64bits(name.data(), name.size());
+bool in_validation_share(const std::string& group, double share) {
+  const std::uint64_t hash = XXH3_64bits(group.data(), group.size());
   return static_cast<double>(hash >> 11) * 0x1.0p-53 < share;
 }
 

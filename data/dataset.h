@@ -33,9 +33,10 @@ struct FolderScan {
 /// Reads the headers of all files, on `workers` threads.
 FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers);
 
-/// True where the file belongs to the validation share: a hash of its name is below the share, so
-/// that adding files never moves one from one side to the other.
-bool in_validation_share(const std::string& name, double share);
+/// True where a group of files (see Grouping; without one, a file) belongs to the validation share:
+/// a hash of its name is below the share, so that adding files never moves one from one side to the
+/// other.
+bool in_validation_share(const std::string& group, double share);
 
 /// Cores that this process may use.
 std::int64_t available_cores();

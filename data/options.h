@@ -26,7 +26,8 @@ const char* to_string(Cache cache);
 struct DataOptions {
   std::string data;           ///< folder of images
   std::string val;            ///< folder of validation images; empty: a share of `data`
-  double val_split = 0.1;     ///< share of `data` kept for validation, by a hash of the name
+  double val_split = 0.1;     ///< share of `data` kept for validation, by a hash of the group
+  std::string group_regex;    ///< which images belong together, see Grouping; empty: each alone
   ImageSize size;             ///< resize to; {0, 0}: native
   ImageSize crop;             ///< cut out after resizing; {0, 0}: no
   std::int64_t channels = 0;  ///< 1 or 3 for the whole run; 0: 1 if every image is grey, else 3

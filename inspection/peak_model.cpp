@@ -1,0 +1,49 @@
+#include "inspection/peak_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace convae {
+namespace {
+
+/// A peak that hardly varies among few good images must not decide alone.
+constexpr double kSmallestSpread = 0.05;  // of the mean peak
+constexpr double kSmallestDeviation = 1e-6;
+
+}  // namespace
+
+PeakModel::PeakModel(const torch::Tensor& peaks) {
+  const std::int64_t images = peaks.size(0);
+  const std::int64_t channels = peaks.size(1);
+  if (images < kFewestImages) {
+    throw std::invalid_argument("peaks of " + std::to_string(kFewestImages) +
+                                " images or more are needed, but there are " +
+                                std::to_string(images));
+  }
+  mean_ = peaks.mean(0);
+  deviation_ = torch::maximum(peaks.std(0), mean_.abs() * kSmallestSpread + kSmallestDeviation);
+  const torch::Tensor z = (peaks - mean_) / deviation_;
+  const auto n = static_cast<double>(images);
+  const torch::Tensor covariance = z.t().matmul(z) / n;
+  // In the paper's terms, of scaled Frobenius norms: m, d² and b².
+  const auto p = static_cast<double>(channels);
+  const torch::Tensor identity = torch::eye(channels, torch::kDouble);
+  const double level = covariance.trace().item<double>() / p;
+  const double spread = (covariance - level * identity).square().sum().item<double>() / p;
+  const double squares = z.square().sum(1).square().sum().item<double>() / n;
+  const double error = (squares - covariance.square().sum().item<double>()) / n / p;
+  shrinkage_ = spread > 0 ? std::clamp(error / spread, 0.0, 1.0) : 1;
+  torch::Tensor shrunk = shrinkage_ * level * identity + (1 - shrinkage_) * covariance;
+  shrunk += kSmallestDeviation * identity;  // all peaks may be the same
+  inverse_ = at::linalg_inv(shrunk);
+}
+
+double PeakModel::score(const torch::Tensor& peaks) const {
+  const torch::Tensor above = ((peaks - mean_) / deviation_).clamp_min(0);
+  const double square = above.dot(inverse_.matmul(above)).item<double>();
+  return std::sqrt(std::max(square, 0.0) / static_cast<double>(peaks.size(0)));
+}
+
+}  // namespace convae

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstddef>
+#include <vector>
+
+namespace convae {
+
+/// The peaks of good images, and how far above them others are.
+///
+/// Peaks are standardised, and what is above the mean is measured as a Mahalanobis distance, so
+/// that channels that always rise together count once. The covariance is shrunk towards a diagonal
+/// as much as so few images need (Ledoit & Wolf 2004,
+/// https://doi.org/10.1016/S0047-259X(03)00096-4).
+class PeakModel {
+public:
+  /// One image shows no spread.
+  static constexpr std::int64_t kFewestImages = 2;
+
+  /// peaks: (images, channels) double. Throws std::invalid_argument for fewer than kFewestImages.
+  explicit PeakModel(const torch::Tensor& peaks);
+
+  /// (channels) double → the distance, over the root of the number of channels: 0 where no peak is
+  /// above the mean of good images, 1 where independent ones are all one deviation above.
+  double score(const torch::Tensor& peaks) const;
+
+  /// (channels) double: mean peaks of good images.
+  const torch::Tensor& mean() const { return mean_; }
+
+  /// Between 0, the covariance as it was found, and 1, none between channels.
+  double shrinkage() const { return shrinkage_; }
+
+private:
+  torch::Tensor mean_, deviation_;  // (channels)
+  torch::Tensor inverse_;           // (channels, channels), of the standardised peaks' covariance
+  double shrinkage_ = 0;
+};
+
+}  // namespace convae

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace convae {
+
+/// How well maps of anomaly find the regions that masks mark, over the pixels of a whole test set
+/// in memory that does not depend on its size: values are counted in classes of 1/512 of their
+/// magnitude, values of one class count as equal.
+class PixelMetrics {
+public:
+  PixelMetrics();
+
+  /// `map`: (H, W) float, finite, higher where more anomalous. `mask`: (H, W) bool, true inside a
+  /// defect; undefined (`{}`) for an image without any.
+  /// Throws std::invalid_argument where the two differ in size.
+  void add(const torch::Tensor& map, const torch::Tensor& mask = {});
+
+  /// Adds all that was added to another.
+  PixelMetrics& operator+=(const PixelMetrics& other);
+
+  /// Area under the ROC curve of all pixels; NaN unless there are pixels inside and outside.
+  double auroc() const;
+
+  /// Per-region overlap (Bergmann et al. 2021, https://doi.org/10.1007/s11263-020-01400-4): over
+  /// all thresholds at which at most `max_rate` of the pixels outside defects are found, the mean
+  /// share that is found of every region, integrated over that rate and divided by it. A region is
+  /// a set of defect pixels that touch, also at corners. In [0,1]; scores that say nothing get
+  /// max_rate/2. NaN without regions or without pixels outside.
+  double pro(double max_rate = 0.3) const;
+
+  /// Sets of touching defect pixels.
+  std::int64_t regions() const { return regions_; }
+
+private:
+  std::int64_t regions_ = 0;
+  // Classes from the lowest value to the highest.
+  std::vector<std::int64_t> outside_, inside_;  // pixels
+  std::vector<double> overlap_;                 // pixels inside, each 1 / those of its region
+};
+
+}  // namespace convae

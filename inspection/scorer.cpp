@@ -1,0 +1,265 @@
+#include "inspection/scorer.h"
+
+#include "inspection/channels.h"
+#include "inspection/locations.h"
+#include "inspection/peak_model.h"
+#include "models/parallel.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <stdexcept>
+
+namespace convae {
+namespace {
+
+constexpr double kSmallestPeak = 1e-6;  // that maps are divided by
+
+/// Calls use(channel, map) for all channels, several at once, and after_scale(begin, end) with
+/// those of a scale when they are done.
+template <typename Use, typename AfterScale>
+void for_each_channel(const ChannelMaps& maps, const Use& use, const AfterScale& after_scale) {
+  for (std::size_t scale = 0; scale < ChannelMaps::scales(); ++scale) {
+    const std::vector<cv::Mat> here = maps.at_scale(scale);
+    const std::size_t first = scale * ChannelMaps::channels_per_scale();
+    parallel_for_each(static_cast<std::int64_t>(here.size()), [&](std::int64_t i) {
+      const auto index = static_cast<std::size_t>(i);
+      use(first + index, here[index]);
+    });
+    after_scale(first, first + here.size());
+  }
+}
+
+/// A mean of squares → its root, as a tensor.
+torch::Tensor root(const cv::Mat& square_sum, std::size_t channels) {
+  cv::Mat map;
+  cv::sqrt(square_sum / static_cast<double>(channels), map);
+  return torch::from_blob(map.data, {map.rows, map.cols}, torch::kFloat).clone();
+}
+
+}  // namespace
+
+class AnomalyScorer::Parts {
+public:
+  Parts(std::size_t views, int folds);
+  void learn_noise(const Views& views);
+  void learn_locations(const Views& views, int fold);
+  void calibrate(const Views& views, int fold);
+  void finish();
+  const std::vector<Scores>& good_scores() const { return good_scores_; }
+  Scores score(const Views& views);
+  Scores score(const Views& views, Maps& maps);
+
+private:
+  torch::Tensor peaks_of(const Views& views, std::vector<cv::Mat>* square_sums) const;
+  torch::Tensor view_peaks(const torch::Tensor& peaks, std::size_t view) const;
+  /// Of all channels, then of those of each view.
+  struct Models {
+    PeakModel all;
+    std::vector<PeakModel> view;
+  };
+  Models models_without(int fold) const;
+  Scores scores_of(const torch::Tensor& peaks, const Models& models) const;
+  const cv::Mat& kernel(std::size_t view);
+  void compare_without(int fold);
+
+  std::size_t views_, channels_;  // channels of one view
+  std::vector<Whitening> whitening_;
+  std::vector<cv::Mat> kernels_;           // empty until they are needed
+  LocationStatistics locations_;           // channels of the first view, then those of the next
+  std::optional<int> left_out_;            // fold that locations_ is prepared without
+  std::vector<torch::Tensor> good_peaks_;  // (all channels) double
+  std::vector<int> good_folds_;
+  std::vector<Scores> good_scores_;
+  std::optional<Models> models_;
+};
+
+AnomalyScorer::Parts::Parts(std::size_t views, int folds)
+    : views_(views),
+      channels_(channel_names().size()),
+      whitening_(views),
+      kernels_(views),
+      locations_(views * channels_, folds) {}
+
+void AnomalyScorer::Parts::learn_noise(const Views& views) {
+  for (std::size_t v = 0; v < views_; ++v) whitening_[v].add(views[v].values);
+}
+
+const cv::Mat& AnomalyScorer::Parts::kernel(std::size_t view) {
+  if (kernels_[view].empty()) kernels_[view] = whitening_[view].kernel();
+  return kernels_[view];
+}
+
+void AnomalyScorer::Parts::learn_locations(const Views& views, int fold) {
+  for (std::size_t v = 0; v < views_; ++v) {
+    for_each_channel(
+        ChannelMaps(views[v], kernel(v)),
+        [&](std::size_t channel, const cv::Mat& map) {
+          locations_.add(v * channels_ + channel, map, fold);
+        },
+        [](std::size_t, std::size_t) {});
+  }
+  locations_.count(fold);
+  left_out_.reset();
+}
+
+void AnomalyScorer::Parts::compare_without(int fold) {
+  if (left_out_ == fold) return;
+  locations_.prepare(fold);
+  left_out_ = fold;
+}
+
+torch::Tensor AnomalyScorer::Parts::peaks_of(const Views& views,
+                                             std::vector<cv::Mat>* square_sums) const {
+  torch::Tensor peaks =
+      torch::empty({static_cast<std::int64_t>(views_ * channels_)}, torch::kDouble);
+  double* peak_of = peaks.data_ptr<double>();
+  for (std::size_t v = 0; v < views_; ++v) {
+    std::vector<cv::Mat> squares(channels_);
+    const auto look = [&](std::size_t channel, const cv::Mat& map) {
+      const std::size_t index = v * channels_ + channel;
+      const cv::Mat standardised = locations_.standardise(index, map);
+      peak_of[index] = peak(standardised);
+      if (square_sums == nullptr) return;
+      const double usual = models_->all.mean()[static_cast<std::int64_t>(index)].item<double>();
+      squares[channel] = cv::max(standardised, 0.0) / std::max(usual, kSmallestPeak);
+      squares[channel] = squares[channel].mul(squares[channel]);
+    };
+    // In the order of channels: sums of floats depend on it, but must not on threads.
+    const auto add = [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin; i < end && square_sums != nullptr; ++i) {
+        cv::Mat& sum = (*square_sums)[v];
+        if (sum.empty()) sum = cv::Mat::zeros(squares[i].size(), CV_32F);
+        sum += squares[i];
+        squares[i].release();
+      }
+    };
+    for_each_channel(ChannelMaps(views[v], kernels_[v]), look, add);
+  }
+  return peaks;
+}
+
+void AnomalyScorer::Parts::calibrate(const Views& views, int fold) {
+  compare_without(fold);
+  good_peaks_.push_back(peaks_of(views, nullptr));
+  good_folds_.push_back(fold);
+  if (const char* d = getenv("CONVAE_DUMP")) {
+    FILE* f = fopen(d, "a");
+    fprintf(f, "g");
+    for (int i = 0; i < good_peaks_.back().numel(); ++i)
+      fprintf(f, " %g", good_peaks_.back()[i].item<double>());
+    fprintf(f, "\n");
+    fclose(f);
+  }
+}
+
+torch::Tensor AnomalyScorer::Parts::view_peaks(const torch::Tensor& peaks, std::size_t view) const {
+  const auto channels = static_cast<std::int64_t>(channels_);
+  return peaks.narrow(-1, static_cast<std::int64_t>(view) * channels, channels);
+}
+
+AnomalyScorer::Parts::Models AnomalyScorer::Parts::models_without(int fold) const {
+  std::vector<torch::Tensor> others;
+  for (std::size_t i = 0; i < good_peaks_.size(); ++i) {
+    if (good_folds_[i] != fold) others.push_back(good_peaks_[i]);
+  }
+  const torch::Tensor peaks = torch::stack(others);
+  Models models{PeakModel(peaks), {}};
+  for (std::size_t v = 0; v < views_; ++v) models.view.emplace_back(view_peaks(peaks, v));
+  return models;
+}
+
+void AnomalyScorer::Parts::finish() {
+  const std::size_t images = good_peaks_.size();
+  std::map<int, std::size_t> of_fold;
+  for (const int fold : good_folds_) ++of_fold[fold];
+  if (images < kFewestImages || of_fold.size() < 2) {
+    throw std::invalid_argument("calibration takes " + std::to_string(kFewestImages) +
+                                " images or more in two folds or more, but there are " +
+                                std::to_string(images) + " in " + std::to_string(of_fold.size()));
+  }
+  good_scores_.resize(images);
+  for (const auto& [fold, members] : of_fold) {
+    // One image alone shows no spread: then all are compared with all.
+    const bool enough = images - members >= static_cast<std::size_t>(PeakModel::kFewestImages);
+    const Models models = models_without(enough ? fold : kTrainingFold);
+    for (std::size_t i = 0; i < images; ++i) {
+      if (good_folds_[i] == fold) good_scores_[i] = scores_of(good_peaks_[i], models);
+    }
+  }
+  models_.emplace(models_without(kTrainingFold));
+  compare_without(kTrainingFold);
+}
+
+AnomalyScorer::Scores AnomalyScorer::Parts::scores_of(const torch::Tensor& peaks,
+                                                      const Models& models) const {
+  Scores scores;
+  scores.all = models.all.score(peaks);
+  for (std::size_t v = 0; v < views_; ++v) {
+    scores.view.push_back(models.view[v].score(view_peaks(peaks, v)));
+  }
+  if (!std::isfinite(scores.all)) throw std::runtime_error("a score is not finite");
+  return scores;
+}
+
+AnomalyScorer::Scores AnomalyScorer::Parts::score(const Views& views) {
+  compare_without(kTrainingFold);
+  const auto pk = peaks_of(views, nullptr);
+  if (const char* d = getenv("CONVAE_DUMP")) {
+    FILE* f = fopen(d, "a");
+    fprintf(f, "t");
+    for (int i = 0; i < pk.numel(); ++i) fprintf(f, " %g", pk[i].item<double>());
+    fprintf(f, "\n");
+    fclose(f);
+  }
+  return scores_of(pk, *models_);
+}
+
+AnomalyScorer::Scores AnomalyScorer::Parts::score(const Views& views, Maps& maps) {
+  compare_without(kTrainingFold);
+  std::vector<cv::Mat> sums(views_);
+  const torch::Tensor peaks = peaks_of(views, &sums);
+  maps = {};
+  cv::Mat all = cv::Mat::zeros(sums[0].size(), CV_32F);
+  for (const cv::Mat& sum : sums) {
+    maps.view.push_back(root(sum, channels_));
+    all += sum;
+  }
+  maps.all = root(all, views_ * channels_);
+  if (const char* d = getenv("CONVAE_DUMP")) {
+    FILE* f = fopen(d, "a");
+    fprintf(f, "t");
+    for (int i = 0; i < peaks.numel(); ++i) fprintf(f, " %g", peaks[i].item<double>());
+    fprintf(f, "\n");
+    fclose(f);
+  }
+  return scores_of(peaks, *models_);
+}
+
+AnomalyScorer::AnomalyScorer(std::size_t views, int folds)
+    : parts_(std::make_unique<Parts>(views, folds)) {}
+
+AnomalyScorer::~AnomalyScorer() = default;
+
+void AnomalyScorer::learn_noise(const Views& views) { parts_->learn_noise(views); }
+
+void AnomalyScorer::learn_locations(const Views& views, int fold) {
+  parts_->learn_locations(views, fold);
+}
+
+void AnomalyScorer::calibrate(const Views& views, int fold) { parts_->calibrate(views, fold); }
+
+void AnomalyScorer::finish() { parts_->finish(); }
+
+std::vector<AnomalyScorer::Scores> AnomalyScorer::good_scores() const {
+  return parts_->good_scores();
+}
+
+AnomalyScorer::Scores AnomalyScorer::score(const Views& views) { return parts_->score(views); }
+
+AnomalyScorer::Scores AnomalyScorer::score(const Views& views, Maps& maps) {
+  return parts_->score(views, maps);
+}
+
+}  // namespace convae

@@ -1,0 +1,41 @@
+#include "../support.h"
+#include "data/grouping.h"
+
+namespace convae {
+namespace {
+
+TEST(Grouping, WithoutAPatternEveryImageIsAlone) {
+  const Grouping none;
+  EXPECT_FALSE(none.groups());
+  EXPECT_EQ(none.of("a/b.png"), "a/b.png");
+  EXPECT_FALSE(none.matches("a/b.png"));
+}
+
+TEST(Grouping, IsTheFirstParenthesis) {
+  const Grouping parts("part(\\d+)_(\\d+)");
+  EXPECT_TRUE(parts.groups());
+  EXPECT_EQ(parts.of("shift2/part17_3.png"), "17");
+  EXPECT_EQ(parts.of("part17_4.jpg"), "17");
+  EXPECT_TRUE(parts.matches("part17_4.jpg"));
+}
+
+TEST(Grouping, OrTheWholeMatch) {
+  EXPECT_EQ(Grouping("part\\d+").of("x/part17_3.png"), "part17");
+  EXPECT_EQ(Grouping("^[^/]+/").of("tray/3.png"), "tray/");
+}
+
+TEST(Grouping, WhatDoesNotMatchIsAlone) {
+  const Grouping parts("part(\\d*)");
+  EXPECT_EQ(parts.of("other.png"), "other.png");
+  EXPECT_FALSE(parts.matches("other.png"));
+  EXPECT_EQ(parts.of("part.png"), "part.png") << "an empty match says nothing";
+}
+
+TEST(Grouping, ABadPatternIsRefusedByName) {
+  const std::string message =
+      test::message_of<std::invalid_argument>([] { Grouping("part(\\d+"); });
+  EXPECT_TRUE(test::contains(message, "group-regex 'part(\\d+'")) << message;
+}
+
+}  // namespace
+}  // namespace convae

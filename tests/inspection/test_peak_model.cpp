@@ -1,0 +1,62 @@
+#include "../support.h"
+#include "inspection/peak_model.h"
+
+namespace convae {
+namespace {
+
+torch::Tensor good_peaks(std::int64_t images, std::int64_t channels, std::uint64_t seed) {
+  return (test::gaussian({images, channels}, seed).to(torch::kDouble) * 0.5) + 4;
+}
+
+TEST(PeakModel, UsualPeaksScoreZero) {
+  const PeakModel model(good_peaks(50, 6, 1));
+  EXPECT_DOUBLE_EQ(model.score(model.mean()), 0);
+  EXPECT_DOUBLE_EQ(model.score(model.mean() - 1), 0) << "less than usual is no anomaly";
+}
+
+TEST(PeakModel, OneDeviationAboveInAllScoresOne) {
+  const torch::Tensor peaks = good_peaks(20000, 4, 2);
+  const PeakModel model(peaks);
+  EXPECT_NEAR(model.score(model.mean() + peaks.std(0)), 1, 0.05);
+  EXPECT_NEAR(model.score(model.mean() + 3 * peaks.std(0)), 3, 0.15);
+}
+
+TEST(PeakModel, ChannelsThatRiseTogetherCountOnce) {
+  const torch::Tensor one = good_peaks(5000, 1, 3);
+  const torch::Tensor other = good_peaks(5000, 1, 4);
+  const torch::Tensor copies =
+      torch::cat({one, one, one, other}, 1) + 0.02 * good_peaks(5000, 4, 5);
+  const PeakModel model(copies);
+  const torch::Tensor deviation = copies.std(0);
+  torch::Tensor three = model.mean().clone(), single = model.mean().clone();
+  three.narrow(0, 0, 3) += 2 * deviation.narrow(0, 0, 3);
+  single[3] += 2 * deviation[3];
+  EXPECT_NEAR(model.score(three), model.score(single), 0.1);
+}
+
+TEST(PeakModel, ShrinksMoreTheFewerImagesThereAre) {
+  const PeakModel few(good_peaks(3, 10, 6)), some(good_peaks(30, 10, 6)),
+      many(good_peaks(3000, 10, 6));
+  EXPECT_GT(few.shrinkage(), 0.3);
+  EXPECT_LE(few.shrinkage(), 1);
+  // Independent channels: nothing is lost by taking them for that.
+  EXPECT_GT(some.shrinkage(), 0.3);
+  EXPECT_LT(test::difference(few.mean(), many.mean()), 1);
+}
+
+TEST(PeakModel, EqualImagesAreNoDivisionByZero) {
+  const PeakModel model(torch::full({3, 5}, 2.0, torch::kDouble));
+  EXPECT_DOUBLE_EQ(model.score(torch::full({5}, 2.0, torch::kDouble)), 0);
+  const double score = model.score(torch::full({5}, 3.0, torch::kDouble));
+  EXPECT_TRUE(std::isfinite(score));
+  EXPECT_GT(score, 1);
+}
+
+TEST(PeakModel, OneImageIsTooFew) {
+  const std::string message =
+      test::message_of<std::invalid_argument>([] { PeakModel(good_peaks(1, 4, 1)); });
+  EXPECT_TRUE(test::contains(message, "2") && test::contains(message, "1")) << message;
+}
+
+}  // namespace
+}  // namespace convae
