@@ -299,6 +299,7 @@ private:
 
 int run_score(const CommandLine& line) {
   check_inference_options(line.options);
+  require_given(line.options.run.output, "output", "-o scores");
   const double rate = line.options.call.fpr;
   if (rate <= 0 || rate >= 1) {
     throw UsageError("--fpr '" + csv_number(rate) +

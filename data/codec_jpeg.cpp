@@ -31,7 +31,7 @@ struct Compression {
   int quality;
   int pixels_a_colour;
 };
-constexpr Compression kNearlyLossless = {kJpegQuality, 1};  // 4:4:4
+constexpr Compression kNearlyLossless = {95, 1};  // 4:4:4
 
 /// libjpeg's error manager, which must come first so that `jpeg->err` points to all of it.
 struct ErrorManager {

@@ -68,15 +68,12 @@ torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
 /// it is a JPEG and keeps twice that size, else 1.
 int decoding_reduction(const ImageInfo& info, ImageSize size);
 
-/// JPEG files are written with this quality, of 100.
-inline constexpr int kJpegQuality = 95;
-
 /// Encodes (C, H, W) with C 1 or 3, uint8 or uint16, any strides.
-/// JPEG (kJpegQuality, 4:4:4), WebP (lossless) and BMP hold 8 bits: uint16 input is scaled down.
+/// JPEG (quality 95, 4:4:4), WebP (lossless) and BMP hold 8 bits: uint16 input is scaled down.
 /// PNG and TIFF keep 16 bits. Throws ImageError when the format cannot hold the size.
 std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat format);
 
-/// A JPEG of another quality, 1 to 100, colour at half the resolution: for pictures to look at.
+/// A JPEG for people to look at: of a quality from 1 to 100, colour at half the resolution.
 std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int quality);
 
 /// (C, H, W) uint8 or uint16 → the same dtype at `height` × `width`; area filter where an axis
