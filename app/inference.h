@@ -46,7 +46,7 @@ enum class ImagesAt { own_size, network_size };
 /// A model and a folder of images to put through it.
 struct Inference {
   Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
-            torch::Device on, ImagesAt at);
+            torch::Device on, ImagesAt at = ImagesAt::own_size);
 
   /// The size the network sees an image of `own` size at.
   HW network_size(ImageSize own) const;
