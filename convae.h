@@ -14,6 +14,7 @@
 #include "data/npy.h"
 #include "exporting/export.h"
 #include "exporting/options.h"
+#include "inspection/area_trend.h"
 #include "inspection/heat_map.h"
 #include "inspection/peak_model.h"
 #include "inspection/pixel_metrics.h"

@@ -92,10 +92,9 @@ private:
                                    worker_count(options_.data));
     for (ImageEntry& entry : scan.entries) entry.file.name.insert(0, folder_.prefix());
     for (SkippedFile& file : scan.skipped) file.name.insert(0, folder_.prefix());
-    const std::size_t all = scan.entries.size() + scan.skipped.size();
     std::vector<ImageEntry> usable =
         usable_images(scan, options_.data.data, options_, model_.info.model);
-    scores_.skipped = static_cast<std::int64_t>(all - usable.size());
+    scores_.skipped = static_cast<std::int64_t>(scan.skipped.size());
     const Grouping grouping(options_.data.group_regex);
     const auto strays = std::count_if(usable.begin(), usable.end(), [&](const ImageEntry& entry) {
       return grouping.groups() && !grouping.matches(entry.file.name);
@@ -130,7 +129,8 @@ private:
     learn_noise(training ? *training : held_out);
     if (training) learn_locations(*training, /*held_out=*/false);
     learn_locations(held_out, /*held_out=*/true);
-    calibrate(held_out);
+    if (training) calibrate(*training, /*held_out=*/false);
+    calibrate(held_out, /*held_out=*/true);
     if (stop_signal() != 0) return false;
     scorer_.finish();
     scores_.training_images = training ? training->dataset.size() : 0;
@@ -158,11 +158,13 @@ private:
     });
   }
 
-  void calibrate(Inference& held_out) {
-    for_each_leftovers(held_out, options_, "calibration", [&](const Leftovers& left) {
-      scorer_.calibrate(left.views, fold_of(left));
-      scores_.good_scores[kMeanError].push_back(left.mean_error);
-      scores_.good_scores[kArea].push_back(area(held_out, left));
+  void calibrate(Inference& inference, bool held_out) {
+    for_each_leftovers(inference, options_, "calibration", [&](const Leftovers& left) {
+      scorer_.calibrate(left.views, held_out ? fold_of(left) : AnomalyScorer::kTrainingFold);
+      if (held_out) {
+        scores_.good_scores[kMeanError].push_back(left.mean_error);
+        scores_.good_scores[kArea].push_back(area(inference, left));
+      }
       return stop_signal() == 0;
     });
   }

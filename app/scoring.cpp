@@ -1,10 +1,7 @@
 #include "app/scoring.h"
 
 #include "app/progress_bar.h"
-#include "data/file_io.h"
 #include "training/evaluation.h"
-
-#include <cmath>
 
 namespace convae::app {
 namespace {
@@ -45,11 +42,7 @@ void for_each_leftovers(Inference& inference, const Options& options, const std:
         Leftovers left = leftovers_of(inputs[i], output[i]);
         left.index = batch.indices[static_cast<std::size_t>(i)];
         left.pixels = batch.images[i];
-        if (!std::isfinite(left.mean_error)) {
-          throw std::runtime_error("'" + printable(inference.dataset.entry(left.index).file.name) +
-                                   "': the network's output is not finite; this checkpoint is of "
-                                   "a run that diverged");
-        }
+        require_finite(left.mean_error, inference.dataset.entry(left.index).file.name);
         if (!use(left)) return;
         ++done;
         progress.show(title, done, inference.dataset.size(), done);

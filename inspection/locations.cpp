@@ -1,7 +1,5 @@
 #include "inspection/locations.h"
 
-#include <torch/nn/functional/pooling.h>
-
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -21,27 +19,29 @@ constexpr double kSmallestDeviation = 1e-9;
 
 constexpr double kPeakShare = 0.001;
 
-/// (H, W) → (kGrid, kGrid) double: means over areas, of a small map repeated values.
-torch::Tensor at_places(const cv::Mat& map) {
-  const torch::Tensor values = torch::from_blob(map.data, {1, map.rows, map.cols}, torch::kFloat);
-  namespace F = torch::nn::functional;
-  return F::adaptive_avg_pool2d(values, F::AdaptiveAvgPool2dFuncOptions(LocationStatistics::kGrid))
-      .squeeze(0)
-      .to(torch::kDouble);
+/// A view of a map: (H, W).
+torch::Tensor as_tensor(const cv::Mat& map) {
+  return torch::from_blob(map.data, {map.rows, map.cols}, torch::kFloat);
 }
 
-/// One channel's (kGrid, kGrid) double, smoothed.
-cv::Mat smoothed(const torch::Tensor& grid) {
-  const cv::Mat view(LocationStatistics::kGrid, LocationStatistics::kGrid, CV_64FC1,
-                     grid.data_ptr());
-  cv::Mat result;
-  cv::GaussianBlur(view, result, {}, kSmoothing, kSmoothing, cv::BORDER_REPLICATE);
-  return result;
+/// (H, W) → (kPlaces, kPlaces) double: means.
+torch::Tensor at_places(const torch::Tensor& map, const LocationStatistics::Grid& grid) {
+  return grid.rows.gather().matmul(map).matmul(grid.columns.gather().t()).to(torch::kDouble);
 }
 
-cv::Mat enlarged(const cv::Mat& grid, cv::Size size) {
-  cv::Mat result;
-  cv::resize(grid, result, size, 0, 0, cv::INTER_LINEAR);
+/// (kPlaces, kPlaces) → (H, W).
+torch::Tensor at_pixels(const torch::Tensor& places, const LocationStatistics::Grid& grid) {
+  return grid.rows.spread().matmul(places).matmul(grid.columns.spread().t());
+}
+
+/// One channel's (kPlaces, kPlaces) double, smoothed.
+torch::Tensor smoothed(const torch::Tensor& places) {
+  const torch::Tensor given = places.contiguous();
+  torch::Tensor result = torch::empty_like(given);
+  constexpr int kSide = Places::kPlaces;
+  const cv::Mat from(kSide, kSide, CV_64FC1, given.data_ptr());
+  cv::Mat to(kSide, kSide, CV_64FC1, result.data_ptr());
+  cv::GaussianBlur(from, to, {}, kSmoothing, kSmoothing, cv::BORDER_REPLICATE);
   return result;
 }
 
@@ -58,19 +58,21 @@ double peak(const cv::Mat& map) {
 
 LocationStatistics::LocationStatistics(std::size_t channels, int folds) {
   const auto zeros = [&] {
-    return torch::zeros({static_cast<std::int64_t>(channels), kGrid, kGrid}, torch::kDouble);
+    return torch::zeros({static_cast<std::int64_t>(channels), Places::kPlaces, Places::kPlaces},
+                        torch::kDouble);
   };
   for (int fold = kTrainingFold; fold < folds; ++fold) folds_.push_back({zeros(), zeros(), 0});
   means_.resize(channels);
   deviations_.resize(channels);
 }
 
-void LocationStatistics::add(std::size_t channel, const cv::Mat& map, int fold) {
+void LocationStatistics::add(std::size_t channel, const cv::Mat& map, const Grid& grid, int fold) {
   torch::NoGradGuard no_grad;
   Sums& sums = folds_[static_cast<std::size_t>(fold - kTrainingFold)];
   const auto index = static_cast<std::int64_t>(channel);
-  sums.values[index] += at_places(map);
-  sums.squares[index] += at_places(map.mul(map));
+  const torch::Tensor values = as_tensor(map);
+  sums.values[index] += at_places(values, grid);
+  sums.squares[index] += at_places(values.square(), grid);
 }
 
 void LocationStatistics::count(int fold) {
@@ -78,6 +80,7 @@ void LocationStatistics::count(int fold) {
 }
 
 void LocationStatistics::prepare(int without_fold) {
+  torch::NoGradGuard no_grad;
   torch::Tensor values = torch::zeros_like(folds_[0].values);
   torch::Tensor squares = torch::zeros_like(values);
   std::int64_t images = 0;
@@ -91,17 +94,23 @@ void LocationStatistics::prepare(int without_fold) {
   const auto count = static_cast<double>(std::max<std::int64_t>(images, 1));
   for (std::size_t channel = 0; channel < means_.size(); ++channel) {
     const auto index = static_cast<std::int64_t>(channel);
-    const cv::Mat mean = smoothed(values[index] / count);
-    cv::Mat deviation = smoothed(squares[index] / count) - mean.mul(mean);
-    cv::sqrt(cv::max(deviation, 0.0), deviation);
-    deviation += kSteadiest * cv::mean(deviation)[0] + kSmallestDeviation;
-    mean.convertTo(means_[channel], CV_32F);
-    deviation.convertTo(deviations_[channel], CV_32F);
+    const torch::Tensor mean = smoothed(values[index] / count);
+    const torch::Tensor variance = smoothed(squares[index] / count) - mean.square();
+    torch::Tensor deviation = variance.clamp_min(0).sqrt();
+    deviation += kSteadiest * deviation.mean() + kSmallestDeviation;
+    means_[channel] = mean.to(torch::kFloat);
+    deviations_[channel] = deviation.to(torch::kFloat);
   }
 }
 
-cv::Mat LocationStatistics::standardise(std::size_t channel, const cv::Mat& map) const {
-  return (map - enlarged(means_[channel], map.size())) / enlarged(deviations_[channel], map.size());
+cv::Mat LocationStatistics::standardise(std::size_t channel, const cv::Mat& map,
+                                        const Grid& grid) const {
+  torch::NoGradGuard no_grad;
+  cv::Mat result(map.size(), CV_32F);
+  torch::Tensor standardised = as_tensor(result);
+  torch::sub_out(standardised, as_tensor(map), at_pixels(means_[channel], grid));
+  standardised.div_(at_pixels(deviations_[channel], grid));
+  return result;
 }
 
 }  // namespace convae

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "inspection/places.h"
+
 #include <torch/types.h>
 
 #include <opencv2/core.hpp>
@@ -10,20 +12,24 @@
 namespace convae {
 
 /// What good images leave at each place, and how much that varies: borders of a part leave more
-/// than its middle. Places are shares of height and width on a grid of kGrid × kGrid, so that
-/// images of all sizes add to one map.
+/// than its middle. Images of all sizes add to one map, see Places.
 ///
 /// Images belong to folds. An image that is to show what unseen good images get must not be
 /// compared with itself, so it is compared with the other folds.
 class LocationStatistics {
 public:
-  static constexpr int kGrid = 32;
   static constexpr int kTrainingFold = -1;  ///< of images that are only learnt from
 
   LocationStatistics(std::size_t channels, int folds);
 
+  /// Places of an image: those of its height and of its width.
+  struct Grid {
+    Places rows, columns;
+    explicit Grid(cv::Size size) : rows(size.height), columns(size.width) {}
+  };
+
   /// Adds one map (H, W) float of an image of that fold. Safe for several channels at once.
-  void add(std::size_t channel, const cv::Mat& map, int fold);
+  void add(std::size_t channel, const cv::Mat& map, const Grid& grid, int fold);
   /// Once for each image, after its maps.
   void count(int fold);
 
@@ -31,15 +37,15 @@ public:
   /// fold. Valid until more is added. Safe for several channels at once once prepare(fold) was
   /// called.
   void prepare(int without_fold);
-  cv::Mat standardise(std::size_t channel, const cv::Mat& map) const;
+  cv::Mat standardise(std::size_t channel, const cv::Mat& map, const Grid& grid) const;
 
 private:
   struct Sums {
-    torch::Tensor values, squares;  // (channels, kGrid, kGrid) double
+    torch::Tensor values, squares;  // (channels, kPlaces, kPlaces) double
     std::int64_t images = 0;
   };
-  std::vector<Sums> folds_;                  // kTrainingFold first
-  std::vector<cv::Mat> means_, deviations_;  // (kGrid, kGrid) float
+  std::vector<Sums> folds_;                        // kTrainingFold first
+  std::vector<torch::Tensor> means_, deviations_;  // (kPlaces, kPlaces) float
 };
 
 /// Mean of the highest 0.1 % of the values, of at least one: (H, W) float.

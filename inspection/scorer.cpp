@@ -1,5 +1,6 @@
 #include "inspection/scorer.h"
 
+#include "inspection/area_trend.h"
 #include "inspection/channels.h"
 #include "inspection/locations.h"
 #include "inspection/peak_model.h"
@@ -31,6 +32,11 @@ void for_each_channel(const ChannelMaps& maps, const Use& use, const AfterScale&
   }
 }
 
+cv::Size size_of(const AnomalyScorer::Views& views) {
+  const torch::Tensor& values = views[0].values;
+  return {static_cast<int>(values.size(2)), static_cast<int>(values.size(1))};
+}
+
 /// A mean of squares → its root, as a tensor.
 torch::Tensor root(const cv::Mat& square_sum, std::size_t channels) {
   cv::Mat map;
@@ -52,7 +58,14 @@ public:
   Scores score(const Views& views, Maps& maps);
 
 private:
-  torch::Tensor peaks_of(const Views& views, std::vector<cv::Mat>* square_sums) const;
+  /// The peaks of an image, (all channels) double, and how large it is.
+  struct Observed {
+    torch::Tensor peaks;
+    double log_area = 0;
+    int fold = kTrainingFold;
+  };
+  Observed observe(const Views& views, std::vector<cv::Mat>* square_sums) const;
+  AreaTrend fit_trend() const;
   torch::Tensor view_peaks(const torch::Tensor& peaks, std::size_t view) const;
   /// Of all channels, then of those of each view.
   struct Models {
@@ -60,17 +73,17 @@ private:
     std::vector<PeakModel> view;
   };
   Models models_without(int fold) const;
-  Scores scores_of(const torch::Tensor& peaks, const Models& models) const;
+  Scores scores_of(const Observed& image, const Models& models) const;
   const cv::Mat& kernel(std::size_t view);
   void compare_without(int fold);
 
   std::size_t views_, channels_;  // channels of one view
   std::vector<Whitening> whitening_;
-  std::vector<cv::Mat> kernels_;           // empty until they are needed
-  LocationStatistics locations_;           // channels of the first view, then those of the next
-  std::optional<int> left_out_;            // fold that locations_ is prepared without
-  std::vector<torch::Tensor> good_peaks_;  // (all channels) double
-  std::vector<int> good_folds_;
+  std::vector<cv::Mat> kernels_;  // empty until they are needed
+  LocationStatistics locations_;  // channels of the first view, then those of the next
+  std::optional<int> left_out_;   // fold that locations_ is prepared without
+  std::vector<Observed> training_, held_out_;
+  AreaTrend trend_;
   std::vector<Scores> good_scores_;
   std::optional<Models> models_;
 };
@@ -92,11 +105,12 @@ const cv::Mat& AnomalyScorer::Parts::kernel(std::size_t view) {
 }
 
 void AnomalyScorer::Parts::learn_locations(const Views& views, int fold) {
+  const LocationStatistics::Grid grid(size_of(views));
   for (std::size_t v = 0; v < views_; ++v) {
     for_each_channel(
         ChannelMaps(views[v], kernel(v)),
         [&](std::size_t channel, const cv::Mat& map) {
-          locations_.add(v * channels_ + channel, map, fold);
+          locations_.add(v * channels_ + channel, map, grid, fold);
         },
         [](std::size_t, std::size_t) {});
   }
@@ -110,16 +124,18 @@ void AnomalyScorer::Parts::compare_without(int fold) {
   left_out_ = fold;
 }
 
-torch::Tensor AnomalyScorer::Parts::peaks_of(const Views& views,
-                                             std::vector<cv::Mat>* square_sums) const {
+AnomalyScorer::Parts::Observed AnomalyScorer::Parts::observe(
+    const Views& views, std::vector<cv::Mat>* square_sums) const {
   torch::Tensor peaks =
       torch::empty({static_cast<std::int64_t>(views_ * channels_)}, torch::kDouble);
+  const cv::Size size = size_of(views);
+  const LocationStatistics::Grid grid(size);
   double* peak_of = peaks.data_ptr<double>();
   for (std::size_t v = 0; v < views_; ++v) {
     std::vector<cv::Mat> squares(channels_);
     const auto look = [&](std::size_t channel, const cv::Mat& map) {
       const std::size_t index = v * channels_ + channel;
-      const cv::Mat standardised = locations_.standardise(index, map);
+      const cv::Mat standardised = locations_.standardise(index, map, grid);
       peak_of[index] = peak(standardised);
       if (square_sums == nullptr) return;
       const double usual = models_->all.mean()[static_cast<std::int64_t>(index)].item<double>();
@@ -137,21 +153,14 @@ torch::Tensor AnomalyScorer::Parts::peaks_of(const Views& views,
     };
     for_each_channel(ChannelMaps(views[v], kernels_[v]), look, add);
   }
-  return peaks;
+  return {peaks, std::log(static_cast<double>(size.area()))};
 }
 
 void AnomalyScorer::Parts::calibrate(const Views& views, int fold) {
   compare_without(fold);
-  good_peaks_.push_back(peaks_of(views, nullptr));
-  good_folds_.push_back(fold);
-  if (const char* d = getenv("CONVAE_DUMP")) {
-    FILE* f = fopen(d, "a");
-    fprintf(f, "g");
-    for (int i = 0; i < good_peaks_.back().numel(); ++i)
-      fprintf(f, " %g", good_peaks_.back()[i].item<double>());
-    fprintf(f, "\n");
-    fclose(f);
-  }
+  Observed observed = observe(views, nullptr);
+  observed.fold = fold;
+  (fold == kTrainingFold ? training_ : held_out_).push_back(std::move(observed));
 }
 
 torch::Tensor AnomalyScorer::Parts::view_peaks(const torch::Tensor& peaks, std::size_t view) const {
@@ -159,10 +168,25 @@ torch::Tensor AnomalyScorer::Parts::view_peaks(const torch::Tensor& peaks, std::
   return peaks.narrow(-1, static_cast<std::int64_t>(view) * channels, channels);
 }
 
+AreaTrend AnomalyScorer::Parts::fit_trend() const {
+  std::vector<AreaTrend::Set> sets;
+  for (const auto* images : {&training_, &held_out_}) {
+    if (images->empty()) continue;
+    std::vector<torch::Tensor> peaks;
+    std::vector<double> log_areas;
+    for (const Observed& image : *images) {
+      peaks.push_back(image.peaks);
+      log_areas.push_back(image.log_area);
+    }
+    sets.push_back({torch::stack(peaks), torch::tensor(log_areas, torch::kDouble)});
+  }
+  return AreaTrend(sets);
+}
+
 AnomalyScorer::Parts::Models AnomalyScorer::Parts::models_without(int fold) const {
   std::vector<torch::Tensor> others;
-  for (std::size_t i = 0; i < good_peaks_.size(); ++i) {
-    if (good_folds_[i] != fold) others.push_back(good_peaks_[i]);
+  for (const Observed& image : held_out_) {
+    if (image.fold != fold) others.push_back(trend_.without(image.peaks, image.log_area));
   }
   const torch::Tensor peaks = torch::stack(others);
   Models models{PeakModel(peaks), {}};
@@ -171,29 +195,31 @@ AnomalyScorer::Parts::Models AnomalyScorer::Parts::models_without(int fold) cons
 }
 
 void AnomalyScorer::Parts::finish() {
-  const std::size_t images = good_peaks_.size();
+  const std::size_t images = held_out_.size();
   std::map<int, std::size_t> of_fold;
-  for (const int fold : good_folds_) ++of_fold[fold];
+  for (const Observed& image : held_out_) ++of_fold[image.fold];
   if (images < kFewestImages || of_fold.size() < 2) {
     throw std::invalid_argument("calibration takes " + std::to_string(kFewestImages) +
                                 " images or more in two folds or more, but there are " +
                                 std::to_string(images) + " in " + std::to_string(of_fold.size()));
   }
+  trend_ = fit_trend();
   good_scores_.resize(images);
   for (const auto& [fold, members] : of_fold) {
     // One image alone shows no spread: then all are compared with all.
     const bool enough = images - members >= static_cast<std::size_t>(PeakModel::kFewestImages);
     const Models models = models_without(enough ? fold : kTrainingFold);
     for (std::size_t i = 0; i < images; ++i) {
-      if (good_folds_[i] == fold) good_scores_[i] = scores_of(good_peaks_[i], models);
+      if (held_out_[i].fold == fold) good_scores_[i] = scores_of(held_out_[i], models);
     }
   }
   models_.emplace(models_without(kTrainingFold));
   compare_without(kTrainingFold);
 }
 
-AnomalyScorer::Scores AnomalyScorer::Parts::scores_of(const torch::Tensor& peaks,
+AnomalyScorer::Scores AnomalyScorer::Parts::scores_of(const Observed& image,
                                                       const Models& models) const {
+  const torch::Tensor peaks = trend_.without(image.peaks, image.log_area);
   Scores scores;
   scores.all = models.all.score(peaks);
   for (std::size_t v = 0; v < views_; ++v) {
@@ -205,21 +231,13 @@ AnomalyScorer::Scores AnomalyScorer::Parts::scores_of(const torch::Tensor& peaks
 
 AnomalyScorer::Scores AnomalyScorer::Parts::score(const Views& views) {
   compare_without(kTrainingFold);
-  const auto pk = peaks_of(views, nullptr);
-  if (const char* d = getenv("CONVAE_DUMP")) {
-    FILE* f = fopen(d, "a");
-    fprintf(f, "t");
-    for (int i = 0; i < pk.numel(); ++i) fprintf(f, " %g", pk[i].item<double>());
-    fprintf(f, "\n");
-    fclose(f);
-  }
-  return scores_of(pk, *models_);
+  return scores_of(observe(views, nullptr), *models_);
 }
 
 AnomalyScorer::Scores AnomalyScorer::Parts::score(const Views& views, Maps& maps) {
   compare_without(kTrainingFold);
   std::vector<cv::Mat> sums(views_);
-  const torch::Tensor peaks = peaks_of(views, &sums);
+  const Observed image = observe(views, &sums);
   maps = {};
   cv::Mat all = cv::Mat::zeros(sums[0].size(), CV_32F);
   for (const cv::Mat& sum : sums) {
@@ -227,14 +245,7 @@ AnomalyScorer::Scores AnomalyScorer::Parts::score(const Views& views, Maps& maps
     all += sum;
   }
   maps.all = root(all, views_ * channels_);
-  if (const char* d = getenv("CONVAE_DUMP")) {
-    FILE* f = fopen(d, "a");
-    fprintf(f, "t");
-    for (int i = 0; i < peaks.numel(); ++i) fprintf(f, " %g", peaks[i].item<double>());
-    fprintf(f, "\n");
-    fclose(f);
-  }
-  return scores_of(peaks, *models_);
+  return scores_of(image, *models_);
 }
 
 AnomalyScorer::AnomalyScorer(std::size_t views, int folds)

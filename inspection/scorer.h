@@ -16,10 +16,11 @@ namespace convae {
 /// Each channel of each view (see inspection/channels.h) is standardised at each place by what good
 /// images leave there, and its peak is the mean of its highest 0.1 % of pixels: a defect is small,
 /// and a mean over the image would drown it. The score is how far the peaks are above those of good
-/// images, see PeakModel.
+/// images (PeakModel), as they would be at one size of image (AreaTrend).
 ///
-/// Three passes over good images, in this order: learn_noise(), learn_locations() for all that are
-/// to be learnt from, then calibrate() for those kept out of the network's training.
+/// Three passes over good images, in this order: learn_noise(), learn_locations() and calibrate().
+/// Images the network was trained on may be among them, in kTrainingFold: they show what is left at
+/// which place and how peaks go with the image's size, but never what a usual peak is.
 ///
 ///     AnomalyScorer scorer(/*views=*/2, folds);
 ///     for (…) scorer.learn_noise(views);
@@ -42,11 +43,11 @@ public:
 
   void learn_noise(const Views& views);
   void learn_locations(const Views& views, int fold);
-  /// Images of one fold after each other are faster.
+  /// Images of one fold after each other are faster. Only the trend is learnt from kTrainingFold.
   void calibrate(const Views& views, int fold);
 
-  /// Throws std::invalid_argument where fewer than kFewestImages, or images of one fold only, were
-  /// calibrated on.
+  /// Throws std::invalid_argument where fewer than kFewestImages held-out images, or of one fold
+  /// only, were calibrated on.
   void finish();
   static constexpr std::size_t kFewestImages = 3;
 
@@ -56,7 +57,7 @@ public:
     std::vector<double> view;
   };
 
-  /// Of the images that were calibrated on, in that order, each compared with other folds: what
+  /// Of the held-out images, in the order of calibrate(), each compared with other folds: what
   /// unseen good images get.
   std::vector<Scores> good_scores() const;
 

@@ -1,8 +1,5 @@
 #include "../support.h"
-#include "inspection/locations.h"
 #include "inspection/scorer.h"
-
-#include <opencv2/core.hpp>
 
 namespace convae {
 namespace {
@@ -123,28 +120,6 @@ TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
       EXPECT_GT(scorer.score({with_spot(good_residual(30, 20, 9), 8, 0.6)}).all, good);
     }
   }
-}
-
-TEST(LocationStatistics, AnImageIsNotComparedWithItsOwnFold) {
-  LocationStatistics statistics(1, 2);
-  statistics.add(0, cv::Mat(8, 8, CV_32F, cv::Scalar(1)), 0);
-  statistics.count(0);
-  statistics.add(0, cv::Mat(8, 8, CV_32F, cv::Scalar(3)), 1);
-  statistics.count(1);
-  statistics.prepare(/*without_fold=*/0);
-  const cv::Mat three(5, 7, CV_32F, cv::Scalar(3));
-  EXPECT_NEAR(cv::norm(statistics.standardise(0, three), cv::NORM_INF), 0, 1e-3);
-  statistics.prepare(LocationStatistics::kTrainingFold);
-  // Of 1 and 3 the mean is 2 and the deviation 1, and a tenth of the mean deviation is added.
-  EXPECT_NEAR(statistics.standardise(0, three).at<float>(2, 3), 1 / 1.1, 1e-3);
-}
-
-TEST(Peak, IsTheMeanOfTheHighestThousandth) {
-  cv::Mat map(100, 60, CV_32F);
-  for (int i = 0; i < 6000; ++i) map.at<float>(i / 60, i % 60) = static_cast<float>((i * 7) % 6000);
-  EXPECT_DOUBLE_EQ(peak(map), 5996.5) << "5994 to 5999";
-  EXPECT_DOUBLE_EQ(peak(cv::Mat(1, 1, CV_32F, cv::Scalar(3))), 3);
-  EXPECT_DOUBLE_EQ(peak(cv::Mat(2, 5, CV_32F, cv::Scalar(-1))), -1);
 }
 
 }  // namespace
