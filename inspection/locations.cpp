@@ -15,7 +15,8 @@ constexpr double kSmoothing = 1;
 /// No place is held to be steadier than this share of the mean deviation: where good images happen
 /// to leave nothing, a trace of something would count without end.
 constexpr double kSteadiest = 0.1;
-constexpr double kSmallestDeviation = 1e-9;
+// Channels are multiples of their own mean in an image; below this share of it they are rounding.
+constexpr double kSmallestDeviation = 1e-3;
 
 constexpr double kPeakShare = 0.001;
 
