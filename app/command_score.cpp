@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Heat maps are full where there is so many times what the strongest pixels of good images have.
-constexpr double kFullHeat = 4;
+constexpr double kFullHeat = 2;
 /// Residuals that the noise is learnt from: more change nothing that can be seen.
 constexpr std::int64_t kNoiseImages = 100;
 

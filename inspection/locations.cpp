@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <numeric>
+#include <span>
 
 namespace convae {
 namespace {
@@ -15,8 +17,8 @@ constexpr double kSmoothing = 1;
 /// No place is held to be steadier than this share of the mean deviation: where good images happen
 /// to leave nothing, a trace of something would count without end.
 constexpr double kSteadiest = 0.1;
-// Channels are multiples of their own mean in an image; below this share of it they are rounding.
-constexpr double kSmallestDeviation = 1e-3;
+/// Below it there are only errors of rounding: channels are around 1, or 0.01 by brightness.
+constexpr double kSmallestDeviation = 1e-5;
 
 constexpr double kPeakShare = 0.001;
 
@@ -46,15 +48,33 @@ torch::Tensor smoothed(const torch::Tensor& places) {
   return result;
 }
 
+/// Values that are not below a bound which some `count` of them are likely to reach, found on a
+/// sample: to order all of them for their highest thousandth takes ten times as long.
+std::vector<float> above_sampled_bound(std::span<const float> values, std::size_t count) {
+  constexpr std::size_t kStep = 16;
+  std::vector<float> sample;
+  for (std::size_t i = 0; i < values.size(); i += kStep) sample.push_back(values[i]);
+  const std::size_t rank = std::min(2 * count / kStep + 8, sample.size() - 1);
+  const auto at = sample.begin() + static_cast<std::ptrdiff_t>(rank);
+  std::nth_element(sample.begin(), at, sample.end(), std::greater<>());
+  std::vector<float> above;
+  std::copy_if(values.begin(), values.end(), std::back_inserter(above),
+               [bound = *at](float value) { return value >= bound; });
+  return above;
+}
+
 }  // namespace
 
 double peak(const cv::Mat& map) {
-  std::vector<float> values(map.begin<float>(), map.end<float>());
+  const cv::Mat whole = map.isContinuous() ? map : map.clone();
+  const std::span<const float> values(whole.ptr<float>(), whole.total());
   const auto count = static_cast<std::size_t>(
       std::max(1.0, std::round(kPeakShare * static_cast<double>(values.size()))));
-  const auto end = values.begin() + static_cast<std::ptrdiff_t>(count);
-  std::nth_element(values.begin(), end - 1, values.end(), std::greater<>());
-  return std::accumulate(values.begin(), end, 0.0) / static_cast<double>(count);
+  std::vector<float> highest = above_sampled_bound(values, count);
+  if (highest.size() < count) highest.assign(values.begin(), values.end());
+  const auto end = highest.begin() + static_cast<std::ptrdiff_t>(count);
+  std::nth_element(highest.begin(), end - 1, highest.end(), std::greater<>());
+  return std::accumulate(highest.begin(), end, 0.0) / static_cast<double>(count);
 }
 
 LocationStatistics::LocationStatistics(std::size_t channels, int folds) {
