@@ -95,9 +95,7 @@ private:
     const torch::Tensor latent = latent_of(row);
     const ModelOptions& model = model_.info.model;
     const std::int64_t axes = model.latent > 0 ? 2 : 4;
-    const std::int64_t channels = model.latent > 0            ? model.latent
-                                  : model.latent_channels > 0 ? model.latent_channels
-                                                              : model.level_specs().back().channels;
+    const std::int64_t channels = model.latent > 0 ? model.latent : model.latent_map_channels();
     if (latent.dim() != axes || latent.size(1) != channels) {
       refuse(latents_, "latents have the shape " + c10::str(latent.sizes()) +
                            ", but this model's decoder takes (N, " + std::to_string(channels) +
@@ -106,11 +104,11 @@ private:
     const HW size = model.latent > 0 ? model.size : row.encoded;
     torch::Tensor image;
     try {
-      image = model_.net->decoder->forward(latent.to(device()), size);
+      image = decode_images(model_.net, latent.to(device()), size);
     } catch (const GeometryError& error) {
       refuse(latents_, printable(row.name) + ": " + error.what());
     }
-    image = Inference::resize_back(to_unit_range(image, model.output), row.own);
+    image = Inference::resize_back(image, row.own);
     writer_.write(output_.prepare(name), to_uint8(image[0]), ImageFormat::png);
   }
 

@@ -97,9 +97,8 @@ private:
   }
 
   void encode(const MicroBatch& batch) {
-    const torch::Tensor input =
-        to_model_range(inference_.network_input(batch.images), inference_.model.info.model.output);
-    torch::Tensor latent = inference_.model.net->encoder->forward(input);
+    torch::Tensor latent =
+        encode_images(inference_.model.net, inference_.network_input(batch.images));
     if (pooled_ && latent.dim() == 4) latent = latent.mean({2, 3});
     latent = latent.cpu().contiguous();
     for (std::size_t i = 0; i < batch.indices.size(); ++i) {

@@ -47,14 +47,6 @@ HW one_size(const Inference& inference) {
   return first;
 }
 
-std::int64_t latent_numbers(const ModelOptions& model, HW size) {
-  if (model.latent > 0) return model.latent;
-  const Plan plan = plan_sizes(model.level_specs(), size, model.channels);
-  const std::int64_t channels =
-      model.latent_channels > 0 ? model.latent_channels : plan.levels.back().out_channels;
-  return channels * plan.latent().h * plan.latent().w;
-}
-
 /// JPEG files of a batch's images, near `bytes` each, and what they decode to.
 struct JpegBatch {
   std::vector<torch::Tensor> images;
@@ -91,7 +83,7 @@ public:
     result_.skipped = inference.skipped;
     network_ = add_contender("network", "network");
     if (result_.size.h > 0) {
-      latent_numbers_ = latent_numbers(model_, result_.size);
+      latent_numbers_ = c10::multiply_integers(model_.latent_shape(result_.size));
       set_up_references();
     } else {
       for (const auto& [key, title] : kReferences) leave_out(key, title, kSeveralSizes);
@@ -157,11 +149,11 @@ private:
   }
 
   torch::Tensor encode(const torch::Tensor& images) {
-    return inference_.model.net->encoder->forward(to_model_range(images, model_.output));
+    return encode_images(inference_.model.net, images);
   }
 
   torch::Tensor decode(const torch::Tensor& latents, HW size) {
-    return to_unit_range(inference_.model.net->decoder->forward(latents, size), model_.output);
+    return decode_images(inference_.model.net, latents, size);
   }
 
   LatentRounding ranges_of_these_images() {

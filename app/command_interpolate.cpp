@@ -1,12 +1,9 @@
 #include "app/commands.h"
 #include "app/inference.h"
-#include "app/output_folder.h"
+#include "app/picture_series.h"
 #include "data/file_io.h"
-#include "data/image_writer.h"
 #include "training/evaluation.h"
 #include "training/pictures.h"
-
-#include <spdlog/spdlog.h>
 
 namespace convae::app {
 namespace {
@@ -57,42 +54,27 @@ int run_interpolate(const CommandLine& line) {
   const torch::Tensor first = read_image(line.images[0], options, spec);
   const torch::Tensor second = read_image(line.images[1], options, spec);
   const HW size = size_of_pictures(options, spec, first);
-  OutputFolder output(options.run.output, options.call.overwrite);
-  std::vector<std::string> names;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    names.push_back(output.reserve_exact(fmt::format("step_{:05}.png", i + 1)));
-  }
-  const std::string strip = output.reserve_exact("strip.png");
   torch::NoGradGuard no_grad;
   const auto latent_of = [&](const torch::Tensor& image) {
     const torch::Tensor resized = resize_image(image, size.h, size.w);
-    return model.net->encoder->forward(
-        to_model_range(to_float(resized.unsqueeze(0), device), spec.output));
+    return encode_images(model.net, to_float(resized.unsqueeze(0), device));
   };
   const torch::Tensor from = latent_of(first);
   const torch::Tensor to = latent_of(second);
-  stop_in_order();
-  ImageWriter writer(worker_count(options.data));
-  std::vector<torch::Tensor> pictures;
+  const auto latent = [&](std::int64_t i) {
+    return torch::lerp(from, to, static_cast<double>(i) / static_cast<double>(steps - 1));
+  };
   const std::int64_t every = (steps + kMostInStrip - 1) / kMostInStrip;
-  for (std::int64_t i = 0; i < steps; ++i) {
-    if (stop_signal() != 0) {
-      writer.finish();
-      spdlog::warn("stopped after {} of {} images", i, steps);
-      return 128 + stop_signal();
-    }
-    const double share = static_cast<double>(i) / static_cast<double>(steps - 1);
-    const torch::Tensor latent = torch::lerp(from, to, share);
-    const torch::Tensor picture =
-        to_uint8(to_unit_range(model.net->decoder->forward(latent, size), spec.output)[0]);
-    writer.write(output.prepare(names[static_cast<std::size_t>(i)]), picture, ImageFormat::png);
-    if (i % every == 0 || i + 1 == steps) pictures.push_back(enlarge_small(picture));
-  }
-  writer.write(output.prepare(strip), row_of_pictures(pictures), ImageFormat::png);
-  writer.finish();
-  fmt::print("{} images of {} in {}, side by side in strip.png\n", steps, to_string(size),
-             printable(output.root().string()));
-  return kDone;
+  const auto is_on_strip = [&](std::int64_t i) { return i % every == 0 || i + 1 == steps; };
+  return draw({.prefix = "step",
+               .count = steps,
+               .size = size,
+               .latent = latent,
+               .sheet = "strip.png",
+               .is_on_sheet = is_on_strip,
+               .arrange = row_of_pictures,
+               .about_sheet = "side by side in strip.png"},
+              options, model);
 }
 
 }  // namespace convae::app

@@ -83,12 +83,10 @@ private:
 
   void reconstruct(const MicroBatch& batch) {
     const ImageSize own{batch.images.size(2), batch.images.size(3)};
-    const Output range = inference_.model.info.model.output;
     const torch::Tensor original = to_float(batch.images, inference_.device);
     const torch::Tensor shown =
         corrupt(inference_.network_input(batch.images), corruption_, batch.indices);
-    const torch::Tensor output =
-        to_unit_range(inference_.model.net->forward(to_model_range(shown, range)), range);
+    const torch::Tensor output = reconstruct_images(inference_.model.net, shown);
     const torch::Tensor reconstruction = Inference::resize_back(output, own);
     const torch::Tensor input = corrupts() ? Inference::resize_back(shown, own) : original;
     const torch::Tensor mse = image_mse(reconstruction, original);

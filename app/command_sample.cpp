@@ -1,16 +1,16 @@
 #include "app/commands.h"
 #include "app/inference.h"
-#include "app/output_folder.h"
+#include "app/picture_series.h"
 #include "data/file_io.h"
-#include "data/image_writer.h"
 #include "data/random.h"
 #include "training/pictures.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randn.h>
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace convae::app {
@@ -33,14 +33,11 @@ HW size_of_samples(const Options& options, const ModelOptions& model) {
   return size;
 }
 
-/// (N, D) or (N, c, h, w) from N(0, 1). One image's numbers depend on seed and image alone.
+/// (1, D) or (1, c, h, w) from N(0, 1). One image's numbers depend on seed and image alone.
 torch::Tensor draw_latent(const ModelOptions& model, HW size, std::uint64_t seed,
                           std::int64_t image) {
-  std::vector<std::int64_t> shape = {1, model.latent};
-  if (model.latent == 0) {
-    const HW map = plan_sizes(model.level_specs(), size, model.channels).latent();
-    shape = {1, model.latent_channels, map.h, map.w};
-  }
+  std::vector<std::int64_t> shape = model.latent_shape(size);
+  shape.insert(shape.begin(), 1);
   CounterRandom random(seed, /*epoch=*/0, static_cast<std::uint64_t>(image));
   return at::randn(shape, at::detail::createCPUGenerator(random.next()), torch::kFloat);
 }
@@ -78,33 +75,19 @@ int run_sample(const CommandLine& line) {
                              "distributed; train with --variational, or see convae interpolate");
   }
   const HW size = size_of_samples(options, spec);
-  OutputFolder output(options.run.output, options.call.overwrite);
-  std::vector<std::string> names;
-  for (std::int64_t i = 0; i < count; ++i) {
-    names.push_back(output.reserve_exact(fmt::format("sample_{:05}.png", i + 1)));
-  }
-  const std::string sheet = output.reserve_exact("samples.png");
-  torch::NoGradGuard no_grad;
-  stop_in_order();
-  ImageWriter writer(worker_count(options.data));
-  std::vector<torch::Tensor> shown;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (stop_signal() != 0) {
-      writer.finish();
-      spdlog::warn("stopped after {} of {} images", i, count);
-      return 128 + stop_signal();
-    }
-    const torch::Tensor latent = draw_latent(spec, size, options.train.seed, i).to(device);
-    const torch::Tensor image =
-        to_uint8(to_unit_range(model.net->decoder->forward(latent, size), spec.output)[0]);
-    writer.write(output.prepare(names[static_cast<std::size_t>(i)]), image, ImageFormat::png);
-    if (i < kMostOnSheet) shown.push_back(enlarge_small(image));
-  }
-  writer.write(output.prepare(sheet), contact_sheet(shown), ImageFormat::png);
-  writer.finish();
-  fmt::print("{} images of {} in {}, the first {} together in samples.png\n", count,
-             to_string(size), printable(output.root().string()), shown.size());
-  return kDone;
+  return draw({.prefix = "sample",
+               .count = count,
+               .size = size,
+               .latent =
+                   [&](std::int64_t i) {
+                     return draw_latent(spec, size, options.train.seed, i).to(device);
+                   },
+               .sheet = "samples.png",
+               .is_on_sheet = [](std::int64_t i) { return i < kMostOnSheet; },
+               .arrange = contact_sheet,
+               .about_sheet = fmt::format("the first {} together in samples.png",
+                                          std::min(count, kMostOnSheet))},
+              options, model);
 }
 
 }  // namespace convae::app

@@ -1,10 +1,10 @@
 #include "app/commands.h"
-#include "app/config_file.h"
 #include "app/good_images.h"
 #include "app/inference.h"
 #include "app/output_folder.h"
 #include "app/score_report.h"
 #include "app/scoring.h"
+#include "app/train_setup.h"
 #include "data/file_io.h"
 #include "data/grouping.h"
 #include "data/image_writer.h"
@@ -33,10 +33,7 @@ constexpr std::int64_t kNoiseImages = 100;
 
 /// The options of the run that a checkpoint is of.
 Options run_options(const LoadedModel& model) {
-  Options run;
-  if (model.info.config.empty()) return run;
-  read_config(model.info.config, "the configuration in '" + printable(model.path.string()) + "'",
-              run);
+  Options run = saved_options(model.info, model.path.string());
   run.data.skip_bad = true;
   return run;
 }

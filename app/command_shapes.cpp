@@ -14,13 +14,6 @@ using nlohmann::ordered_json;
 
 ordered_json shape(std::int64_t channels, HW size) { return {channels, size.h, size.w}; }
 
-ordered_json latent_shape(const ModelOptions& model, const Plan& plan) {
-  if (model.latent > 0) return {model.latent};
-  const std::int64_t channels =
-      model.latent_channels > 0 ? model.latent_channels : plan.levels.back().out_channels;
-  return shape(channels, plan.latent());
-}
-
 ordered_json to_json(const ModelOptions& model, const Plan& plan) {
   ordered_json levels = ordered_json::array();
   for (const LevelPlan& level : plan.levels) {
@@ -39,13 +32,13 @@ ordered_json to_json(const ModelOptions& model, const Plan& plan) {
   ordered_json result;
   result["input"] = shape(model.channels, plan.input);
   result["levels"] = std::move(levels);
-  result["latent"] = latent_shape(model, plan);
+  result["latent"] = model.latent_shape(plan.input);
   result["output"] = shape(model.channels, plan.input);
   return result;
 }
 
 void print_text(const ModelOptions& model, const Plan& plan) {
-  const ordered_json latent = latent_shape(model, plan);
+  const ordered_json latent = model.latent_shape(plan.input);
   std::int64_t numbers = 1;
   std::string latent_text;
   for (const auto& extent : latent) {

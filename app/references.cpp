@@ -114,13 +114,11 @@ References fit_references(TrainingImages& training, Inference& inference,
     references.why_no_pca = why_no_pca(rows, source.numbers, latent_numbers);
   }
   ProgressBar progress(!quiet);
-  const Output range = inference.model.info.model.output;
-  for_each_batch(dataset, inference.workers, progress, "latent ranges",
-                 [&](const MicroBatch& batch) {
-                   const torch::Tensor images = to_float(batch.images, inference.device);
-                   references.rounding.see(
-                       inference.model.net->encoder->forward(to_model_range(images, range)));
-                 });
+  for_each_batch(
+      dataset, inference.workers, progress, "latent ranges", [&](const MicroBatch& batch) {
+        references.rounding.see(
+            encode_images(inference.model.net, to_float(batch.images, inference.device)));
+      });
   return references;
 }
 

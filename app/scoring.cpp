@@ -27,7 +27,6 @@ void for_each_leftovers(Inference& inference, const Options& options, const std:
                         const std::function<bool(const Leftovers&)>& use) {
   torch::NoGradGuard no_grad;
   ProgressBar progress(!options.run.quiet);
-  const Output range = inference.model.info.model.output;
   std::int64_t done = 0;
   Loader loader(inference.dataset,
                 plan_in_order(inference.dataset, options.train.batch_size, kMaxBatchPixels), View{},
@@ -35,8 +34,7 @@ void for_each_leftovers(Inference& inference, const Options& options, const std:
   while (const auto step = loader.next()) {
     for (const MicroBatch& batch : *step) {
       const torch::Tensor input = inference.network_input(batch.images);
-      const torch::Tensor output =
-          to_unit_range(inference.model.net->forward(to_model_range(input, range)), range).cpu();
+      const torch::Tensor output = reconstruct_images(inference.model.net, input).cpu();
       const torch::Tensor inputs = input.cpu();
       for (std::int64_t i = 0; i < inputs.size(0); ++i) {
         Leftovers left = leftovers_of(inputs[i], output[i]);

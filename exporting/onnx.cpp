@@ -70,8 +70,7 @@ private:
 
   Shape latent_shape() const {
     if (spec_.latent > 0) return {"batch", spec_.latent};
-    const std::int64_t channels =
-        spec_.latent_channels > 0 ? spec_.latent_channels : levels_.back().channels;
+    const std::int64_t channels = spec_.latent_map_channels();
     if (plan_) return {"batch", channels, plan_->latent().h, plan_->latent().w};
     return {"batch", channels, "latent_height", "latent_width"};
   }

@@ -140,8 +140,7 @@ private:
   }
 
   std::string check_map() const {
-    const std::int64_t channels =
-        spec_.latent_channels > 0 ? spec_.latent_channels : levels_.back().channels;
+    const std::int64_t channels = spec_.latent_map_channels();
     const std::string wanted = "size" + std::to_string(levels_.size());
     return "    assert latent.dim() == 4 and latent.size(1) == " + std::to_string(channels) +
            " and latent.size(2) == " + wanted + "[0] and latent.size(3) == " + wanted +

@@ -126,8 +126,7 @@ void DecoderImpl::check_latent(const torch::Tensor& latent, HW size, HW map) con
                         to_string(options_.size) + " only, but " + to_string(size) +
                         " was asked for");
   }
-  const std::int64_t channels =
-      options_.latent_channels > 0 ? options_.latent_channels : levels_.back().channels;
+  const std::int64_t channels = options_.latent_map_channels();
   TORCH_CHECK(latent.dim() == 4 && latent.size(1) == channels, "the decoder takes (N, ", channels,
               ", h, w), but got ", shape_of(latent));
   if (HW{latent.size(2), latent.size(3)} != map) {
@@ -218,6 +217,19 @@ torch::Tensor to_unit_range(const torch::Tensor& images, Output output) {
       return images.clamp(0, 1);
   }
   return images;
+}
+
+torch::Tensor encode_images(Autoencoder& net, const torch::Tensor& images) {
+  return net->encoder->forward(to_model_range(images, net->options().output));
+}
+
+torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, HW size) {
+  return to_unit_range(net->decoder->forward(latents, size), net->options().output);
+}
+
+torch::Tensor reconstruct_images(Autoencoder& net, const torch::Tensor& images) {
+  const Output output = net->options().output;
+  return to_unit_range(net->forward(to_model_range(images, output)), output);
 }
 
 }  // namespace convae

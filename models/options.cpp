@@ -89,6 +89,16 @@ void ModelOptions::validate() const {
   }
 }
 
+std::int64_t ModelOptions::latent_map_channels() const {
+  return latent_channels > 0 ? latent_channels : level_specs().back().channels;
+}
+
+std::vector<std::int64_t> ModelOptions::latent_shape(HW input) const {
+  if (latent > 0) return {latent};
+  const HW map = plan_sizes(level_specs(), input, channels).latent();
+  return {latent_map_channels(), map.h, map.w};
+}
+
 std::int64_t ModelOptions::parameter_count() const {
   const std::vector<LevelSpec> specs = level_specs();
   const auto norm_weights = [&](std::int64_t c) { return norm == Norm::none ? 0 : 2 * c; };

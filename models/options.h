@@ -58,6 +58,13 @@ struct ModelOptions {
   /// Saturates at 2^62.
   std::int64_t parameter_count() const;
 
+  /// Channels of the latent map; a dense latent has none, and this is the map's before it.
+  std::int64_t latent_map_channels() const;
+
+  /// Shape of one image's latent: {D}, or {c, h, w} for an input of that size. Throws
+  /// GeometryError.
+  std::vector<std::int64_t> latent_shape(HW input) const;
+
   /// Bytes that training on a CPU keeps for one image of that size between forward and backward
   /// pass: what the convolution of every level and the level itself give, in float32. Process
   /// memory is above that by weights, gradients and workspace. Throws GeometryError.

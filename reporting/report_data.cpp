@@ -93,11 +93,8 @@ ordered_json model_json(const ModelOptions& model, HW input) {
                       {"output_padding", pair_json(level.output_padding)},
                       {"without", shape_json(level.in_channels, level.without_output_padding())}});
   }
-  const std::int64_t channels =
-      model.latent_channels > 0 ? model.latent_channels : plan.levels.back().out_channels;
   return {{"input", shape_json(model.channels, input)},
-          {"latent",
-           model.latent > 0 ? ordered_json{model.latent} : shape_json(channels, plan.latent())},
+          {"latent", model.latent_shape(input)},
           {"parameters", model.parameter_count()},
           {"levels", std::move(levels)}};
 }

@@ -43,17 +43,20 @@ torch::Tensor to_uint16(const torch::Tensor& image) {
       .cpu();
 }
 
-torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction) {
-  const torch::Tensor error =
-      to_uint8((image - reconstruction).abs().mean(0) / kFullError).contiguous();
-  const cv::Mat grey(static_cast<int>(error.size(0)), static_cast<int>(error.size(1)), CV_8UC1,
-                     error.data_ptr());
+torch::Tensor coloured(const torch::Tensor& values, ColourMap map) {
+  const torch::Tensor bytes = to_uint8(values).contiguous();
+  const cv::Mat grey(static_cast<int>(bytes.size(0)), static_cast<int>(bytes.size(1)), CV_8UC1,
+                     bytes.data_ptr());
   cv::Mat bgr;
-  cv::applyColorMap(grey, bgr, cv::COLORMAP_INFERNO);
+  cv::applyColorMap(grey, bgr, map == ColourMap::inferno ? cv::COLORMAP_INFERNO : cv::COLORMAP_HOT);
   return torch::from_blob(bgr.data, {bgr.rows, bgr.cols, 3}, torch::kUInt8)
       .flip({2})  // OpenCV's colour maps are BGR
       .permute({2, 0, 1})
       .clone();
+}
+
+torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction) {
+  return coloured((image - reconstruction).abs().mean(0) / kFullError, ColourMap::inferno);
 }
 
 ImageSize shown_size(ImageSize own, std::int64_t max_side) {

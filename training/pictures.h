@@ -16,6 +16,11 @@ namespace convae {
 torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
 inline constexpr double kFullError = 0.25;
 
+/// Values in [0,1] as colours, (H, W) float → (3, H, W) uint8. inferno: black, red, yellow; hot:
+/// black, red, yellow, white.
+enum class ColourMap { inferno, hot };
+torch::Tensor coloured(const torch::Tensor& values, ColourMap map);
+
 /// A picture that is easier to see: small ones, (C, H, W), enlarged by a whole factor.
 torch::Tensor enlarge_small(const torch::Tensor& picture);
 

@@ -26,7 +26,6 @@ SamplePicture sample_picture(Autoencoder& net, ImageDataset& source,
                              const CorruptionRule& rule, torch::Device device) {
   const torch::NoGradGuard no_grad;
   net->eval();
-  const Output range = net->options().output;
   std::vector<torch::Tensor> pictures;
   SamplePicture sample;
   for (const std::int64_t index : indices) {
@@ -35,7 +34,7 @@ SamplePicture sample_picture(Autoencoder& net, ImageDataset& source,
     if (!image) continue;
     const torch::Tensor clean = to_float(image->unsqueeze(0), device);
     const torch::Tensor input = corrupt(clean, rule, {index});
-    const torch::Tensor made = to_unit_range(net->forward(to_model_range(input, range)), range);
+    const torch::Tensor made = reconstruct_images(net, input);
     const double mse = image_mse(made, clean)[0].item<double>();
     sample.images.push_back({source.entry(index).file.name, source.image_size(index), mse,
                              psnr(mse), image_ssim(made, clean)[0].item<double>()});
