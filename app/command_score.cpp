@@ -110,6 +110,7 @@ private:
     names_.resize(entries.size());
     if (!options_.call.heat_maps) return;
     std::vector<std::string> inputs;
+    inputs.reserve(entries.size());
     for (const ImageEntry& entry : entries) inputs.push_back(entry.file.name);
     for (const char* folder : {"overlay", "heat"}) output_.expect(inputs, folder);
     for (std::size_t i = 0; i < inputs.size(); ++i) {

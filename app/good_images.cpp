@@ -39,6 +39,7 @@ void deal_into_folds(GoodImages& good, const Grouping& grouping) {
   }
   good.groups = static_cast<std::int64_t>(groups.size());
   std::vector<std::vector<ImageEntry>> dealt;
+  dealt.reserve(groups.size());
   for (auto& [group, entries] : groups) dealt.push_back(std::move(entries));
   if (dealt.size() == 1) {
     spdlog::warn("all good images are of one group: the threshold may be too low for other parts");

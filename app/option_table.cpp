@@ -95,6 +95,7 @@ std::string list(const std::vector<std::string>& words) {
 template <typename Enum>
 std::vector<std::string> names_of(const std::vector<Enum>& values) {
   std::vector<std::string> names;
+  names.reserve(values.size());
   for (const Enum value : values) names.emplace_back(to_string(value));
   return names;
 }

@@ -37,7 +37,7 @@ Options options_of_training(const Options& options, const LoadedModel& model, Im
   return training;
 }
 
-TrainingImages open_training_images(const Options& options, const Options& all) {
+TrainingImages open_training_images(const Options& options) {
   TrainingData found = find_images(options);
   log_skipped(found.skipped);
   TrainingImages training;
@@ -52,7 +52,7 @@ TrainingImages open_training_images(const Options& options, const Options& all) 
                                                        .size = options.data.size,
                                                        .crop = {},
                                                        .cache = Cache::automatic,
-                                                       .skip_bad = all.data.skip_bad,
+                                                       .skip_bad = options.data.skip_bad,
                                                        .max_pixels = options.data.max_pixels});
   training.dataset->on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
   return training;
@@ -66,7 +66,7 @@ TrainingImages find_training_images(const Options& options, const LoadedModel& m
   TrainingImages none;
   try {
     const Options training = options_of_training(options, model, size);
-    if (!training.data.data.empty()) return open_training_images(training, options);
+    if (!training.data.data.empty()) return open_training_images(training);
     none.missing = "the checkpoint does not say what it was trained on";
   } catch (const std::runtime_error& error) {
     if (is_named) throw;

@@ -73,6 +73,7 @@ std::vector<std::vector<std::int64_t>> by_group(const std::vector<std::string>& 
     sorted[groups[i]].push_back(static_cast<std::int64_t>(i));
   }
   std::vector<std::vector<std::int64_t>> result;
+  result.reserve(sorted.size());
   for (auto& [group, images] : sorted) result.push_back(std::move(images));
   return result;
 }

@@ -268,9 +268,9 @@ ImageInfo probe_image(std::span<const std::uint8_t> bytes, std::int64_t max_pixe
 
 int decoding_reduction(const ImageInfo& info, ImageSize size) {
   if (info.format != ImageFormat::jpeg) return 1;
-  for (const int reduction : {8, 4, 2}) {
+  for (const std::int64_t reduction : {8, 4, 2}) {
     if (info.height >= 2 * reduction * size.height && info.width >= 2 * reduction * size.width) {
-      return reduction;
+      return static_cast<int>(reduction);
     }
   }
   return 1;

@@ -26,7 +26,7 @@ void DataOptions::validate() const {
           "channels must be 1 or 3, but is " + std::to_string(channels));
   require(val_split >= 0 && val_split < 1,
           "val-split must be at least 0 and below 1, but is " + std::to_string(val_split));
-  Grouping{group_regex};  // throws where that is no regular expression
+  [[maybe_unused]] const Grouping works(group_regex);  // throws where it does not
   require(workers >= -1 && workers <= 1024,
           "workers must be between 0 and 1024 (or -1 for one a core), but is " +
               std::to_string(workers));

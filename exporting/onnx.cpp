@@ -280,7 +280,7 @@ private:
     const HW stride = levels_[level].stride;
     OnnxGraph::Attributes attributes = convolution(levels_[level]);
     attributes["output_padding"] = pair({stride.h - 1, stride.w - 1});
-    const std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
+    std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
     if (stride == HW{1, 1}) return whole;
     return graph_.node(block, "Slice",
                        {whole, graph_.integers(block + ".begin", {0, 0}), size,

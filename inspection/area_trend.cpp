@@ -20,7 +20,7 @@ AreaTrend::AreaTrend(const std::vector<Set>& sets) {
   }
   if (images < kFewestImages) return;
   const torch::Tensor x = torch::cat(areas), y = torch::cat(peaks);
-  const double spread = x.square().sum().item<double>();
+  const auto spread = x.square().sum().item<double>();
   if (spread < kSmallestSpread) return;
   const torch::Tensor slopes = x.matmul(y) / spread;
   const torch::Tensor rest = (y - x.unsqueeze(1) * slopes).square().sum(0);

@@ -83,6 +83,7 @@ double own_mean(Kind kind, const std::vector<cv::Mat>& planes, const cv::Mat& ma
 
 std::vector<cv::Mat> smoothed(const std::vector<cv::Mat>& planes, double sigma) {
   std::vector<cv::Mat> result;
+  result.reserve(planes.size());
   for (const cv::Mat& plane : planes) result.push_back(smoothed(plane, sigma));
   return result;
 }
@@ -124,7 +125,7 @@ void Whitening::add(const torch::Tensor& residual) {
 
 cv::Mat Whitening::kernel() const {
   torch::Tensor power = patches_ > 0 ? power_ / static_cast<double>(patches_) : power_;
-  const double mean = power.mean().item<double>();
+  const auto mean = power.mean().item<double>();
   power = mean > 0 ? power / mean + kSpectrumFloor : torch::ones_like(power);
   // The mean of every patch was taken out, so that there is no estimate of it: its neighbours'.
   power[0][0] = (power[0][1] + power[1][0]) / 2;

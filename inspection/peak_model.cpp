@@ -42,7 +42,7 @@ PeakModel::PeakModel(const torch::Tensor& peaks) {
 
 double PeakModel::score(const torch::Tensor& peaks) const {
   const torch::Tensor above = ((peaks - mean_) / deviation_).clamp_min(0);
-  const double square = above.dot(inverse_.matmul(above)).item<double>();
+  const auto square = above.dot(inverse_.matmul(above)).item<double>();
   return std::sqrt(std::max(square, 0.0) / static_cast<double>(peaks.size(0)));
 }
 

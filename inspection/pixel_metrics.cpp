@@ -52,7 +52,7 @@ PixelMetrics::PixelMetrics()
 
 void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
   const torch::Tensor values = map.to(torch::kCPU, torch::kFloat).contiguous();
-  const float* value = values.const_data_ptr<float>();
+  const auto* value = values.const_data_ptr<float>();
   if (!mask.defined()) {
     for (std::int64_t i = 0; i < values.numel(); ++i) ++outside_[class_of(value[i])];
     return;

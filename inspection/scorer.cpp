@@ -130,7 +130,7 @@ AnomalyScorer::Parts::Observed AnomalyScorer::Parts::observe(
       torch::empty({static_cast<std::int64_t>(views_ * channels_)}, torch::kDouble);
   const cv::Size size = size_of(views);
   const LocationStatistics::Grid grid(size);
-  double* peak_of = peaks.data_ptr<double>();
+  auto* peak_of = peaks.data_ptr<double>();
   for (std::size_t v = 0; v < views_; ++v) {
     std::vector<cv::Mat> squares(channels_);
     const auto look = [&](std::size_t channel, const cv::Mat& map) {
@@ -138,7 +138,7 @@ AnomalyScorer::Parts::Observed AnomalyScorer::Parts::observe(
       const cv::Mat standardised = locations_.standardise(index, map, grid);
       peak_of[index] = peak(standardised);
       if (square_sums == nullptr) return;
-      const double usual = models_->all.mean()[static_cast<std::int64_t>(index)].item<double>();
+      const auto usual = models_->all.mean()[static_cast<std::int64_t>(index)].item<double>();
       squares[channel] = cv::max(standardised, 0.0) / std::max(usual, kSmallestPeak);
       squares[channel] = squares[channel].mul(squares[channel]);
     };

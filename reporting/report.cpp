@@ -114,6 +114,7 @@ std::vector<std::string> shown_epochs(const std::map<std::string, Picture>& pict
     if (name == RunFolder::sample_name(picture.epoch)) by_epoch[picture.epoch] = name;
   }
   std::vector<std::string> names;
+  names.reserve(by_epoch.size());
   for (const auto& [epoch, name] : by_epoch) names.push_back(name);
   std::vector<std::string> shown;
   for (const std::size_t place : spread(names.size(), kMaxSamples)) shown.push_back(names[place]);

@@ -49,6 +49,7 @@ std::string thumbnail(const torch::Tensor& shown, ImageSize own) {
 std::vector<ThumbnailRow> cut_sample(const std::filesystem::path& picture,
                                      const std::vector<ImageSize>& sizes) {
   std::vector<ImageSize> shown;
+  shown.reserve(sizes.size());
   for (const ImageSize& size : sizes) shown.push_back(shown_size(size, kMaxSampleSide));
   const torch::Tensor pixels = decode_image(read_file(picture), /*channels=*/3);
   std::vector<ThumbnailRow> rows;
