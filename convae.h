@@ -11,6 +11,7 @@
 #include "data/image_writer.h"
 #include "data/jpeg_size.h"
 #include "data/loader.h"
+#include "data/mat.h"
 #include "data/npy.h"
 #include "exporting/export.h"
 #include "exporting/options.h"

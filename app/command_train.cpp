@@ -216,14 +216,13 @@ private:
     std::int64_t images = 0;
     run.on_step = [&] {
       const Progress& p = trainer.progress();
-      progress.show(
-          "epoch " + std::to_string(p.epoch + 1) + "/" + std::to_string(options_.train.epochs),
-          p.step, trainer.total_steps(), images += options_.train.batch_size);
+      progress.show(fmt::format("epoch {}/{}", p.epoch + 1, trainer.total_epochs()), p.step,
+                    trainer.total_steps(), images += options_.train.batch_size);
     };
-    RunViews views(*folder_, options_, common_size(images_by_size()));
+    RunViews views(*folder_, options_, trainer.total_epochs(), common_size(images_by_size()));
     run.on_epoch = [&](const MetricsRow& row, bool is_best) {
       progress.clear();
-      log_epoch(row, is_best, trainer.waiting_share());
+      log_epoch(row, is_best, trainer);
       write_skipped();
       views.note_epoch(row, trainer.progress(), all_skipped());
     };
@@ -274,17 +273,18 @@ private:
     }
   }
 
-  void log_epoch(const MetricsRow& row, bool is_best, double waiting_share) const {
+  void log_epoch(const MetricsRow& row, bool is_best, const Trainer& trainer) const {
     std::string text =
         fmt::format("epoch {}/{} · step {} · lr {:.2e} · train loss {:.6f}", row.epoch,
-                    options_.train.epochs, row.step, row.lr, row.train_loss);
+                    trainer.total_epochs(), row.step, row.lr, row.train_loss);
     if (validation_) {
       text += fmt::format(" · val loss {:.6f} · PSNR {:.2f} dB · SSIM {:.4f}", row.val_loss,
                           row.val_psnr, row.val_ssim);
       if (std::isnan(row.val_ssim)) text.erase(text.rfind(" · SSIM"));
     }
     text += fmt::format(" · {:.1f} images/s", row.images_per_s);
-    if (waiting_share >= 0.005) text += fmt::format(", {:.0f} % waiting", 100 * waiting_share);
+    const double waiting = trainer.waiting_share();
+    if (waiting >= 0.005) text += fmt::format(", {:.0f} % waiting", 100 * waiting);
     spdlog::info("{}{}", text, is_best ? " · best" : "");
   }
 

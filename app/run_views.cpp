@@ -44,10 +44,10 @@ std::string shell_command(const std::vector<std::string>& words) {
   return command;
 }
 
-RunViews::RunViews(const RunFolder& folder, const Options& options, HW input)
+RunViews::RunViews(const RunFolder& folder, const Options& options, std::int64_t epochs, HW input)
     : folder_(folder), tensorboard_(options.run.tensorboard) {
   if (options.run.report) {
-    report_.emplace(folder, ReportFacts{options.model, input, options.train.epochs});
+    report_.emplace(folder, ReportFacts{options.model, input, epochs});
   }
 }
 

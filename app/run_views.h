@@ -15,7 +15,7 @@ namespace convae::app {
 class RunViews {
 public:
   /// `folder` must live as long; `input` is the size most images have.
-  RunViews(const RunFolder& folder, const Options& options, HW input);
+  RunViews(const RunFolder& folder, const Options& options, std::int64_t epochs, HW input);
 
   /// Before the first step of this process.
   void begin(const Progress& progress, const std::vector<SkippedFile>& skipped);

@@ -9,6 +9,7 @@ foreach(folder models data training exporting reporting inspection)
           FILES_MATCHING PATTERN "*.h"
           PATTERN "samples" EXCLUDE PATTERN "codecs.h" EXCLUDE PATTERN "pixel_rows.h" EXCLUDE
           PATTERN "kernels.h" EXCLUDE PATTERN "flat_maps.h" EXCLUDE PATTERN "parallel.h" EXCLUDE
+          PATTERN "subpixel.h" EXCLUDE
           PATTERN "onnx_graph.h" EXCLUDE PATTERN "description.h" EXCLUDE
           PATTERN "channels.h" EXCLUDE PATTERN "locations.h" EXCLUDE PATTERN "places.h" EXCLUDE
           PATTERN "report_data.h" EXCLUDE PATTERN "report_template.h" EXCLUDE)

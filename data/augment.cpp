@@ -1,6 +1,7 @@
 #include "data/augment.h"
 
 #include "data/image_io.h"
+#include "data/mat.h"
 #include "data/random.h"
 
 #include <opencv2/imgproc.hpp>
@@ -15,11 +16,7 @@ namespace {
 constexpr std::uint64_t kFirstPurpose = 100;
 
 /// The pixels of a (C, H, W) tensor with channels-last strides, without a copy.
-cv::Mat as_mat(const torch::Tensor& image) {
-  const int depth = image.scalar_type() == torch::kUInt16 ? CV_16U : CV_8U;
-  return {static_cast<int>(image.size(1)), static_cast<int>(image.size(2)),
-          CV_MAKETYPE(depth, static_cast<int>(image.size(0))), image.data_ptr()};
-}
+cv::Mat as_mat(const torch::Tensor& image) { return mat_view(image.permute({1, 2, 0})); }
 
 torch::Tensor empty_image_like(const torch::Tensor& image) {
   return torch::empty({image.size(1), image.size(2), image.size(0)}, image.options())

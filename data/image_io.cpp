@@ -1,6 +1,7 @@
 #include "data/image_io.h"
 
 #include "data/codecs.h"
+#include "data/mat.h"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
@@ -133,12 +134,6 @@ const Codec& codec_for(Bytes bytes) {
 /// EXIF orientations 5 to 8 exchange the sides.
 bool turns_sideways(int orientation) { return orientation >= 5; }
 
-cv::Mat as_mat(const torch::Tensor& pixels) {  // (H, W, C) contiguous; shares the memory
-  const int depth = pixels.scalar_type() == torch::kUInt16 ? CV_16U : CV_8U;
-  return {static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
-          CV_MAKETYPE(depth, static_cast<int>(pixels.size(2))), pixels.data_ptr()};
-}
-
 /// (H, W, C) as stored â†’ (H, W, C) as meant to be seen. EXIF 2.32, tag 0x0112: the number says
 /// which corner of the scene the first stored row and column lie in.
 torch::Tensor oriented(const torch::Tensor& pixels, int orientation) {
@@ -149,8 +144,8 @@ torch::Tensor oriented(const torch::Tensor& pixels, int orientation) {
   auto turned = turns_sideways(orientation)
                     ? torch::empty({width, height, pixels.size(2)}, pixels.options())
                     : torch::empty_like(pixels);
-  const cv::Mat from = as_mat(pixels);
-  cv::Mat to = as_mat(turned);
+  const cv::Mat from = mat_view(pixels);
+  cv::Mat to = mat_view(turned);
   switch (orientation) {
     case 2:
       cv::flip(from, to, /*flipCode=*/1);  // left and right
@@ -203,8 +198,8 @@ torch::Tensor to_rows(const torch::Tensor& image) {  // (C, H, W) any strides â†
 torch::Tensor resize_once(const torch::Tensor& pixels, std::int64_t height, std::int64_t width,
                           int interpolation) {
   auto resized = torch::empty({height, width, pixels.size(2)}, pixels.options());
-  cv::Mat to = as_mat(resized);
-  cv::resize(as_mat(pixels), to, to.size(), /*fx=*/0, /*fy=*/0, interpolation);
+  cv::Mat to = mat_view(resized);
+  cv::resize(mat_view(pixels), to, to.size(), /*fx=*/0, /*fy=*/0, interpolation);
   TORCH_INTERNAL_ASSERT(to.data == resized.data_ptr());
   return resized;
 }

@@ -1,5 +1,7 @@
 #include "models/blocks.h"
 
+#include "models/subpixel.h"
+
 #include <ATen/autocast_mode.h>
 #include <torch/nn/functional/activation.h>
 #include <torch/nn/options/conv.h>
@@ -220,13 +222,16 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, HW out, bool wit
                           std::int64_t p, std::int64_t d) {
     return wanted - conv_transpose_length(m, k, s, p, d, /*output_padding=*/0);
   };
-  const std::int64_t output_padding[] = {missing(out.h, x.size(2), level_.kernel.h, level_.stride.h,
-                                                 level_.padding.h, level_.dilation.h),
-                                         missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
-                                                 level_.padding.w, level_.dilation.w)};
-  return torch::conv_transpose2d(x, conv_transpose_->weight, bias, pair(level_.stride),
-                                 pair(level_.padding), output_padding,
-                                 /*groups=*/1, pair(level_.dilation));
+  const HW output_padding{missing(out.h, x.size(2), level_.kernel.h, level_.stride.h,
+                                  level_.padding.h, level_.dilation.h),
+                          missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
+                                  level_.padding.w, level_.dilation.w)};
+  const torch::Tensor& weight = conv_transpose_->weight;
+  if (suits_subpixels(x, level_.channels, level_)) {
+    return subpixel_conv_transpose(x, weight, bias, level_, output_padding);
+  }
+  return torch::conv_transpose2d(x, weight, bias, pair(level_.stride), pair(level_.padding),
+                                 pair(output_padding), /*groups=*/1, pair(level_.dilation));
 }
 
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {

@@ -27,6 +27,7 @@ const kernels::Kernels& kernels_of_this_processor() {
 
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps) {
   std::vector<torch::Tensor> result;
+  result.reserve(maps.size());
   for (const torch::Tensor& x : maps) {
     result.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
   }
@@ -45,9 +46,8 @@ Pieces::Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels)
 }
 
 Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else) {
-  if (!per_channel.defined() || per_channel.numel() == 0) {
-    return Numbers(static_cast<std::size_t>(count), or_else);
-  }
+  Numbers same(static_cast<std::size_t>(count), or_else);
+  if (!per_channel.defined() || per_channel.numel() == 0) return same;
   const torch::Tensor floats = per_channel.detach().to(torch::kFloat).contiguous();
   const float* first = values<float>(floats);
   return {first, first + floats.numel()};

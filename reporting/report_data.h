@@ -24,7 +24,7 @@ nlohmann::ordered_json histogram_json(const std::vector<ImageQuality>& images);
 /// Sizes level by level as `convae shapes` shows them, and how many numbers the latent has.
 nlohmann::ordered_json model_json(const ModelOptions& model, HW input);
 
-/// JSON as it may stand in a page's <script>: whatever a name holds, it never ends the script.
+/// JSON as it may stand in a page's `<script>`: whatever a name holds, it never ends the script.
 /// Bytes that are not UTF-8 become U+FFFD.
 std::string script_json(const nlohmann::ordered_json& data);
 

@@ -78,7 +78,7 @@ struct FusedLoss : torch::autograd::Function<FusedLoss> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     variable_list result = context->get_saved_variables();
-    const double factor = gradients[0].item<double>();
+    const auto factor = gradients[0].item<double>();
     if (factor != 1) {
       for (torch::Tensor& gradient : result) gradient = gradient * factor;
     }

@@ -1,6 +1,7 @@
 #include "training/pictures.h"
 
 #include "data/image_io.h"
+#include "data/mat.h"
 
 #include <opencv2/imgproc.hpp>
 
@@ -44,15 +45,10 @@ torch::Tensor to_uint16(const torch::Tensor& image) {
 }
 
 torch::Tensor coloured(const torch::Tensor& values, ColourMap map) {
-  const torch::Tensor bytes = to_uint8(values).contiguous();
-  const cv::Mat grey(static_cast<int>(bytes.size(0)), static_cast<int>(bytes.size(1)), CV_8UC1,
-                     bytes.data_ptr());
+  const cv::Mat grey = mat_from_image(to_uint8(values).unsqueeze(0));
   cv::Mat bgr;
   cv::applyColorMap(grey, bgr, map == ColourMap::inferno ? cv::COLORMAP_INFERNO : cv::COLORMAP_HOT);
-  return torch::from_blob(bgr.data, {bgr.rows, bgr.cols, 3}, torch::kUInt8)
-      .flip({2})  // OpenCV's colour maps are BGR
-      .permute({2, 0, 1})
-      .clone();
+  return image_from_mat(bgr);
 }
 
 torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction) {

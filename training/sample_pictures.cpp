@@ -35,7 +35,7 @@ SamplePicture sample_picture(Autoencoder& net, ImageDataset& source,
     const torch::Tensor clean = to_float(image->unsqueeze(0), device);
     const torch::Tensor input = corrupt(clean, rule, {index});
     const torch::Tensor made = reconstruct_images(net, input);
-    const double mse = image_mse(made, clean)[0].item<double>();
+    const auto mse = image_mse(made, clean)[0].item<double>();
     sample.images.push_back({source.entry(index).file.name, source.image_size(index), mse,
                              psnr(mse), image_ssim(made, clean)[0].item<double>()});
     pictures.push_back(

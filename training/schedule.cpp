@@ -30,9 +30,10 @@ double learning_rate(const TrainOptions& options, const SchedulePoint& point) {
       // A warm-up as long as the run leaves nothing to fall over.
       return point.total_steps <= options.warmup ? options.lr
                                                  : along_cosine(options.lr, options.min_lr, t);
-    case ScheduleKind::step:
-      return options.lr *
-             std::pow(options.lr_factor, static_cast<double>(point.epoch / options.lr_epochs));
+    case ScheduleKind::step: {
+      const std::int64_t falls = point.epoch / options.lr_epochs;
+      return options.lr * std::pow(options.lr_factor, static_cast<double>(falls));
+    }
     case ScheduleKind::plateau:
       return std::max(options.min_lr,
                       options.lr * std::pow(options.lr_factor, static_cast<double>(point.falls)));

@@ -70,6 +70,10 @@ std::int64_t Trainer::total_steps() const {
   return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
 }
 
+std::int64_t Trainer::total_epochs() const {
+  return (total_steps() + steps_per_epoch() - 1) / steps_per_epoch();
+}
+
 std::int64_t Trainer::schedule_step() const {
   // Not progress_.step: after a resume with another batch size that counts steps of both sizes.
   return progress_.epoch * steps_per_epoch() +

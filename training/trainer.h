@@ -66,6 +66,8 @@ public:
 
   std::int64_t steps_per_epoch() const;
   std::int64_t total_steps() const;
+  /// Epochs that total_steps() take, the last of which max_steps may cut short.
+  std::int64_t total_epochs() const;
   /// Mean loss of the images of the epoch under way.
   double epoch_loss() const;
 

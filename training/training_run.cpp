@@ -63,13 +63,13 @@ std::vector<std::size_t> by_error(const std::vector<ImageQuality>& images) {
 }  // namespace
 
 TrainingRun::TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
-                         ImageDataset* validation, const TrainOptions& options, std::string config,
+                         ImageDataset* validation, TrainOptions options, std::string config,
                          std::int64_t workers)
     : trainer_(trainer),
       folder_(folder),
       training_(training),
       validation_(validation),
-      options_(options),
+      options_(std::move(options)),
       config_(std::move(config)),
       workers_(workers) {}
 

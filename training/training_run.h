@@ -24,7 +24,7 @@ public:
   /// `validation` may be null. `config` is kept in every checkpoint. `workers` decode for the
   /// validation.
   TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training, ImageDataset* validation,
-              const TrainOptions& options, std::string config, std::int64_t workers);
+              TrainOptions options, std::string config, std::int64_t workers);
 
   std::function<void()> on_step;
   std::function<void(const MetricsRow&, bool is_best)> on_epoch;

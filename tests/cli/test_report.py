@@ -50,6 +50,14 @@ class TestData:
         assert data["state"] == "finished" and data["epochs"] == 5
         assert data["best_epoch"] in data["metrics"]["epoch"]
 
+    def test_says_how_many_epochs_there_are_steps_for(self, done, tmp_path):
+        photos = save_pictures(tmp_path / "photos", [(24, 24)] * 6)
+        result = done("train", "--data", photos, "--levels", "4,8", "--val-split", 0, "--batch-size", 3,
+                      "--epochs", 50, "--max-steps", 3, *ONE_CORE)
+        data = report_data(tmp_path / "runs/photos")
+        assert data["epochs"] == data["metrics"]["epoch"][-1] == 2
+        assert "epoch 2/2" in result.stderr
+
     def test_shows_the_samples_of_each_epoch_that_has_some(self, trained):
         data = report_data(trained.run)
         assert [sample["epoch"] for sample in data["samples"]] == [1, 5]

@@ -1,0 +1,167 @@
+#include "models/subpixel.h"
+
+#include <ATen/autocast_mode.h>
+#include <ATen/ops/convolution_backward.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kMostChannels = 4;
+constexpr std::int64_t kMostWaste = 3;  // taps computed for one that is needed
+
+std::vector<std::int64_t> pair(HW value) { return {value.h, value.w}; }
+
+/// Along one axis, which inputs make which outputs: o = i·stride - padding + k·dilation.
+class Taps {
+public:
+  /// Output number `phase` of those that begin at an input sees, through weight `kernel`, the input
+  /// `offset` further on.
+  struct Tap {
+    std::int64_t phase, kernel, offset;
+  };
+
+  Taps(std::int64_t kernel, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
+    for (std::int64_t phase = 0; phase < stride; ++phase) {
+      for (std::int64_t k = 0; k < kernel; ++k) {
+        const std::int64_t way = phase + padding - k * dilation;
+        if (way % stride == 0) taps_.push_back({phase, k, way / stride});
+      }
+    }
+    const auto [least, most] = std::minmax_element(
+        taps_.begin(), taps_.end(), [](const Tap& a, const Tap& b) { return a.offset < b.offset; });
+    first_ = least->offset;
+    count_ = most->offset - first_ + 1;
+  }
+
+  const std::vector<Tap>& all() const { return taps_; }
+  std::int64_t first() const { return first_; }  ///< least offset
+  std::int64_t count() const { return count_; }  ///< length of the convolution's kernel
+
+  /// Zeros on either side of `in` inputs, for `groups` outputs of the convolution.
+  std::int64_t padding(std::int64_t in, std::int64_t groups) const {
+    return std::max({std::int64_t{0}, -first_, groups - in + first_ + count_ - 1});
+  }
+
+private:
+  std::vector<Tap> taps_;
+  std::int64_t first_ = 0, count_ = 0;
+};
+
+struct PlaneTaps {
+  Taps rows, columns;
+  explicit PlaneTaps(const LevelSpec& l)
+      : rows(l.kernel.h, l.stride.h, l.padding.h, l.dilation.h),
+        columns(l.kernel.w, l.stride.w, l.padding.w, l.dilation.w) {}
+};
+
+/// (C, channels, kernel) → (stride.h · stride.w · channels, C, rows, columns).
+torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& taps, HW stride) {
+  torch::Tensor result = torch::zeros(
+      {stride.h, stride.w, weight.size(1), weight.size(0), taps.rows.count(), taps.columns.count()},
+      weight.options());
+  for (const Taps::Tap& row : taps.rows.all()) {
+    for (const Taps::Tap& column : taps.columns.all()) {
+      result[row.phase][column.phase]
+          .select(3, column.offset - taps.columns.first())
+          .select(2, row.offset - taps.rows.first())
+          .copy_(weight.select(3, column.kernel).select(2, row.kernel).t());
+    }
+  }
+  return result.flatten(0, 2).contiguous(torch::MemoryFormat::ChannelsLast);
+}
+
+/// (N, stride.h · stride.w · channels, h, w) → (N, channels, out), channels-last.
+torch::Tensor side_by_side(const torch::Tensor& groups, HW stride, HW out) {
+  const torch::Tensor pixels = groups.permute({0, 2, 3, 1});
+  const std::int64_t n = pixels.size(0), h = pixels.size(1), w = pixels.size(2);
+  const std::int64_t channels = pixels.size(3) / (stride.h * stride.w);
+  return pixels.reshape({n, h, w, stride.h, stride.w * channels})
+      .transpose(2, 3)
+      .reshape({n, h * stride.h, w * stride.w, channels})
+      .narrow(1, 0, out.h)
+      .narrow(2, 0, out.w)
+      .contiguous()
+      .permute({0, 3, 1, 2});
+}
+
+torch::Tensor forward_only(const torch::Tensor& x, const torch::Tensor& weight,
+                           const torch::Tensor& bias, const LevelSpec& level, HW output_padding) {
+  const PlaneTaps taps(level);
+  const auto length = [&](std::int64_t HW::*axis, std::int64_t in) {
+    return conv_transpose_length(in, level.kernel.*axis, level.stride.*axis, level.padding.*axis,
+                                 level.dilation.*axis, output_padding.*axis);
+  };
+  const HW out{length(&HW::h, x.size(2)), length(&HW::w, x.size(3))};
+  const HW groups{(out.h + level.stride.h - 1) / level.stride.h,
+                  (out.w + level.stride.w - 1) / level.stride.w};
+  const HW padding{taps.rows.padding(x.size(2), groups.h),
+                   taps.columns.padding(x.size(3), groups.w)};
+  const torch::Tensor convolved =
+      torch::conv2d(x, convolution_weight(weight, taps, level.stride),
+                    bias.defined() ? bias.repeat({level.stride.h * level.stride.w}) : bias,
+                    /*stride=*/1, pair(padding));
+  return side_by_side(convolved.narrow(2, padding.h + taps.rows.first(), groups.h)
+                          .narrow(3, padding.w + taps.columns.first(), groups.w),
+                      level.stride, out);
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Gradients are LibTorch's own: they are convolutions from few channels, which it is good at.
+class SubpixelConvTranspose : public torch::autograd::Function<SubpixelConvTranspose> {
+public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias, const LevelSpec& level,
+                               HW output_padding) {
+    context->save_for_backward({x, weight});
+    context->saved_data["stride"] = pair(level.stride);
+    context->saved_data["padding"] = pair(level.padding);
+    context->saved_data["dilation"] = pair(level.dilation);
+    context->saved_data["output_padding"] = pair(output_padding);
+    context->saved_data["bias"] = bias.has_value();
+    return forward_only(x, weight, bias.value_or(torch::Tensor()), level, output_padding);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto numbers = [&](const char* name) { return context->saved_data[name].toIntVector(); };
+    const bool with_bias = context->saved_data["bias"].toBool();
+    const std::int64_t channels[] = {saved[1].size(1)};
+    auto [dx, dweight, dbias] = at::convolution_backward(
+        gradients[0], saved[0], saved[1],
+        with_bias ? at::OptionalIntArrayRef(channels) : at::OptionalIntArrayRef(),
+        numbers("stride"), numbers("padding"), numbers("dilation"), /*transposed=*/true,
+        numbers("output_padding"), /*groups=*/1,
+        {context->needs_input_grad(0), context->needs_input_grad(1), with_bias});
+    return {dx, dweight, dbias, {}, {}};
+  }
+};
+
+}  // namespace
+
+bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelSpec& level) {
+  if (!x.device().is_cpu() || x.scalar_type() != torch::kFloat || x.numel() == 0) return false;
+  if (at::autocast::is_autocast_enabled(torch::kCPU)) return false;
+  if (channels > kMostChannels || level.stride.h * level.stride.w == 1) return false;
+  const PlaneTaps taps(level);
+  const std::int64_t computed =
+      taps.rows.count() * taps.columns.count() * level.stride.h * level.stride.w;
+  return computed <= kMostWaste * level.kernel.h * level.kernel.w;
+}
+
+torch::Tensor subpixel_conv_transpose(const torch::Tensor& x, const torch::Tensor& weight,
+                                      const torch::Tensor& bias, const LevelSpec& level,
+                                      HW output_padding) {
+  if (!torch::GradMode::is_enabled()) return forward_only(x, weight, bias, level, output_padding);
+  return SubpixelConvTranspose::apply(
+      x, weight, bias.defined() ? std::optional(bias) : std::nullopt, level, output_padding);
+}
+
+}  // namespace convae
