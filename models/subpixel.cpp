@@ -64,12 +64,18 @@ torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& t
   torch::Tensor result = torch::zeros(
       {stride.h, stride.w, weight.size(1), weight.size(0), taps.rows.count(), taps.columns.count()},
       weight.options());
+  const auto from = weight.accessor<float, 4>();
+  auto to = result.accessor<float, 6>();
   for (const Taps::Tap& row : taps.rows.all()) {
     for (const Taps::Tap& column : taps.columns.all()) {
-      result[row.phase][column.phase]
-          .select(3, column.offset - taps.columns.first())
-          .select(2, row.offset - taps.rows.first())
-          .copy_(weight.select(3, column.kernel).select(2, row.kernel).t());
+      auto pixel = to[row.phase][column.phase];
+      const std::int64_t y = row.offset - taps.rows.first();
+      const std::int64_t x = column.offset - taps.columns.first();
+      for (std::int64_t channel = 0; channel < weight.size(1); ++channel) {
+        for (std::int64_t in = 0; in < weight.size(0); ++in) {
+          pixel[channel][in][y][x] = from[in][channel][row.kernel][column.kernel];
+        }
+      }
     }
   }
   return result.flatten(0, 2).contiguous(torch::MemoryFormat::ChannelsLast);
