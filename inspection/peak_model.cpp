@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <stdexcept>
 #include <string>
 
@@ -12,9 +13,25 @@ namespace {
 constexpr double kSmallestSpread = 0.05;  // of the mean peak
 constexpr double kSmallestDeviation = 1e-6;
 
+/// Rows of each group.
+std::vector<torch::Tensor> rows_by_group(const torch::Tensor& rows,
+                                         const std::vector<int>& groups) {
+  if (groups.empty()) return rows.split(1);
+  std::map<int, std::vector<std::int64_t>> members;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    members[groups[i]].push_back(static_cast<std::int64_t>(i));
+  }
+  std::vector<torch::Tensor> result;
+  result.reserve(members.size());
+  for (const auto& [group, indices] : members) {
+    result.push_back(rows.index_select(0, torch::tensor(indices)));
+  }
+  return result;
+}
+
 }  // namespace
 
-PeakModel::PeakModel(const torch::Tensor& peaks) {
+PeakModel::PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups) {
   const std::int64_t images = peaks.size(0);
   const std::int64_t channels = peaks.size(1);
   if (images < kFewestImages) {
@@ -32,8 +49,12 @@ PeakModel::PeakModel(const torch::Tensor& peaks) {
   const torch::Tensor identity = torch::eye(channels, torch::kDouble);
   const double level = covariance.trace().item<double>() / p;
   const double spread = (covariance - level * identity).square().sum().item<double>() / p;
-  const double squares = z.square().sum(1).square().sum().item<double>() / n;
-  const double error = (squares - covariance.square().sum().item<double>()) / n / p;
+  double error = 0;
+  for (const torch::Tensor& together : rows_by_group(z, groups)) {
+    const auto members = static_cast<double>(together.size(0));
+    const torch::Tensor off = together.t().matmul(together) - members * covariance;
+    error += off.square().sum().item<double>() / (n * n) / p;
+  }
   shrinkage_ = spread > 0 ? std::clamp(error / spread, 0.0, 1.0) : 1;
   torch::Tensor shrunk = shrinkage_ * level * identity + (1 - shrinkage_) * covariance;
   shrunk += kSmallestDeviation * identity;  // all peaks may be the same

@@ -12,14 +12,16 @@ namespace convae {
 /// Peaks are standardised, and what is above the mean is measured as a Mahalanobis distance, so
 /// that channels that always rise together count once. The covariance is shrunk towards a diagonal
 /// as much as so few images need (Ledoit & Wolf 2004,
-/// https://doi.org/10.1016/S0047-259X(03)00096-4).
+/// https://doi.org/10.1016/S0047-259X(03)00096-4). How uncertain it is, is seen from group to
+/// group: six photographs of one part say little more than one.
 class PeakModel {
 public:
   /// One image shows no spread.
   static constexpr std::int64_t kFewestImages = 2;
 
-  /// peaks: (images, channels) double. Throws std::invalid_argument for fewer than kFewestImages.
-  explicit PeakModel(const torch::Tensor& peaks);
+  /// peaks: (images, channels) double; groups: which images belong together, empty: each is alone.
+  /// Throws std::invalid_argument for fewer than kFewestImages.
+  explicit PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups = {});
 
   /// (channels) double → the distance, over the root of the number of channels: 0 where no peak is
   /// above the mean of good images, 1 where independent ones are all one deviation above.

@@ -185,12 +185,15 @@ AreaTrend AnomalyScorer::Parts::fit_trend() const {
 
 AnomalyScorer::Parts::Models AnomalyScorer::Parts::models_without(int fold) const {
   std::vector<torch::Tensor> others;
+  std::vector<int> folds;
   for (const Observed& image : held_out_) {
-    if (image.fold != fold) others.push_back(trend_.without(image.peaks, image.log_area));
+    if (image.fold == fold) continue;
+    others.push_back(trend_.without(image.peaks, image.log_area));
+    folds.push_back(image.fold);
   }
   const torch::Tensor peaks = torch::stack(others);
-  Models models{PeakModel(peaks), {}};
-  for (std::size_t v = 0; v < views_; ++v) models.view.emplace_back(view_peaks(peaks, v));
+  Models models{PeakModel(peaks, folds), {}};
+  for (std::size_t v = 0; v < views_; ++v) models.view.emplace_back(view_peaks(peaks, v), folds);
   return models;
 }
 

@@ -44,6 +44,16 @@ TEST(PeakModel, ShrinksMoreTheFewerImagesThereAre) {
   EXPECT_LT(test::difference(few.mean(), many.mean()), 1);
 }
 
+TEST(PeakModel, ImagesOfOnePartCountAsLittleMoreThanOne) {
+  const torch::Tensor parts = good_peaks(12, 10, 7);
+  const torch::Tensor repeated = parts.repeat_interleave(8, 0);
+  std::vector<int> groups(96);
+  for (std::size_t i = 0; i < groups.size(); ++i) groups[i] = static_cast<int>(i / 8);
+  const double once = PeakModel(parts).shrinkage();
+  EXPECT_NEAR(PeakModel(repeated, groups).shrinkage(), once, 1e-9);
+  EXPECT_LT(PeakModel(repeated).shrinkage(), once / 2);
+}
+
 TEST(PeakModel, EqualImagesAreNoDivisionByZero) {
   const PeakModel model(torch::full({3, 5}, 2.0, torch::kDouble));
   EXPECT_DOUBLE_EQ(model.score(torch::full({5}, 2.0, torch::kDouble)), 0);
