@@ -6,6 +6,11 @@ namespace convae {
 
 Grouping::Grouping(const std::string& pattern) {
   if (pattern.empty()) return;
+  if (pattern.size() > kLongestPattern) {
+    throw std::invalid_argument("group-regex has " + std::to_string(pattern.size()) +
+                                " characters; at most " + std::to_string(kLongestPattern) +
+                                " can be used");
+  }
   try {
     pattern_ = std::make_shared<const std::regex>(pattern);
   } catch (const std::regex_error& error) {

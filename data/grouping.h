@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <regex>
 #include <string>
@@ -14,7 +15,10 @@ namespace convae {
 class Grouping {
 public:
   /// `pattern`: a regular expression (ECMAScript) that is looked for in an image's relative name;
-  /// "": every image is a group of its own. Throws std::invalid_argument where it is not one.
+  /// "": every image is a group of its own. Throws std::invalid_argument where it is not one, or
+  /// has more than kLongestPattern characters: the library's parser calls itself for each
+  /// parenthesis.
+  static constexpr std::size_t kLongestPattern = 1000;
   explicit Grouping(const std::string& pattern = "");
 
   /// What the pattern's first parenthesis matches in the name, or without parentheses the whole

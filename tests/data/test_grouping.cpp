@@ -37,5 +37,13 @@ TEST(Grouping, ABadPatternIsRefusedByName) {
   EXPECT_TRUE(test::contains(message, "group-regex 'part(\\d+'")) << message;
 }
 
+TEST(Grouping, ALongPatternIsRefusedBeforeItIsParsed) {
+  const std::size_t longest = Grouping::kLongestPattern;
+  EXPECT_NO_THROW(Grouping(std::string(longest / 2, '(') + std::string(longest / 2, ')')));
+  const std::string message = test::message_of<std::invalid_argument>(
+      [] { Grouping(std::string(100000, '(') + std::string(100000, ')')); });
+  EXPECT_TRUE(test::contains(message, "200000 characters; at most 1000")) << message;
+}
+
 }  // namespace
 }  // namespace convae
