@@ -13,7 +13,6 @@ BareConvolutions::BareConvolutions(const ModelOptions& model, std::int64_t image
     return torch::randn(shape, torch::TensorOptions(device).dtype(type))
         .contiguous(torch::MemoryFormat::ChannelsLast);
   };
-  const auto pair = [](HW value) { return std::vector<std::int64_t>{value.h, value.w}; };
   for (std::size_t i = 0; i < levels.size(); ++i) {
     const LevelPlan& level = plan.levels[i];
     const LevelSpec& spec = levels[i];
@@ -25,13 +24,13 @@ BareConvolutions::BareConvolutions(const ModelOptions& model, std::int64_t image
     convolutions_.push_back({outer,
                              weight(),
                              inner,
-                             pair(spec.stride),
-                             pair(spec.padding),
-                             pair(spec.dilation),
+                             per_axis(spec.stride),
+                             per_axis(spec.padding),
+                             per_axis(spec.dilation),
                              {0, 0},
                              /*transposed=*/false});
-    convolutions_.push_back({inner, weight(), outer, pair(spec.stride), pair(spec.padding),
-                             pair(spec.dilation), pair(level.output_padding),
+    convolutions_.push_back({inner, weight(), outer, per_axis(spec.stride), per_axis(spec.padding),
+                             per_axis(spec.dilation), per_axis(level.output_padding),
                              /*transposed=*/true});
   }
 }

@@ -18,8 +18,8 @@ public:
   /// "": every image is a group of its own. Throws std::invalid_argument where it is not one, or
   /// has more than kLongestPattern characters: the library's parser calls itself for each
   /// parenthesis.
-  static constexpr std::size_t kLongestPattern = 1000;
   explicit Grouping(const std::string& pattern = "");
+  static constexpr std::size_t kLongestPattern = 1000;
 
   /// What the pattern's first parenthesis matches in the name, or without parentheses the whole
   /// match; a name that does not match, or where that is empty, is its own group.

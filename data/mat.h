@@ -6,9 +6,8 @@ namespace cv {
 class Mat;
 }
 
-namespace convae {
-
 /// OpenCV's images, for programs that have them. Including <opencv2/core.hpp> is left to those.
+namespace convae {
 
 /// Grey or BGR, 8 or 16 bits a sample → (C, H, W) uint8 or uint16, RGB, stored channels-last; a
 /// copy. Throws std::invalid_argument for others: a picture with alpha has to be put on a ground

@@ -14,13 +14,11 @@ using Ints = OnnxGraph::Ints;
 using Type = OnnxGraph::Type;
 using Shape = std::vector<OnnxGraph::Length>;
 
-Ints pair(HW value) { return {value.h, value.w}; }
-
 OnnxGraph::Attributes convolution(const LevelSpec& level) {
-  return {{"kernel_shape", pair(level.kernel)},
-          {"strides", pair(level.stride)},
+  return {{"kernel_shape", per_axis(level.kernel)},
+          {"strides", per_axis(level.stride)},
           {"pads", Ints{level.padding.h, level.padding.w, level.padding.h, level.padding.w}},
-          {"dilations", pair(level.dilation)}};
+          {"dilations", per_axis(level.dilation)}};
 }
 
 /// Writes the network as a graph of ONNX operators, layer by layer as models/autoencoder.cpp has
@@ -269,7 +267,7 @@ private:
   std::string fixed_transpose(const std::string& block, const std::string& x, const Layer& conv,
                               std::size_t level) {
     OnnxGraph::Attributes attributes = convolution(levels_[level]);
-    attributes["output_padding"] = pair(plan_->levels[level].output_padding);
+    attributes["output_padding"] = per_axis(plan_->levels[level].output_padding);
     return apply(block, "conv", "ConvTranspose", x, conv, attributes);
   }
 
@@ -279,7 +277,7 @@ private:
                             std::size_t level, const std::string& size) {
     const HW stride = levels_[level].stride;
     OnnxGraph::Attributes attributes = convolution(levels_[level]);
-    attributes["output_padding"] = pair({stride.h - 1, stride.w - 1});
+    attributes["output_padding"] = per_axis({stride.h - 1, stride.w - 1});
     std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
     if (stride == HW{1, 1}) return whole;
     return graph_.node(block, "Slice",
@@ -301,8 +299,8 @@ private:
                           room(level.kernel.w, level.padding.w, level.dilation.w)};
       const std::string rest =
           graph_.node(scope, "Add", {sizes.back(), graph_.integers(scope + ".room", rooms)});
-      const std::string steps =
-          graph_.node(scope, "Div", {rest, graph_.integers(scope + ".stride", pair(level.stride))});
+      const std::string steps = graph_.node(
+          scope, "Div", {rest, graph_.integers(scope + ".stride", per_axis(level.stride))});
       sizes.push_back(graph_.node(scope, "Add", {steps, graph_.integers(scope + ".one", {1, 1})}));
     }
     return sizes;

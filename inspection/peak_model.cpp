@@ -49,13 +49,17 @@ PeakModel::PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups)
   const torch::Tensor identity = torch::eye(channels, torch::kDouble);
   const double level = covariance.trace().item<double>() / p;
   const double spread = (covariance - level * identity).square().sum().item<double>() / p;
+  const std::vector<torch::Tensor> by_group = rows_by_group(z, groups);
   double error = 0;
-  for (const torch::Tensor& together : rows_by_group(z, groups)) {
+  for (const torch::Tensor& together : by_group) {
     const auto members = static_cast<double>(together.size(0));
     const torch::Tensor off = together.t().matmul(together) - members * covariance;
     error += off.square().sum().item<double>() / (n * n) / p;
   }
-  shrinkage_ = spread > 0 ? std::clamp(error / spread, 0.0, 1.0) : 1;
+  // The paper leaves this factor out; of few groups it is not near 1. One group shows nothing.
+  const auto seen = static_cast<double>(by_group.size());
+  const bool shows_spread = spread > 0 && seen > 1;
+  shrinkage_ = shows_spread ? std::clamp(error * seen / (seen - 1) / spread, 0.0, 1.0) : 1;
   torch::Tensor shrunk = shrinkage_ * level * identity + (1 - shrinkage_) * covariance;
   shrunk += kSmallestDeviation * identity;  // all peaks may be the same
   inverse_ = at::linalg_inv(shrunk);

@@ -192,6 +192,7 @@ AnomalyScorer::Parts::Models AnomalyScorer::Parts::models_without(int fold) cons
     folds.push_back(image.fold);
   }
   const torch::Tensor peaks = torch::stack(others);
+  // Folds for groups: no group is in two of them.
   Models models{PeakModel(peaks, folds), {}};
   for (std::size_t v = 0; v < views_; ++v) models.view.emplace_back(view_peaks(peaks, v), folds);
   return models;

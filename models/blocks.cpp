@@ -205,11 +205,10 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out, bool with_bias
 }
 
 torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, HW out, bool with_bias) {
-  const auto pair = [](HW value) { return std::vector<std::int64_t>{value.h, value.w}; };
   const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
   if (kind_ == Kind::conv) {
-    return torch::conv2d(x, conv_->weight, bias, pair(level_.stride), pair(level_.padding),
-                         pair(level_.dilation));
+    return torch::conv2d(x, conv_->weight, bias, per_axis(level_.stride), per_axis(level_.padding),
+                         per_axis(level_.dilation));
   }
   if (kind_ == Kind::linear) {
     return linear_->forward(x)
@@ -230,8 +229,8 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, HW out, bool wit
   if (suits_subpixels(x, level_.channels, level_)) {
     return subpixel_conv_transpose(x, weight, bias, level_, output_padding);
   }
-  return torch::conv_transpose2d(x, weight, bias, pair(level_.stride), pair(level_.padding),
-                                 pair(output_padding), /*groups=*/1, pair(level_.dilation));
+  return torch::conv_transpose2d(x, weight, bias, per_axis(level_.stride), per_axis(level_.padding),
+                                 per_axis(output_padding), /*groups=*/1, per_axis(level_.dilation));
 }
 
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {

@@ -46,8 +46,10 @@ Pieces::Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels)
 }
 
 Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else) {
-  Numbers same(static_cast<std::size_t>(count), or_else);
-  if (!per_channel.defined() || per_channel.numel() == 0) return same;
+  if (!per_channel.defined() || per_channel.numel() == 0) {
+    Numbers same(static_cast<std::size_t>(count), or_else);  // in parentheses: not two numbers
+    return same;
+  }
   const torch::Tensor floats = per_channel.detach().to(torch::kFloat).contiguous();
   const float* first = values<float>(floats);
   return {first, first + floats.numel()};

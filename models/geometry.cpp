@@ -87,6 +87,8 @@ std::optional<HW> take_hw(std::string_view& text) {
 
 }  // namespace
 
+std::vector<std::int64_t> per_axis(HW value) { return {value.h, value.w}; }
+
 std::string to_string(HW size) { return std::to_string(size.h) + "x" + std::to_string(size.w); }
 
 std::optional<std::int64_t> conv_length(std::int64_t n, std::int64_t kernel, std::int64_t stride,

@@ -27,6 +27,9 @@ struct HW {
   friend bool operator==(const HW&, const HW&) = default;
 };
 
+/// {h, w}: as LibTorch and ONNX take a number an axis.
+std::vector<std::int64_t> per_axis(HW value);
+
 /// "24x25" (height first).
 std::string to_string(HW size);
 

@@ -14,8 +14,6 @@ namespace {
 constexpr std::int64_t kMostChannels = 4;
 constexpr std::int64_t kMostWaste = 3;  // taps computed for one that is needed
 
-std::vector<std::int64_t> pair(HW value) { return {value.h, value.w}; }
-
 /// Along one axis, which inputs make which outputs: o = i·stride - padding + k·dilation.
 class Taps {
 public:
@@ -110,7 +108,7 @@ torch::Tensor forward_only(const torch::Tensor& x, const torch::Tensor& weight,
   const torch::Tensor convolved =
       torch::conv2d(x, convolution_weight(weight, taps, level.stride),
                     bias.defined() ? bias.repeat({level.stride.h * level.stride.w}) : bias,
-                    /*stride=*/1, pair(padding));
+                    /*stride=*/1, per_axis(padding));
   return side_by_side(convolved.narrow(2, padding.h + taps.rows.first(), groups.h)
                           .narrow(3, padding.w + taps.columns.first(), groups.w),
                       level.stride, out);
@@ -127,10 +125,10 @@ public:
                                const std::optional<torch::Tensor>& bias, const LevelSpec& level,
                                HW output_padding) {
     context->save_for_backward({x, weight});
-    context->saved_data["stride"] = pair(level.stride);
-    context->saved_data["padding"] = pair(level.padding);
-    context->saved_data["dilation"] = pair(level.dilation);
-    context->saved_data["output_padding"] = pair(output_padding);
+    context->saved_data["stride"] = per_axis(level.stride);
+    context->saved_data["padding"] = per_axis(level.padding);
+    context->saved_data["dilation"] = per_axis(level.dilation);
+    context->saved_data["output_padding"] = per_axis(output_padding);
     context->saved_data["bias"] = bias.has_value();
     return forward_only(x, weight, bias.value_or(torch::Tensor()), level, output_padding);
   }

@@ -4,13 +4,12 @@
 
 #include <torch/types.h>
 
-namespace convae {
-
 /// A transposed convolution to few channels, by another way to the same sum: a convolution gives,
 /// for each pixel of the input, all stride.h · stride.w pixels of the output that begin there, as
 /// channels, and those are put side by side (Shi et al. 2016, "Is the deconvolution layer the same
 /// as a convolutional layer?", https://arxiv.org/abs/1609.07009). LibTorch's own computes 3
 /// channels at a sixth of its usual speed; this takes half to two thirds of the time.
+namespace convae {
 
 /// True where the function below is right and fast: float on a CPU, outside of autocast, to at most
 /// 4 channels with a stride, and few taps of the convolution's kernel left at zero.

@@ -1,12 +1,12 @@
 // In place of libFuzzer where there is none: gives a target every file of its corpus, among them
 // what was once found.
 //   fuzz_NAME FOLDER
-#include "data/file_io.h"
-
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <vector>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t count);
 
@@ -14,8 +14,9 @@ int main(int argc, char** argv) {
   if (argc != 2) return 2;
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(argv[1])) {
-    const std::vector<std::uint8_t> bytes = convae::read_file(entry.path());
-    LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
     ++files;
   }
   std::printf("%d files\n", files);

@@ -54,6 +54,18 @@ TEST(PeakModel, ImagesOfOnePartCountAsLittleMoreThanOne) {
   EXPECT_LT(PeakModel(repeated).shrinkage(), once / 2);
 }
 
+TEST(PeakModel, FewGroupsOfIndependentImagesShrinkAsTheImagesThemselvesDo) {
+  const torch::Tensor peaks = good_peaks(200, 30, 8);
+  std::vector<int> groups(200);
+  for (std::size_t i = 0; i < groups.size(); ++i) groups[i] = static_cast<int>(i % 5);
+  const double alone = PeakModel(peaks).shrinkage();
+  EXPECT_NEAR(PeakModel(peaks, groups).shrinkage(), alone, 0.1 * alone);
+}
+
+TEST(PeakModel, OneGroupShowsNothingOfOthers) {
+  EXPECT_EQ(PeakModel(good_peaks(20, 6, 9), std::vector<int>(20, 3)).shrinkage(), 1);
+}
+
 TEST(PeakModel, EqualImagesAreNoDivisionByZero) {
   const PeakModel model(torch::full({3, 5}, 2.0, torch::kDouble));
   EXPECT_DOUBLE_EQ(model.score(torch::full({5}, 2.0, torch::kDouble)), 0);

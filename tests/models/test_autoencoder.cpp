@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -597,6 +598,28 @@ TEST(ModelOptionsTest, LevelsTakeWhatTheyDoNotNameFromTheOptions) {
   ASSERT_EQ(levels.size(), 2U);
   EXPECT_EQ(levels[0], (LevelSpec{4, {3, 4}, {2, 3}, {1, 0}, {1, 2}}));
   EXPECT_EQ(levels[1], (LevelSpec{6, {5, 5}, {2, 3}, {2, 2}, {1, 2}}));
+}
+
+TEST(AutoencoderTest, SeveralThreadsMayUseOneModelAtOnce) {
+  Autoencoder net(small("4,8"));
+  net->eval();
+  const auto reconstructed = [&](std::int64_t side) {
+    const torch::NoGradGuard no_grad;
+    return reconstruct_images(net, test::uniform({2, net->options().channels, side, side + 3}, 5));
+  };
+  std::vector<std::int64_t> wrong(4, 0);
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < wrong.size(); ++i) {
+    threads.emplace_back([&, i] {
+      const auto side = static_cast<std::int64_t>(17 + i);
+      const torch::Tensor first = reconstructed(side);
+      for (int round = 0; round < 20; ++round) {
+        if (!test::identical(reconstructed(side), first)) ++wrong[i];
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(wrong, std::vector<std::int64_t>(4, 0));
 }
 
 TEST(ModelRange, IsFromMinusOneToOneForTanhAndBack) {
