@@ -46,15 +46,20 @@ using Pair = std::array<Timing, 2>;
 
 double ratio(const Pair& pair) { return pair[0].median() / pair[1].median(); }
 
-/// Runs both in turn, round after round: a busy moment of the machine meets them alike.
-Pair measure(const std::array<Work, 2>& works, std::int64_t rounds, torch::Device device) {
+/// Runs both in turn, round after round: a busy moment of the machine meets them alike. Of `runs` in
+/// a row the last is timed.
+Pair measure(const std::array<Work, 2>& works, std::int64_t rounds, torch::Device device,
+             int runs = 1) {
   using Clock = std::chrono::steady_clock;
   Pair pair{Timing{works[0].name, {}}, Timing{works[1].name, {}}};
   for (std::int64_t round = -kWarmUpRounds; round < rounds; ++round) {
     for (std::size_t i = 0; i < works.size(); ++i) {
-      const auto start = Clock::now();
-      works[i].run();
-      if (device.is_cuda()) torch::cuda::synchronize(device.index());
+      Clock::time_point start;
+      for (int run = 0; run < runs; ++run) {
+        start = Clock::now();
+        works[i].run();
+        if (device.is_cuda()) torch::cuda::synchronize(device.index());
+      }
       const std::chrono::duration<double, std::milli> time = Clock::now() - start;
       if (round >= 0) pair[i].milliseconds.push_back(time.count());
     }
@@ -119,11 +124,12 @@ Results run_all(const Setting& setting) {
     net->eval();
     net->forward(unit);
   };
-  // One after the other: a training step leaves nothing of a small network in the caches.
+  // A training step leaves nothing of a small network in the caches, and little of the other's maps
+  // fits beside a forward pass: inference is timed as a program meets it that does nothing else.
   Results results;
   results.inference =
       measure({Work{"inference", infer}, Work{"bare_forward", [&] { bare.forward(); }}},
-              setting.rounds, setting.device);
+              setting.rounds, setting.device, /*runs=*/2);
   results.training =
       measure({Work{"training_step", [&] { trainer.train_step(step, setting.train.lr); }},
                Work{"bare_convolutions", [&] { bare.forward_and_backward(); }}},

@@ -1,11 +1,14 @@
 #include "models/subpixel.h"
 
+#include "models/parallel.h"
+
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/convolution_backward.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 namespace convae {
@@ -79,18 +82,48 @@ torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& t
   return result.flatten(0, 2).contiguous(torch::MemoryFormat::ChannelsLast);
 }
 
-/// (N, stride.h · stride.w · channels, h, w) → (N, channels, out), channels-last.
+/// Copies runs of `length` values that lie `step` apart to one place after the other, `count` values.
+template <int length>
+void join_runs(const float* from, std::int64_t step, float* to, std::int64_t count) {
+  for (; count >= length; count -= length, from += step, to += length) {
+    std::memcpy(to, from, length * sizeof(float));  // of known size: two moves, no call
+  }
+  std::copy_n(from, count, to);
+}
+
+void join_runs(const float* from, std::int64_t length, std::int64_t step, float* to,
+               std::int64_t count) {
+  for (; count > 0; count -= length, from += step, to += length) {
+    std::copy_n(from, std::min(length, count), to);
+  }
+}
+
+/// (N, stride.h · stride.w · channels, h, w) → (N, channels, out), channels-last. By hand: LibTorch
+/// copies so short runs at a third of the speed.
 torch::Tensor side_by_side(const torch::Tensor& groups, HW stride, HW out) {
-  const torch::Tensor pixels = groups.permute({0, 2, 3, 1});
-  const std::int64_t n = pixels.size(0), h = pixels.size(1), w = pixels.size(2);
-  const std::int64_t channels = pixels.size(3) / (stride.h * stride.w);
-  return pixels.reshape({n, h, w, stride.h, stride.w * channels})
-      .transpose(2, 3)
-      .reshape({n, h * stride.h, w * stride.w, channels})
-      .narrow(1, 0, out.h)
-      .narrow(2, 0, out.w)
-      .contiguous()
-      .permute({0, 3, 1, 2});
+  const std::int64_t channels = groups.size(1) / (stride.h * stride.w);
+  const torch::Tensor result =
+      torch::empty({groups.size(0), channels, out.h, out.w},
+                   groups.options().memory_format(torch::MemoryFormat::ChannelsLast));
+  const float* first = groups.const_data_ptr<float>();
+  float* const to = result.mutable_data_ptr<float>();
+  const std::int64_t run = stride.w * channels;
+  const std::int64_t row_length = out.w * channels;
+  const std::int64_t step = groups.stride(3);
+  parallel_for_each(groups.size(0) * out.h, [&](std::int64_t row) {
+    const std::int64_t image = row / out.h, y = row % out.h;
+    const float* from = first + image * groups.stride(0) + y / stride.h * groups.stride(2) +
+                        y % stride.h * run;
+    switch (run) {
+      case 2:  // grey, stride 2
+        return join_runs<2>(from, step, to + row * row_length, row_length);
+      case 6:  // colours
+        return join_runs<6>(from, step, to + row * row_length, row_length);
+      default:
+        return join_runs(from, run, step, to + row * row_length, row_length);
+    }
+  });
+  return result;
 }
 
 torch::Tensor forward_only(const torch::Tensor& x, const torch::Tensor& weight,
@@ -108,7 +141,8 @@ torch::Tensor forward_only(const torch::Tensor& x, const torch::Tensor& weight,
   const torch::Tensor convolved =
       torch::conv2d(x, convolution_weight(weight, taps, level.stride),
                     bias.defined() ? bias.repeat({level.stride.h * level.stride.w}) : bias,
-                    /*stride=*/1, per_axis(padding));
+                    /*stride=*/1, per_axis(padding))
+          .contiguous(torch::MemoryFormat::ChannelsLast);
   return side_by_side(convolved.narrow(2, padding.h + taps.rows.first(), groups.h)
                           .narrow(3, padding.w + taps.columns.first(), groups.w),
                       level.stride, out);
