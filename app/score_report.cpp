@@ -121,20 +121,36 @@ void add_pixel_results(ImageResults& results, const std::map<std::string, PixelM
   results.regions = sum.regions();
 }
 
+/// How scores of good images go with their areas, over groups of images.
+Estimate area_correlation(const Scores& scores) {
+  std::vector<double> values, areas;
+  std::vector<std::string> groups;
+  for (const ScoredImage& image : scores.images) {
+    if (image.label != kGoodLabel) continue;
+    values.push_back(image.scores[kNetwork]);
+    areas.push_back(image.scores[kArea]);
+    groups.push_back(image.group);
+  }
+  const auto of_sample = [&](std::span<const std::int64_t> drawn) {
+    std::vector<double> some_values, some_areas;
+    for (const std::int64_t i : drawn) {
+      some_values.push_back(values[static_cast<std::size_t>(i)]);
+      some_areas.push_back(areas[static_cast<std::size_t>(i)]);
+    }
+    return correlation(some_values, some_areas);
+  };
+  return {correlation(values, areas),
+          bootstrap_interval(by_group(groups), of_sample, {.seed = scores.seed})};
+}
+
 }  // namespace
 
-ScoreReport::ScoreReport(const Scores& scores) : scores_(scores) {
+ScoreReport::ScoreReport(const Scores& scores)
+    : scores_(scores), area_correlation_(area_correlation(scores)) {
   std::set<std::string> labels;
   for (const ScoredImage& image : scores.images) labels.insert(image.label);
   labels.erase("");
   const bool has_good = labels.erase(kGoodLabel) > 0;
-  std::vector<double> good_scores, good_areas;
-  for (const ScoredImage& image : scores.images) {
-    if (image.label != kGoodLabel) continue;
-    good_scores.push_back(image.scores[kNetwork]);
-    good_areas.push_back(image.scores[kArea]);
-  }
-  area_correlation_ = correlation(good_scores, good_areas);
   if (!has_good) return;
   kinds_.assign(labels.begin(), labels.end());
   if (!labelled()) return;
@@ -218,9 +234,12 @@ std::vector<std::string> ScoreReport::warnings() const {
           lead_[control].high));
     }
   }
-  if (std::abs(area_correlation_) > kMostAreaCorrelation) {
-    warnings.push_back(
-        fmt::format("scores of good images follow their area: r = {:.2f}", area_correlation_));
+  const auto& [r, interval] = area_correlation_;
+  if (std::abs(r) > kMostAreaCorrelation) {
+    const bool may_be_chance = interval.low <= 0 && interval.high >= 0;
+    warnings.push_back(fmt::format("scores of good images follow their area{}: r = {}",
+                                   may_be_chance ? ", which may be chance" : "",
+                                   cell(r, interval)));
   }
   return warnings;
 }
@@ -237,7 +256,8 @@ ordered_json ScoreReport::json() const {
                          {"training_images", scores_.training_images},
                          {"smallest_fpr", smallest_rate(scores_.good_scores[kNetwork].size())}};
   json["labelled"] = labelled();
-  json["score_area_correlation"] = number(area_correlation_);
+  json["score_area_correlation"] = number(area_correlation_.value);
+  json["score_area_correlation_interval"] = pair(area_correlation_.interval);
   if (labelled()) {
     json.update(to_json(overall_[kNetwork]));
     for (const auto& [kind, r] : by_kind_) json["kinds"][printable(kind)] = to_json(r);
@@ -276,7 +296,7 @@ std::string ScoreReport::table() const {
     text += row(std::string("  ") + kTitles[way], overall_[way]);
   }
   text += fmt::format("\n{} good images; their scores and areas: r = {}\n", overall_[kNetwork].good,
-                      cell(area_correlation_));
+                      cell(area_correlation_.value, area_correlation_.interval));
   const Way control = strongest_control();
   text += fmt::format("network over '{}': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n", kTitles[control],
                       overall_[kNetwork].auroc - overall_[control].auroc, lead_[control].low,

@@ -58,6 +58,11 @@ struct ImageResults {
   std::int64_t regions = 0;
 };
 
+struct Estimate {
+  double value = 0;
+  Interval interval;
+};
+
 /// What is to be said about a set's scores.
 class ScoreReport {
 public:
@@ -84,7 +89,7 @@ private:
   std::vector<std::string> kinds_;               // of defects
   std::array<ImageResults, kWays> overall_;      // where labelled
   std::map<std::string, ImageResults> by_kind_;  // of the network
-  double area_correlation_ = 0;                  // of scores of good images
+  Estimate area_correlation_;                    // of scores of good images
   std::array<Interval, kWays> lead_;             // of the network's AUROC over each control's
 };
 

@@ -99,6 +99,21 @@ def test_controls_stand_beside_it(scored, parts):
     assert controls["image_area"]["image_auroc"] == pytest.approx(sum(pairs) / len(pairs))
 
 
+def test_scores_are_held_against_areas(scored, parts):
+    result, out = scored
+    good = [row for row in read_csv(out / "scores.csv") if row["label"] == "good"]
+    r = np.corrcoef([float(row["score"]) for row in good],
+                    [pixels_of(parts / row["path"]).size for row in good])[0, 1]
+    summary = summary_of(out)
+    assert summary["score_area_correlation"] == pytest.approx(r)
+    low, high = summary["score_area_correlation_interval"]
+    assert -1 <= low <= r <= high <= 1 and low < high
+    warned = [line for line in summary["warnings"] if "follow their area" in line]
+    assert len(warned) == (abs(r) > 0.2)
+    assert all(("may be chance" in line) == (low <= 0 <= high) for line in warned)
+    assert f"r = {r:.3f} [{low:.3f}, {high:.3f}]" in result.stdout
+
+
 def test_heat_maps_have_the_images_size_and_one_scale(scored, parts):
     out = scored[1]
     for row in read_csv(out / "scores.csv"):
