@@ -46,8 +46,8 @@ using Pair = std::array<Timing, 2>;
 
 double ratio(const Pair& pair) { return pair[0].median() / pair[1].median(); }
 
-/// Runs both in turn, round after round: a busy moment of the machine meets them alike. Of `runs` in
-/// a row the last is timed.
+/// Runs both in turn, round after round: a busy moment of the machine meets them alike. Of `runs`
+/// in a row the last is timed.
 Pair measure(const std::array<Work, 2>& works, std::int64_t rounds, torch::Device device,
              int runs = 1) {
   using Clock = std::chrono::steady_clock;

@@ -2,6 +2,7 @@
 
 #include "app/config_file.h"
 #include "app/option_table.h"
+#include "app/spelling.h"
 #include "data/file_io.h"
 
 #include <cxxopts.hpp>

@@ -3,6 +3,7 @@
 // Errors are reported with line numbers, which the exceptions carry.
 #define TOML_EXCEPTIONS 1
 #include "app/option_table.h"
+#include "app/spelling.h"
 #include "data/file_io.h"
 #include "data/text.h"
 

@@ -1,210 +1,9 @@
 #include "app/option_table.h"
 
-#include "data/text.h"
-
-#include <algorithm>
-#include <charconv>
-#include <numeric>
-#include <sstream>
+#include "app/option_bindings.h"
 
 namespace convae::app {
 namespace {
-
-/// Gives the member an option is bound to.
-template <typename T>
-using Member = T& (*)(Options&);
-
-template <typename T>
-const T& read(Member<T> member, const Options& options) {
-  return member(const_cast<Options&>(options));  // the accessor only forms a reference
-}
-
-template <typename T>
-bool parse_all(const std::string& text, T& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc{} && end == text.data() + text.size();
-}
-
-/// The head of an option; the kind-specific functions below fill in the rest.
-OptionSpec head(Group group, const char* flags, const char* commands, const char* value_name,
-                const char* help) {
-  const std::string_view all(flags);
-  return {group,
-          std::string(all.substr(all.find(',') + 1)),
-          flags,
-          commands,
-          value_name,
-          help,
-          ValueKind::text,
-          {},
-          {},
-          {}};
-}
-
-OptionSpec text(OptionSpec spec, Member<std::string> member) {
-  spec.kind = ValueKind::string;
-  spec.set = [member](Options& o, const std::string& value) { member(o) = value; };
-  spec.get = [member](const Options& o) { return read(member, o); };
-  return spec;
-}
-
-template <typename Integer>
-OptionSpec integer(OptionSpec spec, Member<Integer> member) {
-  spec.kind = ValueKind::integer;
-  spec.set = [member](Options& o, const std::string& value) {
-    if (!parse_all(value, member(o))) throw UsageError("expected a whole number");
-  };
-  spec.get = [member](const Options& o) { return std::to_string(read(member, o)); };
-  return spec;
-}
-
-OptionSpec number(OptionSpec spec, Member<double> member) {
-  spec.kind = ValueKind::number;
-  spec.set = [member](Options& o, const std::string& value) {
-    const auto parsed = parse_number(value);
-    if (!parsed) throw UsageError("expected a number");
-    member(o) = *parsed;
-  };
-  spec.get = [member](const Options& o) { return number_text(read(member, o)); };
-  return spec;
-}
-
-OptionSpec boolean(OptionSpec spec, Member<bool> member) {
-  spec.kind = ValueKind::boolean;
-  spec.choices = {"true", "false"};
-  spec.set = [member](Options& o, const std::string& value) {
-    if (value != "true" && value != "false") throw UsageError("expected true or false");
-    member(o) = value == "true";
-  };
-  spec.get = [member](const Options& o) { return read(member, o) ? "true" : "false"; };
-  return spec;
-}
-
-std::string list(const std::vector<std::string>& words) {
-  std::string text;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
-  }
-  return text;
-}
-
-[[noreturn]] void not_a_choice(const std::string& value, const std::vector<std::string>& choices) {
-  throw UsageError("expected " + list(choices) + did_you_mean(value, choices));
-}
-
-template <typename Enum>
-std::vector<std::string> names_of(const std::vector<Enum>& values) {
-  std::vector<std::string> names;
-  names.reserve(values.size());
-  for (const Enum value : values) names.emplace_back(to_string(value));
-  return names;
-}
-
-template <typename Enum>
-Enum named(const std::string& name, const std::vector<Enum>& values) {
-  for (const Enum value : values) {
-    if (name == to_string(value)) return value;
-  }
-  not_a_choice(name, names_of(values));
-}
-
-/// One of an enumeration's values, by the names to_string() gives them.
-template <typename Enum>
-OptionSpec choice(OptionSpec spec, Member<Enum> member, std::vector<Enum> values) {
-  spec.choices = names_of(values);
-  spec.set = [member, values](Options& o, const std::string& value) {
-    member(o) = named(value, values);
-  };
-  spec.get = [member](const Options& o) { return std::string(to_string(read(member, o))); };
-  return spec;
-}
-
-/// The same for an option that has to be given.
-template <typename Enum>
-OptionSpec needed_choice(OptionSpec spec, Member<std::optional<Enum>> member,
-                         std::vector<Enum> values) {
-  spec.choices = names_of(values);
-  spec.set = [member, values](Options& o, const std::string& value) {
-    member(o) = named(value, values);
-  };
-  spec.get = [member](const Options& o) {
-    const std::optional<Enum>& value = read(member, o);
-    return value ? std::string(to_string(*value)) : std::string();
-  };
-  return spec;
-}
-
-/// One of a list of words.
-OptionSpec word(OptionSpec spec, Member<std::string> member,
-                const std::vector<std::string>& words) {
-  spec.choices = words;
-  spec.set = [member, words](Options& o, const std::string& value) {
-    if (std::find(words.begin(), words.end(), value) == words.end()) not_a_choice(value, words);
-    member(o) = value;
-  };
-  spec.get = [member](const Options& o) { return read(member, o); };
-  return spec;
-}
-
-/// A text with a grammar of its own, whose parser throws std::invalid_argument.
-OptionSpec parsed(OptionSpec spec, std::function<void(Options&, const std::string&)> set,
-                  std::function<std::string(const Options&)> get) {
-  spec.set = [set = std::move(set)](Options& o, const std::string& value) {
-    try {
-      set(o, value);
-    } catch (const std::invalid_argument& error) {
-      throw UsageError(error.what());
-    }
-  };
-  spec.get = std::move(get);
-  return spec;
-}
-
-/// N or HxW of a level: kernel, stride, padding, dilation.
-OptionSpec pair(OptionSpec spec, Member<HW> member) {
-  spec.set = [member](Options& o, const std::string& value) {
-    const auto parsed = parse_hw(value);
-    if (!parsed) throw UsageError("expected N or HxW, such as 3 or 3x5");
-    member(o) = *parsed;
-  };
-  spec.get = [member](const Options& o) { return to_string(read(member, o)); };
-  return spec;
-}
-
-/// N or HxW in pixels, or a word for "unset".
-OptionSpec image_size(OptionSpec spec, Member<ImageSize> member, const char* unset) {
-  spec.set = [member, unset](Options& o, const std::string& value) {
-    const auto parsed = parse_hw(value);
-    if (value == unset) {
-      member(o) = {};
-    } else if (parsed && parsed->h >= 1 && parsed->w >= 1 && parsed->h <= kMaxSide &&
-               parsed->w <= kMaxSide) {
-      member(o) = {parsed->h, parsed->w};
-    } else {
-      throw UsageError(std::string("expected ") + unset +
-                       ", N or HxW with sides of at least 1, such as 96 or 96x128");
-    }
-  };
-  spec.get = [member, unset](const Options& o) {
-    const ImageSize size = read(member, o);
-    return size.height > 0 ? to_string(HW{size.height, size.width}) : std::string(unset);
-  };
-  return spec;
-}
-
-/// The levels; checked in full only once kernel, stride, padding and dilation are known.
-OptionSpec level_list(OptionSpec spec) {
-  spec.set = [](Options& o, const std::string& value) {
-    try {
-      parse_levels(value, LevelSpec{});
-    } catch (const GeometryError& error) {
-      throw UsageError(error.what());
-    }
-    o.model.levels = value;
-  };
-  spec.get = [](const Options& o) { return o.model.levels; };
-  return spec;
-}
 
 constexpr const char* kTrain = "train";
 constexpr const char* kReading = "train reconstruct encode evaluate score";
@@ -373,7 +172,7 @@ void add_train_options(std::vector<OptionSpec>& t) {
              [](Options& o) -> std::int64_t& { return o.train.max_steps; });
   t.push_back(choice<Precision>(
       head(Group::train, "precision", "train bench", "NAME",
-           "fp32, or bf16: faster on GPUs and on CPUs with AMX, and a little less exact"),
+           "fp32, or bf16: faster on GPUs and on CPUs with bfloat16, and a little less exact"),
       [](Options& o) -> Precision& { return o.train.precision; },
       {Precision::fp32, Precision::bf16}));
   t.push_back(choice<OnNan>(
@@ -491,32 +290,6 @@ void add_call_options(std::vector<OptionSpec>& t) {
 
 }  // namespace
 
-const char* to_string(Group group) {
-  switch (group) {
-    case Group::data:
-      return "data";
-    case Group::model:
-      return "model";
-    case Group::train:
-      return "train";
-    case Group::run:
-      return "run";
-    case Group::call:
-      return "call";
-  }
-  return "";
-}
-
-std::string OptionSpec::flag() const { return flags.substr(flags.find(',') + 1); }
-
-bool OptionSpec::is_for(std::string_view command) const {
-  std::istringstream words(commands);
-  for (std::string candidate; words >> candidate;) {
-    if (candidate == command) return true;
-  }
-  return false;
-}
-
 const std::vector<OptionSpec>& option_table() {
   static const std::vector<OptionSpec> table = [] {
     std::vector<OptionSpec> options;
@@ -535,34 +308,6 @@ const OptionSpec* find_option(Group group, std::string_view name) {
     if (option.group == group && option.name == name) return &option;
   }
   return nullptr;
-}
-
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
-  std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
-    // Levenshtein distance, one row of the table at a time.
-    std::vector<std::size_t> row(candidate.size() + 1);
-    std::iota(row.begin(), row.end(), 0);
-    for (const char c : word) {
-      std::size_t diagonal = row[0]++;
-      for (std::size_t j = 0; j < candidate.size(); ++j) {
-        const std::size_t replaced = diagonal + (c != candidate[j] ? 1 : 0);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-      }
-    }
-    if (row.back() < best_distance) {
-      best_distance = row.back();
-      best = candidate;
-    }
-  }
-  return best;
-}
-
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
-  const std::string candidate = nearest(word, candidates);
-  return candidate.empty() ? "" : "; did you mean '" + candidate + "'?";
 }
 
 }  // namespace convae::app

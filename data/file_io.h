@@ -50,7 +50,7 @@ void write_file(const std::filesystem::path& path, std::span<const std::uint8_t>
 void write_file(const std::filesystem::path& path, std::string_view text);
 
 /// A name as it may be shown on a terminal or in a log: control characters, backslashes and
-/// bytes that are not valid UTF-8 become `\n`, `\t`, `\\` or `\xNN`; everything else stays as it is.
+/// bytes that are not valid UTF-8 become `\n`, `\t`, `\\` or `\xNN`; all else stays as it is.
 std::string printable(std::string_view name);
 
 }  // namespace convae

@@ -82,7 +82,7 @@ torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& t
   return result.flatten(0, 2).contiguous(torch::MemoryFormat::ChannelsLast);
 }
 
-/// Copies runs of `length` values that lie `step` apart to one place after the other, `count` values.
+/// Copies runs of `length` values, `step` apart, to one place after the other: `count` values.
 template <int length>
 void join_runs(const float* from, std::int64_t step, float* to, std::int64_t count) {
   for (; count >= length; count -= length, from += step, to += length) {
@@ -112,8 +112,8 @@ torch::Tensor side_by_side(const torch::Tensor& groups, HW stride, HW out) {
   const std::int64_t step = groups.stride(3);
   parallel_for_each(groups.size(0) * out.h, [&](std::int64_t row) {
     const std::int64_t image = row / out.h, y = row % out.h;
-    const float* from = first + image * groups.stride(0) + y / stride.h * groups.stride(2) +
-                        y % stride.h * run;
+    const float* from =
+        first + image * groups.stride(0) + y / stride.h * groups.stride(2) + y % stride.h * run;
     switch (run) {
       case 2:  // grey, stride 2
         return join_runs<2>(from, step, to + row * row_length, row_length);
