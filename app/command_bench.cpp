@@ -124,8 +124,8 @@ Results run_all(const Setting& setting) {
     net->eval();
     net->forward(unit);
   };
-  // A training step leaves nothing of a small network in the caches, and little of the other's maps
-  // fits beside a forward pass: inference is timed as a program meets it that does nothing else.
+  // A training step leaves nothing of a small network in the caches, and bare convolutions leave
+  // none of its maps: inference is timed behind itself, as in a program that does nothing else.
   Results results;
   results.inference =
       measure({Work{"inference", infer}, Work{"bare_forward", [&] { bare.forward(); }}},

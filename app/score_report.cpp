@@ -121,6 +121,14 @@ void add_pixel_results(ImageResults& results, const std::map<std::string, PixelM
   results.regions = sum.regions();
 }
 
+std::vector<double> at_places(const std::vector<double>& values,
+                              std::span<const std::int64_t> places) {
+  std::vector<double> result;
+  result.reserve(places.size());
+  for (const std::int64_t i : places) result.push_back(values[static_cast<std::size_t>(i)]);
+  return result;
+}
+
 /// How scores of good images go with their areas, over groups of images.
 Estimate area_correlation(const Scores& scores) {
   std::vector<double> values, areas;
@@ -132,12 +140,7 @@ Estimate area_correlation(const Scores& scores) {
     groups.push_back(image.group);
   }
   const auto of_sample = [&](std::span<const std::int64_t> drawn) {
-    std::vector<double> some_values, some_areas;
-    for (const std::int64_t i : drawn) {
-      some_values.push_back(values[static_cast<std::size_t>(i)]);
-      some_areas.push_back(areas[static_cast<std::size_t>(i)]);
-    }
-    return correlation(some_values, some_areas);
+    return correlation(at_places(values, drawn), at_places(areas, drawn));
   };
   return {correlation(values, areas),
           bootstrap_interval(by_group(groups), of_sample, {.seed = scores.seed})};

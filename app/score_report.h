@@ -58,6 +58,7 @@ struct ImageResults {
   std::int64_t regions = 0;
 };
 
+/// A value and where it may lie.
 struct Estimate {
   double value = 0;
   Interval interval;

@@ -103,8 +103,8 @@ void join_runs_of(const float* from, std::int64_t step, float* to, std::int64_t 
   std::copy_n(from, count, to);
 }
 
-/// (N, stride.h · stride.w · channels, h, w) → (N, channels, out), channels-last. By hand: LibTorch
-/// copies so short runs at half the speed.
+/// (N, stride.h · stride.w · channels, h, w) → (N, channels, out), both channels-last. By hand:
+/// LibTorch copies so short runs at half the speed.
 torch::Tensor side_by_side(const torch::Tensor& groups, HW stride, HW out) {
   const std::int64_t channels = groups.size(1) / (stride.h * stride.w);
   torch::Tensor result =
