@@ -1,7 +1,7 @@
-#include "app/inference.h"
+#include "convae/app/inference.h"
 
-#include "data/file_io.h"
-#include "training/evaluation.h"
+#include "convae/core/files.h"
+#include "convae/training/validation.h"
 
 #include <torch/cuda.h>
 #include <torch/nn/functional/upsampling.h>
@@ -11,10 +11,10 @@
 #include <cmath>
 
 namespace convae::app {
-HW fixed_network_size(const Options& options, const ModelOptions& model) {
-  const ImageSize asked = options.data.size;
-  const HW size{asked.height, asked.width};
-  if (model.latent > 0 && asked.height > 0 && size != model.size) {
+Size fixed_network_size(const Options& options, const ModelOptions& model) {
+  const Size asked = options.data.size;
+  const Size size{asked.h, asked.w};
+  if (model.latent > 0 && asked.h > 0 && size != model.size) {
     throw UsageError("--size '" + to_string(size) +
                      "': this model has a dense latent and works at " + to_string(model.size) +
                      " only; leave --size out");
@@ -75,8 +75,8 @@ void log_unread_pages(const std::vector<ImageEntry>& entries) {
 
 void require_finite(double error, const std::string& image) {
   if (std::isfinite(error)) return;
-  throw std::runtime_error("'" + printable(image) +
-                           "': the network's output is not finite; this checkpoint is of a run "
+  throw std::runtime_error(in_quotes(image) +
+                           ": the network's output is not finite; this checkpoint is of a run "
                            "that diverged");
 }
 
@@ -90,24 +90,20 @@ Inference::Inference(const Options& options, std::vector<ImageEntry> entries, Lo
       device(on),
       fixed_size(fixed_network_size(options, model.info.model)),
       workers(worker_count(options.data)),
-      dataset(std::move(entries),
-              {.channels = model.info.model.channels,
-               .size = at == ImagesAt::network_size ? ImageSize{fixed_size.h, fixed_size.w}
-                                                    : ImageSize{},
-               .crop = {},
-               .cache = Cache::none,
-               .skip_bad = options.data.skip_bad,
-               .max_pixels = options.data.max_pixels}) {
+      dataset(std::move(entries), {.channels = model.info.model.channels,
+                                   .size = at == ImagesAt::network_size ? fixed_size : Size{},
+                                   .crop = {},
+                                   .cache = Cache::none,
+                                   .skip_bad = options.data.skip_bad,
+                                   .max_pixels = options.data.max_pixels}) {
   dataset.on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
 }
 
-HW Inference::network_size(ImageSize own) const {
-  return fixed_size.h > 0 ? fixed_size : HW{own.height, own.width};
-}
+Size Inference::network_size(Size own) const { return fixed_size.h > 0 ? fixed_size : own; }
 
 torch::Tensor Inference::network_input(const torch::Tensor& images) const {
-  const HW size = network_size({images.size(2), images.size(3)});
-  if (size == HW{images.size(2), images.size(3)}) return to_float(images, device);
+  const Size size = network_size({images.size(2), images.size(3)});
+  if (size == Size{images.size(2), images.size(3)}) return to_float(images, device);
   std::vector<torch::Tensor> resized;
   for (std::int64_t i = 0; i < images.size(0); ++i) {
     resized.push_back(resize_image(images[i], size.h, size.w));
@@ -115,11 +111,11 @@ torch::Tensor Inference::network_input(const torch::Tensor& images) const {
   return to_float(torch::stack(resized), device);
 }
 
-torch::Tensor Inference::resize_back(const torch::Tensor& images, ImageSize own) {
-  if (images.size(2) == own.height && images.size(3) == own.width) return images;
+torch::Tensor Inference::resize_back(const torch::Tensor& images, Size own) {
+  if (images.size(2) == own.h && images.size(3) == own.w) return images;
   namespace F = torch::nn::functional;
   return F::interpolate(images, F::InterpolateFuncOptions()
-                                    .size(std::vector<std::int64_t>{own.height, own.width})
+                                    .size(std::vector<std::int64_t>{own.h, own.w})
                                     .mode(torch::kBilinear)
                                     .align_corners(false)
                                     .antialias(true))
@@ -131,10 +127,10 @@ void check_inference_options(const Options& options) {
   require_given(options.data.data, "data", "--data photos");
   options.data.validate();
   options.train.validate();
-  const ImageSize asked = options.data.size;
-  if (asked.height > 0 && asked.height > options.data.max_pixels / asked.width) {
-    throw UsageError("--size '" + to_string(HW{asked.height, asked.width}) +
-                     "': more than --max-pixels " + std::to_string(options.data.max_pixels));
+  const Size asked = options.data.size;
+  if (asked.h > 0 && asked.h > options.data.max_pixels / asked.w) {
+    throw UsageError("--size '" + to_string(asked) + "': more than --max-pixels " +
+                     std::to_string(options.data.max_pixels));
   }
 }
 
@@ -148,11 +144,11 @@ LoadedModel open_checkpoint(const Options& options, torch::Device device) {
 
 std::vector<ImageEntry> usable_images(FolderScan& scan, const std::string& folder,
                                       const Options& options, const ModelOptions& model) {
-  const HW fixed = fixed_network_size(options, model);
+  const Size fixed = fixed_network_size(options, model);
   const auto specs = model.level_specs();
   std::vector<ImageEntry> usable;
   for (ImageEntry& entry : scan.entries) {
-    const HW size = fixed.h > 0 ? fixed : HW{entry.info.height, entry.info.width};
+    const Size size = fixed.h > 0 ? fixed : Size{entry.info.height, entry.info.width};
     if (const auto reason = why_impossible(specs, size)) {
       scan.skipped.push_back({entry.file.name, *reason});
     } else {
@@ -161,8 +157,8 @@ std::vector<ImageEntry> usable_images(FolderScan& scan, const std::string& folde
   }
   log_skipped(scan.skipped);
   if (!options.data.skip_bad && !scan.skipped.empty()) {
-    throw std::runtime_error("'" + printable(scan.skipped[0].name) +
-                             "': " + scan.skipped[0].reason + " (--skip-bad is false)");
+    throw std::runtime_error(in_quotes(scan.skipped[0].name) + ": " + scan.skipped[0].reason +
+                             " (--skip-bad is false)");
   }
   if (usable.empty()) {
     throw std::runtime_error("no usable image in '" + printable(folder) + "' (" +

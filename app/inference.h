@@ -1,8 +1,8 @@
 #pragma once
 
-#include "app/options.h"
-#include "data/loader.h"
-#include "training/checkpoint.h"
+#include "convae/app/options/options.h"
+#include "convae/data/loader.h"
+#include "convae/training/checkpoint.h"
 
 #include <memory>
 #include <string>
@@ -35,7 +35,7 @@ void require_given(const std::string& value, const char* flag, const char* examp
 
 /// The one size the network sees images at: that of a dense latent, or --size; {0, 0}: each at its
 /// own. Throws UsageError where the two contradict each other.
-HW fixed_network_size(const Options& options, const ModelOptions& model);
+Size fixed_network_size(const Options& options, const ModelOptions& model);
 
 /// At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
 inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
@@ -49,17 +49,17 @@ struct Inference {
             torch::Device on, ImagesAt at = ImagesAt::own_size);
 
   /// The size the network sees an image of `own` size at.
-  HW network_size(ImageSize own) const;
+  Size network_size(Size own) const;
 
   /// (N, C, H, W) uint8 or uint16 of one size → float in [0,1] at the network's size.
   torch::Tensor network_input(const torch::Tensor& images) const;
 
   /// Float images in [0,1] at the network's size → the size wanted.
-  static torch::Tensor resize_back(const torch::Tensor& images, ImageSize own);
+  static torch::Tensor resize_back(const torch::Tensor& images, Size own);
 
   LoadedModel model;
   torch::Device device;
-  HW fixed_size;  ///< {0, 0}: every image at its own size
+  Size fixed_size;  ///< {0, 0}: every image at its own size
   std::int64_t workers;
   std::vector<SkippedFile> skipped;  ///< before any image was decoded
   ImageDataset dataset;              ///< at the images' own sizes unless asked for otherwise

@@ -1,24 +1,37 @@
-// Prepares the process for LibTorch and loads the program. Not linked to it: libgomp reads its
-// settings while it is being loaded, before any main() runs.
-#include "app/program.h"
+// Prepares the process for LibTorch, then runs the program.
+#include "convae/app/program.h"
 
-#include <dlfcn.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <string_view>
+#include <vector>
 
 namespace {
 
-void set_default(const char* name, const char* value) { setenv(name, value, /*overwrite=*/0); }
-
-/// A thread that waits for the others spins, by default for milliseconds; where another process
-/// wants the core, all wait for the one that lost it. At 10,000 rounds, a step beside a busy
-/// process takes 239 ms instead of 845, and one alone not more than before (docs/performance.md).
-void wait_briefly() {
-  if (getenv("OMP_WAIT_POLICY") == nullptr) set_default("GOMP_SPINCOUNT", "10000");
+/// A waiting OpenMP thread spins, by default for milliseconds; where another process wants the
+/// core, all wait for the thread that lost it. At 10,000 rounds, a step beside a busy process takes
+/// 239 ms instead of 845, and one alone no longer than before (docs/performance.md). libgomp reads
+/// the setting while it is loaded, so the program starts itself once more with it.
+void wait_briefly(int /*argc*/, char** argv, char** environment) {
+  std::vector<char*> settings;
+  for (char** entry = environment; *entry != nullptr; ++entry) {
+    const std::string_view setting(*entry);
+    if (setting.starts_with("OMP_WAIT_POLICY=") || setting.starts_with("GOMP_SPINCOUNT=")) return;
+    settings.push_back(*entry);
+  }
+  char ours[] = "GOMP_SPINCOUNT=10000";
+  settings.push_back(ours);
+  settings.push_back(nullptr);
+  execve("/proc/self/exe", argv, settings.data());
+  // Where that fails (no /proc), the program is only slower beside busy ones.
 }
+
+/// Before the constructors of any library: loading LibTorch takes 0.17 s, and this only 0.01.
+__attribute__((section(".preinit_array"), used)) constexpr auto* kFirst = &wait_briefly;
 
 /// Training allocates and frees the same large tensors every step. By default glibc gives each back
 /// to the system and gets it anew, and the page faults cost a fifth of the time; so it keeps them.
@@ -31,21 +44,14 @@ void keep_freed_memory() {
 
 /// oneDNN compiles its kernels anew for each image size and keeps 1024 of them. A folder of many
 /// sizes needs more: with 176 sizes, training was 1.25 times as fast once they all stayed.
-void keep_compiled_kernels() { set_default("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192"); }
+void keep_compiled_kernels() { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192", /*overwrite=*/0); }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  wait_briefly();
   keep_freed_memory();
   keep_compiled_kernels();
-  void* library = dlopen(CONVAE_PROGRAM_LIBRARY, RTLD_NOW | RTLD_GLOBAL);
-  if (library == nullptr) {
-    std::fprintf(stderr, "convae: %s\n", dlerror());
-    return 1;
-  }
-  using Program = decltype(&convae_program);
-  const int code = reinterpret_cast<Program>(dlsym(library, "convae_program"))(argc, argv);
+  const int code = convae::app::run_program(argc, argv);
   // Everything is written by now, and taking LibTorch apart piece by piece takes 0.1 s.
   std::fflush(nullptr);
   std::_Exit(code);

@@ -1,11 +1,11 @@
-#include "app/picture_series.h"
+#include "convae/app/picture_series.h"
 
-#include "app/commands.h"
-#include "app/inference.h"
-#include "app/output_folder.h"
-#include "data/file_io.h"
-#include "data/image_writer.h"
-#include "training/pictures.h"
+#include "convae/app/commands/commands.h"
+#include "convae/app/inference.h"
+#include "convae/core/files.h"
+#include "convae/core/output_folder.h"
+#include "convae/data/image_writer.h"
+#include "convae/data/pictures.h"
 
 #include <spdlog/spdlog.h>
 

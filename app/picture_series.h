@@ -1,7 +1,7 @@
 #pragma once
 
-#include "app/options.h"
-#include "training/checkpoint.h"
+#include "convae/app/options/options.h"
+#include "convae/training/checkpoint.h"
 
 #include <functional>
 #include <string>
@@ -13,7 +13,7 @@ namespace convae::app {
 struct PictureSeries {
   std::string prefix;
   std::int64_t count = 0;
-  HW size;
+  Size size;
   /// The latent of picture `i`, from 0: (1, …) on the model's device.
   std::function<torch::Tensor(std::int64_t i)> latent;
 

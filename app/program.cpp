@@ -1,12 +1,12 @@
-#include "app/program.h"
+#include "convae/app/program.h"
 
-#include "app/command_line.h"
-#include "app/commands.h"
-#include "app/completion.h"
-#include "app/logging.h"
-#include "app/man_page.h"
-#include "convae_version.h"
-#include "data/file_io.h"
+#include "convae/app/commands/commands.h"
+#include "convae/app/options/command_line.h"
+#include "convae/app/output/logging.h"
+#include "convae/app/shell/completion.h"
+#include "convae/app/shell/man_page.h"
+#include "convae/core/files.h"
+#include "convae/core/version.h"
 
 #include <c10/util/Exception.h>
 
@@ -122,10 +122,7 @@ void stop_in_order() { has_begun = 1; }
 
 int stop_signal() { return received_signal; }
 
-}  // namespace convae::app
-
-int convae_program(int argc, char** argv) {
-  using namespace convae::app;
+int run_program(int argc, char** argv) noexcept {
   try {
     return run({argv + 1, argv + argc});
   } catch (const std::invalid_argument& error) {
@@ -138,3 +135,5 @@ int convae_program(int argc, char** argv) {
     return complain(error.what(), kFailed);
   }
 }
+
+}  // namespace convae::app

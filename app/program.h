@@ -1,5 +1,8 @@
 #pragma once
 
-/// The whole program, in a library of its own: app/main.cpp prepares the process, then loads it.
-/// Takes main()'s arguments and returns its exit code; throws nothing.
-extern "C" __attribute__((visibility("default"))) int convae_program(int argc, char** argv);
+namespace convae::app {
+
+/// The whole program: takes main()'s arguments and returns its exit code; throws nothing.
+int run_program(int argc, char** argv) noexcept;
+
+}  // namespace convae::app

@@ -1,10 +1,10 @@
-#include "app/train_setup.h"
+#include "convae/app/train_setup.h"
 
-#include "app/config_file.h"
-#include "app/inference.h"
-#include "app/logging.h"
-#include "app/option_table.h"
-#include "data/file_io.h"
+#include "convae/app/inference.h"
+#include "convae/app/options/config_file.h"
+#include "convae/app/options/option_table.h"
+#include "convae/app/output/logging.h"
+#include "convae/core/files.h"
 
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
@@ -19,7 +19,7 @@ Options saved_options(const CheckpointInfo& info, const std::string& source) {
   try {
     read_config(info.config, "its configuration", saved);
   } catch (const UsageError& error) {
-    throw CheckpointError("'" + printable(source) + "': " + error.what());
+    throw CheckpointError(in_quotes(source) + ": " + error.what());
   }
   return saved;
 }
@@ -67,7 +67,7 @@ void adopt(Options& options, const ModelOptions& model, const ModelOptions& as_w
   options.model.channels = model.channels;
   options.model.size = model.size;
   options.data.channels = model.channels;
-  const bool has_size = options.data.size.height > 0 || options.data.crop.height > 0;
+  const bool has_size = options.data.size.h > 0 || options.data.crop.h > 0;
   if (model.latent > 0 && !has_size) options.data.size = {model.size.h, model.size.w};
 }
 
@@ -88,7 +88,7 @@ void start_from(TrainSetup& setup, const std::vector<std::string>& words) {
   base.model = info.model;
   if (!info.config.empty()) base.model = saved_options(info, options.call.init).model;
   const CommandLine over_base = read_command_line(words, base);
-  refuse_contradictions(over_base, info.model, "'" + printable(options.call.init) + "'");
+  refuse_contradictions(over_base, info.model, in_quotes(options.call.init));
   adopt(options, info.model, over_base.options.model);
 }
 
@@ -150,19 +150,19 @@ void require_utf8(const std::string& path, const char* flag) {
 }
 
 /// The size every image reaches the network at; {0, 0}: they have several.
-HW common_size(const DataOptions& data) {
-  const ImageSize seen = data.crop.height > 0 ? data.crop : data.size;
-  return {seen.height, seen.width};
+Size common_size(const DataOptions& data) {
+  const Size seen = data.crop.h > 0 ? data.crop : data.size;
+  return {seen.h, seen.w};
 }
 
 void fix_size_of_dense_latent(ModelOptions& model, const DataOptions& data) {
-  const HW seen = common_size(data);
+  const Size seen = common_size(data);
   if (seen.h == 0) {
     throw UsageError("--latent '" + std::to_string(model.latent) +
                      "': a dense latent works at one input size only, but size is native; set "
                      "--size N or HxW, or use --latent-channels, which takes every size");
   }
-  const HW trained = model.size;
+  const Size trained = model.size;
   model.size = seen;
   if (trained.h > 0 && trained != model.size) {
     throw UsageError("--size '" + to_string(model.size) + "' contradicts the checkpoint, whose " +
@@ -243,7 +243,7 @@ void check_options(TrainSetup& setup) {
   if (model.channels == 0) model.channels = options.data.channels > 0 ? options.data.channels : 3;
   if (model.latent > 0) fix_size_of_dense_latent(model, options.data);
   model.validate();
-  const HW seen = common_size(options.data);
+  const Size seen = common_size(options.data);
   if (seen.h > 0) plan_sizes(model.level_specs(), seen, model.channels);
   require_memory_for_weights(model);
 }

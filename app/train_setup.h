@@ -1,8 +1,8 @@
 #pragma once
 
-#include "app/command_line.h"
-#include "training/checkpoint.h"
-#include "training/run_folder.h"
+#include "convae/app/options/command_line.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/run_folder.h"
 
 #include <map>
 #include <optional>

@@ -1,9 +1,9 @@
-#include "app/training_data.h"
+#include "convae/app/training_data.h"
 
-#include "app/inference.h"
-#include "data/file_io.h"
-#include "data/grouping.h"
-#include "training/similarity.h"
+#include "convae/app/inference.h"
+#include "convae/core/files.h"
+#include "convae/data/grouping.h"
+#include "convae/metrics/similarity.h"
 
 #include <spdlog/spdlog.h>
 
@@ -30,15 +30,15 @@ void keep_usable(FolderScan& scan, const Options& all) {
   const std::vector<LevelSpec> levels = all.model.level_specs();
   std::vector<ImageEntry> usable;
   for (ImageEntry& entry : scan.entries) {
-    const ImageSize stored = options.size.height > 0 ? options.size : entry.file_size();
-    const ImageSize seen = size_in_batches(entry, options);
-    std::optional<std::string> reason = why_impossible(levels, {seen.height, seen.width});
-    if (needs_window(all.train.loss) && std::min(seen.height, seen.width) < kSimilarityWindow) {
+    const Size stored = options.size.h > 0 ? options.size : entry.file_size();
+    const Size seen = size_in_batches(entry, options);
+    std::optional<std::string> reason = why_impossible(levels, {seen.h, seen.w});
+    if (needs_window(all.train.loss) && std::min(seen.h, seen.w) < kSimilarityWindow) {
       reason = "smaller than the " + std::to_string(kSimilarityWindow) +
                " pixels a side that the loss " + to_string(all.train.loss) + " needs";
     }
-    if (seen.height > stored.height || seen.width > stored.width) {
-      reason = "smaller than the crop of " + to_string(HW{seen.height, seen.width});
+    if (seen.h > stored.h || seen.w > stored.w) {
+      reason = "smaller than the crop of " + to_string(seen);
     }
     if (reason) {
       scan.skipped.push_back({entry.file.name, *reason});
@@ -57,9 +57,9 @@ void require_usable(const FolderScan& scan, const std::string& folder) {
 
 }  // namespace
 
-ImageSize size_in_batches(const ImageEntry& entry, const DataOptions& options) {
-  if (options.crop.height > 0) return options.crop;
-  return options.size.height > 0 ? options.size : entry.file_size();
+Size size_in_batches(const ImageEntry& entry, const DataOptions& options) {
+  if (options.crop.h > 0) return options.crop;
+  return options.size.h > 0 ? options.size : entry.file_size();
 }
 
 TrainingData find_images(const Options& all_options) {

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "app/options.h"
-#include "data/dataset.h"
+#include "convae/app/options/options.h"
+#include "convae/data/dataset.h"
 
 #include <filesystem>
 #include <string>
@@ -18,7 +18,7 @@ struct TrainingData {
 };
 
 /// The size at which batches hold an image.
-ImageSize size_in_batches(const ImageEntry& entry, const DataOptions& options);
+Size size_in_batches(const ImageEntry& entry, const DataOptions& options);
 
 /// Lists the images of a run, reads their headers, leaves out what cannot be used and splits the
 /// rest. Throws std::runtime_error where nothing is left to train on.

@@ -51,3 +51,10 @@ target_include_directories(convae_fmt BEFORE INTERFACE $<BUILD_INTERFACE:${CONVA
 target_compile_definitions(convae_fmt INTERFACE FMT_HEADER_ONLY)
 add_library(convae_spdlog INTERFACE)
 target_link_libraries(convae_spdlog INTERFACE convae_fmt spdlog::spdlog)
+
+# protobuf: By pkg-config and its prefix: CMake's own search would find LibTorch's headers and protoc.
+pkg_check_modules(protobuf_lite REQUIRED IMPORTED_TARGET protobuf-lite)
+find_program(PROTOC protoc PATHS ${protobuf_lite_PREFIX}/bin REQUIRED NO_DEFAULT_PATH)
+find_file(ONNX_SCHEMA NAMES onnx/onnx.proto onnx/onnx-ml.proto
+          PATHS ${protobuf_lite_PREFIX}/include /usr/include /usr/local/include
+          REQUIRED NO_DEFAULT_PATH)

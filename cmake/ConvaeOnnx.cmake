@@ -3,13 +3,6 @@
 # headers lie among its own. So this is compiled without LibTorch in sight, and its package has a
 # name of its own, so that no two classes of the process share theirs; the bytes written are the
 # same.
-# By pkg-config and its prefix: CMake's own search would find LibTorch's headers and protoc.
-pkg_check_modules(protobuf_lite REQUIRED IMPORTED_TARGET protobuf-lite)
-find_program(PROTOC protoc PATHS ${protobuf_lite_PREFIX}/bin REQUIRED NO_DEFAULT_PATH)
-find_file(ONNX_SCHEMA NAMES onnx/onnx.proto onnx/onnx-ml.proto
-          PATHS ${protobuf_lite_PREFIX}/include /usr/include /usr/local/include
-          REQUIRED NO_DEFAULT_PATH)
-
 set(schema_dir ${CMAKE_BINARY_DIR}/generated/onnx)
 file(MAKE_DIRECTORY ${schema_dir})
 add_custom_command(OUTPUT ${schema_dir}/onnx.pb.cc ${schema_dir}/onnx.pb.h
@@ -17,13 +10,9 @@ add_custom_command(OUTPUT ${schema_dir}/onnx.pb.cc ${schema_dir}/onnx.pb.h
   COMMAND ${PROTOC} --proto_path=${schema_dir} --cpp_out=lite:${schema_dir} ${schema_dir}/onnx.proto
   DEPENDS ${ONNX_SCHEMA} VERBATIM COMMENT "Compiling the ONNX schema")
 
-add_library(convae_onnx OBJECT exporting/onnx_graph.cpp ${schema_dir}/onnx.pb.cc)
+add_library(convae_onnx OBJECT onnx_graph.cpp ${schema_dir}/onnx.pb.cc)
 convae_own_target(convae_onnx)
 set_source_files_properties(${schema_dir}/onnx.pb.cc PROPERTIES COMPILE_OPTIONS -w)
-# Only the library's own sources use it.
-set_target_properties(convae_onnx PROPERTIES CXX_VISIBILITY_PRESET hidden)
-target_include_directories(convae_onnx PRIVATE ${PROJECT_SOURCE_DIR})
 target_include_directories(convae_onnx SYSTEM PRIVATE ${schema_dir})
 target_link_libraries(convae_onnx PRIVATE PkgConfig::protobuf_lite)
-target_sources(convae PRIVATE $<TARGET_OBJECTS:convae_onnx>)
-target_link_libraries(convae PRIVATE PkgConfig::protobuf_lite)
+target_sources(convae_everything INTERFACE $<TARGET_OBJECTS:convae_onnx>)

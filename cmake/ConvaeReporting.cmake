@@ -2,14 +2,12 @@
 # style and script, and TensorBoard's messages.
 
 set(report_dir ${CMAKE_BINARY_DIR}/generated/report)
-set(report_parts reporting/report.html reporting/report.css reporting/report.js)
-list(TRANSFORM report_parts PREPEND ${PROJECT_SOURCE_DIR}/)
+set(report_parts report.html report.css report.js)
+list(TRANSFORM report_parts PREPEND ${PROJECT_SOURCE_DIR}/reporting/)
 add_custom_command(OUTPUT ${report_dir}/report_page.cpp
   COMMAND ${CMAKE_COMMAND} -DFOLDER=${PROJECT_SOURCE_DIR}/reporting
           -DOUTPUT=${report_dir}/report_page.cpp -P ${PROJECT_SOURCE_DIR}/cmake/EmbedReport.cmake
-  DEPENDS ${report_parts} cmake/EmbedReport.cmake VERBATIM COMMENT "Putting the report's page together")
-target_sources(convae PRIVATE ${report_dir}/report_page.cpp)
-set_source_files_properties(${report_dir}/report_page.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  DEPENDS ${report_parts} ${PROJECT_SOURCE_DIR}/cmake/EmbedReport.cmake VERBATIM COMMENT "Putting the report's page together")
 
 # event_file.cpp is compiled without LibTorch in sight, for the reasons ConvaeOnnx.cmake gives; that
 # also finds protoc and protobuf_lite.
@@ -18,12 +16,10 @@ file(MAKE_DIRECTORY ${events_dir})
 add_custom_command(OUTPUT ${events_dir}/events.pb.cc ${events_dir}/events.pb.h
   COMMAND ${PROTOC} --proto_path=${PROJECT_SOURCE_DIR}/reporting --cpp_out=${events_dir}
           ${PROJECT_SOURCE_DIR}/reporting/events.proto
-  DEPENDS reporting/events.proto VERBATIM COMMENT "Compiling TensorBoard's messages")
-add_library(convae_events OBJECT reporting/event_file.cpp ${events_dir}/events.pb.cc)
+  DEPENDS ${PROJECT_SOURCE_DIR}/reporting/events.proto VERBATIM COMMENT "Compiling TensorBoard's messages")
+add_library(convae_events OBJECT event_file.cpp ${events_dir}/events.pb.cc ${report_dir}/report_page.cpp)
 convae_own_target(convae_events)
 set_source_files_properties(${events_dir}/events.pb.cc PROPERTIES COMPILE_OPTIONS -w)
-target_include_directories(convae_events PRIVATE ${PROJECT_SOURCE_DIR})
 target_include_directories(convae_events SYSTEM PRIVATE ${events_dir})
 target_link_libraries(convae_events PRIVATE PkgConfig::protobuf_lite)
-target_sources(convae PRIVATE $<TARGET_OBJECTS:convae_events>)
-target_link_libraries(convae PRIVATE PkgConfig::protobuf_lite)
+target_sources(convae_everything INTERFACE $<TARGET_OBJECTS:convae_events>)

@@ -2,16 +2,19 @@
 
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
-# One kind of position-independent code everywhere, so that programs can share the library's
-# precompiled header.
-set(CMAKE_POSITION_INDEPENDENT_CODE OFF)
-# The program finds its libraries beside itself, wherever both are moved. The libraries find LibTorch
-# beside them in a package (cmake/ConvaePackage.cmake), else where it is; CMake's own search for such
-# folders leaves out those inside the checkout.
-file(REAL_PATH ${TORCH_INSTALL_PREFIX}/lib CONVAE_TORCH_LIBRARIES)
-set(CONVAE_LIBRARY_RPATH $ORIGIN:$ORIGIN/convae:${CONVAE_TORCH_LIBRARIES})
-string(REPLACE ":" ";" CMAKE_INSTALL_RPATH "${CONVAE_LIBRARY_RPATH}")
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+# Includes read "convae/models/geometry.h", in the tree as after installation: `convae` is a link to
+# the tree.
+set(CONVAE_INCLUDE_DIR ${CMAKE_BINARY_DIR}/generated/include)
+file(MAKE_DIRECTORY ${CONVAE_INCLUDE_DIR})
+file(CREATE_LINK ${PROJECT_SOURCE_DIR} ${CONVAE_INCLUDE_DIR}/convae SYMBOLIC)
+
+# Program and library find LibTorch beside them in a package (cmake/ConvaePackage.cmake), else where
+# it is; CMake's own search for such folders leaves out those inside the checkout.
+file(REAL_PATH ${TORCH_INSTALL_PREFIX}/lib CONVAE_TORCH_LIBRARIES)
+set(CMAKE_INSTALL_RPATH $ORIGIN/convae $ORIGIN/../${CMAKE_INSTALL_LIBDIR}/convae
+    ${CONVAE_TORCH_LIBRARIES})
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -22,8 +25,10 @@ endif()
 
 function(convae_own_target target)
   target_compile_features(${target} PUBLIC cxx_std_20)
-  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF DEFINE_SYMBOL "")
-  target_compile_options(${target} PRIVATE -fPIC -Wall -Wextra -Wpedantic ${CONVAE_TORCH_FLAGS}
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF DEFINE_SYMBOL ""
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  target_include_directories(${target} PRIVATE ${CONVAE_INCLUDE_DIR})
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic ${CONVAE_TORCH_FLAGS}
     $<$<BOOL:${CONVAE_WERROR}>:-Werror>
     # GCC 12 sees overflows in std::string's operator+ that are not there (GCC bug 105651).
     $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow>
@@ -40,4 +45,10 @@ function(convae_own_target target)
       target_compile_options(${target} PRIVATE -Wno-tsan)  # a fence in libstdc++'s shared_ptr
     endif()
   endif()
+endfunction()
+
+# Reading LibTorch's headers takes longer than compiling most sources, so several are compiled at a
+# time. Helpers in unnamed namespaces therefore have names of their own.
+function(convae_unity target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${CONVAE_UNITY} UNITY_BUILD_BATCH_SIZE 12)
 endfunction()

@@ -1,8 +1,8 @@
-#include "data/augment.h"
+#include "convae/data/augment.h"
 
-#include "data/image_io.h"
-#include "data/mat.h"
-#include "data/random.h"
+#include "convae/core/random.h"
+#include "convae/data/image_io.h"
+#include "convae/data/mat.h"
 
 #include <opencv2/imgproc.hpp>
 
@@ -11,9 +11,6 @@
 
 namespace convae {
 namespace {
-
-/// First of the purposes of random numbers that augmentations use, one each (see CounterRandom).
-constexpr std::uint64_t kFirstPurpose = 100;
 
 /// The pixels of a (C, H, W) tensor with channels-last strides, without a copy.
 cv::Mat as_mat(const torch::Tensor& image) { return mat_view(image.permute({1, 2, 0})); }
@@ -80,10 +77,10 @@ torch::Tensor apply(const torch::Tensor& image, const Effect& effect, CounterRan
 
 torch::Tensor augment(const torch::Tensor& image, const Effects& augmentations, const Draw& draw) {
   torch::Tensor result = image.permute({1, 2, 0}).contiguous().permute({2, 0, 1});
-  std::uint64_t purpose = kFirstPurpose;
+  std::uint64_t nth = 0;
   for (const Effect& effect : augmentations) {
     CounterRandom random(draw.seed, static_cast<std::uint64_t>(draw.epoch),
-                         static_cast<std::uint64_t>(draw.index), purpose++);
+                         static_cast<std::uint64_t>(draw.index), Purpose::augmentation, nth++);
     result = apply(result, effect, random);
   }
   return result;

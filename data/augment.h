@@ -1,6 +1,6 @@
 #pragma once
 
-#include "data/image_effects.h"
+#include "convae/data/effects.h"
 
 #include <torch/types.h>
 

@@ -1,6 +1,6 @@
-#include "data/dataset.h"
+#include "convae/data/dataset.h"
 
-#include "data/file_io.h"
+#include "convae/core/files.h"
 
 #include <sched.h>
 #include <xxhash.h>
@@ -40,12 +40,12 @@ ImageInfo probe_file(const std::filesystem::path& path, std::int64_t max_pixels)
   return probe_image(read_file(path), max_pixels);
 }
 
-std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, ImageSize size,
+std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, Size size,
                            std::int64_t channels) {
   std::int64_t total = 0;
   for (const ImageEntry& entry : entries) {
-    const ImageSize stored = size.height > 0 ? size : entry.file_size();
-    total += stored.height * stored.width * channels * (entry.info.bits / 8);
+    const Size stored = size.h > 0 ? size : entry.file_size();
+    total += stored.h * stored.w * channels * (entry.info.bits / 8);
   }
   return total;
 }
@@ -123,9 +123,9 @@ ImageDataset::ImageDataset(std::vector<ImageEntry> entries, const Options& optio
            decoded_bytes(entries_, options.size, options.channels) < free_memory_bytes() / 2);
 }
 
-ImageSize ImageDataset::image_size(std::int64_t index) const {
-  if (options_.crop.height > 0) return options_.crop;
-  if (options_.size.height > 0) return options_.size;
+Size ImageDataset::image_size(std::int64_t index) const {
+  if (options_.crop.h > 0) return options_.crop;
+  if (options_.size.h > 0) return options_.size;
   return entries_[index].file_size();
 }
 
@@ -136,7 +136,7 @@ bool ImageDataset::cached(std::int64_t index) const {
 
 torch::Tensor ImageDataset::decode(std::int64_t index) const {
   const ImageEntry& entry = entries_[index];
-  const bool resized = options_.size.height > 0;
+  const bool resized = options_.size.h > 0;
   const int reduction = resized ? decoding_reduction(entry.info, options_.size) : 1;
   const torch::Tensor image =
       decode_image(read_file(entry.file.path), static_cast<int>(options_.channels),
@@ -145,7 +145,7 @@ torch::Tensor ImageDataset::decode(std::int64_t index) const {
   if (image.size(1) != reduced(entry.info.height) || image.size(2) != reduced(entry.info.width)) {
     throw ImageError("its size changed since it was listed");
   }
-  return resized ? resize_image(image, options_.size.height, options_.size.width) : image;
+  return resized ? resize_image(image, options_.size.h, options_.size.w) : image;
 }
 
 std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
@@ -164,7 +164,7 @@ std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
   } catch (const std::exception& error) {
     const SkippedFile bad{entries_[index].file.name, error.what()};
     if (!options_.skip_bad) {
-      throw std::runtime_error("'" + printable(bad.name) + "': " + bad.reason);
+      throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
     }
     std::lock_guard lock(mutex_);
     if (!bad_[index]) {
@@ -181,9 +181,9 @@ std::vector<SkippedFile> ImageDataset::bad_files() const {
   return bad_files_;
 }
 
-torch::Tensor crop_image(const torch::Tensor& image, ImageSize crop, std::int64_t top,
+torch::Tensor crop_image(const torch::Tensor& image, Size crop, std::int64_t top,
                          std::int64_t left) {
-  return image.narrow(1, top, crop.height).narrow(2, left, crop.width);
+  return image.narrow(1, top, crop.h).narrow(2, left, crop.w);
 }
 
 }  // namespace convae

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "data/image_folder.h"
-#include "data/image_io.h"
-#include "data/options.h"
+#include "convae/data/folder.h"
+#include "convae/data/image_io.h"
+#include "convae/data/options.h"
 
 #include <torch/types.h>
 
@@ -20,7 +20,7 @@ namespace convae {
 struct ImageEntry {
   ImageFile file;
   ImageInfo info;
-  ImageSize file_size() const { return {info.height, info.width}; }
+  Size file_size() const { return {info.height, info.width}; }
 };
 
 /// What the headers of a folder's images say, before any is decoded.
@@ -50,8 +50,8 @@ class ImageDataset {
 public:
   struct Options {
     std::int64_t channels = 3;
-    ImageSize size;  ///< resize to; {0, 0}: native
-    ImageSize crop;  ///< {0, 0}: no
+    Size size;  ///< resize to; {0, 0}: native
+    Size crop;  ///< {0, 0}: no
     Cache cache = Cache::automatic;
     bool skip_bad = true;
     std::int64_t max_pixels = kDefaultMaxPixels;
@@ -64,7 +64,7 @@ public:
   const Options& options() const { return options_; }
 
   /// Size of the image as batches see it.
-  ImageSize image_size(std::int64_t index) const;
+  Size image_size(std::int64_t index) const;
 
   /// The resized, uncropped image: (C, H, W) uint8 or uint16 with channels-last strides.
   /// nullopt if it cannot be used; it is then reported and counted once, or, with skip_bad false,
@@ -93,7 +93,7 @@ private:
 };
 
 /// Cuts `crop` out of a (C, H, W) image at (top, left).
-torch::Tensor crop_image(const torch::Tensor& image, ImageSize crop, std::int64_t top,
+torch::Tensor crop_image(const torch::Tensor& image, Size crop, std::int64_t top,
                          std::int64_t left);
 
 }  // namespace convae

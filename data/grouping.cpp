@@ -1,4 +1,4 @@
-#include "data/grouping.h"
+#include "convae/data/grouping.h"
 
 #include <stdexcept>
 

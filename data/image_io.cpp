@@ -1,7 +1,7 @@
-#include "data/image_io.h"
+#include "convae/data/image_io.h"
 
-#include "data/codecs.h"
-#include "data/mat.h"
+#include "convae/data/codecs/codecs.h"
+#include "convae/data/mat.h"
 
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
@@ -218,8 +218,8 @@ void check_size(std::int64_t height, std::int64_t width, std::int64_t max_pixels
                      std::to_string(max_pixels) + " pixels");
   }
   // OpenCV counts sides, and libraries count rows, in int.
-  constexpr std::int64_t kMaxSide = std::numeric_limits<int>::max();
-  if (height > kMaxSide || width > kMaxSide) {
+  constexpr std::int64_t kMostPixelsASide = std::numeric_limits<int>::max();
+  if (height > kMostPixelsASide || width > kMostPixelsASide) {
     throw ImageError("too large: " + sides + " (width x height) has a side above 2^31");
   }
 }
@@ -261,10 +261,10 @@ ImageInfo probe_image(std::span<const std::uint8_t> bytes, std::int64_t max_pixe
   return info;
 }
 
-int decoding_reduction(const ImageInfo& info, ImageSize size) {
+int decoding_reduction(const ImageInfo& info, Size size) {
   if (info.format != ImageFormat::jpeg) return 1;
   for (const std::int64_t reduction : {8, 4, 2}) {
-    if (info.height >= 2 * reduction * size.height && info.width >= 2 * reduction * size.width) {
+    if (info.height >= 2 * reduction * size.h && info.width >= 2 * reduction * size.w) {
       return static_cast<int>(reduction);
     }
   }
@@ -301,8 +301,8 @@ std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int qual
 
 torch::Tensor resize_image(const torch::Tensor& image, std::int64_t height, std::int64_t width) {
   check_image(image, "resize_image");
-  constexpr std::int64_t kMaxSide = std::numeric_limits<int>::max();
-  if (height <= 0 || width <= 0 || height > kMaxSide || width > kMaxSide) {
+  constexpr std::int64_t kMostPixelsASide = std::numeric_limits<int>::max();
+  if (height <= 0 || width <= 0 || height > kMostPixelsASide || width > kMostPixelsASide) {
     throw std::invalid_argument("resize_image: expected positive sides, but got " +
                                 std::to_string(height) + " x " + std::to_string(width));
   }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "data/options.h"
+#include "convae/data/options.h"
 
 #include <torch/types.h>
 
@@ -66,7 +66,7 @@ torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
 
 /// The reduction with which to decode an image that is wanted at `size` in the end: 8, 4 or 2 where
 /// it is a JPEG and keeps twice that size, else 1.
-int decoding_reduction(const ImageInfo& info, ImageSize size);
+int decoding_reduction(const ImageInfo& info, Size size);
 
 /// Encodes (C, H, W) with C 1 or 3, uint8 or uint16, any strides.
 /// JPEG (quality 95, 4:4:4), WebP (lossless) and BMP hold 8 bits: uint16 input is scaled down.

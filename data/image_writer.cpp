@@ -1,6 +1,6 @@
-#include "data/image_writer.h"
+#include "convae/data/image_writer.h"
 
-#include "data/file_io.h"
+#include "convae/core/files.h"
 
 #include <unistd.h>
 

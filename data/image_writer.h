@@ -1,6 +1,6 @@
 #pragma once
 
-#include "data/image_io.h"
+#include "convae/data/image_io.h"
 
 #include <torch/types.h>
 

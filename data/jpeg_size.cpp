@@ -1,6 +1,6 @@
-#include "data/jpeg_size.h"
+#include "convae/data/jpeg_size.h"
 
-#include "data/codecs.h"
+#include "convae/data/codecs/codecs.h"
 
 #include <cstdlib>
 

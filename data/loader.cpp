@@ -1,7 +1,7 @@
-#include "data/loader.h"
+#include "convae/data/loader.h"
 
-#include "data/augment.h"
-#include "data/random.h"
+#include "convae/core/random.h"
+#include "convae/data/augment.h"
 
 #include <algorithm>
 #include <cstring>
@@ -12,7 +12,6 @@ namespace convae {
 namespace {
 
 /// Purposes keep the draws of one image apart (see CounterRandom).
-enum Purpose : std::uint64_t { kShuffle = 1, kCrop = 2 };
 
 /// Steps' worth of images that are decoded ahead. Enough to ride over one slow file, few enough
 /// for large images not to pile up.
@@ -21,7 +20,7 @@ constexpr std::size_t kStepsAhead = 2;
 /// Groups images of one size, in the order in which the sizes first appear.
 Step group_by_size(const ImageDataset& dataset, const std::vector<std::int64_t>& indices) {
   Step step;
-  std::map<ImageSize, std::size_t> group_of;
+  std::map<Size, std::size_t> group_of;
   for (const std::int64_t index : indices) {
     const auto [group, is_new] = group_of.try_emplace(dataset.image_size(index), step.size());
     if (is_new) step.emplace_back();
@@ -70,7 +69,7 @@ std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t 
                                       std::int64_t position) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(dataset.size()));
   std::iota(order.begin(), order.end(), 0);
-  CounterRandom random(seed, static_cast<std::uint64_t>(epoch), 0, kShuffle);
+  CounterRandom random(seed, static_cast<std::uint64_t>(epoch), 0, Purpose::shuffle);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   order.erase(order.begin(), order.begin() + std::min(position, dataset.size()));
   return cut_into_steps(dataset, order, batch_size);
@@ -85,8 +84,8 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
   });
   std::vector<Step> plan;
   for (const std::int64_t index : order) {
-    const ImageSize size = dataset.image_size(index);
-    const std::int64_t pixels = size.height * size.width;
+    const Size size = dataset.image_size(index);
+    const std::int64_t pixels = size.h * size.w;
     const std::int64_t most =
         max_pixels > 0 ? std::min(batch_size, std::max<std::int64_t>(1, max_pixels / pixels))
                        : batch_size;
@@ -162,14 +161,14 @@ std::optional<torch::Tensor> Loader::prepare(std::int64_t index) {
   auto image = dataset_.load(index);
   if (!image) return image;
   const Draw draw{view_.seed, view_.epoch, index};
-  if (const ImageSize crop = dataset_.options().crop; crop.height > 0) {
-    const std::int64_t free_h = image->size(1) - crop.height;
-    const std::int64_t free_w = image->size(2) - crop.width;
+  if (const Size crop = dataset_.options().crop; crop.h > 0) {
+    const std::int64_t free_h = image->size(1) - crop.h;
+    const std::int64_t free_w = image->size(2) - crop.w;
     std::int64_t top = free_h / 2;
     std::int64_t left = free_w / 2;
     if (view_.random) {
       CounterRandom random(draw.seed, static_cast<std::uint64_t>(draw.epoch),
-                           static_cast<std::uint64_t>(index), kCrop);
+                           static_cast<std::uint64_t>(index), Purpose::crop);
       top = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_h) + 1));
       left = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_w) + 1));
     }

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "data/dataset.h"
-#include "data/image_effects.h"
+#include "convae/data/dataset.h"
+#include "convae/data/effects.h"
 
 #include <torch/types.h>
 

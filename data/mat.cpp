@@ -1,4 +1,4 @@
-#include "data/mat.h"
+#include "convae/data/mat.h"
 
 #include <opencv2/imgproc.hpp>
 

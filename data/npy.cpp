@@ -1,6 +1,6 @@
-#include "data/npy.h"
+#include "convae/data/npy.h"
 
-#include "data/file_io.h"
+#include "convae/core/files.h"
 
 #include <ATen/ATen.h>
 
@@ -26,11 +26,11 @@ static_assert(std::endian::native == std::endian::little,
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kPreamble = 8;  // the magic, and a byte each for major and minor version
 /// NumPy's own alignment of the data, so that files can be mapped.
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kNpyAlignment = 64;
 /// NumPy's limit is 64 since 2.0; torch's operators have the same.
-constexpr std::size_t kMaxDimensions = 64;
+constexpr std::size_t kMaxNpyDimensions = 64;
 
-[[noreturn]] void fail(const std::string& file, const std::string& reason) {
+[[noreturn]] void refuse_npy(const std::string& file, const std::string& reason) {
   throw std::runtime_error(file + ": " + reason);
 }
 
@@ -70,7 +70,7 @@ public:
     skip_space();
     if (!rest_.empty()) malformed("the end of the header");
     if (!header.dtype || !header.fortran_order || !header.shape) {
-      fail(file_, "expected 'descr', 'fortran_order' and 'shape' in the .npy header");
+      refuse_npy(file_, "expected 'descr', 'fortran_order' and 'shape' in the .npy header");
     }
     return header;
   }
@@ -86,13 +86,13 @@ private:
     } else if (key == "shape") {
       set(header.shape, shape(), key);
     } else {
-      fail(file_, "unknown field '" + cut(key) + "' in the .npy header");
+      refuse_npy(file_, "unknown field '" + cut(key) + "' in the .npy header");
     }
   }
 
   template <typename Value>
   void set(std::optional<Value>& field, Value value, const std::string& key) {
-    if (field) fail(file_, "the field '" + key + "' is twice in the .npy header");
+    if (field) refuse_npy(file_, "the field '" + key + "' is twice in the .npy header");
     field = std::move(value);
   }
 
@@ -110,7 +110,7 @@ private:
   std::string dtype() {
     skip_space();
     if (rest_.starts_with('[')) {
-      fail(file_, "expected an array of '<f4' or '<f8', but got a structured one");
+      refuse_npy(file_, "expected an array of '<f4' or '<f8', but got a structured one");
     }
     return string();
   }
@@ -130,7 +130,8 @@ private:
     std::vector<std::int64_t> lengths;
     expect('(');
     while (!accept(')')) {
-      if (lengths.size() == kMaxDimensions) fail(file_, "the .npy array has too many dimensions");
+      if (lengths.size() == kMaxNpyDimensions)
+        refuse_npy(file_, "the .npy array has too many dimensions");
       lengths.push_back(length());
       if (accept(',')) continue;
       // Without its comma, (3) is a number in Python, not a tuple.
@@ -164,8 +165,8 @@ private:
   void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \n"), rest_.size())); }
 
   [[noreturn]] void malformed(const std::string& expected) const {
-    fail(file_,
-         "the .npy header is malformed: expected " + expected + ", but got '" + cut(rest_) + "'");
+    refuse_npy(file_, "the .npy header is malformed: expected " + expected + ", but got '" +
+                          cut(rest_) + "'");
   }
 
   std::string_view rest_;
@@ -176,20 +177,20 @@ private:
 std::pair<std::string_view, std::string_view> split(std::string_view bytes,
                                                     const std::string& file) {
   if (!bytes.starts_with(kMagic) || bytes.size() < kPreamble) {
-    fail(file, "not a .npy file: expected it to begin with \\x93NUMPY and a version");
+    refuse_npy(file, "not a .npy file: expected it to begin with \\x93NUMPY and a version");
   }
   const int major = static_cast<unsigned char>(bytes[6]);
   const int minor = static_cast<unsigned char>(bytes[7]);
   if (major < 1 || major > 3 || minor != 0) {
-    fail(file, "expected .npy version 1.0, 2.0 or 3.0, but got " + std::to_string(major) + "." +
-                   std::to_string(minor));
+    refuse_npy(file, "expected .npy version 1.0, 2.0 or 3.0, but got " + std::to_string(major) +
+                         "." + std::to_string(minor));
   }
   bytes.remove_prefix(kPreamble);
   const std::size_t length_bytes = major == 1 ? 2 : 4;
   std::uint32_t length = 0;
   if (bytes.size() >= length_bytes) std::memcpy(&length, bytes.data(), length_bytes);
   if (bytes.size() < length_bytes || length > bytes.size() - length_bytes) {
-    fail(file, "the file ends within its .npy header; it may have been cut short");
+    refuse_npy(file, "the file ends within its .npy header; it may have been cut short");
   }
   bytes.remove_prefix(length_bytes);
   return {bytes.substr(0, length), bytes.substr(length)};
@@ -197,11 +198,11 @@ std::pair<std::string_view, std::string_view> split(std::string_view bytes,
 
 void check(const Header& header, std::size_t data_size, const std::string& file) {
   if (*header.dtype != "<f4" && *header.dtype != "<f8") {
-    fail(file, "expected an array of '<f4' or '<f8', but got '" + cut(*header.dtype) +
-                   "'; save it with array.astype('<f4')");
+    refuse_npy(file, "expected an array of '<f4' or '<f8', but got '" + cut(*header.dtype) +
+                         "'; save it with array.astype('<f4')");
   }
   if (*header.fortran_order) {
-    fail(file, "the array is in Fortran order; save it in C order: numpy.ascontiguousarray");
+    refuse_npy(file, "the array is in Fortran order; save it in C order: numpy.ascontiguousarray");
   }
   // Zeros count as one: torch works out strides that way, and they must not overflow either.
   std::int64_t bytes = *header.dtype == "<f8" ? 8 : 4;
@@ -209,21 +210,21 @@ void check(const Header& header, std::size_t data_size, const std::string& file)
   for (const std::int64_t length : *header.shape) {
     empty = empty || length == 0;
     if (__builtin_mul_overflow(bytes, std::max<std::int64_t>(length, 1), &bytes)) {
-      fail(file, "the shape " + tuple(*header.shape) + " is too large");
+      refuse_npy(file, "the shape " + tuple(*header.shape) + " is too large");
     }
   }
   const std::size_t expected = empty ? 0 : static_cast<std::size_t>(bytes);
   if (data_size != expected) {
-    fail(file, "expected " + std::to_string(expected) + " bytes of data for the shape " +
-                   tuple(*header.shape) + " of '" + *header.dtype + "', but got " +
-                   std::to_string(data_size));
+    refuse_npy(file, "expected " + std::to_string(expected) + " bytes of data for the shape " +
+                         tuple(*header.shape) + " of '" + *header.dtype + "', but got " +
+                         std::to_string(data_size));
   }
 }
 
 std::string make_header(at::IntArrayRef shape) {
   std::string dict = "{'descr': '<f4', 'fortran_order': False, 'shape': " + tuple(shape) + ", }";
   const std::size_t used = kPreamble + sizeof(std::uint16_t) + dict.size() + 1;
-  dict.append((kAlignment - used % kAlignment) % kAlignment, ' ');
+  dict.append((kNpyAlignment - used % kNpyAlignment) % kNpyAlignment, ' ');
   dict += '\n';
   const auto length = static_cast<std::uint16_t>(dict.size());
   std::string header(kMagic);
@@ -240,14 +241,14 @@ void write_npy(const std::filesystem::path& path, const std::vector<torch::Tenso
   const std::string file = printable(path.string());
   std::vector<std::int64_t> shape{static_cast<std::int64_t>(rows.size())};
   shape.insert(shape.end(), row_shape.begin(), row_shape.end());
-  if (shape.size() > kMaxDimensions) fail(file, "the .npy array has too many dimensions");
+  if (shape.size() > kMaxNpyDimensions) refuse_npy(file, "the .npy array has too many dimensions");
 
   AtomicFile output(path);
   output.write(make_header(shape));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].sizes() != at::IntArrayRef(row_shape)) {
-      fail(file, "expected row " + std::to_string(i) + " to have the shape " + tuple(row_shape) +
-                     ", but got " + tuple(rows[i].sizes()));
+      refuse_npy(file, "expected row " + std::to_string(i) + " to have the shape " +
+                           tuple(row_shape) + ", but got " + tuple(rows[i].sizes()));
     }
     const at::Tensor row =
         rows[i].detach().to(at::kCPU, at::kFloat).resolve_neg().contiguous();  // row_shape

@@ -1,22 +1,10 @@
-#include "data/options.h"
+#include "convae/data/options.h"
 
-#include "data/grouping.h"
+#include "convae/data/grouping.h"
 
 #include <stdexcept>
 
 namespace convae {
-
-const char* to_string(Cache cache) {
-  switch (cache) {
-    case Cache::automatic:
-      return "auto";
-    case Cache::ram:
-      return "ram";
-    case Cache::none:
-      return "none";
-  }
-  return "";
-}
 
 void DataOptions::validate() const {
   const auto require = [](bool holds, const std::string& message) {
@@ -31,11 +19,10 @@ void DataOptions::validate() const {
           "workers must be between 0 and 1024 (or -1 for one a core), but is " +
               std::to_string(workers));
   require(max_pixels >= 1, "max-pixels must be at least 1, but is " + std::to_string(max_pixels));
-  const bool fits = crop.height <= 0 || size.height <= 0 ||
-                    (crop.height <= size.height && crop.width <= size.width);
-  require(fits, "crop " + std::to_string(crop.height) + "x" + std::to_string(crop.width) +
-                    " does not fit into size " + std::to_string(size.height) + "x" +
-                    std::to_string(size.width));
+  const bool fits = crop.h <= 0 || size.h <= 0 || (crop.h <= size.h && crop.w <= size.w);
+  require(fits, "crop " + std::to_string(crop.h) + "x" + std::to_string(crop.w) +
+                    " does not fit into size " + std::to_string(size.h) + "x" +
+                    std::to_string(size.w));
 }
 
 }  // namespace convae

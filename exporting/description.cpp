@@ -1,13 +1,13 @@
-#include "exporting/description.h"
+#include "convae/exporting/description.h"
 
-#include "convae_version.h"
+#include "convae/core/version.h"
 
 namespace convae {
 
 std::map<std::string, std::string> describe_export(const LoadedModel& model,
                                                    const ExportOptions& options) {
   const ModelOptions& spec = model.info.model;
-  const HW fixed = options.fixed_size(spec);
+  const Size fixed = options.fixed_size(spec);
   return {{"channels", std::to_string(spec.channels)},
           {"range", spec.output == Output::tanh ? "[-1,1]" : "[0,1]"},
           {"model", model_json(spec)},

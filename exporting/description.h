@@ -1,7 +1,7 @@
 #pragma once
 
-#include "exporting/options.h"
-#include "training/checkpoint.h"
+#include "convae/exporting/options.h"
+#include "convae/training/checkpoint.h"
 
 #include <map>
 #include <string>

@@ -1,7 +1,7 @@
-#include "exporting/export.h"
+#include "convae/exporting/export.h"
 
-#include "exporting/description.h"
-#include "training/safetensors.h"
+#include "convae/exporting/description.h"
+#include "convae/training/safetensors.h"
 
 namespace convae {
 

@@ -1,9 +1,8 @@
-#include "data/file_io.h"
-#include "exporting/description.h"
-#include "exporting/export.h"
-#include "exporting/onnx_graph.h"
-
-#include <convae_version.h>
+#include "convae/core/files.h"
+#include "convae/core/version.h"
+#include "convae/exporting/description.h"
+#include "convae/exporting/export.h"
+#include "convae/exporting/onnx_graph.h"
 
 #include <cmath>
 
@@ -30,7 +29,7 @@ public:
         levels_(spec_.level_specs()),
         weights_(weights_of(*model.net)),
         graph_(std::string("convae ") + to_string(options.part), kVersion) {
-    const HW fixed = options.fixed_size(spec_);
+    const Size fixed = options.fixed_size(spec_);
     if (fixed.h > 0) plan_ = plan_sizes(levels_, fixed, spec_.channels);
   }
 
@@ -275,11 +274,11 @@ private:
   /// none of the others, so the largest one and a cut give what the right one does.
   std::string any_transpose(const std::string& block, const std::string& x, const Layer& conv,
                             std::size_t level, const std::string& size) {
-    const HW stride = levels_[level].stride;
+    const Size stride = levels_[level].stride;
     OnnxGraph::Attributes attributes = convolution(levels_[level]);
     attributes["output_padding"] = per_axis({stride.h - 1, stride.w - 1});
     std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
-    if (stride == HW{1, 1}) return whole;
+    if (stride == Size{1, 1}) return whole;
     return graph_.node(block, "Slice",
                        {whole, graph_.integers(block + ".begin", {0, 0}), size,
                         graph_.integers(block + ".axes", {2, 3})});

@@ -1,4 +1,4 @@
-#include "exporting/onnx_graph.h"
+#include "convae/exporting/onnx_graph.h"
 
 #include "onnx.pb.h"
 

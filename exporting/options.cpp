@@ -1,32 +1,8 @@
-#include "exporting/options.h"
+#include "convae/exporting/options.h"
 
 #include <stdexcept>
 
 namespace convae {
-
-const char* to_string(ExportFormat format) {
-  switch (format) {
-    case ExportFormat::onnx:
-      return "onnx";
-    case ExportFormat::torchscript:
-      return "torchscript";
-    case ExportFormat::safetensors:
-      return "safetensors";
-  }
-  return "";
-}
-
-const char* to_string(Part part) {
-  switch (part) {
-    case Part::autoencoder:
-      return "autoencoder";
-    case Part::encoder:
-      return "encoder";
-    case Part::decoder:
-      return "decoder";
-  }
-  return "";
-}
 
 void ExportOptions::validate(const ModelOptions& model) const {
   if (size.h == 0) return;
@@ -44,7 +20,7 @@ void ExportOptions::validate(const ModelOptions& model) const {
   }
 }
 
-HW ExportOptions::fixed_size(const ModelOptions& model) const {
+Size ExportOptions::fixed_size(const ModelOptions& model) const {
   return model.latent > 0 ? model.size : size;
 }
 

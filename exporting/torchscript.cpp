@@ -1,6 +1,6 @@
-#include "data/file_io.h"
-#include "exporting/description.h"
-#include "exporting/export.h"
+#include "convae/core/files.h"
+#include "convae/exporting/description.h"
+#include "convae/exporting/export.h"
 
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/script.h>
@@ -18,7 +18,7 @@ namespace {
 namespace jit = torch::jit;
 
 /// "[2, 2]"
-std::string list(HW value) {
+std::string list(Size value) {
   return "[" + std::to_string(value.h) + ", " + std::to_string(value.w) + "]";
 }
 
@@ -91,7 +91,7 @@ private:
   }
 
   std::string check_images() const {
-    const HW size = dense() ? spec_.size : smallest_input(levels_);
+    const Size size = dense() ? spec_.size : smallest_input(levels_);
     const std::string compare = dense() ? " == " : " >= ";
     return "    assert images.dim() == 4 and images.size(1) == " + std::to_string(spec_.channels) +
            ", \"the images' shape must be (N, " + std::to_string(spec_.channels) +
@@ -156,7 +156,7 @@ private:
   std::string decoder_start() const {
     std::string code = "def forward(self, x: Tensor) -> Tensor:\n";
     if (dense()) {
-      const HW map = plan_.latent();
+      const Size map = plan_.latent();
       code +=
           "    x = torch.linear(x, self.linear.weight, self.linear.bias)\n"
           "    x = x.view([x.size(0), " +

@@ -1,9 +1,9 @@
-#include "inspection/area_trend.h"
+#include "convae/inspection/area_trend.h"
 
 namespace convae {
 namespace {
 
-constexpr double kSmallestSpread = 1e-9;
+constexpr double kSmallestAreaSpread = 1e-9;
 
 }  // namespace
 
@@ -21,11 +21,11 @@ AreaTrend::AreaTrend(const std::vector<Set>& sets) {
   if (images < kFewestImages) return;
   const torch::Tensor x = torch::cat(areas), y = torch::cat(peaks);
   const auto spread = x.square().sum().item<double>();
-  if (spread < kSmallestSpread) return;
+  if (spread < kSmallestAreaSpread) return;
   const torch::Tensor slopes = x.matmul(y) / spread;
   const torch::Tensor rest = (y - x.unsqueeze(1) * slopes).square().sum(0);
   const auto freedom = static_cast<double>(images - used_sets - 1);
-  const torch::Tensor t_squared = slopes.square() * spread * freedom / (rest + kSmallestSpread);
+  const torch::Tensor t_squared = slopes.square() * spread * freedom / (rest + kSmallestAreaSpread);
   slopes_ = slopes * (1 - 1 / t_squared.clamp_min(1));
   centre_ = torch::cat(all_areas).mean().item<double>();
 }

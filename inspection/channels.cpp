@@ -1,6 +1,6 @@
-#include "inspection/channels.h"
+#include "convae/inspection/channels.h"
 
-#include "models/parallel.h"
+#include "convae/core/parallel.h"
 
 #include <torch/fft.h>
 #include <torch/nn/functional/padding.h>

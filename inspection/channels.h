@@ -1,6 +1,6 @@
 #pragma once
 
-#include "inspection/residual.h"
+#include "convae/inspection/residual.h"
 
 #include <torch/types.h>
 

@@ -1,7 +1,7 @@
-#include "inspection/heat_map.h"
+#include "convae/inspection/heat_map.h"
 
-#include "training/evaluation.h"
-#include "training/pictures.h"
+#include "convae/data/pictures.h"
+#include "convae/training/validation.h"
 
 namespace convae {
 namespace {

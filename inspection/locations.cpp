@@ -1,4 +1,4 @@
-#include "inspection/locations.h"
+#include "convae/inspection/locations.h"
 
 #include <opencv2/imgproc.hpp>
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "inspection/places.h"
+#include "convae/inspection/places.h"
 
 #include <torch/types.h>
 

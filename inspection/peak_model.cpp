@@ -1,4 +1,4 @@
-#include "inspection/peak_model.h"
+#include "convae/inspection/peak_model.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@ namespace {
 
 /// A peak that hardly varies among few good images must not decide alone.
 constexpr double kSmallestSpread = 0.05;  // of the mean peak
-constexpr double kSmallestDeviation = 1e-6;
+constexpr double kSmallestPeakDeviation = 1e-6;
 
 /// Rows of each group.
 std::vector<torch::Tensor> rows_by_group(const torch::Tensor& rows,
@@ -40,7 +40,7 @@ PeakModel::PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups)
                                 std::to_string(images));
   }
   mean_ = peaks.mean(0);
-  deviation_ = torch::maximum(peaks.std(0), mean_.abs() * kSmallestSpread + kSmallestDeviation);
+  deviation_ = torch::maximum(peaks.std(0), mean_.abs() * kSmallestSpread + kSmallestPeakDeviation);
   const torch::Tensor z = (peaks - mean_) / deviation_;
   const auto n = static_cast<double>(images);
   const torch::Tensor covariance = z.t().matmul(z) / n;
@@ -61,7 +61,7 @@ PeakModel::PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups)
   const bool shows_spread = spread > 0 && seen > 1;
   shrinkage_ = shows_spread ? std::clamp(error * seen / (seen - 1) / spread, 0.0, 1.0) : 1;
   torch::Tensor shrunk = shrinkage_ * level * identity + (1 - shrinkage_) * covariance;
-  shrunk += kSmallestDeviation * identity;  // all peaks may be the same
+  shrunk += kSmallestPeakDeviation * identity;  // all peaks may be the same
   inverse_ = at::linalg_inv(shrunk);
 }
 

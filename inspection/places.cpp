@@ -1,4 +1,4 @@
-#include "inspection/places.h"
+#include "convae/inspection/places.h"
 
 #include <algorithm>
 #include <cmath>

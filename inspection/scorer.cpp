@@ -1,10 +1,10 @@
-#include "inspection/scorer.h"
+#include "convae/inspection/scorer.h"
 
-#include "inspection/area_trend.h"
-#include "inspection/channels.h"
-#include "inspection/locations.h"
-#include "inspection/peak_model.h"
-#include "models/parallel.h"
+#include "convae/core/parallel.h"
+#include "convae/inspection/area_trend.h"
+#include "convae/inspection/channels.h"
+#include "convae/inspection/locations.h"
+#include "convae/inspection/peak_model.h"
 
 #include <algorithm>
 #include <cmath>

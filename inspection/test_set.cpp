@@ -1,4 +1,4 @@
-#include "inspection/test_set.h"
+#include "convae/inspection/test_set.h"
 
 #include <algorithm>
 #include <system_error>

@@ -1,4 +1,4 @@
-#include "models/autoencoder.h"
+#include "convae/models/autoencoder.h"
 
 namespace convae {
 namespace {
@@ -9,7 +9,7 @@ const ModelOptions& validated(const ModelOptions& options) {
 }
 
 /// The map that reaches the bottleneck of a model with a dense latent.
-HW dense_map(const ModelOptions& options) {
+Size dense_map(const ModelOptions& options) {
   return plan_sizes(options.level_specs(), options.size, options.channels).latent();
 }
 
@@ -42,7 +42,7 @@ EncoderImpl::EncoderImpl(const ModelOptions& options)
         register_module("latent", torch::nn::Conv2d(torch::nn::Conv2dOptions(
                                       channels, outputs * options.latent_channels, /*kernel=*/1)));
   } else if (options.latent > 0) {
-    const HW map = dense_map(options);
+    const Size map = dense_map(options);
     latent_linear_ = register_module(
         "latent", torch::nn::Linear(channels * map.h * map.w, outputs * options.latent));
   }
@@ -72,7 +72,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches) {
   for (const torch::Tensor& x : batches) {
     TORCH_CHECK(x.dim() == 4 && x.size(1) == options_.channels, "the encoder takes (N, ",
                 options_.channels, ", H, W), but got ", shape_of(x));
-    const HW size{x.size(2), x.size(3)};
+    const Size size{x.size(2), x.size(3)};
     if (options_.latent > 0 && size != options_.size) {
       throw GeometryError("this model has a dense latent and takes images of " +
                           to_string(options_.size) + " only, but got " + to_string(size));
@@ -81,7 +81,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches) {
     maps.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
   }
   for (std::size_t level = 0; level < blocks_.size(); ++level) {
-    std::vector<HW> sizes;
+    std::vector<Size> sizes;
     sizes.reserve(plans.size());
     for (const Plan& plan : plans) sizes.push_back(plan.levels[level].out);
     maps = blocks_[level]->forward(maps, sizes);
@@ -117,7 +117,7 @@ DecoderImpl::DecoderImpl(const ModelOptions& options)
   }
 }
 
-void DecoderImpl::check_latent(const torch::Tensor& latent, HW size, HW map) const {
+void DecoderImpl::check_latent(const torch::Tensor& latent, Size size, Size map) const {
   if (options_.latent > 0) {
     TORCH_CHECK(latent.dim() == 2 && latent.size(1) == options_.latent, "the decoder takes (N, ",
                 options_.latent, "), but got ", shape_of(latent));
@@ -129,20 +129,20 @@ void DecoderImpl::check_latent(const torch::Tensor& latent, HW size, HW map) con
   const std::int64_t channels = options_.latent_map_channels();
   TORCH_CHECK(latent.dim() == 4 && latent.size(1) == channels, "the decoder takes (N, ", channels,
               ", h, w), but got ", shape_of(latent));
-  if (HW{latent.size(2), latent.size(3)} != map) {
+  if (Size{latent.size(2), latent.size(3)} != map) {
     throw GeometryError("an image of " + to_string(size) + " has a latent of " + to_string(map) +
-                        ", but got " + to_string(HW{latent.size(2), latent.size(3)}));
+                        ", but got " + to_string(Size{latent.size(2), latent.size(3)}));
   }
 }
 
-torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, HW size) {
-  return forward(Maps{latent}, std::vector<HW>{size})[0];
+torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, Size size) {
+  return forward(Maps{latent}, std::vector<Size>{size})[0];
 }
 
-Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<HW>& sizes) {
+Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size>& sizes) {
   Maps maps;
   std::vector<Plan> plans;
-  std::vector<HW> deepest;
+  std::vector<Size> deepest;
   for (std::size_t i = 0; i < latents.size(); ++i) {
     plans.push_back(plan_sizes(levels_, sizes[i], options_.channels));
     deepest.push_back(plans.back().latent());
@@ -152,7 +152,7 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<HW>&
   }
   if (latent_block_) maps = latent_block_->forward(maps, deepest);
   for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
-    std::vector<HW> outs;
+    std::vector<Size> outs;
     outs.reserve(plans.size());
     for (const Plan& plan : plans) outs.push_back(plan.levels[blocks_.size() - 1 - i].in);
     maps = blocks_[i]->forward(maps, outs);
@@ -160,11 +160,11 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<HW>&
   return maps;
 }
 
-Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<HW>& sizes) {
+Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& sizes) {
   return blocks_.back()->convolve_only(all_but_last_level(latents, sizes), sizes);
 }
 
-Maps DecoderImpl::forward(const Maps& latents, const std::vector<HW>& sizes) {
+Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes) {
   Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes), sizes);
   for (torch::Tensor& x : maps) {
     if (options_.output == Output::sigmoid) x = torch::sigmoid(x);
@@ -197,8 +197,8 @@ void AutoencoderImpl::commit_statistics() {
   for (BatchNorm& norm : batch_norms_) norm->commit_statistics();
 }
 
-std::vector<HW> sizes_of(const Maps& batches) {
-  std::vector<HW> sizes;
+std::vector<Size> sizes_of(const Maps& batches) {
+  std::vector<Size> sizes;
   for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
   return sizes;
 }
@@ -223,7 +223,7 @@ torch::Tensor encode_images(Autoencoder& net, const torch::Tensor& images) {
   return net->encoder->forward(to_model_range(images, net->options().output));
 }
 
-torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, HW size) {
+torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, Size size) {
   return to_unit_range(net->decoder->forward(latents, size), net->options().output);
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "models/blocks.h"
-#include "models/latent_distribution.h"
-#include "models/options.h"
+#include "convae/models/blocks.h"
+#include "convae/models/latent_distribution.h"
+#include "convae/models/options.h"
 
 #include <vector>
 
@@ -43,18 +43,18 @@ public:
   /// latent: as the encoder gives it; `size` is the size of the image wanted.
   /// Returns (N, C, size.h, size.w) in the model's range. Throws GeometryError where a latent of
   /// that shape cannot come from such an image.
-  torch::Tensor forward(const torch::Tensor& latent, HW size);
+  torch::Tensor forward(const torch::Tensor& latent, Size size);
 
   /// The same for batches of several sizes at once.
-  Maps forward(const Maps& latents, const std::vector<HW>& sizes);
+  Maps forward(const Maps& latents, const std::vector<Size>& sizes);
 
   /// Up to the last level's convolution: without its bias, last_bias(), and the output function.
-  Maps forward_open(const Maps& latents, const std::vector<HW>& sizes);
+  Maps forward_open(const Maps& latents, const std::vector<Size>& sizes);
   torch::Tensor last_bias() const { return blocks_.back()->conv_bias(); }
 
 private:
-  Maps all_but_last_level(const Maps& latents, const std::vector<HW>& sizes);
-  void check_latent(const torch::Tensor& latent, HW size, HW map) const;
+  Maps all_but_last_level(const Maps& latents, const std::vector<Size>& sizes);
+  void check_latent(const torch::Tensor& latent, Size size, Size map) const;
 
   ModelOptions options_;
   std::vector<LevelSpec> levels_;  // in the encoder's order
@@ -96,7 +96,7 @@ private:
 TORCH_MODULE(Autoencoder);
 
 /// Heights and widths of batches.
-std::vector<HW> sizes_of(const Maps& batches);
+std::vector<Size> sizes_of(const Maps& batches);
 
 /// Images in [0,1] → the range the model works on, [-1,1] for tanh.
 torch::Tensor to_model_range(const torch::Tensor& images, Output output);
@@ -105,7 +105,7 @@ torch::Tensor to_unit_range(const torch::Tensor& images, Output output);
 
 /// Images (N, C, H, W) in [0,1] → latents; latents of images of `size` → images in [0,1]; and both.
 torch::Tensor encode_images(Autoencoder& net, const torch::Tensor& images);
-torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, HW size);
+torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, Size size);
 torch::Tensor reconstruct_images(Autoencoder& net, const torch::Tensor& images);
 
 }  // namespace convae

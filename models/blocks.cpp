@@ -1,6 +1,6 @@
-#include "models/blocks.h"
+#include "convae/models/blocks.h"
 
-#include "models/subpixel.h"
+#include "convae/models/kernels/subpixel.h"
 
 #include <ATen/autocast_mode.h>
 #include <torch/nn/functional/activation.h>
@@ -17,7 +17,7 @@ double momentum_of(std::int64_t step) {
   return std::max(kLeastMomentum, 6 / (static_cast<double>(step) + 5));
 }
 
-torch::ExpandingArray<2> expand(HW value) { return {{value.h, value.w}}; }
+torch::ExpandingArray<2> expand(Size value) { return {{value.h, value.w}}; }
 
 /// All pixels of all maps in one (1, C, M, 1), channels-last.
 torch::Tensor pack(const Maps& maps) {
@@ -145,7 +145,7 @@ void BatchNormImpl::commit_statistics() {
 }
 
 BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level,
-                     const ModelOptions& options, bool activated, HW map)
+                     const ModelOptions& options, bool activated, Size map)
     : kind_(kind),
       level_(level),
       map_(map),
@@ -189,12 +189,12 @@ torch::Tensor BlockImpl::conv_bias() const {
   return kind_ == Kind::conv ? conv_->bias : conv_transpose_->bias;
 }
 
-torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out, bool with_bias) {
+torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bias) {
   if (kind_ == Kind::linear || !x.device().is_cpu() ||
       !at::autocast::is_autocast_enabled(torch::kCPU)) {
     return convolve_as_is(x, out, with_bias);
   }
-  const HW outer = kind_ == Kind::conv_transpose ? out : HW{x.size(2), x.size(3)};
+  const Size outer = kind_ == Kind::conv_transpose ? out : Size{x.size(2), x.size(3)};
   const bool narrow = outer.h <= level_.dilation.h * (level_.kernel.h - 1) ||
                       outer.w <= level_.dilation.w * (level_.kernel.w - 1);
   if (!narrow) return convolve_as_is(x, out, with_bias);
@@ -204,7 +204,7 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, HW out, bool with_bias
   return convolve_as_is(x.to(torch::kFloat), out, with_bias).to(torch::kBFloat16);
 }
 
-torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, HW out, bool with_bias) {
+torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool with_bias) {
   const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
   if (kind_ == Kind::conv) {
     return torch::conv2d(x, conv_->weight, bias, per_axis(level_.stride), per_axis(level_.padding),
@@ -221,10 +221,10 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, HW out, bool wit
                           std::int64_t p, std::int64_t d) {
     return wanted - conv_transpose_length(m, k, s, p, d, /*output_padding=*/0);
   };
-  const HW output_padding{missing(out.h, x.size(2), level_.kernel.h, level_.stride.h,
-                                  level_.padding.h, level_.dilation.h),
-                          missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
-                                  level_.padding.w, level_.dilation.w)};
+  const Size output_padding{missing(out.h, x.size(2), level_.kernel.h, level_.stride.h,
+                                    level_.padding.h, level_.dilation.h),
+                            missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
+                                    level_.padding.w, level_.dilation.w)};
   const torch::Tensor& weight = conv_transpose_->weight;
   if (suits_subpixels(x, level_.channels, level_)) {
     return subpixel_conv_transpose(x, weight, bias, level_, output_padding);
@@ -249,7 +249,7 @@ torch::Tensor BlockImpl::finish(const torch::Tensor& x) {
                                       : normalise(activate(x, activation_));
 }
 
-bool BlockImpl::fuses(const Maps& maps, const std::vector<HW>& sizes) const {
+bool BlockImpl::fuses(const Maps& maps, const std::vector<Size>& sizes) const {
   if (!activated_ || group_norm_ || !can_fuse(maps)) return false;
   if (!is_training()) return !torch::GradMode::is_enabled();
   std::int64_t values = 0;
@@ -279,7 +279,7 @@ Maps BlockImpl::finish_fused(Maps convolved) {
   return convolved;
 }
 
-Maps BlockImpl::convolve_only(const Maps& maps, const std::vector<HW>& sizes) {
+Maps BlockImpl::convolve_only(const Maps& maps, const std::vector<Size>& sizes) {
   Maps convolved;
   for (std::size_t i = 0; i < maps.size(); ++i) {
     convolved.push_back(convolve(maps[i], sizes[i], /*with_bias=*/false));
@@ -287,7 +287,7 @@ Maps BlockImpl::convolve_only(const Maps& maps, const std::vector<HW>& sizes) {
   return convolved;
 }
 
-Maps BlockImpl::forward(const Maps& maps, const std::vector<HW>& sizes) {
+Maps BlockImpl::forward(const Maps& maps, const std::vector<Size>& sizes) {
   if (fuses(maps, sizes)) return finish_fused(convolve_only(maps, sizes));
   Maps convolved;
   for (std::size_t i = 0; i < maps.size(); ++i) {

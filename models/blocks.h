@@ -1,7 +1,7 @@
 #pragma once
 
-#include "models/fused.h"
-#include "models/options.h"
+#include "convae/models/kernels/fused.h"
+#include "convae/models/options.h"
 
 #include <torch/nn/module.h>
 #include <torch/nn/modules/conv.h>
@@ -67,31 +67,31 @@ public:
   /// `activated` false leaves normalisation and activation out (the decoder's last level).
   /// For Kind::linear, level.channels and `map` describe the map that the layer gives.
   BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level,
-            const ModelOptions& options, bool activated, HW map = {1, 1});
+            const ModelOptions& options, bool activated, Size map = {1, 1});
 
   /// Maps of as many sizes as there are, (N_i, C, H_i, W_i), or (N_i, D) for Kind::linear;
   /// `sizes` are those wanted. A convolution gives them by itself, a transposed convolution is
   /// given the output_padding for them. In training, batch normalisation takes its statistics over
   /// all maps together, so that images of different sizes make one batch.
-  Maps forward(const Maps& maps, const std::vector<HW>& sizes);
+  Maps forward(const Maps& maps, const std::vector<Size>& sizes);
 
   /// The convolutions alone, without their bias.
-  Maps convolve_only(const Maps& maps, const std::vector<HW>& sizes);
+  Maps convolve_only(const Maps& maps, const std::vector<Size>& sizes);
 
   /// (C); undefined for Kind::linear, which has a number a pixel and adds it itself.
   torch::Tensor conv_bias() const;
 
 private:
-  torch::Tensor convolve(const torch::Tensor& x, HW out, bool with_bias);
-  torch::Tensor convolve_as_is(const torch::Tensor& x, HW out, bool with_bias);
-  bool fuses(const Maps& maps, const std::vector<HW>& sizes) const;
+  torch::Tensor convolve(const torch::Tensor& x, Size out, bool with_bias);
+  torch::Tensor convolve_as_is(const torch::Tensor& x, Size out, bool with_bias);
+  bool fuses(const Maps& maps, const std::vector<Size>& sizes) const;
   Maps finish_fused(Maps convolved);
   torch::Tensor normalise(const torch::Tensor& x);
   torch::Tensor finish(const torch::Tensor& x);
 
   Kind kind_;
   LevelSpec level_;
-  HW map_;
+  Size map_;
   Order order_;
   Activation activation_;
   bool activated_;

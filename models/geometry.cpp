@@ -1,8 +1,7 @@
-#include "models/geometry.h"
+#include "convae/models/geometry.h"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <limits>
 
 namespace convae {
@@ -45,9 +44,9 @@ std::int64_t smallest_length(const std::vector<LevelSpec>& levels,
 
 std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t index,
                              const char* axis_name, std::int64_t n, const AxisSpec& axis,
-                             HW input) {
+                             Size input) {
   const std::int64_t padding_needed = (axis.span() - n + 1) / 2;
-  const HW smallest = smallest_input(levels);
+  const Size smallest = smallest_input(levels);
   const bool input_is_possible = smallest.h <= kMaxSide && smallest.w <= kMaxSide;
   return "input " + to_string(input) + " cannot pass level " + std::to_string(index + 1) +
          ": its " + axis_name + " is " + std::to_string(n) + " there, " +
@@ -58,38 +57,12 @@ std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t i
          "padding " + std::to_string(padding_needed) + " at that level, or fewer levels";
 }
 
-std::optional<std::int64_t> parse_number(std::string_view& text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  // from_chars takes a minus sign; no setting here may be negative.
-  if (error != std::errc{} || text.front() == '-') return std::nullopt;
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return value;
-}
-
-/// Takes "3" or "3x5" off the front of the text.
-std::optional<HW> take_hw(std::string_view& text) {
-  if (text.empty()) return std::nullopt;
-  const auto h = parse_number(text);
-  if (!h) return std::nullopt;
-  if (text.empty() || text.front() != 'x') return HW{*h, *h};
-  text.remove_prefix(1);
-  if (text.empty()) return std::nullopt;
-  const auto w = parse_number(text);
-  if (!w) return std::nullopt;
-  return HW{*h, *w};
-}
-
 [[noreturn]] void bad_level(std::string_view text, const std::string& reason) {
   throw GeometryError("level '" + std::string(text) + "': " + reason +
                       "; expected CHANNELS[:kHxWsHxWpHxWdHxW], such as 128 or 128:k3x5s2p1");
 }
 
 }  // namespace
-
-std::vector<std::int64_t> per_axis(HW value) { return {value.h, value.w}; }
-
-std::string to_string(HW size) { return std::to_string(size.h) + "x" + std::to_string(size.w); }
 
 std::optional<std::int64_t> conv_length(std::int64_t n, std::int64_t kernel, std::int64_t stride,
                                         std::int64_t padding, std::int64_t dilation) {
@@ -117,7 +90,7 @@ void check_level(const LevelSpec& level, std::size_t index) {
                           expected + ", but is " + value);
     }
   };
-  const auto within = [](HW value, std::int64_t low) {
+  const auto within = [](Size value, std::int64_t low) {
     return value.h >= low && value.w >= low && value.h <= kMaxParameter && value.w <= kMaxParameter;
   };
   const std::string from_one = "between 1 and " + std::to_string(kMaxParameter);
@@ -130,16 +103,16 @@ void check_level(const LevelSpec& level, std::size_t index) {
           "between 0 and " + std::to_string(kMaxParameter));
 }
 
-HW smallest_input(const std::vector<LevelSpec>& levels) {
+Size smallest_input(const std::vector<LevelSpec>& levels) {
   return {smallest_length(levels, vertical), smallest_length(levels, horizontal)};
 }
 
-std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, HW input) {
+std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, Size input) {
   if (input.h < 1 || input.w < 1 || input.h > kMaxSide || input.w > kMaxSide) {
     return "an input's sides must be between 1 and " + std::to_string(kMaxSide) + ", but it is " +
            to_string(input);
   }
-  HW size = input;
+  Size size = input;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     const auto h = conv_length(size.h, vertical(levels[i]));
     if (!h) return describe_failure(levels, i, "height", size.h, vertical(levels[i]), input);
@@ -150,17 +123,18 @@ std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, 
   return std::nullopt;
 }
 
-Plan plan_sizes(const std::vector<LevelSpec>& levels, HW input, std::int64_t channels) {
+Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels) {
   for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
   if (const auto reason = why_impossible(levels, input)) throw GeometryError(*reason);
   Plan plan{input, {}};
-  HW size = input;
+  Size size = input;
   for (const LevelSpec& level : levels) {
     const AxisSpec v = vertical(level);
     const AxisSpec u = horizontal(level);
-    const HW out{*conv_length(size.h, v), *conv_length(size.w, u)};
-    const HW output_padding{output_padding_for(size.h, v.kernel, v.stride, v.padding, v.dilation),
-                            output_padding_for(size.w, u.kernel, u.stride, u.padding, u.dilation)};
+    const Size out{*conv_length(size.h, v), *conv_length(size.w, u)};
+    const Size output_padding{
+        output_padding_for(size.h, v.kernel, v.stride, v.padding, v.dilation),
+        output_padding_for(size.w, u.kernel, u.stride, u.padding, u.dilation)};
     plan.levels.push_back({channels, level.channels, size, out, output_padding});
     channels = level.channels;
     size = out;
@@ -168,14 +142,9 @@ Plan plan_sizes(const std::vector<LevelSpec>& levels, HW input, std::int64_t cha
   return plan;
 }
 
-std::optional<HW> parse_hw(std::string_view text) {
-  const auto value = take_hw(text);
-  return text.empty() ? value : std::nullopt;
-}
-
 LevelSpec parse_level(std::string_view text, const LevelSpec& defaults) {
   std::string_view rest = text;
-  const auto channels = rest.empty() ? std::nullopt : parse_number(rest);
+  const auto channels = take_count(rest);
   if (!channels) bad_level(text, "it must start with a number of channels");
   LevelSpec level = defaults;
   level.channels = *channels;
@@ -187,18 +156,18 @@ LevelSpec parse_level(std::string_view text, const LevelSpec& defaults) {
   std::string seen;
   while (!rest.empty()) {
     const char letter = rest.front();
-    HW* target = letter == 'k'   ? &level.kernel
-                 : letter == 's' ? &level.stride
-                 : letter == 'p' ? &level.padding
-                 : letter == 'd' ? &level.dilation
-                                 : nullptr;
+    Size* target = letter == 'k'   ? &level.kernel
+                   : letter == 's' ? &level.stride
+                   : letter == 'p' ? &level.padding
+                   : letter == 'd' ? &level.dilation
+                                   : nullptr;
     if (target == nullptr) bad_level(text, std::string("'") + letter + "' is none of k, s, p, d");
     if (seen.find(letter) != std::string::npos) {
       bad_level(text, std::string("'") + letter + "' is given twice");
     }
     seen.push_back(letter);
     rest.remove_prefix(1);
-    const auto value = take_hw(rest);
+    const auto value = take_size(rest);
     if (!value) bad_level(text, std::string("'") + letter + "' needs a number or HxW after it");
     *target = *value;
   }

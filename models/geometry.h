@@ -1,5 +1,7 @@
 #pragma once
 
+#include "convae/core/size.h"
+
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -20,19 +22,6 @@
 /// is below s, so the output_padding is always one that a transposed convolution accepts.
 namespace convae {
 
-/// A pair of numbers, one an axis: an image's size, a kernel, a stride, a padding …
-struct HW {
-  std::int64_t h = 0;
-  std::int64_t w = 0;
-  friend bool operator==(const HW&, const HW&) = default;
-};
-
-/// {h, w}: as LibTorch and ONNX take a number an axis.
-std::vector<std::int64_t> per_axis(HW value);
-
-/// "24x25" (height first).
-std::string to_string(HW size);
-
 /// Settings or sizes that cannot work. what() says which level and axis, the numbers, and what
 /// would work.
 class GeometryError : public std::invalid_argument {
@@ -43,10 +32,10 @@ public:
 /// One level of the encoder and, mirrored, of the decoder.
 struct LevelSpec {
   std::int64_t channels = 0;  ///< channels the encoder's convolution gives
-  HW kernel{3, 3};
-  HW stride{2, 2};
-  HW padding{1, 1};
-  HW dilation{1, 1};
+  Size kernel{3, 3};
+  Size stride{2, 2};
+  Size padding{1, 1};
+  Size dilation{1, 1};
   friend bool operator==(const LevelSpec&, const LevelSpec&) = default;
 };
 
@@ -54,22 +43,19 @@ struct LevelSpec {
 struct LevelPlan {
   std::int64_t in_channels = 0;
   std::int64_t out_channels = 0;
-  HW in;              ///< what the convolution takes, and what its mirror gives back
-  HW out;             ///< what the convolution gives, and what its mirror takes
-  HW output_padding;  ///< what the transposed convolution needs to give `in` back
+  Size in;              ///< what the convolution takes, and what its mirror gives back
+  Size out;             ///< what the convolution gives, and what its mirror takes
+  Size output_padding;  ///< what the transposed convolution needs to give `in` back
   /// What the transposed convolution would give with output_padding 0.
-  HW without_output_padding() const { return {in.h - output_padding.h, in.w - output_padding.w}; }
+  Size without_output_padding() const { return {in.h - output_padding.h, in.w - output_padding.w}; }
 };
 
 /// Sizes of a whole network for one input size; levels in the encoder's order.
 struct Plan {
-  HW input;
+  Size input;
   std::vector<LevelPlan> levels;
-  HW latent() const { return levels.empty() ? input : levels.back().out; }
+  Size latent() const { return levels.empty() ? input : levels.back().out; }
 };
-
-/// Largest side of an image that plans are made for (2^30).
-inline constexpr std::int64_t kMaxSide = std::int64_t{1} << 30;
 
 /// Length that a convolution gives for length n, or nullopt where the padded input is shorter
 /// than the kernel's span.
@@ -88,13 +74,13 @@ std::int64_t output_padding_for(std::int64_t n, std::int64_t kernel, std::int64_
 
 /// The plan for an image of `channels` × input.h × input.w.
 /// Throws GeometryError naming level, axis, sizes and what would work.
-Plan plan_sizes(const std::vector<LevelSpec>& levels, HW input, std::int64_t channels);
+Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels);
 
 /// Why `input` cannot pass through the levels, or nullopt if it can.
-std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, HW input);
+std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, Size input);
 
 /// The smallest input for which every level has something to convolve, per axis.
-HW smallest_input(const std::vector<LevelSpec>& levels);
+Size smallest_input(const std::vector<LevelSpec>& levels);
 
 /// Checks that kernel, stride and dilation are at least 1, padding at least 0, channels at least
 /// 1, and all of them small enough for sums of them not to overflow. Throws GeometryError.
@@ -107,9 +93,6 @@ LevelSpec parse_level(std::string_view text, const LevelSpec& defaults);
 
 /// Reads a comma-separated list of levels: "32,64,128:k3s2p1".
 std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defaults);
-
-/// Reads "3" (both axes) or "3x5" (height x width); nullopt where the text is neither.
-std::optional<HW> parse_hw(std::string_view text);
 
 /// The level in the grammar of parse_level, complete: "128:k3x3s2x2p1x1d1x1".
 std::string to_string(const LevelSpec& level);

@@ -1,4 +1,4 @@
-#include "models/latent_distribution.h"
+#include "convae/models/latent_distribution.h"
 
 namespace convae {
 

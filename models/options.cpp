@@ -1,4 +1,4 @@
-#include "models/options.h"
+#include "convae/models/options.h"
 
 #include <stdexcept>
 
@@ -19,48 +19,6 @@ void require(bool holds, const std::string& message) {
 }
 
 }  // namespace
-
-const char* to_string(Order order) {
-  return order == Order::conv_bn_act ? "conv-bn-act" : "conv-act-bn";
-}
-
-const char* to_string(Activation activation) {
-  switch (activation) {
-    case Activation::silu:
-      return "silu";
-    case Activation::relu:
-      return "relu";
-    case Activation::leaky_relu:
-      return "leaky-relu";
-    case Activation::gelu:
-      return "gelu";
-  }
-  return "";
-}
-
-const char* to_string(Norm norm) {
-  switch (norm) {
-    case Norm::batch:
-      return "batch";
-    case Norm::group:
-      return "group";
-    case Norm::none:
-      return "none";
-  }
-  return "";
-}
-
-const char* to_string(Output output) {
-  switch (output) {
-    case Output::sigmoid:
-      return "sigmoid";
-    case Output::tanh:
-      return "tanh";
-    case Output::linear:
-      return "linear";
-  }
-  return "";
-}
 
 std::vector<LevelSpec> ModelOptions::level_specs() const {
   return parse_levels(levels, LevelSpec{0, kernel, stride, padding, dilation});
@@ -93,9 +51,9 @@ std::int64_t ModelOptions::latent_map_channels() const {
   return latent_channels > 0 ? latent_channels : level_specs().back().channels;
 }
 
-std::vector<std::int64_t> ModelOptions::latent_shape(HW input) const {
+std::vector<std::int64_t> ModelOptions::latent_shape(Size input) const {
   if (latent > 0) return {latent};
-  const HW map = plan_sizes(level_specs(), input, channels).latent();
+  const Size map = plan_sizes(level_specs(), input, channels).latent();
   return {latent_map_channels(), map.h, map.w};
 }
 
@@ -117,7 +75,7 @@ std::int64_t ModelOptions::parameter_count() const {
   if (narrow == 0) return total;
   std::int64_t wide = in;
   if (latent > 0) {
-    const HW map = plan_sizes(specs, size, channels).latent();
+    const Size map = plan_sizes(specs, size, channels).latent();
     wide = multiply(in, multiply(map.h, map.w));
   }
   const std::int64_t encoded = variational ? multiply(2, narrow) : narrow;
@@ -125,7 +83,7 @@ std::int64_t ModelOptions::parameter_count() const {
   return add(total, add(add(wide, encoded), norm_weights(in)));
 }
 
-std::int64_t ModelOptions::training_bytes_per_image(HW input) const {
+std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
   const Plan plan = plan_sizes(level_specs(), input, channels);
   // A level keeps its convolution's output and its own; see BlockTail. Group normalisation is not
   // fused with the activation and keeps what lies between them too.

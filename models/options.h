@@ -1,7 +1,9 @@
 #pragma once
 
-#include "models/geometry.h"
+#include "convae/core/names.h"
+#include "convae/models/geometry.h"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,10 +12,28 @@ namespace convae {
 
 /// Order of normalisation and activation after a convolution.
 enum class Order { conv_bn_act, conv_act_bn };
+constexpr auto names(Order) {
+  return std::to_array<Name<Order>>(
+      {{Order::conv_bn_act, "conv-bn-act"}, {Order::conv_act_bn, "conv-act-bn"}});
+}
 enum class Activation { silu, relu, leaky_relu, gelu };
+constexpr auto names(Activation) {
+  return std::to_array<Name<Activation>>({{Activation::silu, "silu"},
+                                          {Activation::relu, "relu"},
+                                          {Activation::leaky_relu, "leaky-relu"},
+                                          {Activation::gelu, "gelu"}});
+}
 enum class Norm { batch, group, none };
+constexpr auto names(Norm) {
+  return std::to_array<Name<Norm>>(
+      {{Norm::batch, "batch"}, {Norm::group, "group"}, {Norm::none, "none"}});
+}
 /// Last function of the decoder. sigmoid and linear work on images in [0,1], tanh on [-1,1].
 enum class Output { sigmoid, tanh, linear };
+constexpr auto names(Output) {
+  return std::to_array<Name<Output>>(
+      {{Output::sigmoid, "sigmoid"}, {Output::tanh, "tanh"}, {Output::linear, "linear"}});
+}
 
 /// Everything that fixes the architecture of an Autoencoder.
 struct ModelOptions {
@@ -24,10 +44,10 @@ struct ModelOptions {
   std::string levels = "32,64,128,256";
 
   /// Kernel, stride, padding and dilation of levels that do not name their own.
-  HW kernel{3, 3};
-  HW stride{2, 2};
-  HW padding{1, 1};
-  HW dilation{1, 1};
+  Size kernel{3, 3};
+  Size stride{2, 2};
+  Size padding{1, 1};
+  Size dilation{1, 1};
 
   Order order = Order::conv_bn_act;
   Activation activation = Activation::silu;
@@ -40,7 +60,7 @@ struct ModelOptions {
   std::int64_t latent = 0;
 
   /// Input size of a model with a dense latent; {0, 0} otherwise.
-  HW size{0, 0};
+  Size size{0, 0};
 
   Output output = Output::sigmoid;
 
@@ -63,18 +83,12 @@ struct ModelOptions {
 
   /// Shape of one image's latent: {D}, or {c, h, w} for an input of that size. Throws
   /// GeometryError.
-  std::vector<std::int64_t> latent_shape(HW input) const;
+  std::vector<std::int64_t> latent_shape(Size input) const;
 
   /// Bytes that training on a CPU keeps for one image of that size between forward and backward
   /// pass: what the convolution of every level and the level itself give, in float32. Process
   /// memory is above that by weights, gradients and workspace. Throws GeometryError.
-  std::int64_t training_bytes_per_image(HW input) const;
+  std::int64_t training_bytes_per_image(Size input) const;
 };
-
-/// Names as they are written in options, configurations and checkpoints.
-const char* to_string(Order order);
-const char* to_string(Activation activation);
-const char* to_string(Norm norm);
-const char* to_string(Output output);
 
 }  // namespace convae

@@ -1,6 +1,6 @@
-#include "reporting/event_file.h"
+#include "convae/reporting/event_file.h"
 
-#include "data/file_io.h"
+#include "convae/core/files.h"
 #include "events.pb.h"
 
 #include <fcntl.h>

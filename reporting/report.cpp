@@ -1,9 +1,9 @@
-#include "reporting/report.h"
+#include "convae/reporting/report.h"
 
-#include "convae_version.h"
-#include "data/file_io.h"
-#include "reporting/report_data.h"
-#include "reporting/report_template.h"
+#include "convae/core/files.h"
+#include "convae/core/version.h"
+#include "convae/reporting/report_data.h"
+#include "convae/reporting/report_template.h"
 
 #include <ctime>
 
@@ -18,33 +18,12 @@ constexpr std::size_t kMaxSamples = 20;  // epochs with pictures
 constexpr std::size_t kMaxSkipped = 200;
 constexpr std::size_t kMaxCommands = 50;
 
-const char* to_string(RunReport::State state) {
-  switch (state) {
-    case RunReport::State::running:
-      return "running";
-    case RunReport::State::finished:
-      return "finished";
-    case RunReport::State::stopped_early:
-      return "stopped early";
-    case RunReport::State::interrupted:
-      return "interrupted";
-    case RunReport::State::failed:
-      return "failed";
-  }
-  return "";
-}
-
 std::string now() {
   const std::time_t time = std::time(nullptr);
   std::tm local{};
   localtime_r(&time, &local);
   char text[32];
   return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local)};
-}
-
-std::string text_of(const std::filesystem::path& path) {
-  const std::vector<std::uint8_t> bytes = read_file(path);
-  return {bytes.begin(), bytes.end()};
 }
 
 ordered_json skipped_json(const std::vector<SkippedFile>& skipped) {
@@ -64,7 +43,7 @@ ordered_json latest_of(const std::vector<std::string>& lines) {
 struct Picture {
   std::int64_t epoch = 0;
   std::vector<ImageQuality> images;
-  std::vector<ImageSize> sizes;
+  std::vector<Size> sizes;
 };
 std::map<std::string, Picture> pictures_of(const std::vector<SampleRow>& rows) {
   std::map<std::string, Picture> pictures;
@@ -86,7 +65,7 @@ public:
       const ImageQuality& image = picture.images[i];
       images.push_back(
           {{"name", image.name},
-           {"size", {image.size.width, image.size.height}},
+           {"size", {image.size.w, image.size.h}},
            {"mse", image.mse},
            {"psnr", image.psnr},
            {"ssim", image.ssim},
@@ -185,7 +164,7 @@ void RunReport::write(State state, const Progress& progress,
                         {"histogram", histogram_json(validation.images)}};
   data["model"] = model_json(facts_.model, facts_.input);
   data["commands"] = latest_of(folder_.read_commands());
-  data["config"] = text_of(folder_.config());
+  data["config"] = read_text(folder_.config());
   data["skipped"] = skipped_json(skipped);
   write_file(folder_.report(), report_page(script_json(data)));
   written_at_ = Clock::now();

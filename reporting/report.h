@@ -1,10 +1,11 @@
 #pragma once
 
-#include "models/options.h"
-#include "reporting/thumbnails.h"
-#include "training/checkpoint.h"
-#include "training/run_folder.h"
+#include "convae/models/options.h"
+#include "convae/reporting/thumbnails.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/run_folder.h"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -17,7 +18,7 @@ namespace convae {
 /// What a run's report says that is not in the run's folder.
 struct ReportFacts {
   ModelOptions model;
-  HW input;                 ///< the size most images have in the network
+  Size input;               ///< the size most images have in the network
   std::int64_t epochs = 0;  ///< that the run is to have
 };
 
@@ -30,6 +31,13 @@ using CutSamples = std::map<std::pair<std::string, std::int64_t>, std::vector<Th
 class RunReport {
 public:
   enum class State { running, finished, stopped_early, interrupted, failed };
+  friend constexpr auto names(State) {
+    return std::to_array<Name<State>>({{State::running, "running"},
+                                       {State::finished, "finished"},
+                                       {State::stopped_early, "stopped early"},
+                                       {State::interrupted, "interrupted"},
+                                       {State::failed, "failed"}});
+  }
 
   /// `folder` must live as long.
   RunReport(const RunFolder& folder, ReportFacts facts);

@@ -1,4 +1,4 @@
-#include "reporting/report_data.h"
+#include "convae/reporting/report_data.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,9 +11,9 @@ using nlohmann::ordered_json;
 
 constexpr double kBins = 20;  // of the histogram, about
 
-ordered_json pair_json(HW pair) { return {pair.h, pair.w}; }
+ordered_json pair_json(Size pair) { return {pair.h, pair.w}; }
 
-ordered_json shape_json(std::int64_t channels, HW size) { return {channels, size.h, size.w}; }
+ordered_json shape_json(std::int64_t channels, Size size) { return {channels, size.h, size.w}; }
 
 /// The smallest of 1, 2 or 5 times a power of ten that is at least `value`.
 double round_up(double value) {
@@ -78,7 +78,7 @@ ordered_json histogram_json(const std::vector<ImageQuality>& images) {
   return {{"width", width}, {"start", first * width}, {"counts", counts}};
 }
 
-ordered_json model_json(const ModelOptions& model, HW input) {
+ordered_json model_json(const ModelOptions& model, Size input) {
   const std::vector<LevelSpec> specs = model.level_specs();
   const Plan plan = plan_sizes(specs, input, model.channels);
   ordered_json levels = ordered_json::array();

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "models/options.h"
-#include "training/run_folder.h"
+#include "convae/models/options.h"
+#include "convae/training/run_folder.h"
 
 #include <nlohmann/json.hpp>
 
@@ -22,7 +22,7 @@ nlohmann::ordered_json metrics_json(const std::vector<MetricsRow>& rows, std::si
 nlohmann::ordered_json histogram_json(const std::vector<ImageQuality>& images);
 
 /// Sizes level by level as `convae shapes` shows them, and how many numbers the latent has.
-nlohmann::ordered_json model_json(const ModelOptions& model, HW input);
+nlohmann::ordered_json model_json(const ModelOptions& model, Size input);
 
 /// JSON as it may stand in a page's `<script>`: whatever a name holds, it never ends the script.
 /// Bytes that are not UTF-8 become U+FFFD.

@@ -1,4 +1,4 @@
-#include "reporting/report_template.h"
+#include "convae/reporting/report_template.h"
 
 #include <stdexcept>
 

@@ -1,9 +1,9 @@
-#include "reporting/thumbnails.h"
+#include "convae/reporting/thumbnails.h"
 
-#include "data/file_io.h"
-#include "data/image_io.h"
-#include "training/pictures.h"
-#include "training/sample_pictures.h"
+#include "convae/core/files.h"
+#include "convae/data/image_io.h"
+#include "convae/data/pictures.h"
+#include "convae/training/sample_pictures.h"
 
 #include <algorithm>
 #include <string_view>
@@ -29,15 +29,15 @@ std::string base64(const std::vector<std::uint8_t>& bytes) {
   return text;
 }
 
-std::string thumbnail(const torch::Tensor& shown, ImageSize own) {
+std::string thumbnail(const torch::Tensor& shown, Size own) {
   using torch::indexing::None;
   using torch::indexing::Slice;
-  const std::int64_t factor = shown.size(1) / own.height;
+  const std::int64_t factor = shown.size(1) / own.h;
   torch::Tensor image = shown;
   if (factor > 1) image = shown.index({Slice(), Slice(0, None, factor), Slice(0, None, factor)});
-  const ImageSize size = shown_size({image.size(1), image.size(2)}, kThumbnailSide);
-  if (size.height < image.size(1) || size.width < image.size(2)) {
-    image = resize_image(image, size.height, size.width);
+  const Size size = shown_size({image.size(1), image.size(2)}, kThumbnailSide);
+  if (size.h < image.size(1) || size.w < image.size(2)) {
+    image = resize_image(image, size.h, size.w);
   }
   // Pages show small images enlarged, where a JPEG's blocks would be seen.
   if (factor > 1) return "data:image/png;base64," + base64(encode_image(image, ImageFormat::png));
@@ -47,14 +47,14 @@ std::string thumbnail(const torch::Tensor& shown, ImageSize own) {
 }  // namespace
 
 std::vector<ThumbnailRow> cut_sample(const std::filesystem::path& picture,
-                                     const std::vector<ImageSize>& sizes) {
-  std::vector<ImageSize> shown;
+                                     const std::vector<Size>& sizes) {
+  std::vector<Size> shown;
   shown.reserve(sizes.size());
-  for (const ImageSize& size : sizes) shown.push_back(shown_size(size, kMaxSampleSide));
+  for (const Size& size : sizes) shown.push_back(shown_size(size, kMaxSampleSide));
   const torch::Tensor pixels = decode_image(read_file(picture), /*channels=*/3);
   std::vector<ThumbnailRow> rows;
   for (const auto& parts : take_apart(pixels, shown)) {
-    const ImageSize own = sizes[rows.size()];
+    const Size own = sizes[rows.size()];
     rows.push_back({thumbnail(parts[0], own), thumbnail(parts[1], own), thumbnail(parts[2], own)});
   }
   return rows;

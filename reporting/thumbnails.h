@@ -1,6 +1,6 @@
 #pragma once
 
-#include "data/options.h"
+#include "convae/data/options.h"
 
 #include <filesystem>
 #include <string>
@@ -21,6 +21,6 @@ struct ThumbnailRow {
 /// Empty where the picture is none of such images. Throws std::runtime_error or ImageError where it
 /// cannot be read.
 std::vector<ThumbnailRow> cut_sample(const std::filesystem::path& picture,
-                                     const std::vector<ImageSize>& sizes);
+                                     const std::vector<Size>& sizes);
 
 }  // namespace convae

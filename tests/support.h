@@ -1,10 +1,10 @@
 /// What several test files need: a temporary folder, small images in it, and messages of errors.
 #pragma once
 
-#include "data/dataset.h"
-#include "data/file_io.h"
-#include "data/image_folder.h"
-#include "data/image_io.h"
+#include "convae/core/files.h"
+#include "convae/data/dataset.h"
+#include "convae/data/folder.h"
+#include "convae/data/image_io.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/torch.h>

@@ -1,4 +1,4 @@
-#include "training/autocast.h"
+#include "convae/training/autocast.h"
 
 #include <ATen/autocast_mode.h>
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "training/options.h"
+#include "convae/training/options.h"
 
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>

@@ -1,7 +1,7 @@
-#include "training/checkpoint.h"
+#include "convae/training/checkpoint.h"
 
-#include "convae_version.h"
-#include "data/file_io.h"
+#include "convae/core/files.h"
+#include "convae/core/version.h"
 
 #include <torch/version.h>
 
@@ -16,18 +16,15 @@ namespace {
 
 using nlohmann::json;
 
-std::string shown(const fs::path& path) { return "'" + printable(path.string()) + "'"; }
-
 [[noreturn]] void refuse(const std::string& source, const std::string& reason) {
   throw CheckpointError(source + ": " + reason);
 }
 
-/// Looks an enumeration's value up by the name to_string() gives it.
-template <typename Enum, std::size_t n>
-Enum named(const std::string& name, const char* key, const Enum (&values)[n]) {
-  for (const Enum value : values) {
-    if (name == to_string(value)) return value;
-  }
+/// The value that `key` names.
+template <typename Enum>
+Enum named(const json& fields, const char* key) {
+  const auto name = fields.at(key).get<std::string>();
+  if (const auto value = parse_name<Enum>(name)) return *value;
   throw std::invalid_argument(std::string("unknown ") + key + " '" + printable(name) + "'");
 }
 
@@ -53,20 +50,15 @@ ModelOptions model_from_json(const json& spec) {
   for (const json& level : spec.at("levels")) {
     model.levels += (model.levels.empty() ? "" : ",") + level.get<std::string>();
   }
-  model.order =
-      named(spec.at("order").get<std::string>(), "order", {Order::conv_bn_act, Order::conv_act_bn});
-  model.activation =
-      named(spec.at("activation").get<std::string>(), "activation",
-            {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu});
-  model.norm =
-      named(spec.at("norm").get<std::string>(), "norm", {Norm::batch, Norm::group, Norm::none});
+  model.order = named<Order>(spec, "order");
+  model.activation = named<Activation>(spec, "activation");
+  model.norm = named<Norm>(spec, "norm");
   model.latent_channels = spec.at("latent-channels").get<std::int64_t>();
   model.latent = spec.at("latent").get<std::int64_t>();
-  const auto size = parse_hw(spec.at("size").get<std::string>());
+  const auto size = parse_size(spec.at("size").get<std::string>());
   if (!size) throw std::invalid_argument("size is not HxW");
   model.size = *size;
-  model.output = named(spec.at("output").get<std::string>(), "output",
-                       {Output::sigmoid, Output::tanh, Output::linear});
+  model.output = named<Output>(spec, "output");
   // Added within a format: older checkpoints do not have it.
   model.variational = spec.value("variational", false);
   model.validate();
@@ -103,9 +95,7 @@ void read_progress(const json& fields, Progress& progress) {
   progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
   const json& best_value = fields.at("best-loss");
   if (!best_value.is_null()) progress.best_value = best_value.get<double>();
-  progress.best_by = named(
-      fields.value("best-by", to_string(BestBy::val_loss)), "best-by",
-      {BestBy::val_loss, BestBy::val_mse, BestBy::val_psnr, BestBy::val_ssim, BestBy::train_loss});
+  if (fields.contains("best-by")) progress.best_by = named<BestBy>(fields, "best-by");
   progress.patience_start = fields.value("patience-start", std::int64_t{0});
   progress.lr_falls = fields.value("lr-falls", std::int64_t{0});
   progress.plateau_start = fields.value("plateau-start", std::int64_t{0});
@@ -174,7 +164,7 @@ void check_weights_are_there(const Checkpoint& checkpoint, const std::string& so
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (belongs_to_model(name)) numbers += tensor.numel();
     if (!is_finite(tensor)) {
-      refuse(source, "'" + printable(name) + "' holds values that are not finite");
+      refuse(source, in_quotes(name) + " holds values that are not finite");
     }
   }
   const std::int64_t needed = checkpoint.info.model.parameter_count();
@@ -208,7 +198,7 @@ void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimiz
   if (average != nullptr) tensors.merge(average->state());
   for (const auto& [name, tensor] : tensors) {
     if (is_finite(tensor)) continue;
-    throw CheckpointError(shown(path) + " is not written: '" + name +
+    throw CheckpointError(in_quotes(path) + " is not written: '" + name +
                           "' holds values that are not finite; try a lower lr or clip-grad 1");
   }
   write_safetensors(path, tensors, {{kMetadataKey, to_metadata(info)}});
@@ -218,12 +208,12 @@ Checkpoint read_checkpoint(const fs::path& path) {
   Safetensors file = read_safetensors(path);
   const auto metadata = file.metadata.find(kMetadataKey);
   if (metadata == file.metadata.end()) {
-    refuse(shown(path),
+    refuse(in_quotes(path),
            "not a convae checkpoint (it does not describe its architecture); weights alone can "
            "start a run with train --init");
   }
-  Checkpoint checkpoint{from_metadata(metadata->second, shown(path)), std::move(file.tensors)};
-  check_weights_are_there(checkpoint, shown(path));
+  Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};
+  check_weights_are_there(checkpoint, in_quotes(path));
   return checkpoint;
 }
 
@@ -238,7 +228,7 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
       refuse(source, "it holds '" + printable(name) + "', which this architecture does not have");
     }
     if (saved.sizes() != target->second.sizes()) {
-      refuse(source, "'" + printable(name) + "' has shape " + c10::str(saved.sizes()) +
+      refuse(source, in_quotes(name) + " has shape " + c10::str(saved.sizes()) +
                          ", but this architecture expects " + c10::str(target->second.sizes()));
     }
   }
@@ -268,7 +258,7 @@ fs::path find_checkpoint(const fs::path& run_or_file) {
   std::error_code error;
   if (!fs::is_directory(run_or_file, error)) {
     if (!fs::exists(run_or_file, error)) {
-      throw CheckpointError("there is no checkpoint or run folder " + shown(run_or_file));
+      throw CheckpointError("there is no checkpoint or run folder " + in_quotes(run_or_file));
     }
     return run_or_file;
   }
@@ -276,7 +266,7 @@ fs::path find_checkpoint(const fs::path& run_or_file) {
     fs::path file = run_or_file / "weights" / name;
     if (fs::exists(file, error)) return file;
   }
-  throw CheckpointError(shown(run_or_file) +
+  throw CheckpointError(in_quotes(run_or_file) +
                         " is not a run folder: it has no weights/best.safetensors or "
                         "weights/last.safetensors");
 }
@@ -285,7 +275,7 @@ LoadedModel load_model(const fs::path& run_or_file, torch::Device device) {
   const fs::path path = find_checkpoint(run_or_file);
   const Checkpoint checkpoint = read_checkpoint(path);
   LoadedModel loaded{Autoencoder(checkpoint.info.model), checkpoint.info, path};
-  load_weights(loaded.net, tensors_to_use(checkpoint), shown(path));
+  load_weights(loaded.net, tensors_to_use(checkpoint), in_quotes(path));
   loaded.net->to(device);
   loaded.net->eval();
   return loaded;

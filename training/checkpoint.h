@@ -1,9 +1,9 @@
 #pragma once
 
-#include "models/autoencoder.h"
-#include "training/ema.h"
-#include "training/optimizer.h"
-#include "training/safetensors.h"
+#include "convae/models/autoencoder.h"
+#include "convae/training/ema.h"
+#include "convae/training/optimizer.h"
+#include "convae/training/safetensors.h"
 
 #include <torch/types.h>
 

@@ -1,8 +1,8 @@
-#include "training/corruption.h"
+#include "convae/training/corruption.h"
 
-#include "data/random.h"
-#include "models/flat_maps.h"
-#include "models/parallel.h"
+#include "convae/core/parallel.h"
+#include "convae/core/random.h"
+#include "convae/models/kernels/flat_maps.h"
 
 #include <opencv2/imgproc.hpp>
 
@@ -12,9 +12,6 @@
 
 namespace convae {
 namespace {
-
-/// First of the purposes of random numbers that corruptions use, one each (see CounterRandom).
-constexpr std::uint64_t kFirstPurpose = 200;
 
 constexpr double kGrey = 0.5;
 
@@ -120,10 +117,10 @@ void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
 
 /// One image, (H, W, C) floats in a row.
 void corrupt_image(cv::Mat image, const CorruptionRule& rule, std::int64_t index) {
-  std::uint64_t purpose = kFirstPurpose;
+  std::uint64_t nth = 0;
   for (const Effect& effect : rule.corruptions) {
     CounterRandom random(rule.seed, static_cast<std::uint64_t>(rule.epoch),
-                         static_cast<std::uint64_t>(index), purpose++);
+                         static_cast<std::uint64_t>(index), Purpose::corruption, nth++);
     apply(image, effect, random);
   }
   cv::min(cv::max(image, 0.0), 1.0, image);

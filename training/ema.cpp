@@ -1,4 +1,4 @@
-#include "training/ema.h"
+#include "convae/training/ema.h"
 
 #include <ATen/ops/_foreach_lerp.h>
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "models/autoencoder.h"
+#include "convae/models/autoencoder.h"
 
 #include <cstdint>
 #include <map>

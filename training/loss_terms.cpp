@@ -1,6 +1,6 @@
-#include "training/loss_terms.h"
+#include "convae/training/loss_terms.h"
 
-#include "data/text.h"
+#include "convae/core/text.h"
 
 #include <algorithm>
 #include <array>
@@ -9,9 +9,6 @@
 
 namespace convae {
 namespace {
-
-constexpr std::array kAllKinds = {LossKind::mse, LossKind::l1, LossKind::charbonnier,
-                                  LossKind::ssim, LossKind::ms_ssim};
 
 LossTerm parse_term(std::string_view text) {
   LossTerm term;
@@ -23,9 +20,8 @@ LossTerm parse_term(std::string_view text) {
     term.weight = *weight;
     name = trimmed(text.substr(star + 1));
   }
-  for (const LossKind kind : kAllKinds) {
-    if (name != to_string(kind)) continue;
-    term.kind = kind;
+  if (const auto kind = parse_name<LossKind>(name)) {
+    term.kind = *kind;
     return term;
   }
   throw std::invalid_argument(
@@ -34,22 +30,6 @@ LossTerm parse_term(std::string_view text) {
 }
 
 }  // namespace
-
-const char* to_string(LossKind kind) {
-  switch (kind) {
-    case LossKind::mse:
-      return "mse";
-    case LossKind::l1:
-      return "l1";
-    case LossKind::charbonnier:
-      return "charbonnier";
-    case LossKind::ssim:
-      return "ssim";
-    case LossKind::ms_ssim:
-      return "ms-ssim";
-  }
-  return "";
-}
 
 std::string to_string(const Loss& loss) {
   std::string text;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include "convae/core/names.h"
+
+#include <array>
 #include <string>
 #include <vector>
 
@@ -7,7 +10,13 @@ namespace convae {
 
 /// What a reconstruction is held against its image by; see image_losses() for the formulas.
 enum class LossKind { mse, l1, charbonnier, ssim, ms_ssim };
-const char* to_string(LossKind kind);
+constexpr auto names(LossKind) {
+  return std::to_array<Name<LossKind>>({{LossKind::mse, "mse"},
+                                        {LossKind::l1, "l1"},
+                                        {LossKind::charbonnier, "charbonnier"},
+                                        {LossKind::ssim, "ssim"},
+                                        {LossKind::ms_ssim, "ms-ssim"}});
+}
 
 /// One summand of a loss.
 struct LossTerm {

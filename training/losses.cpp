@@ -1,7 +1,7 @@
-#include "training/losses.h"
+#include "convae/training/losses.h"
 
-#include "models/flat_maps.h"
-#include "training/similarity.h"
+#include "convae/metrics/similarity.h"
+#include "convae/models/kernels/flat_maps.h"
 
 #include <torch/csrc/autograd/custom_function.h>
 

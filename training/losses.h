@@ -1,7 +1,7 @@
 #pragma once
 
-#include "models/fused.h"
-#include "training/options.h"
+#include "convae/models/kernels/fused.h"
+#include "convae/training/options.h"
 
 #include <torch/types.h>
 

@@ -1,4 +1,4 @@
-#include "training/optimizer.h"
+#include "convae/training/optimizer.h"
 
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adam.h>

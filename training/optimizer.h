@@ -1,7 +1,7 @@
 #pragma once
 
-#include "models/autoencoder.h"
-#include "training/options.h"
+#include "convae/models/autoencoder.h"
+#include "convae/training/options.h"
 
 #include <torch/types.h>
 

@@ -1,4 +1,4 @@
-#include "training/options.h"
+#include "convae/training/options.h"
 
 #include <cmath>
 #include <sstream>
@@ -23,56 +23,6 @@ void below_one(const char* name, double value) {
 }
 
 }  // namespace
-
-const char* to_string(OptimizerKind kind) {
-  switch (kind) {
-    case OptimizerKind::adam:
-      return "adam";
-    case OptimizerKind::adamw:
-      return "adamw";
-    case OptimizerKind::sgd:
-      return "sgd";
-  }
-  return "";
-}
-
-const char* to_string(ScheduleKind kind) {
-  switch (kind) {
-    case ScheduleKind::cosine:
-      return "cosine";
-    case ScheduleKind::constant:
-      return "constant";
-    case ScheduleKind::step:
-      return "step";
-    case ScheduleKind::plateau:
-      return "plateau";
-    case ScheduleKind::one_cycle:
-      return "one-cycle";
-  }
-  return "";
-}
-
-const char* to_string(BestBy measure) {
-  switch (measure) {
-    case BestBy::val_loss:
-      return "val_loss";
-    case BestBy::val_mse:
-      return "val_mse";
-    case BestBy::val_psnr:
-      return "val_psnr";
-    case BestBy::val_ssim:
-      return "val_ssim";
-    case BestBy::train_loss:
-      return "train_loss";
-  }
-  return "";
-}
-
-const char* to_string(Precision precision) {
-  return precision == Precision::fp32 ? "fp32" : "bf16";
-}
-
-const char* to_string(OnNan kind) { return kind == OnNan::stop ? "stop" : "skip"; }
 
 void TrainOptions::validate() const {
   at_least<std::int64_t>("epochs", epochs, 1);

@@ -1,27 +1,49 @@
 #pragma once
 
-#include "data/image_effects.h"
-#include "training/loss_terms.h"
+#include "convae/core/names.h"
+#include "convae/data/effects.h"
+#include "convae/training/loss_terms.h"
 
+#include <array>
 #include <cstdint>
 
 namespace convae {
 
 enum class OptimizerKind { adam, adamw, sgd };
+constexpr auto names(OptimizerKind) {
+  return std::to_array<Name<OptimizerKind>>({{OptimizerKind::adam, "adam"},
+                                             {OptimizerKind::adamw, "adamw"},
+                                             {OptimizerKind::sgd, "sgd"}});
+}
 /// How the learning rate goes; see learning_rate().
 enum class ScheduleKind { cosine, constant, step, plateau, one_cycle };
+constexpr auto names(ScheduleKind) {
+  return std::to_array<Name<ScheduleKind>>({{ScheduleKind::cosine, "cosine"},
+                                            {ScheduleKind::constant, "constant"},
+                                            {ScheduleKind::step, "step"},
+                                            {ScheduleKind::plateau, "plateau"},
+                                            {ScheduleKind::one_cycle, "one-cycle"}});
+}
 /// What the best checkpoint is the best in: a column of metrics.csv.
 enum class BestBy { val_loss, val_mse, val_psnr, val_ssim, train_loss };
-const char* to_string(BestBy measure);
-const char* to_string(OptimizerKind kind);
-const char* to_string(ScheduleKind kind);
+constexpr auto names(BestBy) {
+  return std::to_array<Name<BestBy>>({{BestBy::val_loss, "val_loss"},
+                                      {BestBy::val_mse, "val_mse"},
+                                      {BestBy::val_psnr, "val_psnr"},
+                                      {BestBy::val_ssim, "val_ssim"},
+                                      {BestBy::train_loss, "train_loss"}});
+}
 /// What happens to a step whose loss or gradient is not finite.
 enum class OnNan { stop, skip };
+constexpr auto names(OnNan) {
+  return std::to_array<Name<OnNan>>({{OnNan::stop, "stop"}, {OnNan::skip, "skip"}});
+}
 /// Of the network's forward and backward pass; weights, batch statistics, loss and optimizer are
 /// float in both.
 enum class Precision { fp32, bf16 };
-const char* to_string(Precision precision);
-const char* to_string(OnNan kind);
+constexpr auto names(Precision) {
+  return std::to_array<Name<Precision>>({{Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}});
+}
 
 /// How a model is trained.
 struct TrainOptions {

@@ -1,8 +1,8 @@
-#include "training/run_folder.h"
+#include "convae/training/run_folder.h"
 
-#include "data/csv.h"
-#include "data/file_io.h"
-#include "data/text.h"
+#include "convae/core/csv.h"
+#include "convae/core/files.h"
+#include "convae/core/text.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -23,7 +23,8 @@ namespace {
 constexpr std::string_view kMetricsHeader =
     "epoch,step,lr,train_loss,val_loss,val_mse,val_psnr,val_ssim,images_per_s,seconds\n";
 
-[[noreturn]] void fail(const char* action, const fs::path& path, const std::error_code& error) {
+[[noreturn]] void fail_with(const char* action, const fs::path& path,
+                            const std::error_code& error) {
   throw std::runtime_error(std::string(action) + " '" + printable(path.string()) +
                            "': " + error.message());
 }
@@ -37,9 +38,9 @@ constexpr std::string_view kSamplesHeader = "picture,epoch,path,width,height,mse
 constexpr std::string_view kValidationHeader = "epoch,path,width,height,mse,psnr,ssim\n";
 
 std::string image_fields(const ImageQuality& image) {
-  return csv_field(image.name) + "," + std::to_string(image.size.width) + "," +
-         std::to_string(image.size.height) + "," + csv_number(image.mse) + "," +
-         csv_number(image.psnr) + "," + csv_number(image.ssim);
+  return csv_field(image.name) + "," + std::to_string(image.size.w) + "," +
+         std::to_string(image.size.h) + "," + csv_number(image.mse) + "," + csv_number(image.psnr) +
+         "," + csv_number(image.ssim);
 }
 
 ImageQuality read_image(const CsvReader& table) {
@@ -124,7 +125,7 @@ void write_rows(const fs::path& path, const std::map<std::int64_t, std::string>&
 /// The folder's descriptor, locked.
 std::shared_ptr<const int> lock_folder(const fs::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail("cannot open the folder", path, {errno, std::generic_category()});
+  if (descriptor < 0) fail_with("cannot open the folder", path, {errno, std::generic_category()});
   std::shared_ptr<const int> lock(new int(descriptor), [](const int* held) {
     ::close(*held);
     delete held;
@@ -158,16 +159,16 @@ RunFolder::RunFolder(fs::path path)
 RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
   std::error_code error;
   fs::create_directories(output, error);
-  if (error) fail("cannot create the folder", output, error);
+  if (error) fail_with("cannot create the folder", output, error);
   fs::path path = output / name;
   for (int number = 2; !fs::create_directory(path, error); ++number) {
     std::error_code none;
-    if (error && !fs::exists(path, none)) fail("cannot create the folder", path, error);
+    if (error && !fs::exists(path, none)) fail_with("cannot create the folder", path, error);
     path = output / (name + "-" + std::to_string(number));
   }
   for (const char* part : {"weights", "samples"}) {
     fs::create_directory(path / part, error);
-    if (error) fail("cannot create the folder", path / part, error);
+    if (error) fail_with("cannot create the folder", path / part, error);
   }
   return RunFolder(path);
 }
@@ -175,8 +176,7 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
 RunFolder RunFolder::open(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path / "weights", error)) {
-    throw std::runtime_error("'" + printable(path.string()) +
-                             "' is not a run folder: it has no folder 'weights'");
+    throw std::runtime_error(in_quotes(path) + " is not a run folder: it has no folder 'weights'");
   }
   // `latest` may move on while the run goes on.
   const fs::path resolved = fs::canonical(path, error);

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "data/image_folder.h"
-#include "training/image_quality.h"
+#include "convae/data/folder.h"
+#include "convae/metrics/image_quality.h"
 
 #include <cstdint>
 #include <filesystem>

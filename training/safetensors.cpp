@@ -1,6 +1,6 @@
-#include "training/safetensors.h"
+#include "convae/training/safetensors.h"
 
-#include "data/file_io.h"
+#include "convae/core/files.h"
 
 #include <ATen/ATen.h>
 
@@ -70,7 +70,7 @@ std::string dtype_names() {
 }
 
 /// A name out of the file, quoted and fit for a one-line message however long it is.
-std::string shown(std::string_view name) {
+std::string shortened(std::string_view name) {
   constexpr std::size_t kLongest = 100;
   if (name.size() <= kLongest) return '"' + printable(name) + '"';
   std::size_t cut = kLongest;
@@ -168,7 +168,7 @@ public:
     const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(),
                                     [&](const Dtype& known) { return value == known.name; });
     if (dtype == kDtypes.end()) {
-      return refuse("tensor " + shown(name_) + " has the dtype " + shown(value) +
+      return refuse("tensor " + shortened(name_) + " has the dtype " + shortened(value) +
                     ", which is not supported (expected one of " + dtype_names() + ")");
     }
     entry_->dtype = &*dtype;
@@ -191,17 +191,18 @@ public:
     key_ = std::move(key);
     if (place_ == Place::kMetadata) {
       if (!metadata.try_emplace(key_).second) {
-        return refuse("the metadata has the name " + shown(key_) + " twice");
+        return refuse("the metadata has the name " + shortened(key_) + " twice");
       }
       return true;
     }
     if (key_ != "dtype" && key_ != "shape" && key_ != "data_offsets") {
-      return refuse("tensor " + shown(name_) + " has the unknown field " + shown(key_));
+      return refuse("tensor " + shortened(name_) + " has the unknown field " + shortened(key_));
     }
     const bool seen = key_ == "dtype"   ? entry_->dtype != nullptr
                       : key_ == "shape" ? entry_->shape.has_value()
                                         : entry_->offsets.has_value();
-    return !seen || refuse("tensor " + shown(name_) + " has the field " + shown(key_) + " twice");
+    return !seen ||
+           refuse("tensor " + shortened(name_) + " has the field " + shortened(key_) + " twice");
   }
 
   bool end_object() override {
@@ -215,7 +216,7 @@ public:
                             : !entry_->offsets       ? "data_offsets"
                                                      : nullptr;
       if (missing != nullptr) {
-        return refuse("tensor " + shown(name_) + " has no field " + shown(missing));
+        return refuse("tensor " + shortened(name_) + " has no field " + shortened(missing));
       }
     }
     place_ = Place::kHeader;
@@ -255,13 +256,13 @@ private:
       entry_ = &entry->second;
       is_new = inserted;
     }
-    return is_new || refuse("the header has the name " + shown(name_) + " twice");
+    return is_new || refuse("the header has the name " + shortened(name_) + " twice");
   }
 
   std::string where() const {
-    if (place_ == Place::kHeader) return "the header's entry " + shown(name_);
-    if (place_ == Place::kMetadata) return "the metadata's entry " + shown(key_);
-    return "tensor " + shown(name_) + ": the field " + shown(key_);
+    if (place_ == Place::kHeader) return "the header's entry " + shortened(name_);
+    if (place_ == Place::kMetadata) return "the metadata's entry " + shortened(key_);
+    return "tensor " + shortened(name_) + ": the field " + shortened(key_);
   }
 
   bool misplaced(const std::string& got) {
@@ -282,7 +283,7 @@ private:
 /// Any JSON document without duplicate names; keeps the digest of its outermost object.
 class DigestHandler final : public StrictHandler {
 public:
-  DigestHandler() : StrictHandler("the metadata's entry " + shown(kMetadataKey)) {}
+  DigestHandler() : StrictHandler("the metadata's entry " + shortened(kMetadataKey)) {}
 
   std::optional<std::string> digest;
 
@@ -305,14 +306,14 @@ public:
   bool key(std::string& key) override {
     key_ = std::move(key);
     return names_.back().insert(key_).second ||
-           refuse("the metadata's entry " + shown(kMetadataKey) + " has the name " + shown(key_) +
-                  " twice");
+           refuse("the metadata's entry " + shortened(kMetadataKey) + " has the name " +
+                  shortened(key_) + " twice");
   }
 
 private:
   bool descend() {
     if (names_.size() == kMaxMetadataDepth) {
-      return refuse("the metadata's entry " + shown(kMetadataKey) + " is nested more than " +
+      return refuse("the metadata's entry " + shortened(kMetadataKey) + " is nested more than " +
                     std::to_string(kMaxMetadataDepth) + " deep");
     }
     names_.emplace_back();
@@ -375,7 +376,7 @@ std::optional<std::int64_t> size_in_bytes(const std::vector<std::int64_t>& shape
 
 void check_entry(const std::string& name, const Entry& entry, std::int64_t data_size,
                  const std::string& file) {
-  const std::string tensor = "tensor " + shown(name) + ": ";
+  const std::string tensor = "tensor " + shortened(name) + ": ";
   const std::string offsets = "its data_offsets " + list(*entry.offsets);
   const auto expected = size_in_bytes(*entry.shape, *entry.dtype);
   if (!expected) fail(file, tensor + "its shape " + list(*entry.shape) + " is too large");
@@ -412,7 +413,8 @@ void check_coverage(const std::map<std::string, Entry>& entries, std::int64_t da
   for (const Item* item : order) {
     if (item->second.begin() > covered) fail_uncovered(item->second.begin());
     if (item->second.begin() < covered) {
-      fail(file, "tensors " + shown(previous->first) + " and " + shown(item->first) + " overlap");
+      fail(file,
+           "tensors " + shortened(previous->first) + " and " + shortened(item->first) + " overlap");
     }
     covered = item->second.end();
     previous = item;
@@ -424,7 +426,7 @@ void check_bools(const std::string& name, std::span<const std::uint8_t> data,
                  const std::string& file) {
   const auto wrong = std::find_if(data.begin(), data.end(), [](auto byte) { return byte > 1; });
   if (wrong != data.end()) {
-    fail(file, "tensor " + shown(name) + ": expected its BOOL values to be 0 or 1, but got " +
+    fail(file, "tensor " + shortened(name) + ": expected its BOOL values to be 0 or 1, but got " +
                    std::to_string(*wrong));
   }
 }
@@ -464,16 +466,16 @@ std::size_t locate_digest(std::string_view header, const std::string& json,
                           const std::string& file) {
   DigestHandler handler;
   parse_json(json, handler, file);
-  const std::string entry = "the metadata's entry " + shown(kMetadataKey);
+  const std::string entry = "the metadata's entry " + shortened(kMetadataKey);
   if (!handler.digest) {
     fail(file,
-         entry + " holds no checksum (expected a JSON object with " + shown(kDigestKey) + ")");
+         entry + " holds no checksum (expected a JSON object with " + shortened(kDigestKey) + ")");
   }
   const std::vector<std::size_t> found = find_digests(header);
   if (found.size() != 1 || header.substr(found[0], std::strlen(kDigestPlaceholder)) !=
                                std::string_view(*handler.digest)) {
     fail(file, "expected the header to hold one checksum of 16 lower-case hex digits (" +
-                   shown(kDigestKey) + " in " + entry + "), but found " +
+                   shortened(kDigestKey) + " in " + entry + "), but found " +
                    (found.size() == 1 ? "another" : std::to_string(found.size())));
   }
   return found[0];
@@ -512,7 +514,7 @@ void check_digest(std::span<const std::uint8_t> bytes, std::string_view header,
   const auto json = metadata.find(kMetadataKey);
   if (json == metadata.end()) {
     if (find_digests(header).empty()) return;
-    fail_damaged(file, "it holds a checksum, but no metadata " + shown(kMetadataKey));
+    fail_damaged(file, "it holds a checksum, but no metadata " + shortened(kMetadataKey));
   }
   const std::size_t position = kLengthBytes + locate_digest(header, json->second, file);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -536,17 +538,18 @@ struct Stored {
 };
 
 Stored to_stored(const std::string& name, const at::Tensor& tensor, const std::string& file) {
-  if (name == kMetadataName) fail(file, "no tensor can be named " + shown(name));
-  if (!tensor.defined()) fail(file, "tensor " + shown(name) + " is undefined");
+  if (name == kMetadataName) fail(file, "no tensor can be named " + shortened(name));
+  if (!tensor.defined()) fail(file, "tensor " + shortened(name) + " is undefined");
   const auto dtype = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const Dtype& known) {
     return known.type == tensor.scalar_type();
   });
   if (dtype == kDtypes.end()) {
-    fail(file, "tensor " + shown(name) + " cannot be stored: expected one of " + dtype_names() +
+    fail(file, "tensor " + shortened(name) + " cannot be stored: expected one of " + dtype_names() +
                    ", but got " + c10::toString(tensor.scalar_type()));
   }
   if (tensor.layout() != at::kStrided) {
-    fail(file, "tensor " + shown(name) + " cannot be stored: expected a dense tensor (to_dense())");
+    fail(file,
+         "tensor " + shortened(name) + " cannot be stored: expected a dense tensor (to_dense())");
   }
   return {name, &*dtype, tensor.detach().to(at::kCPU).resolve_neg().contiguous()};
 }
@@ -563,11 +566,11 @@ std::vector<Stored> in_file_order(const std::map<std::string, at::Tensor>& tenso
   return stored;
 }
 
-std::string quoted(const std::string& text, const std::string& file) {
+std::string shortened(const std::string& text, const std::string& file) {
   try {
     return Json(text).dump();
   } catch (const Json::exception&) {
-    fail(file, "expected names and metadata in UTF-8, but got " + shown(text));
+    fail(file, "expected names and metadata in UTF-8, but got " + shortened(text));
   }
 }
 
@@ -580,10 +583,10 @@ std::string make_header(const std::vector<Stored>& stored,
     if (json.back() != '{') json += ',';
   };
   if (!metadata.empty()) {
-    json += quoted(kMetadataName, file) + ":{";
+    json += shortened(kMetadataName, file) + ":{";
     for (const auto& [key, value] : metadata) {
       separate();
-      json += quoted(key, file) + ":" + quoted(value, file);
+      json += shortened(key, file) + ":" + shortened(value, file);
     }
     json += '}';
   }
@@ -591,7 +594,7 @@ std::string make_header(const std::vector<Stored>& stored,
   for (const auto& [name, dtype, tensor] : stored) {
     const std::int64_t end = begin + static_cast<std::int64_t>(tensor.nbytes());
     separate();
-    json += quoted(name, file) + ":{\"dtype\":\"" + dtype->name +
+    json += shortened(name, file) + ":{\"dtype\":\"" + dtype->name +
             "\",\"shape\":" + Json(tensor.sizes().vec()).dump() +
             ",\"data_offsets\":" + Json({begin, end}).dump() + "}";
     begin = end;

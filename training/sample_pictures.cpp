@@ -1,8 +1,8 @@
-#include "training/sample_pictures.h"
+#include "convae/training/sample_pictures.h"
 
-#include "training/evaluation.h"
-#include "training/metrics.h"
-#include "training/pictures.h"
+#include "convae/data/pictures.h"
+#include "convae/metrics/image_metrics.h"
+#include "convae/training/validation.h"
 
 #include <optional>
 #include <utility>
@@ -13,10 +13,9 @@ namespace {
 /// As validation sees it: with the crop in its middle.
 std::optional<torch::Tensor> load_cropped(ImageDataset& source, std::int64_t index) {
   std::optional<torch::Tensor> image = source.load(index);
-  const ImageSize crop = source.options().crop;
-  if (!image || crop.height == 0) return image;
-  return crop_image(*image, crop, (image->size(1) - crop.height) / 2,
-                    (image->size(2) - crop.width) / 2);
+  const Size crop = source.options().crop;
+  if (!image || crop.h == 0) return image;
+  return crop_image(*image, crop, (image->size(1) - crop.h) / 2, (image->size(2) - crop.w) / 2);
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 #pragma once
 
-#include "data/dataset.h"
-#include "models/autoencoder.h"
-#include "training/corruption.h"
-#include "training/image_quality.h"
+#include "convae/data/dataset.h"
+#include "convae/metrics/image_quality.h"
+#include "convae/models/autoencoder.h"
+#include "convae/training/corruption.h"
 
 #include <cstdint>
 #include <vector>

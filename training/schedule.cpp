@@ -1,4 +1,4 @@
-#include "training/schedule.h"
+#include "convae/training/schedule.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "training/options.h"
+#include "convae/training/options.h"
 
 namespace convae {
 

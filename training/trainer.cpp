@@ -1,26 +1,22 @@
-#include "training/trainer.h"
+#include "convae/training/trainer.h"
 
-#include "data/file_io.h"
-#include "data/random.h"
-#include "training/autocast.h"
-#include "training/corruption.h"
-#include "training/evaluation.h"
-#include "training/losses.h"
-#include "training/schedule.h"
+#include "convae/core/files.h"
+#include "convae/core/random.h"
+#include "convae/core/stopwatch.h"
+#include "convae/training/autocast.h"
+#include "convae/training/corruption.h"
+#include "convae/training/losses.h"
+#include "convae/training/schedule.h"
+#include "convae/training/validation.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randn.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 namespace convae {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Consecutive micro-batches that go through the network together.
 std::vector<std::span<const MicroBatch>> groups(const Step& step) {
@@ -40,9 +36,6 @@ std::vector<std::span<const MicroBatch>> groups(const Step& step) {
   groups.emplace_back(step.data() + begin, step.size() - begin);
   return groups;
 }
-
-/// Purpose of the random numbers that variational models draw (see CounterRandom).
-constexpr std::uint64_t kLatentNoise = 300;
 
 const TrainOptions& validated(const TrainOptions& options) {
   options.validate();
@@ -95,7 +88,7 @@ Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
   for (const LatentDistribution& distribution : net_->encoder->distributions(inputs)) {
     // Noise depends on seed and step alone, so that a resumed run goes on as if never interrupted.
     CounterRandom random(options_.seed, static_cast<std::uint64_t>(progress_.step), draws_++,
-                         kLatentNoise);
+                         Purpose::latent_noise);
     const at::Generator generator = at::detail::createCPUGenerator(random.next());
     const torch::Tensor noise = at::randn(distribution.mean.sizes(), generator, torch::kFloat);
     samples.push_back(sample(distribution, noise.to(device_)));
@@ -172,12 +165,12 @@ void Trainer::train_epoch() {
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
   Loader loader(dataset_, std::move(plan), view, workers_);
   const double seconds_before = progress_.epoch_train_seconds;
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch time;
   double waited = 0;
   while (!finished()) {
-    const auto asked = std::chrono::steady_clock::now();
+    const Stopwatch wait;
     const auto step = loader.next();
-    waited += seconds_since(asked);
+    waited += wait.seconds();
     if (!step) break;
     progress_.epoch_lr = learning_rate(
         options_, {schedule_step(), total_steps(), progress_.epoch, progress_.lr_falls});
@@ -190,11 +183,11 @@ void Trainer::train_epoch() {
     progress_.epoch_position =
         std::min(progress_.epoch_position + options_.batch_size, dataset_.size());
     ++progress_.step;
-    progress_.epoch_train_seconds = seconds_before + seconds_since(start);
+    progress_.epoch_train_seconds = seconds_before + time.seconds();
     if (on_step) on_step();
     if (should_stop && should_stop()) break;
   }
-  waiting_share_ = waited / seconds_since(start);
+  waiting_share_ = waited / time.seconds();
   if (progress_.epoch_images == 0 && epoch_complete()) {
     if (progress_.skipped_steps > 0) {
       throw NonFiniteError("no step of epoch " + std::to_string(epoch) +

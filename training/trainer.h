@@ -1,12 +1,12 @@
 #pragma once
 
-#include "data/dataset.h"
-#include "data/loader.h"
-#include "models/autoencoder.h"
-#include "training/checkpoint.h"
-#include "training/ema.h"
-#include "training/optimizer.h"
-#include "training/options.h"
+#include "convae/data/dataset.h"
+#include "convae/data/loader.h"
+#include "convae/models/autoencoder.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/ema.h"
+#include "convae/training/optimizer.h"
+#include "convae/training/options.h"
 
 #include <functional>
 #include <optional>

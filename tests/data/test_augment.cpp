@@ -1,6 +1,6 @@
-#include "data/augment.h"
-#include "data/image_effects.h"
-#include "tests/support.h"
+#include "convae/data/augment.h"
+#include "convae/data/effects.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -8,7 +8,7 @@
 
 #include <set>
 
-namespace convae {
+namespace convae::test_augment {
 namespace {
 
 using test::contains;
@@ -139,4 +139,4 @@ TEST(Augment, TakesTheSmallestImages) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_augment

@@ -1,5 +1,5 @@
-#include "data/dataset.h"
-#include "tests/support.h"
+#include "convae/data/dataset.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-namespace convae {
+namespace convae::test_dataset {
 namespace {
 
 namespace fs = std::filesystem;
@@ -48,9 +48,9 @@ TEST(ScanHeaders, TellsSizeChannelsAndBits) {
   const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 3U);
   EXPECT_EQ(scan.entries[0].file.name, "colour.jpg");
-  EXPECT_EQ(scan.entries[0].file_size(), (ImageSize{31, 17}));
+  EXPECT_EQ(scan.entries[0].file_size(), (Size{31, 17}));
   EXPECT_EQ(scan.entries[0].info.channels, 3);
-  EXPECT_EQ(scan.entries[1].file_size(), (ImageSize{5, 9}));
+  EXPECT_EQ(scan.entries[1].file_size(), (Size{5, 9}));
   EXPECT_EQ(scan.entries[1].info.channels, 1);
   EXPECT_EQ(scan.entries[1].info.bits, 8);
   EXPECT_EQ(scan.entries[2].info.bits, 16);
@@ -143,7 +143,7 @@ TEST(ScanHeaders, ReadsOnOverAJpegHeaderOfAnyLength) {
   write_text(folder / "a.jpg", bytes);
   const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U) << scan.skipped.at(0).reason;
-  EXPECT_EQ(scan.entries[0].file_size(), (ImageSize{12, 21}));
+  EXPECT_EQ(scan.entries[0].file_size(), (Size{12, 21}));
 }
 
 TEST(ScanHeaders, ReadsTheStartOfALargeJpegOnly) {
@@ -152,7 +152,7 @@ TEST(ScanHeaders, ReadsTheStartOfALargeJpegOnly) {
   ASSERT_GT(fs::file_size(folder / "a.jpg"), 300'000U);
   const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U);
-  EXPECT_EQ(scan.entries[0].file_size(), (ImageSize{600, 500}));
+  EXPECT_EQ(scan.entries[0].file_size(), (Size{600, 500}));
 }
 
 TEST(ValidationShare, IsAboutTheShareThatIsAskedFor) {
@@ -238,7 +238,7 @@ TEST(ImageDataset, ResizesWithTheMeanOfWhatShrinks) {
   ImageDataset::Options options = options_with(3);
   options.size = {6, 5};  // each pixel the mean of 2 × 4
   ImageDataset dataset(entries_of(folder.path()), options);
-  EXPECT_EQ(dataset.image_size(0), (ImageSize{6, 5}));
+  EXPECT_EQ(dataset.image_size(0), (Size{6, 5}));
   const torch::Tensor expected = torch::avg_pool2d(image.to(torch::kDouble), {2, 4});
   const torch::Tensor resized = dataset.load(0).value();
   EXPECT_EQ(resized.scalar_type(), torch::kUInt8);
@@ -250,12 +250,12 @@ TEST(ImageDataset, TellsTheSizeThatBatchesSee) {
   write_image(folder / "a.png", noise(1, 12, 20, 1));
   const auto entries = entries_of(folder.path());
   ImageDataset::Options options = options_with(1);
-  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (ImageSize{12, 20}));
+  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (Size{12, 20}));
   options.size = {8, 9};
-  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (ImageSize{8, 9}));
+  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (Size{8, 9}));
   options.crop = {4, 5};
   ImageDataset cropped(entries, options);
-  EXPECT_EQ(cropped.image_size(0), (ImageSize{4, 5}));
+  EXPECT_EQ(cropped.image_size(0), (Size{4, 5}));
   EXPECT_EQ(cropped.load(0)->sizes(), (std::vector<std::int64_t>{1, 8, 9}));  // uncropped
 }
 
@@ -388,4 +388,4 @@ TEST(DataOptions, NameTheOptionItsValueAndWhatIsExpected) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_dataset

@@ -1,7 +1,7 @@
-#include "../support.h"
-#include "data/grouping.h"
+#include "convae/data/grouping.h"
+#include "convae/tests/support.h"
 
-namespace convae {
+namespace convae::test_grouping {
 namespace {
 
 TEST(Grouping, WithoutAPatternEveryImageIsAlone) {
@@ -46,4 +46,4 @@ TEST(Grouping, ALongPatternIsRefusedBeforeItIsParsed) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_grouping

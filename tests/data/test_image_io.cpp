@@ -1,8 +1,8 @@
 // Fixtures and the pixels expected of them come from make_fixtures.py: from the arrays that were
 // written where the format is lossless, from Pillow where it is not.
 
-#include "data/file_io.h"
-#include "data/image_io.h"
+#include "convae/core/files.h"
+#include "convae/data/image_io.h"
 
 #include <ATen/ATen.h>
 
@@ -17,7 +17,7 @@
 #include <random>
 #include <sstream>
 
-namespace convae {
+namespace convae::test_image_io {
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
@@ -465,4 +465,4 @@ TEST(Resizing, WorksAtTheSmallestAndTheLongest) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_image_io

@@ -1,5 +1,5 @@
-#include "data/image_writer.h"
-#include "tests/support.h"
+#include "convae/data/image_writer.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace convae {
+namespace convae::test_image_writer {
 namespace {
 
 namespace fs = std::filesystem;
@@ -148,4 +148,4 @@ TEST(ImageWriter, TakesImagesStoredInAnyOrder) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_image_writer

@@ -1,7 +1,7 @@
-#include "data/jpeg_size.h"
-#include "tests/support.h"
+#include "convae/data/jpeg_size.h"
+#include "convae/tests/support.h"
 
-namespace convae {
+namespace convae::test_jpeg_size {
 namespace {
 
 using test::contains;
@@ -66,4 +66,4 @@ TEST(JpegNear, RefusesSidesThatJpegCannotHold) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_jpeg_size

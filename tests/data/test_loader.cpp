@@ -1,5 +1,5 @@
-#include "data/loader.h"
-#include "tests/support.h"
+#include "convae/data/loader.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace convae::test_loader {
 namespace {
 
 using test::as_int;
@@ -38,13 +38,13 @@ ImageDataset::Options uncached(bool skip_bad = true) {
 }
 
 /// A data set without files: plans look at headers only.
-ImageDataset listed(const std::vector<ImageSize>& sizes) {
+ImageDataset listed(const std::vector<Size>& sizes) {
   std::vector<ImageEntry> entries;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     ImageEntry entry;
     entry.file.name = name_of(i);
-    entry.info.height = sizes[i].height;
-    entry.info.width = sizes[i].width;
+    entry.info.height = sizes[i].h;
+    entry.info.width = sizes[i].w;
     entries.push_back(entry);
   }
   return ImageDataset(std::move(entries), uncached());
@@ -71,8 +71,8 @@ Indices counting(std::int64_t begin, std::int64_t end) {
   return all;
 }
 
-const std::vector<ImageSize> kMixed = {{4, 4}, {5, 4}, {4, 4}, {4, 5}, {5, 4}, {4, 4},
-                                       {4, 4}, {6, 6}, {5, 4}, {4, 4}, {4, 5}};
+const std::vector<Size> kMixed = {{4, 4}, {5, 4}, {4, 4}, {4, 5}, {5, 4}, {4, 4},
+                                  {4, 4}, {6, 6}, {5, 4}, {4, 4}, {4, 5}};
 
 TEST(TrainingPlan, TakesEveryImageOnceInStepsOfTheBatchSize) {
   const ImageDataset dataset = listed(kMixed);
@@ -87,9 +87,9 @@ TEST(TrainingPlan, TakesEveryImageOnceInStepsOfTheBatchSize) {
 TEST(TrainingPlan, GroupsTheImagesOfAStepBySize) {
   const ImageDataset dataset = listed(kMixed);
   for (const Step& step : plan_training_epoch(dataset, 6, /*seed=*/1, 1)) {
-    std::set<ImageSize> seen;
+    std::set<Size> seen;
     for (const MicroBatch& batch : step) {
-      const ImageSize size = dataset.image_size(batch.indices.at(0));
+      const Size size = dataset.image_size(batch.indices.at(0));
       EXPECT_TRUE(seen.insert(size).second) << "two micro-batches of one size";
       for (const std::int64_t index : batch.indices) EXPECT_EQ(dataset.image_size(index), size);
       EXPECT_FALSE(batch.images.defined());
@@ -98,7 +98,7 @@ TEST(TrainingPlan, GroupsTheImagesOfAStepBySize) {
 }
 
 TEST(TrainingPlan, OrderDependsOnSeedAndEpochOnly) {
-  const std::vector<ImageSize> sizes(40, ImageSize{4, 4});
+  const std::vector<Size> sizes(40, Size{4, 4});
   const ImageDataset dataset = listed(sizes);
   const Indices order = flat(plan_training_epoch(dataset, 1, /*seed=*/5, /*epoch=*/2));
   EXPECT_NE(order, counting(0, 40));
@@ -110,7 +110,7 @@ TEST(TrainingPlan, OrderDependsOnSeedAndEpochOnly) {
 }
 
 TEST(TrainingPlan, PutsEveryImageInEveryPlaceAboutEquallyOften) {
-  const ImageDataset dataset = listed(std::vector<ImageSize>(4, ImageSize{4, 4}));
+  const ImageDataset dataset = listed(std::vector<Size>(4, Size{4, 4}));
   std::map<std::pair<std::int64_t, std::int64_t>, int> count;  // (place, image)
   for (int epoch = 0; epoch < 4000; ++epoch) {
     const Indices order = flat(plan_training_epoch(dataset, 4, /*seed=*/0, epoch));
@@ -122,7 +122,7 @@ TEST(TrainingPlan, PutsEveryImageInEveryPlaceAboutEquallyOften) {
 }
 
 TEST(TrainingPlan, GoesOnFromAPosition) {
-  const ImageDataset dataset = listed(std::vector<ImageSize>(10, ImageSize{4, 4}));
+  const ImageDataset dataset = listed(std::vector<Size>(10, Size{4, 4}));
   const Indices all = flat(plan_training_epoch(dataset, 4, 1, 1));
   for (const std::int64_t position : {0, 1, 4, 9, 10}) {
     const std::vector<Step> rest = plan_training_epoch(dataset, 3, 1, 1, position);
@@ -133,7 +133,7 @@ TEST(TrainingPlan, GoesOnFromAPosition) {
 }
 
 TEST(PlanInOrder, KeepsTheOrderOfImagesOfOneSize) {
-  const ImageDataset dataset = listed(std::vector<ImageSize>(10, ImageSize{4, 4}));
+  const ImageDataset dataset = listed(std::vector<Size>(10, Size{4, 4}));
   const std::vector<Step> plan = plan_in_order(dataset, 4);
   EXPECT_EQ(flat(plan), counting(0, 10));
   ASSERT_EQ(plan.size(), 3U);
@@ -155,7 +155,7 @@ TEST(PlanInOrder, PutsImagesOfOneSizeNextToEachOther) {
 }
 
 TEST(PlanInOrder, KeepsBatchesWithinMaxPixels) {
-  std::vector<ImageSize> sizes(6, ImageSize{10, 10});
+  std::vector<Size> sizes(6, Size{10, 10});
   sizes.push_back({50, 50});
   sizes.push_back({50, 50});
   const std::vector<Step> plan = plan_in_order(listed(sizes), 4, /*max_pixels=*/250);
@@ -169,7 +169,7 @@ class LoaderTest : public testing::Test {
 protected:
   LoaderTest() {
     for (std::size_t i = 0; i < kMixed.size(); ++i) {
-      torch::Tensor image = noise(3, kMixed[i].height, kMixed[i].width, i);
+      torch::Tensor image = noise(3, kMixed[i].h, kMixed[i].w, i);
       if (i == 5) image = as_int(image).mul(200).to(torch::kUInt16);
       images_.push_back(image);
       write_image(folder_ / name_of(i), image);
@@ -180,7 +180,7 @@ protected:
   void spoil(std::size_t index) { write_text(folder_ / name_of(index), ""); }
 
   std::vector<Step> deliver(std::int64_t workers, View crop = {}, Cache cache = Cache::none,
-                            ImageSize crop_size = {}) {
+                            Size crop_size = {}) {
     ImageDataset::Options options;
     options.cache = cache;
     options.crop = crop_size;
@@ -309,7 +309,7 @@ TEST_F(LoaderTest, EndsWhenItIsLeftInTheMiddle) {
 class CropTest : public testing::Test {
 protected:
   static constexpr std::int64_t kHeight = 9, kWidth = 12;
-  static constexpr ImageSize kCrop{7, 9};
+  static constexpr Size kCrop{7, 9};
 
   CropTest() {
     const torch::Tensor rows = torch::arange(kHeight).view({kHeight, 1}).expand({kHeight, kWidth});
@@ -330,17 +330,17 @@ protected:
                   rule, /*workers=*/0);
     while (const auto step = loader.next()) {
       for (const MicroBatch& batch : *step) {
-        EXPECT_EQ(batch.images.size(2), kCrop.height);
-        EXPECT_EQ(batch.images.size(3), kCrop.width);
+        EXPECT_EQ(batch.images.size(2), kCrop.h);
+        EXPECT_EQ(batch.images.size(3), kCrop.w);
         for (std::size_t i = 0; i < batch.indices.size(); ++i) {
           const torch::Tensor image = as_int(batch.images[i]);
           const int top = image[0][0][0].item<int>();
           const int left = image[1][0][0].item<int>();
           // One piece of the image, of the image that the index names.
-          EXPECT_TRUE(torch::equal(image[0].select(1, 0),
-                                   torch::arange(top, top + kCrop.height, torch::kInt)));
+          EXPECT_TRUE(
+              torch::equal(image[0].select(1, 0), torch::arange(top, top + kCrop.h, torch::kInt)));
           EXPECT_TRUE(torch::equal(image[1].select(0, 0),
-                                   torch::arange(left, left + kCrop.width, torch::kInt)));
+                                   torch::arange(left, left + kCrop.w, torch::kInt)));
           EXPECT_EQ(image[2].max().item<int>(), batch.indices[i]);
           all[batch.indices[i]] = {top, left};
         }
@@ -376,4 +376,4 @@ TEST_F(CropTest, IsTakenFromEveryPlaceInsideTheImage) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_loader

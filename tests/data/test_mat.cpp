@@ -1,12 +1,12 @@
-#include "data/mat.h"
-#include "tests/support.h"
+#include "convae/data/mat.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
 #include <gtest/gtest.h>
 #include <opencv2/core.hpp>
 
-namespace convae {
+namespace convae::test_mat {
 namespace {
 
 using test::contains;
@@ -65,4 +65,4 @@ TEST(Mat, OthersAreRefusedByName) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_mat

@@ -1,4 +1,4 @@
-#include "data/npy.h"
+#include "convae/data/npy.h"
 
 #include <ATen/ATen.h>
 
@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-namespace convae {
+namespace convae::test_npy {
 namespace {
 
 namespace fs = std::filesystem;
@@ -244,4 +244,4 @@ TEST_F(Npy, SurvivesRandomMutations) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_npy

@@ -1,11 +1,11 @@
-#include "exporting/export.h"
-#include "tests/support.h"
+#include "convae/exporting/export.h"
+#include "convae/tests/support.h"
 
 #include <torch/script.h>
 
 #include <nlohmann/json.hpp>
 
-namespace convae {
+namespace convae::test_torchscript {
 namespace {
 
 using test::contains;
@@ -26,7 +26,7 @@ LoadedModel model_of(const ModelOptions& options) {
   LoadedModel model;
   model.net = Autoencoder(options);
   model.info.model = options;
-  const HW size = options.latent > 0 ? options.size : HW{20, 31};
+  const Size size = options.latent > 0 ? options.size : Size{20, 31};
   for (std::uint64_t step = 0; step < 3; ++step) {
     model.net->forward(uniform({4, options.channels, size.h, size.w}, step));
   }
@@ -45,13 +45,13 @@ void expect_close(const torch::Tensor& got, const torch::Tensor& expected) {
   EXPECT_LE(test::difference(got, expected), 1e-5);
 }
 
-void expect_same_model(const ModelOptions& options, const std::vector<HW>& sizes) {
+void expect_same_model(const ModelOptions& options, const std::vector<Size>& sizes) {
   const torch::NoGradGuard no_grad;
   LoadedModel model = model_of(options);
   torch::jit::Module script = exported(model);
   torch::jit::Module encoder = exported(model, Part::encoder);
   torch::jit::Module decoder = exported(model, Part::decoder);
-  for (const HW size : sizes) {
+  for (const Size size : sizes) {
     SCOPED_TRACE(to_string(size));
     const torch::Tensor images = uniform({3, options.channels, size.h, size.w}, 9);
     const torch::Tensor latent = model.net->encoder->forward(images);
@@ -66,7 +66,7 @@ void expect_same_model(const ModelOptions& options, const std::vector<HW>& sizes
   }
 }
 
-const std::vector<HW> kSizes = {{33, 57}, {64, 64}, {1, 1}, {24, 25}};
+const std::vector<Size> kSizes = {{33, 57}, {64, 64}, {1, 1}, {24, 25}};
 
 TEST(TorchScript, EveryOrderActivationNormAndOutputGivesTheModelsReconstruction) {
   for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
@@ -165,4 +165,4 @@ TEST(TorchScript, SaysWhatItIs) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_torchscript

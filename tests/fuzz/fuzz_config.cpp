@@ -1,4 +1,4 @@
-#include "app/config_file.h"
+#include "convae/app/options/config_file.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "models/geometry.h"
+#include "convae/models/geometry.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "training/safetensors.h"
+#include "convae/training/safetensors.h"
 
 #include <cstddef>
 #include <cstdint>

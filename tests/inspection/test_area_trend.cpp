@@ -1,7 +1,7 @@
-#include "../support.h"
-#include "inspection/area_trend.h"
+#include "convae/inspection/area_trend.h"
+#include "convae/tests/support.h"
 
-namespace convae {
+namespace convae::test_area_trend {
 namespace {
 
 /// Peaks of two channels: the first grows with the area, the second does not.
@@ -47,4 +47,4 @@ TEST(AreaTrend, FewImagesOrEqualAreasShowNone) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_area_trend

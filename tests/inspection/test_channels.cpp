@@ -1,11 +1,11 @@
-#include "../support.h"
-#include "inspection/channels.h"
+#include "convae/inspection/channels.h"
+#include "convae/tests/support.h"
 
 #include <opencv2/imgproc.hpp>
 
 #include <set>
 
-namespace convae {
+namespace convae::test_channels {
 namespace {
 
 cv::Mat no_whitening() { return Whitening().kernel(); }
@@ -135,4 +135,4 @@ TEST(Whitening, TakesImagesBelowAPatch) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_channels

@@ -1,9 +1,9 @@
-#include "../support.h"
-#include "inspection/locations.h"
+#include "convae/inspection/locations.h"
+#include "convae/tests/support.h"
 
 #include <opencv2/core.hpp>
 
-namespace convae {
+namespace convae::test_locations {
 namespace {
 
 using Grid = LocationStatistics::Grid;
@@ -83,4 +83,4 @@ TEST(Peak, OfAnyMapIsThatOfTheSortedValues) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_locations

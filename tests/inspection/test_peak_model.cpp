@@ -1,7 +1,7 @@
-#include "../support.h"
-#include "inspection/peak_model.h"
+#include "convae/inspection/peak_model.h"
+#include "convae/tests/support.h"
 
-namespace convae {
+namespace convae::test_peak_model {
 namespace {
 
 torch::Tensor good_peaks(std::int64_t images, std::int64_t channels, std::uint64_t seed) {
@@ -81,4 +81,4 @@ TEST(PeakModel, OneImageIsTooFew) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_peak_model

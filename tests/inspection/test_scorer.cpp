@@ -1,7 +1,7 @@
-#include "../support.h"
-#include "inspection/scorer.h"
+#include "convae/inspection/scorer.h"
+#include "convae/tests/support.h"
 
-namespace convae {
+namespace convae::test_scorer {
 namespace {
 
 using Views = AnomalyScorer::Views;
@@ -123,4 +123,4 @@ TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_scorer

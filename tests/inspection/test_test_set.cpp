@@ -1,7 +1,7 @@
-#include "../support.h"
-#include "inspection/test_set.h"
+#include "convae/inspection/test_set.h"
+#include "convae/tests/support.h"
 
-namespace convae {
+namespace convae::test_test_set {
 namespace {
 
 using test::TemporaryFolder;
@@ -65,4 +65,4 @@ TEST(InspectionFolder, APlainFolderHasNoLabels) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_test_set

@@ -1,5 +1,5 @@
-#include "models/autoencoder.h"
-#include "tests/support.h"
+#include "convae/models/autoencoder.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace convae {
+namespace convae::test_autoencoder {
 namespace {
 
 using test::contains;
@@ -30,14 +30,14 @@ ModelOptions small(const std::string& levels = "4,6,8", std::int64_t channels = 
   return options;
 }
 
-HW size_of(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
+Size size_of(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
 
 TEST(AutoencoderTest, GivesEverySizeBackInSuccessiveCallsOfOneModel) {
   Autoencoder net(small());
   for (const bool training : {true, false}) {
     net->train(training);
-    for (const HW size : {HW{24, 24}, HW{25, 25}, HW{1, 1}, HW{7, 13}, HW{481, 321}, HW{24, 25},
-                          HW{1, 64}, HW{24, 24}}) {
+    for (const Size size : {Size{24, 24}, Size{25, 25}, Size{1, 1}, Size{7, 13}, Size{481, 321},
+                            Size{24, 25}, Size{1, 64}, Size{24, 24}}) {
       for (const std::int64_t images : {1, 2}) {
         const torch::Tensor x = uniform({images, 3, size.h, size.w}, 1);
         const torch::Tensor y = net->forward(x);
@@ -58,15 +58,15 @@ TEST(AutoencoderTest, GivesEverySizeBackForAnyKernelStridePaddingAndDilation) {
     options.norm = Norm::none;
     Autoencoder net(options);
     net->eval();
-    const HW smallest = smallest_input(options.level_specs());
+    const Size smallest = smallest_input(options.level_specs());
     for (std::int64_t h = smallest.h; h < smallest.h + 12; ++h) {
       // One axis steps by 1 and the other by 5, which is prime to all strides but 5.
       const std::int64_t w = smallest.w + 5 * (h - smallest.h);
       const torch::Tensor x = uniform({1, 1, h, w}, 1);
-      EXPECT_EQ(net->forward(x).sizes(), x.sizes()) << levels << " at " << to_string(HW{h, w});
+      EXPECT_EQ(net->forward(x).sizes(), x.sizes()) << levels << " at " << to_string(Size{h, w});
       const torch::Tensor t = x.transpose(2, 3);
       if (t.size(2) >= smallest.h && t.size(3) >= smallest.w) {
-        EXPECT_EQ(net->forward(t).sizes(), t.sizes()) << levels << " at " << to_string(HW{w, h});
+        EXPECT_EQ(net->forward(t).sizes(), t.sizes()) << levels << " at " << to_string(Size{w, h});
       }
     }
   }
@@ -171,10 +171,10 @@ TEST(AutoencoderTest, PartsOfABatchEqualTheWholeBatchInTraining) {
 /// found by trying, not by the formula.
 class Reference {
 public:
-  Reference(Autoencoder& net, const ModelOptions& options, HW input) : weights_(named(*net)) {
+  Reference(Autoencoder& net, const ModelOptions& options, Size input) : weights_(named(*net)) {
     const std::vector<LevelSpec> levels = options.level_specs();
     std::int64_t channels = options.channels;
-    std::vector<HW> sizes = {input};
+    std::vector<Size> sizes = {input};
     for (std::size_t i = 0; i < levels.size(); ++i) {
       const std::string name = "encoder." + std::to_string(i);
       torch::nn::Conv2d conv(
@@ -195,7 +195,7 @@ public:
       add_tail(options, "decoder.latent", channels);
     }
     if (options.latent > 0) {
-      const HW map = sizes.back();
+      const Size map = sizes.back();
       net_->push_back(torch::nn::Flatten());
       add(torch::nn::Linear(channels * map.h * map.w, options.latent), "encoder.latent");
       add(torch::nn::Linear(options.latent, channels * map.h * map.w), "decoder.latent.linear");
@@ -226,10 +226,10 @@ private:
     return all;
   }
 
-  static torch::ExpandingArray<2> pair(HW value) { return {{value.h, value.w}}; }
+  static torch::ExpandingArray<2> pair(Size value) { return {{value.h, value.w}}; }
 
   static torch::nn::ConvTranspose2d mirror(const LevelSpec& level, std::int64_t in,
-                                           std::int64_t out, HW from, HW wanted) {
+                                           std::int64_t out, Size from, Size wanted) {
     for (std::int64_t h = 0; h < level.stride.h; ++h) {
       for (std::int64_t w = 0; w < level.stride.w; ++w) {
         torch::nn::ConvTranspose2d conv(
@@ -287,7 +287,7 @@ private:
 };
 
 /// Values and gradients of `net` and of torch's modules agree, in training mode.
-void expect_equals_torch(const ModelOptions& options, HW size) {
+void expect_equals_torch(const ModelOptions& options, Size size) {
   Autoencoder net(options);
   {
     torch::NoGradGuard no_grad;
@@ -323,7 +323,7 @@ void expect_equals_torch(const ModelOptions& options, HW size) {
 }
 
 TEST(AutoencoderTest, EqualsTorchModulesWithTheRightOutputPadding) {
-  for (const HW size : {HW{24, 25}, HW{25, 24}, HW{13, 18}, HW{8, 8}}) {
+  for (const Size size : {Size{24, 25}, Size{25, 24}, Size{13, 18}, Size{8, 8}}) {
     expect_equals_torch(small(), size);
   }
 }
@@ -347,7 +347,7 @@ TEST(AutoencoderTest, EqualsTorchModulesForEveryNormActivationAndOrder) {
 
 TEST(AutoencoderTest, EqualsTorchModulesWithDilationAndUnevenKernels) {
   for (const char* levels : {"4:k3s2p2d2,6:k3s3p1d2", "4:k3x5s2x3p1x2d1x2,6:k4x3s2x1p1x1"}) {
-    for (const HW size : {HW{23, 26}, HW{24, 27}}) {
+    for (const Size size : {Size{23, 26}, Size{24, 27}}) {
       SCOPED_TRACE(levels);
       expect_equals_torch(small(levels), size);
     }
@@ -371,7 +371,7 @@ TEST(AutoencoderTest, LatentChannelsNarrowTheMap) {
   ModelOptions options = small();
   options.latent_channels = 2;
   Autoencoder net(options);
-  for (const HW size : {HW{24, 25}, HW{5, 40}}) {
+  for (const Size size : {Size{24, 25}, Size{5, 40}}) {
     const torch::Tensor latent = net->encoder->forward(uniform({2, 3, size.h, size.w}, 1));
     EXPECT_EQ(latent.sizes(), (Sizes{2, 2, (size.h + 7) / 8, (size.w + 7) / 8}));
     EXPECT_EQ(net->decoder->forward(latent, size).sizes(), (Sizes{2, 3, size.h, size.w}));
@@ -640,4 +640,4 @@ TEST(ModelRange, ClampsWhatALinearOutputOvershoots) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_autoencoder

@@ -1,5 +1,5 @@
-#include "models/blocks.h"
-#include "tests/support.h"
+#include "convae/models/blocks.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace convae::test_blocks {
 namespace {
 
 using test::difference;
@@ -204,11 +204,11 @@ TEST(GroupCount, IsTheLargestDivisorOfAtMostEight) {
 
 /// The same function as the block, from torch's own modules and the block's own weights.
 torch::Tensor by_hand(Block& block, BlockImpl::Kind kind, const LevelSpec& level,
-                      const ModelOptions& options, bool activated, HW map, const torch::Tensor& x,
-                      HW output_padding) {
+                      const ModelOptions& options, bool activated, Size map, const torch::Tensor& x,
+                      Size output_padding) {
   torch::NoGradGuard no_grad;
   const auto weights = block->named_parameters();
-  const auto pair = [](HW value) { return torch::ExpandingArray<2>({value.h, value.w}); };
+  const auto pair = [](Size value) { return torch::ExpandingArray<2>({value.h, value.w}); };
   torch::nn::Sequential net;
   const std::int64_t in = x.size(1);
   if (kind == BlockImpl::Kind::conv) {
@@ -298,7 +298,7 @@ TEST(BlockTest, GroupNormOfALargeMapIsExact) {
 TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
   // 4 channels: 4 groups, which torch is told above.
   const LevelSpec level{4, {3, 5}, {2, 3}, {1, 2}, {2, 1}};
-  const HW map{5, 4};
+  const Size map{5, 4};
   for (const auto kind :
        {BlockImpl::Kind::conv, BlockImpl::Kind::conv_transpose, BlockImpl::Kind::linear}) {
     for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
@@ -318,7 +318,7 @@ TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
             const torch::Tensor expected =
                 by_hand(block, kind, level, options, activated, map, x, {1, 2});
             const torch::Tensor y =
-                block->forward(Maps{x}, {HW{expected.size(2), expected.size(3)}})[0];
+                block->forward(Maps{x}, {Size{expected.size(2), expected.size(3)}})[0];
             EXPECT_LE(difference(y, expected), 2e-5)
                 << "kind " << static_cast<int>(kind) << ", " << to_string(order) << ", "
                 << to_string(norm) << ", " << to_string(activation) << ", activated " << activated;
@@ -333,12 +333,12 @@ TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
 const std::vector<Sizes> kMixed = {{2, 3, 8, 9}, {1, 3, 5, 4}, {1, 3, 1, 1}, {3, 3, 4, 9}};
 
 /// Sizes that a convolution of LevelSpec{4} or its mirror gives.
-std::vector<HW> sizes_after(BlockImpl::Kind kind, const Maps& maps) {
-  std::vector<HW> sizes;
+std::vector<Size> sizes_after(BlockImpl::Kind kind, const Maps& maps) {
+  std::vector<Size> sizes;
   for (const torch::Tensor& x : maps) {
     const std::int64_t h = x.size(2), w = x.size(3);
-    sizes.push_back(kind == BlockImpl::Kind::conv ? HW{(h + 1) / 2, (w + 1) / 2}
-                                                  : HW{2 * h, 2 * w - 1});
+    sizes.push_back(kind == BlockImpl::Kind::conv ? Size{(h + 1) / 2, (w + 1) / 2}
+                                                  : Size{2 * h, 2 * w - 1});
   }
   return sizes;
 }
@@ -361,7 +361,7 @@ TEST(BlockTest, BatchNormTakesItsStatisticsOverMapsOfAllSizes) {
       const auto weights = block->named_parameters();
       const Maps ours = mixed_inputs();
       const Maps theirs = mixed_inputs();
-      const std::vector<HW> sizes = sizes_after(kind, ours);
+      const std::vector<Size> sizes = sizes_after(kind, ours);
       const Maps y = block->forward(ours, sizes);
 
       // Written out: convolve each, put all values of a channel in a row, normalise the rows.
@@ -416,7 +416,7 @@ TEST(BlockTest, MapsDoNotSeeEachOtherInEvaluationOrWithoutBatchNorm) {
       randomise(*block);
       block->train(training);
       const Maps maps = mixed_inputs();
-      const std::vector<HW> sizes = sizes_after(BlockImpl::Kind::conv, maps);
+      const std::vector<Size> sizes = sizes_after(BlockImpl::Kind::conv, maps);
       const Maps together = block->forward(maps, sizes);
       for (std::size_t i = 0; i < maps.size(); ++i) {
         const torch::Tensor alone = block->forward(Maps{maps[i]}, {sizes[i]})[0];
@@ -430,7 +430,7 @@ TEST(BlockTest, NamesItsPartsConvAndNorm) {
   const auto names = [](Norm norm, bool activated, BlockImpl::Kind kind) {
     ModelOptions options;
     options.norm = norm;
-    Block block(kind, 3, LevelSpec{4}, options, activated, HW{2, 2});
+    Block block(kind, 3, LevelSpec{4}, options, activated, Size{2, 2});
     Names all = block->named_parameters().keys();
     for (const std::string& name : block->named_buffers().keys()) all.push_back(name);
     std::sort(all.begin(), all.end());
@@ -448,4 +448,4 @@ TEST(BlockTest, NamesItsPartsConvAndNorm) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_blocks

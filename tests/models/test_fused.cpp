@@ -1,7 +1,7 @@
 // The fused passes against LibTorch's own operations, values and gradients. tests/CMakeLists.txt
 // runs them once for every instruction set that LibTorch (ATEN_CPU_CAPABILITY) knows.
-#include "models/blocks.h"
-#include "models/fused.h"
+#include "convae/models/blocks.h"
+#include "convae/models/kernels/fused.h"
 
 #include <torch/torch.h>
 
@@ -9,7 +9,7 @@
 
 #include <tuple>
 
-namespace convae {
+namespace convae::test_fused {
 namespace {
 
 constexpr double kEpsilon = 1e-5;
@@ -251,9 +251,9 @@ TEST(FusedBlock, EqualsThePlainModules) {
         }
       }
       plain->to(torch::kDouble);
-      const std::vector<HW> sizes = kind == BlockImpl::Kind::conv
-                                        ? std::vector<HW>{{7, 6}, {5, 9}}
-                                        : std::vector<HW>{{26, 23}, {17, 34}};
+      const std::vector<Size> sizes = kind == BlockImpl::Kind::conv
+                                          ? std::vector<Size>{{7, 6}, {5, 9}}
+                                          : std::vector<Size>{{26, 23}, {17, 34}};
       const Maps images = random_maps(5, {{2, 13, 12}, {3, 9, 17}});
       Maps doubles;
       for (const torch::Tensor& x : images) doubles.push_back(x.to(torch::kDouble));
@@ -274,4 +274,4 @@ TEST(FusedBlock, EqualsThePlainModules) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_fused

@@ -1,4 +1,4 @@
-#include "models/geometry.h"
+#include "convae/models/geometry.h"
 
 #include <torch/torch.h>
 
@@ -6,7 +6,7 @@
 
 #include <random>
 
-namespace convae {
+namespace convae::test_geometry {
 namespace {
 
 /// Length of a real convolution of a real signal, or nullopt where LibTorch refuses.
@@ -64,15 +64,15 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
   const auto draw = [&](int low, int high) {
     return static_cast<std::int64_t>(std::uniform_int_distribution(low, high)(random));
   };
-  const auto pair = [&](int low, int high) { return HW{draw(low, high), draw(low, high)}; };
-  const auto list = [](HW v) { return std::vector<std::int64_t>{v.h, v.w}; };
+  const auto pair = [&](int low, int high) { return Size{draw(low, high), draw(low, high)}; };
+  const auto list = [](Size v) { return std::vector<std::int64_t>{v.h, v.w}; };
   int possible = 0;
   for (int trial = 0; trial < 2000; ++trial) {
     std::vector<LevelSpec> levels;
     for (std::int64_t i = draw(1, 4); i > 0; --i) {
       levels.push_back({draw(1, 3), pair(1, 7), pair(1, 4), pair(0, 3), pair(1, 3)});
     }
-    const HW input = pair(1, 60);
+    const Size input = pair(1, 60);
     if (const auto reason = why_impossible(levels, input)) {
       EXPECT_THROW(plan_sizes(levels, input, 2), GeometryError);
       continue;
@@ -84,7 +84,7 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
       const LevelSpec& l = levels[i];
       x = torch::conv2d(x, torch::zeros({l.channels, x.size(1), l.kernel.h, l.kernel.w}), {},
                         list(l.stride), list(l.padding), list(l.dilation));
-      ASSERT_EQ((HW{x.size(2), x.size(3)}), plan.levels[i].out);
+      ASSERT_EQ((Size{x.size(2), x.size(3)}), plan.levels[i].out);
     }
     for (std::size_t i = levels.size(); i-- > 0;) {
       const LevelSpec& l = levels[i];
@@ -92,7 +92,7 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
           x, torch::zeros({l.channels, plan.levels[i].in_channels, l.kernel.h, l.kernel.w}), {},
           list(l.stride), list(l.padding), list(plan.levels[i].output_padding), 1,
           list(l.dilation));
-      ASSERT_EQ((HW{x.size(2), x.size(3)}), plan.levels[i].in);
+      ASSERT_EQ((Size{x.size(2), x.size(3)}), plan.levels[i].in);
     }
     ASSERT_EQ(x.sizes(), (std::vector<std::int64_t>{1, 2, input.h, input.w}));
   }
@@ -102,12 +102,12 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
 TEST(Geometry, EvenSidesNeedOutputPaddingAndOddOnesDoNot) {
   const std::vector<LevelSpec> levels = {LevelSpec{256}};
   const LevelPlan even = plan_sizes(levels, {24, 24}, 128).levels[0];
-  EXPECT_EQ(even.out, (HW{12, 12}));
-  EXPECT_EQ(even.output_padding, (HW{1, 1}));
-  EXPECT_EQ(even.without_output_padding(), (HW{23, 23}));
+  EXPECT_EQ(even.out, (Size{12, 12}));
+  EXPECT_EQ(even.output_padding, (Size{1, 1}));
+  EXPECT_EQ(even.without_output_padding(), (Size{23, 23}));
   const LevelPlan odd = plan_sizes(levels, {25, 24}, 128).levels[0];
-  EXPECT_EQ(odd.out, (HW{13, 12}));
-  EXPECT_EQ(odd.output_padding, (HW{0, 1}));
+  EXPECT_EQ(odd.out, (Size{13, 12}));
+  EXPECT_EQ(odd.output_padding, (Size{0, 1}));
 }
 
 TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
@@ -117,7 +117,7 @@ TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
             "input 9x7 cannot pass level 2: its width is 4 there, 4 with padding 0 on both sides, "
             "but kernel 5 with dilation 1 spans 5; use an input of at least 5x9, padding 1 at "
             "that level, or fewer levels");
-  EXPECT_EQ(smallest_input(levels), (HW{5, 9}));
+  EXPECT_EQ(smallest_input(levels), (Size{5, 9}));
   EXPECT_FALSE(why_impossible(levels, {5, 9}));
   EXPECT_TRUE(why_impossible(levels, {4, 9}));
   EXPECT_TRUE(why_impossible(levels, {5, 8}));
@@ -125,7 +125,7 @@ TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
 
 TEST(Geometry, SidesOutOfRangeAreRefused) {
   const std::vector<LevelSpec> levels = {LevelSpec{4}};
-  for (const HW size : {HW{0, 5}, HW{5, -1}, HW{kMaxSide + 1, 5}}) {
+  for (const Size size : {Size{0, 5}, Size{5, -1}, Size{kMaxSide + 1, 5}}) {
     EXPECT_NE(error_of([&] { plan_sizes(levels, size, 3); }).find("between 1 and 1073741824"),
               std::string::npos);
   }
@@ -165,4 +165,4 @@ TEST(LevelGrammar, NamesWhatIsWrong) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_geometry

@@ -1,11 +1,11 @@
-#include "models/autoencoder.h"
-#include "tests/support.h"
+#include "convae/models/autoencoder.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
 #include <gtest/gtest.h>
 
-namespace convae {
+namespace convae::test_latent_distribution {
 namespace {
 
 using test::contains;
@@ -68,4 +68,4 @@ TEST(VariationalEncoder, NeedsABottleneck) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_latent_distribution

@@ -1,6 +1,6 @@
 // Against LibTorch's own transposed convolution, values and gradients.
-#include "models/subpixel.h"
-#include "tests/support.h"
+#include "convae/models/kernels/subpixel.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace convae::test_subpixel {
 namespace {
 
 using test::difference;
@@ -20,7 +20,7 @@ torch::Tensor input(at::IntArrayRef sizes, std::uint64_t seed) {
 }
 
 torch::Tensor theirs(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                     const LevelSpec& l, HW output_padding) {
+                     const LevelSpec& l, Size output_padding) {
   return torch::conv_transpose2d(x, weight, bias, {l.stride.h, l.stride.w},
                                  {l.padding.h, l.padding.w}, {output_padding.h, output_padding.w},
                                  /*groups=*/1, {l.dilation.h, l.dilation.w});
@@ -31,13 +31,13 @@ void expect_theirs(const LevelSpec& level, std::int64_t height, std::int64_t wid
   const std::int64_t channels = level.channels;
   for (std::int64_t h = 0; h < level.stride.h; ++h) {
     for (std::int64_t w = 0; w < level.stride.w; ++w) {
-      const HW least{conv_transpose_length(height, level.kernel.h, level.stride.h, level.padding.h,
-                                           level.dilation.h, h),
-                     conv_transpose_length(width, level.kernel.w, level.stride.w, level.padding.w,
-                                           level.dilation.w, w)};
+      const Size least{conv_transpose_length(height, level.kernel.h, level.stride.h,
+                                             level.padding.h, level.dilation.h, h),
+                       conv_transpose_length(width, level.kernel.w, level.stride.w, level.padding.w,
+                                             level.dilation.w, w)};
       if (least.h < 1 || least.w < 1) continue;
-      SCOPED_TRACE(to_string(level) + " on " + to_string(HW{height, width}) + ", output_padding " +
-                   to_string(HW{h, w}));
+      SCOPED_TRACE(to_string(level) + " on " + to_string(Size{height, width}) +
+                   ", output_padding " + to_string(Size{h, w}));
       const torch::Tensor x = input({2, 5, height, width}, 1);
       const torch::Tensor weight = input({5, channels, level.kernel.h, level.kernel.w}, 2);
       const torch::Tensor bias = gaussian({channels}, 3).requires_grad_();
@@ -94,4 +94,4 @@ TEST(Subpixel, WhatSuits) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_subpixel

@@ -1,4 +1,4 @@
-#include "reporting/report_data.h"
+#include "convae/reporting/report_data.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <limits>
 #include <numeric>
 
-namespace convae {
+namespace convae::test_report_data {
 namespace {
 
 using nlohmann::ordered_json;
@@ -89,4 +89,4 @@ TEST(ReportDataTest, NoNameEndsTheScript) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_report_data

@@ -1,6 +1,6 @@
-#include "convae_version.h"
-#include "tests/support.h"
-#include "training/checkpoint.h"
+#include "convae/core/version.h"
+#include "convae/tests/support.h"
+#include "convae/training/checkpoint.h"
 
 #include <torch/torch.h>
 #include <torch/version.h>
@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace convae::test_checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
@@ -39,7 +39,7 @@ ModelOptions small() {
 struct Trained {
   explicit Trained(const ModelOptions& options, OptimizerKind kind = OptimizerKind::adam)
       : net(options), optimizer(*net, with(kind)) {
-    const HW size = options.latent > 0 ? options.size : HW{9, 14};
+    const Size size = options.latent > 0 ? options.size : Size{9, 14};
     net->forward(uniform({2, options.channels, size.h, size.w}, 1)).square().sum().backward();
     optimizer.step(0.1);
   }
@@ -437,4 +437,4 @@ TEST_F(CheckpointTest, TakesAFileAsItIs) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_checkpoint

@@ -1,4 +1,4 @@
-#include "training/corruption.h"
+#include "convae/training/corruption.h"
 
 #include <torch/torch.h>
 
@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-namespace convae {
+namespace convae::test_corruption {
 namespace {
 
 /// (N, 3, 40, 50) of mid-grey with a lighter half, channels-last.
@@ -130,4 +130,4 @@ TEST(CorruptionGrid, MasksAQuarter) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_corruption

@@ -1,11 +1,11 @@
-#include "tests/support.h"
-#include "training/ema.h"
+#include "convae/tests/support.h"
+#include "convae/training/ema.h"
 
 #include <torch/torch.h>
 
 #include <gtest/gtest.h>
 
-namespace convae {
+namespace convae::test_ema {
 namespace {
 
 using test::contains;
@@ -90,4 +90,4 @@ TEST(WeightAverage, IsTakenUpWhereItWasLeft) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_ema

@@ -1,9 +1,9 @@
-#include "tests/support.h"
-#include "training/loss_terms.h"
+#include "convae/tests/support.h"
+#include "convae/training/loss_terms.h"
 
 #include <gtest/gtest.h>
 
-namespace convae {
+namespace convae::test_loss_terms {
 namespace {
 
 using test::contains;
@@ -42,4 +42,4 @@ TEST(LossTerms, KnowWhatNeedsAWindow) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_loss_terms

@@ -1,4 +1,4 @@
-#include "training/losses.h"
+#include "convae/training/losses.h"
 
 #include <torch/torch.h>
 
@@ -6,7 +6,7 @@
 
 #include <tuple>
 
-namespace convae {
+namespace convae::test_losses {
 namespace {
 
 using LossCase = std::tuple<Output, LossKind, std::int64_t>;
@@ -76,4 +76,4 @@ TEST(FusedLossOfNaN, NotANumberIsNotHidden) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_losses

@@ -1,5 +1,5 @@
-#include "tests/support.h"
-#include "training/optimizer.h"
+#include "convae/tests/support.h"
+#include "convae/training/optimizer.h"
 
 #include <torch/torch.h>
 
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace convae::test_optimizer {
 namespace {
 
 using test::difference;
@@ -229,4 +229,4 @@ TEST(OptimizerTest, LeavesShortGradientsAlone) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_optimizer

@@ -1,5 +1,5 @@
-#include "tests/support.h"
-#include "training/run_folder.h"
+#include "convae/tests/support.h"
+#include "convae/training/run_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace convae {
+namespace convae::test_run_folder {
 namespace {
 
 namespace fs = std::filesystem;
@@ -215,7 +215,7 @@ TEST(Samples, HaveARowAnImageBesideTheirPicture) {
   const std::vector<SampleRow> rows = run.read_samples();
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].image.name, "x,\\n.png");
-  EXPECT_EQ(rows[1].image.size, (ImageSize{24, 17}));
+  EXPECT_EQ(rows[1].image.size, (Size{24, 17}));
   EXPECT_TRUE(std::isnan(rows[1].image.ssim));
 }
 
@@ -318,4 +318,4 @@ TEST(CsvNumber, IsAsShortAsItCanBe) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_run_folder

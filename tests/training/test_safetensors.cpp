@@ -1,4 +1,4 @@
-#include "training/safetensors.h"
+#include "convae/training/safetensors.h"
 
 #include <ATen/ATen.h>
 
@@ -19,7 +19,7 @@
 #include <string>
 #include <string_view>
 
-namespace convae {
+namespace convae::test_safetensors {
 namespace {
 
 namespace fs = std::filesystem;
@@ -617,4 +617,4 @@ TEST(Safetensors, SurvivesRandomMutations) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_safetensors

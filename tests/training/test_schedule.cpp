@@ -1,12 +1,12 @@
-#include "tests/support.h"
-#include "training/schedule.h"
+#include "convae/tests/support.h"
+#include "convae/training/schedule.h"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <string>
 
-namespace convae {
+namespace convae::test_schedule {
 namespace {
 
 TrainOptions options_with(ScheduleKind schedule, double lr, std::int64_t warmup = 0,
@@ -128,4 +128,4 @@ TEST(LearningRate, OneCycleRisesAndFallsAlongCosines) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_schedule

@@ -1,13 +1,13 @@
-#include "data/loader.h"
-#include "tests/support.h"
-#include "training/checkpoint.h"
-#include "training/evaluation.h"
-#include "training/losses.h"
-#include "training/metrics.h"
-#include "training/run_folder.h"
-#include "training/schedule.h"
-#include "training/trainer.h"
-#include "training/training_run.h"
+#include "convae/data/loader.h"
+#include "convae/metrics/image_metrics.h"
+#include "convae/tests/support.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/losses.h"
+#include "convae/training/run.h"
+#include "convae/training/run_folder.h"
+#include "convae/training/schedule.h"
+#include "convae/training/trainer.h"
+#include "convae/training/validation.h"
 
 #include <ATen/autocast_mode.h>
 #include <torch/torch.h>
@@ -22,7 +22,7 @@
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace convae::test_trainer {
 namespace {
 
 namespace fs = std::filesystem;
@@ -38,7 +38,7 @@ using test::write_image;
 using test::write_text;
 using Tensors = std::map<std::string, torch::Tensor>;
 
-constexpr ImageSize kSizes[] = {{12, 12}, {13, 11}, {12, 12}, {9, 16}, {12, 12}, {13, 11}, {1, 1}};
+constexpr Size kSizes[] = {{12, 12}, {13, 11}, {12, 12}, {9, 16}, {12, 12}, {13, 11}, {1, 1}};
 
 ModelOptions model_options(Norm norm = Norm::batch) {
   ModelOptions options;
@@ -104,8 +104,8 @@ class TrainerTest : public testing::Test {
 protected:
   TrainerTest() {
     for (int i = 0; i < kImages; ++i) {
-      const ImageSize size = kSizes[i % std::size(kSizes)];
-      write_image(folder_ / "data" / name_of(i), wave(3, size.height, size.width, i));
+      const Size size = kSizes[i % std::size(kSizes)];
+      write_image(folder_ / "data" / name_of(i), wave(3, size.h, size.w, i));
     }
   }
 
@@ -1022,4 +1022,4 @@ TEST_F(TrainingRunTest, ReadsItsCheckpointAfterAValidationThatOverflowed) {
 }
 
 }  // namespace
-}  // namespace convae
+}  // namespace convae::test_trainer

@@ -1,0 +1,65 @@
+#include "convae/exporting/export.h"
+
+#include "convae/app/commands/commands.h"
+#include "convae/app/inference.h"
+#include "convae/core/files.h"
+#include "convae/core/output_folder.h"
+
+#include <spdlog/spdlog.h>
+
+namespace convae::app {
+namespace fs = std::filesystem;
+namespace {
+
+ExportOptions export_options(const Options& options) {
+  if (!options.call.export_format) {
+    throw UsageError("--format is needed: onnx, torchscript or safetensors");
+  }
+  ExportOptions wanted{
+      .format = *options.call.export_format, .part = options.call.part, .size = {}};
+  if (options.call.input.empty()) return wanted;
+  const auto size = parse_size(options.call.input);
+  if (!size || size->h < 1 || size->w < 1) {
+    throw UsageError("--input '" + printable(options.call.input) +
+                     "': expected HxW, the size of the images, such as 96x128");
+  }
+  wanted.size = *size;
+  return wanted;
+}
+
+std::string images_taken(const ExportOptions& options, const ModelOptions& model) {
+  const Size fixed = options.fixed_size(model);
+  if (fixed.h > 0) return "for images of " + to_string(fixed);
+  const Size smallest = smallest_input(model.level_specs());
+  return smallest == Size{1, 1} ? "for images of every size"
+                                : "for images of " + to_string(smallest) + " and larger";
+}
+
+}  // namespace
+
+int run_export(const CommandLine& line) {
+  const Options& options = line.options;
+  require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
+  require_given(options.run.output, "output", "-o model.onnx");
+  const ExportOptions wanted = export_options(options);
+  const fs::path target(options.run.output);
+  std::error_code error;
+  if (!target.has_filename() || fs::is_directory(target, error)) {
+    throw UsageError("--output '" + printable(options.run.output) +
+                     "': expected the name of a file, such as model.onnx");
+  }
+  OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
+  const std::string name = output.reserve_exact(target.filename().string());
+  const LoadedModel model = load_model(options.call.checkpoint);
+  spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
+               printable(model.path.string()), model.info.progress.epoch, model.info.progress.step,
+               model.info.model.channels, model.info.model.levels);
+  wanted.validate(model.info.model);
+  const fs::path path = output.prepare(name);
+  export_model(path, model, wanted);
+  fmt::print("{} {} in {}\n", to_string(wanted.part), images_taken(wanted, model.info.model),
+             printable(options.run.output));
+  return kDone;
+}
+
+}  // namespace convae::app

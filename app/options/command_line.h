@@ -1,0 +1,41 @@
+#pragma once
+
+#include "convae/app/options/options.h"
+
+#include <set>
+#include <string>
+#include <vector>
+
+namespace convae::app {
+
+/// A command's words, read.
+struct CommandLine {
+  std::string command;
+  Options options;
+  std::set<std::string>
+      given;  ///< flags the user wrote, or keys of --config, by the flags' long names
+  std::vector<std::string> images;  ///< of interpolate, the words that are no options
+  std::string shell;                ///< of completion
+  bool help = false;                ///< --help was among them; `options` is not filled in then
+
+  bool has(const std::string& flag) const { return given.contains(flag); }
+};
+
+/// A command as `convae --help` lists it.
+struct CommandInfo {
+  const char* name;
+  const char* summary;
+  const char* usage;  ///< the words that are always needed
+};
+const std::vector<CommandInfo>& command_list();
+
+/// Reads `convae COMMAND [options]` (words after the program's name): defaults, then the file of
+/// --config, then flags. `base` are the options to start from instead of the defaults (a resumed
+/// run's). Throws UsageError naming the option, the value and the nearest valid one.
+CommandLine read_command_line(const std::vector<std::string>& words,
+                              const Options& base = Options{});
+
+/// Help for `convae --help` (command empty) or `convae COMMAND --help`.
+std::string help_text(const std::string& command);
+
+}  // namespace convae::app

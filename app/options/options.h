@@ -1,0 +1,67 @@
+#pragma once
+
+#include "convae/data/options.h"
+#include "convae/exporting/options.h"
+#include "convae/models/options.h"
+#include "convae/training/options.h"
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+namespace convae::app {
+
+/// Bad usage: an option, a value or a configuration that cannot be followed. Exit code 2.
+class UsageError : public std::invalid_argument {
+public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// Where a run goes and what it runs on.
+struct RunOptions {
+  std::string output = "runs";     ///< folder for runs, or for a command's results
+  std::string name;                ///< of the run; empty: the data folder's
+  std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
+  std::int64_t threads = 0;        ///< compute threads; 0: one a core
+  std::string log_level = "info";  ///< debug, info, warning or error
+  bool quiet = false;              ///< only warnings, errors and the results
+  bool report = true;              ///< write report.html
+  bool tensorboard = false;        ///< write event files for TensorBoard
+};
+
+/// What belongs to one call of a command, not to a configuration.
+struct CallOptions {
+  std::string config;      ///< file of options
+  std::string resume;      ///< run folder to go on with
+  std::string init;        ///< file of weights to start from
+  std::string checkpoint;  ///< run folder or checkpoint file to use
+  std::string latents;     ///< .npy file to decode
+  std::string input;       ///< CxHxW for shapes and bench, HxW for export
+  std::string train_data;  ///< folder that references are fitted to; empty: the run's own
+  std::string format = "png";
+  std::optional<ExportFormat> export_format;
+  Part part = Part::autoencoder;
+  std::string pool = "none";
+  std::string good;          ///< folder of good images to calibrate scores on
+  double fpr = 0.01;         ///< share of good images that may be called anomalous
+  std::int64_t rounds = 15;  ///< of a benchmark
+  std::int64_t count = 16;   ///< images to draw
+  std::int64_t steps = 8;    ///< pictures of an interpolation, both ends included
+  bool grid = false;
+  bool error_map = false;
+  bool heat_maps = true;
+  bool fail_on_anomaly = false;
+  bool overwrite = false;
+  bool json = false;
+};
+
+struct Options {
+  DataOptions data;
+  ModelOptions model;
+  TrainOptions train;
+  RunOptions run;
+  CallOptions call;
+};
+
+}  // namespace convae::app

@@ -1,0 +1,97 @@
+#include "convae/core/csv.h"
+
+#include "convae/core/files.h"
+
+#include <charconv>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+namespace convae {
+namespace {
+
+/// Fields of one line, taken off the front of the text.
+std::vector<std::string> take_line(std::string_view& text) {
+  std::vector<std::string> fields(1);
+  bool quoted = false;
+  std::size_t i = 0;
+  for (; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c != '"') {
+        fields.back() += c;
+      } else if (i + 1 < text.size() && text[i + 1] == '"') {
+        fields.back() += text[++i];
+      } else {
+        quoted = false;
+      }
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == ',') {
+      fields.emplace_back();
+    } else if (c == '\n') {
+      break;
+    } else if (c != '\r') {
+      fields.back() += c;
+    }
+  }
+  text.remove_prefix(std::min(text.size(), i + 1));
+  return fields;
+}
+
+}  // namespace
+
+CsvReader::CsvReader(std::filesystem::path path)
+    : path_(std::move(path)), text_(read_text(path_)), rest_(text_) {
+  // Spreadsheets put a byte order mark in front.
+  if (rest_.starts_with("\xef\xbb\xbf")) rest_.remove_prefix(3);
+  const std::vector<std::string> names = take_line(rest_);
+  for (std::size_t i = 0; i < names.size(); ++i) columns_[names[i]] = i;
+}
+
+bool CsvReader::next() {
+  while (!rest_.empty()) {
+    fields_ = take_line(rest_);
+    ++line_;
+    const bool blank = fields_.size() == 1 && fields_[0].empty();
+    if (!blank) return true;
+  }
+  return false;
+}
+
+std::string CsvReader::text(const std::string& column) const {
+  const auto found = columns_.find(column);
+  if (found == columns_.end() || found->second >= fields_.size()) {
+    fail("there is no '" + column + "'");
+  }
+  return fields_[found->second];
+}
+
+std::int64_t CsvReader::integer(const std::string& column, std::int64_t low,
+                                std::int64_t high) const {
+  const std::string field = text(column);
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+  if (error != std::errc{} || end != field.data() + field.size() || value < low || value > high) {
+    fail(column + " is '" + printable(field) + "', expected a whole number from " +
+         std::to_string(low));
+  }
+  return value;
+}
+
+double CsvReader::number(const std::string& column) const {
+  const std::string field = text(column);
+  if (field.empty()) return std::numeric_limits<double>::quiet_NaN();
+  double value = 0;  // a loss that overflowed is written "inf"
+  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
+  if (error != std::errc{} || end != field.data() + field.size()) {
+    fail(column + " is '" + printable(field) + "', expected a number");
+  }
+  return value;
+}
+
+void CsvReader::fail(const std::string& reason) const {
+  throw std::runtime_error(in_quotes(path_) + ", line " + std::to_string(line_) + ": " + reason);
+}
+
+}  // namespace convae

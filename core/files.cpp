@@ -1,0 +1,304 @@
+#include "convae/core/files.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+namespace convae {
+namespace {
+
+// Linux moves at most 2 GiB - 4 KiB a call, and a file that is being written grows meanwhile.
+constexpr std::size_t kReadBytes = std::size_t{1} << 30;
+
+// The longest name of an entry in a folder, in bytes, on every file system in use on Linux.
+constexpr std::size_t kMaxNameBytes = 255;
+
+class Descriptor {
+public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+
+private:
+  int descriptor_;
+};
+
+[[noreturn]] void fail_to_read(const std::filesystem::path& path, const std::string& reason) {
+  throw std::runtime_error("cannot read " + printable(path.native()) + ": " + reason);
+}
+
+std::string system_reason() { return std::strerror(errno); }
+
+const char* kind_of(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return "it is a folder";
+    case S_IFIFO:
+      return "not a regular file (a pipe)";
+    case S_IFSOCK:
+      return "not a regular file (a socket)";
+    case S_IFCHR:
+    case S_IFBLK:
+      return "not a regular file (a device)";
+    default:
+      return "not a regular file";
+  }
+}
+
+ssize_t read_some(int descriptor, void* to, std::size_t count) {
+  ssize_t got;
+  do {
+    got = ::read(descriptor, to, std::min(count, kReadBytes));
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
+int open_retrying(const char* path, int flags, mode_t mode = 0) {
+  int descriptor;
+  do {
+    descriptor = ::open(path, flags, mode);
+  } while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+/// Of a folder that may be entered but not listed nothing can be flushed; some file systems do
+/// not flush folders at all. Neither says that the file is not there.
+bool flush_folder(const std::filesystem::path& folder) {
+  const Descriptor descriptor(
+      open_retrying(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return descriptor.get() < 0 || ::fsync(descriptor.get()) == 0 || errno == EINVAL ||
+         errno == ENOTSUP;
+}
+
+/// ".<name>.tmp-<pid>-<counter>", the name shortened where the whole would be too long.
+std::string temporary_name(const std::string& name) {
+  static std::atomic<unsigned> counter{0};
+  const auto suffix = ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  return "." + name.substr(0, kMaxNameBytes - 1 - suffix.size()) + suffix;
+}
+
+/// The name of a temporary file, kept where a signal handler can read it.
+struct Unfinished {
+  std::atomic<bool> taken = false, exists = false;
+  char path[PATH_MAX] = "";
+};
+
+// More than are ever written at a time; one that found no place would only not be taken away.
+std::array<Unfinished, 32> unfinished_files;
+
+std::atomic<bool> ending = false;  // the process, in exit_without_unfinished_files()
+std::atomic<int> being_created = 0;
+
+[[noreturn]] void wait_for_the_end() {
+  while (true) ::pause();
+}
+
+/// While there is one, this thread creates a temporary file and notes it: the end of the process
+/// waits for that, and signal handlers run on other threads or later.
+class Creation {
+public:
+  Creation() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_BLOCK, &all, &before_);
+    ++being_created;
+    if (ending) {
+      --being_created;
+      wait_for_the_end();
+    }
+  }
+  ~Creation() {
+    --being_created;
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  Creation(const Creation&) = delete;
+  Creation& operator=(const Creation&) = delete;
+
+private:
+  sigset_t before_;
+};
+
+int note_unfinished(const std::string& path) {
+  for (std::size_t i = 0; i < unfinished_files.size() && path.size() < PATH_MAX; ++i) {
+    Unfinished& file = unfinished_files[i];
+    if (file.taken.exchange(true)) continue;
+    std::memcpy(file.path, path.c_str(), path.size() + 1);
+    file.exists = true;
+    return static_cast<int>(i);
+  }
+  return -1;
+}
+
+void forget_unfinished(int place) {
+  if (place < 0) return;
+  Unfinished& file = unfinished_files[static_cast<std::size_t>(place)];
+  file.exists = false;
+  file.taken = false;
+}
+
+}  // namespace
+
+void exit_without_unfinished_files(int code) noexcept {
+  ending = true;
+  // Microseconds, or where a file system hangs a second.
+  for (int i = 0; i < 1000 && being_created > 0; ++i) ::poll(nullptr, 0, /*milliseconds=*/1);
+  for (const Unfinished& file : unfinished_files) {
+    if (file.exists) ::unlink(file.path);
+  }
+  ::_exit(code);
+}
+
+std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
+  const auto check_kind = [&](const struct stat& status) {
+    if (!S_ISREG(status.st_mode)) fail_to_read(path, kind_of(status.st_mode));
+    if (status.st_size > max_bytes) {
+      fail_to_read(path, std::to_string(status.st_size) + " bytes are more than the limit of " +
+                             std::to_string(max_bytes));
+    }
+  };
+  struct stat status {};
+  // Before opening, as opening a device or a pipe can already do something.
+  if (::stat(path.c_str(), &status) != 0) fail_to_read(path, system_reason());
+  check_kind(status);
+  // O_NONBLOCK: a pipe may have taken the place of the file since.
+  const Descriptor descriptor(
+      open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) {
+    fail_to_read(path, system_reason());
+  }
+  check_kind(status);
+  std::vector<std::uint8_t> bytes;
+  std::size_t count = 0;
+  try {
+    // One more than expected: the end is then seen without a second allocation. Files in /proc
+    // have contents although their size is 0.
+    bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
+    while (true) {
+      const auto got = read_some(descriptor.get(), bytes.data() + count, bytes.size() - count);
+      if (got < 0) fail_to_read(path, system_reason());
+      if (got == 0) break;
+      count += static_cast<std::size_t>(got);
+      if (count > static_cast<std::size_t>(max_bytes)) {
+        fail_to_read(path, "more than the limit of " + std::to_string(max_bytes) + " bytes");
+      }
+      if (count == bytes.size()) bytes.resize(2 * count + 4096);
+    }
+  } catch (const std::bad_alloc&) {
+    fail_to_read(path, "not enough memory for " + std::to_string(status.st_size) + " bytes");
+  }
+  if (count < static_cast<std::size_t>(status.st_size)) {
+    fail_to_read(path, "it became shorter while it was read (" + std::to_string(count) + " of " +
+                           std::to_string(status.st_size) + " bytes)");
+  }
+  bytes.resize(count);
+  return bytes;
+}
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  struct stat status {};
+  if (!path_.has_filename()) {
+    errno = path_.empty() ? ENOENT : EISDIR;
+    fail("write");
+  }
+  // What rename would refuse only after the work is done, or would replace by mistake: as root,
+  // /dev/null becomes a file.
+  if (::stat(path_.c_str(), &status) == 0) {
+    if (!S_ISREG(status.st_mode)) {
+      throw std::runtime_error("cannot write " + printable(path_.native()) + ": " +
+                               kind_of(status.st_mode));
+    }
+  } else if (errno != ENOENT) {
+    fail("write");
+  }
+  {
+    const Creation creation;
+    do {  // another process of the same number, on another machine, may share the folder
+      temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
+      descriptor_ =
+          open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (descriptor_ < 0 && errno == EEXIST);
+    if (descriptor_ >= 0) unfinished_ = note_unfinished(temporary_.native());
+  }
+  if (descriptor_ < 0) fail("write");
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) discard();
+}
+
+void AtomicFile::discard() noexcept {
+  const int reason = errno;  // of what failed before
+  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  ::unlink(temporary_.c_str());
+  forget_unfinished(std::exchange(unfinished_, -1));
+  errno = reason;
+}
+
+void AtomicFile::write(const void* bytes, std::size_t count) {
+  const auto* from = static_cast<const char*>(bytes);
+  while (count > 0) {
+    const auto written = ::write(descriptor_, from, count);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      // Gone at once, so that a later commit() cannot put half a file in place.
+      discard();
+      fail("write");
+    }
+    from += written;
+    count -= static_cast<std::size_t>(written);
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail("write");
+  // Network file systems report a full disk only here.
+  const bool closed = ::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR;
+  if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    discard();
+    fail("write");
+  }
+  forget_unfinished(std::exchange(unfinished_, -1));
+  if (!flush_folder(path_.parent_path())) fail("flush the folder of");
+}
+
+void AtomicFile::fail(const char* action) const {
+  if (ending) wait_for_the_end();  // its file was taken away
+  throw std::runtime_error(std::string("cannot ") + action + " " + printable(path_.native()) +
+                           ": " + system_reason());
+}
+
+std::string read_text(const std::filesystem::path& path, std::int64_t max_bytes) {
+  const std::vector<std::uint8_t> bytes = read_file(path, max_bytes);
+  return {bytes.begin(), bytes.end()};
+}
+
+void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> bytes) {
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+}  // namespace convae

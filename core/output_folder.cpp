@@ -1,0 +1,90 @@
+#include "convae/core/output_folder.h"
+
+#include "convae/core/files.h"
+
+#include <stdexcept>
+#include <system_error>
+
+namespace convae::app {
+namespace fs = std::filesystem;
+namespace {
+
+/// "a/b.jpg" → "a/b".
+std::string without_extension(const std::string& name) {
+  const std::size_t slash = name.rfind('/');
+  const std::size_t dot = name.rfind('.');
+  const std::size_t start = slash == std::string::npos ? 0 : slash + 1;
+  return dot == std::string::npos || dot <= start ? name : name.substr(0, dot);
+}
+
+bool lies_below(const fs::path& path, const fs::path& root) {
+  const auto [end, ignored] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
+  return end == root.end();
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(fs::path root, bool overwrite)
+    : root_(std::move(root)), overwrite_(overwrite) {
+  std::error_code error;
+  if (fs::exists(root_, error) && !fs::is_directory(root_, error)) {
+    throw std::runtime_error(in_quotes(root_) + " is a file, not a folder");
+  }
+}
+
+void OutputFolder::expect(const std::vector<std::string>& input_names,
+                          const std::string& subfolder) {
+  const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
+  for (const std::string& input : input_names) {
+    const std::string name = prefix + input;
+    for (std::size_t slash = name.find('/'); slash != std::string::npos;
+         slash = name.find('/', slash + 1)) {
+      folders_.insert(name.substr(0, slash));
+    }
+  }
+}
+
+std::string OutputFolder::reserve(const std::string& input_name, std::string_view extension,
+                                  const std::string& subfolder) {
+  const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
+  std::string name = prefix + without_extension(input_name) + std::string(extension);
+  const auto taken = [&] { return reserved_.contains(name) || folders_.contains(name); };
+  if (taken()) name = prefix + input_name + std::string(extension);
+  for (int number = 2; taken(); ++number) {
+    name = prefix + input_name + "." + std::to_string(number) + std::string(extension);
+  }
+  return reserve_exact(name);
+}
+
+std::string OutputFolder::reserve_exact(const std::string& name) {
+  if (folders_.contains(name)) {
+    throw std::runtime_error(in_quotes(name) +
+                             " is a folder of the input, but a file of that name is to be written");
+  }
+  std::error_code error;
+  if (!overwrite_ && fs::exists(fs::symlink_status(root_ / name, error))) {
+    throw std::runtime_error(in_quotes((root_ / name)) +
+                             " exists; choose another -o or allow it with --overwrite");
+  }
+  reserved_.insert(name);
+  return name;
+}
+
+fs::path OutputFolder::prepare(const std::string& name) {
+  const fs::path path = root_ / name;
+  std::error_code error;
+  fs::create_directories(path.parent_path(), error);
+  if (error) {
+    throw std::runtime_error("cannot create the folder '" + printable(path.parent_path().string()) +
+                             "': " + error.message());
+  }
+  const fs::path folder = fs::canonical(path.parent_path(), error);
+  const fs::path root = fs::canonical(root_, error);
+  if (error || !lies_below(folder, root)) {
+    throw std::runtime_error(in_quotes(path) + " would be written outside '" +
+                             printable(root_.string()) + "': a link there leads elsewhere");
+  }
+  return folder / path.filename();
+}
+
+}  // namespace convae::app

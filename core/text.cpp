@@ -1,0 +1,89 @@
+#include "convae/core/text.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace convae {
+namespace {
+
+/// The length of the valid UTF-8 sequence at the start of `text`, 0 where there is none.
+/// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+std::size_t utf8_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  const std::size_t length = lead >= 0xC2 && lead <= 0xDF   ? 2
+                             : lead >= 0xE0 && lead <= 0xEF ? 3
+                             : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                            : 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  const unsigned second = byte(1);
+  const bool out_of_range = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
+                            (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F);
+  return out_of_range ? 0 : length;
+}
+
+/// C0 and DEL, and C1 (U+0080 to U+009F), which some terminals obey just as well.
+bool is_control(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character[0]);
+  return first < 0x20 || first == 0x7F ||
+         (first == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0);
+}
+
+}  // namespace
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(" \t");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool is_number = error == std::errc{} && end == text.data() + text.size();
+  if (!is_number || !std::isfinite(number)) return std::nullopt;
+  return number;
+}
+
+std::string number_text(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+std::string printable(std::string_view name) {
+  std::string shown;
+  while (!name.empty()) {
+    const auto length = utf8_length(name);
+    const auto character = name.substr(0, std::max<std::size_t>(length, 1));
+    name.remove_prefix(character.size());
+    if (character == "\n") {
+      shown += "\\n";
+    } else if (character == "\t") {
+      shown += "\\t";
+    } else if (character == "\\") {
+      shown += "\\\\";
+    } else if (length > 0 && !is_control(character)) {
+      shown += character;
+    } else {
+      for (const char byte : character) {
+        char hex[5];
+        std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(byte) & 0xFF);
+        shown += hex;
+      }
+    }
+  }
+  return shown;
+}
+
+std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }
+
+std::string in_quotes(const std::filesystem::path& path) { return in_quotes(path.native()); }
+
+}  // namespace convae

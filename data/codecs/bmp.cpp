@@ -1,0 +1,297 @@
+// Read and written here rather than by a library: stb_image fills a cut file with zeros, reads
+// past a short palette and takes the unused byte of 32-bit pixels for alpha.
+// Layout: Microsoft, "Bitmap Structures" (wingdi.h); all numbers are little-endian.
+
+#include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/pixel_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <limits>
+
+namespace convae::codec {
+namespace {
+
+constexpr std::int64_t kFileHeader = 14;
+constexpr std::int64_t kMasksAt = 54;  // after a header of 40 bytes, within longer ones
+
+enum Compression : std::uint32_t { kRgb, kRle8, kRle4, kBitfields, kJpeg, kPng, kAlphaBitfields };
+
+/// The bits of a 16- or 32-bit pixel that hold one colour.
+class Field {
+public:
+  Field() = default;
+  explicit Field(std::uint32_t mask)
+      : mask_(mask), shift_(mask ? std::countr_zero(mask) : 0), most_(mask >> shift_) {
+    if ((most_ & (most_ + 1)) != 0) {
+      throw ImageError("damaged BMP: a colour mask with gaps");
+    }
+  }
+  explicit operator bool() const { return mask_ != 0; }
+
+  std::uint8_t of(std::uint32_t pixel) const {  // spread over 0..255
+    const std::uint64_t value = (pixel & mask_) >> shift_;
+    if (most_ == 255) {  // nearly always, and much quicker than the division
+      return static_cast<std::uint8_t>(value);
+    }
+    return static_cast<std::uint8_t>((value * 255 + most_ / 2) / most_);
+  }
+  bool any(std::uint32_t pixel) const { return (pixel & mask_) != 0; }
+
+private:
+  std::uint32_t mask_ = 0;
+  int shift_ = 0;
+  std::uint32_t most_ = 0;
+};
+
+class BmpReader {
+public:
+  BmpReader(Bytes bytes, std::int64_t max_pixels) : bytes_(bytes) {
+    header_bytes_ = number(14, 4);
+    static constexpr std::int64_t kKnown[] = {12, 40, 52, 56, 64, 108, 124};
+    if (std::find(std::begin(kKnown), std::end(kKnown), header_bytes_) == std::end(kKnown)) {
+      throw ImageError("damaged or unsupported BMP: a header of " + std::to_string(header_bytes_) +
+                       " bytes");
+    }
+    read_sides(max_pixels);
+    read_depth();
+    read_colours();
+    check_length();
+    info_.format = ImageFormat::bmp;
+    info_.channels = is_grey() ? 1 : 3;
+    info_.alpha = static_cast<bool>(alpha_);
+  }
+
+  const ImageInfo& info() const { return info_; }
+
+  torch::Tensor decode(int channels) const {
+    auto pixels = empty_pixels(info_, channels);
+    std::vector<std::uint8_t> colours(info_.width * 4);
+    const bool opaque = !alpha_ || is_blank();
+    for (std::int64_t y = 0; y < info_.height; ++y) {
+      expand_row(y, opaque, colours.data());
+      convert_pixels(colours.data(), Layout::rgb_alpha, info_.width,
+                     pixels.data_ptr<std::uint8_t>() + y * info_.width * channels, channels);
+    }
+    return pixels;
+  }
+
+private:
+  std::int64_t number(std::int64_t at, int count) const {
+    if (at + count > static_cast<std::int64_t>(bytes_.size())) {
+      throw ImageError("truncated BMP: the data ends within the header");
+    }
+    std::int64_t value = 0;
+    for (int i = 0; i < count; ++i) {
+      value |= std::int64_t{bytes_[at + i]} << (8 * i);
+    }
+    return value;
+  }
+
+  bool is_core() const { return header_bytes_ == 12; }  // OS/2 1, Windows 2
+
+  void read_sides(std::int64_t max_pixels) {
+    std::int64_t width = is_core() ? number(18, 2) : static_cast<std::int32_t>(number(18, 4));
+    std::int64_t height = is_core() ? number(20, 2) : static_cast<std::int32_t>(number(22, 4));
+    top_down_ = height < 0;
+    info_.height = std::abs(height);
+    info_.width = width;
+    check_size(info_.height, info_.width, max_pixels);
+  }
+
+  void read_depth() {
+    depth_ = static_cast<int>(number(is_core() ? 24 : 28, 2));
+    compression_ = is_core() ? kRgb : static_cast<std::uint32_t>(number(30, 4));
+    if (compression_ == kRle8 || compression_ == kRle4) {
+      throw ImageError("unsupported BMP: run-length compression (RLE); convert it to PNG");
+    }
+    const bool bitfields = compression_ == kBitfields || compression_ == kAlphaBitfields;
+    if (compression_ != kRgb && (!bitfields || header_bytes_ == 64)) {
+      throw ImageError("unsupported BMP: compression " + std::to_string(compression_));
+    }
+    static constexpr int kDepths[] = {1, 2, 4, 8, 16, 24, 32};
+    if (std::find(std::begin(kDepths), std::end(kDepths), depth_) == std::end(kDepths) ||
+        (bitfields && depth_ != 16 && depth_ != 32)) {
+      throw ImageError("damaged BMP: " + std::to_string(depth_) + " bits a pixel");
+    }
+    stride_ = (info_.width * depth_ + 31) / 32 * 4;
+  }
+
+  void read_colours() {
+    const bool bitfields = compression_ != kRgb;
+    if (depth_ <= 8) {
+      read_palette();
+    } else if (bitfields) {
+      for (std::int64_t c = 0; c < 3; ++c) {
+        fields_[c] = Field(static_cast<std::uint32_t>(number(kMasksAt + 4 * c, 4)));
+        if (!fields_[c]) {
+          throw ImageError("damaged BMP: an empty colour mask");
+        }
+      }
+      if (header_bytes_ >= 56 || compression_ == kAlphaBitfields) {
+        alpha_ = Field(static_cast<std::uint32_t>(number(kMasksAt + 12, 4)));
+      }
+    } else if (depth_ == 16) {
+      fields_ = {Field(0x7C00), Field(0x03E0), Field(0x001F)};
+    } else {
+      fields_ = {Field(0xFF0000), Field(0x00FF00), Field(0x0000FF)};
+    }
+  }
+
+  void read_palette() {
+    const std::int64_t most = std::int64_t{1} << depth_;
+    const std::int64_t used = is_core() ? 0 : number(46, 4);
+    const std::int64_t entry_bytes = is_core() ? 3 : 4;
+    const std::int64_t start = kFileHeader + header_bytes_;
+    // Pixels may begin before the end of a table that is not written out in full.
+    const auto room = std::max<std::int64_t>(0, number(10, 4) - start) / entry_bytes;
+    palette_.resize(std::min({used == 0 ? most : used, most, room}));
+    for (std::size_t i = 0; i < palette_.size(); ++i) {
+      const auto at = start + static_cast<std::int64_t>(i) * entry_bytes;
+      palette_[i] = {static_cast<std::uint8_t>(number(at + 2, 1)),
+                     static_cast<std::uint8_t>(number(at + 1, 1)),
+                     static_cast<std::uint8_t>(number(at, 1))};
+    }
+  }
+
+  void check_length() {
+    pixels_at_ = number(10, 4);
+    const std::int64_t headers = kFileHeader + header_bytes_;
+    if (pixels_at_ < headers) {
+      throw ImageError("damaged BMP: the pixels begin within the header");
+    }
+    // The padding of the last row is often left out.
+    const std::int64_t needed =
+        pixels_at_ + (info_.height - 1) * stride_ + (info_.width * depth_ + 7) / 8;
+    if (needed > static_cast<std::int64_t>(bytes_.size())) {
+      throw ImageError("truncated BMP: " + std::to_string(bytes_.size()) + " of " +
+                       std::to_string(needed) + " bytes");
+    }
+  }
+
+  bool is_grey() const {
+    return depth_ <= 8 && std::all_of(palette_.begin(), palette_.end(), [](const auto& entry) {
+             return entry[0] == entry[1] && entry[1] == entry[2];
+           });
+  }
+
+  const std::uint8_t* row(std::int64_t y) const {
+    return &bytes_[pixels_at_ + (top_down_ ? y : info_.height - 1 - y) * stride_];
+  }
+
+  std::uint32_t pixel(const std::uint8_t* row, std::int64_t x) const {  // of 16 to 32 bits
+    const auto* at = row + x * (depth_ / 8);
+    std::uint32_t value = 0;
+    for (int i = 0; i < depth_ / 8; ++i) {
+      value |= std::uint32_t{at[i]} << (8 * i);
+    }
+    return value;
+  }
+
+  /// Programs that reserve alpha but leave it at zero mean an opaque picture.
+  bool is_blank() const {
+    for (std::int64_t y = 0; y < info_.height; ++y) {
+      for (std::int64_t x = 0; x < info_.width; ++x) {
+        if (alpha_.any(pixel(row(y), x))) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  /// Row `y` from the top as RGBA.
+  void expand_row(std::int64_t y, bool opaque, std::uint8_t* to) const {
+    const auto* from = row(y);
+    if (depth_ <= 8) {
+      return look_up(from, to);
+    }
+    for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
+      const auto value = pixel(from, x);
+      for (int c = 0; c < 3; ++c) {
+        to[c] = fields_[c].of(value);
+      }
+      to[3] = opaque ? 255 : alpha_.of(value);
+    }
+  }
+
+  void look_up(const std::uint8_t* from, std::uint8_t* to) const {
+    const int per_byte = 8 / depth_;
+    for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
+      const int shift = 8 - depth_ * static_cast<int>(x % per_byte + 1);
+      const std::size_t index = (from[x / per_byte] >> shift) & ((1 << depth_) - 1);
+      if (index >= palette_.size()) {
+        throw ImageError("damaged BMP: colour " + std::to_string(index) + " of a palette of " +
+                         std::to_string(palette_.size()));
+      }
+      std::copy(palette_[index].begin(), palette_[index].end(), to);
+      to[3] = 255;
+    }
+  }
+
+  Bytes bytes_;
+  std::int64_t header_bytes_ = 0;
+  std::int64_t pixels_at_ = 0;
+  std::int64_t stride_ = 0;
+  int depth_ = 0;
+  std::uint32_t compression_ = kRgb;
+  bool top_down_ = false;
+  std::vector<std::array<std::uint8_t, 3>> palette_;
+  std::array<Field, 3> fields_;  // red, green, blue
+  Field alpha_;
+  ImageInfo info_;
+};
+
+void put(std::vector<std::uint8_t>& bytes, std::uint64_t value, int count) {
+  for (int i = 0; i < count; ++i) {
+    bytes.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
+  }
+}
+
+}  // namespace
+
+ImageInfo probe_bmp(Bytes bytes, std::int64_t max_pixels) {
+  return BmpReader(bytes, max_pixels).info();
+}
+
+Decoded decode_bmp(Bytes bytes, int channels, std::int64_t max_pixels) {
+  const BmpReader reader(bytes, max_pixels);
+  return {reader.info(), reader.decode(channels)};
+}
+
+std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels) {
+  const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
+  const std::int64_t header = kFileHeader + 40;
+  const std::int64_t stride = (3 * width + 3) / 4 * 4;
+  if (height > (std::numeric_limits<std::uint32_t>::max() - header) / stride) {
+    throw ImageError("BMP holds at most 4 GiB; write PNG or TIFF");
+  }
+  std::vector<std::uint8_t> bytes;
+  bytes.reserve(header + height * stride);
+  put(bytes, 'B' | 'M' << 8, 2);
+  put(bytes, header + height * stride, 4);
+  put(bytes, 0, 4);
+  put(bytes, header, 4);
+  put(bytes, 40, 4);
+  put(bytes, width, 4);
+  put(bytes, height, 4);
+  put(bytes, 1, 2);   // planes
+  put(bytes, 24, 2);  // bits a pixel
+  // The rest of the header is zero: no compression; size, resolution and colours left open.
+  bytes.resize(header + height * stride);
+  const auto* from = pixels.const_data_ptr<std::uint8_t>();
+  for (std::int64_t y = height - 1; y >= 0; --y) {  // the last row lies lowest in the file's order
+    auto* to = &bytes[header + (height - 1 - y) * stride];
+    for (std::int64_t x = 0; x < width; ++x, to += 3) {
+      const auto* pixel = from + (y * width + x) * channels;
+      for (int c = 0; c < 3; ++c) {
+        to[2 - c] = pixel[channels == 1 ? 0 : c];
+      }
+    }
+  }
+  return bytes;
+}
+
+}  // namespace convae::codec

@@ -1,0 +1,48 @@
+#include "convae/data/codecs/codecs.h"
+
+#include <libexif/exif-data.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+namespace convae::codec {
+namespace {
+
+constexpr char kPrefix[] = {'E', 'x', 'i', 'f', '\0', '\0'};
+
+// The orientation stands in the first directory, in practice within the first few hundred
+// bytes; WebP and PNG allow blocks of gigabytes, which are not worth a copy.
+constexpr std::size_t kMaxExifBytes = 1 << 20;
+
+struct ExifDeleter {
+  void operator()(ExifData* data) const { exif_data_unref(data); }
+};
+
+}  // namespace
+
+int exif_orientation(Bytes exif) {
+  exif = exif.first(std::min(exif.size(), kMaxExifBytes));
+  std::vector<std::uint8_t> prefixed;
+  if (exif.size() < sizeof kPrefix || std::memcmp(exif.data(), kPrefix, sizeof kPrefix) != 0) {
+    // libexif looks for a whole JPEG file when the prefix is missing.
+    prefixed.assign(std::begin(kPrefix), std::end(kPrefix));
+    prefixed.insert(prefixed.end(), exif.begin(), exif.end());
+    exif = prefixed;
+  }
+  const std::unique_ptr<ExifData, ExifDeleter> data(exif_data_new());
+  if (!data) {
+    return 1;
+  }
+  // Otherwise libexif adds tags that it misses, an orientation of its own among them.
+  exif_data_unset_option(data.get(), EXIF_DATA_OPTION_FOLLOW_SPECIFICATION);
+  exif_data_load_data(data.get(), exif.data(), static_cast<unsigned>(exif.size()));
+  const ExifEntry* entry = exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);
+  if (!entry || entry->format != EXIF_FORMAT_SHORT || entry->components < 1 || entry->size < 2) {
+    return 1;
+  }
+  const int orientation = exif_get_short(entry->data, exif_data_get_byte_order(data.get()));
+  return orientation >= 1 && orientation <= 8 ? orientation : 1;
+}
+
+}  // namespace convae::codec

@@ -1,0 +1,323 @@
+#include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/pixel_rows.h"
+
+// clang-format off: jpeglib.h uses FILE without including it, and the numbers in jerror.h are
+// right only after jpeglib.h.
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include <cstdio>
+// clang-format on
+
+#include <algorithm>
+#include <csetjmp>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+namespace convae::codec {
+namespace {
+
+// A progressive file may repeat scans without end, each of a few bytes and each walking over all
+// coefficients. Real encoders write 3 to 20 scans. 500 is what a small picture may take; the
+// second limit holds larger ones to about 1.5 s (refining a block takes up to 40 ns).
+constexpr std::int64_t kMaxScans = 500;
+constexpr std::int64_t kMinMaxScans = 30;
+constexpr std::int64_t kMaxScannedPixels = 2'500'000'000;
+
+/// How to encode: of what quality, and with how many pixels a sample of colour, per axis.
+struct JpegSettings {
+  int quality;
+  int pixels_a_colour;
+};
+constexpr JpegSettings kNearlyLossless = {95, 1};  // 4:4:4
+
+/// libjpeg's error manager, which must come first so that `jpeg->err` points to all of it.
+struct ErrorManager {
+  jpeg_error_mgr base{};
+  std::jmp_buf jump{};
+  bool ended_early = false;
+  char message[JMSG_LENGTH_MAX]{};
+};
+
+[[noreturn]] void on_error(j_common_ptr jpeg) {
+  auto* errors = reinterpret_cast<ErrorManager*>(jpeg->err);
+  jpeg->err->format_message(jpeg, errors->message);
+  std::longjmp(errors->jump, 1);
+}
+
+/// libjpeg answers damaged data with a warning and grey pixels. The warnings named here harm no
+/// pixel; all others are errors.
+void on_message(j_common_ptr jpeg, int level) {
+  if (level >= 0) {  // a trace, not a warning
+    return;
+  }
+  switch (jpeg->err->msg_code) {
+    case JWRN_ADOBE_XFORM:
+    case JWRN_EXTRANEOUS_DATA:  // between markers; cameras pad with zeros
+    case JWRN_JFIF_MAJOR:
+    case JWRN_NOT_SEQUENTIAL:
+    case JWRN_TOO_MUCH_DATA:
+      return;
+    case JWRN_JPEG_EOF:
+    case JWRN_HIT_MARKER:
+      reinterpret_cast<ErrorManager*>(jpeg->err)->ended_early = true;
+      break;
+    default:
+      break;
+  }
+  on_error(jpeg);
+}
+
+void on_output(j_common_ptr) {}  // libjpeg's own writes to stderr
+
+void install(ErrorManager& errors) {
+  jpeg_std_error(&errors.base);
+  errors.base.error_exit = on_error;
+  errors.base.emit_message = on_message;
+  errors.base.output_message = on_output;
+}
+
+/// Runs calls into libjpeg; false when one of them failed. longjmp leaves `calls` from the
+/// middle, so it must own nothing that has a destructor.
+template <typename Calls>
+[[nodiscard]] bool succeeds(ErrorManager& errors, const Calls& calls) {
+  if (setjmp(errors.jump) != 0) {
+    return false;
+  }
+  calls();
+  return true;
+}
+
+void limit_scans(j_common_ptr jpeg) {
+  const auto* decoder = reinterpret_cast<j_decompress_ptr>(jpeg);
+  const auto pixels = std::int64_t{decoder->image_width} * decoder->image_height;
+  const auto limit = std::max(
+      kMinMaxScans, std::min(kMaxScans, kMaxScannedPixels / std::max<std::int64_t>(pixels, 1)));
+  if (decoder->input_scan_number > limit) {
+    auto* errors = reinterpret_cast<ErrorManager*>(jpeg->err);
+    std::snprintf(errors->message, sizeof errors->message, "more than %d scans",
+                  static_cast<int>(limit));
+    std::longjmp(errors->jump, 1);
+  }
+}
+
+class JpegReader {
+public:
+  JpegReader(Bytes bytes, std::int64_t max_pixels) {
+    install(errors_);
+    decoder_.err = &errors_.base;
+    try {
+      read_header(bytes, max_pixels);
+    } catch (...) {
+      jpeg_destroy_decompress(&decoder_);
+      throw;
+    }
+  }
+  ~JpegReader() { jpeg_destroy_decompress(&decoder_); }
+  JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
+
+  const ImageInfo& info() const { return info_; }
+
+  /// Decodes at 1/2, 1/4 or 1/8: the inverse transform gives fewer pixels, in less time.
+  void reduce(int reduction) {
+    decoder_.scale_num = 1;
+    decoder_.scale_denom = static_cast<unsigned>(reduction);
+    info_.height = (info_.height + reduction - 1) / reduction;
+    info_.width = (info_.width + reduction - 1) / reduction;
+  }
+
+  torch::Tensor decode(int channels) {
+    auto pixels = empty_pixels(info_, channels);
+    auto* to = pixels.data_ptr<std::uint8_t>();
+    if (decoder_.num_components == 4) {
+      decode_cmyk(to, channels);
+    } else {
+      decoder_.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+      const auto stride = info_.width * channels;
+      run([&] {
+        jpeg_start_decompress(&decoder_);
+        while (decoder_.output_scanline < decoder_.output_height) {
+          JSAMPROW row = to + decoder_.output_scanline * stride;
+          jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1);
+        }
+      });
+    }
+    // Reads on to the end marker: a file cut after its last row is a cut file too.
+    run([&] { jpeg_finish_decompress(&decoder_); });
+    return pixels;
+  }
+
+private:
+  template <typename Calls>
+  void run(const Calls& calls) {
+    if (!succeeds(errors_, calls)) {
+      throw ImageError(reason());
+    }
+  }
+
+  std::string reason() const {
+    if (!errors_.ended_early) {
+      constexpr std::string_view kCorrupt = "Corrupt JPEG data: ";
+      const std::string message = errors_.message;
+      return message.starts_with(kCorrupt) ? "corrupt JPEG data: " + message.substr(kCorrupt.size())
+                                           : "damaged or unsupported JPEG: " + message;
+    }
+    if (decoder_.output_height == 0) {
+      return "truncated JPEG: the data ends within the header";
+    }
+    if (decoder_.progressive_mode && decoder_.output_scanline == 0) {
+      return "truncated JPEG: the data ends in scan " + std::to_string(decoder_.input_scan_number) +
+             " of a progressive file";
+    }
+    const auto rows =
+        std::min(decoder_.output_scanline * decoder_.scale_denom, decoder_.image_height);
+    return "truncated JPEG: the data ends after " + std::to_string(rows) + " of " +
+           std::to_string(decoder_.image_height) + " rows";
+  }
+
+  void read_header(Bytes bytes, std::int64_t max_pixels) {
+    run([&] {
+      jpeg_create_decompress(&decoder_);
+      decoder_.progress = &progress_;
+      progress_.progress_monitor = limit_scans;
+      jpeg_mem_src(&decoder_, bytes.data(), bytes.size());
+      jpeg_save_markers(&decoder_, JPEG_APP0 + 1, 0xFFFF);
+      jpeg_read_header(&decoder_, /*require_image=*/TRUE);
+    });
+    check_size(decoder_.image_height, decoder_.image_width, max_pixels);
+    info_.format = ImageFormat::jpeg;
+    info_.height = decoder_.image_height;
+    info_.width = decoder_.image_width;
+    info_.channels = decoder_.num_components == 1 ? 1 : 3;
+    info_.orientation = orientation();
+    check_supported();
+  }
+
+  void check_supported() const {
+    if (decoder_.jpeg_color_space == JCS_UNKNOWN) {
+      throw ImageError("unsupported JPEG: " + std::to_string(decoder_.num_components) +
+                       " components of no known meaning");
+    }
+    if (decoder_.arith_code) {
+      // libjpeg feeds its arithmetic decoder zeros without a word where data are missing.
+      throw ImageError("unsupported JPEG: arithmetic coding; convert it to PNG");
+    }
+    if (decoder_.num_components == 4 && !decoder_.saw_Adobe_marker) {
+      // Adobe stores inks inverted; without its marker nobody can say which way round they are.
+      throw ImageError(
+          "unsupported JPEG: CMYK without Adobe's marker, so its colours may be inverted; convert "
+          "it to RGB");
+    }
+  }
+
+  int orientation() const {
+    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
+      // XMP uses APP1 as well.
+      if (marker->data_length >= 6 && std::memcmp(marker->data, "Exif\0\0", 6) == 0) {
+        return exif_orientation({marker->data, marker->data_length});
+      }
+    }
+    return 1;
+  }
+
+  void decode_cmyk(std::uint8_t* to, int channels) {
+    decoder_.out_color_space = JCS_CMYK;
+    std::vector<std::uint8_t> inks(info_.width * 4), colours(info_.width * 3);
+    run([&] { jpeg_start_decompress(&decoder_); });
+    for (std::int64_t y = 0; y < info_.height; ++y) {
+      JSAMPROW row = inks.data();
+      run([&] { jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1); });
+      cmyk_to_rgb(inks.data(), info_.width, /*inverted=*/true, colours.data());
+      convert_pixels(colours.data(), Layout::rgb, info_.width, to + y * info_.width * channels,
+                     channels);
+    }
+  }
+
+  ErrorManager errors_;
+  jpeg_progress_mgr progress_{};
+  jpeg_decompress_struct decoder_{};
+  ImageInfo info_;
+};
+
+class JpegWriter {
+public:
+  JpegWriter() {
+    install(errors_);
+    encoder_.err = &errors_.base;
+  }
+  ~JpegWriter() {
+    jpeg_destroy_compress(&encoder_);
+    std::free(buffer_);
+  }
+  JpegWriter(const JpegWriter&) = delete;
+  JpegWriter& operator=(const JpegWriter&) = delete;
+
+  std::vector<std::uint8_t> write(const torch::Tensor& tensor, JpegSettings how) {
+    const auto* pixels = tensor.const_data_ptr<std::uint8_t>();
+    const auto height = static_cast<int>(tensor.size(0));
+    const auto width = static_cast<int>(tensor.size(1));
+    const auto channels = static_cast<int>(tensor.size(2));
+    const auto calls = [&] {
+      jpeg_create_compress(&encoder_);
+      jpeg_mem_dest(&encoder_, &buffer_, &size_);
+      encoder_.image_height = height;
+      encoder_.image_width = width;
+      encoder_.input_components = channels;
+      encoder_.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+      jpeg_set_defaults(&encoder_);
+      jpeg_set_quality(&encoder_, how.quality, /*force_baseline=*/TRUE);
+      for (int c = 0; c < encoder_.num_components; ++c) {
+        const int samples = c == 0 && channels == 3 ? how.pixels_a_colour : 1;
+        encoder_.comp_info[c].h_samp_factor = encoder_.comp_info[c].v_samp_factor = samples;
+      }
+      jpeg_start_compress(&encoder_, /*write_all_tables=*/TRUE);
+      while (encoder_.next_scanline < encoder_.image_height) {
+        const auto offset = std::size_t{encoder_.next_scanline} * width * channels;
+        auto* row = const_cast<std::uint8_t*>(pixels + offset);  // the API lacks a const
+        jpeg_write_scanlines(&encoder_, &row, /*num_lines=*/1);
+      }
+      jpeg_finish_compress(&encoder_);
+    };
+    if (!succeeds(errors_, calls)) {
+      throw ImageError(std::string("cannot encode JPEG: ") + errors_.message);
+    }
+    return {buffer_, buffer_ + size_};
+  }
+
+private:
+  ErrorManager errors_;
+  jpeg_compress_struct encoder_{};
+  unsigned char* buffer_ = nullptr;  // libjpeg allocates and grows it with malloc
+  unsigned long size_ = 0;
+};
+
+}  // namespace
+
+ImageInfo probe_jpeg(Bytes bytes, std::int64_t max_pixels) {
+  return JpegReader(bytes, max_pixels).info();
+}
+
+Decoded decode_jpeg(Bytes bytes, int channels, std::int64_t max_pixels) {
+  return decode_jpeg_reduced(bytes, channels, max_pixels, /*reduction=*/1);
+}
+
+Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction) {
+  JpegReader reader(bytes, max_pixels);
+  reader.reduce(reduction);
+  return {reader.info(), reader.decode(channels)};
+}
+
+std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels) {
+  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
+  return JpegWriter().write(pixels, kNearlyLossless);
+}
+
+std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality) {
+  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
+  return JpegWriter().write(pixels, {quality, /*pixels_a_colour=*/2});
+}
+
+}  // namespace convae::codec

@@ -1,0 +1,97 @@
+#include "convae/data/codecs/pixel_rows.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace convae::codec {
+namespace {
+
+template <typename Sample>
+constexpr std::uint32_t kWhite = std::numeric_limits<Sample>::max();
+
+// All sums below stay within 32 bits: 65535 * 65535 + 65535 / 2 < 2^32.
+
+/// Alpha over white, for colour stored plain or already multiplied by alpha.
+template <typename Sample>
+std::uint32_t over_white(std::uint32_t value, std::uint32_t alpha, bool premultiplied) {
+  constexpr std::uint32_t white = kWhite<Sample>;
+  if (premultiplied) {
+    return std::min(white, value + (white - alpha));
+  }
+  return (value * alpha + white * (white - alpha) + white / 2) / white;
+}
+
+std::uint32_t luma(std::uint32_t red, std::uint32_t green, std::uint32_t blue) {
+  return (299 * red + 587 * green + 114 * blue + 500) / 1000;
+}
+
+/// `colours` and `has_alpha` are template arguments so that each layout gets a plain inner loop.
+template <typename Sample, int colours, bool has_alpha>
+void convert(const Sample* from, bool premultiplied, std::int64_t count, Sample* to, int channels) {
+  constexpr int step = colours + (has_alpha ? 1 : 0);
+  for (std::int64_t pixel = 0; pixel < count; ++pixel, from += step, to += channels) {
+    std::uint32_t value[3];
+    for (int c = 0; c < 3; ++c) {
+      value[c] = from[c % colours];
+      if constexpr (has_alpha) {
+        value[c] = over_white<Sample>(value[c], from[colours], premultiplied);
+      }
+    }
+    if (channels == 1) {
+      to[0] = static_cast<Sample>(colours == 1 ? value[0] : luma(value[0], value[1], value[2]));
+    } else {
+      std::copy(value, value + 3, to);
+    }
+  }
+}
+
+}  // namespace
+
+template <typename Sample>
+void convert_pixels(const Sample* from, Layout layout, std::int64_t count, Sample* to,
+                    int channels) {
+  switch (layout) {
+    case Layout::grey:
+      return channels == 1 ? void(std::copy(from, from + count, to))
+                           : convert<Sample, 1, false>(from, false, count, to, channels);
+    case Layout::rgb:
+      return channels == 3 ? void(std::copy(from, from + 3 * count, to))
+                           : convert<Sample, 3, false>(from, false, count, to, channels);
+    case Layout::grey_alpha:
+    case Layout::grey_premultiplied:
+      return convert<Sample, 1, true>(from, layout == Layout::grey_premultiplied, count, to,
+                                      channels);
+    case Layout::rgb_alpha:
+    case Layout::rgb_premultiplied:
+      return convert<Sample, 3, true>(from, layout == Layout::rgb_premultiplied, count, to,
+                                      channels);
+  }
+}
+
+template <typename Sample>
+void cmyk_to_rgb(const Sample* from, std::int64_t count, bool inverted, Sample* to) {
+  constexpr std::uint32_t white = kWhite<Sample>;
+  const std::uint32_t flip = inverted ? 0 : white;
+  for (std::int64_t pixel = 0; pixel < count; ++pixel, from += 4, to += 3) {
+    const std::uint32_t light = from[3] ^ flip;  // white - v, as white is all ones
+    for (int c = 0; c < 3; ++c) {
+      to[c] = static_cast<Sample>(((from[c] ^ flip) * light + white / 2) / white);
+    }
+  }
+}
+
+void unpack_bits(const std::uint8_t* from, int bits, std::int64_t count, std::uint8_t* to) {
+  const int per_byte = 8 / bits;
+  const int mask = (1 << bits) - 1;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const int shift = 8 - bits * static_cast<int>(i % per_byte + 1);
+    to[i] = static_cast<std::uint8_t>((from[i / per_byte] >> shift) & mask);
+  }
+}
+
+template void convert_pixels(const std::uint8_t*, Layout, std::int64_t, std::uint8_t*, int);
+template void convert_pixels(const std::uint16_t*, Layout, std::int64_t, std::uint16_t*, int);
+template void cmyk_to_rgb(const std::uint8_t*, std::int64_t, bool, std::uint8_t*);
+template void cmyk_to_rgb(const std::uint16_t*, std::int64_t, bool, std::uint16_t*);
+
+}  // namespace convae::codec

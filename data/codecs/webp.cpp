@@ -1,0 +1,161 @@
+#include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/pixel_rows.h"
+
+#include <webp/decode.h>
+#include <webp/demux.h>
+#include <webp/encode.h>
+
+#include <memory>
+
+namespace convae::codec {
+namespace {
+
+// Of 0 to 9. Photographs, one core: level 0 takes 27 MP/s to 0.41 of the raw bytes, level 1 takes
+// 9 MP/s to 0.39, level 6 takes 1.3 MP/s to 0.37.
+constexpr int kLosslessLevel = 0;
+
+const char* reason(VP8StatusCode status) {
+  switch (status) {
+    case VP8_STATUS_NOT_ENOUGH_DATA:
+      return "truncated WebP: the data ends early";
+    case VP8_STATUS_OUT_OF_MEMORY:
+      return "WebP: out of memory";
+    case VP8_STATUS_UNSUPPORTED_FEATURE:
+      return "unsupported WebP: a feature that libwebp does not know";
+    default:
+      return "damaged WebP: the bit stream is not valid";
+  }
+}
+
+void check(VP8StatusCode status) {
+  if (status != VP8_STATUS_OK) {
+    throw ImageError(reason(status));
+  }
+}
+
+/// libwebp does not mind a file cut after its picture, but the EXIF chunk stands there.
+void check_length(Bytes bytes) {
+  if (bytes.size() < 12) {
+    throw ImageError(reason(VP8_STATUS_NOT_ENOUGH_DATA));
+  }
+  const std::uint64_t length = 8 + (std::uint64_t{bytes[4]} | std::uint64_t{bytes[5]} << 8 |
+                                    std::uint64_t{bytes[6]} << 16 | std::uint64_t{bytes[7]} << 24);
+  if (length > bytes.size()) {
+    throw ImageError("truncated WebP: " + std::to_string(bytes.size()) + " of " +
+                     std::to_string(length) + " bytes");
+  }
+}
+
+struct DemuxDeleter {
+  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
+};
+
+int find_orientation(Bytes bytes) {
+  const WebPData data{bytes.data(), bytes.size()};
+  const std::unique_ptr<WebPDemuxer, DemuxDeleter> demuxer(WebPDemux(&data));
+  WebPChunkIterator chunk;
+  if (!demuxer || !WebPDemuxGetChunk(demuxer.get(), "EXIF", /*chunk_number=*/1, &chunk)) {
+    return 1;
+  }
+  const int orientation = exif_orientation({chunk.chunk.bytes, chunk.chunk.size});
+  WebPDemuxReleaseChunkIterator(&chunk);
+  return orientation;
+}
+
+/// Into `to`, rows of `width` pixels of 3 (RGB) or 4 (RGBA) bytes.
+void decode_into(Bytes bytes, const ImageInfo& info, int samples, std::uint8_t* to) {
+  WebPDecoderConfig config;
+  if (!WebPInitDecoderConfig(&config)) {
+    throw ImageError("WebP: libwebp of another version than its headers");
+  }
+  config.output.colorspace = samples == 4 ? MODE_RGBA : MODE_RGB;
+  config.output.is_external_memory = 1;
+  config.output.u.RGBA.rgba = to;
+  config.output.u.RGBA.stride = static_cast<int>(info.width * samples);
+  config.output.u.RGBA.size = static_cast<std::size_t>(info.width) * info.height * samples;
+  const auto status = WebPDecode(bytes.data(), bytes.size(), &config);
+  WebPFreeDecBuffer(&config.output);
+  check(status);
+}
+
+struct Encoding {
+  Encoding() {
+    if (!WebPConfigInit(&config) || !WebPPictureInit(&picture)) {
+      throw ImageError("WebP: libwebp of another version than its headers");
+    }
+    WebPMemoryWriterInit(&output);
+    picture.writer = WebPMemoryWrite;
+    picture.custom_ptr = &output;
+  }
+  ~Encoding() {
+    WebPPictureFree(&picture);
+    WebPMemoryWriterClear(&output);
+  }
+  Encoding(const Encoding&) = delete;
+  Encoding& operator=(const Encoding&) = delete;
+
+  WebPConfig config{};
+  WebPPicture picture{};
+  WebPMemoryWriter output{};
+};
+
+}  // namespace
+
+ImageInfo probe_webp(Bytes bytes, std::int64_t max_pixels) {
+  check_length(bytes);
+  WebPBitstreamFeatures features;
+  check(WebPGetFeatures(bytes.data(), bytes.size(), &features));
+  check_size(features.height, features.width, max_pixels);
+  if (features.has_animation) {
+    throw ImageError("animated WebP is not supported");
+  }
+  ImageInfo info;
+  info.format = ImageFormat::webp;
+  info.height = features.height;
+  info.width = features.width;
+  info.alpha = features.has_alpha != 0;
+  info.orientation = find_orientation(bytes);
+  return info;
+}
+
+Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels) {
+  const auto info = probe_webp(bytes, max_pixels);
+  const int samples = info.alpha ? 4 : 3;
+  auto pixels = empty_pixels(info, channels);
+  if (samples == channels) {
+    decode_into(bytes, info, samples, pixels.data_ptr<std::uint8_t>());
+  } else {
+    const auto colours = empty_pixels(info, samples);
+    decode_into(bytes, info, samples, colours.data_ptr<std::uint8_t>());
+    convert_pixels(colours.const_data_ptr<std::uint8_t>(),
+                   info.alpha ? Layout::rgb_alpha : Layout::rgb, info.height * info.width,
+                   pixels.data_ptr<std::uint8_t>(), channels);
+  }
+  return {info, pixels};
+}
+
+std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels) {
+  check_side(pixels, WEBP_MAX_DIMENSION, "WebP");
+  const auto height = pixels.size(0), width = pixels.size(1);
+  auto colours = pixels;
+  if (pixels.size(2) == 1) {  // WebP has no grey
+    colours = torch::empty({height, width, 3}, torch::kUInt8);
+    convert_pixels(pixels.const_data_ptr<std::uint8_t>(), Layout::grey, height * width,
+                   colours.data_ptr<std::uint8_t>(), /*channels=*/3);
+  }
+  Encoding encoding;
+  WebPConfigLosslessPreset(&encoding.config, kLosslessLevel);
+  encoding.config.exact = 1;
+  encoding.picture.use_argb = 1;
+  encoding.picture.height = static_cast<int>(height);
+  encoding.picture.width = static_cast<int>(width);
+  if (!WebPPictureImportRGB(&encoding.picture, colours.const_data_ptr<std::uint8_t>(),
+                            static_cast<int>(3 * width)) ||
+      !WebPEncode(&encoding.config, &encoding.picture)) {
+    throw ImageError("cannot encode WebP: libwebp error " +
+                     std::to_string(encoding.picture.error_code));
+  }
+  return {encoding.output.mem, encoding.output.mem + encoding.output.size};
+}
+
+}  // namespace convae::codec

@@ -1,0 +1,59 @@
+#pragma once
+
+#include "convae/data/options.h"
+
+#include <torch/types.h>
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace convae {
+
+/// Absolute difference of two images, mean over channels, as colours: black at 0, brightest at
+/// kFullError and above (the same for every picture, so that pictures can be compared).
+/// Both (C, H, W) float in [0,1] → (3, H, W) uint8.
+torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
+inline constexpr double kFullError = 0.25;
+
+/// Values in [0,1] as colours, (H, W) float → (3, H, W) uint8. inferno: black, red, yellow; hot:
+/// black, red, yellow, white.
+enum class ColourMap { inferno, hot };
+torch::Tensor coloured(const torch::Tensor& values, ColourMap map);
+
+/// A picture that is easier to see: small ones, (C, H, W), enlarged by a whole factor.
+torch::Tensor enlarge_small(const torch::Tensor& picture);
+
+/// No limit to the side of a picture.
+inline constexpr std::int64_t kAnySide = std::int64_t{1} << 30;
+
+/// input | reconstruction | error in one picture, small images enlarged by a whole factor. The
+/// error is the distance from `target`, which differs from the input where that was corrupted.
+/// All (C, H, W) float in [0,1], on any device → (3, h, w) uint8. Each of the three is shown at
+/// shown_size(…, max_side).
+torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
+                                 const torch::Tensor& target, std::int64_t max_side = kAnySide);
+
+/// Small images are enlarged by a whole factor, those with a side above `max_side` are shrunk to
+/// it.
+Size shown_size(Size own, std::int64_t max_side = kAnySide);
+
+/// Pictures of one height, (1 or 3, h, w_i) uint8, beside each other with white between →
+/// (3, h, w).
+torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures);
+
+/// Pictures (3, h, w) uint8 of any sizes below each other, aligned left, on white.
+torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures);
+
+/// What stack_pictures() made of comparison_pictures, taken apart: input, reconstruction and error
+/// of each, (3, h, w) views. `shown` are their sizes, from the top. Empty where `picture` has
+/// another size than a stack of these.
+std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& picture,
+                                                     const std::vector<Size>& shown);
+
+/// Float in [0,1] → uint8, rounded; NaN becomes 0.
+torch::Tensor to_uint8(const torch::Tensor& image);
+/// Float in [0,1] → uint16, rounded.
+torch::Tensor to_uint16(const torch::Tensor& image);
+
+}  // namespace convae

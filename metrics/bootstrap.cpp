@@ -1,0 +1,78 @@
+#include "convae/metrics/bootstrap.h"
+
+#include "convae/core/random.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+
+namespace convae {
+namespace {
+
+Interval percentile_interval(const std::vector<double>& values, double confidence) {
+  const double tail = (1 - confidence) / 2;
+  return {quantile(values, tail), quantile(values, 1 - tail)};
+}
+
+/// `add(unit, sample)` appends what the unit that was drawn stands for.
+template <typename Add>
+Interval interval_of_draws(std::int64_t units, const Add& add, const Statistic& statistic,
+                           const BootstrapOptions& options) {
+  if (units < 2) return {};
+  std::vector<double> values;
+  std::vector<std::int64_t> sample;
+  for (std::int64_t draw = 0; draw < options.draws; ++draw) {
+    CounterRandom random(options.seed, /*epoch=*/0, static_cast<std::uint64_t>(draw),
+                         Purpose::bootstrap);
+    sample.clear();
+    for (std::int64_t i = 0; i < units; ++i) {
+      add(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(units))), sample);
+    }
+    const double value = statistic(sample);
+    if (!std::isnan(value)) values.push_back(value);
+  }
+  return percentile_interval(values, options.confidence);
+}
+
+}  // namespace
+
+Interval bootstrap_interval(std::int64_t count, const Statistic& statistic,
+                            const BootstrapOptions& options) {
+  const auto add = [](std::int64_t item, std::vector<std::int64_t>& sample) {
+    sample.push_back(item);
+  };
+  return interval_of_draws(count, add, statistic, options);
+}
+
+Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups,
+                            const Statistic& statistic, const BootstrapOptions& options) {
+  const auto add = [&](std::int64_t group, std::vector<std::int64_t>& sample) {
+    const auto& items = groups[static_cast<std::size_t>(group)];
+    sample.insert(sample.end(), items.begin(), items.end());
+  };
+  return interval_of_draws(std::ssize(groups), add, statistic, options);
+}
+
+Interval bootstrap_mean_interval(const std::vector<double>& values,
+                                 const BootstrapOptions& options) {
+  std::vector<double> known;
+  std::copy_if(values.begin(), values.end(), std::back_inserter(known),
+               [](double value) { return !std::isnan(value); });
+  const auto mean = [&](std::span<const std::int64_t> items) {
+    double sum = 0;
+    for (const std::int64_t item : items) sum += known[static_cast<std::size_t>(item)];
+    return sum / static_cast<double>(items.size());
+  };
+  return bootstrap_interval(std::ssize(known), mean, options);
+}
+
+double quantile(std::vector<double> values, double q) {
+  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
+  std::sort(values.begin(), values.end());
+  const double at = q * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (at - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+}  // namespace convae

@@ -1,0 +1,47 @@
+#pragma once
+
+#include "convae/core/names.h"
+#include "convae/metrics/bootstrap.h"
+
+#include <torch/types.h>
+
+#include <array>
+#include <vector>
+
+namespace convae {
+
+/// What a reconstruction is measured by, on values in [0,1].
+enum class Measure { mse, psnr, ssim, ms_ssim };
+constexpr auto names(Measure) {
+  return std::to_array<Name<Measure>>({{Measure::mse, "mse"},
+                                       {Measure::psnr, "psnr"},
+                                       {Measure::ssim, "ssim"},
+                                       {Measure::ms_ssim, "ms_ssim"}});
+}
+inline constexpr std::array kMeasures = {Measure::mse, Measure::psnr, Measure::ssim,
+                                         Measure::ms_ssim};
+
+/// A mean over images with its bootstrap interval; NaN where no image has a value.
+struct MeanInterval {
+  double mean = std::numeric_limits<double>::quiet_NaN();
+  Interval interval;
+};
+
+/// Each image's measures, in the order in which they were added; NaN where it has none.
+class ImageMeasures {
+public:
+  /// Both (N, C, H, W) float in [0,1].
+  void add(const torch::Tensor& reconstructions, const torch::Tensor& targets);
+
+  const std::vector<double>& values(Measure measure) const;
+  MeanInterval mean(Measure measure) const;
+
+private:
+  std::array<std::vector<double>, kMeasures.size()> values_;
+};
+
+/// Mean of a - b over images, of one measure, with its interval: images are drawn with both their
+/// values, so what makes an image hard for both does not widen it.
+MeanInterval mean_difference(const std::vector<double>& a, const std::vector<double>& b);
+
+}  // namespace convae

@@ -1,0 +1,123 @@
+#include "convae/metrics/pixel_metrics.h"
+
+#include "convae/metrics/statistics.h"
+
+#include <opencv2/imgproc.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace convae {
+namespace {
+
+/// Sign, exponent and the first 9 bits of the significand of a float.
+constexpr int kClassBits = 18;
+
+/// The class of a value: non-negative floats are ordered as their bits are, negative ones the other
+/// way round.
+std::size_t class_of(float value) {
+  constexpr std::uint32_t kSign = 0x80000000;
+  const auto bits = std::bit_cast<std::uint32_t>(value + 0.0F);  // -0 becomes 0
+  const std::uint32_t ordered = (bits & kSign) != 0 ? ~bits : bits | kSign;
+  return ordered >> (32 - kClassBits);
+}
+
+/// The regions of a mask: labels (H, W), 0 outside, and the pixels of every label.
+struct Regions {
+  cv::Mat labels;
+  std::vector<std::int64_t> pixels;
+};
+
+Regions find_regions(const torch::Tensor& mask) {
+  const torch::Tensor bytes = mask.to(torch::kUInt8).contiguous();
+  const cv::Mat image(static_cast<int>(mask.size(0)), static_cast<int>(mask.size(1)), CV_8UC1,
+                      bytes.data_ptr());
+  Regions regions;
+  const int labels = cv::connectedComponents(image, regions.labels, /*connectivity=*/8, CV_32S);
+  regions.pixels.resize(static_cast<std::size_t>(labels));
+  for (int y = 0; y < image.rows; ++y) {
+    const int* row = regions.labels.ptr<int>(y);
+    for (int x = 0; x < image.cols; ++x) ++regions.pixels[static_cast<std::size_t>(row[x])];
+  }
+  return regions;
+}
+
+}  // namespace
+
+PixelMetrics::PixelMetrics()
+    : outside_(std::size_t{1} << kClassBits), inside_(outside_.size()), overlap_(outside_.size()) {}
+
+void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
+  const torch::Tensor values = map.to(torch::kCPU, torch::kFloat).contiguous();
+  const auto* value = values.const_data_ptr<float>();
+  if (!mask.defined()) {
+    for (std::int64_t i = 0; i < values.numel(); ++i) ++outside_[class_of(value[i])];
+    return;
+  }
+  if (mask.sizes() != map.sizes()) {
+    throw std::invalid_argument("a map of " + std::to_string(map.size(0)) + "x" +
+                                std::to_string(map.size(1)) + " has a mask of " +
+                                std::to_string(mask.size(0)) + "x" + std::to_string(mask.size(1)));
+  }
+  const Regions regions = find_regions(mask);
+  regions_ += static_cast<std::int64_t>(regions.pixels.size()) - 1;
+  for (int y = 0; y < regions.labels.rows; ++y) {
+    const int* labels = regions.labels.ptr<int>(y);
+    for (int x = 0; x < regions.labels.cols; ++x) {
+      const std::size_t bin = class_of(*value++);
+      if (labels[x] == 0) {
+        ++outside_[bin];
+      } else {
+        ++inside_[bin];
+        overlap_[bin] +=
+            1 / static_cast<double>(regions.pixels[static_cast<std::size_t>(labels[x])]);
+      }
+    }
+  }
+}
+
+PixelMetrics& PixelMetrics::operator+=(const PixelMetrics& other) {
+  regions_ += other.regions_;
+  const auto add = [](auto& sums, const auto& more) {
+    std::transform(sums.begin(), sums.end(), more.begin(), sums.begin(), std::plus<>());
+  };
+  add(outside_, other.outside_);
+  add(inside_, other.inside_);
+  add(overlap_, other.overlap_);
+  return *this;
+}
+
+double PixelMetrics::auroc() const {
+  double below = 0, inside = 0, pairs_won = 0;  // pixels outside with a lower value so far
+  for (std::size_t i = 0; i < outside_.size(); ++i) {
+    const auto here = static_cast<double>(outside_[i]);
+    pairs_won += static_cast<double>(inside_[i]) * (below + here / 2);
+    below += here;
+    inside += static_cast<double>(inside_[i]);
+  }
+  return below > 0 && inside > 0 ? pairs_won / (below * inside) : kNoValue;
+}
+
+double PixelMetrics::pro(double max_rate) const {
+  double all_outside = 0;
+  for (const std::int64_t pixels : outside_) all_outside += static_cast<double>(pixels);
+  if (regions_ == 0 || all_outside == 0) return kNoValue;
+  // The curve from the highest threshold down, by trapezoids; the last one is cut at max_rate.
+  double rate = 0, share = 0, area = 0;
+  for (std::size_t i = outside_.size(); i-- > 0 && rate < max_rate;) {
+    if (outside_[i] == 0 && overlap_[i] == 0) continue;
+    const double step = static_cast<double>(outside_[i]) / all_outside;
+    const double gain = overlap_[i] / static_cast<double>(regions_);
+    const double part = step > 0 ? std::min(1.0, (max_rate - rate) / step) : 1.0;
+    area += part * step * (share + part * gain / 2);
+    rate += step;
+    share += gain;
+  }
+  return area / max_rate;
+}
+
+}  // namespace convae

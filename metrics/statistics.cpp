@@ -1,0 +1,120 @@
+#include "convae/metrics/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+
+namespace convae {
+namespace {
+
+double ratio(double part, double whole) { return whole > 0 ? part / whole : kNoValue; }
+
+/// Anomalous and good images of one score.
+struct Tie {
+  double anomalous = 0, good = 0;
+};
+
+/// The distinct scores, highest first.
+std::vector<Tie> ties(const ScoredImages& images) {
+  std::vector<std::size_t> order(images.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return images.scores[a] > images.scores[b]; });
+  std::vector<Tie> result;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const bool same = i > 0 && images.scores[order[i]] == images.scores[order[i - 1]];
+    if (!same) result.emplace_back();
+    (images.anomalous[order[i]] ? result.back().anomalous : result.back().good) += 1;
+  }
+  return result;
+}
+
+}  // namespace
+
+void ScoredImages::add(double score, bool is_anomalous) {
+  scores.push_back(score);
+  anomalous.push_back(is_anomalous);
+}
+
+double auroc(const ScoredImages& images) {
+  double above = 0, pairs_won = 0, good = 0;  // anomalous images with a higher score so far
+  for (const Tie& tie : ties(images)) {
+    pairs_won += tie.good * (above + tie.anomalous / 2);
+    above += tie.anomalous;
+    good += tie.good;
+  }
+  return ratio(pairs_won, above * good);
+}
+
+double average_precision(const ScoredImages& images) {
+  double found = 0, seen = 0, sum = 0;
+  for (const Tie& tie : ties(images)) {
+    found += tie.anomalous;
+    seen += tie.anomalous + tie.good;
+    sum += tie.anomalous * found / seen;
+  }
+  return ratio(sum, found);
+}
+
+double Detections::precision() const {
+  return ratio(static_cast<double>(true_positives),
+               static_cast<double>(true_positives + false_positives));
+}
+
+double Detections::recall() const {
+  return ratio(static_cast<double>(true_positives),
+               static_cast<double>(true_positives + false_negatives));
+}
+
+double Detections::f1() const {
+  if (true_positives + false_negatives == 0) return kNoValue;
+  return ratio(2 * static_cast<double>(true_positives),
+               static_cast<double>(2 * true_positives + false_positives + false_negatives));
+}
+
+double Detections::false_positive_rate() const {
+  return ratio(static_cast<double>(false_positives),
+               static_cast<double>(false_positives + true_negatives));
+}
+
+Detections detections(const ScoredImages& images, double threshold) {
+  Detections counts;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const bool found = images.scores[i] > threshold;
+    if (images.anomalous[i]) {
+      ++(found ? counts.true_positives : counts.false_negatives);
+    } else {
+      ++(found ? counts.false_positives : counts.true_negatives);
+    }
+  }
+  return counts;
+}
+
+double threshold_for_rate(std::vector<double> good_scores, double rate) {
+  if (good_scores.empty()) return kNoValue;
+  std::sort(good_scores.begin(), good_scores.end(), std::greater<>());
+  // A rate of 1/(n + 1) as a double must not fall just below a whole number.
+  const double exceeding = std::floor(rate * static_cast<double>(good_scores.size() + 1) + 1e-9);
+  const auto k = static_cast<std::size_t>(std::max(exceeding, 1.0));
+  return good_scores[std::min(k, good_scores.size()) - 1];
+}
+
+double smallest_rate(std::size_t good_scores) { return 1 / static_cast<double>(good_scores + 1); }
+
+double correlation(const std::vector<double>& a, const std::vector<double>& b) {
+  const auto n = static_cast<double>(a.size());
+  if (a.size() < 2) return kNoValue;
+  const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / n;
+  const double mean_b = std::accumulate(b.begin(), b.end(), 0.0) / n;
+  double aa = 0, bb = 0, ab = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    aa += (a[i] - mean_a) * (a[i] - mean_a);
+    bb += (b[i] - mean_b) * (b[i] - mean_b);
+    ab += (a[i] - mean_a) * (b[i] - mean_b);
+  }
+  return ratio(ab, std::sqrt(aa) * std::sqrt(bb));
+}
+
+}  // namespace convae

@@ -1,0 +1,92 @@
+#include "convae/models/kernels/flat_maps.h"
+
+#include "convae/core/parallel.h"
+
+#include <ATen/Version.h>
+
+#include <algorithm>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kPieceValues = 32768;
+constexpr std::int64_t kMinWidth = 512;  // a loop long enough for its start not to count
+
+}  // namespace
+
+const kernels::Kernels& kernels_of_this_processor() {
+  static const kernels::Kernels& chosen = [&]() -> const kernels::Kernels& {
+    const std::string capability = at::get_cpu_capability();
+    const auto set = capability == "AVX512" ? kernels::InstructionSet::avx512
+                     : capability == "AVX2" ? kernels::InstructionSet::avx2
+                                            : kernels::InstructionSet::baseline;
+    return kernels::kernels_for(set);
+  }();
+  return chosen;
+}
+
+std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps) {
+  std::vector<torch::Tensor> result;
+  result.reserve(maps.size());
+  for (const torch::Tensor& x : maps) {
+    result.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+  return result;
+}
+
+Pieces::Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels)
+    : channels_(channels), width_((kMinWidth + channels - 1) / channels * channels) {
+  const std::int64_t step = std::max<std::int64_t>(1, kPieceValues / width_) * width_;
+  for (std::size_t map = 0; map < maps.size(); ++map) {
+    const std::int64_t all = maps[map].numel();
+    for (std::int64_t begin = 0; begin < all; begin += step) {
+      pieces_.push_back({map, begin, std::min(step, all - begin)});
+    }
+  }
+}
+
+Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else) {
+  if (!per_channel.defined() || per_channel.numel() == 0) {
+    Numbers same(static_cast<std::size_t>(count), or_else);  // in parentheses: not two numbers
+    return same;
+  }
+  const torch::Tensor floats = per_channel.detach().to(torch::kFloat).contiguous();
+  const float* first = values<float>(floats);
+  return {first, first + floats.numel()};
+}
+
+torch::Tensor to_tensor(const Numbers& numbers, torch::ScalarType type) {
+  return torch::tensor(torch::ArrayRef<double>(numbers), torch::kDouble).to(type);
+}
+
+std::vector<float> Pieces::lanes(const Numbers& per_channel) const {
+  std::vector<float> lanes(static_cast<std::size_t>(width_));
+  for (std::size_t begin = 0; begin < lanes.size(); begin += per_channel.size()) {
+    std::copy(per_channel.begin(), per_channel.end(),
+              lanes.begin() + static_cast<std::ptrdiff_t>(begin));
+  }
+  return lanes;
+}
+
+void Pieces::for_each(const std::function<void(const Piece&)>& work) const {
+  parallel_for_each(size(), [&](std::int64_t i) { work((*this)[i]); });
+}
+
+Numbers Pieces::add_rows(const std::vector<float>& rows, std::size_t row_length) {
+  Numbers sum(row_length, 0.0);
+  for (std::size_t begin = 0; begin < rows.size(); begin += row_length) {
+    for (std::size_t i = 0; i < row_length; ++i) sum[i] += rows[begin + i];
+  }
+  return sum;
+}
+
+Numbers Pieces::add_lanes(const double* lanes) const {
+  Numbers sum(static_cast<std::size_t>(channels_), 0.0);
+  for (std::int64_t begin = 0; begin < width_; begin += channels_) {
+    for (std::int64_t c = 0; c < channels_; ++c)
+      sum[static_cast<std::size_t>(c)] += lanes[begin + c];
+  }
+  return sum;
+}
+
+}  // namespace convae

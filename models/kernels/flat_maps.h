@@ -1,0 +1,89 @@
+#pragma once
+
+#include "convae/models/kernels/kernels.h"
+
+#include <torch/types.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+/// How kernels walk over tensors. Internal.
+namespace convae {
+
+/// The kernels for this processor, which are those of LibTorch's choice (ATEN_CPU_CAPABILITY).
+const kernels::Kernels& kernels_of_this_processor();
+
+/// One number a channel.
+using Numbers = std::vector<double>;
+
+/// (C) on a CPU → its numbers; `count` times `or_else` where undefined or empty.
+Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else);
+
+/// Numbers → (C), of that type.
+torch::Tensor to_tensor(const Numbers& numbers, torch::ScalarType type);
+
+template <typename T>
+T* values(const torch::Tensor& tensor) {
+  return static_cast<T*>(tensor.data_ptr());
+}
+
+/// The same maps in channels-last layout, which they have already where LibTorch made them.
+std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps);
+
+/// Channels-last maps cut into pieces of some 32,768 values: small enough to spread over threads
+/// and to add up in floats, always the same whatever the number of threads.
+class Pieces {
+public:
+  struct Piece {
+    std::size_t map;
+    std::int64_t begin, count;  ///< in values; begins with a pixel's first channel
+  };
+
+  Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels);
+
+  std::int64_t channels() const { return channels_; }
+  /// Values that share a set of parameters: some whole pixels.
+  std::int64_t width() const { return width_; }
+  std::int64_t size() const { return static_cast<std::int64_t>(pieces_.size()); }
+  const Piece& operator[](std::int64_t i) const { return pieces_[static_cast<std::size_t>(i)]; }
+
+  /// One number a channel → `width` floats, one a lane.
+  std::vector<float> lanes(const Numbers& per_channel) const;
+
+  /// Runs work(piece, sums) for all pieces, on all compute threads; sums are N arrays of `width`
+  /// floats that start at zero. Returns their totals, each with a number a channel.
+  template <std::size_t N>
+  std::array<Numbers, N> sums(
+      const std::function<void(const Piece&, const std::array<float*, N>&)>& work) const {
+    std::vector<float> partial(static_cast<std::size_t>(size()) * N * width_, 0.0F);
+    for_each([&](const Piece& piece) {
+      std::array<float*, N> sums;
+      for (std::size_t i = 0; i < N; ++i) {
+        sums[i] = partial.data() + (static_cast<std::size_t>(index(piece)) * N + i) * width_;
+      }
+      work(piece, sums);
+    });
+    const Numbers lanes = add_rows(partial, N * static_cast<std::size_t>(width_));
+    std::array<Numbers, N> totals;
+    for (std::size_t i = 0; i < N; ++i) totals[i] = add_lanes(lanes.data() + i * width_);
+    return totals;
+  }
+
+  void for_each(const std::function<void(const Piece&)>& work) const;
+
+  /// The sum of each channel's lanes.
+  Numbers add_lanes(const double* lanes) const;
+
+  /// Which of the pieces this is.
+  std::int64_t index(const Piece& piece) const { return &piece - pieces_.data(); }
+
+private:
+  static Numbers add_rows(const std::vector<float>& rows, std::size_t row_length);
+
+  std::int64_t channels_, width_;
+  std::vector<Piece> pieces_;
+};
+
+}  // namespace convae

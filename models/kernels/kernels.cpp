@@ -1,0 +1,389 @@
+// Compiled once an instruction set, with CONVAE_KERNELS naming the table it defines. Everything
+// else is in an unnamed namespace and nothing from the standard library is called: an inline
+// function compiled for AVX-512 must not be the one the linker keeps for all.
+#include "convae/models/kernels/kernels.h"
+
+namespace convae::kernels {
+namespace {
+
+// Comparisons are written so that NaN falls through to the result: a diverging net must show.
+
+inline float load(const float& x) { return x; }
+inline float load(const BFloat16& x) {
+  return __builtin_bit_cast(float, static_cast<std::uint32_t>(x.bits) << 16);
+}
+
+inline void store(float& to, float x) { to = x; }
+inline void store(BFloat16& to, float x) {
+  const auto bits = __builtin_bit_cast(std::uint32_t, x);
+  // Round to nearest, ties to even; NaN would be rounded to something else.
+  const std::uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  to.bits = static_cast<std::uint16_t>(x != x ? 0x7fc0 : rounded);
+}
+
+/// e^x to 2e-7 relative, for x limited to ±60: further out everything here has reached its limit,
+/// and products with numbers below 1e-38 take a hundred times as long. Coefficients: Cephes,
+/// expf.c.
+inline float exponential(float x) {
+  x = x < -60.0F ? -60.0F : x;
+  x = x > 60.0F ? 60.0F : x;
+  constexpr float kRounder = 12582912.0F;  // 1.5·2^23: the sum's last bits are the rounded integer
+  const float shifted = x * 1.44269504F + kRounder;
+  const float n = shifted - kRounder;
+  const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  const auto exponent = (__builtin_bit_cast(std::uint32_t, shifted) + 127U) << 23;
+  return p * __builtin_bit_cast(float, exponent);
+}
+
+inline float sigmoid(float x) { return 1.0F / (1.0F + exponential(-x)); }
+
+struct Value {
+  float value, derivative;
+};
+
+template <Function>
+struct Activation;
+
+template <>
+struct Activation<Function::relu> {
+  static float value(float x) { return x < 0.0F ? 0.0F : x; }
+  static Value both(float x) { return {value(x), x > 0.0F ? 1.0F : 0.0F}; }
+};
+
+template <>
+struct Activation<Function::leaky_relu> {
+  static float value(float x) { return x < 0.0F ? 0.01F * x : x; }
+  static Value both(float x) { return {value(x), x > 0.0F ? 1.0F : 0.01F}; }
+};
+
+template <>
+struct Activation<Function::silu> {
+  static float value(float x) { return x * sigmoid(x); }
+  static Value both(float x) {
+    const float s = sigmoid(x);
+    return {x * s, s * (1.0F + x * (1.0F - s))};
+  }
+};
+
+/// x·Φ(x), with erf from Abramowitz and Stegun, 7.1.26 (1.5e-7).
+template <>
+struct Activation<Function::gelu> {
+  static float value(float x) { return both(x).value; }
+  static Value both(float x) {
+    const float z = x * 0.70710678F;
+    const float positive = z < 0.0F ? -z : z;
+    const float t = 1.0F / (1.0F + 0.3275911F * positive);
+    float p = 1.061405429F;
+    p = p * t - 1.453152027F;
+    p = p * t + 1.421413741F;
+    p = p * t - 0.284496736F;
+    p = p * t + 0.254829592F;
+    const float bell = exponential(-z * z);
+    const float tail = 0.5F * p * t * bell;
+    const float below = z < 0.0F ? tail : 1.0F - tail;
+    return {x * below, below + x * 0.39894228F * bell};
+  }
+};
+
+struct Identity {
+  static float value(float x) { return x; }
+  static Value both(float x) { return {x, 1.0F}; }
+};
+
+/// Calls row(begin, n) for each run of at most `width` values.
+template <typename Row>
+inline void for_rows(std::int64_t count, std::int64_t width, const Row& row) {
+  for (std::int64_t begin = 0; begin < count; begin += width) {
+    row(begin, count - begin < width ? count - begin : width);
+  }
+}
+
+template <typename T, typename Before>
+void moments(const T* x, std::int64_t count, const Lanes& lanes, const float* __restrict origin,
+             float* __restrict sum, float* __restrict square_sum) {
+  const float* __restrict bias = lanes.bias;
+  for_rows(count, lanes.width, [&](std::int64_t begin, std::int64_t n) {
+    const T* __restrict row = x + begin;
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float a = Before::value(load(row[i]) + bias[i]) - origin[i];
+      sum[i] += a;
+      square_sum[i] += a * a;
+    }
+  });
+}
+
+template <typename T, typename Before, typename After>
+void apply(const T* x, std::int64_t count, const Lanes& lanes, T* z) {
+  const float* bias = lanes.bias;
+  const float* scale = lanes.scale;
+  const float* shift = lanes.shift;
+  for_rows(count, lanes.width, [&](std::int64_t begin, std::int64_t n) {
+    const T* row = x + begin;
+    T* out = z + begin;
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float a = Before::value(load(row[i]) + bias[i]);
+      store(out[i], After::value(a * scale[i] + shift[i]));
+    }
+  });
+}
+
+template <typename T, typename Before, typename After>
+void gradient_sums(const T* x, const T* dz, std::int64_t count, const Lanes& lanes,
+                   const float* __restrict mean, float* __restrict gradient_sum,
+                   float* __restrict product_sum) {
+  const float* __restrict bias = lanes.bias;
+  const float* __restrict scale = lanes.scale;
+  const float* __restrict shift = lanes.shift;
+  for_rows(count, lanes.width, [&](std::int64_t begin, std::int64_t n) {
+    const T* __restrict row = x + begin;
+    const T* __restrict upper = dz + begin;
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float a = Before::value(load(row[i]) + bias[i]);
+      const float g = load(upper[i]) * After::both(a * scale[i] + shift[i]).derivative;
+      gradient_sum[i] += g;
+      product_sum[i] += g * (a - mean[i]);
+    }
+  });
+}
+
+template <typename T, typename Before, typename After>
+void gradient(const T* x, const T* dz, std::int64_t count, const Lanes& lanes,
+              const GradientLanes& gradient_lanes, T* dx, float* __restrict dx_sum) {
+  const float* __restrict bias = lanes.bias;
+  const float* __restrict scale = lanes.scale;
+  const float* __restrict shift = lanes.shift;
+  const float* __restrict mean = gradient_lanes.mean;
+  const float* __restrict per_gradient = gradient_lanes.per_gradient;
+  const float* __restrict per_value = gradient_lanes.per_value;
+  const float* __restrict constant = gradient_lanes.constant;
+  for_rows(count, lanes.width, [&](std::int64_t begin, std::int64_t n) {
+    const T* row = x + begin;
+    const T* upper = dz + begin;
+    T* out = dx + begin;
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Value a = Before::both(load(row[i]) + bias[i]);
+      const float g = load(upper[i]) * After::both(a.value * scale[i] + shift[i]).derivative;
+      const float da = g * per_gradient[i] + (a.value - mean[i]) * per_value[i] + constant[i];
+      const float down = da * a.derivative;
+      dx_sum[i] += down;
+      store(out[i], down);
+    }
+  });
+}
+
+template <typename T, Function kFunction>
+constexpr BlockKernels<T> before() {
+  using F = Activation<kFunction>;
+  return {moments<T, F>, apply<T, F, Identity>, gradient_sums<T, F, Identity>,
+          gradient<T, F, Identity>};
+}
+
+template <typename T, Function kFunction>
+constexpr BlockKernels<T> after() {
+  using F = Activation<kFunction>;
+  return {moments<T, Identity>, apply<T, Identity, F>, gradient_sums<T, Identity, F>,
+          gradient<T, Identity, F>};
+}
+
+struct Sigmoid {
+  static Value both(float x) {
+    const float s = sigmoid(x);
+    return {s, s * (1.0F - s)};
+  }
+};
+
+struct Tanh {
+  static Value both(float x) {
+    const float s = sigmoid(2.0F * x);
+    return {2.0F * s - 1.0F, 4.0F * s * (1.0F - s)};
+  }
+};
+
+struct Squared {
+  static Value both(float e) { return {e * e, 2.0F * e}; }
+};
+
+struct Absolute {
+  static Value both(float e) {
+    return {e < 0.0F ? -e : e, e < 0.0F ? -1.0F : (e > 0.0F ? 1.0F : 0.0F)};
+  }
+};
+
+template <typename T, typename Output, typename Error>
+double loss(const T* x, const float* target, std::int64_t count, const Lanes& lanes, float weight,
+            T* dx, float* __restrict dx_sum) {
+  const float* __restrict bias = lanes.bias;
+  double total = 0;
+  for_rows(count, lanes.width, [&](std::int64_t begin, std::int64_t n) {
+    const T* __restrict row = x + begin;
+    const float* __restrict wanted = target + begin;
+    T* __restrict out = dx + begin;
+    float row_total = 0;
+#pragma omp simd reduction(+ : row_total)
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Value o = Output::both(load(row[i]) + bias[i]);
+      const Value e = Error::both(o.value - wanted[i]);
+      row_total += e.value;
+      const float down = weight * e.derivative * o.derivative;
+      dx_sum[i] += down;
+      store(out[i], down);
+    }
+    total += row_total;
+  });
+  return total;
+}
+
+void unit_floats(const std::uint8_t* __restrict x, std::int64_t count, float* __restrict y) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<float>(x[i]) / 255.0F;
+}
+
+/// Natural logarithm of a normal number above 0 to 2e-7: the exponent, and for the mantissa m in
+/// [√½, √2) the series of 2·artanh((m - 1)/(m + 1)).
+inline float logarithm(float x) {
+  const auto bits = __builtin_bit_cast(std::uint32_t, x);
+  constexpr std::uint32_t kRootHalf = 0x3f3504f3;
+  const std::uint32_t above = bits - kRootHalf;
+  const auto exponent = static_cast<float>(static_cast<std::int32_t>(above) >> 23);
+  const float m = __builtin_bit_cast(float, (above & 0x007fffffU) + kRootHalf);
+  const float s = (m - 1.0F) / (m + 1.0F);
+  const float q = s * s;
+  const float series = 1.0F + q * (0.33333333F + q * (0.2F + q * (0.14285714F + q * 0.11111111F)));
+  return exponent * 0.69314718F + 2.0F * s * series;
+}
+
+/// The number of normally distributed ones below which a share u in (0, 1) lies: √2·erf⁻¹(2u - 1),
+/// with the polynomials of Giles, "Approximating the erfinv function" (GPU Computing Gems, 2012).
+inline float normal_quantile(float u) {
+  const float x = 2.0F * u - 1.0F;
+  const float w = -logarithm(4.0F * u * (1.0F - u));
+  const float a = w - 2.5F;
+  float centre = 2.81022636e-08F;
+  centre = centre * a + 3.43273939e-07F;
+  centre = centre * a - 3.5233877e-06F;
+  centre = centre * a - 4.39150654e-06F;
+  centre = centre * a + 0.00021858087F;
+  centre = centre * a - 0.00125372503F;
+  centre = centre * a - 0.00417768164F;
+  centre = centre * a + 0.246640727F;
+  centre = centre * a + 1.50140941F;
+  const float b = __builtin_sqrtf(w) - 3.0F;
+  float tail = -0.000200214257F;
+  tail = tail * b + 0.000100950558F;
+  tail = tail * b + 0.00134934322F;
+  tail = tail * b - 0.00367342844F;
+  tail = tail * b + 0.00573950773F;
+  tail = tail * b - 0.0076224613F;
+  tail = tail * b + 0.00943887047F;
+  tail = tail * b + 1.00167406F;
+  tail = tail * b + 2.83297682F;
+  return 1.41421356F * x * (w < 5.0F ? centre : tail);
+}
+
+/// Uniform in (0, 1): the counter, scrambled by multiplications and shifts of Ettinger's
+/// lowbias32 (https://nullprogram.com/blog/2018/07/31/), the key's halves before and between.
+inline float uniform(std::uint32_t counter, std::uint32_t key, std::uint32_t second_key) {
+  std::uint32_t z = counter ^ key;
+  z = (z ^ (z >> 16)) * 0x21f0aaadU + second_key;
+  z = (z ^ (z >> 15)) * 0x735a2d97U;
+  z ^= z >> 15;
+  // 23 bits and a half: all representable, and neither end is reached.
+  return (static_cast<float>(static_cast<std::int32_t>(z >> 9)) + 0.5F) * 0x1.0p-23F;
+}
+
+void add_noise(const float* x, std::int64_t count, std::uint64_t key, std::uint64_t first,
+               float deviation, float* y) {
+  const auto low = static_cast<std::uint32_t>(key);
+  const auto high = static_cast<std::uint32_t>(key >> 32);
+  const auto begin = static_cast<std::uint32_t>(first);
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    y[i] = x[i] +
+           deviation * normal_quantile(uniform(begin + static_cast<std::uint32_t>(i), low, high));
+  }
+}
+
+/// Down the columns first: what is left then is one row that stays in the cache.
+double ssim_row(const float* __restrict x, const float* __restrict y, std::int64_t count,
+                std::int64_t channels, const float* __restrict weights, float* __restrict scratch) {
+  float* __restrict xs = scratch;
+  float* __restrict ys = scratch + count;
+  float* __restrict squares = scratch + 2 * count;
+  float* __restrict products = scratch + 3 * count;
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    float sum_x = 0, sum_y = 0, sum_squares = 0, sum_products = 0;
+    for (int k = 0; k < kSsimWindow; ++k) {
+      // Variances do not depend on the zero point; around 0.5 fewer digits cancel below.
+      const float a = x[k * count + i] - 0.5F;
+      const float b = y[k * count + i] - 0.5F;
+      sum_x += weights[k] * a;
+      sum_y += weights[k] * b;
+      sum_squares += weights[k] * (a * a + b * b);
+      sum_products += weights[k] * (a * b);
+    }
+    xs[i] = sum_x;
+    ys[i] = sum_y;
+    squares[i] = sum_squares;
+    products[i] = sum_products;
+  }
+  constexpr auto kC1 = static_cast<float>(kSsimC1);
+  constexpr auto kC2 = static_cast<float>(kSsimC2);
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (std::int64_t i = 0; i < count - (kSsimWindow - 1) * channels; ++i) {
+    float mean_x = 0, mean_y = 0, square = 0, product = 0;
+    for (int k = 0; k < kSsimWindow; ++k) {
+      const std::int64_t at = i + k * channels;
+      mean_x += weights[k] * xs[at];
+      mean_y += weights[k] * ys[at];
+      square += weights[k] * squares[at];
+      product += weights[k] * products[at];
+    }
+    const float variances = square - mean_x * mean_x - mean_y * mean_y;
+    const float covariance = product - mean_x * mean_y;
+    const float light_x = mean_x + 0.5F;
+    const float light_y = mean_y + 0.5F;
+    total += ((2 * light_x * light_y + kC1) * (2 * covariance + kC2)) /
+             ((light_x * light_x + light_y * light_y + kC1) * (variances + kC2));
+  }
+  return total;
+}
+
+}  // namespace
+
+#define CONVAE_BLOCKS(T)                                                                           \
+  {                                                                                                \
+    {before<T, Function::relu>(), before<T, Function::leaky_relu>(), before<T, Function::silu>(),  \
+     before<T, Function::gelu>()},                                                                 \
+        {after<T, Function::relu>(), after<T, Function::leaky_relu>(), after<T, Function::silu>(), \
+         after<T, Function::gelu>()},                                                              \
+  }
+#define CONVAE_LOSSES(T)                                               \
+  {                                                                    \
+    {{loss<T, Sigmoid, Squared>}, {loss<T, Sigmoid, Absolute>}},       \
+        {{loss<T, Tanh, Squared>}, {loss<T, Tanh, Absolute>}},         \
+        {{loss<T, Identity, Squared>}, {loss<T, Identity, Absolute>}}, \
+  }
+
+extern const Kernels CONVAE_KERNELS;
+const Kernels CONVAE_KERNELS = {unit_floats,
+                                add_noise,
+                                ssim_row,
+                                CONVAE_BLOCKS(float),
+                                CONVAE_BLOCKS(BFloat16),
+                                CONVAE_LOSSES(float),
+                                CONVAE_LOSSES(BFloat16)};
+
+}  // namespace convae::kernels

@@ -1,0 +1,210 @@
+#include "convae/models/kernels/subpixel.h"
+
+#include "convae/core/parallel.h"
+
+#include <ATen/autocast_mode.h>
+#include <ATen/ops/convolution_backward.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kMostChannels = 4;
+constexpr std::int64_t kMostWaste = 3;  // taps computed for one that is needed
+
+/// Along one axis, which inputs make which outputs: o = i·stride - padding + k·dilation.
+class Taps {
+public:
+  /// Output number `phase` of those that begin at an input sees, through weight `kernel`, the input
+  /// `offset` further on.
+  struct Tap {
+    std::int64_t phase, kernel, offset;
+  };
+
+  Taps(std::int64_t kernel, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
+    for (std::int64_t phase = 0; phase < stride; ++phase) {
+      for (std::int64_t k = 0; k < kernel; ++k) {
+        const std::int64_t way = phase + padding - k * dilation;
+        if (way % stride == 0) taps_.push_back({phase, k, way / stride});
+      }
+    }
+    const auto [least, most] = std::minmax_element(
+        taps_.begin(), taps_.end(), [](const Tap& a, const Tap& b) { return a.offset < b.offset; });
+    first_ = least->offset;
+    count_ = most->offset - first_ + 1;
+  }
+
+  const std::vector<Tap>& all() const { return taps_; }
+  std::int64_t first() const { return first_; }  ///< least offset
+  std::int64_t count() const { return count_; }  ///< length of the convolution's kernel
+
+  /// Zeros on either side of `in` inputs, for `groups` outputs of the convolution.
+  std::int64_t padding(std::int64_t in, std::int64_t groups) const {
+    return std::max({std::int64_t{0}, -first_, groups - in + first_ + count_ - 1});
+  }
+
+private:
+  std::vector<Tap> taps_;
+  std::int64_t first_ = 0, count_ = 0;
+};
+
+struct PlaneTaps {
+  Taps rows, columns;
+  explicit PlaneTaps(const LevelSpec& l)
+      : rows(l.kernel.h, l.stride.h, l.padding.h, l.dilation.h),
+        columns(l.kernel.w, l.stride.w, l.padding.w, l.dilation.w) {}
+};
+
+/// (C, channels, kernel) → (stride.h · stride.w · channels, C, rows, columns).
+torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& taps, Size stride) {
+  torch::Tensor result = torch::zeros(
+      {stride.h, stride.w, weight.size(1), weight.size(0), taps.rows.count(), taps.columns.count()},
+      weight.options());
+  const auto from = weight.accessor<float, 4>();
+  auto to = result.accessor<float, 6>();
+  for (const Taps::Tap& row : taps.rows.all()) {
+    for (const Taps::Tap& column : taps.columns.all()) {
+      auto pixel = to[row.phase][column.phase];
+      const std::int64_t y = row.offset - taps.rows.first();
+      const std::int64_t x = column.offset - taps.columns.first();
+      for (std::int64_t channel = 0; channel < weight.size(1); ++channel) {
+        for (std::int64_t in = 0; in < weight.size(0); ++in) {
+          pixel[channel][in][y][x] = from[in][channel][row.kernel][column.kernel];
+        }
+      }
+    }
+  }
+  return result.flatten(0, 2).contiguous(torch::MemoryFormat::ChannelsLast);
+}
+
+/// Values beside each other, and how far apart such runs begin.
+struct Runs {
+  std::int64_t length, step;
+};
+
+/// Copies runs to one place after the other: `count` values.
+void join_runs(const float* from, Runs runs, float* to, std::int64_t count) {
+  for (; count > 0; count -= runs.length, from += runs.step, to += runs.length) {
+    std::copy_n(from, std::min(runs.length, count), to);
+  }
+}
+
+/// The same for runs of a known length: two moves instead of a call.
+template <int length>
+void join_runs_of(const float* from, std::int64_t step, float* to, std::int64_t count) {
+  for (; count >= length; count -= length, from += step, to += length) {
+    std::memcpy(to, from, length * sizeof(float));
+  }
+  std::copy_n(from, count, to);
+}
+
+/// (N, stride.h · stride.w · channels, h, w) → (N, channels, out), both channels-last. By hand:
+/// LibTorch copies so short runs at half the speed.
+torch::Tensor side_by_side(const torch::Tensor& groups, Size stride, Size out) {
+  const std::int64_t channels = groups.size(1) / (stride.h * stride.w);
+  torch::Tensor result =
+      torch::empty({groups.size(0), channels, out.h, out.w},
+                   groups.options().memory_format(torch::MemoryFormat::ChannelsLast));
+  const auto* first = groups.const_data_ptr<float>();
+  auto* const rows = result.mutable_data_ptr<float>();
+  const Runs runs{stride.w * channels, groups.stride(3)};
+  const std::int64_t row_length = out.w * channels;
+  parallel_for_each(groups.size(0) * out.h, [&](std::int64_t row) {
+    const std::int64_t image = row / out.h, y = row % out.h;
+    const float* from = first + image * groups.stride(0) + y / stride.h * groups.stride(2) +
+                        y % stride.h * runs.length;
+    float* to = rows + row * row_length;
+    switch (runs.length) {
+      case 2:  // grey, stride 2
+        return join_runs_of<2>(from, runs.step, to, row_length);
+      case 6:  // colours
+        return join_runs_of<6>(from, runs.step, to, row_length);
+      default:
+        return join_runs(from, runs, to, row_length);
+    }
+  });
+  return result;
+}
+
+torch::Tensor forward_only(const torch::Tensor& x, const torch::Tensor& weight,
+                           const torch::Tensor& bias, const LevelSpec& level, Size output_padding) {
+  const PlaneTaps taps(level);
+  const auto length = [&](std::int64_t Size::*axis, std::int64_t in) {
+    return conv_transpose_length(in, level.kernel.*axis, level.stride.*axis, level.padding.*axis,
+                                 level.dilation.*axis, output_padding.*axis);
+  };
+  const Size out{length(&Size::h, x.size(2)), length(&Size::w, x.size(3))};
+  const Size groups{(out.h + level.stride.h - 1) / level.stride.h,
+                    (out.w + level.stride.w - 1) / level.stride.w};
+  const Size padding{taps.rows.padding(x.size(2), groups.h),
+                     taps.columns.padding(x.size(3), groups.w)};
+  const torch::Tensor convolved =
+      torch::conv2d(x, convolution_weight(weight, taps, level.stride),
+                    bias.defined() ? bias.repeat({level.stride.h * level.stride.w}) : bias,
+                    /*stride=*/1, per_axis(padding))
+          .contiguous(torch::MemoryFormat::ChannelsLast);
+  return side_by_side(convolved.narrow(2, padding.h + taps.rows.first(), groups.h)
+                          .narrow(3, padding.w + taps.columns.first(), groups.w),
+                      level.stride, out);
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Gradients are LibTorch's own: they are convolutions from few channels, which it is good at.
+class SubpixelConvTranspose : public torch::autograd::Function<SubpixelConvTranspose> {
+public:
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias, const LevelSpec& level,
+                               Size output_padding) {
+    context->save_for_backward({x, weight});
+    context->saved_data["stride"] = per_axis(level.stride);
+    context->saved_data["padding"] = per_axis(level.padding);
+    context->saved_data["dilation"] = per_axis(level.dilation);
+    context->saved_data["output_padding"] = per_axis(output_padding);
+    context->saved_data["bias"] = bias.has_value();
+    return forward_only(x, weight, bias.value_or(torch::Tensor()), level, output_padding);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const auto numbers = [&](const char* name) { return context->saved_data[name].toIntVector(); };
+    const bool with_bias = context->saved_data["bias"].toBool();
+    const std::int64_t channels[] = {saved[1].size(1)};
+    auto [dx, dweight, dbias] = at::convolution_backward(
+        gradients[0], saved[0], saved[1],
+        with_bias ? at::OptionalIntArrayRef(channels) : at::OptionalIntArrayRef(),
+        numbers("stride"), numbers("padding"), numbers("dilation"), /*transposed=*/true,
+        numbers("output_padding"), /*groups=*/1,
+        {context->needs_input_grad(0), context->needs_input_grad(1), with_bias});
+    return {dx, dweight, dbias, {}, {}};
+  }
+};
+
+}  // namespace
+
+bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelSpec& level) {
+  if (!x.device().is_cpu() || x.scalar_type() != torch::kFloat || x.numel() == 0) return false;
+  if (at::autocast::is_autocast_enabled(torch::kCPU)) return false;
+  if (channels > kMostChannels || level.stride.h * level.stride.w == 1) return false;
+  const PlaneTaps taps(level);
+  const std::int64_t computed =
+      taps.rows.count() * taps.columns.count() * level.stride.h * level.stride.w;
+  return computed <= kMostWaste * level.kernel.h * level.kernel.w;
+}
+
+torch::Tensor subpixel_conv_transpose(const torch::Tensor& x, const torch::Tensor& weight,
+                                      const torch::Tensor& bias, const LevelSpec& level,
+                                      Size output_padding) {
+  if (!torch::GradMode::is_enabled()) return forward_only(x, weight, bias, level, output_padding);
+  return SubpixelConvTranspose::apply(
+      x, weight, bias.defined() ? std::optional(bias) : std::nullopt, level, output_padding);
+}
+
+}  // namespace convae

@@ -1,0 +1,62 @@
+#include "convae/core/csv.h"
+#include "convae/tests/support.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace convae::test_csv {
+namespace {
+
+using test::message_of;
+using test::TemporaryFolder;
+using test::write_text;
+
+TEST(CsvTest, ReadsFieldsByTheNamesOfTheirColumns) {
+  TemporaryFolder folder;
+  write_text(folder / "t.csv",
+             "\xef\xbb\xbfpath,size,mse\r\n\"a, \"\"b\"\".png\",7,0.5\r\n\nlast,-3,\n");
+  CsvReader table(folder / "t.csv");
+  ASSERT_TRUE(table.next());
+  EXPECT_EQ(table.text("path"), "a, \"b\".png");
+  EXPECT_EQ(table.integer("size", 0), 7);
+  EXPECT_EQ(table.number("mse"), 0.5);
+  ASSERT_TRUE(table.next()) << "a blank line is passed over";
+  EXPECT_EQ(table.text("path"), "last");
+  EXPECT_TRUE(std::isnan(table.number("mse"))) << "an empty field";
+  EXPECT_FALSE(table.next());
+  EXPECT_TRUE(table.has("mse"));
+  EXPECT_FALSE(table.has("ssim"));
+}
+
+TEST(CsvTest, SaysInWhichLineAndColumnSomethingIsWrong) {
+  TemporaryFolder folder;
+  write_text(folder / "t.csv", "path,size\na.png,1\nb.png,many\nc.png\n");
+  CsvReader table(folder / "t.csv");
+  ASSERT_TRUE(table.next() && table.next());
+  const std::string message = message_of<std::runtime_error>([&] { table.integer("size", 0); });
+  EXPECT_NE(message.find("t.csv', line 3: size is 'many'"), std::string::npos) << message;
+  EXPECT_NE(message_of<std::runtime_error>([&] { table.number("size"); }).find("line 3"),
+            std::string::npos);
+  EXPECT_NE(message_of<std::runtime_error>([&] { table.text("mse"); }).find("there is no 'mse'"),
+            std::string::npos);
+  ASSERT_TRUE(table.next());
+  EXPECT_NE(message_of<std::runtime_error>([&] { table.text("size"); }).find("line 4"),
+            std::string::npos);
+}
+
+TEST(CsvTest, NumbersMayBeInfiniteAndWholeOnesHaveBounds) {
+  TemporaryFolder folder;
+  write_text(folder / "t.csv", "a\ninf\n5\n");
+  CsvReader table(folder / "t.csv");
+  ASSERT_TRUE(table.next());
+  EXPECT_EQ(table.number("a"), std::numeric_limits<double>::infinity());
+  ASSERT_TRUE(table.next());
+  EXPECT_EQ(table.integer("a", 5, 5), 5);
+  EXPECT_THROW(table.integer("a", 6), std::runtime_error);
+  EXPECT_THROW(table.integer("a", 0, 4), std::runtime_error);
+}
+
+}  // namespace
+}  // namespace convae::test_csv

@@ -1,0 +1,240 @@
+#include "convae/core/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+namespace convae::test_files {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileIo : public testing::Test {
+protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "convae-test-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::set<std::string> names() const {
+    std::set<std::string> all;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      all.insert(entry.path().filename().string());
+    }
+    return all;
+  }
+
+  static std::string contents(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  void make(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+  }
+
+  fs::path folder_;
+};
+
+template <typename Action>
+std::string reason_of(const Action& action) {
+  try {
+    action();
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST_F(FileIo, ReadsAllBytes) {
+  std::string text(300'000, '\0');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 31);
+  make("file", text);
+  const auto bytes = read_file(folder_ / "file");
+  EXPECT_EQ(std::string(bytes.begin(), bytes.end()), text);
+  make("empty", "");
+  EXPECT_TRUE(read_file(folder_ / "empty").empty());
+}
+
+TEST_F(FileIo, ReadsFilesThatDoNotKnowTheirSize) {
+  if (!fs::exists("/proc/self/status")) GTEST_SKIP() << "no /proc";
+  EXPECT_EQ(fs::file_size("/proc/self/status"), 0u);
+  EXPECT_GT(read_file("/proc/self/status").size(), 100u);
+  EXPECT_NE(reason_of([] { read_file("/proc/self/status", 10); }).find("limit of 10 bytes"),
+            std::string::npos);
+}
+
+TEST_F(FileIo, HoldsToTheLimit) {
+  make("file", "12345");
+  EXPECT_EQ(read_file(folder_ / "file", 5).size(), 5u);
+  EXPECT_EQ(
+      reason_of([&] { read_file(folder_ / "file", 4); }),
+      "cannot read " + (folder_ / "file").string() + ": 5 bytes are more than the limit of 4");
+}
+
+TEST_F(FileIo, RefusesWhatIsNotAFile) {
+  const auto reason = [&](const fs::path& path) { return reason_of([&] { read_file(path); }); };
+  const auto start = "cannot read " + folder_.string();
+  EXPECT_EQ(reason(folder_), start + ": it is a folder");
+  EXPECT_EQ(reason(folder_ / "missing"), start + "/missing: No such file or directory");
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(reason(folder_ / "pipe"), start + "/pipe: not a regular file (a pipe)");
+  fs::create_symlink("pipe", folder_ / "link");
+  EXPECT_EQ(reason(folder_ / "link"), start + "/link: not a regular file (a pipe)");
+  fs::create_symlink("loop", folder_ / "loop");
+  EXPECT_EQ(reason(folder_ / "loop"), start + "/loop: Too many levels of symbolic links");
+  EXPECT_EQ(reason("/dev/zero"), "cannot read /dev/zero: not a regular file (a device)");
+  make("file", "x");
+  EXPECT_EQ(reason(folder_ / "file/under"), start + "/file/under: Not a directory");
+}
+
+TEST_F(FileIo, SaysWhenAFileMayNotBeRead) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  make("secret", "x");
+  fs::permissions(folder_ / "secret", fs::perms::none);
+  EXPECT_EQ(reason_of([&] { read_file(folder_ / "secret"); }),
+            "cannot read " + (folder_ / "secret").string() + ": Permission denied");
+}
+
+TEST_F(FileIo, ShowsNamesSafely) {
+  EXPECT_EQ(reason_of([&] { read_file("no\n\x1b[31msuch"); }),
+            "cannot read no\\n\\x1b[31msuch: No such file or directory");
+}
+
+TEST_F(FileIo, AppearsOnlyWhenCommitted) {
+  {
+    AtomicFile file(folder_ / "out.txt");
+    file.write("half");
+    EXPECT_FALSE(fs::exists(folder_ / "out.txt"));
+    EXPECT_EQ(names().size(), 1u);
+    EXPECT_TRUE(names().begin()->starts_with(".out.txt.tmp-" + std::to_string(::getpid()) + "-"));
+    file.write(" and half");
+    file.commit();
+    EXPECT_EQ(names(), std::set<std::string>{"out.txt"});
+  }
+  EXPECT_EQ(contents(folder_ / "out.txt"), "half and half");
+}
+
+TEST_F(FileIo, LeavesTheOldFileWhenDropped) {
+  make("out.txt", "old");
+  { AtomicFile(folder_ / "out.txt").write("new"); }
+  EXPECT_EQ(names(), std::set<std::string>{"out.txt"});
+  EXPECT_EQ(contents(folder_ / "out.txt"), "old");
+  write_file(folder_ / "out.txt", "new");
+  EXPECT_EQ(contents(folder_ / "out.txt"), "new");
+}
+
+TEST_F(FileIo, EndsWithoutWhatIsUnfinishedAndWithAllElse) {
+  write_file(folder_ / "done.txt", "done");
+  AtomicFile half(folder_ / "half.txt");
+  half.write("half");
+  { AtomicFile(folder_ / "dropped.txt").write("dropped"); }
+  EXPECT_EXIT(exit_without_unfinished_files(3), testing::ExitedWithCode(3), "");
+  EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
+  EXPECT_NE(reason_of([&] { half.commit(); }), "no error");
+  EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
+}
+
+TEST_F(FileIo, LeavesNothingWhenWritingFails) {
+  // A limit on the size of files stands in for a full disk.
+  make("out.txt", "old");
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = 1000;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  std::string write_reason, commit_reason;
+  {
+    AtomicFile file(folder_ / "out.txt");
+    write_reason = reason_of([&] { file.write(std::string(5000, 'x')); });
+    commit_reason = reason_of([&] { file.commit(); });
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(write_reason, "cannot write " + (folder_ / "out.txt").string() + ": File too large");
+  EXPECT_NE(commit_reason, "no error");
+  EXPECT_EQ(names(), std::set<std::string>{"out.txt"});
+  EXPECT_EQ(contents(folder_ / "out.txt"), "old");
+}
+
+TEST_F(FileIo, RefusesToReplaceWhatIsNotAFile) {
+  const auto reason = [](const fs::path& path) {
+    return reason_of([&] { write_file(path, "text"); });
+  };
+  const auto start = "cannot write " + folder_.string();
+  EXPECT_EQ(reason(folder_), start + ": it is a folder");
+  EXPECT_EQ(reason(folder_ / ""), start + "/: Is a directory");
+  EXPECT_EQ(reason("/dev/null"), "cannot write /dev/null: not a regular file (a device)");
+  EXPECT_EQ(reason(folder_ / "missing/out"), start + "/missing/out: No such file or directory");
+  EXPECT_EQ(reason(""), "cannot write : No such file or directory");
+  EXPECT_TRUE(names().empty());
+}
+
+TEST_F(FileIo, TakesTheLongestNames) {
+  const std::string longest(255, 'n');
+  write_file(folder_ / longest, "text");
+  EXPECT_EQ(contents(folder_ / longest), "text");
+  EXPECT_NE(
+      reason_of([&] { write_file(folder_ / (longest + "n"), "text"); }).find("File name too long"),
+      std::string::npos);
+  EXPECT_EQ(names(), std::set<std::string>{longest});
+}
+
+TEST_F(FileIo, FollowsTheUmask) {
+  const mode_t before = ::umask(027);
+  write_file(folder_ / "out", "text");
+  ::umask(before);
+  struct stat status {};
+  ASSERT_EQ(::stat((folder_ / "out").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0640u);
+}
+
+TEST_F(FileIo, WritesBytesAndNamesWithoutAFolder) {
+  const auto before = fs::current_path();
+  fs::current_path(folder_);
+  const std::vector<std::uint8_t> bytes = {0, 255, 10};
+  write_file("plain", bytes);
+  write_file("empty", "");
+  fs::current_path(before);
+  EXPECT_EQ(read_file(folder_ / "plain"), bytes);
+  EXPECT_EQ(names(), (std::set<std::string>{"empty", "plain"}));
+}
+
+TEST(Printable, KeepsWhatCanBeShown) {
+  EXPECT_EQ(printable("a b-\"'.png"), "a b-\"'.png");
+  EXPECT_EQ(printable("gr\xC3\xBC\xC3\x9F \xE7\x8C\xAB \xF0\x9F\x90\x88"),
+            "gr\xC3\xBC\xC3\x9F \xE7\x8C\xAB \xF0\x9F\x90\x88");
+  EXPECT_EQ(printable(""), "");
+}
+
+TEST(Printable, EscapesControlCharacters) {
+  EXPECT_EQ(printable("a\nb\tc\\d"), "a\\nb\\tc\\\\d");
+  EXPECT_EQ(printable("\x1b[2J\r\x7f"), "\\x1b[2J\\x0d\\x7f");
+  EXPECT_EQ(printable(std::string_view("\0", 1)), "\\x00");
+  EXPECT_EQ(printable("\xC2\x9B"), "\\xc2\\x9b");  // U+009B begins a command on some terminals
+  EXPECT_EQ(printable("\xC2\xA0"), "\xC2\xA0");
+}
+
+TEST(Printable, EscapesInvalidUtf8) {
+  EXPECT_EQ(printable("\xFFx"), "\\xffx");
+  EXPECT_EQ(printable("\xC3"), "\\xc3");
+  EXPECT_EQ(printable("\xC0\xAF"), "\\xc0\\xaf");                    // overlong
+  EXPECT_EQ(printable("\xED\xA0\x80"), "\\xed\\xa0\\x80");           // surrogate
+  EXPECT_EQ(printable("\xF4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");  // above U+10FFFF
+  EXPECT_EQ(printable("\xE7\x8C"), "\\xe7\\x8c");
+}
+
+}  // namespace
+}  // namespace convae::test_files
