@@ -22,42 +22,6 @@ Size fixed_network_size(const Options& options, const ModelOptions& model) {
   return model.latent > 0 ? model.size : size;
 }
 
-torch::Device choose_device(const std::string& name) {
-  const auto gpus = static_cast<int>(torch::cuda::is_available() ? torch::cuda::device_count() : 0);
-  if (name == "cpu") return torch::kCPU;
-  if (name == "auto") return gpus > 0 ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
-  int index = 0;
-  const bool numbered = name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
-                        name.find_first_not_of("0123456789", 5) == std::string::npos;
-  if (name != "cuda" && !numbered) {
-    throw UsageError("--device '" + printable(name) + "': expected auto, cpu, cuda or cuda:N");
-  }
-  if (numbered) index = std::stoi(name.substr(5));
-  if (gpus == 0) {
-    throw std::runtime_error("--device '" + name +
-                             "': this LibTorch or machine has no CUDA; use --device cpu or auto");
-  }
-  if (index >= gpus) {
-    throw std::runtime_error("--device '" + name + "': there are only " + std::to_string(gpus) +
-                             " CUDA devices, cuda:0 to cuda:" + std::to_string(gpus - 1));
-  }
-  return {torch::kCUDA, static_cast<torch::DeviceIndex>(index)};
-}
-
-std::int64_t use_threads(std::int64_t threads) {
-  if (threads < 0 || threads > 4096) {
-    throw UsageError("--threads '" + std::to_string(threads) +
-                     "': expected a number between 0 (one a core) and 4096");
-  }
-  const std::int64_t count = threads > 0 ? threads : available_cores();
-  torch::set_num_threads(static_cast<int>(count));
-  return count;
-}
-
-std::int64_t worker_count(const DataOptions& options) {
-  return options.workers >= 0 ? options.workers : available_cores();
-}
-
 void log_skipped(const std::vector<SkippedFile>& skipped) {
   for (const SkippedFile& file : skipped) {
     spdlog::warn("skipped '{}': {}", printable(file.name), printable(file.reason));
@@ -84,13 +48,13 @@ void require_given(const std::string& value, const char* flag, const char* examp
   if (value.empty()) throw UsageError(std::string("--") + flag + " is needed, such as " + example);
 }
 
-Inference::Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
+Inference::Inference(const Options& options, std::vector<ImageEntry> entries, Model loaded,
                      torch::Device on, ImagesAt at)
     : model(std::move(loaded)),
       device(on),
-      fixed_size(fixed_network_size(options, model.info.model)),
-      workers(worker_count(options.data)),
-      dataset(std::move(entries), {.channels = model.info.model.channels,
+      fixed_size(fixed_network_size(options, model.options())),
+      workers(worker_count(options.data.workers)),
+      dataset(std::move(entries), {.channels = model.options().channels,
                                    .size = at == ImagesAt::network_size ? fixed_size : Size{},
                                    .crop = {},
                                    .cache = Cache::none,
@@ -134,18 +98,19 @@ void check_inference_options(const Options& options) {
   }
 }
 
-LoadedModel open_checkpoint(const Options& options, torch::Device device) {
-  LoadedModel model = load_model(options.call.checkpoint, device);
+Model open_checkpoint(const Options& options, torch::Device device) {
+  Model model = load(options.call.checkpoint, device.str());
   spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
-               printable(model.path.string()), model.info.progress.epoch, model.info.progress.step,
-               model.info.model.channels, model.info.model.levels);
+               printable(model.path().string()), model.info().progress.epoch,
+               model.info().progress.step, model.options().channels,
+               to_string(model.options().levels));
   return model;
 }
 
 std::vector<ImageEntry> usable_images(FolderScan& scan, const std::string& folder,
                                       const Options& options, const ModelOptions& model) {
   const Size fixed = fixed_network_size(options, model);
-  const auto specs = model.level_specs();
+  const auto specs = model.levels;
   std::vector<ImageEntry> usable;
   for (ImageEntry& entry : scan.entries) {
     const Size size = fixed.h > 0 ? fixed : Size{entry.info.height, entry.info.width};
@@ -173,11 +138,10 @@ std::unique_ptr<Inference> start_inference(const Options& options, ImagesAt at) 
   check_inference_options(options);
   const torch::Device device = choose_device(options.run.device);
   use_threads(options.run.threads);
-  LoadedModel model = open_checkpoint(options, device);
+  Model model = open_checkpoint(options, device);
   FolderScan scan = scan_headers(list_images(options.data.data), options.data.max_pixels,
-                                 worker_count(options.data));
-  std::vector<ImageEntry> usable =
-      usable_images(scan, options.data.data, options, model.info.model);
+                                 worker_count(options.data.workers));
+  std::vector<ImageEntry> usable = usable_images(scan, options.data.data, options, model.options());
   spdlog::info("device {}", device.str());
   auto inference =
       std::make_unique<Inference>(options, std::move(usable), std::move(model), device, at);

@@ -1,7 +1,10 @@
 #pragma once
 
 #include "convae/app/options/options.h"
-#include "convae/data/loader.h"
+#include "convae/core/device.h"
+#include "convae/core/machine.h"
+#include "convae/data/batches.h"
+#include "convae/inference/model.h"
 #include "convae/training/checkpoint.h"
 
 #include <memory>
@@ -9,16 +12,6 @@
 #include <vector>
 
 namespace convae::app {
-
-/// "auto", "cpu", "cuda", "cuda:N" → device. Throws UsageError for other words and
-/// std::runtime_error for CUDA where there is none: never a silent fall-back.
-torch::Device choose_device(const std::string& name);
-
-/// Sets the number of compute threads (0: one a core) and returns it.
-std::int64_t use_threads(std::int64_t threads);
-
-/// Threads that read images, or write them: `workers`, or one a core where that is -1.
-std::int64_t worker_count(const DataOptions& options);
 
 /// Logs each skipped file by name and reason.
 void log_skipped(const std::vector<SkippedFile>& skipped);
@@ -37,16 +30,13 @@ void require_given(const std::string& value, const char* flag, const char* examp
 /// own. Throws UsageError where the two contradict each other.
 Size fixed_network_size(const Options& options, const ModelOptions& model);
 
-/// At most this many pixels go through the network together: 4 megapixels take about 0.5 GB.
-inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
-
 /// What size a command's images come at: their own, or the one the network sees them at.
 enum class ImagesAt { own_size, network_size };
 
 /// A model and a folder of images to put through it.
 struct Inference {
-  Inference(const Options& options, std::vector<ImageEntry> entries, LoadedModel loaded,
-            torch::Device on, ImagesAt at = ImagesAt::own_size);
+  Inference(const Options& options, std::vector<ImageEntry> entries, Model loaded, torch::Device on,
+            ImagesAt at = ImagesAt::own_size);
 
   /// The size the network sees an image of `own` size at.
   Size network_size(Size own) const;
@@ -57,7 +47,7 @@ struct Inference {
   /// Float images in [0,1] at the network's size → the size wanted.
   static torch::Tensor resize_back(const torch::Tensor& images, Size own);
 
-  LoadedModel model;
+  Model model;
   torch::Device device;
   Size fixed_size;  ///< {0, 0}: every image at its own size
   std::int64_t workers;
@@ -69,7 +59,7 @@ struct Inference {
 void check_inference_options(const Options& options);
 
 /// The model that `options` name, on that device, with a log line.
-LoadedModel open_checkpoint(const Options& options, torch::Device device);
+Model open_checkpoint(const Options& options, torch::Device device);
 
 /// The images that can go through the network; the others go to `scan.skipped`, with a log line.
 /// `folder` is what messages call the images' folder.

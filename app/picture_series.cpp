@@ -11,7 +11,7 @@
 
 namespace convae::app {
 
-int draw(const PictureSeries& series, const Options& options, LoadedModel& model) {
+int draw(const PictureSeries& series, const Options& options, Model& model) {
   OutputFolder output(options.run.output, options.call.overwrite);
   std::vector<std::string> names;
   for (std::int64_t i = 0; i < series.count; ++i) {
@@ -20,7 +20,7 @@ int draw(const PictureSeries& series, const Options& options, LoadedModel& model
   const std::string sheet = output.reserve_exact(series.sheet);
   torch::NoGradGuard no_grad;
   stop_in_order();
-  ImageWriter writer(worker_count(options.data));
+  ImageWriter writer(worker_count(options.data.workers));
   std::vector<torch::Tensor> shown;
   for (std::int64_t i = 0; i < series.count; ++i) {
     if (stop_signal() != 0) {
@@ -29,7 +29,7 @@ int draw(const PictureSeries& series, const Options& options, LoadedModel& model
       return 128 + stop_signal();
     }
     const torch::Tensor image =
-        to_uint8(decode_images(model.net, series.latent(i), series.size)[0]);
+        to_uint8(decode_images(model.net(), series.latent(i), series.size)[0]);
     writer.write(output.prepare(names[static_cast<std::size_t>(i)]), image, ImageFormat::png);
     if (series.is_on_sheet(i)) shown.push_back(enlarge_small(image));
   }

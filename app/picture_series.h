@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/app/options/options.h"
+#include "convae/inference/model.h"
 #include "convae/training/checkpoint.h"
 
 #include <functional>
@@ -25,6 +26,6 @@ struct PictureSeries {
 };
 
 /// Draws them into --output, says so, and gives the exit code: an interrupt ends after a picture.
-int draw(const PictureSeries& series, const Options& options, LoadedModel& model);
+int draw(const PictureSeries& series, const Options& options, Model& model);
 
 }  // namespace convae::app

@@ -45,8 +45,8 @@ void watch_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
-int dispatch(const CommandLine& line, const std::vector<std::string>& words) {
-  if (line.command == "train") return run_train(line, words);
+int dispatch(const CommandLine& line) {
+  if (line.command == "train") return run_train(line);
   if (line.command == "reconstruct") return run_reconstruct(line);
   if (line.command == "encode") return run_encode(line);
   if (line.command == "decode") return run_decode(line);
@@ -95,7 +95,7 @@ int execute(const std::vector<std::string>& words) {
   if (prints_itself(line)) return kDone;
   start_logging(line.options.run);
   watch_signals();
-  return dispatch(line, words);
+  return dispatch(line);
 }
 
 int run(const std::vector<std::string>& words) {
@@ -125,7 +125,10 @@ int stop_signal() { return received_signal; }
 int run_program(int argc, char** argv) noexcept {
   try {
     return run({argv + 1, argv + argc});
-  } catch (const std::invalid_argument& error) {
+  } catch (const Interrupted& stop) {
+    spdlog::warn("{}", stop.what());
+    return 128 + stop_signal();
+  } catch (const OptionError& error) {
     return complain(error.what(), kUsage);
   } catch (const c10::Error& error) {
     return complain(error.what_without_backtrace(), kFailed);

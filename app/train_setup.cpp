@@ -18,6 +18,7 @@ Options saved_options(const CheckpointInfo& info, const std::string& source) {
   Options saved;
   try {
     read_config(info.config, "its configuration", saved);
+    saved.model.levels = parse_levels(saved.levels.list, saved.levels.defaults);
   } catch (const UsageError& error) {
     throw CheckpointError(in_quotes(source) + ": " + error.what());
   }
@@ -39,8 +40,9 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
                            const std::string& source) {
   Options has;
   has.model = trained;
+  has.levels = {to_string(trained.levels), {}};
   has.data.channels = trained.channels;
-  const bool other_levels = line.options.model.level_specs() != trained.level_specs();
+  const bool other_levels = line.options.model.levels != trained.levels;
   const auto check = [&](const OptionSpec& option, const OptionSpec& shown, bool differs) {
     if (!line.has(option.flag()) || !differs) return;
     throw UsageError("--" + option.flag() + " '" + printable(option.get(line.options)) +
@@ -62,10 +64,9 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
 }
 
 /// The architecture of a checkpoint, in the words (levels, kernel, …) of its run.
-void adopt(Options& options, const ModelOptions& model, const ModelOptions& as_written) {
-  options.model = as_written;
-  options.model.channels = model.channels;
-  options.model.size = model.size;
+void adopt(Options& options, const ModelOptions& model, const LevelOptions& as_written) {
+  options.model = model;
+  options.levels = as_written;
   options.data.channels = model.channels;
   const bool has_size = options.data.size.h > 0 || options.data.crop.h > 0;
   if (model.latent > 0 && !has_size) options.data.size = {model.size.h, model.size.w};
@@ -85,11 +86,15 @@ void start_from(TrainSetup& setup, const std::vector<std::string>& words) {
   // A checkpoint knows its architecture; only what contradicts it must be said.
   const CheckpointInfo& info = checkpoint.info;
   Options base;
+  if (!info.config.empty()) {
+    base = saved_options(info, options.call.init);
+  } else {
+    base.levels = {to_string(info.model.levels), {}};
+  }
   base.model = info.model;
-  if (!info.config.empty()) base.model = saved_options(info, options.call.init).model;
   const CommandLine over_base = read_command_line(words, base);
   refuse_contradictions(over_base, info.model, in_quotes(options.call.init));
-  adopt(options, info.model, over_base.options.model);
+  adopt(options, info.model, over_base.options.levels);
 }
 
 /// Values for other images, or of other measures, cannot be compared with the best so far.
@@ -131,7 +136,7 @@ void resume(TrainSetup& setup, const std::vector<std::string>& words) {
   refuse_contradictions(line, info.model, "the run " + printable(run_path.string()));
   setup.options = line.options;
   start_logging(setup.options.run);
-  adopt(setup.options, info.model, line.options.model);
+  adopt(setup.options, info.model, line.options.levels);
   make_absolute(setup.options.data);
   forget_best_of_other_measure(setup, saved);
   // A new number of epochs is the new total, also of a run that max-steps had ended.
@@ -179,7 +184,7 @@ void require_memory_for_weights(const ModelOptions& model) {
   throw std::runtime_error(fmt::format(
       "--levels '{}': {} parameters need {:.1f} GB for training, but {:.1f} GB are free; use "
       "fewer channels",
-      model.levels, parameters, static_cast<double>(parameters) * 16e-9,
+      to_string(model.levels), parameters, static_cast<double>(parameters) * 16e-9,
       static_cast<double>(free_bytes) / 1e9));
 }
 
@@ -244,7 +249,7 @@ void check_options(TrainSetup& setup) {
   if (model.latent > 0) fix_size_of_dense_latent(model, options.data);
   model.validate();
   const Size seen = common_size(options.data);
-  if (seen.h > 0) plan_sizes(model.level_specs(), seen, model.channels);
+  if (seen.h > 0) plan_sizes(model.levels, seen, model.channels);
   require_memory_for_weights(model);
 }
 

@@ -21,13 +21,13 @@ void require_images(const std::vector<ImageEntry>& entries, const std::string& f
 namespace {
 
 FolderScan scan(const fs::path& folder, const DataOptions& options) {
-  return scan_headers(list_images(folder), options.max_pixels, worker_count(options));
+  return scan_headers(list_images(folder), options.max_pixels, worker_count(options.workers));
 }
 
 /// Leaves out what cannot be cropped, does not fit the levels or is too small for the loss.
 void keep_usable(FolderScan& scan, const Options& all) {
   const DataOptions& options = all.data;
-  const std::vector<LevelSpec> levels = all.model.level_specs();
+  const std::vector<LevelSpec> levels = all.model.levels;
   std::vector<ImageEntry> usable;
   for (ImageEntry& entry : scan.entries) {
     const Size stored = options.size.h > 0 ? options.size : entry.file_size();
@@ -83,9 +83,9 @@ TrainingData find_images(const Options& all_options) {
     keep_usable(validation, all_options);
     require_usable(validation, options.val);
   }
-  data.channels = options.channels > 0                      ? options.channels
-                  : all.all_grey() && validation.all_grey() ? 1
-                                                            : 3;
+  data.channels = options.channels > 0                                    ? options.channels
+                  : all_grey(all.entries) && all_grey(validation.entries) ? 1
+                                                                          : 3;
   data.validation = std::move(validation.entries);
   const Grouping grouping(options.group_regex);
   for (ImageEntry& entry : all.entries) {

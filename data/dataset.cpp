@@ -1,8 +1,8 @@
 #include "convae/data/dataset.h"
 
 #include "convae/core/files.h"
+#include "convae/core/machine.h"
 
-#include <sched.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -52,27 +52,9 @@ std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, Size size,
 
 }  // namespace
 
-bool FolderScan::all_grey() const {
+bool all_grey(const std::vector<ImageEntry>& entries) {
   return std::all_of(entries.begin(), entries.end(),
                      [](const ImageEntry& entry) { return entry.info.channels == 1; });
-}
-
-std::int64_t available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1U, std::thread::hardware_concurrency());
-}
-
-std::int64_t free_memory_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  std::int64_t kilobytes = 0;
-  std::string unit;
-  while (file >> key >> kilobytes && std::getline(file, unit)) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-  }
-  return 0;
 }
 
 FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers) {

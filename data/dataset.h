@@ -27,8 +27,9 @@ struct ImageEntry {
 struct FolderScan {
   std::vector<ImageEntry> entries;  ///< usable ones, sorted by name
   std::vector<SkippedFile> skipped;
-  bool all_grey() const;
 };
+
+bool all_grey(const std::vector<ImageEntry>& entries);
 
 /// Reads the headers of all files, on `workers` threads.
 FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers);
@@ -37,12 +38,6 @@ FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std:
 /// a hash of its name is below the share, so that adding files never moves one from one side to the
 /// other.
 bool in_validation_share(const std::string& group, double share);
-
-/// Cores that this process may use.
-std::int64_t available_cores();
-
-/// Memory that is free for this process, in bytes (/proc/meminfo, MemAvailable); 0: unknown.
-std::int64_t free_memory_bytes();
 
 /// Images of one number of channels, ready for batches: decoded, resized and, where memory allows,
 /// kept. Safe to use from several threads.

@@ -1,5 +1,6 @@
 #include "convae/data/effects.h"
 
+#include "convae/core/errors.h"
 #include "convae/core/text.h"
 
 #include <array>
@@ -43,10 +44,10 @@ Effect parse_effect(std::string_view text, std::span<const Known> known) {
       effect.amount = *amount;
       return effect;
     }
-    throw std::invalid_argument("expected a number from " + number_text(candidate.low) + " to " +
-                                number_text(candidate.high) + " after '" + candidate.name + ":'");
+    throw OptionError("expected a number from " + number_text(candidate.low) + " to " +
+                      number_text(candidate.high) + " after '" + candidate.name + ":'");
   }
-  throw std::invalid_argument("expected NAME or NAME:AMOUNT, comma-separated, with names " + names);
+  throw OptionError("expected NAME or NAME:AMOUNT, comma-separated, with names " + names);
 }
 
 Effects parse(std::string_view text, std::span<const Known> known) {

@@ -50,7 +50,7 @@ std::string to_string(const Effects& effects);
 /// | grid       | distance in pixels of a grid of grey squares of half that side | 16 |
 /// | blemish    | contrast of spots, scratches and displaced patches, of a range of 1 | 0.4 |
 ///
-/// Throws std::invalid_argument saying what was expected.
+/// Throws OptionError saying what was expected.
 Effects parse_augmentations(const std::string& text);
 Effects parse_corruptions(const std::string& text);
 

@@ -1,5 +1,7 @@
 #include "convae/data/grouping.h"
 
+#include "convae/core/errors.h"
+
 #include <stdexcept>
 
 namespace convae {
@@ -7,15 +9,13 @@ namespace convae {
 Grouping::Grouping(const std::string& pattern) {
   if (pattern.empty()) return;
   if (pattern.size() > kLongestPattern) {
-    throw std::invalid_argument("group-regex has " + std::to_string(pattern.size()) +
-                                " characters; at most " + std::to_string(kLongestPattern) +
-                                " can be used");
+    throw OptionError("group-regex has " + std::to_string(pattern.size()) +
+                      " characters; at most " + std::to_string(kLongestPattern) + " can be used");
   }
   try {
     pattern_ = std::make_shared<const std::regex>(pattern);
   } catch (const std::regex_error& error) {
-    throw std::invalid_argument("group-regex '" + pattern +
-                                "' is not a regular expression: " + error.what());
+    throw OptionError("group-regex '" + pattern + "' is not a regular expression: " + error.what());
   }
 }
 

@@ -15,7 +15,7 @@ namespace convae {
 class Grouping {
 public:
   /// `pattern`: a regular expression (ECMAScript) that is looked for in an image's relative name;
-  /// "": every image is a group of its own. Throws std::invalid_argument where it is not one, or
+  /// "": every image is a group of its own. Throws OptionError where it is not one, or
   /// has more than kLongestPattern characters: the library's parser calls itself for each
   /// parenthesis.
   explicit Grouping(const std::string& pattern = "");

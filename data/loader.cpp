@@ -76,7 +76,7 @@ std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t 
 }
 
 std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
-                                std::int64_t max_pixels) {
+                                std::int64_t max_pixels, Size network_size) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(dataset.size()));
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
@@ -85,7 +85,7 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
   std::vector<Step> plan;
   for (const std::int64_t index : order) {
     const Size size = dataset.image_size(index);
-    const std::int64_t pixels = size.h * size.w;
+    const std::int64_t pixels = std::max(size.h * size.w, network_size.h * network_size.w);
     const std::int64_t most =
         max_pixels > 0 ? std::min(batch_size, std::max<std::int64_t>(1, max_pixels / pixels))
                        : batch_size;

@@ -35,9 +35,10 @@ std::int64_t image_count(const Step& step);
 std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t batch_size,
                                       std::uint64_t seed, std::int64_t epoch,
                                       std::int64_t position = 0);
-/// Batches of plan_in_order hold at most `max_pixels` pixels (but at least one image); 0: any.
+/// Batches of plan_in_order hold at most `max_pixels` pixels (but at least one image; 0: any), at
+/// their own size or at `network_size`, whichever is more.
 std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
-                                std::int64_t max_pixels = 0);
+                                std::int64_t max_pixels = 0, Size network_size = {});
 
 /// What is made of each image before it joins its batch.
 struct View {

@@ -1,5 +1,6 @@
 #include "convae/data/options.h"
 
+#include "convae/core/errors.h"
 #include "convae/data/grouping.h"
 
 #include <stdexcept>
@@ -8,7 +9,7 @@ namespace convae {
 
 void DataOptions::validate() const {
   const auto require = [](bool holds, const std::string& message) {
-    if (!holds) throw std::invalid_argument(message);
+    if (!holds) throw OptionError(message);
   };
   require(channels == 0 || channels == 1 || channels == 3,
           "channels must be 1 or 3, but is " + std::to_string(channels));

@@ -34,7 +34,7 @@ struct DataOptions {
   bool skip_bad = true;       ///< skip images that cannot be used instead of stopping
   std::int64_t max_pixels = kDefaultMaxPixels;  ///< larger images cannot be used
 
-  /// Throws std::invalid_argument naming the option, its value and what is expected.
+  /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;
 };
 

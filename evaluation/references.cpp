@@ -15,10 +15,10 @@ namespace {
 constexpr std::int64_t kImagesABatch = 512;
 
 /// How the training images are to be found: as the run did, but at `size`.
-Options options_of_training(const Options& options, const LoadedModel& model, Size size) {
+Options options_of_training(const Options& options, const Model& model, Size size) {
   Options training;
   if (options.call.train_data.empty()) {
-    training = saved_options(model.info, model.path.string());
+    training = saved_options(model.info(), model.path().string());
   } else {
     training.data.data = options.call.train_data;
     training.data.val_split = 0;
@@ -27,13 +27,13 @@ Options options_of_training(const Options& options, const LoadedModel& model, Si
     training.data.val.clear();
     training.data.val_split = 0;
   }
-  training.model = model.info.model;
+  training.model = model.options();
   training.data.size = size;
   training.data.crop = {};
   training.data.workers = options.data.workers;
   training.data.skip_bad = options.data.skip_bad;
   training.data.max_pixels = options.data.max_pixels;
-  training.data.channels = model.info.model.channels;
+  training.data.channels = model.options().channels;
   return training;
 }
 
@@ -60,7 +60,7 @@ TrainingImages open_training_images(const Options& options) {
 
 }  // namespace
 
-TrainingImages find_training_images(const Options& options, const LoadedModel& model, Size size) {
+TrainingImages find_training_images(const Options& options, const Model& model, Size size) {
   const bool is_named = !options.call.train_data.empty();
   TrainingImages none;
   try {
@@ -116,7 +116,7 @@ References fit_references(TrainingImages& training, Inference& inference,
   for_each_batch(
       dataset, inference.workers, progress, "latent ranges", [&](const MicroBatch& batch) {
         references.rounding.see(
-            encode_images(inference.model.net, to_float(batch.images, inference.device)));
+            encode_images(inference.model.net(), to_float(batch.images, inference.device)));
       });
   return references;
 }

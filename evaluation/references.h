@@ -24,7 +24,7 @@ struct TrainingImages {
 /// The images of --train-data, or those that the checkpoint's run was trained on, without its
 /// validation share, all at `size`. Files that cannot be used are logged.
 /// Throws std::runtime_error where --train-data has none; a run's own folder may be gone.
-TrainingImages find_training_images(const Options& options, const LoadedModel& model, Size size);
+TrainingImages find_training_images(const Options& options, const Model& model, Size size);
 
 /// Calls `use` with all images of a data set, batch by batch, each of one size.
 void for_each_batch(ImageDataset& dataset, std::int64_t workers, ProgressBar& progress,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/exporting/options.h"
+#include "convae/inference/model.h"
 #include "convae/training/checkpoint.h"
 
 #include <map>
@@ -11,10 +12,10 @@ namespace convae {
 /// What an exported file says of itself: `channels` ("3"), `range` ("[0,1]"), `model` (the spec as
 /// checkpoints hold it, a JSON object), `version` (of convae), `part`, `input` ("any" or "HxW"),
 /// `smallest-input` ("HxW"), `epoch`, `step`.
-std::map<std::string, std::string> describe_export(const LoadedModel& model,
+std::map<std::string, std::string> describe_export(const Model& model,
                                                    const ExportOptions& options);
 
 /// The part that is exported.
-const torch::nn::Module& part_of(const LoadedModel& model, Part part);
+const torch::nn::Module& part_of(const Model& model, Part part);
 
 }  // namespace convae

@@ -5,7 +5,7 @@
 
 namespace convae {
 
-void export_model(const std::filesystem::path& path, const LoadedModel& model,
+void export_model(const std::filesystem::path& path, const Model& model,
                   const ExportOptions& options) {
   switch (options.format) {
     case ExportFormat::onnx:
@@ -17,9 +17,9 @@ void export_model(const std::filesystem::path& path, const LoadedModel& model,
   }
 }
 
-void export_safetensors(const std::filesystem::path& path, const LoadedModel& model,
+void export_safetensors(const std::filesystem::path& path, const Model& model,
                         const ExportOptions& options) {
-  options.validate(model.info.model);
+  options.validate(model.options());
   write_safetensors(path, weights_of(part_of(model, options.part)),
                     describe_export(model, options));
 }

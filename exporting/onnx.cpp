@@ -24,10 +24,10 @@ OnnxGraph::Attributes convolution(const LevelSpec& level) {
 /// them. Blocks are called by their names in the model: "encoder.0".
 class NetworkGraph {
 public:
-  NetworkGraph(const LoadedModel& model, const ExportOptions& options)
-      : spec_(model.info.model),
-        levels_(spec_.level_specs()),
-        weights_(weights_of(*model.net)),
+  NetworkGraph(const Model& model, const ExportOptions& options)
+      : spec_(model.options()),
+        levels_(spec_.levels),
+        weights_(weights_of(*model.net())),
         graph_(std::string("convae ") + to_string(options.part), kVersion) {
     const Size fixed = options.fixed_size(spec_);
     if (fixed.h > 0) plan_ = plan_sizes(levels_, fixed, spec_.channels);
@@ -314,9 +314,9 @@ private:
 
 }  // namespace
 
-void export_onnx(const std::filesystem::path& path, const LoadedModel& model,
+void export_onnx(const std::filesystem::path& path, const Model& model,
                  const ExportOptions& options) {
-  options.validate(model.info.model);
+  options.validate(model.options());
   NetworkGraph network(model, options);
   write_file(path, network.file(options.part, describe_export(model, options)));
 }

@@ -28,7 +28,7 @@ struct ExportOptions {
   /// The one size of the images that an ONNX file takes; {0, 0}: every size.
   Size size{0, 0};
 
-  /// Throws std::invalid_argument where a file of `model` cannot be like that: a size for a format
+  /// Throws OptionError where a file of `model` cannot be like that: a size for a format
   /// that takes every size anyway, another size than that of a dense latent, one that the levels
   /// cannot take.
   void validate(const ModelOptions& model) const;

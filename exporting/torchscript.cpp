@@ -33,8 +33,7 @@ std::string number(double value) {
 /// the same structure would have; sizes come from the images, as in models/autoencoder.cpp.
 class NetworkSource {
 public:
-  explicit NetworkSource(const ModelOptions& spec)
-      : spec_(spec), levels_(spec.level_specs()), plan_() {
+  explicit NetworkSource(const ModelOptions& spec) : spec_(spec), levels_(spec.levels), plan_() {
     if (spec.latent > 0) plan_ = plan_sizes(levels_, spec.size, spec.channels);
   }
 
@@ -271,10 +270,10 @@ std::string description_json(const std::map<std::string, std::string>& descripti
 
 }  // namespace
 
-void export_torchscript(const std::filesystem::path& path, const LoadedModel& model,
+void export_torchscript(const std::filesystem::path& path, const Model& model,
                         const ExportOptions& options) {
-  options.validate(model.info.model);
-  const NetworkSource source(model.info.model);
+  options.validate(model.options());
+  const NetworkSource source(model.options());
   const std::string name = options.part == Part::autoencoder ? "" : to_string(options.part);
   const jit::Module script = scripted(part_of(model, options.part), name, source,
                                       std::make_shared<jit::CompilationUnit>());

@@ -7,7 +7,7 @@ namespace convae::app {
 
 BareConvolutions::BareConvolutions(const ModelOptions& model, std::int64_t images, Size size,
                                    torch::Device device, torch::ScalarType type) {
-  const std::vector<LevelSpec> levels = model.level_specs();
+  const std::vector<LevelSpec> levels = model.levels;
   const Plan plan = plan_sizes(levels, size, model.channels);
   const auto random = [&](std::initializer_list<std::int64_t> shape) {
     return torch::randn(shape, torch::TensorOptions(device).dtype(type))

@@ -60,8 +60,8 @@ void deal_into_folds(GoodImages& good, const Grouping& grouping) {
 
 std::vector<ImageEntry> images_of(const Options& options, const ModelOptions& model) {
   const fs::path folder = training_folder(options.call.good);
-  FolderScan scan =
-      scan_headers(list_images(folder), options.data.max_pixels, worker_count(options.data));
+  FolderScan scan = scan_headers(list_images(folder), options.data.max_pixels,
+                                 worker_count(options.data.workers));
   return usable_images(scan, options.call.good, options, model);
 }
 

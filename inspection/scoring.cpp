@@ -34,7 +34,7 @@ void for_each_leftovers(Inference& inference, const Options& options, const std:
   while (const auto step = loader.next()) {
     for (const MicroBatch& batch : *step) {
       const torch::Tensor input = inference.network_input(batch.images);
-      const torch::Tensor output = reconstruct_images(inference.model.net, input).cpu();
+      const torch::Tensor output = reconstruct_images(inference.model.net(), input).cpu();
       const torch::Tensor inputs = input.cpu();
       for (std::int64_t i = 0; i < inputs.size(0); ++i) {
         Leftovers left = leftovers_of(inputs[i], output[i]);

@@ -1,5 +1,7 @@
 #include "convae/models/autoencoder.h"
 
+#include "convae/models/pixels.h"
+
 namespace convae {
 namespace {
 
@@ -10,7 +12,7 @@ const ModelOptions& validated(const ModelOptions& options) {
 
 /// The map that reaches the bottleneck of a model with a dense latent.
 Size dense_map(const ModelOptions& options) {
-  return plan_sizes(options.level_specs(), options.size, options.channels).latent();
+  return plan_sizes(options.levels, options.size, options.channels).latent();
 }
 
 std::string shape_of(const torch::Tensor& tensor) { return c10::str(tensor.sizes()); }
@@ -27,8 +29,7 @@ void use_channels_last(torch::nn::Module& module) {
 
 }  // namespace
 
-EncoderImpl::EncoderImpl(const ModelOptions& options)
-    : options_(options), levels_(options.level_specs()) {
+EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
   std::int64_t channels = options.channels;
   for (std::size_t i = 0; i < levels_.size(); ++i) {
     blocks_.emplace_back(register_module(
@@ -93,8 +94,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches) {
   return maps;
 }
 
-DecoderImpl::DecoderImpl(const ModelOptions& options)
-    : options_(options), levels_(options.level_specs()) {
+DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
   const std::int64_t deepest = levels_.back().channels;
   if (options.latent_channels > 0) {
     const LevelSpec pointwise{deepest, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
@@ -203,31 +203,15 @@ std::vector<Size> sizes_of(const Maps& batches) {
   return sizes;
 }
 
-torch::Tensor to_model_range(const torch::Tensor& images, Output output) {
-  return output == Output::tanh ? images * 2 - 1 : images;
-}
-
-torch::Tensor to_unit_range(const torch::Tensor& images, Output output) {
-  switch (output) {
-    case Output::sigmoid:
-      return images;
-    case Output::tanh:
-      return (images + 1) / 2;
-    case Output::linear:
-      return images.clamp(0, 1);
-  }
-  return images;
-}
-
-torch::Tensor encode_images(Autoencoder& net, const torch::Tensor& images) {
+torch::Tensor encode_images(Autoencoder net, const torch::Tensor& images) {
   return net->encoder->forward(to_model_range(images, net->options().output));
 }
 
-torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, Size size) {
+torch::Tensor decode_images(Autoencoder net, const torch::Tensor& latents, Size size) {
   return to_unit_range(net->decoder->forward(latents, size), net->options().output);
 }
 
-torch::Tensor reconstruct_images(Autoencoder& net, const torch::Tensor& images) {
+torch::Tensor reconstruct_images(Autoencoder net, const torch::Tensor& images) {
   const Output output = net->options().output;
   return to_unit_range(net->forward(to_model_range(images, output)), output);
 }

@@ -98,14 +98,9 @@ TORCH_MODULE(Autoencoder);
 /// Heights and widths of batches.
 std::vector<Size> sizes_of(const Maps& batches);
 
-/// Images in [0,1] → the range the model works on, [-1,1] for tanh.
-torch::Tensor to_model_range(const torch::Tensor& images, Output output);
-/// A model's output → [0,1], clamped.
-torch::Tensor to_unit_range(const torch::Tensor& images, Output output);
-
 /// Images (N, C, H, W) in [0,1] → latents; latents of images of `size` → images in [0,1]; and both.
-torch::Tensor encode_images(Autoencoder& net, const torch::Tensor& images);
-torch::Tensor decode_images(Autoencoder& net, const torch::Tensor& latents, Size size);
-torch::Tensor reconstruct_images(Autoencoder& net, const torch::Tensor& images);
+torch::Tensor encode_images(Autoencoder net, const torch::Tensor& images);
+torch::Tensor decode_images(Autoencoder net, const torch::Tensor& latents, Size size);
+torch::Tensor reconstruct_images(Autoencoder net, const torch::Tensor& images);
 
 }  // namespace convae

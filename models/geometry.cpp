@@ -123,6 +123,14 @@ std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, 
   return std::nullopt;
 }
 
+void check_levels(const std::vector<LevelSpec>& levels) {
+  if (levels.empty()) throw GeometryError("levels: at least one is needed");
+  if (levels.size() > kMaxLevels) {
+    throw GeometryError("levels: more than " + std::to_string(kMaxLevels) + " are given");
+  }
+  for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
+}
+
 Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels) {
   for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
   if (const auto reason = why_impossible(levels, input)) throw GeometryError(*reason);
@@ -179,10 +187,7 @@ std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defa
   while (true) {
     const std::size_t comma = text.find(',');
     levels.push_back(parse_level(text.substr(0, comma), defaults));
-    check_level(levels.back(), levels.size() - 1);
-    if (levels.size() > kMaxLevels) {
-      throw GeometryError("levels: more than " + std::to_string(kMaxLevels) + " are given");
-    }
+    check_levels(levels);
     if (comma == std::string_view::npos) return levels;
     text.remove_prefix(comma + 1);
   }
@@ -191,6 +196,12 @@ std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defa
 std::string to_string(const LevelSpec& level) {
   return std::to_string(level.channels) + ":k" + to_string(level.kernel) + "s" +
          to_string(level.stride) + "p" + to_string(level.padding) + "d" + to_string(level.dilation);
+}
+
+std::string to_string(const std::vector<LevelSpec>& levels) {
+  std::string text;
+  for (const LevelSpec& level : levels) text += (text.empty() ? "" : ",") + to_string(level);
+  return text;
 }
 
 }  // namespace convae

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/errors.h"
 #include "convae/core/size.h"
 
 #include <cstdint>
@@ -24,9 +25,9 @@ namespace convae {
 
 /// Settings or sizes that cannot work. what() says which level and axis, the numbers, and what
 /// would work.
-class GeometryError : public std::invalid_argument {
+class GeometryError : public OptionError {
 public:
-  using std::invalid_argument::invalid_argument;
+  using OptionError::OptionError;
 };
 
 /// One level of the encoder and, mirrored, of the decoder.
@@ -86,15 +87,21 @@ Size smallest_input(const std::vector<LevelSpec>& levels);
 /// 1, and all of them small enough for sums of them not to overflow. Throws GeometryError.
 void check_level(const LevelSpec& level, std::size_t index);
 
+/// Checks that there are levels, not too many, and each of them. Throws GeometryError.
+void check_levels(const std::vector<LevelSpec>& levels);
+
 /// Reads one level: CHANNELS[:kHxW sHxW pHxW dHxW without blanks], such as "128",
 /// "64:k5s2p2", "256:k3x5s2x1p1x2d1". A single number serves both axes; what is left out comes
 /// from `defaults`. Throws GeometryError naming the text and what is wrong with it.
-LevelSpec parse_level(std::string_view text, const LevelSpec& defaults);
+LevelSpec parse_level(std::string_view text, const LevelSpec& defaults = {});
 
 /// Reads a comma-separated list of levels: "32,64,128:k3s2p1".
-std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defaults);
+std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defaults = {});
 
 /// The level in the grammar of parse_level, complete: "128:k3x3s2x2p1x1d1x1".
 std::string to_string(const LevelSpec& level);
+
+/// The same for a list, comma-separated.
+std::string to_string(const std::vector<LevelSpec>& levels);
 
 }  // namespace convae

@@ -1,5 +1,7 @@
 #include "convae/models/options.h"
 
+#include "convae/core/errors.h"
+
 #include <stdexcept>
 
 namespace convae {
@@ -15,17 +17,13 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
 std::int64_t add(std::int64_t a, std::int64_t b) { return a > kSaturated - b ? kSaturated : a + b; }
 
 void require(bool holds, const std::string& message) {
-  if (!holds) throw std::invalid_argument(message);
+  if (!holds) throw OptionError(message);
 }
 
 }  // namespace
 
-std::vector<LevelSpec> ModelOptions::level_specs() const {
-  return parse_levels(levels, LevelSpec{0, kernel, stride, padding, dilation});
-}
-
 void ModelOptions::validate() const {
-  const std::vector<LevelSpec> specs = level_specs();
+  check_levels(levels);
   require(channels >= 1, "channels must be at least 1, but is " + std::to_string(channels));
   require(
       latent_channels >= 0 && latent_channels <= (1 << 20),
@@ -43,39 +41,38 @@ void ModelOptions::validate() const {
             "latent " + std::to_string(latent) +
                 " (a dense bottleneck) works at one input size only; set size to N or HxW, or use "
                 "latent-channels for a bottleneck that takes every size");
-    plan_sizes(specs, size, channels);
+    plan_sizes(levels, size, channels);
   }
 }
 
 std::int64_t ModelOptions::latent_map_channels() const {
-  return latent_channels > 0 ? latent_channels : level_specs().back().channels;
+  return latent_channels > 0 ? latent_channels : levels.back().channels;
 }
 
 std::vector<std::int64_t> ModelOptions::latent_shape(Size input) const {
   if (latent > 0) return {latent};
-  const Size map = plan_sizes(level_specs(), input, channels).latent();
+  const Size map = plan_sizes(levels, input, channels).latent();
   return {latent_map_channels(), map.h, map.w};
 }
 
 std::int64_t ModelOptions::parameter_count() const {
-  const std::vector<LevelSpec> specs = level_specs();
   const auto norm_weights = [&](std::int64_t c) { return norm == Norm::none ? 0 : 2 * c; };
   std::int64_t total = 0;
   std::int64_t in = channels;
-  for (const LevelSpec& level : specs) {
+  for (const LevelSpec& level : levels) {
     const std::int64_t kernel_area = multiply(level.kernel.h, level.kernel.w);
     const std::int64_t weights = multiply(kernel_area, multiply(in, level.channels));
     total = add(total, multiply(2, weights));
     total = add(total, level.channels + in);           // biases of both directions
     total = add(total, norm_weights(level.channels));  // encoder
-    if (&level != &specs.front()) total = add(total, norm_weights(in));  // decoder, but its last
+    if (&level != &levels.front()) total = add(total, norm_weights(in));  // decoder, but its last
     in = level.channels;
   }
   const std::int64_t narrow = latent > 0 ? latent : latent_channels;
   if (narrow == 0) return total;
   std::int64_t wide = in;
   if (latent > 0) {
-    const Size map = plan_sizes(specs, size, channels).latent();
+    const Size map = plan_sizes(levels, size, channels).latent();
     wide = multiply(in, multiply(map.h, map.w));
   }
   const std::int64_t encoded = variational ? multiply(2, narrow) : narrow;
@@ -84,7 +81,7 @@ std::int64_t ModelOptions::parameter_count() const {
 }
 
 std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
-  const Plan plan = plan_sizes(level_specs(), input, channels);
+  const Plan plan = plan_sizes(levels, input, channels);
   // A level keeps its convolution's output and its own; see BlockTail. Group normalisation is not
   // fused with the activation and keeps what lies between them too.
   const std::int64_t kept = norm == Norm::group ? 3 : 2;

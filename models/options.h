@@ -40,14 +40,9 @@ struct ModelOptions {
   /// Image channels: 1 (grey) or 3 (RGB). 0 in a run's options: inferred from the images.
   std::int64_t channels = 0;
 
-  /// Levels of the encoder, comma-separated: CHANNELS[:kHxWsHxWpHxWdHxW]. Example: "32,64:k5p2".
-  std::string levels = "32,64,128,256";
-
-  /// Kernel, stride, padding and dilation of levels that do not name their own.
-  Size kernel{3, 3};
-  Size stride{2, 2};
-  Size padding{1, 1};
-  Size dilation{1, 1};
+  /// Levels of the encoder, from the image down; the decoder mirrors them. parse_levels() reads
+  /// them from a text.
+  std::vector<LevelSpec> levels{{32}, {64}, {128}, {256}};
 
   Order order = Order::conv_bn_act;
   Activation activation = Activation::silu;
@@ -68,10 +63,7 @@ struct ModelOptions {
   /// has twice the outputs, means before logarithms of variances.
   bool variational = false;
 
-  /// The levels, parsed and checked. Throws GeometryError.
-  std::vector<LevelSpec> level_specs() const;
-
-  /// Throws std::invalid_argument naming the option, its value and what is expected.
+  /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;
 
   /// Number of weights of such a model, from the settings alone: nothing is allocated.

@@ -79,7 +79,7 @@ ordered_json histogram_json(const std::vector<ImageQuality>& images) {
 }
 
 ordered_json model_json(const ModelOptions& model, Size input) {
-  const std::vector<LevelSpec> specs = model.level_specs();
+  const std::vector<LevelSpec> specs = model.levels;
   const Plan plan = plan_sizes(specs, input, model.channels);
   ordered_json levels = ordered_json::array();
   for (std::size_t i = 0; i < specs.size(); ++i) {

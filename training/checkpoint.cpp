@@ -30,7 +30,7 @@ Enum named(const json& fields, const char* key) {
 
 json to_json(const ModelOptions& model) {
   json levels = json::array();
-  for (const LevelSpec& level : model.level_specs()) levels.push_back(to_string(level));
+  for (const LevelSpec& level : model.levels) levels.push_back(to_string(level));
   return {{"channels", model.channels},
           {"levels", levels},
           {"order", to_string(model.order)},
@@ -48,7 +48,7 @@ ModelOptions model_from_json(const json& spec) {
   model.channels = spec.at("channels").get<std::int64_t>();
   model.levels.clear();
   for (const json& level : spec.at("levels")) {
-    model.levels += (model.levels.empty() ? "" : ",") + level.get<std::string>();
+    model.levels.push_back(parse_level(level.get<std::string>()));
   }
   model.order = named<Order>(spec, "order");
   model.activation = named<Activation>(spec, "activation");
@@ -269,16 +269,6 @@ fs::path find_checkpoint(const fs::path& run_or_file) {
   throw CheckpointError(in_quotes(run_or_file) +
                         " is not a run folder: it has no weights/best.safetensors or "
                         "weights/last.safetensors");
-}
-
-LoadedModel load_model(const fs::path& run_or_file, torch::Device device) {
-  const fs::path path = find_checkpoint(run_or_file);
-  const Checkpoint checkpoint = read_checkpoint(path);
-  LoadedModel loaded{Autoencoder(checkpoint.info.model), checkpoint.info, path};
-  load_weights(loaded.net, tensors_to_use(checkpoint), in_quotes(path));
-  loaded.net->to(device);
-  loaded.net->eval();
-  return loaded;
 }
 
 }  // namespace convae

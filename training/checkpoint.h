@@ -98,14 +98,4 @@ std::string model_json(const ModelOptions& model);
 /// a file. Throws CheckpointError if there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& run_or_file);
 
-/// A model that is ready to use (tensors_to_use(), evaluation mode, on `device`), and what its file
-/// says.
-struct LoadedModel {
-  Autoencoder net{nullptr};
-  CheckpointInfo info;
-  std::filesystem::path path;
-};
-LoadedModel load_model(const std::filesystem::path& run_or_file,
-                       torch::Device device = torch::kCPU);
-
 }  // namespace convae

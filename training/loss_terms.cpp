@@ -1,5 +1,6 @@
 #include "convae/training/loss_terms.h"
 
+#include "convae/core/errors.h"
 #include "convae/core/text.h"
 
 #include <algorithm>
@@ -15,8 +16,7 @@ LossTerm parse_term(std::string_view text) {
   std::string_view name = text;
   if (const std::size_t star = text.find('*'); star != std::string_view::npos) {
     const auto weight = parse_number(trimmed(text.substr(0, star)));
-    if (!weight || *weight <= 0)
-      throw std::invalid_argument("expected a weight above 0 before '*'");
+    if (!weight || *weight <= 0) throw OptionError("expected a weight above 0 before '*'");
     term.weight = *weight;
     name = trimmed(text.substr(star + 1));
   }
@@ -24,7 +24,7 @@ LossTerm parse_term(std::string_view text) {
     term.kind = *kind;
     return term;
   }
-  throw std::invalid_argument(
+  throw OptionError(
       "expected mse, l1, charbonnier, ssim or ms-ssim, or a weighted sum such as "
       "mse + 0.2*ssim");
 }
@@ -54,7 +54,7 @@ Loss parse_loss(const std::string& text) {
     const LossTerm term = parse_term(trimmed(rest.substr(0, plus)));
     const auto same = [&](const LossTerm& other) { return other.kind == term.kind; };
     if (std::any_of(loss.begin(), loss.end(), same)) {
-      throw std::invalid_argument(std::string("'") + to_string(term.kind) + "' stands there twice");
+      throw OptionError(std::string("'") + to_string(term.kind) + "' stands there twice");
     }
     loss.push_back(term);
     if (plus == std::string_view::npos) return loss;

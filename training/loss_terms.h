@@ -32,7 +32,7 @@ using Loss = std::vector<LossTerm>;
 std::string to_string(const Loss& loss);
 
 /// The inverse: NAME or WEIGHT*NAME, separated by +; blanks do not matter. Weights are above 0.
-/// Throws std::invalid_argument saying what was expected.
+/// Throws OptionError saying what was expected.
 Loss parse_loss(const std::string& text);
 
 /// Whether a term takes images of kSimilarityWindow a side or more only.

@@ -1,5 +1,7 @@
 #include "convae/training/options.h"
 
+#include "convae/core/errors.h"
+
 #include <cmath>
 #include <sstream>
 #include <stdexcept>
@@ -12,14 +14,14 @@ void at_least(const char* name, T value, T low) {
   if (value >= low && std::isfinite(static_cast<double>(value))) return;
   std::ostringstream message;
   message << name << " must be at least " << low << ", but is " << value;
-  throw std::invalid_argument(message.str());
+  throw OptionError(message.str());
 }
 
 void below_one(const char* name, double value) {
   if (value >= 0 && value < 1) return;
   std::ostringstream message;
   message << name << " must be at least 0 and below 1, but is " << value;
-  throw std::invalid_argument(message.str());
+  throw OptionError(message.str());
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ struct TrainOptions {
   Precision precision = Precision::fp32;
   OnNan on_nan = OnNan::stop;  ///< stop the run, or leave such a step out and count it
 
-  /// Throws std::invalid_argument naming the option, its value and what is expected.
+  /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;
 };
 

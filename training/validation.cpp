@@ -1,37 +1,10 @@
 #include "convae/training/validation.h"
 
 #include "convae/metrics/image_metrics.h"
-#include "convae/models/kernels/flat_maps.h"
 #include "convae/training/corruption.h"
 #include "convae/training/losses.h"
 
 namespace convae {
-
-namespace {
-
-/// Bytes on a CPU, in one pass over all threads.
-torch::Tensor bytes_to_float(const torch::Tensor& images) {
-  const torch::Tensor bytes = images.contiguous(torch::MemoryFormat::ChannelsLast);
-  torch::Tensor floats = torch::empty_like(bytes, torch::kFloat);
-  const Pieces pieces({bytes}, bytes.size(1));
-  pieces.for_each([&](const Pieces::Piece& piece) {
-    kernels_of_this_processor().unit_floats(values<std::uint8_t>(bytes) + piece.begin, piece.count,
-                                            values<float>(floats) + piece.begin);
-  });
-  return floats;
-}
-
-}  // namespace
-
-torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
-  if (device.is_cpu() && images.scalar_type() == torch::kByte) return bytes_to_float(images);
-  const double range = images.scalar_type() == torch::kUInt16 ? 65535.0 : 255.0;
-  const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
-  return moved
-      .to(torch::kFloat, /*non_blocking=*/false, /*copy=*/false, torch::MemoryFormat::ChannelsLast)
-      .div_(range);
-}
-
 namespace {
 
 /// What the network makes of `inputs`, in its range, and each image's loss.

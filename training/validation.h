@@ -4,15 +4,13 @@
 #include "convae/data/loader.h"
 #include "convae/metrics/image_quality.h"
 #include "convae/models/autoencoder.h"
+#include "convae/models/pixels.h"
 #include "convae/training/options.h"
 
 #include <functional>
 #include <limits>
 
 namespace convae {
-
-/// uint8 or uint16 images → float32 on `device`, divided by 255 or 65535; channels-last.
-torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
 
 /// Means over images, every image counting the same; NaN where no image has a value.
 struct Quality {

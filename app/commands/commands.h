@@ -19,7 +19,7 @@ enum ExitCode : int {
 
 /// Each command takes its words and returns the exit code. Throws UsageError for bad usage and
 /// other exceptions for what fails at run time.
-int run_train(const CommandLine& line, const std::vector<std::string>& words);
+int run_train(const CommandLine& line);
 int run_reconstruct(const CommandLine& line);
 int run_encode(const CommandLine& line);
 int run_decode(const CommandLine& line);

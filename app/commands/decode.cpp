@@ -23,13 +23,13 @@ namespace {
 
 class DecodeJob {
 public:
-  DecodeJob(const Options& options, LoadedModel& model)
+  DecodeJob(const Options& options, Model& model)
       : options_(options),
         model_(model),
         latents_(options.call.latents),
         rows_(read_latent_rows(latent_table_path(latents_))),
         output_(options.run.output, options.call.overwrite),
-        writer_(worker_count(options.data)) {
+        writer_(worker_count(options.data.workers)) {
     std::error_code error;
     is_folder_ = fs::is_directory(latents_, error);
     if (rows_.empty()) refuse(latent_table_path(latents_), "it lists no images");
@@ -38,9 +38,9 @@ public:
       // The table is a file that anyone may have written.
       for (const Size size : {row.own, row.encoded}) {
         if (size.h <= kDefaultMaxPixels / size.w) continue;
-        refuse(latent_table_path(latents_), in_quotes(row.name) + " is said to be " + to_string(size) +
-                                                ", more than " + std::to_string(kDefaultMaxPixels) +
-                                                " pixels");
+        refuse(latent_table_path(latents_), in_quotes(row.name) + " is said to be " +
+                                                to_string(size) + ", more than " +
+                                                std::to_string(kDefaultMaxPixels) + " pixels");
       }
       if (!is_safe(row.name) || !is_safe(row.file)) {
         refuse(latent_table_path(latents_),
@@ -93,7 +93,7 @@ private:
 
   void decode(const LatentRow& row, const std::string& name) {
     const torch::Tensor latent = latent_of(row);
-    const ModelOptions& model = model_.info.model;
+    const ModelOptions& model = model_.options();
     const std::int64_t axes = model.latent > 0 ? 2 : 4;
     const std::int64_t channels = model.latent > 0 ? model.latent : model.latent_map_channels();
     if (latent.dim() != axes || latent.size(1) != channels) {
@@ -104,7 +104,7 @@ private:
     const Size size = model.latent > 0 ? model.size : row.encoded;
     torch::Tensor image;
     try {
-      image = decode_images(model_.net, latent.to(device()), size);
+      image = decode_images(model_.net(), latent.to(device()), size);
     } catch (const GeometryError& error) {
       refuse(latents_, printable(row.name) + ": " + error.what());
     }
@@ -112,10 +112,10 @@ private:
     writer_.write(output_.prepare(name), to_uint8(image[0]), ImageFormat::png);
   }
 
-  torch::Device device() const { return model_.net->parameters().front().device(); }
+  torch::Device device() const { return model_.net()->parameters().front().device(); }
 
   const Options& options_;
-  LoadedModel& model_;
+  Model& model_;
   fs::path latents_;
   std::vector<LatentRow> rows_;
   OutputFolder output_;
@@ -132,9 +132,8 @@ int run_decode(const CommandLine& line) {
   require_given(line.options.call.latents, "latents", "--latents latents.npy");
   require_given(line.options.run.output, "output", "-o out");
   line.options.data.validate();
-  const torch::Device device = choose_device(line.options.run.device);
   use_threads(line.options.run.threads);
-  LoadedModel model = load_model(line.options.call.checkpoint, device);
+  Model model = load(line.options.call.checkpoint, line.options.run.device);
   return DecodeJob(line.options, model).run();
 }
 

@@ -78,10 +78,10 @@ private:
 
   /// Sizes are known from the headers, so this is said before anything is computed.
   void require_one_shape() const {
-    const ModelOptions& model = inference_.model.info.model;
+    const ModelOptions& model = inference_.model.options();
     if (model.latent > 0) return;
     const auto latent_of = [&](std::int64_t index) {
-      return plan_sizes(model.level_specs(), network_size(index), model.channels).latent();
+      return plan_sizes(model.levels, network_size(index), model.channels).latent();
     };
     const Size first = latent_of(0);
     for (std::int64_t i = 1; i < inference_.dataset.size(); ++i) {
@@ -98,7 +98,7 @@ private:
 
   void encode(const MicroBatch& batch) {
     torch::Tensor latent =
-        encode_images(inference_.model.net, inference_.network_input(batch.images));
+        encode_images(inference_.model.net(), inference_.network_input(batch.images));
     if (pooled_ && latent.dim() == 4) latent = latent.mean({2, 3});
     latent = latent.cpu().contiguous();
     for (std::size_t i = 0; i < batch.indices.size(); ++i) {

@@ -75,8 +75,8 @@ JpegBatch through_jpeg(const torch::Tensor& images, std::int64_t bytes) {
 class Evaluator {
 public:
   Evaluator(const Options& options, Inference& inference)
-      : options_(options), inference_(inference), model_(inference.model.info.model) {
-    result_.checkpoint = inference.model.path.string();
+      : options_(options), inference_(inference), model_(inference.model.options()) {
+    result_.checkpoint = inference.model.path().string();
     result_.data = options.data.data;
     result_.channels = model_.channels;
     result_.size = one_size(inference);
@@ -149,11 +149,11 @@ private:
   }
 
   torch::Tensor encode(const torch::Tensor& images) {
-    return encode_images(inference_.model.net, images);
+    return encode_images(inference_.model.net(), images);
   }
 
   torch::Tensor decode(const torch::Tensor& latents, Size size) {
-    return decode_images(inference_.model.net, latents, size);
+    return decode_images(inference_.model.net(), latents, size);
   }
 
   LatentRounding ranges_of_these_images() {

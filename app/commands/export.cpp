@@ -30,7 +30,7 @@ ExportOptions export_options(const Options& options) {
 std::string images_taken(const ExportOptions& options, const ModelOptions& model) {
   const Size fixed = options.fixed_size(model);
   if (fixed.h > 0) return "for images of " + to_string(fixed);
-  const Size smallest = smallest_input(model.level_specs());
+  const Size smallest = smallest_input(model.levels);
   return smallest == Size{1, 1} ? "for images of every size"
                                 : "for images of " + to_string(smallest) + " and larger";
 }
@@ -50,14 +50,15 @@ int run_export(const CommandLine& line) {
   }
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
-  const LoadedModel model = load_model(options.call.checkpoint);
+  const Model model = load(options.call.checkpoint);
   spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
-               printable(model.path.string()), model.info.progress.epoch, model.info.progress.step,
-               model.info.model.channels, model.info.model.levels);
-  wanted.validate(model.info.model);
+               printable(model.path().string()), model.info().progress.epoch,
+               model.info().progress.step, model.options().channels,
+               to_string(model.options().levels));
+  wanted.validate(model.options());
   const fs::path path = output.prepare(name);
   export_model(path, model, wanted);
-  fmt::print("{} {} in {}\n", to_string(wanted.part), images_taken(wanted, model.info.model),
+  fmt::print("{} {} in {}\n", to_string(wanted.part), images_taken(wanted, model.options()),
              printable(options.run.output));
   return kDone;
 }

@@ -25,7 +25,7 @@ Size size_of_pictures(const Options& options, const ModelOptions& model,
                       const torch::Tensor& first) {
   Size size = fixed_network_size(options, model);
   if (size.h == 0) size = {first.size(1), first.size(2)};
-  if (const auto reason = why_impossible(model.level_specs(), size)) {
+  if (const auto reason = why_impossible(model.levels, size)) {
     throw UsageError("images of " + to_string(size) + ": " + *reason + "; set another --size");
   }
   return size;
@@ -50,15 +50,15 @@ int run_interpolate(const CommandLine& line) {
   options.data.validate();
   const torch::Device device = choose_device(options.run.device);
   use_threads(options.run.threads);
-  LoadedModel model = load_model(options.call.checkpoint, device);
-  const ModelOptions& spec = model.info.model;
+  Model model = load(options.call.checkpoint, options.run.device);
+  const ModelOptions& spec = model.options();
   const torch::Tensor first = read_image(line.images[0], options, spec);
   const torch::Tensor second = read_image(line.images[1], options, spec);
   const Size size = size_of_pictures(options, spec, first);
   torch::NoGradGuard no_grad;
   const auto latent_of = [&](const torch::Tensor& image) {
     const torch::Tensor resized = resize_image(image, size.h, size.w);
-    return encode_images(model.net, to_float(resized.unsqueeze(0), device));
+    return encode_images(model.net(), to_float(resized.unsqueeze(0), device));
   };
   const torch::Tensor from = latent_of(first);
   const torch::Tensor to = latent_of(second);

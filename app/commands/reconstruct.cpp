@@ -86,7 +86,7 @@ private:
     const torch::Tensor original = to_float(batch.images, inference_.device);
     const torch::Tensor shown =
         corrupt(inference_.network_input(batch.images), corruption_, batch.indices);
-    const torch::Tensor output = reconstruct_images(inference_.model.net, shown);
+    const torch::Tensor output = reconstruct_images(inference_.model.net(), shown);
     const torch::Tensor reconstruction = Inference::resize_back(output, own);
     const torch::Tensor input = corrupts() ? Inference::resize_back(shown, own) : original;
     const torch::Tensor mse = image_mse(reconstruction, original);

@@ -27,7 +27,7 @@ Size size_of_samples(const Options& options, const ModelOptions& model) {
         "--size is needed, such as --size 96: this model's images have no size of "
         "their own");
   }
-  if (const auto reason = why_impossible(model.level_specs(), size)) {
+  if (const auto reason = why_impossible(model.levels, size)) {
     throw UsageError("--size '" + to_string(size) + "': " + *reason);
   }
   return size;
@@ -67,10 +67,10 @@ int run_sample(const CommandLine& line) {
   }
   const torch::Device device = choose_device(options.run.device);
   use_threads(options.run.threads);
-  LoadedModel model = load_model(options.call.checkpoint, device);
-  const ModelOptions& spec = model.info.model;
+  Model model = load(options.call.checkpoint, options.run.device);
+  const ModelOptions& spec = model.options();
   if (!spec.variational) {
-    throw std::runtime_error(in_quotes(model.path) +
+    throw std::runtime_error(in_quotes(model.path()) +
                              " is not variational, so nothing is known of how its latents are "
                              "distributed; train with --variational, or see convae interpolate");
   }

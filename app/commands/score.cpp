@@ -32,8 +32,8 @@ constexpr double kFullHeat = 2;
 constexpr std::int64_t kNoiseImages = 100;
 
 /// The options of the run that a checkpoint is of.
-Options run_options(const LoadedModel& model) {
-  Options run = saved_options(model.info, model.path.string());
+Options run_options(const Model& model) {
+  Options run = saved_options(model.info(), model.path().string());
   run.data.skip_bad = true;
   return run;
 }
@@ -61,12 +61,12 @@ torch::Tensor resize_map(const torch::Tensor& map, std::int64_t height, std::int
 
 class ScoreJob {
 public:
-  ScoreJob(Options options, const Options& run, LoadedModel model, torch::Device device)
+  ScoreJob(Options options, const Options& run, Model model, torch::Device device)
       : options_(std::move(options)),
         model_(std::move(model)),
         device_(device),
         folder_(options_.data.data),
-        good_(find_good_images(options_, run, model_.info.model)),
+        good_(find_good_images(options_, run, model_.options())),
         output_(options_.run.output, options_.call.overwrite),
         scorer_(kViews, static_cast<int>(good_.fold_count)) {}
 
@@ -86,11 +86,11 @@ public:
 private:
   std::vector<ImageEntry> list() {
     FolderScan scan = scan_headers(list_images(folder_.images()), options_.data.max_pixels,
-                                   worker_count(options_.data));
+                                   worker_count(options_.data.workers));
     for (ImageEntry& entry : scan.entries) entry.file.name.insert(0, folder_.prefix());
     for (SkippedFile& file : scan.skipped) file.name.insert(0, folder_.prefix());
     std::vector<ImageEntry> usable =
-        usable_images(scan, options_.data.data, options_, model_.info.model);
+        usable_images(scan, options_.data.data, options_, model_.options());
     scores_.skipped = static_cast<std::int64_t>(scan.skipped.size());
     const Grouping grouping(options_.data.group_regex);
     const auto strays = std::count_if(usable.begin(), usable.end(), [&](const ImageEntry& entry) {
@@ -285,7 +285,7 @@ private:
   };
 
   Options options_;
-  LoadedModel model_;
+  Model model_;
   torch::Device device_;
   InspectionFolder folder_;
   GoodImages good_;
@@ -307,7 +307,7 @@ int run_score(const CommandLine& line) {
   }
   const torch::Device device = choose_device(line.options.run.device);
   use_threads(line.options.run.threads);
-  LoadedModel model = open_checkpoint(line.options, device);
+  Model model = open_checkpoint(line.options, device);
   const Options run = run_options(model);
   return ScoreJob(with_settings_of_run(line, run), run, std::move(model), device).run();
 }

@@ -66,7 +66,7 @@ int run_shapes(const CommandLine& line) {
   model.channels = input.channels;
   if (model.latent > 0) model.size = input.size;
   model.validate();
-  const Plan plan = plan_sizes(model.level_specs(), input.size, input.channels);
+  const Plan plan = plan_sizes(model.levels, input.size, input.channels);
   if (line.options.call.json) {
     std::puts(to_json(model, plan).dump().c_str());
   } else {

@@ -127,7 +127,7 @@ private:
   /// What a user wants to see before the first step.
   void describe() const {
     spdlog::info("device {} · {} compute threads · {} decoding threads", device_.str(), threads_,
-                 worker_count(options_.data));
+                 worker_count(options_.data.workers));
     log_skipped(data_.skipped);
     const std::map<Size, std::int64_t> sizes = images_by_size();
     const Size shown = common_size(sizes);
@@ -168,7 +168,7 @@ private:
   }
 
   int train() {
-    const std::int64_t workers = worker_count(options_.data);
+    const std::int64_t workers = worker_count(options_.data.workers);
     Trainer trainer(net_, *training_, options_.train, device_, workers);
     const bool resumed = setup_.resumed();
     if (resumed) {
@@ -328,8 +328,8 @@ private:
 
 }  // namespace
 
-int run_train(const CommandLine& line, const std::vector<std::string>& words) {
-  return TrainJob(set_up_training(line, words), shell_command(words)).run();
+int run_train(const CommandLine& line) {
+  return TrainJob(set_up_training(line, line.words), shell_command(line.words)).run();
 }
 
 }  // namespace convae::app

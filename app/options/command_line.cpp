@@ -158,6 +158,7 @@ const std::vector<CommandInfo>& command_list() {
 CommandLine read_command_line(const std::vector<std::string>& words, const Options& base) {
   CommandLine line;
   line.options = base;
+  line.words = words;
   line.command = find_command(words.at(0)).name;
   cxxopts::Options parser = make_parser(find_command(line.command));
   const auto result = parse(parser, line.command,
@@ -194,6 +195,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
     }
     line.given.insert(option->flag());
   }
+  line.options.model.levels = parse_levels(line.options.levels.list, line.options.levels.defaults);
   return line;
 }
 

@@ -11,6 +11,7 @@ namespace convae::app {
 /// A command's words, read.
 struct CommandLine {
   std::string command;
+  std::vector<std::string> words;  ///< all of them, `command` first
   Options options;
   std::set<std::string>
       given;  ///< flags the user wrote, or keys of --config, by the flags' long names

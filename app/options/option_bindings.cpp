@@ -82,7 +82,7 @@ OptionSpec parsed(OptionSpec spec, std::function<void(Options&, const std::strin
   spec.set = [set = std::move(set)](Options& o, const std::string& value) {
     try {
       set(o, value);
-    } catch (const std::invalid_argument& error) {
+    } catch (const OptionError& error) {
       throw UsageError(error.what());
     }
   };
@@ -127,9 +127,9 @@ OptionSpec level_list(OptionSpec spec) {
     } catch (const GeometryError& error) {
       throw UsageError(error.what());
     }
-    o.model.levels = value;
+    o.levels.list = value;
   };
-  spec.get = [](const Options& o) { return o.model.levels; };
+  spec.get = [](const Options& o) { return o.levels.list; };
   return spec;
 }
 

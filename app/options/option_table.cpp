@@ -74,13 +74,13 @@ void add_model_options(std::vector<OptionSpec>& t) {
   t.push_back(
       level_list(add("levels", "LIST", "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…")));
   t.push_back(pair(add("kernel", "K", "kernel of levels that do not name theirs, K or HxW"),
-                   [](Options& o) -> Size& { return o.model.kernel; }));
-  t.push_back(
-      pair(add("stride", "S", "their stride"), [](Options& o) -> Size& { return o.model.stride; }));
+                   [](Options& o) -> Size& { return o.levels.defaults.kernel; }));
+  t.push_back(pair(add("stride", "S", "their stride"),
+                   [](Options& o) -> Size& { return o.levels.defaults.stride; }));
   t.push_back(pair(add("padding", "P", "their padding"),
-                   [](Options& o) -> Size& { return o.model.padding; }));
+                   [](Options& o) -> Size& { return o.levels.defaults.padding; }));
   t.push_back(pair(add("dilation", "D", "their dilation"),
-                   [](Options& o) -> Size& { return o.model.dilation; }));
+                   [](Options& o) -> Size& { return o.levels.defaults.dilation; }));
   t.push_back(choice<Order>(add("order", "ORDER", "conv-bn-act or conv-act-bn"),
                             [](Options& o) -> Order& { return o.model.order; }));
   t.push_back(choice<Activation>(add("activation", "NAME", "silu, relu, leaky-relu or gelu"),

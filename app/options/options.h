@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/errors.h"
 #include "convae/data/options.h"
 #include "convae/exporting/options.h"
 #include "convae/models/options.h"
@@ -12,11 +13,8 @@
 
 namespace convae::app {
 
-/// Bad usage: an option, a value or a configuration that cannot be followed. Exit code 2.
-class UsageError : public std::invalid_argument {
-public:
-  using std::invalid_argument::invalid_argument;
-};
+/// Bad usage: an option, a value or a configuration that cannot be followed.
+using UsageError = OptionError;
 
 /// Where a run goes and what it runs on.
 struct RunOptions {
@@ -56,8 +54,24 @@ struct CallOptions {
   bool json = false;
 };
 
+/// The levels as they are written; model.levels holds what they mean.
+struct LevelOptions {
+  std::string list = default_list();  ///< for parse_levels()
+  LevelSpec defaults;                 ///< for what a level leaves out
+
+  /// "32,64,…": the channels of the default model's levels.
+  static std::string default_list() {
+    std::string text;
+    for (const LevelSpec& level : ModelOptions{}.levels) {
+      text += (text.empty() ? "" : ",") + std::to_string(level.channels);
+    }
+    return text;
+  }
+};
+
 struct Options {
   DataOptions data;
+  LevelOptions levels;
   ModelOptions model;
   TrainOptions train;
   RunOptions run;

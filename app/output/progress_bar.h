@@ -17,6 +17,9 @@ public:
   /// `done` of `total` steps altogether; `images` seen so far, counted from anywhere.
   void show(const std::string& title, std::int64_t done, std::int64_t total, std::int64_t images);
 
+  /// Another stage begins: rates start anew.
+  void restart() { first_done_ = -1; }
+
   /// Takes the line away so that other text can be written.
   void clear();
 

@@ -1,3 +1,4 @@
+#include "convae/core/machine.h"
 #include "convae/data/dataset.h"
 #include "convae/tests/support.h"
 
@@ -54,14 +55,14 @@ TEST(ScanHeaders, TellsSizeChannelsAndBits) {
   EXPECT_EQ(scan.entries[1].info.channels, 1);
   EXPECT_EQ(scan.entries[1].info.bits, 8);
   EXPECT_EQ(scan.entries[2].info.bits, 16);
-  EXPECT_FALSE(scan.all_grey());
+  EXPECT_FALSE(all_grey(scan.entries));
 }
 
 TEST(ScanHeaders, SeesThatAllAreGrey) {
   TemporaryFolder folder;
   write_image(folder / "a.png", noise(1, 5, 9, 1));
   write_image(folder / "b.png", noise(1, 2, 2, 2));
-  EXPECT_TRUE(scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0).all_grey());
+  EXPECT_TRUE(all_grey(scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0).entries));
 }
 
 TEST(ScanHeaders, LeavesOutWhatIsNoImageAndSaysWhy) {

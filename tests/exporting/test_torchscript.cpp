@@ -16,25 +16,25 @@ using test::uniform;
 ModelOptions small() {
   ModelOptions options;
   options.channels = 3;
-  options.levels = "4,6:k4x5s3x2p2x4d1x2";
+  options.levels = parse_levels("4,6:k4x5s3x2p2x4d1x2");
   return options;
 }
 
 /// A model whose norms are not what they start as.
-LoadedModel model_of(const ModelOptions& options) {
+Model model_of(const ModelOptions& options) {
   torch::manual_seed(1);
-  LoadedModel model;
-  model.net = Autoencoder(options);
-  model.info.model = options;
+  Model model;
+  model.net() = Autoencoder(options);
+  model.options() = options;
   const Size size = options.latent > 0 ? options.size : Size{20, 31};
   for (std::uint64_t step = 0; step < 3; ++step) {
-    model.net->forward(uniform({4, options.channels, size.h, size.w}, step));
+    model.net()->forward(uniform({4, options.channels, size.h, size.w}, step));
   }
-  model.net->eval();
+  model.net()->eval();
   return model;
 }
 
-torch::jit::Module exported(const LoadedModel& model, Part part = Part::autoencoder) {
+torch::jit::Module exported(const Model& model, Part part = Part::autoencoder) {
   const TemporaryFolder folder;
   const auto file = folder / "model.pt";
   export_torchscript(file, model, {.format = ExportFormat::torchscript, .part = part, .size = {}});
@@ -47,15 +47,15 @@ void expect_close(const torch::Tensor& got, const torch::Tensor& expected) {
 
 void expect_same_model(const ModelOptions& options, const std::vector<Size>& sizes) {
   const torch::NoGradGuard no_grad;
-  LoadedModel model = model_of(options);
+  Model model = model_of(options);
   torch::jit::Module script = exported(model);
   torch::jit::Module encoder = exported(model, Part::encoder);
   torch::jit::Module decoder = exported(model, Part::decoder);
   for (const Size size : sizes) {
     SCOPED_TRACE(to_string(size));
     const torch::Tensor images = uniform({3, options.channels, size.h, size.w}, 9);
-    const torch::Tensor latent = model.net->encoder->forward(images);
-    const torch::Tensor reconstruction = model.net->forward(images);
+    const torch::Tensor latent = model.net()->encoder->forward(images);
+    const torch::Tensor reconstruction = model.net()->forward(images);
     std::vector<c10::IValue> to_decode = {latent};
     if (options.latent == 0) to_decode.emplace_back(std::vector<std::int64_t>{size.h, size.w});
     expect_close(script.forward({images}).toTensor(), reconstruction);
@@ -95,7 +95,7 @@ TEST(TorchScript, EverySizeWorks) { expect_same_model(small(), kSizes); }
 TEST(TorchScript, OneChannelAndOneLevelWork) {
   ModelOptions options = small();
   options.channels = 1;
-  options.levels = "2";
+  options.levels = parse_levels("2");
   expect_same_model(options, kSizes);
 }
 
@@ -116,20 +116,20 @@ TEST(TorchScript, ABottleneckOfAnyKindWorks) {
 }
 
 TEST(TorchScript, WeightsKeepTheirNames) {
-  const LoadedModel model = model_of(small());
+  const Model model = model_of(small());
   std::vector<std::string> names;
   const torch::jit::Module script = exported(model);
   for (const auto& item : script.named_parameters()) names.push_back(item.name);
   for (const auto& item : script.named_buffers()) names.push_back(item.name);
   std::sort(names.begin(), names.end());
   std::vector<std::string> expected;
-  for (const auto& [name, tensor] : weights_of(*model.net)) expected.push_back(name);
+  for (const auto& [name, tensor] : weights_of(*model.net())) expected.push_back(name);
   EXPECT_EQ(names, expected);
 }
 
 TEST(TorchScript, WhatCannotWorkIsRefusedWithAReason) {
   ModelOptions options = small();
-  options.levels = "4:k4p0";
+  options.levels = parse_levels("4:k4p0");
   torch::jit::Module script = exported(model_of(options));
   const auto reason = [&](const char* method, std::vector<c10::IValue> inputs) {
     return message_of<std::exception>([&] { script.get_method(method)(std::move(inputs)); });

@@ -26,7 +26,7 @@ using Sizes = std::vector<std::int64_t>;
 ModelOptions small(const std::string& levels = "4,6,8", std::int64_t channels = 3) {
   ModelOptions options;
   options.channels = channels;
-  options.levels = levels;
+  options.levels = parse_levels(levels);
   return options;
 }
 
@@ -58,7 +58,7 @@ TEST(AutoencoderTest, GivesEverySizeBackForAnyKernelStridePaddingAndDilation) {
     options.norm = Norm::none;
     Autoencoder net(options);
     net->eval();
-    const Size smallest = smallest_input(options.level_specs());
+    const Size smallest = smallest_input(options.levels);
     for (std::int64_t h = smallest.h; h < smallest.h + 12; ++h) {
       // One axis steps by 1 and the other by 5, which is prime to all strides but 5.
       const std::int64_t w = smallest.w + 5 * (h - smallest.h);
@@ -172,7 +172,7 @@ TEST(AutoencoderTest, PartsOfABatchEqualTheWholeBatchInTraining) {
 class Reference {
 public:
   Reference(Autoencoder& net, const ModelOptions& options, Size input) : weights_(named(*net)) {
-    const std::vector<LevelSpec> levels = options.level_specs();
+    const std::vector<LevelSpec> levels = options.levels;
     std::int64_t channels = options.channels;
     std::vector<Size> sizes = {input};
     for (std::size_t i = 0; i < levels.size(); ++i) {
@@ -579,22 +579,17 @@ TEST(ModelOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
             "latent 8 (a dense bottleneck) works at one input size only; set size to N or HxW, or "
             "use latent-channels for a bottleneck that takes every size");
   EXPECT_TRUE(contains(refusal([](ModelOptions& o) {
-                         o.levels = "4:k5p0,6:k5p0";
+                         o.levels = parse_levels("4:k5p0,6:k5p0");
                          o.latent = 8;
                          o.size = {12, 13};
                        }),
                        "input 12x13 cannot pass level 2"));
-  EXPECT_EQ(refusal([](ModelOptions& o) { o.levels = "4,0"; }),
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.levels = parse_levels("4,0"); }),
             "level 2: channels must be between 1 and 1048576, but is 0");
 }
 
-TEST(ModelOptionsTest, LevelsTakeWhatTheyDoNotNameFromTheOptions) {
-  ModelOptions options = small("4,6:k5p2");
-  options.kernel = {3, 4};
-  options.stride = {2, 3};
-  options.padding = {1, 0};
-  options.dilation = {1, 2};
-  const std::vector<LevelSpec> levels = options.level_specs();
+TEST(ModelOptionsTest, LevelsTakeWhatTheyDoNotNameFromTheDefaults) {
+  const auto levels = parse_levels("4,6:k5p2", {0, {3, 4}, {2, 3}, {1, 0}, {1, 2}});
   ASSERT_EQ(levels.size(), 2U);
   EXPECT_EQ(levels[0], (LevelSpec{4, {3, 4}, {2, 3}, {1, 0}, {1, 2}}));
   EXPECT_EQ(levels[1], (LevelSpec{6, {5, 5}, {2, 3}, {2, 2}, {1, 2}}));

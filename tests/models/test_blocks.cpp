@@ -98,7 +98,7 @@ TEST(BatchNormTest, StatisticsAreMovingAveragesCorrectedForTheirStart) {
   }
 }
 
-TEST(BatchNormTest, GoesOnWithTheCountOfALoadedModel) {
+TEST(BatchNormTest, GoesOnWithTheCountOfAModel) {
   BatchNorm ours(2);
   ours->num_batches_tracked.fill_(1000);
   ours->running_mean.fill_(5);

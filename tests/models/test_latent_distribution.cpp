@@ -14,7 +14,7 @@ using test::message_of;
 ModelOptions variational(std::int64_t latent_channels, std::int64_t latent) {
   ModelOptions options;
   options.channels = 3;
-  options.levels = "4,8";
+  options.levels = parse_levels("4,8");
   options.latent_channels = latent_channels;
   options.latent = latent;
   if (latent > 0) options.size = {11, 14};

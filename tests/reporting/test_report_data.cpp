@@ -69,7 +69,7 @@ TEST(ReportDataTest, HistogramOfOneErrorOrOfNoneIsStillOne) {
 TEST(ReportDataTest, ModelHasTheOutputPaddingOfEachLevel) {
   ModelOptions model;
   model.channels = 3;
-  model.levels = "8,16:k5p2";
+  model.levels = parse_levels("8,16:k5p2");
   const ordered_json json = model_json(model, {24, 25});
   ASSERT_EQ(json["levels"].size(), 2U);
   EXPECT_EQ(json["levels"][0]["output_padding"], (std::vector<int>{1, 0}));

@@ -1,4 +1,5 @@
 #include "convae/core/version.h"
+#include "convae/inference/model.h"
 #include "convae/tests/support.h"
 #include "convae/training/checkpoint.h"
 
@@ -31,7 +32,7 @@ using Tensors = std::map<std::string, torch::Tensor>;
 ModelOptions small() {
   ModelOptions options;
   options.channels = 3;
-  options.levels = "4,6";
+  options.levels = parse_levels("4,6");
   return options;
 }
 
@@ -80,7 +81,7 @@ protected:
 
   /// The message without the file's name, which it must begin with.
   std::string refusal() {
-    const std::string message = message_of<CheckpointError>([&] { load_model(path()); });
+    const std::string message = message_of<CheckpointError>([&] { load(path()); });
     EXPECT_TRUE(message.starts_with(source() + ": ")) << message;
     return message.substr(std::min(message.size(), source().size() + 2));
   }
@@ -118,7 +119,7 @@ TEST_F(CheckpointTest, NeedsNoOptimizer) {
 
 void expect_same_model(const ModelOptions& a, const ModelOptions& b) {
   EXPECT_EQ(a.channels, b.channels);
-  EXPECT_EQ(a.level_specs(), b.level_specs());
+  EXPECT_EQ(a.levels, b.levels);
   EXPECT_EQ(a.order, b.order);
   EXPECT_EQ(a.activation, b.activation);
   EXPECT_EQ(a.norm, b.norm);
@@ -131,11 +132,7 @@ void expect_same_model(const ModelOptions& a, const ModelOptions& b) {
 TEST_F(CheckpointTest, GivesEveryOptionOfTheModelBack) {
   std::vector<ModelOptions> all(4, small());
   all[1].channels = 1;
-  all[1].levels = "3,5:k5p2,4:k3x5s2x1p1x2d1";
-  all[1].kernel = {4, 3};
-  all[1].stride = {1, 2};
-  all[1].padding = {2, 1};
-  all[1].dilation = {1, 2};
+  all[1].levels = parse_levels("3,5:k5p2,4:k3x5s2x1p1x2d1", {0, {4, 3}, {1, 2}, {2, 1}, {1, 2}});
   all[1].order = Order::conv_act_bn;
   all[1].activation = Activation::relu;
   all[1].norm = Norm::group;
@@ -222,13 +219,13 @@ TEST_F(CheckpointTest, DescribesItsDataForOtherPrograms) {
 TEST_F(CheckpointTest, LoadsAModelThatGivesTheSameImages) {
   Trained trained(small());
   save_checkpoint(path(), trained.net, &trained.optimizer, {});
-  LoadedModel loaded = load_model(path());
-  EXPECT_FALSE(loaded.net->is_training());
-  EXPECT_EQ(loaded.path, path());
+  Model loaded = load(path());
+  EXPECT_FALSE(loaded.net()->is_training());
+  EXPECT_EQ(loaded.path(), path());
   trained.net->eval();
   const torch::Tensor x = uniform({1, 3, 13, 8}, 5);
-  EXPECT_TRUE(torch::equal(loaded.net->forward(x), trained.net->forward(x)));
-  for (const auto& item : loaded.net->named_parameters()) {
+  EXPECT_TRUE(torch::equal(loaded.net()->forward(x), trained.net->forward(x)));
+  for (const auto& item : loaded.net()->named_parameters()) {
     if (item.value().dim() == 4) {
       EXPECT_TRUE(item.value().is_contiguous(torch::MemoryFormat::ChannelsLast)) << item.key();
     }
@@ -355,8 +352,8 @@ TEST_F(CheckpointTest, TakesWeightsFromProgramsThatDoNotCountBatches) {
     std::erase_if(tensors,
                   [](const auto& item) { return item.first.ends_with("num_batches_tracked"); });
   });
-  const LoadedModel loaded = load_model(path());
-  const torch::Tensor weight = loaded.net->named_parameters()["encoder.0.conv.weight"];
+  const Model loaded = load(path());
+  const torch::Tensor weight = loaded.net()->named_parameters()["encoder.0.conv.weight"];
   EXPECT_TRUE(torch::equal(weight, before.tensors.at("encoder.0.conv.weight")));
 }
 

@@ -14,7 +14,7 @@ using test::message_of;
 ModelOptions small() {
   ModelOptions options;
   options.channels = 1;
-  options.levels = "4";
+  options.levels = parse_levels("4");
   return options;
 }
 

@@ -30,7 +30,7 @@ TrainOptions train_options(OptimizerKind kind, double weight_decay = 0) {
 Autoencoder model() {
   ModelOptions options;
   options.channels = 3;
-  options.levels = "4,6:k3x5p1x2";
+  options.levels = parse_levels("4,6:k3x5p1x2");
   options.latent = 5;
   options.size = {8, 8};
   Autoencoder net(options);

@@ -1,4 +1,5 @@
 #include "convae/data/loader.h"
+#include "convae/inference/model.h"
 #include "convae/metrics/image_metrics.h"
 #include "convae/tests/support.h"
 #include "convae/training/checkpoint.h"
@@ -43,7 +44,7 @@ constexpr Size kSizes[] = {{12, 12}, {13, 11}, {12, 12}, {9, 16}, {12, 12}, {13,
 ModelOptions model_options(Norm norm = Norm::batch) {
   ModelOptions options;
   options.channels = 3;
-  options.levels = "4,6";
+  options.levels = parse_levels("4,6");
   options.norm = norm;
   return options;
 }
@@ -302,7 +303,7 @@ TEST_F(TrainerTest, AccumulatesGradientsWhereAStepHasTooManyPixels) {
   ImageDataset images = dataset();
   ModelOptions model;
   model.channels = 1;
-  model.levels = "2:k4s4p0,2:k4s4p0";
+  model.levels = parse_levels("2:k4s4p0,2:k4s4p0");
   const torch::Tensor a = bytes({1, 1, 2000, 1600}, 1);
   const torch::Tensor b = bytes({1, 1, 1600, 2001}, 2).div(4, "floor");
   ASSERT_LT(a.numel(), Trainer::kMaxPixelsTogether);
@@ -641,7 +642,7 @@ TEST_F(TrainerTest, EpochWithoutAFiniteStepEndsTheRunEvenWhenSkipping) {
 TEST_F(TrainerTest, GradientThatOverflowsStopsTheStep) {
   ImageDataset images = uniform_dataset(2);
   ModelOptions model = model_options(Norm::none);
-  model.levels = "2:k1s1p0";
+  model.levels = parse_levels("2:k1s1p0");
   model.activation = Activation::relu;
   model.output = Output::linear;
   Autoencoder net(model);
@@ -849,9 +850,9 @@ TEST_F(TrainingRunTest, WritesMetricsWeightsAndSamples) {
 TEST_F(TrainingRunTest, ValidationColumnsDescribeTheSavedModel) {
   start("a", seeded(model_options()), train_options(2));
   run_->run();
-  LoadedModel loaded = load_model(in_run("weights/last.safetensors"));
+  Model loaded = load(in_run("weights/last.safetensors"));
   const Quality quality =
-      evaluate(loaded.net, *validation_, measured_with(LossKind::mse, 1), torch::kCPU, 0);
+      evaluate(loaded.net(), *validation_, measured_with(LossKind::mse, 1), torch::kCPU, 0);
   const auto row = rows_of(in_run("metrics.csv")).at(2);
   EXPECT_NEAR(std::stod(row[4]), quality.loss, 1e-6);
   EXPECT_NEAR(std::stod(row[5]), quality.mse, 1e-6);

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "convae/app/options/options.h"
+#include "convae/core/callbacks.h"
+
+namespace convae::app {
+
+/// What the program gives to jobs: lines go to the log, progress to a bar on the terminal, and
+/// Ctrl-C stops them.
+Callbacks program_callbacks(const RunOptions& options);
+
+}  // namespace convae::app

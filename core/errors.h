@@ -1,0 +1,20 @@
+#pragma once
+
+#include <stdexcept>
+
+namespace convae {
+
+/// Options that cannot work. what() names the option, its value and what would work. The program
+/// exits with 2.
+class OptionError : public std::invalid_argument {
+public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// A job ended early because Callbacks::should_stop said so. what() says what was done until then.
+class Interrupted : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace convae

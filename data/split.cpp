@@ -1,0 +1,104 @@
+#include "convae/data/split.h"
+
+#include "convae/core/machine.h"
+#include "convae/core/text.h"
+#include "convae/data/grouping.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+void warn_of_skipped(const std::vector<SkippedFile>& skipped, const Callbacks& callbacks) {
+  for (const SkippedFile& file : skipped) {
+    callbacks.warn("skipped " + in_quotes(file.name) + ": " + printable(file.reason));
+  }
+}
+
+void warn_of_unread_pages(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
+  for (const ImageEntry& entry : entries) {
+    const int pages = entry.info.pages;
+    if (pages == 1) continue;
+    callbacks.warn(in_quotes(entry.file.name) + ": only the first of its " + std::to_string(pages) +
+                   (pages < kMaxPages ? "" : " or more") + " pages is read");
+  }
+}
+
+}  // namespace
+
+FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
+                        const Callbacks& callbacks, const std::string& prefix) {
+  FolderScan scan =
+      scan_headers(list_images(folder), options.max_pixels, worker_count(options.workers));
+  FoundImages found{folder, {}, std::move(scan.skipped)};
+  for (SkippedFile& file : found.skipped) file.name.insert(0, prefix);
+  for (ImageEntry& entry : scan.entries) {
+    entry.file.name.insert(0, prefix);
+    if (const auto reason = refuse(entry)) {
+      found.skipped.push_back({entry.file.name, *reason});
+    } else {
+      found.entries.push_back(std::move(entry));
+    }
+  }
+  warn_of_skipped(found.skipped, callbacks);
+  if (!options.skip_bad && !found.skipped.empty()) {
+    const SkippedFile& first = found.skipped[0];
+    throw std::runtime_error(in_quotes(first.name) + ": " + first.reason +
+                             " (--skip-bad is false)");
+  }
+  if (found.entries.empty()) {
+    throw std::runtime_error("no usable image in " + in_quotes(folder) + " (" +
+                             std::to_string(found.skipped.size()) +
+                             " skipped); convae reads JPEG, PNG, BMP, TIFF and WebP");
+  }
+  warn_of_unread_pages(found.entries, callbacks);
+  return found;
+}
+
+Size size_in_batches(const ImageEntry& entry, const DataOptions& options) {
+  return options.crop ? options.crop : options.size ? options.size : entry.file_size();
+}
+
+std::optional<std::string> why_not_cropped(const ImageEntry& entry, const DataOptions& options) {
+  const Size whole = options.size ? options.size : entry.file_size();
+  if (options.crop.h <= whole.h && options.crop.w <= whole.w) return std::nullopt;
+  return "smaller than the crop of " + to_string(options.crop);
+}
+
+SplitImages split_images(const DataOptions& options, const Refusal& refuse,
+                         const Callbacks& callbacks) {
+  SplitImages split;
+  split.folder = training_folder(options.data);
+  if (split.folder != fs::path(options.data)) {
+    callbacks.say(in_quotes(options.data) + " has the MVTec layout: training on train/good");
+  }
+  // Names are relative to the folder the user named.
+  const fs::path inner = split.folder.lexically_relative(options.data);
+  FoundImages all = find_images(split.folder, options, refuse, callbacks,
+                                inner == "." ? "" : inner.generic_string() + "/");
+  FoundImages validation;
+  if (!options.val.empty()) validation = find_images(options.val, options, refuse, callbacks);
+  split.channels = options.channels > 0                                    ? options.channels
+                   : all_grey(all.entries) && all_grey(validation.entries) ? 1
+                                                                           : 3;
+  split.validation = std::move(validation.entries);
+  const Grouping grouping(options.group_regex);
+  for (ImageEntry& entry : all.entries) {
+    const bool held_out =
+        options.val.empty() && in_validation_share(grouping.of(entry.file.name), options.val_split);
+    (held_out ? split.validation : split.training).push_back(std::move(entry));
+  }
+  if (split.training.empty()) {
+    throw std::runtime_error("all " + std::to_string(split.validation.size()) + " images in " +
+                             in_quotes(options.data) +
+                             " fall into the validation share; use more images, --val DIR or "
+                             "--val-split 0");
+  }
+  split.skipped = std::move(all.skipped);
+  split.skipped.insert(split.skipped.end(), validation.skipped.begin(), validation.skipped.end());
+  return split;
+}
+
+}  // namespace convae

@@ -1,0 +1,71 @@
+#include "convae/inference/model.h"
+
+#include "convae/core/device.h"
+#include "convae/core/random.h"
+#include "convae/core/text.h"
+#include "convae/models/pixels.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+
+namespace convae {
+
+Model::Model(Autoencoder net, CheckpointInfo info, std::filesystem::path path)
+    : net_(std::move(net)), info_(std::move(info)), path_(std::move(path)) {
+  net_->eval();
+}
+
+torch::Device Model::device() const { return net_->parameters().front().device(); }
+
+torch::Tensor Model::input(const torch::Tensor& images) const {
+  return images.is_floating_point() ? images.to(device()) : to_float(images, device());
+}
+
+torch::Tensor Model::reconstruct(const torch::Tensor& images) const {
+  const torch::NoGradGuard no_grad;
+  return reconstruct_images(net_, input(images));
+}
+
+torch::Tensor Model::encode(const torch::Tensor& images) const {
+  const torch::NoGradGuard no_grad;
+  return encode_images(net_, input(images));
+}
+
+torch::Tensor Model::decode(const torch::Tensor& latents, Size size) const {
+  const torch::NoGradGuard no_grad;
+  return decode_images(net_, latents.to(device()), size);
+}
+
+torch::Tensor Model::draw_latents(std::int64_t count, Size size, std::uint64_t seed,
+                                  std::int64_t first) const {
+  if (!options().variational) {
+    throw std::runtime_error(in_quotes(path_) +
+                             " is not variational, so nothing is known of how its latents are "
+                             "distributed; train with --variational, or see convae interpolate");
+  }
+  std::vector<torch::Tensor> latents;
+  for (std::int64_t i = 0; i < count; ++i) {
+    CounterRandom random(seed, /*epoch=*/0, static_cast<std::uint64_t>(first + i),
+                         Purpose::sampling);
+    latents.push_back(at::randn(options().latent_shape(size),
+                                at::detail::createCPUGenerator(random.next()), torch::kFloat));
+  }
+  return at::stack(latents).to(device());
+}
+
+torch::Tensor Model::sample(std::int64_t count, Size size, std::uint64_t seed) const {
+  return decode(draw_latents(count, size, seed), options().latent > 0 ? options().size : size);
+}
+
+Model load(const std::filesystem::path& run_or_file, const std::string& device) {
+  const torch::Device on = choose_device(device);
+  const std::filesystem::path path = find_checkpoint(run_or_file);
+  const Checkpoint checkpoint = read_checkpoint(path);
+  Autoencoder net(checkpoint.info.model);
+  load_weights(net, tensors_to_use(checkpoint), in_quotes(path));
+  net->to(on);
+  return Model(net, checkpoint.info, path);
+}
+
+}  // namespace convae

@@ -1,0 +1,47 @@
+#include "convae/models/pixels.h"
+
+#include "convae/models/kernels/flat_maps.h"
+
+namespace convae {
+namespace {
+
+/// Bytes on a CPU, in one pass over all threads.
+torch::Tensor bytes_to_float(const torch::Tensor& images) {
+  const torch::Tensor bytes = images.contiguous(torch::MemoryFormat::ChannelsLast);
+  torch::Tensor floats = torch::empty_like(bytes, torch::kFloat);
+  const Pieces pieces({bytes}, bytes.size(1));
+  pieces.for_each([&](const Pieces::Piece& piece) {
+    kernels_of_this_processor().unit_floats(values<std::uint8_t>(bytes) + piece.begin, piece.count,
+                                            values<float>(floats) + piece.begin);
+  });
+  return floats;
+}
+
+}  // namespace
+
+torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
+  if (device.is_cpu() && images.scalar_type() == torch::kByte) return bytes_to_float(images);
+  const double range = images.scalar_type() == torch::kUInt16 ? 65535.0 : 255.0;
+  const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
+  return moved
+      .to(torch::kFloat, /*non_blocking=*/false, /*copy=*/false, torch::MemoryFormat::ChannelsLast)
+      .div_(range);
+}
+
+torch::Tensor to_model_range(const torch::Tensor& images, Output output) {
+  return output == Output::tanh ? images * 2 - 1 : images;
+}
+
+torch::Tensor to_unit_range(const torch::Tensor& images, Output output) {
+  switch (output) {
+    case Output::sigmoid:
+      return images;
+    case Output::tanh:
+      return (images + 1) / 2;
+    case Output::linear:
+      return images.clamp(0, 1);
+  }
+  return images;
+}
+
+}  // namespace convae

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "convae/models/options.h"
+
+#include <torch/types.h>
+
+namespace convae {
+
+/// uint8 or uint16 images → float32 on `device`, divided by 255 or 65535; channels-last.
+torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
+
+/// Images in [0,1] → the range the model works on, [-1,1] for tanh.
+torch::Tensor to_model_range(const torch::Tensor& images, Output output);
+/// A model's output → [0,1], clamped.
+torch::Tensor to_unit_range(const torch::Tensor& images, Output output);
+
+}  // namespace convae
