@@ -23,15 +23,12 @@ ModelOptions small() {
 /// A model whose norms are not what they start as.
 Model model_of(const ModelOptions& options) {
   torch::manual_seed(1);
-  Model model;
-  model.net() = Autoencoder(options);
-  model.options() = options;
+  Autoencoder net(options);
   const Size size = options.latent > 0 ? options.size : Size{20, 31};
   for (std::uint64_t step = 0; step < 3; ++step) {
-    model.net()->forward(uniform({4, options.channels, size.h, size.w}, step));
+    net->forward(uniform({4, options.channels, size.h, size.w}, step));
   }
-  model.net()->eval();
-  return model;
+  return Model(net);
 }
 
 torch::jit::Module exported(const Model& model, Part part = Part::autoencoder) {

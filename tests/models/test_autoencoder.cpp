@@ -1,4 +1,5 @@
 #include "convae/models/autoencoder.h"
+#include "convae/models/pixels.h"
 #include "convae/tests/support.h"
 
 #include <torch/torch.h>

@@ -851,8 +851,9 @@ TEST_F(TrainingRunTest, ValidationColumnsDescribeTheSavedModel) {
   start("a", seeded(model_options()), train_options(2));
   run_->run();
   Model loaded = load(in_run("weights/last.safetensors"));
+  Autoencoder saved = loaded.net();
   const Quality quality =
-      evaluate(loaded.net(), *validation_, measured_with(LossKind::mse, 1), torch::kCPU, 0);
+      evaluate(saved, *validation_, measured_with(LossKind::mse, 1), torch::kCPU, 0);
   const auto row = rows_of(in_run("metrics.csv")).at(2);
   EXPECT_NEAR(std::stod(row[4]), quality.loss, 1e-6);
   EXPECT_NEAR(std::stod(row[5]), quality.mse, 1e-6);
