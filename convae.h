@@ -1,50 +1,43 @@
-/// All of convae's public headers.
+/// convae: convolutional autoencoders for folders of images, every image back at exactly its size.
+///
+///     convae::Model model = convae::load("runs/latest");
+///     convae::reconstruct_folder(model, {.images = {.data = {.data = "photos"}}, .output =
+///     "out"});
+///
+/// Each job takes an options struct and Callbacks, returns a result struct, and neither prints nor
+/// exits; docs/library.md has a program for each. Errors are exceptions with a what() of one line.
 #pragma once
 
-#include "convae/core/files.h"
-#include "convae/data/augment.h"
-#include "convae/data/dataset.h"
-#include "convae/data/effects.h"
-#include "convae/data/folder.h"
-#include "convae/data/grouping.h"
-#include "convae/data/image_io.h"
-#include "convae/data/image_writer.h"
-#include "convae/data/jpeg_size.h"
-#include "convae/data/loader.h"
-#include "convae/data/mat.h"
-#include "convae/data/npy.h"
-#include "convae/data/pictures.h"
-#include "convae/evaluation/latent_rounding.h"
+// What all jobs share: how they report and are stopped, and their errors.
+#include "convae/core/callbacks.h"
+
+// Training a run folder: train().
+#include "convae/training/train.h"
+
+// A trained network: load(), Model; folders of images through it.
+#include "convae/inference/decode.h"
+#include "convae/inference/encode.h"
+#include "convae/inference/interpolate.h"
+#include "convae/inference/model.h"
+#include "convae/inference/reconstruct.h"
+#include "convae/inference/sample.h"
+
+// How good it is: evaluate(), benchmark().
+#include "convae/evaluation/evaluate.h"
+#include "convae/inference/benchmark.h"
+
+// How anomalous images are: Inspector, score_folder().
+#include "convae/inspection/inspector.h"
+
+// The model for other programs: export_model(), description_json().
 #include "convae/exporting/export.h"
-#include "convae/exporting/options.h"
-#include "convae/inspection/area_trend.h"
-#include "convae/inspection/heat_map.h"
-#include "convae/inspection/peak_model.h"
-#include "convae/inspection/residual.h"
-#include "convae/inspection/scorer.h"
-#include "convae/inspection/test_set.h"
-#include "convae/metrics/bootstrap.h"
-#include "convae/metrics/image_metrics.h"
-#include "convae/metrics/measures.h"
-#include "convae/metrics/pca.h"
-#include "convae/metrics/pixel_metrics.h"
-#include "convae/metrics/similarity.h"
-#include "convae/metrics/statistics.h"
-#include "convae/models/autoencoder.h"
-#include "convae/models/blocks.h"
+#include "convae/inference/description.h"
+
+// Image files and OpenCV's images as tensors.
+#include "convae/core/files.h"
+#include "convae/data/image_io.h"
+#include "convae/data/mat.h"
+#include "convae/data/pictures.h"
+
+// Sizes and output_padding, level by level.
 #include "convae/models/geometry.h"
-#include "convae/models/latent_distribution.h"
-#include "convae/models/options.h"
-#include "convae/training/checkpoint.h"
-#include "convae/training/corruption.h"
-#include "convae/training/ema.h"
-#include "convae/training/loss_terms.h"
-#include "convae/training/losses.h"
-#include "convae/training/optimizer.h"
-#include "convae/training/options.h"
-#include "convae/training/run.h"
-#include "convae/training/run_folder.h"
-#include "convae/training/safetensors.h"
-#include "convae/training/schedule.h"
-#include "convae/training/trainer.h"
-#include "convae/training/validation.h"

@@ -3,8 +3,6 @@
 #include "convae/app/commands/commands.h"
 #include "convae/app/options/command_line.h"
 #include "convae/app/output/logging.h"
-#include "convae/app/shell/completion.h"
-#include "convae/app/shell/man_page.h"
 #include "convae/core/files.h"
 #include "convae/core/version.h"
 
@@ -27,11 +25,10 @@ volatile std::sig_atomic_t received_signal = 0;
 volatile std::sig_atomic_t has_begun = 0;
 
 extern "C" void note_signal(int signal) {
-  // The first asks for an orderly end, where there is something to end; whoever sends a second
-  // wants none.
-  if (received_signal != 0 || has_begun == 0) {
-    exit_without_unfinished_files(128 + signal);
-  }
+  // The first asks for an orderly end, if there is anything to end; a second ends at once. A
+  // closing terminal is no second: kernel and shell each send a SIGHUP.
+  const bool is_second = received_signal != 0 && signal != SIGHUP;
+  if (is_second || has_begun == 0) exit_without_unfinished_files(128 + signal);
   received_signal = signal;
 }
 
@@ -41,34 +38,10 @@ void watch_signals() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // nohup ignores it, so that the program outlives its terminal.
+  if (std::signal(SIGHUP, SIG_IGN) != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
   // A file over the size limit (ulimit -f) is an error of its write, not the end of the program.
   std::signal(SIGXFSZ, SIG_IGN);
-}
-
-int dispatch(const CommandLine& line) {
-  if (line.command == "train") return run_train(line);
-  if (line.command == "reconstruct") return run_reconstruct(line);
-  if (line.command == "encode") return run_encode(line);
-  if (line.command == "decode") return run_decode(line);
-  if (line.command == "sample") return run_sample(line);
-  if (line.command == "interpolate") return run_interpolate(line);
-  if (line.command == "export") return run_export(line);
-  if (line.command == "evaluate") return run_evaluate(line);
-  if (line.command == "score") return run_score(line);
-  if (line.command == "shapes") return run_shapes(line);
-  if (line.command == "bench") return run_bench(line);
-  return run_info(line);
-}
-
-/// Commands that tell of the program itself.
-bool prints_itself(const CommandLine& line) {
-  if (line.command == "completion") {
-    if (line.shell.empty()) throw UsageError("completion needs a shell: bash, zsh or fish");
-    std::fputs(completion_script(line.shell).c_str(), stdout);
-    return true;
-  }
-  if (line.command == "man") std::fputs(man_page().c_str(), stdout);
-  return line.command == "man";
 }
 
 int execute(const std::vector<std::string>& words) {
@@ -92,10 +65,9 @@ int execute(const std::vector<std::string>& words) {
     std::fputs(help_text(line.command).c_str(), stdout);
     return kDone;
   }
-  if (prints_itself(line)) return kDone;
   start_logging(line.options.run);
   watch_signals();
-  return dispatch(line);
+  return find_command(line.command).run(line);
 }
 
 int run(const std::vector<std::string>& words) {
@@ -108,10 +80,8 @@ int run(const std::vector<std::string>& words) {
 
 /// One line: what() of LibTorch's errors carries a backtrace after the first.
 int complain(const char* message, int code) {
-  std::string line(message);
-  line = line.substr(0, line.find('\n'));
+  std::string line = first_line(message);
   if (line.find("can't allocate memory") != std::string::npos) line = kNoMemory;
-  log_failure(line);
   std::fprintf(stderr, "convae: %s\n", line.c_str());
   return code;
 }

@@ -1,13 +1,9 @@
-# Finds what convae links. LibTorch: scripts/setup leaves a link `.libtorch` in the checkout; a
-# LibTorch of one's own is named with -DCMAKE_PREFIX_PATH or the environment's LIBTORCH.
-
-if(DEFINED ENV{LIBTORCH})
-  list(PREPEND CMAKE_PREFIX_PATH $ENV{LIBTORCH})
-elseif(EXISTS ${PROJECT_SOURCE_DIR}/.libtorch)
-  list(PREPEND CMAKE_PREFIX_PATH ${PROJECT_SOURCE_DIR}/.libtorch)
+# Finds what convae links. LibTorch: scripts/setup leaves a link `.libtorch` in the checkout; another
+# is named with the environment's LIBTORCH or -DLibTorch_ROOT.
+if(NOT DEFINED LibTorch_ROOT AND NOT DEFINED ENV{LIBTORCH} AND EXISTS ${PROJECT_SOURCE_DIR}/.libtorch)
+  set(LibTorch_ROOT ${PROJECT_SOURCE_DIR}/.libtorch)
 endif()
-find_package(Torch REQUIRED)
-separate_arguments(CONVAE_TORCH_FLAGS NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
+find_package(LibTorch REQUIRED)
 
 find_package(PkgConfig REQUIRED)
 find_package(spdlog REQUIRED)
@@ -48,7 +44,8 @@ file(MAKE_DIRECTORY ${CONVAE_FMT_DIR})
 file(CREATE_LINK ${FMT_INCLUDE_DIR}/fmt ${CONVAE_FMT_DIR}/fmt SYMBOLIC)
 add_library(convae_fmt INTERFACE)
 target_include_directories(convae_fmt BEFORE INTERFACE $<BUILD_INTERFACE:${CONVAE_FMT_DIR}>)
-target_compile_definitions(convae_fmt INTERFACE FMT_HEADER_ONLY)
+# FMT_SHARED: what spdlog shares with us, such as the type of its errors, stays visible.
+target_compile_definitions(convae_fmt INTERFACE FMT_HEADER_ONLY FMT_SHARED)
 add_library(convae_spdlog INTERFACE)
 target_link_libraries(convae_spdlog INTERFACE convae_fmt spdlog::spdlog)
 

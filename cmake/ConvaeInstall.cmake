@@ -8,7 +8,7 @@ install(EXPORT convaeTargets NAMESPACE convae:: DESTINATION ${CMAKE_INSTALL_LIBD
 configure_package_config_file(cmake/convaeConfig.cmake.in convaeConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
 write_basic_package_version_file(convaeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/convaeConfig.cmake
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/convaeConfig.cmake cmake/FindLibTorch.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/convaeConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
 

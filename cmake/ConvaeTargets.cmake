@@ -12,15 +12,13 @@ file(CREATE_LINK ${PROJECT_SOURCE_DIR} ${CONVAE_INCLUDE_DIR}/convae SYMBOLIC)
 
 # Program and library find LibTorch beside them in a package (cmake/ConvaePackage.cmake), else where
 # it is; CMake's own search for such folders leaves out those inside the checkout.
-file(REAL_PATH ${TORCH_INSTALL_PREFIX}/lib CONVAE_TORCH_LIBRARIES)
-set(CMAKE_INSTALL_RPATH $ORIGIN/convae $ORIGIN/../${CMAKE_INSTALL_LIBDIR}/convae
-    ${CONVAE_TORCH_LIBRARIES})
+file(REAL_PATH ${LibTorch_LIBRARY_DIR} CONVAE_TORCH_LIBRARIES)
+set(CONVAE_PACKAGE_RPATH $ORIGIN/convae:$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/convae)
+set(CMAKE_INSTALL_RPATH ${CONVAE_PACKAGE_RPATH}:${CONVAE_TORCH_LIBRARIES})
 
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # Precompiled headers need both: https://ccache.dev/manual/4.7.html#_precompiled_headers
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-      CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
 function(convae_own_target target)
@@ -28,11 +26,10 @@ function(convae_own_target target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF DEFINE_SYMBOL ""
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_include_directories(${target} PRIVATE ${CONVAE_INCLUDE_DIR})
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic ${CONVAE_TORCH_FLAGS}
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic
     $<$<BOOL:${CONVAE_WERROR}>:-Werror>
     # GCC 12 sees overflows in std::string's operator+ that are not there (GCC bug 105651).
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow>
-    $<$<AND:$<BOOL:${CCACHE}>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow>)
   if(CONVAE_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${CONVAE_SANITIZE}
                            -fno-omit-frame-pointer -fno-sanitize-recover=undefined)

@@ -1,12 +1,13 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/errors.h"
 
 #include <cstdint>
 #include <functional>
 #include <string>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// How a job tells its caller what is going on, and how the caller stops it. Each may be empty.
 /// Jobs call them from the thread that called the job, except that `warning` may come from any
@@ -36,6 +37,12 @@ struct Callbacks {
     if (before_writing) before_writing();
   }
   bool stopped() const { return should_stop && should_stop(); }
+  /// Throws Interrupted where the job is to end, saying how far it came.
+  void stop_if_asked(std::int64_t done, std::int64_t total) const {
+    if (!stopped()) return;
+    throw Interrupted("stopped after " + std::to_string(done) + " of " + std::to_string(total) +
+                      " images");
+  }
 };
 
 }  // namespace convae

@@ -1,8 +1,12 @@
 #include "convae/core/csv.h"
 
 #include "convae/core/files.h"
+#include "convae/core/text.h"
+
+#include <fmt/format.h>
 
 #include <charconv>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -62,7 +66,7 @@ bool CsvReader::next() {
 std::string CsvReader::text(const std::string& column) const {
   const auto found = columns_.find(column);
   if (found == columns_.end() || found->second >= fields_.size()) {
-    fail("there is no '" + column + "'");
+    fail(fmt::format("there is no '{}'", column));
   }
   return fields_[found->second];
 }
@@ -73,8 +77,7 @@ std::int64_t CsvReader::integer(const std::string& column, std::int64_t low,
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
   if (error != std::errc{} || end != field.data() + field.size() || value < low || value > high) {
-    fail(column + " is '" + printable(field) + "', expected a whole number from " +
-         std::to_string(low));
+    fail(fmt::format("{} is '{}', expected a whole number from {}", column, printable(field), low));
   }
   return value;
 }
@@ -85,13 +88,26 @@ double CsvReader::number(const std::string& column) const {
   double value = 0;  // a loss that overflowed is written "inf"
   const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
   if (error != std::errc{} || end != field.data() + field.size()) {
-    fail(column + " is '" + printable(field) + "', expected a number");
+    fail(fmt::format("{} is '{}', expected a number", column, printable(field)));
   }
   return value;
 }
 
 void CsvReader::fail(const std::string& reason) const {
-  throw std::runtime_error(in_quotes(path_) + ", line " + std::to_string(line_) + ": " + reason);
+  throw std::runtime_error(fmt::format("{}, line {}: {}", in_quotes(path_), line_, reason));
 }
+
+std::string csv_field(const std::string& text) {
+  std::string shown = printable(text);
+  if (shown.find_first_of(",\"") == std::string::npos) return shown;
+  std::string quoted = "\"";
+  for (const char c : shown) {
+    quoted += c;
+    if (c == '"') quoted += '"';
+  }
+  return quoted + '"';
+}
+
+std::string csv_number(double value) { return std::isnan(value) ? "" : number_text(value); }
 
 }  // namespace convae

@@ -9,9 +9,8 @@
 
 namespace convae {
 
-/// Reads a table in CSV (RFC 4180) row by row, by the names in its first line. Fields never hold
-/// line breaks: csv_field() escapes them. Everything that is wrong is a std::runtime_error naming
-/// the file, the line and the column.
+/// Reads a CSV table (RFC 4180) row by row, by the names in its first line. Fields never hold line
+/// breaks: csv_field() escapes them. Throws std::runtime_error with the file, line and column.
 ///
 ///     CsvReader table(path);
 ///     while (table.next()) use(table.text("path"), table.number("mse"));
@@ -19,7 +18,7 @@ class CsvReader {
 public:
   explicit CsvReader(std::filesystem::path path);
 
-  /// Goes to the next row; false at the end. Blank lines are passed over.
+  /// Goes to the next row; false at the end. Skips blank lines.
   bool next();
 
   bool has(const std::string& column) const { return columns_.contains(column); }
@@ -40,5 +39,12 @@ private:
   std::vector<std::string> fields_;
   std::int64_t line_ = 1;
 };
+
+/// A field of a CSV file after RFC 4180: quoted where it holds a comma, a quote or a line break.
+/// Control characters and bytes that are not UTF-8 are escaped first, as printable() does.
+std::string csv_field(const std::string& text);
+
+/// A number for a CSV file: the shortest text that reads back as the same double; empty for NaN.
+std::string csv_number(double value);
 
 }  // namespace convae

@@ -7,35 +7,35 @@
 #include <ATen/Parallel.h>
 #include <torch/cuda.h>
 
+#include <fmt/format.h>
+
 namespace convae {
 
 c10::Device choose_device(const std::string& name) {
   const auto gpus = static_cast<int>(torch::cuda::is_available() ? torch::cuda::device_count() : 0);
   if (name == "cpu") return c10::kCPU;
   if (name == "auto") return gpus > 0 ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
-  int index = 0;
   const bool numbered = name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
                         name.find_first_not_of("0123456789", 5) == std::string::npos;
   if (name != "cuda" && !numbered) {
-    throw OptionError("--device '" + printable(name) + "': expected auto, cpu, cuda or cuda:N");
+    throw OptionError("--device " + in_quotes(name) + ": expected auto, cpu, cuda or cuda:N");
   }
-  if (numbered) index = std::stoi(name.substr(5));
+  const int index = numbered ? std::stoi(name.substr(5)) : 0;
   if (gpus == 0) {
-    throw std::runtime_error("--device '" + name +
-                             "': this LibTorch or machine has no CUDA; use --device cpu or auto");
+    throw std::runtime_error(fmt::format(
+        "--device '{}': this LibTorch or machine has no CUDA; use --device cpu or auto", name));
   }
   if (index >= gpus) {
-    throw std::runtime_error("--device '" + name + "': there are only " + std::to_string(gpus) +
-                             " CUDA devices, cuda:0 to cuda:" + std::to_string(gpus - 1));
+    throw std::runtime_error(fmt::format(
+        "--device '{}': there are only {} CUDA devices, cuda:0 to cuda:{}", name, gpus, gpus - 1));
   }
   return {c10::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 
 std::int64_t use_threads(std::int64_t threads) {
-  if (threads < 0 || threads > 4096) {
-    throw OptionError("--threads '" + std::to_string(threads) +
-                      "': expected a number between 0 (one a core) and 4096");
-  }
+  require_option(
+      threads >= 0 && threads <= 4096,
+      fmt::format("--threads '{}': expected a number between 0 (one a core) and 4096", threads));
   const std::int64_t count = threads > 0 ? threads : available_cores();
   at::set_num_threads(static_cast<int>(count));
   return count;

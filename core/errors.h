@@ -1,8 +1,11 @@
 #pragma once
 
-#include <stdexcept>
+#include "convae/core/api.h"
 
-namespace convae {
+#include <stdexcept>
+#include <string>
+
+namespace CONVAE_API convae {
 
 /// Options that cannot work. what() names the option, its value and what would work. The program
 /// exits with 2.
@@ -10,6 +13,11 @@ class OptionError : public std::invalid_argument {
 public:
   using std::invalid_argument::invalid_argument;
 };
+
+/// Throws OptionError with that message unless `holds`.
+inline void require_option(bool holds, const std::string& message) {
+  if (!holds) throw OptionError(message);
+}
 
 /// A job ended early because Callbacks::should_stop said so. what() says what was done until then.
 class Interrupted : public std::runtime_error {

@@ -1,6 +1,7 @@
 #include "convae/core/files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,7 +12,6 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -48,17 +48,12 @@ std::string system_reason() { return std::strerror(errno); }
 
 const char* kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return "it is a folder";
-    case S_IFIFO:
-      return "not a regular file (a pipe)";
-    case S_IFSOCK:
-      return "not a regular file (a socket)";
+    case S_IFDIR: return "it is a folder";
+    case S_IFIFO: return "not a regular file (a pipe)";
+    case S_IFSOCK: return "not a regular file (a socket)";
     case S_IFCHR:
-    case S_IFBLK:
-      return "not a regular file (a device)";
-    default:
-      return "not a regular file";
+    case S_IFBLK: return "not a regular file (a device)";
+    default: return "not a regular file";
   }
 }
 
@@ -78,8 +73,8 @@ int open_retrying(const char* path, int flags, mode_t mode = 0) {
   return descriptor;
 }
 
-/// Of a folder that may be entered but not listed nothing can be flushed; some file systems do
-/// not flush folders at all. Neither says that the file is not there.
+/// A folder that may be entered but not listed cannot be flushed, and some file systems flush no
+/// folders. Neither means that the file is not there.
 bool flush_folder(const std::filesystem::path& folder) {
   const Descriptor descriptor(
       open_retrying(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -90,7 +85,7 @@ bool flush_folder(const std::filesystem::path& folder) {
 /// ".<name>.tmp-<pid>-<counter>", the name shortened where the whole would be too long.
 std::string temporary_name(const std::string& name) {
   static std::atomic<unsigned> counter{0};
-  const auto suffix = ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  const auto suffix = fmt::format(".tmp-{}-{}", ::getpid(), counter++);
   return "." + name.substr(0, kMaxNameBytes - 1 - suffix.size()) + suffix;
 }
 
@@ -100,7 +95,7 @@ struct Unfinished {
   char path[PATH_MAX] = "";
 };
 
-// More than are ever written at a time; one that found no place would only not be taken away.
+// More than are ever written at a time; one without a place would only be left behind.
 std::array<Unfinished, 32> unfinished_files;
 
 std::atomic<bool> ending = false;  // the process, in exit_without_unfinished_files()
@@ -110,8 +105,8 @@ std::atomic<int> being_created = 0;
   while (true) ::pause();
 }
 
-/// While there is one, this thread creates a temporary file and notes it: the end of the process
-/// waits for that, and signal handlers run on other threads or later.
+/// While it lives, this thread creates a temporary file and notes it: the end of the process waits
+/// for that, and signal handlers run on other threads or later.
 class Creation {
 public:
   Creation() {
@@ -169,8 +164,8 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int6
   const auto check_kind = [&](const struct stat& status) {
     if (!S_ISREG(status.st_mode)) fail_to_read(path, kind_of(status.st_mode));
     if (status.st_size > max_bytes) {
-      fail_to_read(path, std::to_string(status.st_size) + " bytes are more than the limit of " +
-                             std::to_string(max_bytes));
+      fail_to_read(
+          path, fmt::format("{} bytes are more than the limit of {}", status.st_size, max_bytes));
     }
   };
   struct stat status {};
@@ -196,16 +191,16 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int6
       if (got == 0) break;
       count += static_cast<std::size_t>(got);
       if (count > static_cast<std::size_t>(max_bytes)) {
-        fail_to_read(path, "more than the limit of " + std::to_string(max_bytes) + " bytes");
+        fail_to_read(path, fmt::format("more than the limit of {} bytes", max_bytes));
       }
       if (count == bytes.size()) bytes.resize(2 * count + 4096);
     }
   } catch (const std::bad_alloc&) {
-    fail_to_read(path, "not enough memory for " + std::to_string(status.st_size) + " bytes");
+    fail_to_read(path, fmt::format("not enough memory for {} bytes", status.st_size));
   }
   if (count < static_cast<std::size_t>(status.st_size)) {
-    fail_to_read(path, "it became shorter while it was read (" + std::to_string(count) + " of " +
-                           std::to_string(status.st_size) + " bytes)");
+    fail_to_read(path, fmt::format("it became shorter while it was read ({} of {} bytes)", count,
+                                   status.st_size));
   }
   bytes.resize(count);
   return bytes;
@@ -217,8 +212,8 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     errno = path_.empty() ? ENOENT : EISDIR;
     fail("write");
   }
-  // What rename would refuse only after the work is done, or would replace by mistake: as root,
-  // /dev/null becomes a file.
+  // Rename would refuse these only after the work is done, or replace them by mistake: as root,
+  // /dev/null would become a file.
   if (::stat(path_.c_str(), &status) == 0) {
     if (!S_ISREG(status.st_mode)) {
       throw std::runtime_error("cannot write " + printable(path_.native()) + ": " +
@@ -229,7 +224,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   }
   {
     const Creation creation;
-    do {  // another process of the same number, on another machine, may share the folder
+    do {  // a process of the same number on another machine may share the folder
       temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
       descriptor_ =
           open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -279,9 +274,9 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::fail(const char* action) const {
-  if (ending) wait_for_the_end();  // its file was taken away
-  throw std::runtime_error(std::string("cannot ") + action + " " + printable(path_.native()) +
-                           ": " + system_reason());
+  if (ending) wait_for_the_end();  // its file is already removed
+  throw std::runtime_error(
+      fmt::format("cannot {} {}: {}", action, printable(path_.native()), system_reason()));
 }
 
 std::string read_text(const std::filesystem::path& path, std::int64_t max_bytes) {

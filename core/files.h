@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/text.h"
 
 #include <cstdint>
@@ -9,12 +10,11 @@
 #include <string_view>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// Reads a whole regular file. Folders, pipes, sockets and devices are refused without being
-/// opened for reading, so a fifo in the way can never block the program.
-/// Throws std::runtime_error naming the file and the reason (missing, unreadable, not a regular
-/// file, larger than `max_bytes`).
+/// opened, so a fifo never blocks the program. Throws std::runtime_error with the file and the
+/// reason (missing, unreadable, not a regular file, larger than `max_bytes`).
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path,
                                     std::int64_t max_bytes = std::int64_t{1} << 40);
 
@@ -22,10 +22,10 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path,
 std::string read_text(const std::filesystem::path& path,
                       std::int64_t max_bytes = std::int64_t{1} << 40);
 
-/// A file that appears under its final name complete or not at all: bytes go to a temporary
-/// name in the same folder; commit() flushes them to the disk (fsync), renames and flushes the
-/// folder. Without commit() the destructor removes the temporary file.
-/// Every failure throws std::runtime_error naming the final path and the system's reason.
+/// A file that appears under its name complete or not at all: bytes go to a temporary file in the
+/// same folder; commit() flushes them to the disk (fsync), renames it and flushes the folder.
+/// Without commit() the destructor removes it. Failures throw std::runtime_error with the final
+/// path and the system's reason.
 class AtomicFile {
 public:
   explicit AtomicFile(std::filesystem::path path);
@@ -44,11 +44,11 @@ private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;
-  int unfinished_ = -1;  // its place among those taken away at a sudden end
+  int unfinished_ = -1;  // its place among those removed at a sudden end
 };
 
-/// Ends the process at once, without the temporary files of the AtomicFiles there are, whatever
-/// threads they are written on. For signal handlers: async-signal-safe.
+/// Ends the process at once and removes the temporary files of all AtomicFiles, whatever threads
+/// write them. For signal handlers: async-signal-safe.
 [[noreturn]] void exit_without_unfinished_files(int code) noexcept;
 
 /// AtomicFile in one call.

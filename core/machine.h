@@ -4,13 +4,13 @@
 
 namespace convae {
 
-/// Cores that this process may use.
+/// Number of cores that this process may use.
 std::int64_t available_cores();
 
-/// Threads that read images, or write them: `workers`, or one a core where that is -1.
+/// Number of threads that read or write images: `workers`, or one a core for -1.
 std::int64_t worker_count(std::int64_t workers);
 
-/// Memory that is free for this process, in bytes (/proc/meminfo, MemAvailable); 0: unknown.
+/// Free memory in bytes (MemAvailable of /proc/meminfo); 0: unknown.
 std::int64_t free_memory_bytes();
 
 }  // namespace convae

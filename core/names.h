@@ -1,20 +1,23 @@
 #pragma once
 
+#include "convae/core/api.h"
+
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
-/// An enum's names stand in one table beside it, and everything that reads or writes them (flags,
-/// TOML, checkpoints, exports, completion) uses that table:
+/// An enum's names are in one table beside it, and all that reads or writes them (flags, TOML,
+/// checkpoints, exports, completion) uses that table:
 ///
 ///     enum class Norm { batch, none };
-///     constexpr Named<Norm> kNames[] …
-///     constexpr auto names(Norm) { return std::to_array<Name<Norm>>({{Norm::batch, "batch"},
-///     {Norm::none, "none"}}); } to_string(Norm::none);       // "none" parse_name<Norm>("batch");
-///     // Norm::batch
-namespace convae {
+///     constexpr auto names(Norm) {
+///       return std::to_array<Name<Norm>>({{Norm::batch, "batch"}, {Norm::none, "none"}});
+///     }
+///     to_string(Norm::none);      // "none"
+///     parse_name<Norm>("batch");  // Norm::batch
+namespace CONVAE_API convae {
 
 template <typename Enum>
 struct Name {
@@ -36,7 +39,7 @@ constexpr const char* to_string(Enum value) {
   return "";
 }
 
-/// nullopt for a text that is none of the names.
+/// nullopt for text that is none of the names.
 template <NamedEnum Enum>
 std::optional<Enum> parse_name(std::string_view text) {
   for (const auto& [value, name] : names(Enum{})) {

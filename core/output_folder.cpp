@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <system_error>
 
-namespace convae::app {
+namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
@@ -75,16 +75,16 @@ fs::path OutputFolder::prepare(const std::string& name) {
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   if (error) {
-    throw std::runtime_error("cannot create the folder '" + printable(path.parent_path().string()) +
-                             "': " + error.message());
+    throw std::runtime_error("cannot create the folder " + in_quotes(path.parent_path()) + ": " +
+                             error.message());
   }
   const fs::path folder = fs::canonical(path.parent_path(), error);
   const fs::path root = fs::canonical(root_, error);
   if (error || !lies_below(folder, root)) {
-    throw std::runtime_error(in_quotes(path) + " would be written outside '" +
-                             printable(root_.string()) + "': a link there leads elsewhere");
+    throw std::runtime_error(in_quotes(path) + " would be written outside " + in_quotes(root_) +
+                             ": a link there leads elsewhere");
   }
   return folder / path.filename();
 }
 
-}  // namespace convae::app
+}  // namespace convae

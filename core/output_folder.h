@@ -6,23 +6,22 @@
 #include <string_view>
 #include <vector>
 
-namespace convae::app {
+namespace convae {
 
-/// Names for the results of a command, below one folder: each input gets an output of its own,
-/// nothing leaves the folder, and nothing that exists is replaced unless that was asked for.
+/// Names of a job's results in one folder: each input gets its own output, nothing is written
+/// outside the folder, and existing files are replaced only with `overwrite`.
 class OutputFolder {
 public:
-  /// Throws std::runtime_error where `root` exists and is no folder.
+  /// Throws std::runtime_error where `root` exists and is not a folder.
   OutputFolder(std::filesystem::path root, bool overwrite);
 
-  /// Tells of all inputs at once, before names are reserved: folders that their results will be in
-  /// are not given away as names of files.
+  /// Announces all inputs before names are reserved, so that no file takes the name of a folder
+  /// that results will be in.
   void expect(const std::vector<std::string>& input_names, const std::string& subfolder = "");
 
-  /// Reserves the name for an input's result: its relative name with `extension` instead of its
-  /// own; where an earlier input has that already, with `extension` after its own ("a.jpg.png").
-  /// Returns the relative name. Throws std::runtime_error if the file exists and may not be
-  /// replaced.
+  /// Reserves the name of an input's result: its relative name with `extension` instead of its own;
+  /// where an earlier input has that, with `extension` after its own ("a.jpg.png"). Returns the
+  /// relative name. Throws std::runtime_error if the file exists and may not be replaced.
   std::string reserve(const std::string& input_name, std::string_view extension,
                       const std::string& subfolder = "");
 
@@ -42,4 +41,4 @@ private:
   std::set<std::string> folders_;
 };
 
-}  // namespace convae::app
+}  // namespace convae

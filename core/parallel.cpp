@@ -7,9 +7,9 @@
 namespace convae {
 namespace {
 
-// libgomp is not built for ThreadSanitizer, which therefore does not know that a parallel region
-// begins after what came before it and ends before what follows. It is told; what the compiler
-// itself hands to the threads of a region, before take_over(), it is not to watch.
+// libgomp is not built for ThreadSanitizer, so tell it that a parallel region begins after what
+// came before it and ends before what follows; and not to watch what the compiler itself hands to
+// the region's threads before take_over().
 #ifdef __SANITIZE_THREAD__
 #define CONVAE_UNWATCHED __attribute__((no_sanitize_thread))
 void hand_over(void* tag) { __tsan_release(tag); }

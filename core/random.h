@@ -4,8 +4,8 @@
 
 namespace convae {
 
-/// What random numbers are for: each purpose draws numbers of its own. Part of what makes runs
-/// repeatable, so values are never reused or changed.
+/// What random numbers are for; each purpose has its own. Values never change and are never reused:
+/// runs must stay repeatable.
 enum class Purpose : std::uint64_t {
   sampling = 0,
   shuffle = 1,
@@ -16,11 +16,10 @@ enum class Purpose : std::uint64_t {
   bootstrap = 0xb007,
 };
 
-/// Random numbers that are a pure function of what they are for: (seed, epoch, index, purpose).
-/// Two loaders that draw in another order, or a run that was interrupted, draw the same.
-/// SplitMix64 (Steele, Lea & Flood 2014, https://doi.org/10.1145/2660193.2660195), seeded by
-/// mixing the parts in: std::mt19937 has 2.5 kB of state to set up for a handful of draws, and
-/// std's distributions differ between standard libraries.
+/// Random numbers that are a pure function of (seed, epoch, index, purpose), so that neither the
+/// order of draws nor an interruption changes them. SplitMix64 (Steele, Lea & Flood 2014,
+/// https://doi.org/10.1145/2660193.2660195), seeded by mixing the parts in: std::mt19937 would set
+/// up 2.5 kB of state for a handful of draws, and std's distributions differ between libraries.
 class CounterRandom {
 public:
   CounterRandom(std::uint64_t seed, std::uint64_t epoch, std::uint64_t index, Purpose purpose,

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "convae/core/api.h"
+
 #include <compare>
 #include <cstdint>
 #include <optional>
@@ -7,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// A number for each axis of an image: its size in pixels, a kernel, a stride, a padding … Height
-/// comes first. In options, {0, 0} means "not given".
+/// A number for each axis of an image, height first: a size in pixels, a kernel, a stride, a
+/// padding. In options, {0, 0} means "not given".
 struct Size {
   std::int64_t h = 0;
   std::int64_t w = 0;
@@ -21,7 +23,7 @@ struct Size {
   friend auto operator<=>(const Size&, const Size&) = default;
 };
 
-/// {h, w}, as LibTorch and ONNX take a number for each axis.
+/// {h, w}, as LibTorch and ONNX take it.
 std::vector<std::int64_t> per_axis(Size value);
 
 /// "24x25".

@@ -1,9 +1,10 @@
 #include "convae/core/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 
 namespace convae {
 namespace {
@@ -29,7 +30,7 @@ std::size_t utf8_length(std::string_view text) {
   return out_of_range ? 0 : length;
 }
 
-/// C0 and DEL, and C1 (U+0080 to U+009F), which some terminals obey just as well.
+/// C0 and DEL, and C1 (U+0080 to U+009F), which some terminals obey too.
 bool is_control(std::string_view character) {
   const auto first = static_cast<unsigned char>(character[0]);
   return first < 0x20 || first == 0x7F ||
@@ -73,9 +74,7 @@ std::string printable(std::string_view name) {
       shown += character;
     } else {
       for (const char byte : character) {
-        char hex[5];
-        std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(byte) & 0xFF);
-        shown += hex;
+        shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
       }
     }
   }
@@ -85,5 +84,9 @@ std::string printable(std::string_view name) {
 std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }
 
 std::string in_quotes(const std::filesystem::path& path) { return in_quotes(path.native()); }
+
+std::string first_line(std::string_view text) {
+  return std::string(text.substr(0, text.find('\n')));
+}
 
 }  // namespace convae

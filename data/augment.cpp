@@ -4,6 +4,8 @@
 #include "convae/data/image_io.h"
 #include "convae/data/mat.h"
 
+#include <ATen/ops/empty.h>
+
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -16,7 +18,7 @@ namespace {
 cv::Mat as_mat(const torch::Tensor& image) { return mat_view(image.permute({1, 2, 0})); }
 
 torch::Tensor empty_image_like(const torch::Tensor& image) {
-  return torch::empty({image.size(1), image.size(2), image.size(0)}, image.options())
+  return at::empty({image.size(1), image.size(2), image.size(0)}, image.options())
       .permute({2, 0, 1});
 }
 
@@ -41,26 +43,21 @@ torch::Tensor zoomed(const torch::Tensor& image, double least, CounterRandom& ra
   const auto part = [&](std::int64_t side) {
     return std::clamp<std::int64_t>(std::llround(share * static_cast<double>(side)), 1, side);
   };
-  const auto offset = [&](std::int64_t free) {
-    return static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free) + 1));
-  };
   const std::int64_t h = part(height), w = part(width);
-  const std::int64_t top = offset(height - h), left = offset(width - w);
+  const std::int64_t top = random.below(height - h + 1), left = random.below(width - w + 1);
   return resize_image(image.narrow(1, top, h).narrow(2, left, w), height, width);
 }
 
 torch::Tensor apply(const torch::Tensor& image, const Effect& effect, CounterRandom& random) {
-  const double range = image.scalar_type() == torch::kUInt16 ? 65535 : 255;
+  const double range = image.scalar_type() == at::kUInt16 ? 65535 : 255;
   const auto around_zero = [&] { return effect.amount * (2 * random.uniform() - 1); };
   switch (effect.kind) {
     case Effect::Kind::flip:
       return random.uniform() < effect.amount ? flipped(image, /*axis=*/1) : image;
     case Effect::Kind::flip_vertical:
       return random.uniform() < effect.amount ? flipped(image, /*axis=*/0) : image;
-    case Effect::Kind::crop:
-      return zoomed(image, effect.amount, random);
-    case Effect::Kind::brightness:
-      return scaled(image, 1, range * around_zero());
+    case Effect::Kind::crop: return zoomed(image, effect.amount, random);
+    case Effect::Kind::brightness: return scaled(image, 1, range * around_zero());
     case Effect::Kind::contrast: {
       const double factor = 1 + around_zero();
       const cv::Scalar means = cv::mean(as_mat(image));
@@ -68,8 +65,7 @@ torch::Tensor apply(const torch::Tensor& image, const Effect& effect, CounterRan
       for (int c = 0; c < image.size(0); ++c) mean += means[c] / static_cast<double>(image.size(0));
       return scaled(image, factor, mean * (1 - factor));
     }
-    default:
-      TORCH_CHECK(false, "not an augmentation");
+    default: TORCH_CHECK(false, "not an augmentation");
   }
 }
 
@@ -79,8 +75,7 @@ torch::Tensor augment(const torch::Tensor& image, const Effects& augmentations, 
   torch::Tensor result = image.permute({1, 2, 0}).contiguous().permute({2, 0, 1});
   std::uint64_t nth = 0;
   for (const Effect& effect : augmentations) {
-    CounterRandom random(draw.seed, static_cast<std::uint64_t>(draw.epoch),
-                         static_cast<std::uint64_t>(draw.index), Purpose::augmentation, nth++);
+    CounterRandom random(draw.seed, draw.epoch, draw.index, Purpose::augmentation, nth++);
     result = apply(result, effect, random);
   }
   return result;

@@ -9,14 +9,13 @@ void for_each_batch(ImageDataset& dataset, const BatchOptions& options, const Ca
       View{}, options.workers);
   std::int64_t done = 0;
   while (const auto step = loader.next()) {
-    if (callbacks.stopped()) {
-      throw Interrupted("stopped after " + std::to_string(done) + " of " +
-                        std::to_string(dataset.size()) + " images");
-    }
+    callbacks.stop_if_asked(done, dataset.size());
     for (const MicroBatch& batch : *step) use(batch);
     done += image_count(*step);
     callbacks.show(options.stage, done, dataset.size());
   }
+  // Images that could not be used are done with, too.
+  if (done < dataset.size()) callbacks.show(options.stage, dataset.size(), dataset.size());
 }
 
 }  // namespace convae

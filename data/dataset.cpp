@@ -14,7 +14,7 @@
 namespace convae {
 namespace {
 
-// JPEG keeps what its header says in the first kilobytes; other formats may put it at the end.
+// A JPEG's header is in the first kilobytes; other formats may have parts of it at the end.
 constexpr std::int64_t kJpegHeaderBytes = 256 << 10;
 
 bool is_jpeg(const std::vector<std::uint8_t>& bytes) {
@@ -33,7 +33,7 @@ ImageInfo probe_file(const std::filesystem::path& path, std::int64_t max_pixels)
       try {
         return probe_image(head, max_pixels);
       } catch (const ImageError&) {
-        // Perhaps a header larger than that; the whole file will tell.
+        // The header may be larger: read the whole file.
       }
     }
   }
@@ -145,9 +145,7 @@ std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
     return image;
   } catch (const std::exception& error) {
     const SkippedFile bad{entries_[index].file.name, error.what()};
-    if (!options_.skip_bad) {
-      throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
-    }
+    if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
     std::lock_guard lock(mutex_);
     if (!bad_[index]) {
       bad_[index] = true;

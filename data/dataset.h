@@ -1,17 +1,15 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/data/folder.h"
 #include "convae/data/image_io.h"
 #include "convae/data/options.h"
-
-#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace convae {
@@ -23,7 +21,7 @@ struct ImageEntry {
   Size file_size() const { return {info.height, info.width}; }
 };
 
-/// What the headers of a folder's images say, before any is decoded.
+/// A folder's images by their headers, before any is decoded.
 struct FolderScan {
   std::vector<ImageEntry> entries;  ///< usable ones, sorted by name
   std::vector<SkippedFile> skipped;
@@ -34,13 +32,12 @@ bool all_grey(const std::vector<ImageEntry>& entries);
 /// Reads the headers of all files, on `workers` threads.
 FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers);
 
-/// True where a group of files (see Grouping; without one, a file) belongs to the validation share:
-/// a hash of its name is below the share, so that adding files never moves one from one side to the
-/// other.
+/// True if a group of files (see Grouping; without one, a file) belongs to the validation share: a
+/// hash of its name is below the share, so adding files never moves others.
 bool in_validation_share(const std::string& group, double share);
 
-/// Images of one number of channels, ready for batches: decoded, resized and, where memory allows,
-/// kept. Safe to use from several threads.
+/// Images with the same number of channels, decoded, resized and, if memory allows, kept.
+/// Thread-safe.
 class ImageDataset {
 public:
   struct Options {
@@ -58,21 +55,21 @@ public:
   const ImageEntry& entry(std::int64_t index) const { return entries_[index]; }
   const Options& options() const { return options_; }
 
-  /// Size of the image as batches see it.
+  /// Size of the image in batches.
   Size image_size(std::int64_t index) const;
 
-  /// The resized, uncropped image: (C, H, W) uint8 or uint16 with channels-last strides.
-  /// nullopt if it cannot be used; it is then reported and counted once, or, with skip_bad false,
-  /// std::runtime_error is thrown.
+  /// The resized, uncropped image: (C, H, W) uint8 or uint16 with channels-last strides. One that
+  /// cannot be used is reported once and nullopt; with skip_bad false, it throws
+  /// std::runtime_error.
   std::optional<torch::Tensor> load(std::int64_t index);
 
   /// True if load(index) needs no decoding.
   bool cached(std::int64_t index) const;
 
-  /// Images found unusable so far, in the order they were found.
+  /// Images that turned out unusable so far, in that order.
   std::vector<SkippedFile> bad_files() const;
 
-  /// Called, from whichever thread found it, once for each image that cannot be used.
+  /// Called once for each image that cannot be used, from the thread that found it.
   std::function<void(const SkippedFile&)> on_bad_file;
 
 private:

@@ -3,9 +3,11 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <span>
-#include <stdexcept>
 #include <string_view>
 
 namespace convae {
@@ -44,8 +46,9 @@ Effect parse_effect(std::string_view text, std::span<const Known> known) {
       effect.amount = *amount;
       return effect;
     }
-    throw OptionError("expected a number from " + number_text(candidate.low) + " to " +
-                      number_text(candidate.high) + " after '" + candidate.name + ":'");
+    throw OptionError(fmt::format("expected a number from {} to {} after '{}:'",
+                                  number_text(candidate.low), number_text(candidate.high),
+                                  candidate.name));
   }
   throw OptionError("expected NAME or NAME:AMOUNT, comma-separated, with names " + names);
 }
@@ -64,9 +67,8 @@ Effects parse(std::string_view text, std::span<const Known> known) {
 std::string name_of(Kind kind) {
   for (const std::span<const Known> list :
        {std::span<const Known>(kAugmentations), std::span<const Known>(kCorruptions)}) {
-    for (const Known& known : list) {
-      if (known.kind == kind) return known.name;
-    }
+    const auto known = std::ranges::find(list, kind, &Known::kind);
+    if (known != list.end()) return known->name;
   }
   return "";
 }

@@ -1,11 +1,13 @@
 #pragma once
 
+#include "convae/core/api.h"
+
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// Something done to images on their way into training, and how much of it.
+/// A change to training images, and how much of it.
 struct Effect {
   enum class Kind {
     // augmentations: input and target alike
@@ -32,7 +34,7 @@ using Effects = std::vector<Effect>;
 /// "noise:0.1,blur:1"; "" for none.
 std::string to_string(const Effects& effects);
 
-/// NAME or NAME:AMOUNT, comma-separated, blanks do not matter; "" or "none" for none.
+/// NAME or NAME:AMOUNT, comma-separated, with or without blanks; "" or "none" for none.
 ///
 /// | augmentation  | amount | default |
 /// |---------------|--------|---------|

@@ -13,15 +13,14 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-// GIF is listed so that it is refused by name when it is read, not passed over without a word.
+// GIF is listed so that reading refuses it with a reason instead of silently ignoring it.
 constexpr std::array<std::string_view, 10> kExtensions = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"};
 
 bool has_image_extension(const fs::path& path) {
   std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return std::find(kExtensions.begin(), kExtensions.end(), extension) != kExtensions.end();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::ranges::find(kExtensions, extension) != kExtensions.end();
 }
 
 bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
@@ -34,12 +33,11 @@ public:
     std::error_code error;
     visit_folder(folder_.root, "", error);
     if (error) {
-      throw std::runtime_error("cannot read the folder '" + printable(folder_.root.string()) +
-                               "': " + error.message());
+      throw std::runtime_error("cannot read the folder " + in_quotes(folder_.root) + ": " +
+                               error.message());
     }
-    const auto by_name = [](const auto& a, const auto& b) { return a.name < b.name; };
-    std::sort(folder_.files.begin(), folder_.files.end(), by_name);
-    std::sort(folder_.skipped.begin(), folder_.skipped.end(), by_name);
+    std::ranges::sort(folder_.files, {}, &ImageFile::name);
+    std::ranges::sort(folder_.skipped, {}, &SkippedFile::name);
     return std::move(folder_);
   }
 
@@ -82,14 +80,12 @@ ImageFolder list_images(const fs::path& root) {
   std::error_code error;
   const fs::file_status status = fs::status(root, error);
   if (!fs::exists(status)) {
-    throw std::runtime_error("the folder '" + printable(root.string()) + "' does not exist");
+    throw std::runtime_error("the folder " + in_quotes(root) + " does not exist");
   }
   if (fs::is_regular_file(status)) {
     return {root.parent_path(), {{root.filename().string(), root}}, {}};
   }
-  if (!fs::is_directory(status)) {
-    throw std::runtime_error(in_quotes(root) + " is not a folder");
-  }
+  if (!fs::is_directory(status)) throw std::runtime_error(in_quotes(root) + " is not a folder");
   return Lister(root).list();
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
+#include "convae/core/api.h"
+
 #include <filesystem>
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// An image file of a folder.
 struct ImageFile {
@@ -25,17 +27,15 @@ struct ImageFolder {
   std::vector<SkippedFile> skipped;  ///< sorted likewise
 };
 
-/// Lists the files below `root` whose names end like an image's (.jpg .jpeg .jpe .jfif .png .bmp
-/// .tif .tiff .webp .gif, any case); what they really hold is seen when they are read. Links to
-/// files are followed, links to folders are not, so a loop of links ends. Hidden files and folders
-/// are passed over. Pipes, devices and dangling links with such a name, and folders that cannot be
-/// read, are in `skipped`.
-/// A `root` that is itself a regular file is a folder of that one file.
-/// Throws std::runtime_error if `root` does not exist or cannot be read.
+/// Lists the files below `root` with an image's extension (.jpg .jpeg .jpe .jfif .png .bmp .tif
+/// .tiff .webp .gif, any case), without opening them. Follows links to files but not to folders, so
+/// loops of links end. Ignores hidden files and folders. Pipes, devices and dangling links with
+/// such a name, and unreadable folders, are in `skipped`. A `root` that is a regular file counts as
+/// a folder of that file. Throws std::runtime_error if `root` does not exist or cannot be read.
 ImageFolder list_images(const std::filesystem::path& root);
 
-/// `root` if it is a plain folder of images; `root`/train/good if it has the layout of the MVTec
-/// anomaly detection data (train/good and test beside each other).
+/// `root`/train/good if `root` has the layout of the MVTec anomaly detection data (with train/good
+/// and test), else `root`.
 std::filesystem::path training_folder(const std::filesystem::path& root);
 
 }  // namespace convae

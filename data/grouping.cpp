@@ -2,15 +2,15 @@
 
 #include "convae/core/errors.h"
 
-#include <stdexcept>
+#include <fmt/format.h>
 
 namespace convae {
 
 Grouping::Grouping(const std::string& pattern) {
   if (pattern.empty()) return;
   if (pattern.size() > kLongestPattern) {
-    throw OptionError("group-regex has " + std::to_string(pattern.size()) +
-                      " characters; at most " + std::to_string(kLongestPattern) + " can be used");
+    throw OptionError(fmt::format("group-regex has {} characters; at most {} can be used",
+                                  pattern.size(), kLongestPattern));
   }
   try {
     pattern_ = std::make_shared<const std::regex>(pattern);

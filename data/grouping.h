@@ -7,22 +7,21 @@
 
 namespace convae {
 
-/// Which images belong together: pictures of one part, of one patient, of one scene. Together they
-/// are on one side of a split, and together they are drawn in a bootstrap.
+/// Which images belong together, such as pictures of one part, patient or scene. They stay on one
+/// side of a split and are drawn together in a bootstrap.
 ///
 ///     Grouping grouping("part(\\d+)_");
 ///     grouping.of("shift2/part17_a.png");   // "17"
 class Grouping {
 public:
-  /// `pattern`: a regular expression (ECMAScript) that is looked for in an image's relative name;
-  /// "": every image is a group of its own. Throws OptionError where it is not one, or
-  /// has more than kLongestPattern characters: the library's parser calls itself for each
-  /// parenthesis.
+  /// `pattern`: a regular expression (ECMAScript) to search for in an image's relative name; "":
+  /// every image is its own group. Throws OptionError where it is not one or longer than
+  /// kLongestPattern characters: std::regex recurses at each parenthesis.
   explicit Grouping(const std::string& pattern = "");
   static constexpr std::size_t kLongestPattern = 1000;
 
   /// What the pattern's first parenthesis matches in the name, or without parentheses the whole
-  /// match; a name that does not match, or where that is empty, is its own group.
+  /// match; the name itself if nothing matches.
   std::string of(const std::string& name) const;
 
   /// Whether the pattern is found in the name; false without a pattern.

@@ -1,36 +1,35 @@
 #pragma once
 
+#include "convae/core/api.h"
+#include "convae/core/tensor.h"
 #include "convae/data/options.h"
 
-#include <torch/types.h>
-
 #include <cstdint>
-#include <filesystem>
-#include <optional>
 #include <span>
 #include <stdexcept>
-#include <string>
-#include <string_view>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 enum class ImageFormat { jpeg, png, bmp, tiff, webp };
-
-/// "jpeg", "png", …
-std::string_view to_string(ImageFormat format);
+constexpr auto names(ImageFormat) {
+  return std::to_array<Name<ImageFormat>>({{ImageFormat::jpeg, "jpeg"},
+                                           {ImageFormat::png, "png"},
+                                           {ImageFormat::bmp, "bmp"},
+                                           {ImageFormat::tiff, "tiff"},
+                                           {ImageFormat::webp, "webp"}});
+}
 
 /// Pages of a file are counted up to here.
 inline constexpr int kMaxPages = 1000;
 
-/// What an image's header says, read before any pixel is decoded.
+/// What an image's header says, known before any pixel is decoded.
 struct ImageInfo {
   ImageFormat format{};
   std::int64_t height = 0;  ///< after EXIF orientation
   std::int64_t width = 0;   ///< after EXIF orientation
-  int channels = 3;         ///< 1 grey, 3 colour (palettes count as grey when every entry is grey);
-                            ///< an alpha channel is not counted
-  bool alpha = false;       ///< has an alpha channel or transparent palette entries / key colour
+  int channels = 3;         ///< 1 grey, 3 colour, without alpha; a palette of greys is grey
+  bool alpha = false;       ///< has an alpha channel, transparent palette entries or a key colour
   int bits = 8;             ///< of the decoded tensor: 8 (uint8) or 16 (uint16; also float TIFF)
   int orientation = 1;      ///< EXIF orientation, 1 to 8
   int pages = 1;            ///< of a TIFF, up to kMaxPages; only the first is read
@@ -49,23 +48,21 @@ public:
 ImageInfo probe_image(std::span<const std::uint8_t> bytes,
                       std::int64_t max_pixels = kDefaultMaxPixels);
 
-/// Decodes an image completely, or throws ImageError; a file that ends early or fails its
-/// checksum is an error, never a partly grey picture. CMYK becomes RGB; a CMYK JPEG without Adobe's
-/// marker is refused, since nothing says whether its inks are inverted.
-/// Returns (C, H, W) with C = `channels` (1 or 3, RGB order), uint8 or uint16 as info.bits says,
-/// stored in channels-last order (strides 1, W*C, C). EXIF orientation is applied.
+/// Decodes an image completely → (C, H, W) with C = `channels` (1 or 3, RGB order), uint8 or uint16
+/// as info.bits says, stored in channels-last order (strides 1, W*C, C), EXIF orientation applied.
 /// Alpha is composited on white. Grey → RGB repeats; RGB → grey is 0.299 R + 0.587 G + 0.114 B.
-/// 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are spread over 0..255.
-/// A float TIFF holds [0,1] and becomes uint16 (rounded); NaN or values outside are an error.
-/// Memory stays within about 16 bytes a pixel, 40 for float64 TIFF in planes or huge tiles.
-/// Safe to call from many threads.
+/// CMYK becomes RGB. 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are spread over
+/// 0..255. A float TIFF holds [0,1] and becomes uint16 (rounded).
 /// With a reduction of 2, 4 or 8, a JPEG comes at 1/reduction of its sides, rounded up, in a
-/// fraction of the time; other formats are an error then.
+/// fraction of the time.
+/// Throws ImageError for a file that ends early or fails its checksum, floats outside [0,1], a CMYK
+/// JPEG without Adobe's marker (its inks may be inverted), a reduction of another format.
+/// Memory: about 16 bytes a pixel, 40 for float64 TIFF in planes or huge tiles. Thread-safe.
 torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
                            std::int64_t max_pixels = kDefaultMaxPixels, int reduction = 1);
 
-/// The reduction with which to decode an image that is wanted at `size` in the end: 8, 4 or 2 where
-/// it is a JPEG and keeps twice that size, else 1.
+/// The reduction with which to decode an image that will be resized to `size`: 8, 4 or 2 for a JPEG
+/// that keeps twice that size, else 1.
 int decoding_reduction(const ImageInfo& info, Size size);
 
 /// Encodes (C, H, W) with C 1 or 3, uint8 or uint16, any strides.
@@ -73,11 +70,11 @@ int decoding_reduction(const ImageInfo& info, Size size);
 /// PNG and TIFF keep 16 bits. Throws ImageError when the format cannot hold the size.
 std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat format);
 
-/// A JPEG for people to look at: of a quality from 1 to 100, colour at half the resolution.
+/// A JPEG for people to look at: quality 1 to 100, colour at half the resolution.
 std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int quality);
 
-/// (C, H, W) uint8 or uint16 → the same dtype at `height` × `width`; area filter where an axis
-/// shrinks, linear where it grows; the aspect ratio is not kept.
+/// (C, H, W) uint8 or uint16 → the same type at `height` × `width`: area filter where an axis
+/// shrinks, linear where it grows.
 torch::Tensor resize_image(const torch::Tensor& image, std::int64_t height, std::int64_t width);
 
 }  // namespace convae

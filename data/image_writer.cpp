@@ -11,22 +11,21 @@
 namespace convae {
 namespace {
 
-/// Small images at hand, whatever their bytes: enough for what a batch leaves to be written during
-/// the next one, few enough for Ctrl-C to be answered soon where every file waits for a disk.
+/// Images that may wait, whatever their bytes: enough for one batch to be written during the next,
+/// few enough for Ctrl-C to work soon on a slow disk.
 constexpr std::int64_t kMaxJobs = 128;
 
-/// More would wait for the disk. Each has a temporary file to be taken away at a second Ctrl-C,
-/// for which AtomicFile has places.
+/// More would wait for the disk. Each has a temporary file that a second Ctrl-C removes, and
+/// AtomicFile has 32 places for those.
 constexpr std::int64_t kMaxThreads = 16;
 
-/// Threads that encode take cores from compute threads, and those all wait for the one that lost
-/// its core; so writers step back by this much, on Linux each thread by itself. On two cores
-/// reconstruct with grids takes 3.6 s instead of 3.9. At 19, with two other programs running, it
-/// took 10 s instead of 7.
+/// nice() of the writers (on Linux, of each thread): encoding takes cores from compute threads,
+/// which all wait for the one that lost its core. On two cores reconstruct with grids takes 3.6 s
+/// instead of 3.9. At 19, beside two other programs, it took 10 s instead of 7.
 constexpr int kGiveWay = 10;
 
-/// (C, H, W) of any strides → stored in the order in which codecs read. Here, on the compute
-/// threads: a worker that copied would start compute threads of its own.
+/// (C, H, W) of any strides → stored in the codecs' order. Done on the caller's thread: copying on
+/// a worker would start more compute threads.
 torch::Tensor in_rows(const torch::Tensor& image) {
   return image.permute({1, 2, 0}).contiguous().permute({2, 0, 1});
 }
@@ -39,7 +38,7 @@ ImageWriter::ImageWriter(std::int64_t workers, std::int64_t max_bytes) : max_byt
       threads_.emplace_back([this] { work(); });
     }
   } catch (const std::system_error&) {
-    // Fewer do too, and without any the images are written in write().
+    // Fewer threads work too; without any, write() writes the images.
   }
 }
 
@@ -105,7 +104,7 @@ void ImageWriter::write_first(std::unique_lock<std::mutex>& lock) {
   } catch (...) {
     error = std::current_exception();
   }
-  job = {};  // its memory is free before another image is let in
+  job = {};  // frees its memory before another image comes in
   lock.lock();
   --jobs_;
   bytes_ -= bytes;

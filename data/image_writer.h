@@ -1,8 +1,7 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/data/image_io.h"
-
-#include <torch/types.h>
 
 #include <condition_variable>
 #include <cstdint>
@@ -15,24 +14,24 @@
 
 namespace convae {
 
-/// Encodes images and writes their files on threads of its own, so that whoever makes the images
-/// need not wait for either: the Loader's counterpart.
+/// Encodes images and writes their files on its own threads, while others make the next images: the
+/// Loader's counterpart.
 class ImageWriter {
 public:
-  /// Images at hand, those being written included, take at most `max_bytes`; one that is larger is
-  /// written alone. `workers` 0 writes in write().
+  /// Images that wait or are being written take at most `max_bytes`; a larger one is written alone.
+  /// `workers` 0 writes in write().
   explicit ImageWriter(std::int64_t workers, std::int64_t max_bytes = std::int64_t{256} << 20);
-  /// Writes what is still at hand; its errors are lost, unlike finish()'s.
+  /// Writes what still waits, and ignores errors: call finish() before.
   ~ImageWriter();
   ImageWriter(const ImageWriter&) = delete;
   ImageWriter& operator=(const ImageWriter&) = delete;
 
-  /// Takes over (C, H, W), uint8 or uint16, for the file `path`: see encode_image() and
-  /// write_file(). Waits while there is too much at hand. Once a file could not be written, images
-  /// at hand are dropped, and this throws why.
+  /// Takes (C, H, W), uint8 or uint16, for the file `path`: see encode_image() and write_file().
+  /// Waits while too many images wait. After a file could not be written, drops the waiting images
+  /// and throws the reason.
   void write(std::filesystem::path path, const torch::Tensor& image, ImageFormat format);
 
-  /// Waits until all files are there. Throws why one could not be written.
+  /// Waits until all files are written. Throws the reason if one could not be.
   void finish();
 
 private:
@@ -43,8 +42,8 @@ private:
     std::int64_t bytes() const { return static_cast<std::int64_t>(image.nbytes()); }
   };
   void work();
-  /// Writes the first image that waits, or else waits for one that is being written: beside other
-  /// busy programs, threads that give way to them must not be waited for alone.
+  /// Writes the first waiting image, or else waits for one that is being written: the threads have
+  /// low priority, and beside other busy programs waiting for them alone takes too long.
   void help(std::unique_lock<std::mutex>& lock);
   void write_first(std::unique_lock<std::mutex>& lock);
   void rethrow() const;

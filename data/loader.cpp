@@ -3,18 +3,18 @@
 #include "convae/core/random.h"
 #include "convae/data/augment.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/stack.h>
+
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <numeric>
 
 namespace convae {
 namespace {
 
-/// Purposes keep the draws of one image apart (see CounterRandom).
-
-/// Steps' worth of images that are decoded ahead. Enough to ride over one slow file, few enough
-/// for large images not to pile up.
+/// Steps that are decoded ahead: enough to absorb one slow file, few enough that large images do
+/// not pile up.
 constexpr std::size_t kStepsAhead = 2;
 
 /// Groups images of one size, in the order in which the sizes first appear.
@@ -29,6 +29,12 @@ Step group_by_size(const ImageDataset& dataset, const std::vector<std::int64_t>&
   return step;
 }
 
+std::vector<std::int64_t> all_indices(const ImageDataset& dataset) {
+  std::vector<std::int64_t> indices(dataset.size());
+  std::iota(indices.begin(), indices.end(), 0);
+  return indices;
+}
+
 std::vector<Step> cut_into_steps(const ImageDataset& dataset,
                                  const std::vector<std::int64_t>& order, std::int64_t batch_size) {
   std::vector<Step> plan;
@@ -41,19 +47,18 @@ std::vector<Step> cut_into_steps(const ImageDataset& dataset,
 
 /// uint8 → uint16 by × 257, which keeps value / range exactly.
 torch::Tensor widen(const torch::Tensor& image) {
-  return (image.to(torch::kInt) * 257).to(torch::kUInt16);
+  return (image.to(at::kInt) * 257).to(at::kUInt16);
 }
 
 /// Images of one size as one batch, uint16 where one of them is.
 torch::Tensor stack(const std::vector<torch::Tensor>& images) {
-  bool wide = false;
-  for (const torch::Tensor& image : images) wide = wide || image.scalar_type() == torch::kUInt16;
+  const auto is_wide = [](const torch::Tensor& x) { return x.scalar_type() == at::kUInt16; };
+  const bool wide = std::ranges::any_of(images, is_wide);
   std::vector<torch::Tensor> parts;
   for (const torch::Tensor& image : images) {
-    const bool narrow = wide && image.scalar_type() != torch::kUInt16;
-    parts.push_back((narrow ? widen(image) : image).permute({1, 2, 0}));  // (H, W, C)
+    parts.push_back((wide && !is_wide(image) ? widen(image) : image).permute({1, 2, 0}));
   }
-  return torch::stack(parts).permute({0, 3, 1, 2});
+  return at::stack(parts).permute({0, 3, 1, 2});
 }
 
 }  // namespace
@@ -67,9 +72,8 @@ std::int64_t image_count(const Step& step) {
 std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t batch_size,
                                       std::uint64_t seed, std::int64_t epoch,
                                       std::int64_t position) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(dataset.size()));
-  std::iota(order.begin(), order.end(), 0);
-  CounterRandom random(seed, static_cast<std::uint64_t>(epoch), 0, Purpose::shuffle);
+  std::vector<std::int64_t> order = all_indices(dataset);
+  CounterRandom random(seed, epoch, 0, Purpose::shuffle);
   for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   order.erase(order.begin(), order.begin() + std::min(position, dataset.size()));
   return cut_into_steps(dataset, order, batch_size);
@@ -77,11 +81,8 @@ std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t 
 
 std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
                                 std::int64_t max_pixels, Size network_size) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(dataset.size()));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return dataset.image_size(a) < dataset.image_size(b);
-  });
+  std::vector<std::int64_t> order = all_indices(dataset);
+  std::ranges::stable_sort(order, {}, [&](std::int64_t i) { return dataset.image_size(i); });
   std::vector<Step> plan;
   for (const std::int64_t index : order) {
     const Size size = dataset.image_size(index);
@@ -100,16 +101,16 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
 Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers)
     : dataset_(dataset), plan_(std::move(plan)), view_(std::move(view)) {
   std::size_t largest_step = 1;
-  bool all_cached = true;
   for (const Step& step : plan_) {
     for (const MicroBatch& batch : step) {
       order_.insert(order_.end(), batch.indices.begin(), batch.indices.end());
     }
     largest_step = std::max(largest_step, static_cast<std::size_t>(image_count(step)));
   }
-  for (const std::int64_t index : order_) all_cached = all_cached && dataset_.cached(index);
+  const bool all_cached =
+      std::ranges::all_of(order_, [&](std::int64_t index) { return dataset_.cached(index); });
   const bool idle = all_cached && (!view_.random || view_.augmentations.empty());
-  if (idle || workers < 1) return;  // nothing to do ahead, or nobody to do it
+  if (idle || workers < 1) return;  // nothing to decode ahead, or no thread for it
   slots_.resize(std::max(largest_step, static_cast<std::size_t>(workers)) * kStepsAhead);
   for (std::int64_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
 }
@@ -164,13 +165,11 @@ std::optional<torch::Tensor> Loader::prepare(std::int64_t index) {
   if (const Size crop = dataset_.options().crop; crop.h > 0) {
     const std::int64_t free_h = image->size(1) - crop.h;
     const std::int64_t free_w = image->size(2) - crop.w;
-    std::int64_t top = free_h / 2;
-    std::int64_t left = free_w / 2;
+    std::int64_t top = free_h / 2, left = free_w / 2;
     if (view_.random) {
-      CounterRandom random(draw.seed, static_cast<std::uint64_t>(draw.epoch),
-                           static_cast<std::uint64_t>(index), Purpose::crop);
-      top = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_h) + 1));
-      left = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(free_w) + 1));
+      CounterRandom random(draw.seed, draw.epoch, index, Purpose::crop);
+      top = random.below(free_h + 1);
+      left = random.below(free_w + 1);
     }
     image = crop_image(*image, crop, top, left);
   }

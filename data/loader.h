@@ -1,9 +1,8 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/data/dataset.h"
 #include "convae/data/effects.h"
-
-#include <torch/types.h>
 
 #include <condition_variable>
 #include <cstdint>
@@ -22,36 +21,35 @@ struct MicroBatch {
   torch::Tensor images;
 };
 
-/// What one optimizer step sees: up to batch_size images in as many micro-batches as they have
-/// different sizes.
+/// The images of one optimizer step, up to batch_size, in one micro-batch a size.
 using Step = std::vector<MicroBatch>;
 
 /// Number of images in a step.
 std::int64_t image_count(const Step& step);
 
-/// Which images each step of an epoch takes. `images` of the micro-batches are empty.
-/// Training order is a shuffle that depends on (seed, epoch) alone, from its image number
-/// `position` on; plan_in_order keeps the data set's order, images of one size next to each other.
+/// Which images each step of an epoch takes; `images` of the micro-batches are empty. Training
+/// order is a shuffle that depends on (seed, epoch) alone, without its first `position` images.
 std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t batch_size,
                                       std::uint64_t seed, std::int64_t epoch,
                                       std::int64_t position = 0);
-/// Batches of plan_in_order hold at most `max_pixels` pixels (but at least one image; 0: any), at
-/// their own size or at `network_size`, whichever is more.
+/// The data set's order, with images of one size next to each other. Batches hold at most
+/// `max_pixels` pixels (but at least one image; 0: no limit) at their own size or at
+/// `network_size`, whichever is more.
 std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
                                 std::int64_t max_pixels = 0, Size network_size = {});
 
-/// What is made of each image before it joins its batch.
+/// How images look in their batches.
 struct View {
-  bool random = false;  ///< as training sees it, by (seed, epoch, index): crops anywhere and
-                        ///< augmentations; false: crops in the centre, nothing else
+  bool random = false;  ///< for training, by (seed, epoch, index): crops anywhere, augmentations;
+                        ///< false: crops in the centre, nothing else
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;
   Effects augmentations = {};
 };
 
-/// Delivers the steps of a plan in order, decoding ahead on threads of its own. What it delivers
-/// does not depend on their number. Images that cannot be used are missing from their micro-batch,
-/// empty micro-batches from their step; a step may be empty.
+/// Delivers the steps of a plan in order and decodes ahead on its own threads, whose number does
+/// not change the result. Unusable images are missing from their micro-batch, empty micro-batches
+/// from their step; a step may be empty.
 class Loader {
 public:
   /// `workers` 0 decodes in next().

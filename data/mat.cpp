@@ -1,21 +1,17 @@
 #include "convae/data/mat.h"
 
+#include "convae/data/codecs/codecs.h"
+
+#include <ATen/ops/empty.h>
+
 #include <opencv2/imgproc.hpp>
 
 #include <stdexcept>
 #include <string>
 
 namespace convae {
-namespace {
-
-bool is_image_type(torch::ScalarType type) {
-  return type == torch::kUInt8 || type == torch::kUInt16;
-}
-
-}  // namespace
-
 cv::Mat mat_view(const torch::Tensor& pixels) {
-  const int depth = pixels.scalar_type() == torch::kUInt16 ? CV_16U : CV_8U;
+  const int depth = pixels.scalar_type() == at::kUInt16 ? CV_16U : CV_8U;
   return {static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
           CV_MAKETYPE(depth, static_cast<int>(pixels.size(2))), pixels.data_ptr()};
 }
@@ -28,9 +24,8 @@ torch::Tensor image_from_mat(const cv::Mat& mat) {
         "an image is a cv::Mat of two dimensions with 1 or 3 channels of 8 or 16 bits, not " +
         std::to_string(mat.dims) + " dimensions of " + cv::typeToString(mat.type()));
   }
-  const torch::Tensor pixels =
-      torch::empty({mat.rows, mat.cols, channels},
-                   torch::dtype(mat.depth() == CV_16U ? torch::kUInt16 : torch::kUInt8));
+  const torch::Tensor pixels = at::empty(
+      {mat.rows, mat.cols, channels}, at::dtype(mat.depth() == CV_16U ? at::kUInt16 : at::kByte));
   cv::Mat to = mat_view(pixels);
   if (channels == 1) {
     mat.copyTo(to);
@@ -41,12 +36,8 @@ torch::Tensor image_from_mat(const cv::Mat& mat) {
 }
 
 cv::Mat mat_from_image(const torch::Tensor& image) {
-  if (image.dim() != 3 || (image.size(0) != 1 && image.size(0) != 3) || image.numel() == 0 ||
-      !is_image_type(image.scalar_type())) {
-    throw std::invalid_argument("an image is (1 or 3, H, W) of uint8 or uint16, not " +
-                                c10::str(image.sizes(), " of ", image.scalar_type()));
-  }
-  const torch::Tensor pixels = image.permute({1, 2, 0}).cpu().contiguous();
+  codec::check_image(image, "mat_from_image");
+  const torch::Tensor pixels = codec::to_rows(image);
   if (pixels.size(2) == 1) return mat_view(pixels).clone();
   cv::Mat mat;
   cv::cvtColor(mat_view(pixels), mat, cv::COLOR_RGB2BGR);

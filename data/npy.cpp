@@ -2,26 +2,27 @@
 
 #include "convae/core/files.h"
 
-#include <ATen/ATen.h>
+#include <ATen/ops/empty.h>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstring>
 #include <optional>
-#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 
-// Own code, because the one library Debian has for it (cnpy) trusts the sizes in its input.
+// Debian's one library for this (cnpy) trusts the sizes in its input.
 
 namespace convae {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
-              "the format's <f4 and <f8 are copied as they lie in memory");
+              "<f4 and <f8 are copied as they are in memory");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kPreamble = 8;  // the magic, and a byte each for major and minor version
@@ -29,20 +30,19 @@ constexpr std::size_t kPreamble = 8;  // the magic, and a byte each for major an
 constexpr std::size_t kNpyAlignment = 64;
 /// NumPy's limit is 64 since 2.0; torch's operators have the same.
 constexpr std::size_t kMaxNpyDimensions = 64;
+constexpr const char kTooManyDimensions[] = "the .npy array has too many dimensions";
 
-[[noreturn]] void refuse_npy(const std::string& file, const std::string& reason) {
-  throw std::runtime_error(file + ": " + reason);
+template <typename... Values>
+[[noreturn]] void refuse_npy(const std::string& file, fmt::format_string<Values...> reason,
+                             Values&&... values) {
+  throw std::runtime_error(file + ": " + fmt::format(reason, std::forward<Values>(values)...));
 }
 
 std::string cut(std::string_view text) { return printable(text.substr(0, 40)); }
 
 /// A shape as Python writes a tuple: (), (3,), (3, 4).
 std::string tuple(at::IntArrayRef shape) {
-  std::string text = "(";
-  for (const std::int64_t length : shape) text += std::to_string(length) + ", ";
-  if (shape.size() > 1) text.resize(text.size() - 2);
-  if (shape.size() == 1) text.pop_back();
-  return text + ")";
+  return fmt::format("({}{})", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
 }
 
 struct Header {
@@ -51,8 +51,8 @@ struct Header {
   std::optional<std::vector<std::int64_t>> shape;
 };
 
-/// The header is a Python dict in the notation of repr(). Only what NumPy can write there is
-/// taken; nothing nests, so there is no recursion.
+/// The header is a Python dict as repr() writes it. Only what NumPy can write there is accepted;
+/// nothing nests, so there is no recursion.
 class HeaderParser {
 public:
   HeaderParser(std::string_view text, const std::string& file) : rest_(text), file_(file) {}
@@ -86,13 +86,13 @@ private:
     } else if (key == "shape") {
       set(header.shape, shape(), key);
     } else {
-      refuse_npy(file_, "unknown field '" + cut(key) + "' in the .npy header");
+      refuse_npy(file_, "unknown field '{}' in the .npy header", cut(key));
     }
   }
 
   template <typename Value>
   void set(std::optional<Value>& field, Value value, const std::string& key) {
-    if (field) refuse_npy(file_, "the field '" + key + "' is twice in the .npy header");
+    if (field) refuse_npy(file_, "the .npy header has the field '{}' twice", key);
     field = std::move(value);
   }
 
@@ -130,8 +130,7 @@ private:
     std::vector<std::int64_t> lengths;
     expect('(');
     while (!accept(')')) {
-      if (lengths.size() == kMaxNpyDimensions)
-        refuse_npy(file_, "the .npy array has too many dimensions");
+      if (lengths.size() == kMaxNpyDimensions) refuse_npy(file_, kTooManyDimensions);
       lengths.push_back(length());
       if (accept(',')) continue;
       // Without its comma, (3) is a number in Python, not a tuple.
@@ -147,7 +146,7 @@ private:
     std::int64_t value = -1;
     const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value);
     if (error != std::errc() || value < 0) malformed("a length from 0 to 2^63 - 1");
-    rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
+    rest_.remove_prefix(end - rest_.data());
     return value;
   }
 
@@ -159,14 +158,14 @@ private:
   }
 
   void expect(char c) {
-    if (!accept(c)) malformed("'" + std::string(1, c) + "'");
+    if (!accept(c)) malformed(fmt::format("'{}'", c));
   }
 
   void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \n"), rest_.size())); }
 
   [[noreturn]] void malformed(const std::string& expected) const {
-    refuse_npy(file_, "the .npy header is malformed: expected " + expected + ", but got '" +
-                          cut(rest_) + "'");
+    refuse_npy(file_, "the .npy header is malformed: expected {}, but got '{}'", expected,
+               cut(rest_));
   }
 
   std::string_view rest_;
@@ -182,8 +181,7 @@ std::pair<std::string_view, std::string_view> split(std::string_view bytes,
   const int major = static_cast<unsigned char>(bytes[6]);
   const int minor = static_cast<unsigned char>(bytes[7]);
   if (major < 1 || major > 3 || minor != 0) {
-    refuse_npy(file, "expected .npy version 1.0, 2.0 or 3.0, but got " + std::to_string(major) +
-                         "." + std::to_string(minor));
+    refuse_npy(file, "expected .npy version 1.0, 2.0 or 3.0, but got {}.{}", major, minor);
   }
   bytes.remove_prefix(kPreamble);
   const std::size_t length_bytes = major == 1 ? 2 : 4;
@@ -198,8 +196,9 @@ std::pair<std::string_view, std::string_view> split(std::string_view bytes,
 
 void check(const Header& header, std::size_t data_size, const std::string& file) {
   if (*header.dtype != "<f4" && *header.dtype != "<f8") {
-    refuse_npy(file, "expected an array of '<f4' or '<f8', but got '" + cut(*header.dtype) +
-                         "'; save it with array.astype('<f4')");
+    refuse_npy(
+        file, "expected an array of '<f4' or '<f8', but got '{}'; save it with array.astype('<f4')",
+        cut(*header.dtype));
   }
   if (*header.fortran_order) {
     refuse_npy(file, "the array is in Fortran order; save it in C order: numpy.ascontiguousarray");
@@ -210,14 +209,13 @@ void check(const Header& header, std::size_t data_size, const std::string& file)
   for (const std::int64_t length : *header.shape) {
     empty = empty || length == 0;
     if (__builtin_mul_overflow(bytes, std::max<std::int64_t>(length, 1), &bytes)) {
-      refuse_npy(file, "the shape " + tuple(*header.shape) + " is too large");
+      refuse_npy(file, "the shape {} is too large", tuple(*header.shape));
     }
   }
   const std::size_t expected = empty ? 0 : static_cast<std::size_t>(bytes);
   if (data_size != expected) {
-    refuse_npy(file, "expected " + std::to_string(expected) + " bytes of data for the shape " +
-                         tuple(*header.shape) + " of '" + *header.dtype + "', but got " +
-                         std::to_string(data_size));
+    refuse_npy(file, "expected {} bytes of data for the shape {} of '{}', but got {}", expected,
+               tuple(*header.shape), *header.dtype, data_size);
   }
 }
 
@@ -228,8 +226,7 @@ std::string make_header(at::IntArrayRef shape) {
   dict += '\n';
   const auto length = static_cast<std::uint16_t>(dict.size());
   std::string header(kMagic);
-  header += '\x01';
-  header += '\x00';
+  header.append("\x01\x00", 2);  // the version
   header.append(reinterpret_cast<const char*>(&length), sizeof length);
   return header + dict;
 }
@@ -239,16 +236,16 @@ std::string make_header(at::IntArrayRef shape) {
 void write_npy(const std::filesystem::path& path, const std::vector<torch::Tensor>& rows,
                const std::vector<std::int64_t>& row_shape) {
   const std::string file = printable(path.string());
-  std::vector<std::int64_t> shape{static_cast<std::int64_t>(rows.size())};
+  std::vector<std::int64_t> shape{std::ssize(rows)};
   shape.insert(shape.end(), row_shape.begin(), row_shape.end());
-  if (shape.size() > kMaxNpyDimensions) refuse_npy(file, "the .npy array has too many dimensions");
+  if (shape.size() > kMaxNpyDimensions) refuse_npy(file, kTooManyDimensions);
 
   AtomicFile output(path);
   output.write(make_header(shape));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].sizes() != at::IntArrayRef(row_shape)) {
-      refuse_npy(file, "expected row " + std::to_string(i) + " to have the shape " +
-                           tuple(row_shape) + ", but got " + tuple(rows[i].sizes()));
+      refuse_npy(file, "expected row {} to have the shape {}, but got {}", i, tuple(row_shape),
+                 tuple(rows[i].sizes()));
     }
     const at::Tensor row =
         rows[i].detach().to(at::kCPU, at::kFloat).resolve_neg().contiguous();  // row_shape

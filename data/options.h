@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/names.h"
 #include "convae/core/size.h"
 
@@ -7,12 +8,12 @@
 #include <cstdint>
 #include <string>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// Most pixels an image may have unless told otherwise.
+/// Default limit to an image's pixels.
 inline constexpr std::int64_t kDefaultMaxPixels = 100'000'000;
 
-/// Whether decoded images are kept in memory: when they fit in half of what is free, always, or
+/// Whether to keep decoded images in memory: if they fit in half of the free memory, always, or
 /// never.
 enum class Cache { automatic, ram, none };
 constexpr auto names(Cache) {
@@ -20,7 +21,7 @@ constexpr auto names(Cache) {
       {{Cache::automatic, "auto"}, {Cache::ram, "ram"}, {Cache::none, "none"}});
 }
 
-/// Where images come from and what is made of them.
+/// Where images come from and how they are prepared.
 struct DataOptions {
   std::string data;           ///< folder of images
   std::string val;            ///< folder of validation images; empty: a share of `data`

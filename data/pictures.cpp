@@ -3,6 +3,10 @@
 #include "convae/data/image_io.h"
 #include "convae/data/mat.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -25,23 +29,17 @@ torch::Tensor show(const torch::Tensor& image, Size shown) {
 }
 
 torch::Tensor white(std::int64_t height, std::int64_t width) {
-  return torch::full({3, height, width}, 255, torch::kUInt8);
+  return at::full({3, height, width}, 255, at::kByte);
 }
 
 }  // namespace
 
 torch::Tensor to_uint8(const torch::Tensor& image) {
-  return image.mul(255).round().clamp(0, 255).nan_to_num(0).to(torch::kUInt8).cpu();
+  return image.mul(255).round().clamp(0, 255).nan_to_num(0).to(at::kByte).cpu();
 }
 
 torch::Tensor to_uint16(const torch::Tensor& image) {
-  return image.mul(65535)
-      .round()
-      .clamp(0, 65535)
-      .nan_to_num(0)
-      .to(torch::kInt)
-      .to(torch::kUInt16)
-      .cpu();
+  return image.mul(65535).round().clamp(0, 65535).nan_to_num(0).to(at::kInt).to(at::kUInt16).cpu();
 }
 
 torch::Tensor coloured(const torch::Tensor& values, ColourMap map) {
@@ -84,7 +82,7 @@ torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures) {
     if (!parts.empty()) parts.push_back(white(picture.size(1), kGap));
     parts.push_back(to_rgb(picture));
   }
-  return torch::cat(parts, /*dim=*/2);
+  return at::cat(parts, /*dim=*/2);
 }
 
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures) {

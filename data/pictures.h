@@ -1,18 +1,18 @@
 #pragma once
 
+#include "convae/core/api.h"
+#include "convae/core/tensor.h"
 #include "convae/data/options.h"
-
-#include <torch/types.h>
 
 #include <array>
 #include <cstdint>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// Absolute difference of two images, mean over channels, as colours: black at 0, brightest at
-/// kFullError and above (the same for every picture, so that pictures can be compared).
-/// Both (C, H, W) float in [0,1] → (3, H, W) uint8.
+/// Absolute difference of two images, mean over channels, as colours: black at 0, brightest from
+/// kFullError on (in every picture, so that they compare). Both (C, H, W) float in [0,1] → (3, H,
+/// W) uint8.
 torch::Tensor error_picture(const torch::Tensor& image, const torch::Tensor& reconstruction);
 inline constexpr double kFullError = 0.25;
 
@@ -21,21 +21,19 @@ inline constexpr double kFullError = 0.25;
 enum class ColourMap { inferno, hot };
 torch::Tensor coloured(const torch::Tensor& values, ColourMap map);
 
-/// A picture that is easier to see: small ones, (C, H, W), enlarged by a whole factor.
+/// A small picture, (C, H, W), enlarged by a whole factor.
 torch::Tensor enlarge_small(const torch::Tensor& picture);
 
 /// No limit to the side of a picture.
 inline constexpr std::int64_t kAnySide = std::int64_t{1} << 30;
 
-/// input | reconstruction | error in one picture, small images enlarged by a whole factor. The
-/// error is the distance from `target`, which differs from the input where that was corrupted.
-/// All (C, H, W) float in [0,1], on any device → (3, h, w) uint8. Each of the three is shown at
-/// shown_size(…, max_side).
+/// input | reconstruction | error in one picture, each at shown_size(…, max_side). The error is the
+/// distance from `target`, which is the input before corruption. All (C, H, W) float in [0,1], on
+/// any device → (3, h, w) uint8.
 torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor& reconstruction,
                                  const torch::Tensor& target, std::int64_t max_side = kAnySide);
 
-/// Small images are enlarged by a whole factor, those with a side above `max_side` are shrunk to
-/// it.
+/// Enlarges small images by a whole factor and shrinks those with a side above `max_side` to it.
 Size shown_size(Size own, std::int64_t max_side = kAnySide);
 
 /// Pictures of one height, (1 or 3, h, w_i) uint8, beside each other with white between →
@@ -45,9 +43,9 @@ torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures);
 /// Pictures (3, h, w) uint8 of any sizes below each other, aligned left, on white.
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures);
 
-/// What stack_pictures() made of comparison_pictures, taken apart: input, reconstruction and error
-/// of each, (3, h, w) views. `shown` are their sizes, from the top. Empty where `picture` has
-/// another size than a stack of these.
+/// Cuts a stack_pictures() of comparison_pictures into input, reconstruction and error of each,
+/// (3, h, w) views. `shown` are their sizes, from the top. Empty where `picture` has another size
+/// than such a stack.
 std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& picture,
                                                      const std::vector<Size>& shown);
 

@@ -4,25 +4,21 @@
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+
 #include <stdexcept>
 
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-void warn_of_skipped(const std::vector<SkippedFile>& skipped, const Callbacks& callbacks) {
-  for (const SkippedFile& file : skipped) {
-    callbacks.warn("skipped " + in_quotes(file.name) + ": " + printable(file.reason));
-  }
-}
-
 void warn_of_unread_pages(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
   for (const ImageEntry& entry : entries) {
     const int pages = entry.info.pages;
     if (pages == 1) continue;
-    callbacks.warn(in_quotes(entry.file.name) + ": only the first of its " + std::to_string(pages) +
-                   (pages < kMaxPages ? "" : " or more") + " pages is read");
+    callbacks.warn(fmt::format("{}: only the first of its {}{} pages is read",
+                               in_quotes(entry.file.name), pages,
+                               pages < kMaxPages ? "" : " or more"));
   }
 }
 
@@ -42,16 +38,18 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
       found.entries.push_back(std::move(entry));
     }
   }
-  warn_of_skipped(found.skipped, callbacks);
+  for (const SkippedFile& file : found.skipped) {
+    callbacks.warn("skipped " + in_quotes(file.name) + ": " + printable(file.reason));
+  }
   if (!options.skip_bad && !found.skipped.empty()) {
     const SkippedFile& first = found.skipped[0];
     throw std::runtime_error(in_quotes(first.name) + ": " + first.reason +
                              " (--skip-bad is false)");
   }
   if (found.entries.empty()) {
-    throw std::runtime_error("no usable image in " + in_quotes(folder) + " (" +
-                             std::to_string(found.skipped.size()) +
-                             " skipped); convae reads JPEG, PNG, BMP, TIFF and WebP");
+    throw std::runtime_error(fmt::format(
+        "no usable image in {} ({} skipped); convae reads JPEG, PNG, BMP, TIFF and WebP",
+        in_quotes(folder), found.skipped.size()));
   }
   warn_of_unread_pages(found.entries, callbacks);
   return found;
@@ -91,10 +89,10 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
     (held_out ? split.validation : split.training).push_back(std::move(entry));
   }
   if (split.training.empty()) {
-    throw std::runtime_error("all " + std::to_string(split.validation.size()) + " images in " +
-                             in_quotes(options.data) +
-                             " fall into the validation share; use more images, --val DIR or "
-                             "--val-split 0");
+    throw std::runtime_error(fmt::format(
+        "all {} images in {} fall into the validation share; use more images, --val DIR "
+        "or --val-split 0",
+        split.validation.size(), in_quotes(options.data)));
   }
   split.skipped = std::move(all.skipped);
   split.skipped.insert(split.skipped.end(), validation.skipped.begin(), validation.skipped.end());

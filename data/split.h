@@ -10,12 +10,11 @@
 #include <string>
 #include <vector>
 
-/// From a folder to the images a job can use, and on to training and validation images: the one way
-/// for all jobs.
+/// From a folder to usable images, and on to training and validation images.
 namespace convae {
 
-/// Why an image cannot be used, from its header; nullopt if it can. Headers that cannot be read and
-/// images above max_pixels are left out before.
+/// Why an image cannot be used, by its header; nullopt if it can. Not asked about unreadable
+/// headers and images above max_pixels.
 using Refusal = std::function<std::optional<std::string>(const ImageEntry&)>;
 
 /// The images of a folder.
@@ -25,10 +24,10 @@ struct FoundImages {
   std::vector<SkippedFile> skipped;
 };
 
-/// Lists `folder`, reads the headers and applies `refuse`. `prefix` goes before the names, which
-/// are relative to what the user named. Warns of each skipped file and of pages that are not read.
-/// Throws std::runtime_error where the folder cannot be read, where nothing is left, or, with
-/// options.skip_bad false, for the first image that cannot be used.
+/// Lists `folder`, reads the headers and applies `refuse`. Names are relative to `folder`, after
+/// `prefix`. Warns of each skipped file and of unread pages. Throws std::runtime_error where the
+/// folder cannot be read, nothing is left, or, with options.skip_bad false, an image cannot be
+/// used.
 FoundImages find_images(const std::filesystem::path& folder, const DataOptions& options,
                         const Refusal& refuse, const Callbacks& callbacks = {},
                         const std::string& prefix = "");
@@ -41,9 +40,9 @@ struct SplitImages {
   std::int64_t channels = 3;  ///< options.channels, or 1 where all images are grey
 };
 
-/// Finds the images of options.data and options.val and splits them: the share val_split of the
-/// groups is kept for validation, unless there is a folder of validation images. Throws as
-/// find_images() does, and std::runtime_error where nothing is left to train on.
+/// Finds the images of options.data and options.val; without the latter, the share val_split of the
+/// groups is for validation. Throws like find_images(), and std::runtime_error where no image is
+/// left to train on.
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,
                          const Callbacks& callbacks = {});
 

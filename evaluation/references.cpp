@@ -1,124 +1,119 @@
 #include "convae/evaluation/references.h"
 
-#include "convae/app/train_setup.h"
-#include "convae/app/training_data.h"
-#include "convae/core/files.h"
-#include "convae/training/validation.h"
+#include "convae/core/machine.h"
+#include "convae/core/text.h"
+#include "convae/data/batches.h"
+#include "convae/data/split.h"
+#include "convae/models/pixels.h"
+#include "convae/training/saved_data.h"
 
-#include <spdlog/spdlog.h>
+#include <filesystem>
 
-namespace convae::app {
+namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-/// Batches of small images, which kMaxBatchPixels does not bound.
-constexpr std::int64_t kImagesABatch = 512;
-
-/// How the training images are to be found: as the run did, but at `size`.
-Options options_of_training(const Options& options, const Model& model, Size size) {
-  Options training;
-  if (options.call.train_data.empty()) {
-    training = saved_options(model.info(), model.path().string());
-  } else {
-    training.data.data = options.call.train_data;
-    training.data.val_split = 0;
-  }
-  if (!training.data.val.empty()) {  // then all of `data` was trained on
-    training.data.val.clear();
-    training.data.val_split = 0;
-  }
-  training.model = model.options();
-  training.data.size = size;
-  training.data.crop = {};
-  training.data.workers = options.data.workers;
-  training.data.skip_bad = options.data.skip_bad;
-  training.data.max_pixels = options.data.max_pixels;
-  training.data.channels = model.options().channels;
-  return training;
+/// How the training images are found: as the run did, but at `size`.
+DataOptions training_data(const Model& model, const EvaluateOptions& options, Size size) {
+  const bool is_named = !options.train_data.empty();
+  DataOptions data;
+  data.data = options.train_data;
+  if (!is_named) data = saved_data(model.info()).data;
+  // All images of a folder that was named, or that has its validation images elsewhere.
+  if (is_named || !data.val.empty()) data.val_split = 0;
+  data.val.clear();
+  data.size = size;
+  data.crop = {};
+  data.channels = model.options().channels;
+  data.workers = options.images.data.workers;
+  data.skip_bad = options.images.data.skip_bad;
+  data.max_pixels = options.images.data.max_pixels;
+  return data;
 }
 
-TrainingImages open_training_images(const Options& options) {
-  TrainingData found = find_images(options);
-  log_skipped(found.skipped);
-  TrainingImages training;
-  training.folder = options.data.data;
-  const fs::path root = fs::weakly_canonical(options.data.data);
-  for (const ImageEntry& entry : found.training) {
-    training.paths.insert((root / entry.file.name).string());
+/// The training images, with their folder and paths; none where a run's own cannot be used.
+std::vector<ImageEntry> find_training_images(const DataOptions& data, References& references,
+                                             const Callbacks& callbacks) {
+  // The levels take one image of this size, so they take all.
+  const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
+  std::vector<ImageEntry> images = split_images(data, nothing, callbacks).training;
+  const fs::path root = fs::weakly_canonical(data.data);
+  for (const ImageEntry& entry : images) {
+    references.paths.insert((root / entry.file.name).string());
   }
-  spdlog::info("training images {} from {}", found.training.size(), printable(training.folder));
-  training.dataset = std::make_unique<ImageDataset>(
-      std::move(found.training), ImageDataset::Options{.channels = options.data.channels,
-                                                       .size = options.data.size,
-                                                       .crop = {},
-                                                       .cache = Cache::automatic,
-                                                       .skip_bad = options.data.skip_bad,
-                                                       .max_pixels = options.data.max_pixels});
-  training.dataset->on_bad_file = [](const SkippedFile& bad) { log_skipped({bad}); };
-  return training;
+  references.folder = data.data;
+  callbacks.say("training images " + std::to_string(images.size()) + " from " +
+                printable(data.data));
+  return images;
+}
+
+void fit(References& references, ImageDataset& dataset, BatchOptions batches, const Model& model,
+         const Callbacks& callbacks) {
+  const Size size = dataset.image_size(0);
+  RowSource source{dataset.size(), dataset.options().channels * size.h * size.w, {}};
+  source.for_each_block = [&](const std::function<void(const torch::Tensor&)>& take) {
+    batches.stage = "fit references";
+    for_each_batch(dataset, batches, callbacks, [&](const MicroBatch& batch) {
+      take(rows_of_images(to_float(batch.images, torch::kCPU)));
+    });
+  };
+  references.statistics = row_statistics(source);
+  const std::int64_t rows = references.statistics.count;
+  if (rows == 0) {
+    throw std::runtime_error("none of the images in " + in_quotes(references.folder) +
+                             " could be read");
+  }
+  const std::int64_t components = c10::multiply_integers(model.options().latent_shape(size));
+  if (const auto method = choose_pca_method(rows, source.numbers, components)) {
+    references.pca = fit_pca(source, references.statistics, components, *method);
+    references.pca_method = *method;
+  } else {
+    references.why_no_pca = why_no_pca(rows, source.numbers, components);
+  }
+  batches.stage = "latent ranges";
+  for_each_batch(dataset, batches, callbacks, [&](const MicroBatch& batch) {
+    references.rounding.see(model.encode(batch.images));
+  });
 }
 
 }  // namespace
 
-TrainingImages find_training_images(const Options& options, const Model& model, Size size) {
-  const bool is_named = !options.call.train_data.empty();
-  TrainingImages none;
-  try {
-    const Options training = options_of_training(options, model, size);
-    if (!training.data.data.empty()) return open_training_images(training);
-    none.missing = "the checkpoint does not say what it was trained on";
-  } catch (const std::runtime_error& error) {
-    if (is_named) throw;
-    none.missing = std::string("the run's training images cannot be used (") + error.what() + ")";
-  }
-  none.missing += "; name a folder with --train-data DIR";
-  return none;
-}
-
-void for_each_batch(ImageDataset& dataset, std::int64_t workers, ProgressBar& progress,
-                    const char* title, const std::function<void(const MicroBatch&)>& use) {
-  Loader loader(dataset, plan_in_order(dataset, kImagesABatch, kMaxBatchPixels), View{}, workers);
-  std::int64_t done = 0;
-  while (const auto step = loader.next()) {
-    for (const MicroBatch& batch : *step) use(batch);
-    done += image_count(*step);
-    progress.show(title, done, dataset.size(), done);
-  }
-  progress.clear();
-}
-
-References fit_references(TrainingImages& training, Inference& inference,
-                          std::int64_t latent_numbers, bool quiet) {
-  ImageDataset& dataset = *training.dataset;
-  const Size size = dataset.image_size(0);
-  RowSource source{dataset.size(), dataset.options().channels * size.h * size.w, {}};
-  source.for_each_block = [&](const std::function<void(const torch::Tensor&)>& take) {
-    ProgressBar progress(!quiet);
-    for_each_batch(dataset, inference.workers, progress, "fit references",
-                   [&](const MicroBatch& batch) {
-                     take(rows_of_images(to_float(batch.images, torch::kCPU)));
-                   });
-  };
+References fit_references(const Model& model, const EvaluateOptions& options, Size size,
+                          const Callbacks& callbacks) {
   References references;
-  references.statistics = row_statistics(source);
-  const std::int64_t rows = references.statistics.count;
-  if (rows == 0) {
-    throw std::runtime_error("none of the images in '" + printable(training.folder) +
-                             "' could be read");
+  DataOptions data;
+  std::vector<ImageEntry> images;
+  try {
+    data = training_data(model, options, size);
+    if (data.data.empty()) {
+      references.missing = "the checkpoint does not say what it was trained on";
+    } else {
+      images = find_training_images(data, references, callbacks);
+    }
+  } catch (const std::runtime_error& error) {
+    if (!options.train_data.empty()) throw;
+    references.missing =
+        std::string("the run's training images cannot be used (") + error.what() + ")";
   }
-  if (const auto method = choose_pca_method(rows, source.numbers, latent_numbers)) {
-    references.pca = fit_pca(source, references.statistics, latent_numbers, *method);
-    references.pca_method = *method;
-  } else {
-    references.why_no_pca = why_no_pca(rows, source.numbers, latent_numbers);
+  if (images.empty()) {
+    references.missing += "; name a folder with --train-data DIR";
+    references.why_no_pca = references.missing;
+    return references;
   }
-  ProgressBar progress(!quiet);
-  for_each_batch(
-      dataset, inference.workers, progress, "latent ranges", [&](const MicroBatch& batch) {
-        references.rounding.see(
-            encode_images(inference.model.net(), to_float(batch.images, inference.device)));
-      });
+  ImageDataset dataset(std::move(images), {.channels = data.channels,
+                                           .size = size,
+                                           .crop = {},
+                                           .cache = Cache::automatic,
+                                           .skip_bad = data.skip_bad,
+                                           .max_pixels = data.max_pixels});
+  dataset.on_bad_file = [&](const SkippedFile& bad) {
+    callbacks.warn("skipped " + in_quotes(bad.name) + ": " + printable(bad.reason));
+  };
+  BatchOptions batches;
+  batches.batch_size = options.images.batch_size;
+  batches.workers = worker_count(data.workers);
+  fit(references, dataset, batches, model, callbacks);
   return references;
 }
 
-}  // namespace convae::app
+}  // namespace convae

@@ -1,46 +1,33 @@
 #pragma once
 
-#include "convae/app/inference.h"
-#include "convae/app/output/progress_bar.h"
+#include "convae/evaluation/evaluate.h"
 #include "convae/evaluation/latent_rounding.h"
 #include "convae/metrics/pca.h"
 
-#include <functional>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 
-namespace convae::app {
+namespace convae {
 
-/// Images that references are fitted to.
-struct TrainingImages {
-  std::string folder;                     ///< as the user or the run named it
-  std::unique_ptr<ImageDataset> dataset;  ///< at one size; null where there are none
-  std::string missing;                    ///< the reason then
-  std::set<std::string> paths;            ///< of their files, without links in their folder
-};
-
-/// The images of --train-data, or those that the checkpoint's run was trained on, without its
-/// validation share, all at `size`. Files that cannot be used are logged.
-/// Throws std::runtime_error where --train-data has none; a run's own folder may be gone.
-TrainingImages find_training_images(const Options& options, const Model& model, Size size);
-
-/// Calls `use` with all images of a data set, batch by batch, each of one size.
-void for_each_batch(ImageDataset& dataset, std::int64_t workers, ProgressBar& progress,
-                    const char* title, const std::function<void(const MicroBatch&)>& use);
-
-/// What a network is held against, fitted to training images of one size.
+/// What a network is compared with, fitted to training images of one size.
 struct References {
-  RowStatistics statistics;
-  std::optional<Pca> pca;  ///< of as many numbers as the latent has
+  std::string missing;  ///< why there are none; empty: there are
+
+  std::string folder;           ///< of the training images, as the user or the run named it
+  std::set<std::string> paths;  ///< of their files, without links in the folder's path
+  RowStatistics statistics;     ///< of the images as rows, see rows_of_images()
+  std::optional<Pca> pca;       ///< of as many numbers as the latent has
   PcaMethod pca_method{};
   std::string why_no_pca;   ///< where there is none
-  LatentRounding rounding;  ///< ranges of the training images' latents
+  LatentRounding rounding;  ///< over the ranges of the training images' latents
 };
 
-/// Reads the training images several times. Throws std::runtime_error where none can be read.
-References fit_references(TrainingImages& training, Inference& inference,
-                          std::int64_t latent_numbers, bool quiet);
+/// Fits them to the images of options.train_data or, where that is empty, to those that the model's
+/// run was trained on, without its validation share; all at `size`. Reads them several times.
+/// Throws Interrupted; std::runtime_error where none can be read, or train_data has none. A run's
+/// own images may be gone: then `missing` says so.
+References fit_references(const Model& model, const EvaluateOptions& options, Size size,
+                          const Callbacks& callbacks);
 
-}  // namespace convae::app
+}  // namespace convae

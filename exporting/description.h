@@ -2,16 +2,18 @@
 
 #include "convae/exporting/options.h"
 #include "convae/inference/model.h"
-#include "convae/training/checkpoint.h"
+
+#include <torch/nn/module.h>
 
 #include <map>
 #include <string>
 
 namespace convae {
 
-/// What an exported file says of itself: `channels` ("3"), `range` ("[0,1]"), `model` (the spec as
-/// checkpoints hold it, a JSON object), `version` (of convae), `part`, `input` ("any" or "HxW"),
-/// `smallest-input` ("HxW"), `epoch`, `step`.
+/// What an exported file says about itself: `channels` ("3"), `range` ("[0,1]"), `model` (a JSON
+/// object as in checkpoints), `version` (of convae), `part`, `input` ("any" or "HxW"),
+/// `smallest-input`
+/// ("HxW"), `epoch`, `step`.
 std::map<std::string, std::string> describe_export(const Model& model,
                                                    const ExportOptions& options);
 

@@ -3,6 +3,8 @@
 #include "convae/exporting/description.h"
 #include "convae/exporting/export.h"
 #include "convae/exporting/onnx_graph.h"
+#include "convae/models/autoencoder.h"
+#include "convae/training/checkpoint.h"
 
 #include <cmath>
 
@@ -20,17 +22,16 @@ OnnxGraph::Attributes convolution(const LevelSpec& level) {
           {"dilations", per_axis(level.dilation)}};
 }
 
-/// Writes the network as a graph of ONNX operators, layer by layer as models/autoencoder.cpp has
-/// them. Blocks are called by their names in the model: "encoder.0".
+/// Writes the network as a graph of ONNX operators, layer by layer as in models/autoencoder.cpp.
+/// Blocks have their names in the model: "encoder.0".
 class NetworkGraph {
 public:
   NetworkGraph(const Model& model, const ExportOptions& options)
       : spec_(model.options()),
-        levels_(spec_.levels),
         weights_(weights_of(*model.net())),
         graph_(std::string("convae ") + to_string(options.part), kVersion) {
     const Size fixed = options.fixed_size(spec_);
-    if (fixed.h > 0) plan_ = plan_sizes(levels_, fixed, spec_.channels);
+    if (fixed) plan_ = plan_sizes(spec_.levels, fixed, spec_.channels);
   }
 
   std::string file(Part part, const std::map<std::string, std::string>& metadata) {
@@ -57,12 +58,9 @@ private:
     bool has_norm = false;  ///< its normalisation is in the weights
   };
 
-  // Shapes of inputs and results.
-
   Shape image_shape() const {
-    Shape shape = {"batch", spec_.channels, "height", "width"};
-    if (plan_) shape = {"batch", spec_.channels, plan_->input.h, plan_->input.w};
-    return shape;
+    if (plan_) return {"batch", spec_.channels, plan_->input.h, plan_->input.w};
+    return {"batch", spec_.channels, "height", "width"};
   }
 
   Shape latent_shape() const {
@@ -81,8 +79,6 @@ private:
     return graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}});
   }
 
-  // Constants.
-
   std::string constant(const std::string& name, const torch::Tensor& tensor) {
     const torch::Tensor plain = tensor.detach().to(torch::kCPU, torch::kFloat).contiguous();
     return graph_.floats(name, plain.sizes().vec(),
@@ -91,11 +87,9 @@ private:
 
   torch::Tensor weight(const std::string& name) const { return weights_.at(name).detach(); }
 
-  // Layers.
-
-  /// A layer's weights; where normalisation by running statistics comes right after it, that is
-  /// multiplied into them, which is exact. `axis`: that of the weight's output channels, each of
-  /// which has as many numbers there as there are to a channel in the bias.
+  /// A layer's weights. Batch normalisation right after the layer is multiplied into them, which is
+  /// exact. `axis`: that of the weight's output channels; a channel has as many numbers there as in
+  /// the bias.
   Layer layer(const std::string& block, const char* kind, std::int64_t axis) const {
     const std::string name = block + "." + kind;
     Layer layer{weight(name + ".weight"), weight(name + ".bias")};
@@ -109,8 +103,8 @@ private:
     };
     const torch::Tensor scale =
         statistic("weight") / (statistic("running_var") + BatchNormImpl::kEpsilon).sqrt();
-    std::vector<std::int64_t> along(static_cast<std::size_t>(layer.weight.dim()), 1);
-    along[static_cast<std::size_t>(axis)] = -1;
+    std::vector<std::int64_t> along(layer.weight.dim(), 1);
+    along[axis] = -1;
     layer.weight = layer.weight.to(torch::kDouble) * scale.view(along);
     layer.bias =
         (layer.bias.to(torch::kDouble) - statistic("running_mean")) * scale + statistic("bias");
@@ -141,12 +135,9 @@ private:
     switch (spec_.activation) {
       case Activation::silu:
         return graph_.node(block, "Mul", {x, graph_.node(block, "Sigmoid", {x})});
-      case Activation::relu:
-        return graph_.node(block, "Relu", {x});
-      case Activation::leaky_relu:
-        return graph_.node(block, "LeakyRelu", {x}, {{"alpha", 0.01F}});
-      case Activation::gelu:
-        return gelu(block, x);
+      case Activation::relu: return graph_.node(block, "Relu", {x});
+      case Activation::leaky_relu: return graph_.node(block, "LeakyRelu", {x}, {{"alpha", 0.01F}});
+      case Activation::gelu: return gelu(block, x);
     }
     return x;
   }
@@ -156,9 +147,8 @@ private:
     const auto number = [&](const char* name, double value) {
       return constant(block + "." + name, torch::tensor(static_cast<float>(value)));
     };
-    const std::string scaled =
-        graph_.node(block, "Div", {x, number("root_of_two", std::sqrt(2.0))});
-    const std::string raised =
+    const auto scaled = graph_.node(block, "Div", {x, number("root_of_two", std::sqrt(2.0))});
+    const auto raised =
         graph_.node(block, "Add", {graph_.node(block, "Erf", {scaled}), number("one", 1)});
     return graph_.node(block, "Mul", {graph_.node(block, "Mul", {x, raised}), number("half", 0.5)});
   }
@@ -173,29 +163,25 @@ private:
                        {{"epsilon", static_cast<float>(BatchNormImpl::kEpsilon)}});
   }
 
-  /// InstanceNormalization over (N, groups, rest): GroupNormalization came with version 18, with
-  /// its weights to a group, and has them to a channel only since 21.
+  /// InstanceNormalization over (N, groups, rest): GroupNormalization came with version 18, and has
+  /// a weight per channel only since 21.
   std::string group_norm(const std::string& block, const std::string& x, std::int64_t channels) {
     const std::int64_t groups = group_count(channels);
     const double epsilon = torch::nn::GroupNormOptions(groups, channels).eps();
     const std::string name = block + ".norm.";
-    const std::string grouped =
+    const auto grouped =
         graph_.node(block, "Reshape", {x, graph_.integers(name + "groups", {0, groups, -1})});
-    const std::string normalised =
-        graph_.node(block, "InstanceNormalization",
-                    {grouped, constant(name + "ones", torch::ones(groups)),
-                     constant(name + "zeros", torch::zeros(groups))},
-                    {{"epsilon", static_cast<float>(epsilon)}});
-    const std::string back =
-        graph_.node(block, "Reshape", {normalised, graph_.node(block, "Shape", {x})});
+    const auto normalised = graph_.node(block, "InstanceNormalization",
+                                        {grouped, constant(name + "ones", torch::ones(groups)),
+                                         constant(name + "zeros", torch::zeros(groups))},
+                                        {{"epsilon", static_cast<float>(epsilon)}});
+    const auto back = graph_.node(block, "Reshape", {normalised, graph_.node(block, "Shape", {x})});
     const auto a_channel = [&](const char* which) {
       return constant(name + which, weight(name + which).view({channels, 1, 1}));
     };
     return graph_.node(block, "Add",
                        {graph_.node(block, "Mul", {back, a_channel("weight")}), a_channel("bias")});
   }
-
-  // Encoder.
 
   std::string encoder(std::string x) {
     for (std::size_t i = 0; i < levels_.size(); ++i) {
@@ -218,8 +204,6 @@ private:
     return apply("encoder", "latent", "Gemm", flat, last, {{"transB", std::int64_t{1}}});
   }
 
-  // Decoder.
-
   void reconstruct(const std::string& latent, const std::string& size) {
     graph_.output(decoder(latent, size), "reconstruction", Type::float32, image_shape(),
                   "of exactly the images' size, in the model's range");
@@ -234,7 +218,7 @@ private:
     for (std::size_t i = levels_.size(); i-- > 0;) {
       const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
       const Layer conv = layer(block, "conv", /*axis=*/1);
-      x = plan_ ? fixed_transpose(block, x, conv, i) : any_transpose(block, x, conv, i, sizes[i]);
+      x = transpose(block, x, conv, i, plan_ ? "" : sizes[i]);
       if (i > 0) x = tail(block, x, conv, levels_[i - 1].channels);
     }
     if (spec_.output == Output::sigmoid) return graph_.node("decoder", "Sigmoid", {x});
@@ -245,8 +229,7 @@ private:
   std::string pointwise_start(const std::string& latent) {
     const std::string block = "decoder.latent";
     const Layer conv = layer(block, "conv", /*axis=*/0);
-    const std::string x =
-        apply(block, "conv", "Conv", latent, conv, {{"kernel_shape", Ints{1, 1}}});
+    const auto x = apply(block, "conv", "Conv", latent, conv, {{"kernel_shape", Ints{1, 1}}});
     return tail(block, x, conv, levels_.back().channels);
   }
 
@@ -254,51 +237,39 @@ private:
     const std::string block = "decoder.latent";
     const Layer linear = layer(block, "linear", /*axis=*/0);
     const std::int64_t channels = levels_.back().channels;
-    const std::string flat =
-        apply(block, "linear", "Gemm", latent, linear, {{"transB", std::int64_t{1}}});
-    const std::string x = graph_.node(
-        block, "Reshape",
-        {flat,
-         graph_.integers(block + ".map", {0, channels, plan_->latent().h, plan_->latent().w})});
-    return tail(block, x, linear, channels);
+    const auto flat = apply(block, "linear", "Gemm", latent, linear, {{"transB", std::int64_t{1}}});
+    const auto map =
+        graph_.integers(block + ".map", {0, channels, plan_->latent().h, plan_->latent().w});
+    return tail(block, graph_.node(block, "Reshape", {flat, map}), linear, channels);
   }
 
-  std::string fixed_transpose(const std::string& block, const std::string& x, const Layer& conv,
-                              std::size_t level) {
-    OnnxGraph::Attributes attributes = convolution(levels_[level]);
-    attributes["output_padding"] = per_axis(plan_->levels[level].output_padding);
-    return apply(block, "conv", "ConvTranspose", x, conv, attributes);
-  }
-
-  /// output_padding cannot depend on the size in ONNX. It only appends rows and columns and changes
-  /// none of the others, so the largest one and a cut give what the right one does.
-  std::string any_transpose(const std::string& block, const std::string& x, const Layer& conv,
-                            std::size_t level, const std::string& size) {
+  /// In ONNX output_padding cannot depend on the size. It only appends rows and columns and changes
+  /// none of the others, so where sizes vary the largest one and a cut give the same.
+  std::string transpose(const std::string& block, const std::string& x, const Layer& conv,
+                        std::size_t level, const std::string& size) {
     const Size stride = levels_[level].stride;
     OnnxGraph::Attributes attributes = convolution(levels_[level]);
-    attributes["output_padding"] = per_axis({stride.h - 1, stride.w - 1});
+    attributes["output_padding"] =
+        per_axis(plan_ ? plan_->levels[level].output_padding : Size{stride.h - 1, stride.w - 1});
     std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
-    if (stride == Size{1, 1}) return whole;
+    if (plan_ || stride == Size{1, 1}) return whole;
     return graph_.node(block, "Slice",
                        {whole, graph_.integers(block + ".begin", {0, 0}), size,
                         graph_.integers(block + ".axes", {2, 3})});
   }
 
-  /// Height and width of what each level takes in the encoder and gives back in the decoder:
+  /// Height and width of each level's input in the encoder and output in the decoder:
   /// floor((n + 2p - e) / s) + 1 from one to the next.
   std::vector<std::string> level_sizes(const std::string& size) {
     std::vector<std::string> sizes = {size};
     for (std::size_t i = 0; i + 1 < levels_.size(); ++i) {
       const LevelSpec& level = levels_[i];
       const std::string scope = "size." + std::to_string(i + 1);
-      const auto room = [](std::int64_t k, std::int64_t p, std::int64_t d) {
-        return 2 * p - (d * (k - 1) + 1);
-      };
-      const Ints rooms = {room(level.kernel.h, level.padding.h, level.dilation.h),
-                          room(level.kernel.w, level.padding.w, level.dilation.w)};
-      const std::string rest =
+      const Ints rooms = {2 * level.padding.h - level.vertical().span(),
+                          2 * level.padding.w - level.horizontal().span()};
+      const auto rest =
           graph_.node(scope, "Add", {sizes.back(), graph_.integers(scope + ".room", rooms)});
-      const std::string steps = graph_.node(
+      const auto steps = graph_.node(
           scope, "Div", {rest, graph_.integers(scope + ".stride", per_axis(level.stride))});
       sizes.push_back(graph_.node(scope, "Add", {steps, graph_.integers(scope + ".one", {1, 1})}));
     }
@@ -306,7 +277,7 @@ private:
   }
 
   const ModelOptions& spec_;
-  std::vector<LevelSpec> levels_;
+  const std::vector<LevelSpec>& levels_ = spec_.levels;
   std::map<std::string, torch::Tensor> weights_;
   OnnxGraph graph_;
   std::optional<Plan> plan_;  ///< where all images have one size

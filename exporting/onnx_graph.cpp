@@ -26,7 +26,8 @@ void describe(schema::ValueInfoProto& value, const std::string& name, OnnxGraph:
   tensor.set_elem_type(data_type(type));
   for (const OnnxGraph::Length& length : shape) {
     auto& dim = *tensor.mutable_shape()->add_dim();
-    if (const auto* number = std::get_if<std::int64_t>(&length)) {
+    const auto* number = std::get_if<std::int64_t>(&length);
+    if (number) {
       dim.set_dim_value(*number);
     } else {
       dim.set_dim_param(std::get<std::string>(length));

@@ -10,18 +10,18 @@
 
 namespace convae {
 
-/// An ONNX model while it is put together (https://onnx.ai/onnx/repo-docs/IR.html). Internal.
+/// Builds an ONNX model (https://onnx.ai/onnx/repo-docs/IR.html), whose values have names.
+/// Internal.
 ///
-/// Values are known by name. Knows protobuf and nothing of LibTorch, which comes with headers of
-/// another version of protobuf; so this class stands between the two.
+/// Uses protobuf without LibTorch, which comes with headers of another protobuf version.
 class OnnxGraph {
 public:
-  /// Operators are those of this version of the default operator set, the first with all that is
-  /// needed in one dialect; runtimes since 2022 read it.
+  /// Version of the default operator set, the first with all that is needed; runtimes since 2022
+  /// read it.
   static constexpr int kOpset = 17;
 
   using Ints = std::vector<std::int64_t>;
-  /// A length, or the name of one that is only known when the model runs.
+  /// A length, or the name of one that is known only when the model runs.
   using Length = std::variant<std::int64_t, std::string>;
   using Attributes = std::map<std::string, std::variant<std::int64_t, float, Ints>>;
   enum class Type { float32, int64 };
@@ -42,13 +42,11 @@ public:
   std::string floats(const std::string& name, const Ints& shape, std::span<const float> values);
   std::string integers(const std::string& name, const Ints& values);
 
-  /// Applies an operator; the result is named `scope`/`op`, with a number after it where that is
-  /// taken.
+  /// Applies an operator; returns the result's name, `scope`/`op`, with a number if that is taken.
   std::string node(const std::string& scope, const std::string& op,
                    const std::vector<std::string>& inputs, const Attributes& attributes = {});
 
-  /// The bytes of the file, with `metadata` in it. Throws std::runtime_error where they are more
-  /// than protobuf allows, 2 GiB.
+  /// The bytes of the file. Throws std::runtime_error for more than protobuf's 2 GiB.
   std::string serialize(const std::map<std::string, std::string>& metadata);
 
 private:

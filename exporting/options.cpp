@@ -2,24 +2,24 @@
 
 #include "convae/core/errors.h"
 
-#include <stdexcept>
+#include <fmt/format.h>
 
 namespace convae {
 
 void ExportOptions::validate(const ModelOptions& model) const {
   if (size.h == 0) return;
-  const std::string given = "input " + to_string(size) + ": ";
   if (format != ExportFormat::onnx) {
-    throw OptionError(given + "only onnx files can be made for one size; a " + to_string(format) +
-                      " file takes every size the model does");
+    throw OptionError(
+        fmt::format("input {}: only onnx files can be made for one size; a {} file "
+                    "takes every size the model does",
+                    to_string(size), to_string(format)));
   }
   if (model.latent > 0 && size != model.size) {
-    throw OptionError(given + "this model has a dense latent and takes images of " +
-                      to_string(model.size) + " only");
+    throw OptionError(
+        fmt::format("input {}: this model has a dense latent and takes images of {} only",
+                    to_string(size), to_string(model.size)));
   }
-  if (const auto reason = why_impossible(model.levels, size)) {
-    throw OptionError(*reason);
-  }
+  if (const auto reason = why_impossible(model.levels, size)) throw OptionError(*reason);
 }
 
 Size ExportOptions::fixed_size(const ModelOptions& model) const {

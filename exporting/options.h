@@ -1,21 +1,21 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/names.h"
 #include "convae/models/options.h"
 
 #include <array>
-#include <string>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// What a file for other programs is written as.
+/// File formats for other programs.
 enum class ExportFormat { onnx, torchscript, safetensors };
 constexpr auto names(ExportFormat) {
   return std::to_array<Name<ExportFormat>>({{ExportFormat::onnx, "onnx"},
                                             {ExportFormat::torchscript, "torchscript"},
                                             {ExportFormat::safetensors, "safetensors"}});
 }
-/// What of the model it holds.
+/// The part of the model in the file.
 enum class Part { autoencoder, encoder, decoder };
 constexpr auto names(Part) {
   return std::to_array<Name<Part>>(
@@ -28,9 +28,8 @@ struct ExportOptions {
   /// The one size of the images that an ONNX file takes; {0, 0}: every size.
   Size size{0, 0};
 
-  /// Throws OptionError where a file of `model` cannot be like that: a size for a format
-  /// that takes every size anyway, another size than that of a dense latent, one that the levels
-  /// cannot take.
+  /// Throws OptionError for a size in a format that takes every size anyway, a size other than the
+  /// one of a dense latent, or one that cannot pass the levels.
   void validate(const ModelOptions& model) const;
 
   /// The size of all images: that of a dense latent, or the one asked for; {0, 0}: every size.

@@ -1,16 +1,16 @@
 #include "convae/core/files.h"
 #include "convae/exporting/description.h"
 #include "convae/exporting/export.h"
+#include "convae/models/autoencoder.h"
 
 #include <torch/csrc/jit/serialization/export.h>
 #include <torch/script.h>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <exception>
-#include <locale>
-#include <sstream>
 
 namespace convae {
 namespace {
@@ -18,22 +18,13 @@ namespace {
 namespace jit = torch::jit;
 
 /// "[2, 2]"
-std::string list(Size value) {
-  return "[" + std::to_string(value.h) + ", " + std::to_string(value.w) + "]";
-}
+std::string list(Size value) { return fmt::format("[{}, {}]", value.h, value.w); }
 
-std::string number(double value) {
-  std::ostringstream text;
-  text.imbue(std::locale::classic());
-  text << value;
-  return text.str();
-}
-
-/// Python for TorchScript's compiler, module by module. Every method is one that a plain module of
-/// the same structure would have; sizes come from the images, as in models/autoencoder.cpp.
+/// Python for TorchScript's compiler, module by module, with the methods that a plain module of the
+/// same structure would have; sizes come from the images, as in models/autoencoder.cpp.
 class NetworkSource {
 public:
-  explicit NetworkSource(const ModelOptions& spec) : spec_(spec), levels_(spec.levels), plan_() {
+  explicit NetworkSource(const ModelOptions& spec) : spec_(spec) {
     if (spec.latent > 0) plan_ = plan_sizes(levels_, spec.size, spec.channels);
   }
 
@@ -59,31 +50,28 @@ private:
   bool has_bottleneck() const { return dense() || spec_.latent_channels > 0; }
 
   std::string autoencoder() const {
-    const std::string decoder_input = dense() ? "latent" : "latent, size";
-    return "def encode(self, images: Tensor) -> Tensor:\n"
-           "    return self.encoder.forward(images)\n"
-           "def decode(self, latent: Tensor" +
-           std::string(dense() ? "" : ", size: List[int]") +
-           ") -> Tensor:\n"
-           "    return self.decoder.forward(" +
-           decoder_input +
-           ")\n"
-           "def forward(self, images: Tensor) -> Tensor:\n"
-           "    latent = self.encoder.forward(images)\n"
-           "    size = [images.size(2), images.size(3)]\n"
-           "    return self.decoder.forward(" +
-           decoder_input + ")\n";
+    return fmt::format(
+        "def encode(self, images: Tensor) -> Tensor:\n"
+        "    return self.encoder.forward(images)\n"
+        "def decode(self, latent: Tensor{0}) -> Tensor:\n"
+        "    return self.decoder.forward({1})\n"
+        "def forward(self, images: Tensor) -> Tensor:\n"
+        "    latent = self.encoder.forward(images)\n"
+        "    size = [images.size(2), images.size(3)]\n"
+        "    return self.decoder.forward({1})\n",
+        dense() ? "" : ", size: List[int]", dense() ? "latent" : "latent, size");
   }
 
   std::string encoder() const {
-    std::string code = "def forward(self, images: Tensor) -> Tensor:\n" + check_images() +
-                       "    x = images" + kChannelsLast + "\n";
+    std::string code =
+        fmt::format("def forward(self, images: Tensor) -> Tensor:\n{}    x = images{}\n",
+                    check_images(), kChannelsLast);
     for (std::size_t i = 0; i < levels_.size(); ++i) {
-      code += "    x = getattr(self, \"" + std::to_string(i) + "\").forward(x)\n";
+      code += fmt::format("    x = getattr(self, \"{}\").forward(x)\n", i);
     }
     if (has_bottleneck()) {
-      code += dense() ? "    x = torch.linear(x.flatten(1), self.latent.weight, self.latent.bias)\n"
-                      : "    x = torch.conv2d(x, self.latent.weight, self.latent.bias)\n";
+      code += fmt::format("    x = torch.{}, self.latent.weight, self.latent.bias)\n",
+                          dense() ? "linear(x.flatten(1)" : "conv2d(x");
     }
     if (spec_.variational) code += "    x = x.chunk(2, 1)[0]\n";  // means before deviations
     return code + "    return x.contiguous()\n";
@@ -91,109 +79,97 @@ private:
 
   std::string check_images() const {
     const Size size = dense() ? spec_.size : smallest_input(levels_);
-    const std::string compare = dense() ? " == " : " >= ";
-    return "    assert images.dim() == 4 and images.size(1) == " + std::to_string(spec_.channels) +
-           ", \"the images' shape must be (N, " + std::to_string(spec_.channels) +
-           ", H, W)\"\n"
-           "    assert images.size(2)" +
-           compare + std::to_string(size.h) + " and images.size(3)" + compare +
-           std::to_string(size.w) + ", \"this model takes images of " + to_string(size) +
-           (dense() ? " only" : " and larger") + "\"\n";
+    return fmt::format(
+        "    assert images.dim() == 4 and images.size(1) == {0}, \"the images' shape must be (N, "
+        "{0}, H, W)\"\n"
+        "    assert images.size(2) {1} {2} and images.size(3) {1} {3}, \"this model takes images "
+        "of "
+        "{4} {5}\"\n",
+        spec_.channels, dense() ? "==" : ">=", size.h, size.w, to_string(size),
+        dense() ? "only" : "and larger");
   }
 
   std::string decoder() const {
     const std::size_t count = levels_.size();
-    std::string code = "def forward(self, latent: Tensor" +
-                       std::string(dense() ? "" : ", size: List[int]") + ") -> Tensor:\n";
+    std::string code = fmt::format("def forward(self, latent: Tensor{}) -> Tensor:\n",
+                                   dense() ? "" : ", size: List[int]");
     code += sizes();
     code += dense() ? check_numbers() : check_map();
     code += has_bottleneck() ? "    x = self.latent.forward(latent)\n"
-                             : std::string("    x = latent") + kChannelsLast + "\n";
+                             : fmt::format("    x = latent{}\n", kChannelsLast);
     for (std::size_t i = 0; i < count; ++i) {
-      code += "    x = getattr(self, \"" + std::to_string(i) + "\").forward(x, size" +
-              std::to_string(count - 1 - i) + ")\n";
+      code += fmt::format("    x = getattr(self, \"{}\").forward(x, size{})\n", i, count - 1 - i);
     }
     if (spec_.output == Output::sigmoid) code += "    x = torch.sigmoid(x)\n";
     if (spec_.output == Output::tanh) code += "    x = torch.tanh(x)\n";
     return code + "    return x.contiguous()\n";
   }
 
-  /// size0 … sizeL: of the images, and of what each level gives.
+  /// size0 … sizeL: of the images, and of each level's output.
   std::string sizes() const {
     std::string code = dense() ? "    size0 = " + list(spec_.size) + "\n"
                                : "    assert len(size) == 2, \"size is [height, width]\"\n"
                                  "    size0 = size\n";
     for (std::size_t i = 0; i < levels_.size(); ++i) {
-      const LevelSpec& level = levels_[i];
-      const auto axis = [&](int which, std::int64_t k, std::int64_t s, std::int64_t p,
-                            std::int64_t d) {
-        return "(size" + std::to_string(i) + "[" + std::to_string(which) + "] + " +
-               std::to_string(2 * p) + " - " + std::to_string(d * (k - 1) + 1) + ") // " +
-               std::to_string(s) + " + 1";
+      const auto length = [&](int which, const Axis& axis) {
+        return fmt::format("(size{}[{}] + {} - {}) // {} + 1", i, which, 2 * axis.padding,
+                           axis.span(), axis.stride);
       };
-      code += "    size" + std::to_string(i + 1) + " = [" +
-              axis(0, level.kernel.h, level.stride.h, level.padding.h, level.dilation.h) + ", " +
-              axis(1, level.kernel.w, level.stride.w, level.padding.w, level.dilation.w) + "]\n";
+      code += fmt::format("    size{} = [{}, {}]\n", i + 1, length(0, levels_[i].vertical()),
+                          length(1, levels_[i].horizontal()));
     }
     return code;
   }
 
   std::string check_map() const {
-    const std::int64_t channels = spec_.latent_map_channels();
-    const std::string wanted = "size" + std::to_string(levels_.size());
-    return "    assert latent.dim() == 4 and latent.size(1) == " + std::to_string(channels) +
-           " and latent.size(2) == " + wanted + "[0] and latent.size(3) == " + wanted +
-           "[1], \"the latent's shape must be (N, " + std::to_string(channels) +
-           ", h, w), as the encoder gives it for images of that size\"\n";
+    return fmt::format(
+        "    assert latent.dim() == 4 and latent.size(1) == {0} and latent.size(2) == size{1}[0] "
+        "and latent.size(3) == size{1}[1], \"the latent's shape must be (N, {0}, h, w), as the "
+        "encoder gives it for images of that size\"\n",
+        spec_.latent_map_channels(), levels_.size());
   }
 
   std::string check_numbers() const {
-    return "    assert latent.dim() == 2 and latent.size(1) == " + std::to_string(spec_.latent) +
-           ", \"the latent's shape must be (N, " + std::to_string(spec_.latent) + ")\"\n";
+    return fmt::format(
+        "    assert latent.dim() == 2 and latent.size(1) == {0}, \"the latent's shape must be (N, "
+        "{0})\"\n",
+        spec_.latent);
   }
 
   std::string decoder_start() const {
-    std::string code = "def forward(self, x: Tensor) -> Tensor:\n";
-    if (dense()) {
-      const Size map = plan_.latent();
-      code +=
-          "    x = torch.linear(x, self.linear.weight, self.linear.bias)\n"
-          "    x = x.view([x.size(0), " +
-          std::to_string(levels_.back().channels) + ", " + std::to_string(map.h) + ", " +
-          std::to_string(map.w) + "])" + kChannelsLast + "\n";
-    } else {
-      code += std::string("    x = torch.conv2d(x") + kChannelsLast +
-              ", self.conv.weight, self.conv.bias)\n";
-    }
-    return code + tail(levels_.back().channels);
+    const std::int64_t channels = levels_.back().channels;
+    const std::string layer =
+        dense() ? fmt::format(
+                      "    x = torch.linear(x, self.linear.weight, self.linear.bias)\n"
+                      "    x = x.view([x.size(0), {}, {}, {}]){}\n",
+                      channels, plan_.latent().h, plan_.latent().w, kChannelsLast)
+                : fmt::format("    x = torch.conv2d(x{}, self.conv.weight, self.conv.bias)\n",
+                              kChannelsLast);
+    return "def forward(self, x: Tensor) -> Tensor:\n" + layer + tail(channels);
   }
 
   std::string conv(const LevelSpec& level) const {
-    return "def forward(self, x: Tensor) -> Tensor:\n"
-           "    x = torch.conv2d(x, self.conv.weight, self.conv.bias, " +
-           list(level.stride) + ", " + list(level.padding) + ", " + list(level.dilation) + ")\n" +
+    return fmt::format(
+               "def forward(self, x: Tensor) -> Tensor:\n"
+               "    x = torch.conv2d(x, self.conv.weight, self.conv.bias, {}, {}, {})\n",
+               list(level.stride), list(level.padding), list(level.dilation)) +
            tail(level.channels);
   }
 
   std::string conv_transpose(std::size_t index) const {
     const LevelSpec& level = levels_[index];
-    const auto missing = [](int axis, std::int64_t k, std::int64_t s, std::int64_t p,
-                            std::int64_t d) {
-      const std::string i = std::to_string(axis);
-      return "size[" + i + "] - ((x.size(" + std::to_string(axis + 2) + ") - 1) * " +
-             std::to_string(s) + " - " + std::to_string(2 * p) + " + " +
-             std::to_string(d * (k - 1) + 1) + ")";
+    const auto missing = [](int which, const Axis& axis) {
+      return fmt::format("size[{}] - ((x.size({}) - 1) * {} - {} + {})", which, which + 2,
+                         axis.stride, 2 * axis.padding, axis.span());
     };
-    const std::string code =
-        "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n"
-        "    output_padding = [" +
-        missing(0, level.kernel.h, level.stride.h, level.padding.h, level.dilation.h) + ", " +
-        missing(1, level.kernel.w, level.stride.w, level.padding.w, level.dilation.w) +
-        "]\n"
-        "    x = torch.conv_transpose2d(x, self.conv.weight, self.conv.bias, " +
-        list(level.stride) + ", " + list(level.padding) + ", output_padding, 1, " +
-        list(level.dilation) + ")\n";
-    return code + (index > 0 ? tail(levels_[index - 1].channels) : "    return x\n");
+    return fmt::format(
+               "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n"
+               "    output_padding = [{}, {}]\n"
+               "    x = torch.conv_transpose2d(x, self.conv.weight, self.conv.bias, {}, {}, "
+               "output_padding, 1, {})\n",
+               missing(0, level.vertical()), missing(1, level.horizontal()), list(level.stride),
+               list(level.padding), list(level.dilation)) +
+           (index > 0 ? tail(levels_[index - 1].channels) : "    return x\n");
   }
 
   std::string tail(std::int64_t channels) const {
@@ -205,32 +181,29 @@ private:
 
   std::string activation() const {
     switch (spec_.activation) {
-      case Activation::silu:
-        return "torch.silu(x)";
-      case Activation::relu:
-        return "torch.relu(x)";
-      case Activation::leaky_relu:
-        return "torch.leaky_relu(x, 0.01)";
-      case Activation::gelu:
-        return "torch.gelu(x)";
+      case Activation::silu: return "torch.silu(x)";
+      case Activation::relu: return "torch.relu(x)";
+      case Activation::leaky_relu: return "torch.leaky_relu(x, 0.01)";
+      case Activation::gelu: return "torch.gelu(x)";
     }
     return "x";
   }
 
   std::string normalisation(std::int64_t channels) const {
     if (spec_.norm == Norm::batch) {
-      return "torch.batch_norm(x, self.norm.weight, self.norm.bias, self.norm.running_mean, "
-             "self.norm.running_var, False, 0.0, " +
-             number(BatchNormImpl::kEpsilon) + ", True)";
+      return fmt::format(
+          "torch.batch_norm(x, self.norm.weight, self.norm.bias, self.norm.running_mean, "
+          "self.norm.running_var, False, 0.0, {}, True)",
+          BatchNormImpl::kEpsilon);
     }
     const std::int64_t groups = group_count(channels);
-    return "torch.group_norm(x.contiguous(), " + std::to_string(groups) +
-           ", self.norm.weight, self.norm.bias, " +
-           number(torch::nn::GroupNormOptions(groups, channels).eps()) + ")" + kChannelsLast;
+    return fmt::format(
+        "torch.group_norm(x.contiguous(), {}, self.norm.weight, self.norm.bias, {}){}", groups,
+        torch::nn::GroupNormOptions(groups, channels).eps(), kChannelsLast);
   }
 
   const ModelOptions& spec_;
-  std::vector<LevelSpec> levels_;
+  const std::vector<LevelSpec>& levels_ = spec_.levels;
   Plan plan_;  // of a dense latent
 };
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-namespace convae::app {
+namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
@@ -79,4 +79,4 @@ fs::path latent_table_path(const fs::path& latents) {
   return fs::path(latents).replace_extension(".csv");
 }
 
-}  // namespace convae::app
+}  // namespace convae

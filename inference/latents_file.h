@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/data/options.h"
 #include "convae/models/geometry.h"
 
@@ -7,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace convae::app {
+namespace CONVAE_API convae {
 
 /// A row of latents.csv: which image a latent came from. `encoded` is the size the network saw,
 /// another than `own` where images were resized.
@@ -29,4 +30,4 @@ std::vector<LatentRow> read_latent_rows(const std::filesystem::path& path);
 /// "x.npy" → "x.csv"; a folder → "folder/latents.csv".
 std::filesystem::path latent_table_path(const std::filesystem::path& latents);
 
-}  // namespace convae::app
+}  // namespace convae

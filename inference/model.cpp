@@ -3,7 +3,9 @@
 #include "convae/core/device.h"
 #include "convae/core/random.h"
 #include "convae/core/text.h"
+#include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
+#include "convae/training/checkpoint.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randn.h>
@@ -11,10 +13,14 @@
 
 namespace convae {
 
-Model::Model(Autoencoder net, CheckpointInfo info, std::filesystem::path path)
-    : net_(std::move(net)), info_(std::move(info)), path_(std::move(path)) {
+Model::Model(const Autoencoder& net, CheckpointInfo info, std::filesystem::path path)
+    : net_(net.ptr()), info_(std::move(info)), path_(std::move(path)) {
   net_->eval();
 }
+
+const ModelOptions& Model::options() const { return net_->options(); }
+
+Autoencoder Model::net() const { return Autoencoder(net_); }
 
 torch::Device Model::device() const { return net_->parameters().front().device(); }
 
@@ -24,26 +30,29 @@ torch::Tensor Model::input(const torch::Tensor& images) const {
 
 torch::Tensor Model::reconstruct(const torch::Tensor& images) const {
   const torch::NoGradGuard no_grad;
-  return reconstruct_images(net_, input(images));
+  return reconstruct_images(net(), input(images));
 }
 
 torch::Tensor Model::encode(const torch::Tensor& images) const {
   const torch::NoGradGuard no_grad;
-  return encode_images(net_, input(images));
+  return encode_images(net(), input(images));
 }
 
 torch::Tensor Model::decode(const torch::Tensor& latents, Size size) const {
   const torch::NoGradGuard no_grad;
-  return decode_images(net_, latents.to(device()), size);
+  return decode_images(net(), latents.to(device()), size);
+}
+
+void Model::require_variational() const {
+  if (options().variational) return;
+  throw std::runtime_error(in_quotes(path_) +
+                           " is not variational, so nothing is known of how its latents are "
+                           "distributed; train with --variational, or see convae interpolate");
 }
 
 torch::Tensor Model::draw_latents(std::int64_t count, Size size, std::uint64_t seed,
                                   std::int64_t first) const {
-  if (!options().variational) {
-    throw std::runtime_error(in_quotes(path_) +
-                             " is not variational, so nothing is known of how its latents are "
-                             "distributed; train with --variational, or see convae interpolate");
-  }
+  require_variational();
   std::vector<torch::Tensor> latents;
   for (std::int64_t i = 0; i < count; ++i) {
     CounterRandom random(seed, /*epoch=*/0, static_cast<std::uint64_t>(first + i),
@@ -66,6 +75,14 @@ Model load(const std::filesystem::path& run_or_file, const std::string& device) 
   load_weights(net, tensors_to_use(checkpoint), in_quotes(path));
   net->to(on);
   return Model(net, checkpoint.info, path);
+}
+
+std::string checkpoint_line(const Model& model) {
+  const Progress& progress = model.info().progress;
+  return "checkpoint " + printable(model.path().string()) + ": epoch " +
+         std::to_string(progress.epoch) + ", step " + std::to_string(progress.step) + ", " +
+         std::to_string(model.options().channels) + " channels, levels " +
+         to_string(model.options().levels);
 }
 
 }  // namespace convae

@@ -1,13 +1,18 @@
 #pragma once
 
-#include "convae/models/autoencoder.h"
-#include "convae/training/checkpoint.h"
+#include "convae/core/api.h"
+#include "convae/core/tensor.h"
+#include "convae/training/checkpoint_info.h"
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 
-namespace convae {
+namespace CONVAE_API convae {
+
+class Autoencoder;
+class AutoencoderImpl;
 
 /// A trained network, ready to use: in evaluation mode, with averaged weights where its checkpoint
 /// has some. Images are (N, C, H, W), uint8 or uint16 as files hold them or float in [0,1], and
@@ -19,7 +24,7 @@ namespace convae {
 class Model {
 public:
   /// `net` as it is, put into evaluation mode.
-  explicit Model(Autoencoder net, CheckpointInfo info = {}, std::filesystem::path path = {});
+  explicit Model(const Autoencoder& net, CheckpointInfo info = {}, std::filesystem::path path = {});
 
   torch::Tensor reconstruct(const torch::Tensor& images) const;
 
@@ -37,16 +42,19 @@ public:
   /// The images of such latents.
   torch::Tensor sample(std::int64_t count, Size size, std::uint64_t seed = 0) const;
 
-  const ModelOptions& options() const { return net_->options(); }
+  /// Throws std::runtime_error unless latents can be drawn.
+  void require_variational() const;
+
+  const ModelOptions& options() const;
   const CheckpointInfo& info() const { return info_; }
   const std::filesystem::path& path() const { return path_; }  ///< of the checkpoint
   torch::Device device() const;
-  Autoencoder net() const { return net_; }
+  Autoencoder net() const;  ///< see models/autoencoder.h
 
 private:
   torch::Tensor input(const torch::Tensor& images) const;
 
-  Autoencoder net_;
+  std::shared_ptr<AutoencoderImpl> net_;
   CheckpointInfo info_;
   std::filesystem::path path_;
 };
@@ -55,5 +63,8 @@ private:
 /// "auto", "cpu", "cuda" or "cuda:N". Throws CheckpointError, SafetensorsError, OptionError or
 /// std::runtime_error.
 Model load(const std::filesystem::path& run_or_file, const std::string& device = "auto");
+
+/// "checkpoint runs/a/weights/best.safetensors: epoch 20, step 400, 3 channels, levels 32:k3x3…"
+std::string checkpoint_line(const Model& model);
 
 }  // namespace convae

@@ -20,8 +20,6 @@ constexpr double kSmallest = 1e-4;       // divisor of an image that is black or
 
 /// The kinds of maps at one scale.
 enum Kind { kLighter, kDarker, kGradientY, kGradientX, kWhitened, kKinds };
-constexpr std::array<const char*, kKinds> kKindNames = {"lighter", "darker", "gradient-y",
-                                                        "gradient-x", "whitened"};
 /// Channels at one scale: all kinds by their own mean, and all but the last by the brightness.
 constexpr std::size_t kByBrightness = kWhitened;
 constexpr std::size_t kChannelsPerScale = kKinds + kByBrightness;
@@ -54,16 +52,11 @@ cv::Mat gradient(const cv::Mat& plane, bool vertical) {
 
 cv::Mat map_of(Kind kind, const cv::Mat& smooth) {
   switch (kind) {
-    case kLighter:
-      return cv::max(smooth, 0.0);
-    case kDarker:
-      return cv::max(-smooth, 0.0);
-    case kGradientY:
-      return gradient(smooth, /*vertical=*/true);
-    case kGradientX:
-      return gradient(smooth, /*vertical=*/false);
-    default:
-      return cv::abs(smooth);  // of the whitened plane
+    case kLighter: return cv::max(smooth, 0.0);
+    case kDarker: return cv::max(-smooth, 0.0);
+    case kGradientY: return gradient(smooth, /*vertical=*/true);
+    case kGradientX: return gradient(smooth, /*vertical=*/false);
+    default: return cv::abs(smooth);  // of the whitened plane
   }
 }
 
@@ -138,19 +131,6 @@ cv::Mat Whitening::kernel() const {
   kernel = kernel.narrow(0, first, kKernelSide).narrow(1, first, kKernelSide);
   kernel = (kernel * window.unsqueeze(0) * window.unsqueeze(1)).to(torch::kFloat).contiguous();
   return cv::Mat(kKernelSide, kKernelSide, CV_32FC1, kernel.data_ptr()).clone();
-}
-
-std::vector<std::string> channel_names() {
-  std::vector<std::string> names;
-  for (const double scale : kScales) {
-    for (std::size_t i = 0; i < kChannelsPerScale; ++i) {
-      const bool own = i < kKinds;
-      names.push_back(std::string(kKindNames[own ? i : i - kKinds]) + " at " +
-                      std::to_string(static_cast<int>(scale)) +
-                      (own ? " by its mean" : " by brightness"));
-    }
-  }
-  return names;
 }
 
 ChannelMaps::ChannelMaps(const Residual& residual, const cv::Mat& whitening_kernel)

@@ -1,15 +1,18 @@
 #pragma once
 
-#include "convae/inspection/residual.h"
-
 #include <torch/types.h>
 
 #include <opencv2/core.hpp>
 
-#include <string>
 #include <vector>
 
 namespace convae {
+
+/// What is left of one image in one view of it, such as the image minus its reconstruction.
+struct Residual {
+  torch::Tensor values;   ///< (C, H, W) float on the CPU, signed
+  double brightness = 0;  ///< mean of the image, in [0,1]
+};
 
 /// A filter that makes the noise of good residuals white: what they are full of in every image
 /// (stripes, grain) counts less than what is rare in them, at each frequency by how much of it
@@ -48,9 +51,8 @@ private:
 /// image that is hard to reconstruct everywhere is no anomaly) and by the image's brightness (so
 /// that one that is reconstructed well everywhere is none for its faintest marks); whitened is
 /// divided by its own mean only. Colours: the largest of them counts.
-std::vector<std::string> channel_names();
-
-/// The channels of one residual, a scale at a time, so that only those are in memory.
+///
+/// They come a scale at a time, so that only those are in memory.
 class ChannelMaps {
 public:
   ChannelMaps(const Residual& residual, const cv::Mat& whitening_kernel);
@@ -58,8 +60,8 @@ public:
   static std::size_t scales();
   static std::size_t channels_per_scale();
 
-  /// (H, W) float each, in the order of channel_names(), where those of scale s begin at
-  /// s * channels_per_scale(). Computed on several threads.
+  /// (H, W) float each: those divided by their mean, then those divided by the brightness. Computed
+  /// on several threads.
   std::vector<cv::Mat> at_scale(std::size_t scale) const;
 
 private:

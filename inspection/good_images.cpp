@@ -1,27 +1,22 @@
 #include "convae/inspection/good_images.h"
 
-#include "convae/app/inference.h"
-#include "convae/app/training_data.h"
-#include "convae/core/files.h"
+#include "convae/core/text.h"
 #include "convae/data/grouping.h"
 #include "convae/inspection/scorer.h"
+#include "convae/training/saved_data.h"
+#include "convae/training/usable_images.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <iterator>
 #include <map>
 
-namespace convae::app {
+namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::int64_t kMostFolds = 10;
-
-constexpr const char* kWaysOut =
-    "train with a share of them kept out of training (--val-split 0.2), or name a folder of others "
-    "with --good DIR";
+constexpr std::size_t kMostFolds = 10;
 
 std::vector<ImageEntry> spread(std::vector<ImageEntry> entries, std::size_t most) {
   if (entries.size() <= most) return entries;
@@ -30,71 +25,78 @@ std::vector<ImageEntry> spread(std::vector<ImageEntry> entries, std::size_t most
   return chosen;
 }
 
-/// Groups in the order of their names, dealt to the folds in turns, and images in the order of
-/// their folds.
-void deal_into_folds(GoodImages& good, const Grouping& grouping) {
-  std::map<std::string, std::vector<ImageEntry>> groups;
-  for (ImageEntry& entry : good.held_out) {
-    groups[grouping.of(entry.file.name)].push_back(std::move(entry));
+/// The images of the model's run, split as in training, which has told what it skipped.
+SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
+  SavedData run = saved_data(model.info());
+  std::error_code error;
+  if (run.data.data.empty() || !fs::exists(run.data.data, error)) {
+    throw std::runtime_error("the folder this model was trained on, " + in_quotes(run.data.data) +
+                             ", is not there, and with it the good images to calibrate on; name a "
+                             "folder of such images with --good DIR");
   }
-  good.groups = static_cast<std::int64_t>(groups.size());
-  std::vector<std::vector<ImageEntry>> dealt;
-  dealt.reserve(groups.size());
-  for (auto& [group, entries] : groups) dealt.push_back(std::move(entries));
-  if (dealt.size() == 1) {
-    spdlog::warn("all good images are of one group: the threshold may be too low for other parts");
-    const std::vector<ImageEntry> entries = std::move(dealt[0]);
-    dealt.clear();
-    for (const ImageEntry& entry : entries) dealt.push_back({entry});
-  }
-  good.fold_count = std::min(kMostFolds, static_cast<std::int64_t>(dealt.size()));
-  good.held_out.clear();
-  for (std::int64_t fold = 0; fold < good.fold_count; ++fold) {
-    for (auto i = static_cast<std::size_t>(fold); i < dealt.size();
-         i += static_cast<std::size_t>(good.fold_count)) {
-      good.folds.insert(good.folds.end(), dealt[i].size(), static_cast<int>(fold));
-      std::move(dealt[i].begin(), dealt[i].end(), std::back_inserter(good.held_out));
+  run.data.skip_bad = true;
+  const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
+  Callbacks silent = callbacks;
+  silent.warning = nullptr;
+  return split_images(run.data, refuse, silent);
+}
+
+/// The images of each group, in the order of their names.
+std::vector<std::vector<ImageEntry>> groups_of(const std::vector<ImageEntry>& entries,
+                                               const Grouping& grouping) {
+  std::map<std::string, std::vector<ImageEntry>> by_name;
+  for (const ImageEntry& entry : entries) by_name[grouping.of(entry.file.name)].push_back(entry);
+  std::vector<std::vector<ImageEntry>> groups;
+  for (auto& [name, images] : by_name) groups.push_back(std::move(images));
+  return groups;
+}
+
+/// Adds the groups, dealt to the folds in turns, fold by fold.
+void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>>& groups) {
+  const std::size_t folds = std::min(kMostFolds, groups.size());
+  good.fold_count = static_cast<int>(folds);
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    for (std::size_t i = fold; i < groups.size(); i += folds) {
+      good.folds.insert(good.folds.end(), groups[i].size(), static_cast<int>(fold));
+      good.entries.insert(good.entries.end(), groups[i].begin(), groups[i].end());
     }
   }
 }
 
-std::vector<ImageEntry> images_of(const Options& options, const ModelOptions& model) {
-  const fs::path folder = training_folder(options.call.good);
-  FolderScan scan = scan_headers(list_images(folder), options.data.max_pixels,
-                                 worker_count(options.data.workers));
-  return usable_images(scan, options.call.good, options, model);
-}
-
-/// The run's images, split as in training.
-GoodImages images_of_run(const Options& run) {
-  std::error_code error;
-  if (run.data.data.empty() || !fs::exists(run.data.data, error)) {
-    throw std::runtime_error("the folder this model was trained on, '" + printable(run.data.data) +
-                             "', is not there, and with it the good images to calibrate on; name a "
-                             "folder of such images with --good DIR");
-  }
-  TrainingData data = find_images(run);
-  return {
-      spread(std::move(data.training), kMostTrainingImages), std::move(data.validation), {}, 0, 0};
-}
-
 }  // namespace
 
-GoodImages find_good_images(const Options& options, const Options& run, const ModelOptions& model) {
+GoodImages find_good_images(const Model& model, const FolderOptions& options,
+                            const Callbacks& callbacks) {
   GoodImages good;
-  if (options.call.good.empty()) {
-    good = images_of_run(run);
+  std::vector<ImageEntry> held_out;
+  if (options.data.data.empty()) {
+    SplitImages run = images_of_run(model, callbacks);
+    good.entries = spread(std::move(run.training), kMostTrainingImages);
+    held_out = std::move(run.validation);
   } else {
-    good.held_out = images_of(options, model);
+    const Size size = fixed_network_size(options.data.size, model.options());
+    held_out = find_images(training_folder(options.data.data), options.data,
+                           unfit_for(model.options(), size), callbacks)
+                   .entries;
   }
-  if (good.held_out.size() < AnomalyScorer::kFewestImages) {
+  if (held_out.size() < AnomalyScorer::kFewestImages) {
     throw std::runtime_error(
-        fmt::format("scores are held against good images that the network was not trained on, and "
-                    "of those there are {}, where at least {} are needed; {}",
-                    good.held_out.size(), AnomalyScorer::kFewestImages, kWaysOut));
+        fmt::format("scores compare images with good images that the network was not trained on: "
+                    "there are {}, but at least {} are needed; train with a share of them kept out "
+                    "of training (--val-split 0.2), or name a folder of others with --good DIR",
+                    held_out.size(), AnomalyScorer::kFewestImages));
   }
-  deal_into_folds(good, Grouping(options.data.group_regex));
+  good.training_images = std::ssize(good.entries);
+  good.folds.assign(good.entries.size(), AnomalyScorer::kTrainingFold);
+  auto groups = groups_of(held_out, Grouping(options.data.group_regex));
+  good.groups = std::ssize(groups);
+  if (groups.size() == 1) {
+    callbacks.warn(
+        "all good images are of one group: the threshold may be too low for other parts");
+    groups = groups_of(held_out, Grouping());
+  }
+  deal_into_folds(good, groups);
   return good;
 }
 
-}  // namespace convae::app
+}  // namespace convae

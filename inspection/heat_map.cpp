@@ -1,7 +1,9 @@
 #include "convae/inspection/heat_map.h"
 
 #include "convae/data/pictures.h"
-#include "convae/training/validation.h"
+#include "convae/models/pixels.h"
+
+#include <torch/nn/functional/upsampling.h>
 
 namespace convae {
 namespace {
@@ -13,6 +15,16 @@ torch::Tensor share_of(const torch::Tensor& map, double full) {
 }
 
 }  // namespace
+
+torch::Tensor resize_map(const torch::Tensor& map, Size size) {
+  if (Size{map.size(0), map.size(1)} == size) return map;
+  namespace F = torch::nn::functional;
+  return F::interpolate(map.unsqueeze(0).unsqueeze(0), F::InterpolateFuncOptions()
+                                                           .size(per_axis(size))
+                                                           .mode(torch::kBilinear)
+                                                           .align_corners(false))
+      .view(per_axis(size));
+}
 
 torch::Tensor heat_picture(const torch::Tensor& map, double full) {
   return to_uint16(share_of(map, full).unsqueeze(0));

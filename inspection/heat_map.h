@@ -1,8 +1,12 @@
 #pragma once
 
-#include <torch/types.h>
+#include "convae/core/size.h"
+#include "convae/core/tensor.h"
 
 namespace convae {
+
+/// A map (H, W) float at the size wanted.
+torch::Tensor resize_map(const torch::Tensor& map, Size size);
 
 /// Pictures of maps of anomaly, all on one scale from 0 to `full`, so that those of a whole set can
 /// be compared with each other; what is above is shown as `full`.

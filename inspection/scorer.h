@@ -1,11 +1,14 @@
 #pragma once
 
-#include "convae/inspection/residual.h"
+#include "convae/inspection/area_trend.h"
+#include "convae/inspection/channels.h"
+#include "convae/inspection/locations.h"
+#include "convae/inspection/peak_model.h"
 
 #include <torch/types.h>
 
 #include <cstddef>
-#include <memory>
+#include <optional>
 #include <vector>
 
 namespace convae {
@@ -27,19 +30,25 @@ namespace convae {
 ///     for (…) scorer.learn_locations(views, fold);
 ///     for (…) scorer.calibrate(views, fold);
 ///     scorer.finish();
-///     scorer.score(views).all;
+///     scorer.score(views)[0];
 class AnomalyScorer {
 public:
-  static constexpr int kTrainingFold = -1;
+  static constexpr int kTrainingFold = LocationStatistics::kTrainingFold;
+  static constexpr std::size_t kFewestImages = 3;
 
   /// What is left of one image, as many as there are views and of one size.
   using Views = std::vector<Residual>;
+  /// By all views together, then by each view as if there were no other.
+  using Scores = std::vector<double>;
+  /// Likewise (H, W) float of where a score comes from: root mean square over channels of the
+  /// standardised residual where it is above the mean, divided by the mean peak of good images. 1
+  /// is as much as the strongest pixels of good images have.
+  using Maps = std::vector<torch::Tensor>;
 
   /// Held-out images are in folds 0 … folds-1: those of one fold are compared with the others,
   /// since an image that is to show what unseen good images get must not be compared with itself.
   /// Images of one part belong in one fold. kTrainingFold is that of images only learnt from.
   AnomalyScorer(std::size_t views, int folds);
-  ~AnomalyScorer();
 
   void learn_noise(const Views& views);
   void learn_locations(const Views& views, int fold);
@@ -49,33 +58,40 @@ public:
   /// Throws std::invalid_argument where fewer than kFewestImages held-out images, or of one fold
   /// only, were calibrated on.
   void finish();
-  static constexpr std::size_t kFewestImages = 3;
-
-  /// By all views together, and by each view as if there were no other.
-  struct Scores {
-    double all = 0;
-    std::vector<double> view;
-  };
 
   /// Of the held-out images, in the order of calibrate(), each compared with other folds: what
   /// unseen good images get.
-  std::vector<Scores> good_scores() const;
+  const std::vector<Scores>& good_scores() const { return good_scores_; }
 
-  /// Throws std::runtime_error where the score is not finite.
-  Scores score(const Views& views);
-
-  /// The same, and maps (H, W) float of where it comes from: root mean square over channels of the
-  /// standardised residual where it is above the mean, divided by the mean peak of good images. 1
-  /// is as much as the strongest pixels of good images have.
-  struct Maps {
-    torch::Tensor all;
-    std::vector<torch::Tensor> view;
-  };
-  Scores score(const Views& views, Maps& maps);
+  /// Makes maps where there is a place for them. Several threads may call it after finish().
+  /// Throws std::runtime_error where a score is not finite.
+  Scores score(const Views& views, Maps* maps = nullptr) const;
 
 private:
-  class Parts;
-  std::unique_ptr<Parts> parts_;
+  /// The peaks of an image, (all channels) double, and how large it is.
+  struct Observed {
+    torch::Tensor peaks;
+    double log_area = 0;
+    int fold = kTrainingFold;
+  };
+  using Models = std::vector<PeakModel>;  // of all channels, then of those of each view
+
+  Observed observe(const Views& views, std::vector<cv::Mat>* square_sums) const;
+  AreaTrend fit_trend() const;
+  torch::Tensor peaks_of(const torch::Tensor& peaks, std::size_t model) const;
+  Models models_without(int fold) const;
+  Scores scores_of(const Observed& image, const Models& models) const;
+  void compare_without(int fold);
+
+  std::size_t views_, channels_;  // channels of one view
+  std::vector<Whitening> whitening_;
+  std::vector<cv::Mat> kernels_;  // empty until they are needed
+  LocationStatistics locations_;  // channels of the first view, then those of the next
+  std::optional<int> left_out_;   // fold that locations_ is prepared without
+  std::vector<Observed> training_, held_out_;
+  AreaTrend trend_;
+  std::vector<Scores> good_scores_;
+  Models models_;
 };
 
 }  // namespace convae

@@ -9,12 +9,7 @@
 namespace convae {
 namespace {
 
-Interval percentile_interval(const std::vector<double>& values, double confidence) {
-  const double tail = (1 - confidence) / 2;
-  return {quantile(values, tail), quantile(values, 1 - tail)};
-}
-
-/// `add(unit, sample)` appends what the unit that was drawn stands for.
+/// `add(unit, sample)` appends the items of a drawn unit.
 template <typename Add>
 Interval interval_of_draws(std::int64_t units, const Add& add, const Statistic& statistic,
                            const BootstrapOptions& options) {
@@ -22,16 +17,14 @@ Interval interval_of_draws(std::int64_t units, const Add& add, const Statistic& 
   std::vector<double> values;
   std::vector<std::int64_t> sample;
   for (std::int64_t draw = 0; draw < options.draws; ++draw) {
-    CounterRandom random(options.seed, /*epoch=*/0, static_cast<std::uint64_t>(draw),
-                         Purpose::bootstrap);
+    CounterRandom random(options.seed, /*epoch=*/0, draw, Purpose::bootstrap);
     sample.clear();
-    for (std::int64_t i = 0; i < units; ++i) {
-      add(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(units))), sample);
-    }
+    for (std::int64_t i = 0; i < units; ++i) add(random.below(units), sample);
     const double value = statistic(sample);
     if (!std::isnan(value)) values.push_back(value);
   }
-  return percentile_interval(values, options.confidence);
+  const double tail = (1 - options.confidence) / 2;
+  return {quantile(values, tail), quantile(values, 1 - tail)};
 }
 
 }  // namespace
@@ -47,7 +40,7 @@ Interval bootstrap_interval(std::int64_t count, const Statistic& statistic,
 Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups,
                             const Statistic& statistic, const BootstrapOptions& options) {
   const auto add = [&](std::int64_t group, std::vector<std::int64_t>& sample) {
-    const auto& items = groups[static_cast<std::size_t>(group)];
+    const auto& items = groups[group];
     sample.insert(sample.end(), items.begin(), items.end());
   };
   return interval_of_draws(std::ssize(groups), add, statistic, options);
@@ -56,11 +49,10 @@ Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups
 Interval bootstrap_mean_interval(const std::vector<double>& values,
                                  const BootstrapOptions& options) {
   std::vector<double> known;
-  std::copy_if(values.begin(), values.end(), std::back_inserter(known),
-               [](double value) { return !std::isnan(value); });
+  std::ranges::copy_if(values, std::back_inserter(known), [](double x) { return !std::isnan(x); });
   const auto mean = [&](std::span<const std::int64_t> items) {
     double sum = 0;
-    for (const std::int64_t item : items) sum += known[static_cast<std::size_t>(item)];
+    for (const std::int64_t item : items) sum += known[item];
     return sum / static_cast<double>(items.size());
   };
   return bootstrap_interval(std::ssize(known), mean, options);

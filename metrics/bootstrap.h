@@ -1,14 +1,16 @@
 #pragma once
 
+#include "convae/core/api.h"
+
 #include <cstdint>
 #include <functional>
 #include <limits>
 #include <span>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// Where a value may lie; NaN where nothing is known of that.
+/// Where a value may lie; NaN: unknown.
 struct Interval {
   double low = std::numeric_limits<double>::quiet_NaN();
   double high = std::numeric_limits<double>::quiet_NaN();
@@ -20,19 +22,18 @@ struct BootstrapOptions {
   std::uint64_t seed = 0;
 };
 
-/// A value of a sample, from the indices of its items; an index may come several times. NaN where
-/// the sample has no such value (one class alone, say): that draw does not count.
+/// A value of a sample, from the indices of its items, which may repeat. NaN where the sample has
+/// no such value (say, of one class only): that draw does not count.
 using Statistic = std::function<double(std::span<const std::int64_t> items)>;
 
-/// Percentile interval of a statistic over items 0 … count-1, drawn as many with replacement
-/// (Efron 1979, https://doi.org/10.1214/aos/1176344552). The same for the same seed, everywhere.
-/// Fewer than two items show no spread: NaN.
+/// Percentile interval of a statistic over items 0 … count-1, drawn with replacement (Efron 1979,
+/// https://doi.org/10.1214/aos/1176344552). Depends on the seed alone. NaN for fewer than two
+/// items.
 Interval bootstrap_interval(std::int64_t count, const Statistic& statistic,
                             const BootstrapOptions& options = {});
 
-/// The same for items that come in groups, such as several pictures of one part: whole groups are
-/// drawn, as many as there are, since items of one group do not vary freely. Fewer than two
-/// groups: NaN.
+/// The same for items in groups, such as several pictures of one part: draws whole groups, since
+/// items of one group do not vary freely. NaN for fewer than two groups.
 Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups,
                             const Statistic& statistic, const BootstrapOptions& options = {});
 

@@ -4,27 +4,32 @@
 #include "convae/metrics/similarity.h"
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 namespace convae {
 namespace {
 
 constexpr std::int64_t kWindow = kSimilarityWindow;
 constexpr double kMaxPsnr = 100;
+
 /// SSIM of floats on a CPU, in one pass that keeps no maps.
 torch::Tensor ssim_in_one_pass(const torch::Tensor& reconstruction, const torch::Tensor& target) {
   constexpr std::int64_t kRowsAPiece = 16;
-  const torch::Tensor x = reconstruction.contiguous(torch::MemoryFormat::ChannelsLast);
-  const torch::Tensor y = target.contiguous(torch::MemoryFormat::ChannelsLast);
+  const torch::Tensor x = reconstruction.contiguous(at::MemoryFormat::ChannelsLast);
+  const torch::Tensor y = target.contiguous(at::MemoryFormat::ChannelsLast);
   const std::int64_t n = y.size(0), c = y.size(1), h = y.size(2), w = y.size(3);
   const std::int64_t windows_h = h - kWindow + 1, windows_w = w - kWindow + 1;
   const std::int64_t pieces = (windows_h + kRowsAPiece - 1) / kRowsAPiece;
-  const torch::Tensor weights = similarity_window().to(torch::kFloat);
-  const torch::Tensor scratch = torch::empty({n * pieces, 4 * w * c});
-  const torch::Tensor sums = torch::zeros({n, pieces}, torch::kDouble);
+  const torch::Tensor weights = similarity_window().to(at::kFloat);
+  const torch::Tensor scratch = at::empty({n * pieces, 4 * w * c});
+  const torch::Tensor sums = at::zeros({n, pieces}, at::kDouble);
   const auto& ssim_row = kernels_of_this_processor().ssim_row;
   parallel_for_each(n * pieces, [&](std::int64_t i) {
     const std::int64_t first = i % pieces * kRowsAPiece;
@@ -44,16 +49,13 @@ bool has_similarity(const torch::Tensor& images) {
 }
 
 torch::Tensor no_values(const torch::Tensor& images) {
-  return torch::full({images.size(0)}, std::numeric_limits<double>::quiet_NaN(), torch::kDouble);
+  return at::full({images.size(0)}, std::numeric_limits<double>::quiet_NaN(), at::kDouble);
 }
 
 }  // namespace
 
 torch::Tensor image_mse(const torch::Tensor& reconstruction, const torch::Tensor& target) {
-  return (reconstruction - target)
-      .square()
-      .mean({1, 2, 3}, /*keepdim=*/false, torch::kDouble)
-      .cpu();
+  return (reconstruction - target).square().mean({1, 2, 3}, /*keepdim=*/false, at::kDouble).cpu();
 }
 
 double psnr(double mse) {
@@ -64,16 +66,16 @@ double psnr(double mse) {
 torch::Tensor image_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target) {
   if (!has_similarity(target)) return no_values(target);
   const auto fits_kernel = [](const torch::Tensor& images) {
-    return images.device().is_cpu() && images.scalar_type() == torch::kFloat;
+    return images.device().is_cpu() && images.scalar_type() == at::kFloat;
   };
   return fits_kernel(reconstruction) && fits_kernel(target)
              ? ssim_in_one_pass(reconstruction, target)
-             : ssim(reconstruction, target).to(torch::kCPU, torch::kDouble);
+             : ssim(reconstruction, target).to(at::kCPU, at::kDouble);
 }
 
 torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target) {
   if (!has_similarity(target)) return no_values(target);
-  return ms_ssim(reconstruction, target).to(torch::kCPU, torch::kDouble);
+  return ms_ssim(reconstruction, target).to(at::kCPU, at::kDouble);
 }
 
 void ImageMean::add(double value) {
@@ -83,7 +85,7 @@ void ImageMean::add(double value) {
 }
 
 void ImageMean::add(const torch::Tensor& values) {
-  const torch::Tensor on_cpu = values.to(torch::kCPU, torch::kDouble).contiguous();
+  const torch::Tensor on_cpu = values.to(at::kCPU, at::kDouble).contiguous();
   for (std::int64_t i = 0; i < on_cpu.numel(); ++i) add(on_cpu.const_data_ptr<double>()[i]);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <torch/types.h>
+#include "convae/core/tensor.h"
 
 #include <cstdint>
 
@@ -12,13 +12,13 @@ torch::Tensor image_mse(const torch::Tensor& reconstruction, const torch::Tensor
 /// Peak signal-to-noise ratio in dB for values in [0,1]: -10 log10(mse), at most 100.
 double psnr(double mse);
 
-/// ssim() and ms_ssim() of each image (see training/similarity.h), as measures: not
+/// ssim() and ms_ssim() of each image (metrics/similarity.h) as measures: not
 /// differentiable. Both (N, C, H, W) in [0,1] → (N) double on the CPU, NaN where a side is below
 /// kSimilarityWindow.
 torch::Tensor image_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 
-/// A mean in which every image counts the same; images without a value (NaN) do not count.
+/// A mean over images; those without a value (NaN) do not count.
 class ImageMean {
 public:
   void add(double value);

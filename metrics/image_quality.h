@@ -1,10 +1,11 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/data/options.h"
 
 #include <string>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// How well one image came back.
 struct ImageQuality {

@@ -6,7 +6,7 @@ namespace convae {
 namespace {
 
 void append(std::vector<double>& values, const torch::Tensor& more) {
-  const torch::Tensor dense = more.to(torch::kDouble).contiguous();
+  const torch::Tensor dense = more.to(at::kDouble).contiguous();
   const auto* numbers = dense.const_data_ptr<double>();
   values.insert(values.end(), numbers, numbers + dense.numel());
 }

@@ -1,16 +1,16 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/names.h"
+#include "convae/core/tensor.h"
 #include "convae/metrics/bootstrap.h"
-
-#include <torch/types.h>
 
 #include <array>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// What a reconstruction is measured by, on values in [0,1].
+/// Measures of a reconstruction, on values in [0,1].
 enum class Measure { mse, psnr, ssim, ms_ssim };
 constexpr auto names(Measure) {
   return std::to_array<Name<Measure>>({{Measure::mse, "mse"},
@@ -27,7 +27,7 @@ struct MeanInterval {
   Interval interval;
 };
 
-/// Each image's measures, in the order in which they were added; NaN where it has none.
+/// Each image's measures, in the order they were added; NaN where it has none.
 class ImageMeasures {
 public:
   /// Both (N, C, H, W) float in [0,1].
@@ -40,8 +40,8 @@ private:
   std::array<std::vector<double>, kMeasures.size()> values_;
 };
 
-/// Mean of a - b over images, of one measure, with its interval: images are drawn with both their
-/// values, so what makes an image hard for both does not widen it.
+/// Mean of a - b over images, with its interval: images are drawn with both values, so that those
+/// which are hard for both do not widen it.
 MeanInterval mean_difference(const std::vector<double>& a, const std::vector<double>& b);
 
 }  // namespace convae

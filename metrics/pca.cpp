@@ -1,21 +1,25 @@
 #include "convae/metrics/pca.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
-#include <utility>
 
 namespace convae {
 namespace {
 
-/// Side up to which the eigenvectors of a matrix are a matter of seconds.
+/// Largest side of a matrix whose eigenvectors take only seconds.
 constexpr std::int64_t kMaxMatrixSide = 2048;
 
-/// Vectors that the randomised method carries beyond those wanted: the last ones converge slowly.
+/// Extra vectors of the randomised method, since the last ones converge slowly.
 constexpr std::int64_t kSpareVectors = 16;
 constexpr int kMaxPasses = 16;
-/// It ends once a pass lowers the variance left by no more than this share.
+/// It ends after a pass that lowers the variance left by no more than this share.
 constexpr double kLeastProgress = 2e-4;
 constexpr std::uint64_t kSeed = 0;
 
@@ -28,55 +32,50 @@ std::int64_t float_bytes(std::int64_t rows, std::int64_t numbers) {
   return rows > kMost / numbers ? std::numeric_limits<std::int64_t>::max() : 4 * rows * numbers;
 }
 
-/// Bytes of the randomised method: its vectors, their image, and what the factorisation takes.
-std::int64_t randomised_bytes(std::int64_t numbers, std::int64_t components) {
-  return float_bytes(3 * (components + kSpareVectors), numbers);
-}
-
 /// Eigenvalues of a symmetric matrix from the largest, and the eigenvectors as columns.
 struct Eigen {
   torch::Tensor values, vectors;
 };
 
 Eigen largest_eigenvectors(const torch::Tensor& symmetric, std::int64_t count) {
-  auto [values, vectors] = torch::linalg_eigh(symmetric, "L");  // ascending
+  auto [values, vectors] = at::linalg_eigh(symmetric, "L");  // ascending
   return {values.flip(0).narrow(0, 0, count), vectors.flip(1).narrow(1, 0, count)};
 }
 
 torch::Tensor orthonormal(const torch::Tensor& columns) {
-  return std::get<0>(torch::linalg_qr(columns, "reduced"));
+  return std::get<0>(at::linalg_qr(columns, "reduced"));
 }
 
 /// Sum over all rows of centredᵀ·centred; each block's in float, their sum in double.
-torch::Tensor covariance_components(const RowSource& source, const torch::Tensor& mean,
+torch::Tensor covariance_components(const RowSource& source, const RowStatistics& statistics,
                                     std::int64_t components) {
-  torch::Tensor sum = torch::zeros({source.numbers, source.numbers}, torch::kDouble);
+  torch::Tensor sum = at::zeros({source.numbers, source.numbers}, at::kDouble);
   source.for_each_block([&](const torch::Tensor& rows) {
-    const torch::Tensor centred = rows - mean;
+    const torch::Tensor centred = rows - statistics.mean;
     sum += centred.t().matmul(centred);
   });
-  return largest_eigenvectors(sum, components).vectors.to(torch::kFloat);
+  return largest_eigenvectors(sum, components).vectors.to(at::kFloat);
 }
 
 /// With the rows X = U S Vᵀ: the Gram matrix X Xᵀ has the eigenvectors U, and V = Xᵀ U / S.
 torch::Tensor gram_components(const RowSource& source, const RowStatistics& statistics,
                               std::int64_t components) {
-  torch::Tensor rows = torch::empty({statistics.count, source.numbers});
+  torch::Tensor rows = at::empty({statistics.count, source.numbers});
   std::int64_t filled = 0;
   source.for_each_block([&](const torch::Tensor& block) {
     rows.narrow(0, filled, block.size(0)).copy_(block - statistics.mean);
     filled += block.size(0);
   });
-  torch::Tensor gram = torch::zeros({rows.size(0), rows.size(0)}, torch::kDouble);
+  torch::Tensor gram = at::zeros({rows.size(0), rows.size(0)}, at::kDouble);
   for (const torch::Tensor& stripe : rows.split(/*split_size=*/4096, /*dim=*/1)) {
-    const torch::Tensor exact = stripe.to(torch::kDouble);
+    const torch::Tensor exact = stripe.to(at::kDouble);
     gram.addmm_(exact, exact.t());
   }
   const Eigen eigen = largest_eigenvectors(gram, std::min(components, rows.size(0)));
   const torch::Tensor is_real = eigen.values > kRoundingShare * eigen.values[0];
   const torch::Tensor vectors =
-      eigen.vectors.index_select(1, is_real.nonzero().flatten()).to(torch::kFloat);
-  // Scaling by 1 / S and, for the smallest of them, taking out what rounding has put in.
+      eigen.vectors.index_select(1, is_real.nonzero().flatten()).to(at::kFloat);
+  // This scales by 1 / S and takes rounding errors out of the smallest vectors.
   return orthonormal(rows.t().matmul(vectors));
 }
 
@@ -88,11 +87,11 @@ torch::Tensor randomised_components(const RowSource& source, const RowStatistics
       std::min({components + kSpareVectors, source.numbers, statistics.count});
   const double total = statistics.variance * static_cast<double>(statistics.count);
   torch::Tensor basis = orthonormal(
-      at::randn({source.numbers, vectors}, at::detail::createCPUGenerator(kSeed), torch::kFloat));
+      at::randn({source.numbers, vectors}, at::detail::createCPUGenerator(kSeed), at::kFloat));
   double left_before = std::numeric_limits<double>::infinity();
   for (int pass = 0;; ++pass) {
-    torch::Tensor image = torch::zeros_like(basis);
-    torch::Tensor within = torch::zeros({vectors, vectors}, torch::kDouble);
+    torch::Tensor image = at::zeros_like(basis);
+    torch::Tensor within = at::zeros({vectors, vectors}, at::kDouble);
     source.for_each_block([&](const torch::Tensor& rows) {
       const torch::Tensor centred = rows - statistics.mean;
       const torch::Tensor coordinates = centred.matmul(basis);
@@ -102,7 +101,7 @@ torch::Tensor randomised_components(const RowSource& source, const RowStatistics
     const Eigen best = largest_eigenvectors(within, std::min(components, vectors));
     const double left = total - best.values.sum().item<double>();
     if (left >= (1 - kLeastProgress) * left_before || pass == kMaxPasses) {
-      return basis.matmul(best.vectors.to(torch::kFloat));
+      return basis.matmul(best.vectors.to(at::kFloat));
     }
     left_before = left;
     basis = orthonormal(image);
@@ -121,20 +120,20 @@ torch::Tensor images_of_rows(const torch::Tensor& rows, const torch::Tensor& lik
 
 RowStatistics row_statistics(const RowSource& source) {
   RowStatistics statistics;
-  torch::Tensor sum = torch::zeros({source.numbers}, torch::kDouble);
-  torch::Tensor square_sum = torch::zeros({source.numbers}, torch::kDouble);
+  torch::Tensor sum = at::zeros({source.numbers}, at::kDouble);
+  torch::Tensor square_sum = at::zeros({source.numbers}, at::kDouble);
   // Around a point among the rows fewer digits cancel than around zero.
   torch::Tensor origin;
   source.for_each_block([&](const torch::Tensor& rows) {
-    if (!origin.defined()) origin = rows.mean(0).to(torch::kDouble);
-    const torch::Tensor shifted = rows.to(torch::kDouble) - origin;
+    if (!origin.defined()) origin = rows.mean(0).to(at::kDouble);
+    const torch::Tensor shifted = rows.to(at::kDouble) - origin;
     sum += shifted.sum(0);
     square_sum += shifted.square().sum(0);
     statistics.count += rows.size(0);
   });
   if (statistics.count == 0) return statistics;
   const torch::Tensor mean = sum / statistics.count;
-  statistics.mean = (origin + mean).to(torch::kFloat);
+  statistics.mean = (origin + mean).to(at::kFloat);
   statistics.variance = (square_sum / statistics.count - mean.square()).sum().item<double>();
   return statistics;
 }
@@ -146,44 +145,36 @@ std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbe
   if (float_bytes(components, numbers) > kMaxPcaBytes) return std::nullopt;
   if (numbers <= std::min(rows, kMaxMatrixSide)) return PcaMethod::covariance;
   if (rows <= kMaxMatrixSide && float_bytes(rows, numbers) <= kMaxPcaBytes) return PcaMethod::gram;
-  if (randomised_bytes(numbers, components) > kMaxPcaBytes) return std::nullopt;
+  // Its vectors, their image, and the factorisation's workspace.
+  if (float_bytes(3 * (components + kSpareVectors), numbers) > kMaxPcaBytes) return std::nullopt;
   return PcaMethod::randomised;
 }
 
 std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components) {
-  const std::string pca = "PCA with " + std::to_string(components) + " numbers";
+  const std::string pca = fmt::format("PCA with {} numbers", components);
   if (components >= numbers) {
-    return pca + " would give every image of " + std::to_string(numbers) + " numbers back as it is";
+    return fmt::format("{} would give every image of {} numbers back as it is", pca, numbers);
   }
   if (components >= rows) {
-    return pca + " needs more than " + std::to_string(components) +
-           " training images, but there are " + std::to_string(rows);
+    return fmt::format("{} needs more than {} training images, but there are {}", pca, components,
+                       rows);
   }
-  return pca + " of images of " + std::to_string(numbers) + " numbers takes more than " +
-         std::to_string(kMaxPcaBytes >> 20) + " MiB; try a smaller --size";
+  return fmt::format("{} of images of {} numbers takes more than {} MiB; try a smaller --size", pca,
+                     numbers, kMaxPcaBytes >> 20);
 }
 
 torch::Tensor Pca::project(const torch::Tensor& rows) const {
   const torch::Tensor coordinates = (rows - mean).matmul(components);
-  return torch::addmm(mean, coordinates, components.t());
+  return at::addmm(mean, coordinates, components.t());
 }
 
 Pca fit_pca(const RowSource& source, const RowStatistics& statistics, std::int64_t components,
             PcaMethod method) {
-  const torch::NoGradGuard no_grad;
-  Pca pca{statistics.mean, {}};
-  switch (method) {
-    case PcaMethod::covariance:
-      pca.components = covariance_components(source, statistics.mean, components);
-      break;
-    case PcaMethod::gram:
-      pca.components = gram_components(source, statistics, components);
-      break;
-    case PcaMethod::randomised:
-      pca.components = randomised_components(source, statistics, components);
-      break;
-  }
-  return pca;
+  const at::NoGradGuard no_grad;
+  const auto find = method == PcaMethod::covariance ? covariance_components
+                    : method == PcaMethod::gram     ? gram_components
+                                                    : randomised_components;
+  return {statistics.mean, find(source, statistics, components)};
 }
 
 }  // namespace convae

@@ -1,8 +1,7 @@
 #pragma once
 
 #include "convae/core/names.h"
-
-#include <torch/types.h>
+#include "convae/core/tensor.h"
 
 #include <array>
 #include <cstdint>
@@ -12,12 +11,11 @@
 
 namespace convae {
 
-/// Rows of numbers, too many to be held at once: images, read over and over.
+/// Rows of numbers, too many to hold at once: images, read several times.
 struct RowSource {
-  std::int64_t count = 0;    ///< rows; fewer may come, where images turn out unusable
-  std::int64_t numbers = 0;  ///< a row
-  /// Calls `take` with one (n, numbers) float tensor on the CPU after the other, the same every
-  /// time.
+  std::int64_t count = 0;    ///< of rows; fewer may come if images turn out unusable
+  std::int64_t numbers = 0;  ///< in a row
+  /// Calls `take` with all rows in blocks, (n, numbers) float on the CPU, the same every time.
   std::function<void(const std::function<void(const torch::Tensor&)>& take)> for_each_block;
 };
 
@@ -25,7 +23,7 @@ struct RowSource {
 torch::Tensor rows_of_images(const torch::Tensor& images);
 torch::Tensor images_of_rows(const torch::Tensor& rows, const torch::Tensor& like);
 
-/// What one pass over the rows tells.
+/// From one pass over the rows.
 struct RowStatistics {
   std::int64_t count = 0;
   torch::Tensor mean;   ///< (numbers) float
@@ -33,8 +31,8 @@ struct RowStatistics {
 };
 RowStatistics row_statistics(const RowSource& source);
 
-/// How principal components are found. All give the same but for rounding, `randomised` to a few
-/// 10⁻⁴ of the variance left.
+/// How to find principal components. All agree up to rounding, `randomised` to a few 10⁻⁴ of the
+/// variance left.
 enum class PcaMethod {
   covariance,  ///< eigenvectors of the numbers × numbers matrix; one pass
   gram,        ///< of the rows × rows matrix; holds all rows
@@ -46,21 +44,20 @@ constexpr auto names(PcaMethod) {
                                          {PcaMethod::randomised, "randomised"}});
 }
 
-/// The method for that many: an exact one where its matrix is small. nullopt where `components` are
-/// more than rows can have or a row has numbers, or where they would take more than
-/// kMaxPcaBytes; why_no_pca() has the reason.
+/// An exact method if its matrix is small, else `randomised`. nullopt where there are not that many
+/// components or they would take more than kMaxPcaBytes; why_no_pca() has the reason.
 std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbers,
                                            std::int64_t components);
 std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components);
 inline constexpr std::int64_t kMaxPcaBytes = std::int64_t{1} << 30;
 
-/// Principal components: of all linear codes of that many numbers the one that leaves the smallest
-/// squared error on the rows it was fitted to.
+/// Principal components: the linear code of that many numbers with the smallest squared error on
+/// the rows it was fitted to.
 struct Pca {
   torch::Tensor mean;        ///< (numbers)
   torch::Tensor components;  ///< (numbers, k), orthonormal columns, largest variance first
 
-  /// Each row's nearest point among those that the components reach: (n, numbers) → the same.
+  /// Each row's nearest point in the span of the components: (n, numbers) → the same.
   torch::Tensor project(const torch::Tensor& rows) const;
 };
 

@@ -2,14 +2,13 @@
 
 #include "convae/metrics/statistics.h"
 
+#include <fmt/format.h>
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <functional>
-#include <limits>
 #include <stdexcept>
-#include <string>
 
 namespace convae {
 namespace {
@@ -33,15 +32,15 @@ struct Regions {
 };
 
 Regions find_regions(const torch::Tensor& mask) {
-  const torch::Tensor bytes = mask.to(torch::kUInt8).contiguous();
+  const torch::Tensor bytes = mask.to(at::kByte).contiguous();
   const cv::Mat image(static_cast<int>(mask.size(0)), static_cast<int>(mask.size(1)), CV_8UC1,
                       bytes.data_ptr());
   Regions regions;
   const int labels = cv::connectedComponents(image, regions.labels, /*connectivity=*/8, CV_32S);
-  regions.pixels.resize(static_cast<std::size_t>(labels));
+  regions.pixels.resize(labels);
   for (int y = 0; y < image.rows; ++y) {
     const int* row = regions.labels.ptr<int>(y);
-    for (int x = 0; x < image.cols; ++x) ++regions.pixels[static_cast<std::size_t>(row[x])];
+    for (int x = 0; x < image.cols; ++x) ++regions.pixels[row[x]];
   }
   return regions;
 }
@@ -52,16 +51,15 @@ PixelMetrics::PixelMetrics()
     : outside_(std::size_t{1} << kClassBits), inside_(outside_.size()), overlap_(outside_.size()) {}
 
 void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
-  const torch::Tensor values = map.to(torch::kCPU, torch::kFloat).contiguous();
+  const torch::Tensor values = map.to(at::kCPU, at::kFloat).contiguous();
   const auto* value = values.const_data_ptr<float>();
   if (!mask.defined()) {
     for (std::int64_t i = 0; i < values.numel(); ++i) ++outside_[class_of(value[i])];
     return;
   }
   if (mask.sizes() != map.sizes()) {
-    throw std::invalid_argument("a map of " + std::to_string(map.size(0)) + "x" +
-                                std::to_string(map.size(1)) + " has a mask of " +
-                                std::to_string(mask.size(0)) + "x" + std::to_string(mask.size(1)));
+    throw std::invalid_argument(fmt::format("a map of {}x{} has a mask of {}x{}", map.size(0),
+                                            map.size(1), mask.size(0), mask.size(1)));
   }
   const Regions regions = find_regions(mask);
   regions_ += static_cast<std::int64_t>(regions.pixels.size()) - 1;
@@ -73,8 +71,7 @@ void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
         ++outside_[bin];
       } else {
         ++inside_[bin];
-        overlap_[bin] +=
-            1 / static_cast<double>(regions.pixels[static_cast<std::size_t>(labels[x])]);
+        overlap_[bin] += 1 / static_cast<double>(regions.pixels[labels[x]]);
       }
     }
   }

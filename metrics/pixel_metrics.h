@@ -1,28 +1,29 @@
 #pragma once
 
-#include <torch/types.h>
+#include "convae/core/api.h"
+#include "convae/core/tensor.h"
 
 #include <cstdint>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// How well maps of anomaly find the regions that masks mark, over the pixels of a whole test set
-/// in memory that does not depend on its size: values are counted in classes of 1/512 of their
-/// magnitude, values of one class count as equal.
+/// How well anomaly maps find the regions in masks, over all pixels of a test set in constant
+/// memory: values are counted in classes of 1/512 of their magnitude, and those of one class count
+/// as equal.
 class PixelMetrics {
 public:
   PixelMetrics();
 
   /// `map`: (H, W) float, finite, higher where more anomalous. `mask`: (H, W) bool, true inside a
-  /// defect; undefined (`{}`) for an image without any.
-  /// Throws std::invalid_argument where the two differ in size.
+  /// defect; undefined (`{}`) for an image without any. Throws std::invalid_argument if sizes
+  /// differ.
   void add(const torch::Tensor& map, const torch::Tensor& mask = {});
 
   /// Adds all that was added to another.
   PixelMetrics& operator+=(const PixelMetrics& other);
 
-  /// Area under the ROC curve of all pixels; NaN unless there are pixels inside and outside.
+  /// Area under the ROC curve of all pixels; NaN without pixels of both kinds.
   double auroc() const;
 
   /// Per-region overlap (Bergmann et al. 2021, https://doi.org/10.1007/s11263-020-01400-4): over

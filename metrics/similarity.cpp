@@ -2,8 +2,8 @@
 
 #include "convae/models/kernels/kernels.h"
 
-#include <ATen/ops/avg_pool2d.h>
-#include <ATen/ops/conv2d.h>
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 
 #include <algorithm>
 #include <array>
@@ -28,8 +28,8 @@ torch::Tensor blur(const torch::Tensor& x) {
   const torch::Tensor window = similarity_window().to(x.options());
   const std::int64_t c = x.size(1);
   const auto pass = [&](const torch::Tensor& image, std::int64_t h, std::int64_t w) {
-    return torch::conv2d(image, window.view({1, 1, h, w}).expand({c, 1, h, w}), /*bias=*/{}, kOnes,
-                         kZeros, kOnes, /*groups=*/c);
+    return at::conv2d(image, window.view({1, 1, h, w}).expand({c, 1, h, w}), /*bias=*/{}, kOnes,
+                      kZeros, kOnes, /*groups=*/c);
   };
   return pass(pass(x, kSimilarityWindow, 1), 1, kSimilarityWindow);
 }
@@ -47,8 +47,8 @@ Similarity similarity(const torch::Tensor& reconstruction, const torch::Tensor& 
   const torch::Tensor y = target - 0.5;
   // One grouped convolution over all five maps uses the vector units; five of a few channels do
   // not.
-  const torch::Tensor maps = blur(torch::cat({x, y, x * x, y * y, x * y}, /*dim=*/1)
-                                      .contiguous(torch::MemoryFormat::ChannelsLast));
+  const torch::Tensor maps = blur(
+      at::cat({x, y, x * x, y * y, x * y}, /*dim=*/1).contiguous(at::MemoryFormat::ChannelsLast));
   const torch::Tensor mean_x = maps.narrow(1, 0, c), mean_y = maps.narrow(1, c, c);
   const torch::Tensor var_x = maps.narrow(1, 2 * c, c) - mean_x.square();
   const torch::Tensor var_y = maps.narrow(1, 3 * c, c) - mean_y.square();
@@ -63,20 +63,20 @@ Similarity similarity(const torch::Tensor& reconstruction, const torch::Tensor& 
 /// base^power, and 0 with gradient 0 where the base is not positive.
 torch::Tensor positive_power(const torch::Tensor& base, double power) {
   constexpr double kTiny = 1e-12;  // below it the gradient's factor overflows
-  return torch::where(base > kTiny, base.clamp_min(kTiny).pow(power), torch::zeros_like(base));
+  return at::where(base > kTiny, base.clamp_min(kTiny).pow(power), at::zeros_like(base));
 }
 
 /// Half the size, by means of 2×2; an odd side gets a row of zeros before and behind, as the
 /// reference implementations in Python have it.
 torch::Tensor halve(const torch::Tensor& x) {
-  return torch::avg_pool2d(x, /*kernel_size=*/2, /*stride=*/2, {x.size(2) % 2, x.size(3) % 2});
+  return at::avg_pool2d(x, /*kernel_size=*/2, /*stride=*/2, {x.size(2) % 2, x.size(3) % 2});
 }
 
 }  // namespace
 
 torch::Tensor similarity_window() {
-  const torch::Tensor at = torch::arange(kSimilarityWindow, torch::kDouble) - kSimilarityWindow / 2;
-  const torch::Tensor weights = torch::exp(-at.square() / (2 * kSigma * kSigma));
+  const torch::Tensor at = at::arange(kSimilarityWindow, at::kDouble) - kSimilarityWindow / 2;
+  const torch::Tensor weights = at::exp(-at.square() / (2 * kSigma * kSigma));
   return weights / weights.sum();
 }
 

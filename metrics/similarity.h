@@ -1,12 +1,12 @@
 #pragma once
 
-#include <torch/types.h>
+#include "convae/core/tensor.h"
 
 #include <cstdint>
 
 namespace convae {
 
-/// Side of the Gaussian window of both measures: images with a shorter side have no value.
+/// Side of the Gaussian window of both measures; smaller images have no value.
 inline constexpr std::int64_t kSimilarityWindow = 11;
 
 /// The window's weights along one side, which sum to 1: (kSimilarityWindow) double.
@@ -19,8 +19,8 @@ torch::Tensor similarity_window();
 /// Takes sides of at least kSimilarityWindow.
 torch::Tensor ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 
-/// Scales that an image of that shorter side has room for: each halves it, and the window must
-/// fit; at most 5, and 0 where not even the first has room.
+/// Number of scales for an image of that shorter side, 0 to 5: each halves it, and the window must
+/// fit.
 std::int64_t ms_ssim_scales(std::int64_t shorter_side);
 
 /// Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003,

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <numeric>
 
 namespace convae {
 namespace {
 
-double ratio(double part, double whole) { return whole > 0 ? part / whole : kNoValue; }
+template <typename Number>
+double ratio(Number part, Number whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : kNoValue;
+}
 
 /// Anomalous and good images of one score.
 struct Tie {
@@ -59,24 +61,20 @@ double average_precision(const ScoredImages& images) {
 }
 
 double Detections::precision() const {
-  return ratio(static_cast<double>(true_positives),
-               static_cast<double>(true_positives + false_positives));
+  return ratio(true_positives, true_positives + false_positives);
 }
 
 double Detections::recall() const {
-  return ratio(static_cast<double>(true_positives),
-               static_cast<double>(true_positives + false_negatives));
+  return ratio(true_positives, true_positives + false_negatives);
 }
 
 double Detections::f1() const {
   if (true_positives + false_negatives == 0) return kNoValue;
-  return ratio(2 * static_cast<double>(true_positives),
-               static_cast<double>(2 * true_positives + false_positives + false_negatives));
+  return ratio(2 * true_positives, 2 * true_positives + false_positives + false_negatives);
 }
 
 double Detections::false_positive_rate() const {
-  return ratio(static_cast<double>(false_positives),
-               static_cast<double>(false_positives + true_negatives));
+  return ratio(false_positives, false_positives + true_negatives);
 }
 
 Detections detections(const ScoredImages& images, double threshold) {

@@ -1,16 +1,18 @@
 #pragma once
 
+#include "convae/core/api.h"
+
 #include <cstdint>
 #include <limits>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// A measure that does not exist, such as the AUROC of good images alone: NaN.
 inline constexpr double kNoValue = std::numeric_limits<double>::quiet_NaN();
 
-/// Scores of images and whether each is known to be anomalous; the higher the score, the more
-/// anomalous an image is held to be. All scores are finite.
+/// Finite scores of images, higher for more anomalous ones, and whether each is known to be
+/// anomalous.
 struct ScoredImages {
   std::vector<double> scores;
   std::vector<bool> anomalous;
@@ -28,7 +30,7 @@ double auroc(const ScoredImages& images);
 /// without interpolation. In [0,1]; NaN without an anomalous image.
 double average_precision(const ScoredImages& images);
 
-/// What a threshold makes of scored images; an image is found where its score is above it.
+/// Scored images against a threshold: those with a higher score are found.
 struct Detections {
   std::int64_t true_positives = 0, false_positives = 0, true_negatives = 0, false_negatives = 0;
 
@@ -39,12 +41,12 @@ struct Detections {
 };
 Detections detections(const ScoredImages& images, double threshold);
 
-/// The lowest of the scores that at most `rate` of good images of the same kind will exceed: with n
-/// scores, the k-th largest, k = floor(rate·(n + 1)) (split conformal prediction, Vovk et al.
-/// 2005). Where n is too small for any (k = 0), the largest one. NaN without scores.
+/// The lowest of the scores that at most `rate` of good images of the same kind will exceed: the
+/// k-th largest of n, k = floor(rate·(n + 1)) (split conformal prediction, Vovk et al. 2005), or
+/// the largest where k = 0. NaN without scores.
 double threshold_for_rate(std::vector<double> good_scores, double rate);
 
-/// The rate that threshold_for_rate() can promise with n scores at best: 1/(n + 1).
+/// The lowest rate that threshold_for_rate() can promise with n scores: 1/(n + 1).
 double smallest_rate(std::size_t good_scores);
 
 /// Pearson's correlation; NaN where one side does not vary or there are fewer than two values.

@@ -15,7 +15,12 @@ Size dense_map(const ModelOptions& options) {
   return plan_sizes(options.levels, options.size, options.channels).latent();
 }
 
-std::string shape_of(const torch::Tensor& tensor) { return c10::str(tensor.sizes()); }
+std::vector<Size> sizes_at(const std::vector<Plan>& plans, std::size_t level,
+                           Size LevelPlan::*side) {
+  std::vector<Size> sizes;
+  for (const Plan& plan : plans) sizes.push_back(plan.levels[level].*side);
+  return sizes;
+}
 
 /// Convolutions run two to ten times faster on channels-last data, and keep the layout.
 void use_channels_last(torch::nn::Module& module) {
@@ -72,7 +77,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches) {
   std::vector<Plan> plans;
   for (const torch::Tensor& x : batches) {
     TORCH_CHECK(x.dim() == 4 && x.size(1) == options_.channels, "the encoder takes (N, ",
-                options_.channels, ", H, W), but got ", shape_of(x));
+                options_.channels, ", H, W), but got ", x.sizes());
     const Size size{x.size(2), x.size(3)};
     if (options_.latent > 0 && size != options_.size) {
       throw GeometryError("this model has a dense latent and takes images of " +
@@ -82,10 +87,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches) {
     maps.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
   }
   for (std::size_t level = 0; level < blocks_.size(); ++level) {
-    std::vector<Size> sizes;
-    sizes.reserve(plans.size());
-    for (const Plan& plan : plans) sizes.push_back(plan.levels[level].out);
-    maps = blocks_[level]->forward(maps, sizes);
+    maps = blocks_[level]->forward(maps, sizes_at(plans, level, &LevelPlan::out));
   }
   for (torch::Tensor& x : maps) {
     if (latent_conv_) x = latent_conv_->forward(x);
@@ -120,7 +122,7 @@ DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), level
 void DecoderImpl::check_latent(const torch::Tensor& latent, Size size, Size map) const {
   if (options_.latent > 0) {
     TORCH_CHECK(latent.dim() == 2 && latent.size(1) == options_.latent, "the decoder takes (N, ",
-                options_.latent, "), but got ", shape_of(latent));
+                options_.latent, "), but got ", latent.sizes());
     if (size == options_.size) return;
     throw GeometryError("this model has a dense latent and gives images of " +
                         to_string(options_.size) + " only, but " + to_string(size) +
@@ -128,10 +130,11 @@ void DecoderImpl::check_latent(const torch::Tensor& latent, Size size, Size map)
   }
   const std::int64_t channels = options_.latent_map_channels();
   TORCH_CHECK(latent.dim() == 4 && latent.size(1) == channels, "the decoder takes (N, ", channels,
-              ", h, w), but got ", shape_of(latent));
-  if (Size{latent.size(2), latent.size(3)} != map) {
+              ", h, w), but got ", latent.sizes());
+  const Size got{latent.size(2), latent.size(3)};
+  if (got != map) {
     throw GeometryError("an image of " + to_string(size) + " has a latent of " + to_string(map) +
-                        ", but got " + to_string(Size{latent.size(2), latent.size(3)}));
+                        ", but got " + to_string(got));
   }
 }
 
@@ -152,10 +155,7 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size
   }
   if (latent_block_) maps = latent_block_->forward(maps, deepest);
   for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
-    std::vector<Size> outs;
-    outs.reserve(plans.size());
-    for (const Plan& plan : plans) outs.push_back(plan.levels[blocks_.size() - 1 - i].in);
-    maps = blocks_[i]->forward(maps, outs);
+    maps = blocks_[i]->forward(maps, sizes_at(plans, blocks_.size() - 1 - i, &LevelPlan::in));
   }
   return maps;
 }
@@ -178,8 +178,9 @@ AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validat
   decoder = register_module("decoder", Decoder(options));
   use_channels_last(*this);
   for (const auto& module : modules(/*include_self=*/false)) {
-    if (auto norm = std::dynamic_pointer_cast<BatchNormImpl>(module))
+    if (auto norm = std::dynamic_pointer_cast<BatchNormImpl>(module)) {
       batch_norms_.emplace_back(norm);
+    }
   }
 }
 
@@ -187,6 +188,24 @@ torch::Tensor AutoencoderImpl::forward(const torch::Tensor& x) { return forward(
 
 Maps AutoencoderImpl::forward(const Maps& batches) {
   return decoder->forward(encoder->forward(batches), sizes_of(batches));
+}
+
+std::shared_ptr<torch::nn::Module> AutoencoderImpl::clone(
+    const std::optional<torch::Device>& device) const {
+  auto copy = std::make_shared<AutoencoderImpl>(options_);
+  const auto copied = [&](const torch::Tensor& tensor) {
+    return tensor.detach().to(device.value_or(tensor.device()), /*non_blocking=*/false,
+                              /*copy=*/true);
+  };
+  auto parameters = copy->named_parameters();
+  for (const auto& item : named_parameters()) {
+    parameters[item.key()].set_data(copied(item.value()));
+    parameters[item.key()].set_requires_grad(item.value().requires_grad());
+  }
+  auto buffers = copy->named_buffers();
+  for (const auto& item : named_buffers()) buffers[item.key()].set_data(copied(item.value()));
+  copy->train(is_training());
+  return copy;
 }
 
 void AutoencoderImpl::begin_step() {

@@ -1,26 +1,29 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/models/blocks.h"
 #include "convae/models/latent_distribution.h"
 #include "convae/models/options.h"
 
+#include <memory>
+#include <optional>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// Strided convolutions and, where the options ask for one, a bottleneck.
+/// Strided convolutions and, if the options have one, a bottleneck.
 /// Children: `0` … `L-1` (Block), `latent` (1×1 convolution or linear layer).
 class EncoderImpl : public torch::nn::Module {
 public:
   explicit EncoderImpl(const ModelOptions& options);
 
-  /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent; of
-  /// a variational model the means. Throws GeometryError where H×W cannot pass.
+  /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent; the
+  /// means of a variational model. Throws GeometryError where H×W cannot pass.
   torch::Tensor forward(const torch::Tensor& x);
   /// The same for batches of several sizes at once; see Block::forward.
   Maps forward(const Maps& batches);
 
-  /// Of a variational model, the whole distributions.
+  /// The whole distributions of a variational model.
   std::vector<LatentDistribution> distributions(const Maps& batches);
 
 private:
@@ -34,21 +37,21 @@ private:
 };
 TORCH_MODULE(Encoder);
 
-/// The encoder's mirror: transposed convolutions with the output_padding that gives every level
-/// the size the encoder saw. Children: `latent` (Block), `0` … `L-1` (Block), deepest level first.
+/// The encoder's mirror: transposed convolutions, each with the output_padding that restores the
+/// size the encoder saw. Children: `latent` (Block), `0` … `L-1` (Block), deepest level first.
 class DecoderImpl : public torch::nn::Module {
 public:
   explicit DecoderImpl(const ModelOptions& options);
 
-  /// latent: as the encoder gives it; `size` is the size of the image wanted.
-  /// Returns (N, C, size.h, size.w) in the model's range. Throws GeometryError where a latent of
-  /// that shape cannot come from such an image.
+  /// latent: as from the encoder; `size`: of the images. Returns (N, C, size.h, size.w) in the
+  /// model's range. Throws GeometryError where a latent of that shape cannot come from such an
+  /// image.
   torch::Tensor forward(const torch::Tensor& latent, Size size);
 
   /// The same for batches of several sizes at once.
   Maps forward(const Maps& latents, const std::vector<Size>& sizes);
 
-  /// Up to the last level's convolution: without its bias, last_bias(), and the output function.
+  /// Up to the last convolution, without its bias, last_bias(), and the output function.
   Maps forward_open(const Maps& latents, const std::vector<Size>& sizes);
   torch::Tensor last_bias() const { return blocks_.back()->conv_bias(); }
 
@@ -63,14 +66,14 @@ private:
 };
 TORCH_MODULE(Decoder);
 
-/// Encoder and decoder; the reconstruction has exactly the size of the input, whatever that is.
+/// Encoder and decoder; the reconstruction has exactly the input's size.
 ///
 ///     Autoencoder net(ModelOptions{.channels = 3});
 ///     net->forward(torch::rand({1, 3, 481, 321}));   // (1, 3, 481, 321)
 ///     net->forward(torch::rand({2, 3, 24, 25}));     // (2, 3, 24, 25)
 class AutoencoderImpl : public torch::nn::Module {
 public:
-  /// Throws std::invalid_argument or GeometryError where the options do not work.
+  /// Throws OptionError where the options do not work.
   explicit AutoencoderImpl(const ModelOptions& options);
 
   /// x: (N, C, H, W) in the model's range → (N, C, H, W).
@@ -79,9 +82,15 @@ public:
   /// statistics over all of them.
   Maps forward(const Maps& batches);
 
-  /// Starts an optimizer step of one or several forward passes; see BatchNorm.
+  /// The same network with weights, buffers and mode of its own, on `device` or where it is.
+  ///
+  ///     Autoencoder copy(std::dynamic_pointer_cast<AutoencoderImpl>(net->clone()));
+  std::shared_ptr<torch::nn::Module> clone(
+      const std::optional<torch::Device>& device = std::nullopt) const override;
+
+  /// An optimizer step of one or several forward passes begins and ends: then running statistics
+  /// move once. See BatchNorm.
   void begin_step();
-  /// Ends it: running statistics move once.
   void commit_statistics();
 
   const ModelOptions& options() const { return options_; }

@@ -54,14 +54,10 @@ std::int64_t group_count(std::int64_t channels) {
 
 torch::Tensor activate(const torch::Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::silu:
-      return torch::silu(x);
-    case Activation::relu:
-      return torch::relu(x);
-    case Activation::leaky_relu:
-      return torch::leaky_relu(x, /*negative_slope=*/0.01);
-    case Activation::gelu:
-      return torch::gelu(x);
+    case Activation::silu: return torch::silu(x);
+    case Activation::relu: return torch::relu(x);
+    case Activation::leaky_relu: return torch::leaky_relu(x, /*negative_slope=*/0.01);
+    case Activation::gelu: return torch::gelu(x);
   }
   return x;
 }
@@ -101,10 +97,10 @@ void BatchNormImpl::begin_step() {
 }
 
 void BatchNormImpl::refresh_batches_seen() {
-  // Reading the buffer back from a GPU waits for it, so it is done only while the number still
-  // matters: the momentum falls no further.
-  if (momentum_of(batches_seen_) > kLeastMomentum)
+  // Reading the buffer waits for a GPU: only while the momentum still falls.
+  if (momentum_of(batches_seen_) > kLeastMomentum) {
     batches_seen_ = num_batches_tracked.item<std::int64_t>();
+  }
 }
 
 void BatchNormImpl::note(const BatchStatistics& statistics) {
@@ -126,7 +122,7 @@ void BatchNormImpl::note(const BatchStatistics& statistics) {
 }
 
 void BatchNormImpl::commit_statistics() {
-  // One value has no variance; moving towards 0 would blow the next evaluation up.
+  // One value has no variance, and a variance of 0 would make the next evaluation explode.
   if (pooled_count_ >= 2) {
     torch::NoGradGuard no_grad;
     const torch::Tensor mean = pooled_sum_ / pooled_count_;
@@ -153,22 +149,20 @@ BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
       activation_(options.activation),
       activated_(activated) {
   const std::int64_t out_channels = level.channels;
+  const auto completed = [&](auto convolution) {
+    return convolution.stride(expand(level.stride))
+        .padding(expand(level.padding))
+        .dilation(expand(level.dilation));
+  };
   switch (kind) {
     case Kind::conv:
-      conv_ = register_module(
-          "conv", torch::nn::Conv2d(
-                      torch::nn::Conv2dOptions(in_channels, out_channels, expand(level.kernel))
-                          .stride(expand(level.stride))
-                          .padding(expand(level.padding))
-                          .dilation(expand(level.dilation))));
+      conv_ = register_module("conv", torch::nn::Conv2d(completed(torch::nn::Conv2dOptions(
+                                          in_channels, out_channels, expand(level.kernel)))));
       break;
     case Kind::conv_transpose:
       conv_transpose_ = register_module(
-          "conv", torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(
-                                                 in_channels, out_channels, expand(level.kernel))
-                                                 .stride(expand(level.stride))
-                                                 .padding(expand(level.padding))
-                                                 .dilation(expand(level.dilation))));
+          "conv", torch::nn::ConvTranspose2d(completed(torch::nn::ConvTranspose2dOptions(
+                      in_channels, out_channels, expand(level.kernel)))));
       break;
     case Kind::linear:
       linear_ =
@@ -195,11 +189,10 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bi
     return convolve_as_is(x, out, with_bias);
   }
   const Size outer = kind_ == Kind::conv_transpose ? out : Size{x.size(2), x.size(3)};
-  const bool narrow = outer.h <= level_.dilation.h * (level_.kernel.h - 1) ||
-                      outer.w <= level_.dilation.w * (level_.kernel.w - 1);
+  const bool narrow = outer.h < level_.vertical().span() || outer.w < level_.horizontal().span();
   if (!narrow) return convolve_as_is(x, out, with_bias);
   // LibTorch 2.13 reads past the end where a bfloat16 convolution's kernel is wider than the map:
-  // weight gradients of 1x1 maps are whatever lay there.
+  // weight gradients of 1x1 maps are garbage.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   return convolve_as_is(x.to(torch::kFloat), out, with_bias).to(torch::kBFloat16);
 }
@@ -215,16 +208,9 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool w
         .view({x.size(0), level_.channels, map_.h, map_.w})
         .contiguous(torch::MemoryFormat::ChannelsLast);
   }
-  // ConvTranspose2d::forward(x, output_size) leaves dilation out of its sum, so the
-  // output_padding is ours: what is missing without any.
-  const auto missing = [](std::int64_t wanted, std::int64_t m, std::int64_t k, std::int64_t s,
-                          std::int64_t p, std::int64_t d) {
-    return wanted - conv_transpose_length(m, k, s, p, d, /*output_padding=*/0);
-  };
-  const Size output_padding{missing(out.h, x.size(2), level_.kernel.h, level_.stride.h,
-                                    level_.padding.h, level_.dilation.h),
-                            missing(out.w, x.size(3), level_.kernel.w, level_.stride.w,
-                                    level_.padding.w, level_.dilation.w)};
+  // ConvTranspose2d::forward(x, output_size) leaves dilation out of its sum.
+  const Size output_padding{out.h - level_.vertical().conv_transpose_length(x.size(2)),
+                            out.w - level_.horizontal().conv_transpose_length(x.size(3))};
   const torch::Tensor& weight = conv_transpose_->weight;
   if (suits_subpixels(x, level_.channels, level_)) {
     return subpixel_conv_transpose(x, weight, bias, level_, output_padding);
@@ -236,8 +222,8 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool w
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {
   if (batch_norm_) return batch_norm_->forward(x);
   if (group_norm_) {
-    // LibTorch 2.13 adds a channels-last map up in plain floats: at 481x321 the result was up to
-    // 8e-4 off, where that of the other layout is right to 1e-6.
+    // LibTorch 2.13 sums channels-last maps in plain floats: at 481x321 the result was up to 8e-4
+    // off, in the other layout 1e-6.
     const torch::Tensor y = group_norm_->forward(x.contiguous());
     return y.contiguous(torch::MemoryFormat::ChannelsLast);
   }
@@ -269,8 +255,7 @@ Maps BlockImpl::finish_fused(Maps convolved) {
     if (batch_norm_) batch_norm_->note(statistics);
     return maps;
   }
-  torch::Tensor scale;
-  torch::Tensor shift;
+  torch::Tensor scale, shift;
   if (batch_norm_) {
     scale = batch_norm_->weight / (batch_norm_->running_var + BatchNormImpl::kEpsilon).sqrt();
     shift = batch_norm_->bias - batch_norm_->running_mean * scale;
@@ -279,20 +264,17 @@ Maps BlockImpl::finish_fused(Maps convolved) {
   return convolved;
 }
 
-Maps BlockImpl::convolve_only(const Maps& maps, const std::vector<Size>& sizes) {
+Maps BlockImpl::convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias) {
   Maps convolved;
   for (std::size_t i = 0; i < maps.size(); ++i) {
-    convolved.push_back(convolve(maps[i], sizes[i], /*with_bias=*/false));
+    convolved.push_back(convolve(maps[i], sizes[i], with_bias));
   }
   return convolved;
 }
 
 Maps BlockImpl::forward(const Maps& maps, const std::vector<Size>& sizes) {
   if (fuses(maps, sizes)) return finish_fused(convolve_only(maps, sizes));
-  Maps convolved;
-  for (std::size_t i = 0; i < maps.size(); ++i) {
-    convolved.push_back(convolve(maps[i], sizes[i], /*with_bias=*/true));
-  }
+  Maps convolved = convolve_all(maps, sizes, /*with_bias=*/true);
   if (!activated_) return convolved;
   if (batch_norm_ && is_training() && maps.size() > 1) {
     return unpack(finish(pack(convolved)), convolved);

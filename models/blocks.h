@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/models/kernels/fused.h"
 #include "convae/models/options.h"
 
@@ -11,23 +12,24 @@
 
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// Batch normalisation over (N, C, H, W) with the parameters and buffers of
 /// torch::nn::BatchNorm2d (weight, bias, running_mean, running_var, num_batches_tracked).
 /// It differs in three points:
 ///
-/// - An optimizer step may be made of several forward passes. Between begin_step() and
-///   commit_statistics() their statistics are pooled, every value counting the same, and the
-///   running statistics move once.
-/// - A pass with one value a channel (1×1 map, batch of one) has no variance: it is normalised by
+/// - An optimizer step may have several forward passes. Between begin_step() and
+/// commit_statistics()
+///   their statistics are pooled, every value counts the same, and the running statistics move
+///   once.
+/// - A pass with one value a channel (1×1 map, batch of one) has no variance: it is normalised with
 ///   the running statistics instead of throwing.
-/// - The momentum of the t-th step is 6/(t+5), at least 0.02: running statistics are an average
-/// over
-///   about the last sixth of the steps so far, and over 50 steps in the long run (polynomial-decay
-///   averaging, Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824). With torch's 0.1, evaluation
-///   trails the weights by whole epochs where an epoch has few steps; with as much as such runs
-///   need, a few unusual images decide how good a long one looks.
+/// - The momentum of step t is 6/(t+5), at least 0.02: running statistics average over about the
+/// last
+///   sixth of the steps so far, in long runs over 50 steps (polynomial-decay averaging, Shamir &
+///   Zhang 2013, https://arxiv.org/abs/1212.1824). With torch's 0.1, evaluation trails the weights
+///   by whole epochs when an epoch has few steps; a momentum that suits those lets a few unusual
+///   images decide how good a long run looks.
 class BatchNormImpl : public torch::nn::Module {
 public:
   explicit BatchNormImpl(std::int64_t channels);
@@ -35,13 +37,11 @@ public:
   /// x: (N, C, H, W) → the same shape.
   torch::Tensor forward(const torch::Tensor& x);
 
-  /// Starts an optimizer step. Never called, each forward pass in training is a step of its own.
+  /// Starts an optimizer step. If never called, each forward pass in training is a step.
   void begin_step();
-
   /// Moves the running statistics by what the forward passes since begin_step() saw.
   void commit_statistics();
-
-  /// Takes note of what a forward pass in training saw: (C), the variance being the biased one.
+  /// Adds what a forward pass in training saw: (C), with the biased variance.
   void note(const BatchStatistics& statistics);
 
   static constexpr double kEpsilon = 1e-5;  ///< torch::nn::BatchNorm2d's
@@ -58,30 +58,32 @@ private:
 };
 TORCH_MODULE(BatchNorm);
 
-/// A convolution, transposed convolution or linear layer followed by normalisation and activation
-/// in the order the options name. Registered as `conv` (or `linear`) and `norm`.
+/// A convolution, transposed convolution or linear layer, then normalisation and activation in the
+/// options' order. Registered as `conv` (or `linear`) and `norm`.
 class BlockImpl : public torch::nn::Module {
 public:
   enum class Kind { conv, conv_transpose, linear };
 
-  /// `activated` false leaves normalisation and activation out (the decoder's last level).
-  /// For Kind::linear, level.channels and `map` describe the map that the layer gives.
+  /// `activated` false leaves out normalisation and activation (the decoder's last level).
+  /// For Kind::linear, level.channels and `map` are the shape of its output.
   BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level,
             const ModelOptions& options, bool activated, Size map = {1, 1});
 
-  /// Maps of as many sizes as there are, (N_i, C, H_i, W_i), or (N_i, D) for Kind::linear;
-  /// `sizes` are those wanted. A convolution gives them by itself, a transposed convolution is
-  /// given the output_padding for them. In training, batch normalisation takes its statistics over
-  /// all maps together, so that images of different sizes make one batch.
+  /// Maps of any sizes, (N_i, C, H_i, W_i), or (N_i, D) for Kind::linear → maps of `sizes`, for
+  /// which a transposed convolution gets the output_padding. In training, batch normalisation takes
+  /// its statistics over all maps, so that images of different sizes are one batch.
   Maps forward(const Maps& maps, const std::vector<Size>& sizes);
 
   /// The convolutions alone, without their bias.
-  Maps convolve_only(const Maps& maps, const std::vector<Size>& sizes);
+  Maps convolve_only(const Maps& maps, const std::vector<Size>& sizes) {
+    return convolve_all(maps, sizes, /*with_bias=*/false);
+  }
 
-  /// (C); undefined for Kind::linear, which has a number a pixel and adds it itself.
+  /// (C); undefined for Kind::linear, which adds its own, one a pixel.
   torch::Tensor conv_bias() const;
 
 private:
+  Maps convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias);
   torch::Tensor convolve(const torch::Tensor& x, Size out, bool with_bias);
   torch::Tensor convolve_as_is(const torch::Tensor& x, Size out, bool with_bias);
   bool fuses(const Maps& maps, const std::vector<Size>& sizes) const;
@@ -103,7 +105,7 @@ private:
 };
 TORCH_MODULE(Block);
 
-/// Groups of a group normalisation over `channels`: the largest divisor of at most 8.
+/// Groups of a group normalisation over `channels`: the largest divisor up to 8.
 std::int64_t group_count(std::int64_t channels);
 
 torch::Tensor activate(const torch::Tensor& x, Activation activation);

@@ -1,8 +1,8 @@
 #include "convae/models/geometry.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <array>
-#include <limits>
 
 namespace convae {
 namespace {
@@ -13,140 +13,123 @@ constexpr std::int64_t kMaxParameter = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxChannels = std::int64_t{1} << 20;
 constexpr std::size_t kMaxLevels = 64;
 
-struct AxisSpec {
-  std::int64_t kernel, stride, padding, dilation;
-  std::int64_t span() const { return dilation * (kernel - 1) + 1; }
-};
-
-AxisSpec vertical(const LevelSpec& level) {
-  return {level.kernel.h, level.stride.h, level.padding.h, level.dilation.h};
-}
-
-AxisSpec horizontal(const LevelSpec& level) {
-  return {level.kernel.w, level.stride.w, level.padding.w, level.dilation.w};
-}
-
-std::optional<std::int64_t> conv_length(std::int64_t n, const AxisSpec& axis) {
-  return convae::conv_length(n, axis.kernel, axis.stride, axis.padding, axis.dilation);
-}
-
+/// The smallest length that passes all levels along one axis.
 std::int64_t smallest_length(const std::vector<LevelSpec>& levels,
-                             AxisSpec (*axis)(const LevelSpec&)) {
+                             Axis (LevelSpec::*axis_of)() const) {
   std::int64_t needed = 1;
   for (auto level = levels.rbegin(); level != levels.rend(); ++level) {
-    const AxisSpec spec = axis(*level);
+    const Axis axis = ((*level).*axis_of)();
     // conv_length(n) >= needed  <=>  n >= (needed - 1)s + e - 2p
-    needed = std::max<std::int64_t>(1, (needed - 1) * spec.stride + spec.span() - 2 * spec.padding);
-    needed = std::min(needed, kMaxSide + 1);
+    needed = (needed - 1) * axis.stride + axis.span() - 2 * axis.padding;
+    needed = std::clamp<std::int64_t>(needed, 1, kMaxSide + 1);
   }
   return needed;
 }
 
 std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t index,
-                             const char* axis_name, std::int64_t n, const AxisSpec& axis,
-                             Size input) {
-  const std::int64_t padding_needed = (axis.span() - n + 1) / 2;
+                             const char* axis_name, std::int64_t n, const Axis& axis, Size input) {
   const Size smallest = smallest_input(levels);
   const bool input_is_possible = smallest.h <= kMaxSide && smallest.w <= kMaxSide;
-  return "input " + to_string(input) + " cannot pass level " + std::to_string(index + 1) +
-         ": its " + axis_name + " is " + std::to_string(n) + " there, " +
-         std::to_string(n + 2 * axis.padding) + " with padding " + std::to_string(axis.padding) +
-         " on both sides, but kernel " + std::to_string(axis.kernel) + " with dilation " +
-         std::to_string(axis.dilation) + " spans " + std::to_string(axis.span()) + "; use " +
-         (input_is_possible ? "an input of at least " + to_string(smallest) + ", " : "") +
-         "padding " + std::to_string(padding_needed) + " at that level, or fewer levels";
+  return fmt::format(
+      "input {} cannot pass level {}: its {} is {} there, {} with padding {} on both sides, but "
+      "kernel {} with dilation {} spans {}; use {}padding {} at that level, or fewer levels",
+      to_string(input), index + 1, axis_name, n, n + 2 * axis.padding, axis.padding, axis.kernel,
+      axis.dilation, axis.span(),
+      input_is_possible ? "an input of at least " + to_string(smallest) + ", " : "",
+      (axis.span() - n + 1) / 2);
 }
 
-[[noreturn]] void bad_level(std::string_view text, const std::string& reason) {
-  throw GeometryError("level '" + std::string(text) + "': " + reason +
-                      "; expected CHANNELS[:kHxWsHxWpHxWdHxW], such as 128 or 128:k3x5s2p1");
-}
-
-}  // namespace
-
-std::optional<std::int64_t> conv_length(std::int64_t n, std::int64_t kernel, std::int64_t stride,
-                                        std::int64_t padding, std::int64_t dilation) {
-  const std::int64_t rest = n + 2 * padding - (dilation * (kernel - 1) + 1);
-  if (n < 1 || rest < 0) return std::nullopt;
-  return rest / stride + 1;
-}
-
-std::int64_t conv_transpose_length(std::int64_t m, std::int64_t kernel, std::int64_t stride,
-                                   std::int64_t padding, std::int64_t dilation,
-                                   std::int64_t output_padding) {
-  return (m - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + output_padding;
-}
-
-std::int64_t output_padding_for(std::int64_t n, std::int64_t kernel, std::int64_t stride,
-                                std::int64_t padding, std::int64_t dilation) {
-  return (n + 2 * padding - (dilation * (kernel - 1) + 1)) % stride;
-}
-
-void check_level(const LevelSpec& level, std::size_t index) {
-  const auto require = [&](bool holds, const char* name, const std::string& value,
-                           const std::string& expected) {
-    if (!holds) {
-      throw GeometryError("level " + std::to_string(index + 1) + ": " + name + " must be " +
-                          expected + ", but is " + value);
-    }
-  };
-  const auto within = [](Size value, std::int64_t low) {
-    return value.h >= low && value.w >= low && value.h <= kMaxParameter && value.w <= kMaxParameter;
-  };
-  const std::string from_one = "between 1 and " + std::to_string(kMaxParameter);
-  require(level.channels >= 1 && level.channels <= kMaxChannels, "channels",
-          std::to_string(level.channels), "between 1 and " + std::to_string(kMaxChannels));
-  require(within(level.kernel, 1), "kernel", to_string(level.kernel), from_one);
-  require(within(level.stride, 1), "stride", to_string(level.stride), from_one);
-  require(within(level.dilation, 1), "dilation", to_string(level.dilation), from_one);
-  require(within(level.padding, 0), "padding", to_string(level.padding),
-          "between 0 and " + std::to_string(kMaxParameter));
-}
-
-Size smallest_input(const std::vector<LevelSpec>& levels) {
-  return {smallest_length(levels, vertical), smallest_length(levels, horizontal)};
-}
-
-std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, Size input) {
+/// Fills the plan, or says why `input` cannot pass.
+std::optional<std::string> fill_plan(const std::vector<LevelSpec>& levels, Size input,
+                                     std::int64_t channels, Plan& plan) {
   if (input.h < 1 || input.w < 1 || input.h > kMaxSide || input.w > kMaxSide) {
-    return "an input's sides must be between 1 and " + std::to_string(kMaxSide) + ", but it is " +
-           to_string(input);
+    return fmt::format("an input's sides must be between 1 and {}, but it is {}", kMaxSide,
+                       to_string(input));
   }
+  plan.input = input;
   Size size = input;
   for (std::size_t i = 0; i < levels.size(); ++i) {
-    const auto h = conv_length(size.h, vertical(levels[i]));
-    if (!h) return describe_failure(levels, i, "height", size.h, vertical(levels[i]), input);
-    const auto w = conv_length(size.w, horizontal(levels[i]));
-    if (!w) return describe_failure(levels, i, "width", size.w, horizontal(levels[i]), input);
+    const Axis vertical = levels[i].vertical(), horizontal = levels[i].horizontal();
+    const auto h = vertical.conv_length(size.h);
+    if (!h) return describe_failure(levels, i, "height", size.h, vertical, input);
+    const auto w = horizontal.conv_length(size.w);
+    if (!w) return describe_failure(levels, i, "width", size.w, horizontal, input);
+    plan.levels.push_back(
+        {channels,
+         levels[i].channels,
+         size,
+         {*h, *w},
+         {vertical.output_padding_for(size.h), horizontal.output_padding_for(size.w)}});
+    channels = levels[i].channels;
     size = {*h, *w};
   }
   return std::nullopt;
 }
 
+[[noreturn]] void bad_level(std::string_view text, const std::string& reason) {
+  throw GeometryError(fmt::format(
+      "level '{}': {}; expected CHANNELS[:kHxWsHxWpHxWdHxW], such as 128 or 128:k3x5s2p1", text,
+      reason));
+}
+
+}  // namespace
+
+std::optional<std::int64_t> Axis::conv_length(std::int64_t n) const {
+  const std::int64_t rest = n + 2 * padding - span();
+  if (n < 1 || rest < 0) return std::nullopt;
+  return rest / stride + 1;
+}
+
+std::int64_t Axis::conv_transpose_length(std::int64_t m, std::int64_t output_padding) const {
+  return (m - 1) * stride - 2 * padding + span() + output_padding;
+}
+
+std::int64_t Axis::output_padding_for(std::int64_t n) const {
+  return (n + 2 * padding - span()) % stride;
+}
+
+void check_level(const LevelSpec& level, std::size_t index) {
+  const auto require = [&](bool holds, const char* name, const std::string& value, int low,
+                           std::int64_t high) {
+    if (holds) return;
+    throw GeometryError(fmt::format("level {}: {} must be between {} and {}, but is {}", index + 1,
+                                    name, low, high, value));
+  };
+  const auto require_sizes = [&](const char* name, Size value, int low) {
+    const bool holds =
+        std::min(value.h, value.w) >= low && std::max(value.h, value.w) <= kMaxParameter;
+    require(holds, name, to_string(value), low, kMaxParameter);
+  };
+  require(level.channels >= 1 && level.channels <= kMaxChannels, "channels",
+          std::to_string(level.channels), 1, kMaxChannels);
+  require_sizes("kernel", level.kernel, 1);
+  require_sizes("stride", level.stride, 1);
+  require_sizes("dilation", level.dilation, 1);
+  require_sizes("padding", level.padding, 0);
+}
+
+Size smallest_input(const std::vector<LevelSpec>& levels) {
+  return {smallest_length(levels, &LevelSpec::vertical),
+          smallest_length(levels, &LevelSpec::horizontal)};
+}
+
+std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, Size input) {
+  Plan unused;
+  return fill_plan(levels, input, /*channels=*/0, unused);
+}
+
 void check_levels(const std::vector<LevelSpec>& levels) {
   if (levels.empty()) throw GeometryError("levels: at least one is needed");
   if (levels.size() > kMaxLevels) {
-    throw GeometryError("levels: more than " + std::to_string(kMaxLevels) + " are given");
+    throw GeometryError(fmt::format("levels: more than {} are given", kMaxLevels));
   }
   for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
 }
 
 Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels) {
   for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
-  if (const auto reason = why_impossible(levels, input)) throw GeometryError(*reason);
-  Plan plan{input, {}};
-  Size size = input;
-  for (const LevelSpec& level : levels) {
-    const AxisSpec v = vertical(level);
-    const AxisSpec u = horizontal(level);
-    const Size out{*conv_length(size.h, v), *conv_length(size.w, u)};
-    const Size output_padding{
-        output_padding_for(size.h, v.kernel, v.stride, v.padding, v.dilation),
-        output_padding_for(size.w, u.kernel, u.stride, u.padding, u.dilation)};
-    plan.levels.push_back({channels, level.channels, size, out, output_padding});
-    channels = level.channels;
-    size = out;
-  }
+  Plan plan;
+  if (const auto reason = fill_plan(levels, input, channels, plan)) throw GeometryError(*reason);
   return plan;
 }
 
@@ -158,7 +141,7 @@ LevelSpec parse_level(std::string_view text, const LevelSpec& defaults) {
   level.channels = *channels;
   if (rest.empty()) return level;
   if (rest.front() != ':' || rest.size() == 1) {
-    bad_level(text, "'" + std::string(rest) + "' after the channels is not understood");
+    bad_level(text, fmt::format("'{}' after the channels is not understood", rest));
   }
   rest.remove_prefix(1);
   std::string seen;
@@ -169,14 +152,15 @@ LevelSpec parse_level(std::string_view text, const LevelSpec& defaults) {
                    : letter == 'p' ? &level.padding
                    : letter == 'd' ? &level.dilation
                                    : nullptr;
-    if (target == nullptr) bad_level(text, std::string("'") + letter + "' is none of k, s, p, d");
-    if (seen.find(letter) != std::string::npos) {
-      bad_level(text, std::string("'") + letter + "' is given twice");
-    }
+    const auto bad = [&](const char* reason) {
+      bad_level(text, fmt::format(fmt::runtime(reason), letter));
+    };
+    if (target == nullptr) bad("'{}' is none of k, s, p, d");
+    if (seen.find(letter) != std::string::npos) bad("'{}' is given twice");
     seen.push_back(letter);
     rest.remove_prefix(1);
     const auto value = take_size(rest);
-    if (!value) bad_level(text, std::string("'") + letter + "' needs a number or HxW after it");
+    if (!value) bad("'{}' needs a number or HxW after it");
     *target = *value;
   }
   return level;
@@ -194,14 +178,23 @@ std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defa
 }
 
 std::string to_string(const LevelSpec& level) {
-  return std::to_string(level.channels) + ":k" + to_string(level.kernel) + "s" +
-         to_string(level.stride) + "p" + to_string(level.padding) + "d" + to_string(level.dilation);
+  return fmt::format("{}:k{}s{}p{}d{}", level.channels, to_string(level.kernel),
+                     to_string(level.stride), to_string(level.padding), to_string(level.dilation));
 }
 
 std::string to_string(const std::vector<LevelSpec>& levels) {
   std::string text;
   for (const LevelSpec& level : levels) text += (text.empty() ? "" : ",") + to_string(level);
   return text;
+}
+
+std::string settings_text(const LevelSpec& level) {
+  const auto text = [](Size value) {
+    return value.h == value.w ? std::to_string(value.h) : to_string(value);
+  };
+  const std::string dilation = level.dilation == Size{1, 1} ? "" : " d" + text(level.dilation);
+  return "k" + text(level.kernel) + " s" + text(level.stride) + " p" + text(level.padding) +
+         dilation;
 }
 
 }  // namespace convae

@@ -1,17 +1,16 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/errors.h"
 #include "convae/core/size.h"
 
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
-/// Sizes of strided convolutions and of the transposed convolutions that undo them: integers
-/// only, no tensors.
+/// Sizes of strided convolutions and of the transposed convolutions that undo them: integers only.
 ///
 /// Per axis, with kernel k, stride s, padding p, dilation d and span e = d(k-1)+1:
 ///
@@ -20,23 +19,39 @@
 ///     n' = n                  <=>  output_padding = (n + 2p - e) mod s
 ///
 /// (Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016.) The remainder
-/// is below s, so the output_padding is always one that a transposed convolution accepts.
-namespace convae {
+/// is below s, so a transposed convolution always accepts it.
+namespace CONVAE_API convae {
 
-/// Settings or sizes that cannot work. what() says which level and axis, the numbers, and what
-/// would work.
+/// Levels or sizes that cannot work. what() names level, axis, numbers and what would work.
 class GeometryError : public OptionError {
 public:
   using OptionError::OptionError;
 };
 
+/// A convolution along one axis.
+struct Axis {
+  std::int64_t kernel, stride, padding, dilation;
+
+  /// Pixels under the kernel from its first to its last tap, e.
+  std::int64_t span() const { return dilation * (kernel - 1) + 1; }
+  /// What a convolution makes of length n; nullopt where the padded input is shorter than the span.
+  std::optional<std::int64_t> conv_length(std::int64_t n) const;
+  /// What a transposed convolution makes of length m.
+  std::int64_t conv_transpose_length(std::int64_t m, std::int64_t output_padding = 0) const;
+  /// The output_padding with which conv_transpose_length(conv_length(n)) = n. Needs a length n that
+  /// conv_length() takes.
+  std::int64_t output_padding_for(std::int64_t n) const;
+};
+
 /// One level of the encoder and, mirrored, of the decoder.
 struct LevelSpec {
-  std::int64_t channels = 0;  ///< channels the encoder's convolution gives
+  std::int64_t channels = 0;  ///< of the encoder's output
   Size kernel{3, 3};
   Size stride{2, 2};
   Size padding{1, 1};
   Size dilation{1, 1};
+  Axis vertical() const { return {kernel.h, stride.h, padding.h, dilation.h}; }
+  Axis horizontal() const { return {kernel.w, stride.w, padding.w, dilation.w}; }
   friend bool operator==(const LevelSpec&, const LevelSpec&) = default;
 };
 
@@ -44,10 +59,10 @@ struct LevelSpec {
 struct LevelPlan {
   std::int64_t in_channels = 0;
   std::int64_t out_channels = 0;
-  Size in;              ///< what the convolution takes, and what its mirror gives back
-  Size out;             ///< what the convolution gives, and what its mirror takes
-  Size output_padding;  ///< what the transposed convolution needs to give `in` back
-  /// What the transposed convolution would give with output_padding 0.
+  Size in;              ///< of the convolution's input and its mirror's output
+  Size out;             ///< of the convolution's output and its mirror's input
+  Size output_padding;  ///< with which the transposed convolution gives `in` back
+  /// What it would give with output_padding 0.
   Size without_output_padding() const { return {in.h - output_padding.h, in.w - output_padding.w}; }
 };
 
@@ -57,21 +72,6 @@ struct Plan {
   std::vector<LevelPlan> levels;
   Size latent() const { return levels.empty() ? input : levels.back().out; }
 };
-
-/// Length that a convolution gives for length n, or nullopt where the padded input is shorter
-/// than the kernel's span.
-std::optional<std::int64_t> conv_length(std::int64_t n, std::int64_t kernel, std::int64_t stride,
-                                        std::int64_t padding, std::int64_t dilation);
-
-/// Length that a transposed convolution gives for length m.
-std::int64_t conv_transpose_length(std::int64_t m, std::int64_t kernel, std::int64_t stride,
-                                   std::int64_t padding, std::int64_t dilation,
-                                   std::int64_t output_padding);
-
-/// The output_padding with which conv_transpose_length(conv_length(n)) = n.
-/// Needs a legal convolution (conv_length(n) has a value).
-std::int64_t output_padding_for(std::int64_t n, std::int64_t kernel, std::int64_t stride,
-                                std::int64_t padding, std::int64_t dilation);
 
 /// The plan for an image of `channels` × input.h × input.w.
 /// Throws GeometryError naming level, axis, sizes and what would work.
@@ -83,16 +83,16 @@ std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, 
 /// The smallest input for which every level has something to convolve, per axis.
 Size smallest_input(const std::vector<LevelSpec>& levels);
 
-/// Checks that kernel, stride and dilation are at least 1, padding at least 0, channels at least
-/// 1, and all of them small enough for sums of them not to overflow. Throws GeometryError.
+/// Throws GeometryError unless kernel, stride, dilation and channels are at least 1, padding at
+/// least 0, and all small enough that no sum overflows.
 void check_level(const LevelSpec& level, std::size_t index);
 
-/// Checks that there are levels, not too many, and each of them. Throws GeometryError.
+/// The same for all levels; there must be 1 to 64.
 void check_levels(const std::vector<LevelSpec>& levels);
 
 /// Reads one level: CHANNELS[:kHxW sHxW pHxW dHxW without blanks], such as "128",
 /// "64:k5s2p2", "256:k3x5s2x1p1x2d1". A single number serves both axes; what is left out comes
-/// from `defaults`. Throws GeometryError naming the text and what is wrong with it.
+/// from `defaults`. Throws GeometryError with the text and what is wrong with it.
 LevelSpec parse_level(std::string_view text, const LevelSpec& defaults = {});
 
 /// Reads a comma-separated list of levels: "32,64,128:k3s2p1".
@@ -103,5 +103,8 @@ std::string to_string(const LevelSpec& level);
 
 /// The same for a list, comma-separated.
 std::string to_string(const std::vector<LevelSpec>& levels);
+
+/// A level's settings for people: "k3 s2 p1", "k3x5 s2 p1 d2".
+std::string settings_text(const LevelSpec& level);
 
 }  // namespace convae

@@ -1,10 +1,12 @@
 #include "convae/models/latent_distribution.h"
 
+#include <ATen/TensorOperators.h>
+
 namespace convae {
 
 LatentDistribution split_distribution(const torch::Tensor& means_and_log_variances) {
   // In float, whatever the network computed in: the exponential of a rounded logarithm is far off.
-  const std::vector<torch::Tensor> halves = means_and_log_variances.to(torch::kFloat).chunk(2, 1);
+  const std::vector<torch::Tensor> halves = means_and_log_variances.to(at::kFloat).chunk(2, 1);
   return {halves[0], halves[1].clamp(-20, 10)};
 }
 

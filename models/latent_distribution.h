@@ -1,11 +1,12 @@
 #pragma once
 
-#include <torch/types.h>
+#include "convae/core/api.h"
+#include "convae/core/tensor.h"
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// What a variational encoder gives for each image: independent normal distributions, one a latent
-/// number (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114).
+/// A variational encoder's output: an independent normal distribution for each latent number
+/// (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114).
 struct LatentDistribution {
   torch::Tensor mean;          ///< (N, c, h, w) or (N, D)
   torch::Tensor log_variance;  ///< the same shape, limited to [-20, 10]

@@ -2,7 +2,7 @@
 
 #include "convae/core/errors.h"
 
-#include <stdexcept>
+#include <fmt/format.h>
 
 namespace convae {
 namespace {
@@ -16,33 +16,30 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
 
 std::int64_t add(std::int64_t a, std::int64_t b) { return a > kSaturated - b ? kSaturated : a + b; }
 
-void require(bool holds, const std::string& message) {
-  if (!holds) throw OptionError(message);
-}
-
 }  // namespace
 
 void ModelOptions::validate() const {
   check_levels(levels);
-  require(channels >= 1, "channels must be at least 1, but is " + std::to_string(channels));
-  require(
+  require_option(channels >= 1, fmt::format("channels must be at least 1, but is {}", channels));
+  require_option(
       latent_channels >= 0 && latent_channels <= (1 << 20),
-      "latent-channels must be between 0 and 1048576, but is " + std::to_string(latent_channels));
-  require(latent >= 0 && latent <= (1 << 24),
-          "latent must be between 0 and 16777216, but is " + std::to_string(latent));
-  require(latent == 0 || latent_channels == 0,
-          "latent " + std::to_string(latent) + " and latent-channels " +
-              std::to_string(latent_channels) +
-              " exclude each other: a bottleneck is either dense or a 1x1 convolution");
-  require(!variational || latent > 0 || latent_channels > 0,
-          "variational needs a bottleneck: set latent-channels, or latent together with size");
-  if (latent > 0) {
-    require(size.h > 0 && size.w > 0,
-            "latent " + std::to_string(latent) +
-                " (a dense bottleneck) works at one input size only; set size to N or HxW, or use "
-                "latent-channels for a bottleneck that takes every size");
-    plan_sizes(levels, size, channels);
-  }
+      fmt::format("latent-channels must be between 0 and 1048576, but is {}", latent_channels));
+  require_option(latent >= 0 && latent <= (1 << 24),
+                 fmt::format("latent must be between 0 and 16777216, but is {}", latent));
+  require_option(latent == 0 || latent_channels == 0,
+                 fmt::format("latent {} and latent-channels {} exclude each other: a bottleneck is "
+                             "either dense or a 1x1 convolution",
+                             latent, latent_channels));
+  require_option(
+      !variational || latent > 0 || latent_channels > 0,
+      "variational needs a bottleneck: set latent-channels, or latent together with size");
+  if (latent == 0) return;
+  require_option(
+      size.h > 0 && size.w > 0,
+      fmt::format("latent {} (a dense bottleneck) works at one input size only; set size to N or "
+                  "HxW, or use latent-channels for a bottleneck that takes every size",
+                  latent));
+  plan_sizes(levels, size, channels);
 }
 
 std::int64_t ModelOptions::latent_map_channels() const {

@@ -1,14 +1,14 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/names.h"
 #include "convae/models/geometry.h"
 
 #include <array>
 #include <cstdint>
-#include <string>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 /// Order of normalisation and activation after a convolution.
 enum class Order { conv_bn_act, conv_act_bn };
@@ -35,23 +35,22 @@ constexpr auto names(Output) {
       {{Output::sigmoid, "sigmoid"}, {Output::tanh, "tanh"}, {Output::linear, "linear"}});
 }
 
-/// Everything that fixes the architecture of an Autoencoder.
+/// The architecture of an Autoencoder.
 struct ModelOptions {
   /// Image channels: 1 (grey) or 3 (RGB). 0 in a run's options: inferred from the images.
   std::int64_t channels = 0;
 
-  /// Levels of the encoder, from the image down; the decoder mirrors them. parse_levels() reads
-  /// them from a text.
+  /// Levels of the encoder, from the image down; the decoder mirrors them. See parse_levels().
   std::vector<LevelSpec> levels{{32}, {64}, {128}, {256}};
 
   Order order = Order::conv_bn_act;
   Activation activation = Activation::silu;
   Norm norm = Norm::batch;
 
-  /// Channels of the latent map after a 1×1 convolution; 0: no bottleneck of its own.
+  /// Channels of the latent map after a 1×1 convolution; 0: no such bottleneck.
   std::int64_t latent_channels = 0;
 
-  /// Numbers of a dense latent; 0: convolutional. Fixes the input's size to `size`.
+  /// Numbers in a dense latent; 0: convolutional. Fixes the input's size to `size`.
   std::int64_t latent = 0;
 
   /// Input size of a model with a dense latent; {0, 0} otherwise.
@@ -59,15 +58,14 @@ struct ModelOptions {
 
   Output output = Output::sigmoid;
 
-  /// The bottleneck gives a normal distribution instead of numbers: the encoder's `latent` layer
-  /// has twice the outputs, means before logarithms of variances.
+  /// The bottleneck gives normal distributions: the encoder's `latent` layer has twice the outputs,
+  /// means before logarithms of variances.
   bool variational = false;
 
   /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;
 
-  /// Number of weights of such a model, from the settings alone: nothing is allocated.
-  /// Saturates at 2^62.
+  /// Number of weights, computed without allocating any. Saturates at 2^62.
   std::int64_t parameter_count() const;
 
   /// Channels of the latent map; a dense latent has none, and this is the map's before it.
@@ -78,8 +76,8 @@ struct ModelOptions {
   std::vector<std::int64_t> latent_shape(Size input) const;
 
   /// Bytes that training on a CPU keeps for one image of that size between forward and backward
-  /// pass: what the convolution of every level and the level itself give, in float32. Process
-  /// memory is above that by weights, gradients and workspace. Throws GeometryError.
+  /// pass: the outputs of every level and of its convolution, in float32. Weights, gradients and
+  /// workspace come on top. Throws GeometryError.
   std::int64_t training_bytes_per_image(Size input) const;
 };
 

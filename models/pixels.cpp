@@ -2,13 +2,16 @@
 
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
+
 namespace convae {
 namespace {
 
 /// Bytes on a CPU, in one pass over all threads.
 torch::Tensor bytes_to_float(const torch::Tensor& images) {
-  const torch::Tensor bytes = images.contiguous(torch::MemoryFormat::ChannelsLast);
-  torch::Tensor floats = torch::empty_like(bytes, torch::kFloat);
+  const torch::Tensor bytes = images.contiguous(at::MemoryFormat::ChannelsLast);
+  torch::Tensor floats = at::empty_like(bytes, at::kFloat);
   const Pieces pieces({bytes}, bytes.size(1));
   pieces.for_each([&](const Pieces::Piece& piece) {
     kernels_of_this_processor().unit_floats(values<std::uint8_t>(bytes) + piece.begin, piece.count,
@@ -20,11 +23,11 @@ torch::Tensor bytes_to_float(const torch::Tensor& images) {
 }  // namespace
 
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
-  if (device.is_cpu() && images.scalar_type() == torch::kByte) return bytes_to_float(images);
-  const double range = images.scalar_type() == torch::kUInt16 ? 65535.0 : 255.0;
+  if (device.is_cpu() && images.scalar_type() == at::kByte) return bytes_to_float(images);
+  const double range = images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0;
   const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
   return moved
-      .to(torch::kFloat, /*non_blocking=*/false, /*copy=*/false, torch::MemoryFormat::ChannelsLast)
+      .to(at::kFloat, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast)
       .div_(range);
 }
 
@@ -34,12 +37,9 @@ torch::Tensor to_model_range(const torch::Tensor& images, Output output) {
 
 torch::Tensor to_unit_range(const torch::Tensor& images, Output output) {
   switch (output) {
-    case Output::sigmoid:
-      return images;
-    case Output::tanh:
-      return (images + 1) / 2;
-    case Output::linear:
-      return images.clamp(0, 1);
+    case Output::sigmoid: return images;
+    case Output::tanh: return (images + 1) / 2;
+    case Output::linear: return images.clamp(0, 1);
   }
   return images;
 }

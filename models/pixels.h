@@ -1,8 +1,7 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/models/options.h"
-
-#include <torch/types.h>
 
 namespace convae {
 

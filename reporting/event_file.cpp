@@ -18,8 +18,8 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-/// CRC-32C (Castagnoli, reversed polynomial 0x82f63b78), as the format wants it: zlib's CRC-32 has
-/// another polynomial, and this table is smaller than a dependency.
+/// CRC-32C (Castagnoli, reversed polynomial 0x82f63b78), which the format demands: zlib's CRC-32
+/// has another polynomial, and this table is smaller than a dependency.
 std::uint32_t crc32c(std::string_view bytes) {
   static const std::array<std::uint32_t, 256> table = [] {
     std::array<std::uint32_t, 256> entries{};
@@ -31,8 +31,7 @@ std::uint32_t crc32c(std::string_view bytes) {
     return entries;
   }();
   std::uint32_t crc = ~0U;
-  for (const char byte : bytes)
-    crc = crc >> 8 ^ table[(crc ^ static_cast<unsigned char>(byte)) & 0xff];
+  for (const char byte : bytes) crc = crc >> 8 ^ table[(crc ^ byte) & 0xff];
   return ~crc;
 }
 
@@ -67,8 +66,7 @@ events::Event new_event(std::int64_t step) {
   return event;
 }
 
-/// TensorBoard reads a folder's files in the order of their names: each begins with the time, and
-/// those of one second with a number.
+/// TensorBoard reads a folder's files in the order of their names: the time, then a number.
 fs::path file_name(std::int64_t seconds, int number) {
   return "events.out.tfevents." + std::to_string(seconds) + ".convae." + std::to_string(number);
 }
@@ -82,8 +80,8 @@ EventFile::EventFile(const fs::path& folder, std::int64_t first_step) {
     path_ = folder / file_name(seconds.count(), number);
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST) {
-      throw std::runtime_error("cannot create '" + printable(path_.string()) +
-                               "': " + std::generic_category().message(errno));
+      throw std::runtime_error("cannot create " + in_quotes(path_) + ": " +
+                               std::generic_category().message(errno));
     }
   }
   events::Event version = new_event(0);
@@ -142,7 +140,7 @@ void EventFile::append(const std::string& records) {
       // Half a record would make readers miss all that follow it.
       const bool restored =
           ::ftruncate(descriptor_, size_) == 0 && ::lseek(descriptor_, size_, SEEK_SET) == size_;
-      throw std::runtime_error("cannot write '" + printable(path_.string()) + "': " + reason +
+      throw std::runtime_error("cannot write " + in_quotes(path_) + ": " + reason +
                                (restored ? "" : ", and it ends in half a record"));
     }
     done += static_cast<std::size_t>(written);

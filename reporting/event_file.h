@@ -8,19 +8,19 @@
 
 namespace convae {
 
-/// A file of events that TensorBoard reads, made anew in a folder: events.out.tfevents.….
-/// Unlike convae's other files it grows while the run goes on: each append is one write, and one
-/// that fails leaves the file as it was. Everything throws std::runtime_error naming the file.
+/// A new file of events for TensorBoard: events.out.tfevents.…. Unlike convae's other files it
+/// grows during the run: each append is one write, and a failed one leaves the file as it was.
+/// Throws std::runtime_error with the file's name.
 class EventFile {
 public:
-  /// `first_step`: the step a resumed run begins with. What earlier files of the folder say of it
-  /// and later steps belongs to work that was lost, and TensorBoard drops it. 0: a new run.
+  /// `first_step`: the step a resumed run begins with; TensorBoard drops what earlier files in the
+  /// folder say about it and later steps. 0: a new run.
   EventFile(const std::filesystem::path& folder, std::int64_t first_step);
   ~EventFile();
   EventFile(const EventFile&) = delete;
   EventFile& operator=(const EventFile&) = delete;
 
-  /// Values by their tags, such as "loss/train"; those that are NaN are left out.
+  /// Values by their tags, such as "loss/train"; leaves out NaN.
   void add_scalars(std::int64_t step, const std::map<std::string, double>& values);
 
   /// A PNG file of `width` × `height` pixels.

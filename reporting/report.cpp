@@ -5,6 +5,8 @@
 #include "convae/reporting/report_data.h"
 #include "convae/reporting/report_template.h"
 
+#include <nlohmann/json.hpp>
+
 #include <ctime>
 
 namespace convae {
@@ -93,14 +95,13 @@ std::vector<std::string> shown_epochs(const std::map<std::string, Picture>& pict
     if (name == RunFolder::sample_name(picture.epoch)) by_epoch[picture.epoch] = name;
   }
   std::vector<std::string> names;
-  names.reserve(by_epoch.size());
   for (const auto& [epoch, name] : by_epoch) names.push_back(name);
   std::vector<std::string> shown;
   for (const std::size_t place : spread(names.size(), kMaxSamples)) shown.push_back(names[place]);
   return shown;
 }
 
-/// A picture that cannot be used is one that is not shown: the rest of the report is of use.
+/// A picture that cannot be read is not shown; the rest of the report still helps.
 std::vector<ThumbnailRow> cut_or_none(const std::filesystem::path& path, const Picture& picture) {
   try {
     return cut_sample(path, picture.sizes);
@@ -109,7 +110,7 @@ std::vector<ThumbnailRow> cut_or_none(const std::filesystem::path& path, const P
   }
 }
 
-/// Adds all pictures. `cut` has what earlier reports showed; afterwards, what this one does.
+/// Adds all pictures. `cut` holds those of the last report, and afterwards of this one.
 void add_pictures(ordered_json& data, const RunFolder& folder, CutSamples& cut) {
   const std::map<std::string, Picture> pictures = pictures_of(folder.read_samples());
   PictureWriter writer;
@@ -132,41 +133,46 @@ void add_pictures(ordered_json& data, const RunFolder& folder, CutSamples& cut) 
   cut = std::move(shown);
 }
 
-}  // namespace
-
-RunReport::RunReport(const RunFolder& folder, ReportFacts facts)
-    : folder_(folder), facts_(std::move(facts)) {}
-
-void RunReport::update(const Progress& progress, const std::vector<SkippedFile>& skipped) {
-  if (Clock::now() - written_at_ < kMaxShare * cost_) return;
-  write(State::running, progress, skipped);
+/// The page with its data, JSON from script_json().
+std::string report_page(std::string_view json) {
+  constexpr std::string_view kPlace = "@REPORT_DATA@";
+  const std::size_t place = kReportTemplate.find(kPlace);
+  if (place == std::string_view::npos) throw std::logic_error("the report's template has no data");
+  std::string page(kReportTemplate);
+  return page.replace(place, kPlace.size(), json);
 }
 
-void RunReport::write(State state, const Progress& progress,
-                      const std::vector<SkippedFile>& skipped, const std::string& message) {
+}  // namespace
+
+void RunReport::update(const RunStatus& run) {
+  if (Clock::now() - written_at_ < kMaxShare * cost_) return;
+  write(run, RunState::running);
+}
+
+void RunReport::write(const RunStatus& run, RunState state, const std::string& message) {
   const Clock::time_point start = Clock::now();
-  ordered_json data = {{"name", printable(folder_.path().filename().string())},
+  ordered_json data = {{"name", printable(run.folder.path().filename().string())},
                        {"version", kVersion},
                        {"written", now()},
                        {"state", to_string(state)},
                        {"message", message},
-                       {"epochs", facts_.epochs},
-                       {"best_epoch", progress.best_epoch},
-                       {"best_by", convae::to_string(progress.best_by)},
-                       {"skipped_steps", progress.skipped_steps}};
-  const std::vector<MetricsRow> metrics = folder_.read_metrics();
+                       {"epochs", run.epochs},
+                       {"best_epoch", run.progress.best_epoch},
+                       {"best_by", to_string(run.progress.best_by)},
+                       {"skipped_steps", run.progress.skipped_steps}};
+  const std::vector<MetricsRow> metrics = run.folder.read_metrics();
   data["rows"] = metrics.size();
-  data["metrics"] = metrics_json(metrics, kMaxRows, progress.best_epoch);
-  add_pictures(data, folder_, cut_);
-  const ValidationTable validation = folder_.read_validation();
+  data["metrics"] = metrics_json(metrics, kMaxRows, run.progress.best_epoch);
+  add_pictures(data, run.folder, cut_);
+  const ValidationTable validation = run.folder.read_validation();
   data["validation"] = {{"epoch", validation.epoch},
                         {"images", validation.images.size()},
                         {"histogram", histogram_json(validation.images)}};
-  data["model"] = model_json(facts_.model, facts_.input);
-  data["commands"] = latest_of(folder_.read_commands());
-  data["config"] = read_text(folder_.config());
-  data["skipped"] = skipped_json(skipped);
-  write_file(folder_.report(), report_page(script_json(data)));
+  data["model"] = model_json(run.model, run.input);
+  data["commands"] = latest_of(run.folder.read_commands());
+  data["config"] = read_text(run.folder.config());
+  data["skipped"] = skipped_json(run.skipped);
+  write_file(run.folder.report(), report_page(script_json(data)));
   written_at_ = Clock::now();
   cost_ = written_at_ - start;
 }

@@ -39,9 +39,6 @@ const many = (count, one, several = one + "s") => `${count} ${count === 1 ? one 
 
 const shape = (numbers) => numbers.join("×");
 
-/** A kernel, stride …: one number where both axes have the same. */
-const pair = (numbers) => (numbers[0] === numbers[1] ? `${numbers[0]}` : shape(numbers));
-
 function product(numbers) { return numbers.reduce((a, b) => a * b, 1); }
 
 // ---- Heading and tiles ------------------------------------------------------------------------
@@ -473,14 +470,12 @@ function showErrors() {
 // ---- Network, settings, skipped files ---------------------------------------------------------
 
 function showNetwork() {
-  const {input, latent, levels} = data.model;
+  const {input, latent, levels, settings} = data.model;
   byId("network-note").textContent =
     `An image of ${shape(input)} (channels, height, width) becomes a latent of ${shape(latent)} and comes back at exactly its size. Other sizes have an output_padding of their own, from the same weights.`;
-  const rows = levels.map((level, i) => [
-    String(i + 1), `${shape(level.in)} → ${shape(level.out)}`,
-    ["kernel", "stride", "padding", "dilation"].filter((s) => s !== "dilation" || pair(level[s]) !== "1")
-      .map((s) => `${s[0]}${pair(level[s])}`).join(" "),
-    `${shape(level.out)} → ${shape(level.in)}`, level.output_padding.join(", "), shape(level.without)]);
+  const rows = levels.map(({conv, convT}, i) => [
+    String(i + 1), `${shape(conv.in)} → ${shape(conv.out)}`, settings[i],
+    `${shape(convT.in)} → ${shape(convT.out)}`, convT.output_padding.join(", "), shape(convT.without)]);
   fillTable(byId("levels"), "The encoder's order; k kernel, s stride, p padding, d dilation",
             ["level", "convolution", "settings", "transposed convolution", "output_padding", "without it"],
             rows, () => "");

@@ -1,5 +1,9 @@
 #include "convae/reporting/report_data.h"
 
+#include "convae/models/plan_json.h"
+
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -10,10 +14,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr double kBins = 20;  // of the histogram, about
-
-ordered_json pair_json(Size pair) { return {pair.h, pair.w}; }
-
-ordered_json shape_json(std::int64_t channels, Size size) { return {channels, size.h, size.w}; }
 
 /// The smallest of 1, 2 or 5 times a power of ten that is at least `value`.
 double round_up(double value) {
@@ -43,21 +43,13 @@ ordered_json metrics_json(const std::vector<MetricsRow>& rows, std::size_t at_mo
     if (rows[i].epoch == best_epoch) places.insert(i);
   }
   ordered_json columns = ordered_json::object();
-  const auto column = [&](const char* name, auto value_of) {
-    ordered_json values = ordered_json::array();
-    for (const std::size_t place : places) values.push_back(value_of(rows[place]));
-    columns[name] = std::move(values);
+  const auto column = [&](const char* name, auto MetricsRow::*member) {
+    ordered_json& values = columns[name] = ordered_json::array();
+    for (const std::size_t place : places) values.push_back(rows[place].*member);
   };
-  column("epoch", [](const MetricsRow& row) { return row.epoch; });
-  column("step", [](const MetricsRow& row) { return row.step; });
-  column("lr", [](const MetricsRow& row) { return row.lr; });
-  column("train_loss", [](const MetricsRow& row) { return row.train_loss; });
-  column("val_loss", [](const MetricsRow& row) { return row.val_loss; });
-  column("val_mse", [](const MetricsRow& row) { return row.val_mse; });
-  column("val_psnr", [](const MetricsRow& row) { return row.val_psnr; });
-  column("val_ssim", [](const MetricsRow& row) { return row.val_ssim; });
-  column("images_per_s", [](const MetricsRow& row) { return row.images_per_s; });
-  column("seconds", [](const MetricsRow& row) { return row.seconds; });
+  column("epoch", &MetricsRow::epoch);
+  column("step", &MetricsRow::step);
+  for (const auto& [name, member] : kMetricsColumns) column(name, member);
   return columns;
 }
 
@@ -79,37 +71,18 @@ ordered_json histogram_json(const std::vector<ImageQuality>& images) {
 }
 
 ordered_json model_json(const ModelOptions& model, Size input) {
-  const std::vector<LevelSpec> specs = model.levels;
-  const Plan plan = plan_sizes(specs, input, model.channels);
-  ordered_json levels = ordered_json::array();
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    const LevelPlan& level = plan.levels[i];
-    levels.push_back({{"in", shape_json(level.in_channels, level.in)},
-                      {"out", shape_json(level.out_channels, level.out)},
-                      {"kernel", pair_json(specs[i].kernel)},
-                      {"stride", pair_json(specs[i].stride)},
-                      {"padding", pair_json(specs[i].padding)},
-                      {"dilation", pair_json(specs[i].dilation)},
-                      {"output_padding", pair_json(level.output_padding)},
-                      {"without", shape_json(level.in_channels, level.without_output_padding())}});
-  }
-  return {{"input", shape_json(model.channels, input)},
-          {"latent", model.latent_shape(input)},
-          {"parameters", model.parameter_count()},
-          {"levels", std::move(levels)}};
+  ordered_json result = ordered_json::parse(plan_json(model, input));
+  result["parameters"] = model.parameter_count();
+  for (const LevelSpec& level : model.levels) result["settings"].push_back(settings_text(level));
+  return result;
 }
 
 std::string script_json(const ordered_json& data) {
   const std::string text = data.dump(/*indent=*/-1, /*indent_char=*/' ', /*ensure_ascii=*/false,
                                      ordered_json::error_handler_t::replace);
   std::string safe;
-  safe.reserve(text.size());
   for (const char c : text) {
-    if (c == '<') {
-      safe += "\\u003c";  // "</script>" and "<!--" would end it
-    } else {
-      safe += c;
-    }
+    safe += c == '<' ? "\\u003c" : std::string(1, c);  // "</script>" and "<!--" would end it
   }
   return safe;
 }

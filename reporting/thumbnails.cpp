@@ -36,9 +36,7 @@ std::string thumbnail(const torch::Tensor& shown, Size own) {
   torch::Tensor image = shown;
   if (factor > 1) image = shown.index({Slice(), Slice(0, None, factor), Slice(0, None, factor)});
   const Size size = shown_size({image.size(1), image.size(2)}, kThumbnailSide);
-  if (size.h < image.size(1) || size.w < image.size(2)) {
-    image = resize_image(image, size.h, size.w);
-  }
+  if (size.h < image.size(1) || size.w < image.size(2)) image = resize_image(image, size.h, size.w);
   // Pages show small images enlarged, where a JPEG's blocks would be seen.
   if (factor > 1) return "data:image/png;base64," + base64(encode_image(image, ImageFormat::png));
   return "data:image/jpeg;base64," + base64(encode_small_jpeg(image, kThumbnailQuality));

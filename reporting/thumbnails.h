@@ -8,7 +8,7 @@
 
 namespace convae {
 
-/// Sides of a report's pictures, at most.
+/// Longest side of a report's pictures.
 inline constexpr std::int64_t kThumbnailSide = 144;
 
 /// A row of a sample picture, as data: URIs.
@@ -16,10 +16,9 @@ struct ThumbnailRow {
   std::string input, reconstruction, error;
 };
 
-/// Cuts a run's sample picture up. `sizes` are those of its images in the network, from the top.
-/// Pixels that the picture shows enlarged are taken back to their size and kept exactly.
-/// Empty where the picture is none of such images. Throws std::runtime_error or ImageError where it
-/// cannot be read.
+/// Cuts up a run's sample picture. `sizes` are those of its images in the network, from the top.
+/// Enlarged images return to their own size, pixel by pixel. Empty where the picture does not match
+/// `sizes`. Throws std::runtime_error or ImageError where it cannot be read.
 std::vector<ThumbnailRow> cut_sample(const std::filesystem::path& picture,
                                      const std::vector<Size>& sizes);
 

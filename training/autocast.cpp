@@ -14,7 +14,7 @@ Autocast::Autocast(c10::Device device, Precision precision)
 }
 
 Autocast::~Autocast() {
-  // The weights change between two passes, and with them their copies in bfloat16.
+  // Weights change between passes, so their bfloat16 copies must not be reused.
   if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
   at::autocast::set_autocast_enabled(type_, was_enabled_);
   at::autocast::set_autocast_dtype(type_, previous_);

@@ -7,8 +7,8 @@
 
 namespace convae {
 
-/// While it lives, convolutions and linear layers on that device compute in `precision`:
-/// LibTorch's autocast, which casts weights once and keeps them in float outside.
+/// While it lives, convolutions and linear layers on that device compute in `precision`, through
+/// LibTorch's autocast: weights stay float and are cast once.
 class Autocast {
 public:
   Autocast(c10::Device device, Precision precision);

@@ -65,41 +65,40 @@ ModelOptions model_from_json(const json& spec) {
   return model;
 }
 
-// JSON has no NaN or infinity: a best value that does not exist yet is null.
+/// Calls `use` with key and member of what JSON holds as it is. Checkpoints from before a key was
+/// added to a format lack it; `needed` are those that all have.
+template <typename AnyProgress, typename Use>
+void for_each_field(AnyProgress& progress, const Use& use) {
+  constexpr bool needed = true;
+  use("epoch-position", progress.epoch_position, needed);
+  use("optimizer-steps", progress.optimizer_steps, needed);
+  use("skipped-steps", progress.skipped_steps, !needed);
+  use("epoch-loss-sum", progress.epoch_loss_sum, needed);
+  use("epoch-images", progress.epoch_images, needed);
+  use("epoch-train-seconds", progress.epoch_train_seconds, needed);
+  use("epoch-lr", progress.epoch_lr, needed);
+  use("best-epoch", progress.best_epoch, needed);
+  use("patience-start", progress.patience_start, !needed);
+  use("lr-falls", progress.lr_falls, !needed);
+  use("plateau-start", progress.plateau_start, !needed);
+  use("stopped-early", progress.stopped_early, needed);
+}
+
 json to_json(const Progress& progress) {
-  return {{"epoch-position", progress.epoch_position},
-          {"optimizer-steps", progress.optimizer_steps},
-          {"skipped-steps", progress.skipped_steps},
-          {"epoch-loss-sum", progress.epoch_loss_sum},
-          {"epoch-images", progress.epoch_images},
-          {"epoch-train-seconds", progress.epoch_train_seconds},
-          {"epoch-lr", progress.epoch_lr},
-          {"best-by", to_string(progress.best_by)},
-          {"best-loss", std::isfinite(progress.best_value) ? json(progress.best_value) : json()},
-          {"best-epoch", progress.best_epoch},
-          {"patience-start", progress.patience_start},
-          {"lr-falls", progress.lr_falls},
-          {"plateau-start", progress.plateau_start},
-          {"stopped-early", progress.stopped_early}};
+  json fields{{"best-by", to_string(progress.best_by)}};
+  // JSON has no NaN or infinity: a best value that does not exist yet is null.
+  fields["best-loss"] = std::isfinite(progress.best_value) ? json(progress.best_value) : json();
+  for_each_field(progress, [&](const char* key, const auto& value, bool) { fields[key] = value; });
+  return fields;
 }
 
 void read_progress(const json& fields, Progress& progress) {
-  progress.epoch_position = fields.at("epoch-position").get<std::int64_t>();
-  progress.optimizer_steps = fields.at("optimizer-steps").get<std::int64_t>();
-  // Fields added within a format have a default, so that older checkpoints stay readable.
-  progress.skipped_steps = fields.value("skipped-steps", std::int64_t{0});
-  progress.epoch_loss_sum = fields.at("epoch-loss-sum").get<double>();
-  progress.epoch_images = fields.at("epoch-images").get<std::int64_t>();
-  progress.epoch_train_seconds = fields.at("epoch-train-seconds").get<double>();
-  progress.epoch_lr = fields.at("epoch-lr").get<double>();
-  progress.best_epoch = fields.at("best-epoch").get<std::int64_t>();
+  for_each_field(progress, [&](const char* key, auto& value, bool needed) {
+    if (needed || fields.contains(key)) fields.at(key).get_to(value);
+  });
   const json& best_value = fields.at("best-loss");
   if (!best_value.is_null()) progress.best_value = best_value.get<double>();
   if (fields.contains("best-by")) progress.best_by = named<BestBy>(fields, "best-by");
-  progress.patience_start = fields.value("patience-start", std::int64_t{0});
-  progress.lr_falls = fields.value("lr-falls", std::int64_t{0});
-  progress.plateau_start = fields.value("plateau-start", std::int64_t{0});
-  progress.stopped_early = fields.at("stopped-early").get<bool>();
   const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
                       progress.optimizer_steps >= 0 && progress.epoch_images >= 0;
   if (!counts) throw std::invalid_argument("a negative count of epochs, steps or images");
@@ -126,11 +125,10 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
   try {
     const json metadata = json::parse(text);
     info.format = metadata.at("format").get<int>();
-    if (info.format != CheckpointInfo::kFormat) {
+    if (info.format < CheckpointInfo::kOldFormat || info.format > CheckpointInfo::kFormat) {
       refuse(source, "checkpoint format " + std::to_string(info.format) +
-                         ", but this version of convae reads format " +
-                         std::to_string(CheckpointInfo::kFormat) +
-                         "; use the convae that wrote it" + " (" +
+                         ", but this version of convae reads formats 1 and 2; use the convae that "
+                         "wrote it (" +
                          printable(metadata.value("convae", "version unknown")) + ")");
     }
     info.convae_version = metadata.at("convae").get<std::string>();
@@ -187,6 +185,8 @@ std::string model_json(const ModelOptions& model) { return to_json(model).dump()
 
 void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
                      CheckpointInfo info, const WeightAverage* average) {
+  // Version 0.1 would stop at the options in the configuration that it does not know.
+  info.format = info.config.empty() ? CheckpointInfo::kOldFormat : CheckpointInfo::kFormat;
   info.convae_version = kVersion;
   info.libtorch_version = TORCH_VERSION;
   info.model = net->options();
@@ -204,17 +204,23 @@ void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimiz
   write_safetensors(path, tensors, {{kMetadataKey, to_metadata(info)}});
 }
 
-Checkpoint read_checkpoint(const fs::path& path) {
+WeightsFile read_weights_file(const fs::path& path) {
   Safetensors file = read_safetensors(path);
   const auto metadata = file.metadata.find(kMetadataKey);
-  if (metadata == file.metadata.end()) {
+  if (metadata == file.metadata.end()) return {std::nullopt, std::move(file.tensors)};
+  Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};
+  check_weights_are_there(checkpoint, in_quotes(path));
+  return {std::move(checkpoint.info), std::move(checkpoint.tensors)};
+}
+
+Checkpoint read_checkpoint(const fs::path& path) {
+  WeightsFile file = read_weights_file(path);
+  if (!file.info) {
     refuse(in_quotes(path),
            "not a convae checkpoint (it does not describe its architecture); weights alone can "
            "start a run with train --init");
   }
-  Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};
-  check_weights_are_there(checkpoint, in_quotes(path));
-  return checkpoint;
+  return {std::move(*file.info), std::move(file.tensors)};
 }
 
 void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& tensors,

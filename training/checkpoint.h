@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/models/autoencoder.h"
+#include "convae/training/checkpoint_info.h"
 #include "convae/training/ema.h"
 #include "convae/training/optimizer.h"
 #include "convae/training/safetensors.h"
@@ -9,55 +10,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <map>
-#include <stdexcept>
+#include <optional>
 #include <string>
 
 namespace convae {
-
-/// A checkpoint that cannot be used. what() names the file, what is wrong and the way out.
-class CheckpointError : public std::runtime_error {
-public:
-  using std::runtime_error::runtime_error;
-};
-
-/// How far a run has come: all that a resumed run needs beside weights and moments.
-struct Progress {
-  std::int64_t epoch = 0;  ///< epochs completed
-  /// Images of the epoch after those that steps have taken, unusable ones included: where in the
-  /// epoch's order the next step begins, whatever its batch size.
-  std::int64_t epoch_position = 0;
-  std::int64_t step = 0;             ///< steps done altogether
-  std::int64_t optimizer_steps = 0;  ///< of these, steps that changed the weights
-
-  std::int64_t skipped_steps = 0;  ///< steps left out because something was not finite
-
-  double epoch_loss_sum = 0;       ///< of the images of the epoch under way
-  std::int64_t epoch_images = 0;   ///< usable ones of the epoch under way
-  double epoch_train_seconds = 0;  ///< of the epoch under way
-  double epoch_lr = 0;             ///< learning rate of its last step
-
-  BestBy best_by = BestBy::val_loss;  ///< what best_value is: train_loss where nothing validates
-  double best_value = std::numeric_limits<double>::quiet_NaN();
-  std::int64_t best_epoch = 0;      ///< 0: there is no best yet
-  std::int64_t lr_falls = 0;        ///< of the plateau schedule
-  std::int64_t plateau_start = 0;   ///< epoch from which it waits, if later than the best
-  std::int64_t patience_start = 0;  ///< epoch from which patience counts, if later than the best
-  bool stopped_early = false;       ///< by patience
-};
-
-/// What a checkpoint says of itself: the JSON under `__metadata__.convae`.
-struct CheckpointInfo {
-  static constexpr int kFormat = 1;
-  int format = kFormat;
-  std::string convae_version;
-  std::string libtorch_version;
-  ModelOptions model;
-  std::uint64_t seed = 0;
-  Progress progress;
-  std::string config;  ///< the run's config.toml; empty for a model saved without a run
-};
 
 /// A checkpoint read and checked, but not yet made into a model.
 struct Checkpoint {
@@ -65,8 +22,14 @@ struct Checkpoint {
   std::map<std::string, torch::Tensor> tensors;  ///< weights, buffers, `optimizer.…`
 };
 
-/// Writes one safetensors file, atomically. `optimizer` and `average` may be null. The version
-/// fields of `info` are filled in. Throws CheckpointError where a value is not finite, since
+/// The same of a file that may hold nothing but weights.
+struct WeightsFile {
+  std::optional<CheckpointInfo> info;  ///< unset: a plain safetensors file
+  std::map<std::string, torch::Tensor> tensors;
+};
+
+/// Writes one safetensors file, atomically. `optimizer` and `average` may be null. Format and
+/// versions in `info` are filled in. Throws CheckpointError where a value is not finite, since
 /// read_checkpoint would refuse the file; std::runtime_error naming the path and the system's
 /// reason.
 void save_checkpoint(const std::filesystem::path& path, const Autoencoder& net,
@@ -77,6 +40,9 @@ void save_checkpoint(const std::filesystem::path& path, const Autoencoder& net,
 /// in the file (so that no file can ask for more memory than it has bytes), finite values.
 /// Throws CheckpointError or SafetensorsError.
 Checkpoint read_checkpoint(const std::filesystem::path& path);
+
+/// The same for any safetensors file. Throws where it says that it is a checkpoint and is none.
+WeightsFile read_weights_file(const std::filesystem::path& path);
 
 /// Copies weights and buffers by name. Names of other tensors (`optimizer.…`, `ema.…`) are passed
 /// over. `source` is what messages call the file.

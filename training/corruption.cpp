@@ -20,7 +20,7 @@ double between(CounterRandom& random, double low, double high) {
 }
 
 int below(CounterRandom& random, int bound) {
-  return static_cast<int>(random.below(static_cast<std::uint64_t>(std::max(bound, 1))));
+  return static_cast<int>(random.below(std::max(bound, 1)));
 }
 
 void cut_out(cv::Mat& image, double share, CounterRandom& random) {
@@ -104,14 +104,10 @@ void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
     case Effect::Kind::blur:
       if (effect.amount > 0) cv::GaussianBlur(image, image, {}, effect.amount);
       return;
-    case Effect::Kind::cutout:
-      return cut_out(image, effect.amount, random);
-    case Effect::Kind::grid:
-      return mask_grid(image, effect.amount, random);
-    case Effect::Kind::blemish:
-      return blemish(image, effect.amount, random);
-    default:
-      return;  // augmentations: parse_corruptions() gives none
+    case Effect::Kind::cutout: return cut_out(image, effect.amount, random);
+    case Effect::Kind::grid: return mask_grid(image, effect.amount, random);
+    case Effect::Kind::blemish: return blemish(image, effect.amount, random);
+    default: return;  // augmentations: parse_corruptions() gives none
   }
 }
 
@@ -119,8 +115,7 @@ void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
 void corrupt_image(cv::Mat image, const CorruptionRule& rule, std::int64_t index) {
   std::uint64_t nth = 0;
   for (const Effect& effect : rule.corruptions) {
-    CounterRandom random(rule.seed, static_cast<std::uint64_t>(rule.epoch),
-                         static_cast<std::uint64_t>(index), Purpose::corruption, nth++);
+    CounterRandom random(rule.seed, rule.epoch, index, Purpose::corruption, nth++);
     apply(image, effect, random);
   }
   cv::min(cv::max(image, 0.0), 1.0, image);
@@ -132,12 +127,12 @@ torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,
                       const std::vector<std::int64_t>& indices) {
   if (rule.corruptions.empty()) return images;
   const torch::Tensor pixels =
-      images.to(torch::kCPU).permute({0, 2, 3, 1}).clone(torch::MemoryFormat::Contiguous);
+      images.to(at::kCPU).permute({0, 2, 3, 1}).clone(at::MemoryFormat::Contiguous);
   parallel_for_each(pixels.size(0), [&](std::int64_t i) {
     const cv::Mat image(static_cast<int>(pixels.size(1)), static_cast<int>(pixels.size(2)),
                         CV_32FC(static_cast<int>(pixels.size(3))),
                         values<float>(pixels) + i * pixels.stride(0));
-    corrupt_image(image, rule, indices[static_cast<std::size_t>(i)]);
+    corrupt_image(image, rule, indices[i]);
   });
   return pixels.permute({0, 3, 1, 2}).to(images.device());
 }

@@ -1,27 +1,26 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/data/effects.h"
-
-#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>
 
 namespace convae {
 
-/// What corruptions are drawn from, together with each image's index: nothing else.
+/// Fixes, together with an image's index, its corruption.
 struct CorruptionRule {
   Effects corruptions;
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;  ///< 0 in validation and reconstruction: always the same
 };
 
-/// Images as a network that is to restore them is shown them: (N, C, H, W) float in [0,1] → the
-/// same, in [0,1]; on the images' device. `indices` are the N images' places in their data set.
-/// Returns `images` themselves where there is nothing to do; never changes them.
+/// Corrupts the input of a network that learns to restore images: (N, C, H, W) float in [0,1] → the
+/// same shape and range, on the images' device. `indices` are the N images' places in their data
+/// set. Returns `images` themselves if there is nothing to do; never changes them.
 ///
 /// Squares of `cutout` and `grid` are mid-grey. A `blemish` is one to three defects, each a soft
-/// spot, a scratch or a patch of the image in another place (as in CutPaste, Li et al. 2021,
+/// spot, a scratch or a displaced patch of the image (as in CutPaste, Li et al. 2021,
 /// https://arxiv.org/abs/2104.04015), lighter or darker by up to the amount.
 torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,
                       const std::vector<std::int64_t>& indices);

@@ -10,7 +10,7 @@ namespace convae {
 WeightAverage::WeightAverage(const Autoencoder& net, double decay) : decay_(decay) {
   if (!active()) return;
   const auto add = [&](const std::string& name, const torch::Tensor& weight) {
-    // Counts of batches are no quantity to average.
+    // Batch counts are integers: there is nothing to average.
     if (!weight.is_floating_point()) return;
     entries_.push_back({name, weight.detach(), weight.detach().clone()});
   };
@@ -23,8 +23,7 @@ void WeightAverage::update(std::int64_t step) {
   torch::NoGradGuard no_grad;
   const auto t = static_cast<double>(step);
   const double decay = std::min(decay_, (1 + t) / (10 + t));
-  std::vector<torch::Tensor> averages;
-  std::vector<torch::Tensor> weights;
+  std::vector<torch::Tensor> averages, weights;
   for (const Entry& entry : entries_) {
     averages.push_back(entry.average);
     weights.push_back(entry.weight);
@@ -45,9 +44,8 @@ void WeightAverage::load(const std::map<std::string, torch::Tensor>& tensors,
     const auto saved = tensors.find(kAveragePrefix + entry.name);
     const torch::Tensor& start = saved != tensors.end() ? saved->second : entry.weight;
     if (start.sizes() != entry.average.sizes()) {
-      throw std::runtime_error(source + ": '" + saved->first + "' has shape " +
-                               c10::str(start.sizes()) + ", expected " +
-                               c10::str(entry.average.sizes()));
+      throw std::runtime_error(c10::str(source, ": '", saved->first, "' has shape ", start.sizes(),
+                                        ", expected ", entry.average.sizes()));
     }
     entry.average.copy_(start);
   }

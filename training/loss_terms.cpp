@@ -4,8 +4,6 @@
 #include "convae/core/text.h"
 
 #include <algorithm>
-#include <array>
-#include <stdexcept>
 #include <string_view>
 
 namespace convae {
@@ -45,16 +43,15 @@ Loss parse_loss(const std::string& text) {
   Loss loss;
   std::string_view rest = text;
   while (true) {
-    // The sign of an exponent, as in 1e+3, separates nothing.
+    // The sign of an exponent, as in 1e+3, is no separator.
     std::size_t plus = rest.find('+');
     while (plus != std::string_view::npos && plus > 1 && (rest[plus - 1] | 32) == 'e' &&
            std::string_view("0123456789.").find(rest[plus - 2]) != std::string_view::npos) {
       plus = rest.find('+', plus + 1);
     }
     const LossTerm term = parse_term(trimmed(rest.substr(0, plus)));
-    const auto same = [&](const LossTerm& other) { return other.kind == term.kind; };
-    if (std::any_of(loss.begin(), loss.end(), same)) {
-      throw OptionError(std::string("'") + to_string(term.kind) + "' stands there twice");
+    if (std::ranges::count(loss, term.kind, &LossTerm::kind) > 0) {
+      throw OptionError(in_quotes(to_string(term.kind)) + " is given twice");
     }
     loss.push_back(term);
     if (plus == std::string_view::npos) return loss;
@@ -63,7 +60,7 @@ Loss parse_loss(const std::string& text) {
 }
 
 bool needs_window(const Loss& loss) {
-  return std::any_of(loss.begin(), loss.end(), [](const LossTerm& term) {
+  return std::ranges::any_of(loss, [](const LossTerm& term) {
     return term.kind == LossKind::ssim || term.kind == LossKind::ms_ssim;
   });
 }

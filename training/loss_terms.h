@@ -1,14 +1,15 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/names.h"
 
 #include <array>
 #include <string>
 #include <vector>
 
-namespace convae {
+namespace CONVAE_API convae {
 
-/// What a reconstruction is held against its image by; see image_losses() for the formulas.
+/// How a reconstruction is compared with its image; see image_losses() for the formulas.
 enum class LossKind { mse, l1, charbonnier, ssim, ms_ssim };
 constexpr auto names(LossKind) {
   return std::to_array<Name<LossKind>>({{LossKind::mse, "mse"},
@@ -31,11 +32,11 @@ using Loss = std::vector<LossTerm>;
 /// "mse + 0.2*ssim".
 std::string to_string(const Loss& loss);
 
-/// The inverse: NAME or WEIGHT*NAME, separated by +; blanks do not matter. Weights are above 0.
+/// The inverse: NAME or WEIGHT*NAME, separated by +, with or without blanks; weights are above 0.
 /// Throws OptionError saying what was expected.
 Loss parse_loss(const std::string& text);
 
-/// Whether a term takes images of kSimilarityWindow a side or more only.
+/// Whether a term needs images of at least kSimilarityWindow a side.
 bool needs_window(const Loss& loss);
 
 }  // namespace convae

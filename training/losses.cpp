@@ -3,6 +3,9 @@
 #include "convae/metrics/similarity.h"
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace convae {
@@ -43,18 +46,18 @@ LossAndGradient loss_and_gradient(const Maps& x, const torch::Tensor& bias, cons
   LossAndGradient result;
   std::vector<double> scales;
   for (const torch::Tensor& map : x) {
-    result.dx.push_back(torch::empty_like(map));
+    result.dx.push_back(at::empty_like(map));
     scales.push_back(scale * static_cast<double>(map.size(0)) / static_cast<double>(map.numel()));
   }
-  std::vector<double> losses(static_cast<std::size_t>(pieces.size()));
+  std::vector<double> losses(pieces.size());
   const auto sums = pieces.sums<1>([&](const Pieces::Piece& piece, const auto& sum) {
-    losses[static_cast<std::size_t>(pieces.index(piece))] =
+    losses[pieces.index(piece)] =
         scales[piece.map] * kernel.loss(values<T>(x[piece.map]) + piece.begin,
                                         values<float>(targets[piece.map]) + piece.begin,
                                         piece.count, lanes, static_cast<float>(scales[piece.map]),
                                         values<T>(result.dx[piece.map]) + piece.begin, sum[0]);
   });
-  result.dbias = to_tensor(sums[0], torch::kFloat);
+  result.dbias = to_tensor(sums[0], at::kFloat);
   for (const double loss : losses) result.loss += loss;
   return result;
 }
@@ -66,14 +69,14 @@ struct FusedLoss : torch::autograd::Function<FusedLoss> {
     const Maps x = channels_last(open.vec());
     const Maps wanted = channels_last(*targets);
     LossAndGradient result =
-        x[0].scalar_type() == torch::kBFloat16
+        x[0].scalar_type() == at::kBFloat16
             ? loss_and_gradient(x, bias, wanted, kernels_of<BFloat16>(output, kind), scale)
             : loss_and_gradient(x, bias, wanted, kernels_of<float>(output, kind), scale);
-    // The gradient comes almost for free here, and the maps need not be read again.
+    // The gradient costs almost nothing here, and saves reading the maps again.
     variable_list saved = std::move(result.dx);
     saved.push_back(result.dbias);
     context->save_for_backward(std::move(saved));
-    return torch::full({}, result.loss, torch::kDouble);
+    return at::full({}, result.loss, at::kDouble);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -97,19 +100,17 @@ torch::Tensor term_of_images(const torch::Tensor& reconstruction, const torch::T
   constexpr double kCharbonnierEpsilon = 1e-3;
   const auto mean = [](const torch::Tensor& values) { return values.mean({1, 2, 3}); };
   switch (kind) {
-    case LossKind::mse:
-      return mean((reconstruction - target).square());
-    case LossKind::l1:
-      return mean((reconstruction - target).abs());
+    case LossKind::mse: return mean((reconstruction - target).square());
+    case LossKind::l1: return mean((reconstruction - target).abs());
     case LossKind::charbonnier:
       return mean(
           ((reconstruction - target).square() + kCharbonnierEpsilon * kCharbonnierEpsilon).sqrt());
     case LossKind::ssim:
-      return 1 - ssim(unlimited_unit_range(reconstruction, output),
-                      unlimited_unit_range(target, output));
-    case LossKind::ms_ssim:
-      return 1 - ms_ssim(unlimited_unit_range(reconstruction, output),
+    case LossKind::ms_ssim: {
+      const auto measure = kind == LossKind::ssim ? ssim : ms_ssim;
+      return 1 - measure(unlimited_unit_range(reconstruction, output),
                          unlimited_unit_range(target, output));
+    }
   }
   return {};
 }

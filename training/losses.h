@@ -1,9 +1,8 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/models/kernels/fused.h"
 #include "convae/training/options.h"
-
-#include <torch/types.h>
 
 namespace convae {
 
@@ -15,7 +14,7 @@ namespace convae {
 /// | mse         | d² | 0 … 1 |
 /// | l1          | abs d | 0 … 1 |
 /// | charbonnier | √(d² + 0.001²) | 0.001 … 1 |
-/// | ssim        | 1 - ssim(), see training/similarity.h | 0 … 2 |
+/// | ssim        | 1 - ssim(), see metrics/similarity.h | 0 … 2 |
 /// | ms-ssim     | 1 - ms_ssim() | 0 … 1 |
 ///
 /// Charbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553. The first three are taken in
@@ -23,12 +22,12 @@ namespace convae {
 torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Tensor& target,
                            const Loss& loss, Output output);
 
-/// Whether fused_loss() has that loss: a single mse or l1.
+/// Whether fused_loss() can compute that loss: a single mse or l1.
 bool is_fused(const Loss& loss);
 
-/// `scale` times the sum of all images' losses, from what Decoder::forward_open() gives: the
-/// last bias, the output function, the loss and the gradient of all three in one pass. `targets`
-/// are in the model's range. Takes maps that can_fuse(); differentiable once. Returns a double.
+/// `scale` times the sum of all images' losses, from the maps of Decoder::forward_open(): the last
+/// bias, the output function, the loss and the gradient of all three in one pass. `targets` are in
+/// the model's range. Needs maps that can_fuse(); differentiable once. Returns a double scalar.
 torch::Tensor fused_loss(const Maps& open, const torch::Tensor& last_bias, const Maps& targets,
                          Output output, LossKind kind, double scale);
 

@@ -20,18 +20,14 @@ constexpr double kSgdMomentum = 0.9;
 
 Optimizer::Optimizer(torch::nn::Module& net, const TrainOptions& options)
     : kind_(options.optimizer), weight_decay_(options.weight_decay) {
-  if (kind_ == OptimizerKind::sgd) {
-    moments_ = {{"momentum_buffer", {}}};
-  } else {
-    moments_ = {{"exp_avg", {}}, {"exp_avg_sq", {}}};
-  }
+  moments_ = {{"exp_avg", {}}, {"exp_avg_sq", {}}};
+  if (kind_ == OptimizerKind::sgd) moments_ = {{"momentum_buffer", {}}};
   for (const auto& parameter : net.named_parameters()) {
     names_.push_back(parameter.key());
     parameters_.push_back(parameter.value());
     // zeros_like keeps channels-last strides: the fused kernels need moments laid out as weights.
     for (Moment& moment : moments_) moment.tensors.push_back(torch::zeros_like(parameter.value()));
-    steps_.push_back(
-        torch::zeros({}, torch::TensorOptions(torch::kFloat).device(parameter.value().device())));
+    steps_.push_back(torch::zeros({}, parameter.value().options().dtype(torch::kFloat)));
   }
 }
 
@@ -72,7 +68,7 @@ void Optimizer::step(double lr) {
                         /*amsgrad=*/false, /*maximize=*/false);
       break;
     case OptimizerKind::sgd:
-      // Buffers that start at zero make the first step the gradient itself, as a first step is.
+      // Buffers start at zero, so the first step is the gradient itself, as it should be.
       at::_fused_sgd_(parameters_, gradients, moments_[0].tensors, weight_decay_, kSgdMomentum, lr,
                       /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
                       /*is_first_step=*/false);
@@ -100,8 +96,8 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
       const auto saved = tensors.find(name);
       if (saved == tensors.end()) continue;
       if (saved->second.sizes() != moment.tensors[i].sizes()) {
-        throw std::runtime_error("'" + name + "' has shape " + c10::str(saved->second.sizes()) +
-                                 ", expected " + c10::str(moment.tensors[i].sizes()));
+        throw std::runtime_error(c10::str("'", name, "' has shape ", saved->second.sizes(),
+                                          ", expected ", moment.tensors[i].sizes()));
       }
       moment.tensors[i].copy_(saved->second);
       ++found;

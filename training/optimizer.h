@@ -1,9 +1,8 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/models/autoencoder.h"
 #include "convae/training/options.h"
-
-#include <torch/types.h>
 
 #include <map>
 #include <string>
@@ -12,8 +11,8 @@
 namespace convae {
 
 /// Adam (Kingma & Ba 2015; β 0.9, 0.999, ε 1e-8), AdamW (Loshchilov & Hutter 2019) and SGD with
-/// momentum 0.9, on LibTorch's fused kernels: torch::optim loops over tensors, which costs several
-/// milliseconds a step, and its saved state maps moments to parameters by order instead of by name.
+/// momentum 0.9, on LibTorch's fused kernels: torch::optim loops over tensors, which costs
+/// milliseconds a step, and saves moments by order instead of by name.
 class Optimizer {
 public:
   /// The parameters of `net`, by name.
@@ -21,22 +20,22 @@ public:
 
   void zero_grad();
 
-  /// Norm of all gradients together, after scaling them down to `max_norm` where they exceed it
-  /// (0: no scaling).
+  /// The norm of all gradients together; scales them down to `max_norm` if it is above that (0:
+  /// never).
   double clip_gradients(double max_norm);
 
   /// One step; `lr` is this step's learning rate.
   void step(double lr);
 
-  /// Moments as `optimizer.<parameter>.<moment>`, to be kept in a checkpoint.
+  /// Moments as `optimizer.<parameter>.<moment>`, for a checkpoint.
   std::map<std::string, torch::Tensor> state() const;
 
   /// Number of steps taken.
   std::int64_t steps() const { return steps_taken_; }
 
-  /// Takes back what state() gave, after `steps` steps. Names that are missing keep their zeros
-  /// (a run that changed its optimizer starts with fresh moments); returns how many were found.
-  /// Throws std::runtime_error where a shape does not fit.
+  /// Restores a state() after `steps` steps and returns how many of its tensors were found. Missing
+  /// ones stay zero: a run that changed its optimizer starts with fresh moments. Throws
+  /// std::runtime_error where a shape does not fit.
   std::int64_t load_state(const std::map<std::string, torch::Tensor>& tensors, std::int64_t steps);
 
 private:

@@ -1,8 +1,11 @@
 #include "convae/training/options.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/text.h"
+#include "convae/training/run_options.h"
 
 #include <cmath>
+#include <filesystem>
 #include <sstream>
 #include <stdexcept>
 
@@ -32,7 +35,6 @@ void TrainOptions::validate() const {
   at_least<std::int64_t>("warmup", warmup, 0);
   at_least<std::int64_t>("patience", patience, 0);
   at_least<std::int64_t>("max-steps", max_steps, 0);
-  at_least<std::int64_t>("save-every", save_every, 0);
   at_least("weight-decay", weight_decay, 0.0);
   at_least("min-lr", min_lr, 0.0);
   at_least("clip-grad", clip_grad, 0.0);
@@ -41,7 +43,25 @@ void TrainOptions::validate() const {
   at_least("beta", beta, 0.0);
   below_one("ema", ema);
   below_one("lr-factor", lr_factor);
+}
+
+void RunOptions::validate() const {
+  at_least<std::int64_t>("save-every", save_every, 0);
   at_least("save-minutes", save_minutes, 0.0);
+  if (output.empty()) throw OptionError("--output is needed, such as -o runs");
+  const std::filesystem::path path(name);
+  if (path.has_parent_path() || name == "." || name == ".." || name == "latest") {
+    throw OptionError("--name " + in_quotes(name) +
+                      ": expected a plain name without '/', other than 'latest', which leads to "
+                      "the newest run; -o names the folder");
+  }
+}
+
+std::string RunOptions::name_for(const std::string& data) const {
+  if (!name.empty()) return name;
+  const std::filesystem::path path(data);
+  std::string folder = (path.has_filename() ? path : path.parent_path()).filename().string();
+  return folder.empty() || folder == "latest" ? "run" : folder;
 }
 
 }  // namespace convae

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/api.h"
 #include "convae/core/names.h"
 #include "convae/data/effects.h"
 #include "convae/training/loss_terms.h"
@@ -7,7 +8,7 @@
 #include <array>
 #include <cstdint>
 
-namespace convae {
+namespace CONVAE_API convae {
 
 enum class OptimizerKind { adam, adamw, sgd };
 constexpr auto names(OptimizerKind) {
@@ -24,7 +25,7 @@ constexpr auto names(ScheduleKind) {
                                             {ScheduleKind::plateau, "plateau"},
                                             {ScheduleKind::one_cycle, "one-cycle"}});
 }
-/// What the best checkpoint is the best in: a column of metrics.csv.
+/// The column of metrics.csv whose best value makes the best checkpoint.
 enum class BestBy { val_loss, val_mse, val_psnr, val_ssim, train_loss };
 constexpr auto names(BestBy) {
   return std::to_array<Name<BestBy>>({{BestBy::val_loss, "val_loss"},
@@ -66,10 +67,8 @@ struct TrainOptions {
   BestBy best = BestBy::val_loss;
   std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
   std::uint64_t seed = 0;
-  std::int64_t max_steps = 0;   ///< stop after so many steps; 0: after `epochs`
-  bool deterministic = false;   ///< only deterministic algorithms (CUDA; a CPU always is)
-  std::int64_t save_every = 5;  ///< epochs between kept checkpoints and sample pictures; 0: none
-  double save_minutes = 10;     ///< minutes after which `last` is saved within an epoch; 0: never
+  std::int64_t max_steps = 0;  ///< stop after so many steps; 0: after `epochs`
+  bool deterministic = false;  ///< only deterministic algorithms (CUDA; a CPU always is)
   Precision precision = Precision::fp32;
   OnNan on_nan = OnNan::stop;  ///< stop the run, or leave such a step out and count it
 

@@ -1,7 +1,11 @@
 #include "convae/training/run.h"
 
 #include "convae/core/files.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/memory.h"
 #include "convae/training/sample_pictures.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,19 +20,10 @@ constexpr std::int64_t kSampleImages = 6;
 constexpr std::int64_t kExtremes = 3;  // images shown that came back best, and worst
 
 double value_of(const MetricsRow& row, BestBy measure) {
-  switch (measure) {
-    case BestBy::val_loss:
-      return row.val_loss;
-    case BestBy::val_mse:
-      return row.val_mse;
-    case BestBy::val_psnr:
-      return row.val_psnr;
-    case BestBy::val_ssim:
-      return row.val_ssim;
-    case BestBy::train_loss:
-      return row.train_loss;
-  }
-  return row.val_loss;
+  const auto* column = std::find_if(
+      std::begin(kMetricsColumns), std::end(kMetricsColumns),
+      [&](const MetricsColumn& c) { return std::string_view(c.name) == to_string(measure); });
+  return row.*column->value;
 }
 
 bool is_better(double value, double than, BestBy measure) {
@@ -55,136 +50,128 @@ std::vector<std::size_t> by_error(const std::vector<ImageQuality>& images) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training,
-                         ImageDataset* validation, TrainOptions options, std::string config,
-                         std::int64_t workers)
-    : trainer_(trainer),
-      folder_(folder),
-      training_(training),
-      validation_(validation),
-      options_(std::move(options)),
-      config_(std::move(config)),
-      workers_(workers) {}
+Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
+    : trainer_(parts.trainer),
+      folder_(parts.folder),
+      validation_(parts.validation),
+      skipped_(std::move(parts.skipped)),
+      options_(std::move(parts.options)),
+      config_(std::move(parts.config)),
+      callbacks_(callbacks),
+      observer_(observer),
+      input_(most_common(images_by_size(trainer_.dataset()))) {}
 
-void TrainingRun::save(const fs::path& path) const {
-  CheckpointInfo info;
-  info.seed = options_.seed;
-  info.progress = trainer_.progress();
-  info.config = config_;
-  save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());
+void Run::begin(const std::string& command) {
+  folder_.cut_metrics(trainer_.progress().epoch);
+  write_file(folder_.config(), config_);
+  if (!command.empty()) folder_.add_command(command);
+  folder_.write_skipped(skipped_);
+  save(folder_.last());
 }
 
-void TrainingRun::save_start() { save(folder_.last()); }
-
-bool TrainingRun::attempt(const std::function<void()>& write) {
+RunState Run::train() {
+  observer_.begin(status());
   try {
-    write();
-    return true;
-  } catch (const CheckpointError&) {
-    throw;  // weights that are not finite: nothing to try again
-  } catch (const std::runtime_error& error) {
-    std::error_code ignored;
-    if (!fs::exists(folder_.last().parent_path(), ignored)) {
-      throw std::runtime_error("the run folder '" + printable(folder_.path().string()) +
-                               "' is gone; there is nowhere to save to");
-    }
-    save_problem_ = error.what();
-    if (on_problem) on_problem(save_problem_);
-    return false;
-  }
-}
-
-void TrainingRun::save_in_time() {
-  if (options_.save_minutes <= 0 || last_save_.seconds() < 60 * options_.save_minutes) return;
-  if (attempt([&] { save(folder_.last()); })) save_problem_.clear();
-  last_save_.restart();
-}
-
-void TrainingRun::save_at_stop() const {
-  try {
-    save(folder_.last());
-  } catch (const CheckpointError&) {
+    const RunState state = train_epochs();
+    write_skipped();
+    observer_.end(status(), state, "");
+    return state;
+  } catch (const std::exception& error) {
+    observer_.end(status(), RunState::failed, first_line(error.what()));
     throw;
-  } catch (const std::runtime_error& error) {
-    fail_unsaved(error.what());
   }
 }
 
-TrainingRun::Outcome TrainingRun::run() {
-  trainer_.on_step = [&] {
-    save_in_time();
-    if (on_step) on_step();
-  };
-  trainer_.should_stop = should_stop;
+RunState Run::train_epochs() {
   last_save_.restart();
   while (!trainer_.finished()) {
     const Stopwatch time;
-    trainer_.train_epoch();
-    if (stop_requested() || !finish_epoch(time)) {
+    trainer_.train_steps([this] { return after_step(); });
+    const bool has_ended = trainer_.epoch_complete() || trainer_.finished();
+    const auto validated = has_ended && !callbacks_.stopped() ? measure() : std::nullopt;
+    if (!validated) {
       // Also between the last step and the end of validation: the epoch is closed after a resume.
       save_at_stop();
-      return Outcome::interrupted;
+      return RunState::interrupted;
     }
+    finish_epoch(*validated, time);
   }
   if (!save_problem_.empty()) fail_unsaved(save_problem_);
-  return trainer_.progress().stopped_early ? Outcome::stopped_early : Outcome::finished;
+  return trainer_.progress().stopped_early ? RunState::stopped_early : RunState::finished;
 }
 
-bool TrainingRun::finish_epoch(const Stopwatch& time) {
-  Quality quality;
+bool Run::after_step() {
+  const Progress& progress = trainer_.progress();
+  if (!trainer_.why_skipped().empty()) {
+    callbacks_.warn(trainer_.why_skipped() + "; the step is skipped");
+  }
+  if (options_.save_minutes > 0 && last_save_.seconds() >= 60 * options_.save_minutes) save_last();
+  const std::int64_t images_a_step = trainer_.options().batch_size;
+  callbacks_.show(fmt::format("epoch {}/{}", progress.epoch + 1, trainer_.total_epochs()),
+                  progress.step * images_a_step, trainer_.total_steps() * images_a_step);
+  return callbacks_.stopped();
+}
+
+std::optional<Run::Validated> Run::measure() {
   Validated validated;
-  if (validation_ != nullptr) {
-    const UseAverage average(trainer_.average());
-    const auto note = [&](std::int64_t index, ImageQuality image) {
-      validated.indices.push_back(index);
-      validated.images.push_back(std::move(image));
-    };
-    quality = evaluate(trainer_.net(), *validation_, options_, trainer_.device(), workers_,
-                       should_stop, note);
-    if (stop_requested()) return false;
-  }
+  if (validation_ == nullptr) return validated;
+  const UseAverage average(trainer_.average());
+  const auto note = [&](std::int64_t index, ImageQuality image) {
+    validated.indices.push_back(index);
+    validated.images.push_back(std::move(image));
+  };
+  validated.quality = validate(
+      trainer_.net(), *validation_, trainer_.options(), trainer_.device(), trainer_.workers(),
+      [this] { return callbacks_.stopped(); }, note);
+  if (callbacks_.stopped()) return std::nullopt;
+  return validated;
+}
+
+void Run::finish_epoch(const Validated& validated, const Stopwatch& time) {
+  const MetricsRow row = row_of(validated.quality, time);
   Progress& progress = trainer_.progress();
-  const std::int64_t epoch = progress.epoch + 1;
-  const MetricsRow row{epoch,
-                       progress.step,
-                       progress.epoch_lr,
-                       trainer_.epoch_loss(),
-                       quality.loss,
-                       quality.mse,
-                       quality.psnr,
-                       quality.ssim,
-                       static_cast<double>(progress.epoch_images) / progress.epoch_train_seconds,
-                       time.seconds()};
-  const double best_value_before = progress.best_value;
-  const std::int64_t best_epoch_before = progress.best_epoch;
+  const Progress before = progress;
   const bool is_best = note_epoch(row);
-  const bool is_last =
-      trainer_.finished() || (trainer_.epoch_complete() && epoch == options_.epochs);
-  const bool is_kept = options_.save_every > 0 && epoch % options_.save_every == 0;
-  if (is_kept || is_last || epoch == 1) {
-    attempt([&] { write_samples(epoch, validated); });
-  }
+  const std::int64_t epochs = trainer_.options().epochs;
+  const bool is_last = trainer_.finished() || (trainer_.epoch_complete() && row.epoch == epochs);
+  const bool is_kept = options_.save_every > 0 && row.epoch % options_.save_every == 0;
+  if (is_kept || is_last || row.epoch == 1) attempt([&] { write_samples(row.epoch, validated); });
   // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
   // of one too few.
   attempt([&] { folder_.add_metrics(row); });
-  if (trainer_.epoch_complete()) trainer_.begin_next_epoch();
+  if (trainer_.epoch_complete()) trainer_.close_epoch();
   if (is_best && !attempt([&] { save(folder_.best()); })) {
-    // What could not be kept is not the one to beat.
-    progress.best_value = best_value_before;
-    progress.best_epoch = best_epoch_before;
+    // The next best must not have to beat one that is lost.
+    progress.best_value = before.best_value;
+    progress.best_epoch = before.best_epoch;
   }
-  if (is_kept && trainer_.progress().epoch == epoch) {
-    attempt([&] { save(folder_.epoch_weights(epoch)); });
+  if (is_kept && progress.epoch == row.epoch) {
+    attempt([&] { save(folder_.epoch_weights(row.epoch)); });
   }
-  if (attempt([&] { save(folder_.last()); })) save_problem_.clear();
-  last_save_.restart();
-  if (on_epoch) on_epoch(row, is_best);
-  return true;
+  save_last();
+  callbacks_.say(epoch_line(row) + (is_best ? " · best" : ""));
+  write_skipped();
+  observer_.epoch(status(), row, is_best);
 }
 
-bool TrainingRun::note_epoch(const MetricsRow& row) {
+MetricsRow Run::row_of(const Quality& quality, const Stopwatch& time) const {
+  const Progress& progress = trainer_.progress();
+  return {progress.epoch + 1,
+          progress.step,
+          progress.epoch_lr,
+          trainer_.epoch_loss(),
+          quality.loss,
+          quality.mse,
+          quality.psnr,
+          quality.ssim,
+          static_cast<double>(progress.epoch_images) / progress.epoch_train_seconds,
+          time.seconds()};
+}
+
+bool Run::note_epoch(const MetricsRow& row) {
+  const TrainOptions& options = trainer_.options();
   Progress& progress = trainer_.progress();
-  progress.best_by = validation_ != nullptr ? options_.best : BestBy::train_loss;
+  progress.best_by = validation_ != nullptr ? options.best : BestBy::train_loss;
   const double value = value_of(row, progress.best_by);
   const bool is_best =
       std::isfinite(value) && (progress.best_epoch == 0 || std::isnan(progress.best_value) ||
@@ -197,19 +184,95 @@ bool TrainingRun::note_epoch(const MetricsRow& row) {
     return row.epoch - std::max(progress.best_epoch, from);
   };
   progress.stopped_early =
-      options_.patience > 0 && waited(progress.patience_start) >= options_.patience;
-  if (options_.schedule == ScheduleKind::plateau &&
-      waited(progress.plateau_start) >= options_.lr_epochs) {
+      options.patience > 0 && waited(progress.patience_start) >= options.patience;
+  if (options.schedule == ScheduleKind::plateau &&
+      waited(progress.plateau_start) >= options.lr_epochs) {
     ++progress.lr_falls;
     progress.plateau_start = row.epoch;
   }
   return is_best;
 }
 
-bool TrainingRun::stop_requested() const { return should_stop && should_stop(); }
+std::string Run::epoch_line(const MetricsRow& row) const {
+  std::string line = fmt::format("epoch {}/{} · step {} · lr {:.2e} · train loss {:.6f}", row.epoch,
+                                 trainer_.total_epochs(), row.step, row.lr, row.train_loss);
+  if (validation_ != nullptr) {
+    line += fmt::format(" · val loss {:.6f} · PSNR {:.2f} dB", row.val_loss, row.val_psnr);
+    if (!std::isnan(row.val_ssim)) line += fmt::format(" · SSIM {:.4f}", row.val_ssim);
+  }
+  line += fmt::format(" · {:.1f} images/s", row.images_per_s);
+  const double waiting = trainer_.waiting_share();
+  return waiting < 0.005 ? line : line + fmt::format(", {:.0f} % waiting", 100 * waiting);
+}
 
-void TrainingRun::write_samples(std::int64_t epoch, const Validated& validated) {
-  ImageDataset& source = validation_ != nullptr ? *validation_ : training_;
+std::vector<SkippedFile> Run::skipped() const {
+  std::vector<SkippedFile> all = skipped_;
+  for (const auto* images : {&trainer_.dataset(), validation_}) {
+    if (images == nullptr) continue;
+    const std::vector<SkippedFile> bad = images->bad_files();
+    all.insert(all.end(), bad.begin(), bad.end());
+  }
+  return all;
+}
+
+RunStatus Run::status() const {
+  return {folder_, trainer_.model(), trainer_.progress(), callbacks_, trainer_.total_epochs(),
+          input_,  skipped()};
+}
+
+void Run::save(const fs::path& path) const {
+  CheckpointInfo info;
+  info.seed = trainer_.options().seed;
+  info.progress = trainer_.progress();
+  info.config = config_;
+  save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());
+}
+
+void Run::save_last() {
+  if (attempt([&] { save(folder_.last()); })) save_problem_.clear();
+  last_save_.restart();
+}
+
+void Run::save_at_stop() const {
+  try {
+    save(folder_.last());
+  } catch (const CheckpointError&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    fail_unsaved(error.what());
+  }
+}
+
+/// False where it failed, such as on a full disk: the run goes on and tries again later.
+bool Run::attempt(const std::function<void()>& write) {
+  try {
+    write();
+    return true;
+  } catch (const CheckpointError&) {
+    throw;  // weights that are not finite: nothing to try again
+  } catch (const std::runtime_error& error) {
+    std::error_code ignored;
+    if (!fs::exists(folder_.last().parent_path(), ignored)) {
+      throw std::runtime_error("the run folder " + in_quotes(folder_.path()) +
+                               " is gone; there is nowhere to save to");
+    }
+    save_problem_ = error.what();
+    callbacks_.warn(save_problem_ + "; the run goes on");
+    return false;
+  }
+}
+
+/// Not worth ending a run for.
+void Run::write_skipped() {
+  try {
+    folder_.write_skipped(skipped());
+  } catch (const std::runtime_error& error) {
+    callbacks_.warn(error.what());
+  }
+}
+
+void Run::write_samples(std::int64_t epoch, const Validated& validated) {
+  ImageDataset& source = validation_ != nullptr ? *validation_ : trainer_.dataset();
   std::vector<std::int64_t> all(static_cast<std::size_t>(source.size()));
   std::iota(all.begin(), all.end(), 0);
   write_sample(RunFolder::sample_name(epoch), epoch, all, kSampleImages);
@@ -228,13 +291,13 @@ void TrainingRun::write_samples(std::int64_t epoch, const Validated& validated) 
   if (!worst.empty()) write_sample("worst", epoch, worst, kExtremes);
 }
 
-void TrainingRun::write_sample(const std::string& picture, std::int64_t epoch,
-                               const std::vector<std::int64_t>& indices, std::int64_t count) {
+void Run::write_sample(const std::string& picture, std::int64_t epoch,
+                       const std::vector<std::int64_t>& indices, std::int64_t count) {
   const UseAverage average(trainer_.average());
-  const CorruptionRule rule{options_.corruptions, options_.seed, /*epoch=*/0};
+  const CorruptionRule rule{trainer_.options().corruptions, trainer_.options().seed, /*epoch=*/0};
   const SamplePicture sample =
-      sample_picture(trainer_.net(), validation_ != nullptr ? *validation_ : training_, indices,
-                     count, rule, trainer_.device());
+      sample_picture(trainer_.net(), validation_ != nullptr ? *validation_ : trainer_.dataset(),
+                     indices, count, rule, trainer_.device());
   folder_.write_sample(picture, epoch, encode_image(sample.picture, ImageFormat::png),
                        sample.images);
 }

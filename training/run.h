@@ -1,70 +1,82 @@
 #pragma once
 
+#include "convae/core/callbacks.h"
 #include "convae/core/stopwatch.h"
-#include "convae/training/run_folder.h"
+#include "convae/training/run_observer.h"
+#include "convae/training/run_options.h"
 #include "convae/training/trainer.h"
 #include "convae/training/validation.h"
 
+#include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace convae {
 
-/// Ties a Trainer to a run folder: validation, metrics.csv, sample pictures, checkpoints and
-/// early stopping. Printing is left to the callbacks.
-class TrainingRun {
+/// A Trainer and the run folder that it fills: validation, metrics.csv, sample pictures,
+/// checkpoints and early stopping.
+class Run {
 public:
-  enum class Outcome {
-    finished,       ///< all epochs or steps are done
-    stopped_early,  ///< `patience` epochs brought nothing better
-    interrupted     ///< should_stop() said so; the work done is saved
+  struct Parts {
+    Trainer& trainer;
+    RunFolder& folder;
+    ImageDataset* validation = nullptr;  ///< null: there are no validation images
+    std::vector<SkippedFile> skipped;    ///< before any image was decoded
+    RunOptions options;                  ///< when to save
+    std::string config;                  ///< kept in config.toml and every checkpoint
   };
 
-  /// `validation` may be null. `config` is kept in every checkpoint. `workers` decode for the
-  /// validation.
-  TrainingRun(Trainer& trainer, RunFolder& folder, ImageDataset& training, ImageDataset* validation,
-              TrainOptions options, std::string config, std::int64_t workers);
+  /// The parts and `observer` must live as long. Lines for the user go to `callbacks`, and progress
+  /// in images of all epochs.
+  Run(Parts parts, const Callbacks& callbacks, RunObserver& observer);
 
-  std::function<void()> on_step;
-  std::function<void(const MetricsRow&, bool is_best)> on_epoch;
-  std::function<bool()> should_stop;
-  /// Told of what could not be written (a full disk); the run goes on and tries again.
-  std::function<void(const std::string&)> on_problem;
+  /// Writes config.toml, commands.txt, skipped.csv and the checkpoint (`last`) that a resume needs,
+  /// and cuts what lies past the trainer's progress. Throws std::runtime_error.
+  void begin(const std::string& command);
 
-  /// Writes the checkpoint from which a run can start over (`last`, step 0).
-  void save_start();
+  /// Trains to the end, or until callbacks.should_stop or the trainer's own. Throws
+  /// std::runtime_error where the run folder is gone or the last state could not be saved; what was
+  /// saved before is kept.
+  RunState train();
 
-  /// Throws std::runtime_error where the run folder is gone, or where the last state could not be
-  /// saved; what was saved before is kept.
-  Outcome run();
+  /// Images that could not be used, so far.
+  std::vector<SkippedFile> skipped() const;
 
 private:
-  /// The images of a validation, by their place in the data set.
   struct Validated {
-    std::vector<std::int64_t> indices;
+    Quality quality;
+    std::vector<std::int64_t> indices;  // of the images, in the data set
     std::vector<ImageQuality> images;
   };
 
-  bool finish_epoch(const Stopwatch& time);
+  RunState train_epochs();
+  bool after_step();
+  std::optional<Validated> measure();
+  void finish_epoch(const Validated& validated, const Stopwatch& time);
+  MetricsRow row_of(const Quality& quality, const Stopwatch& time) const;
   bool note_epoch(const MetricsRow& row);
-  bool stop_requested() const;
+  std::string epoch_line(const MetricsRow& row) const;
+  RunStatus status() const;
   void save(const std::filesystem::path& path) const;
-  void save_in_time();
+  void save_last();
   void save_at_stop() const;
-  /// False where it failed for want of room or the like.
   bool attempt(const std::function<void()>& write);
+  void write_skipped();
   void write_samples(std::int64_t epoch, const Validated& validated);
   void write_sample(const std::string& picture, std::int64_t epoch,
                     const std::vector<std::int64_t>& indices, std::int64_t count);
 
   Trainer& trainer_;
   RunFolder& folder_;
-  ImageDataset& training_;
   ImageDataset* validation_;
-  TrainOptions options_;
+  std::vector<SkippedFile> skipped_;
+  RunOptions options_;
   std::string config_;
-  std::int64_t workers_;
+  Callbacks callbacks_;
+  RunObserver& observer_;
+  Size input_;
   Stopwatch last_save_;
   std::string save_problem_;  // why `last` is not up to date; empty: it is
 };

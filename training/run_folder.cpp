@@ -5,12 +5,13 @@
 #include "convae/core/text.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <cmath>
+#include <sstream>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -20,18 +21,9 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::string_view kMetricsHeader =
-    "epoch,step,lr,train_loss,val_loss,val_mse,val_psnr,val_ssim,images_per_s,seconds\n";
-
 [[noreturn]] void fail_with(const char* action, const fs::path& path,
                             const std::error_code& error) {
-  throw std::runtime_error(std::string(action) + " '" + printable(path.string()) +
-                           "': " + error.message());
-}
-
-std::string padded(std::int64_t epoch) {
-  std::string digits = std::to_string(epoch);
-  return "epoch_" + std::string(digits.size() < 4 ? 4 - digits.size() : 0, '0') + digits;
+  throw std::runtime_error(std::string(action) + " " + in_quotes(path) + ": " + error.message());
 }
 
 constexpr std::string_view kSamplesHeader = "picture,epoch,path,width,height,mse,psnr,ssim\n";
@@ -99,16 +91,18 @@ void remove_unfinished(const fs::path& run) {
   }
 }
 
+std::vector<std::string> lines_of(const fs::path& path) {
+  std::vector<std::string> lines;
+  if (!is_there(path)) return lines;
+  std::istringstream text(read_text(path));
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  return lines;
+}
+
 /// Rows of a metrics file by their epoch. Lines that are not rows are dropped.
 std::map<std::int64_t, std::string> read_rows(const fs::path& path) {
   std::map<std::int64_t, std::string> rows;
-  if (!is_there(path)) return rows;
-  const std::vector<std::uint8_t> bytes = read_file(path);
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  while (!text.empty()) {
-    const std::size_t end = text.find('\n');
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  for (const std::string& line : lines_of(path)) {
     std::int64_t epoch = 0;
     const auto parsed = std::from_chars(line.data(), line.data() + line.size(), epoch);
     if (parsed.ec == std::errc{} && epoch >= 1) rows[epoch] = line;
@@ -117,8 +111,10 @@ std::map<std::int64_t, std::string> read_rows(const fs::path& path) {
 }
 
 void write_rows(const fs::path& path, const std::map<std::int64_t, std::string>& rows) {
-  std::string text(kMetricsHeader);
-  for (const auto& [epoch, row] : rows) text += row + "\n";
+  std::string text = "epoch,step";
+  for (const MetricsColumn& column : kMetricsColumns) text += std::string(",") + column.name;
+  for (const auto& [epoch, row] : rows) text += "\n" + row;
+  text += "\n";
   write_file(path, text);
 }
 
@@ -131,27 +127,14 @@ std::shared_ptr<const int> lock_folder(const fs::path& path) {
     delete held;
   });
   if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    throw std::runtime_error("another process is working on the run '" + printable(path.string()) +
-                             "'; wait for it or stop it first");
+    throw std::runtime_error("another process is working on the run " + in_quotes(path) +
+                             "; wait for it or stop it first");
   }
   // File systems that know no locks (some network ones) leave the folder unguarded.
   return lock;
 }
 
 }  // namespace
-
-std::string csv_field(const std::string& text) {
-  std::string shown = printable(text);
-  if (shown.find_first_of(",\"") == std::string::npos) return shown;
-  std::string quoted = "\"";
-  for (const char c : shown) {
-    quoted += c;
-    if (c == '"') quoted += '"';
-  }
-  return quoted + '"';
-}
-
-std::string csv_number(double value) { return std::isnan(value) ? "" : number_text(value); }
 
 RunFolder::RunFolder(fs::path path)
     : path_(std::move(path)), lock_(lock_folder(path_)), rows_(read_rows(metrics())) {}
@@ -192,20 +175,17 @@ fs::path RunFolder::weights(const std::string& name) const {
   return path_ / "weights" / (name + ".safetensors");
 }
 
-fs::path RunFolder::epoch_weights(std::int64_t epoch) const { return weights(padded(epoch)); }
+fs::path RunFolder::epoch_weights(std::int64_t epoch) const { return weights(sample_name(epoch)); }
 
 fs::path RunFolder::sample(const std::string& picture) const {
   return path_ / "samples" / (picture + ".png");
 }
 
-std::string RunFolder::sample_name(std::int64_t epoch) { return padded(epoch); }
+std::string RunFolder::sample_name(std::int64_t epoch) { return fmt::format("epoch_{:04}", epoch); }
 
 void RunFolder::add_metrics(const MetricsRow& row) {
   std::string text = std::to_string(row.epoch) + "," + std::to_string(row.step);
-  for (const double value : {row.lr, row.train_loss, row.val_loss, row.val_mse, row.val_psnr,
-                             row.val_ssim, row.images_per_s, row.seconds}) {
-    text += "," + csv_number(value);
-  }
+  for (const MetricsColumn& column : kMetricsColumns) text += "," + csv_number(row.*column.value);
   rows_.erase(rows_.lower_bound(row.epoch), rows_.end());
   rows_[row.epoch] = std::move(text);
   write_rows(metrics(), rows_);
@@ -257,11 +237,10 @@ void RunFolder::add_command(const std::string& command) const {
 }
 
 std::vector<MetricsRow> RunFolder::read_metrics() const {
-  return read_table(metrics(), [](const CsvReader& row) {
-    return MetricsRow{row.integer("epoch", 1),  row.integer("step", 0), row.number("lr"),
-                      row.number("train_loss"), row.number("val_loss"), row.number("val_mse"),
-                      row.number("val_psnr"),   row.number("val_ssim"), row.number("images_per_s"),
-                      row.number("seconds")};
+  return read_table(metrics(), [](const CsvReader& table) {
+    MetricsRow row{.epoch = table.integer("epoch", 1), .step = table.integer("step", 0)};
+    for (const auto& [name, value] : kMetricsColumns) row.*value = table.number(name);
+    return row;
   });
 }
 
@@ -280,18 +259,7 @@ ValidationTable RunFolder::read_validation() const {
   return result;
 }
 
-std::vector<std::string> RunFolder::read_commands() const {
-  std::vector<std::string> lines;
-  if (!is_there(commands())) return lines;
-  const std::vector<std::uint8_t> bytes = read_file(commands());
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    lines.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(text.size(), end + 1));
-  }
-  return lines;
-}
+std::vector<std::string> RunFolder::read_commands() const { return lines_of(commands()); }
 
 void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {
   std::string text = "path,reason\n";

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/csv.h"
 #include "convae/data/folder.h"
 #include "convae/metrics/image_quality.h"
 
@@ -26,6 +27,20 @@ struct MetricsRow {
   double images_per_s = 0;  ///< training images over training wall time, loading included
   double seconds = 0;       ///< wall time of the epoch, validation included
 };
+
+/// The columns of metrics.csv after epoch and step.
+struct MetricsColumn {
+  const char* name;
+  double MetricsRow::*value;
+};
+inline constexpr MetricsColumn kMetricsColumns[] = {{"lr", &MetricsRow::lr},
+                                                    {"train_loss", &MetricsRow::train_loss},
+                                                    {"val_loss", &MetricsRow::val_loss},
+                                                    {"val_mse", &MetricsRow::val_mse},
+                                                    {"val_psnr", &MetricsRow::val_psnr},
+                                                    {"val_ssim", &MetricsRow::val_ssim},
+                                                    {"images_per_s", &MetricsRow::images_per_s},
+                                                    {"seconds", &MetricsRow::seconds}};
 
 /// A row of samples/samples.csv: an image in one of the pictures there. The rows of a picture are
 /// its images from the top.
@@ -110,12 +125,5 @@ private:
   std::map<std::int64_t, std::string> rows_;  // of metrics.csv, by epoch: a row that could not be
                                               // written is written with the next
 };
-
-/// A field of a CSV file after RFC 4180: quoted where it holds a comma, a quote or a line break.
-/// Control characters and bytes that are not UTF-8 are escaped first, as printable() does.
-std::string csv_field(const std::string& text);
-
-/// A number for a CSV file: the shortest text that reads back as the same double; empty for NaN.
-std::string csv_number(double value);
 
 }  // namespace convae

@@ -5,7 +5,6 @@
 #include "convae/training/validation.h"
 
 #include <optional>
-#include <utility>
 
 namespace convae {
 namespace {

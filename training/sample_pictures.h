@@ -10,16 +10,16 @@
 
 namespace convae {
 
-/// Sample pictures show images with a side above this smaller.
+/// Images with a longer side are shrunk to this in sample pictures.
 inline constexpr std::int64_t kMaxSampleSide = 1024;
 
-/// What a run's sample pictures hold: comparison_pictures below each other, and whose they are.
+/// comparison_pictures below each other, and the quality of their images.
 struct SamplePicture {
   torch::Tensor picture;             ///< (3, h, w) uint8
   std::vector<ImageQuality> images;  ///< from the top
 };
 
-/// Reconstructs images of `source` one by one, in evaluation mode, the first `count` of `indices`
+/// Reconstructs images of `source` one by one, in evaluation mode: the first `count` of `indices`
 /// that can be read. `rule` corrupts the input; the error is the distance from the clean image.
 SamplePicture sample_picture(Autoencoder& net, ImageDataset& source,
                              const std::vector<std::int64_t>& indices, std::int64_t count,

@@ -24,10 +24,9 @@ double learning_rate(const TrainOptions& options, const SchedulePoint& point) {
   const std::int64_t steps = std::max<std::int64_t>(1, point.total_steps - options.warmup);
   const double t = static_cast<double>(point.step - options.warmup) / static_cast<double>(steps);
   switch (options.schedule) {
-    case ScheduleKind::constant:
-      return options.lr;
+    case ScheduleKind::constant: return options.lr;
     case ScheduleKind::cosine:
-      // A warm-up as long as the run leaves nothing to fall over.
+      // A warm-up as long as the run leaves no steps for the fall.
       return point.total_steps <= options.warmup ? options.lr
                                                  : along_cosine(options.lr, options.min_lr, t);
     case ScheduleKind::step: {

@@ -4,7 +4,7 @@
 
 namespace convae {
 
-/// Where in a run a step lies.
+/// A step's place in a run.
 struct SchedulePoint {
   std::int64_t step = 0;  ///< from 0
   std::int64_t total_steps = 1;

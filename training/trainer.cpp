@@ -4,6 +4,7 @@
 #include "convae/core/random.h"
 #include "convae/core/stopwatch.h"
 #include "convae/training/autocast.h"
+#include "convae/training/checkpoint.h"
 #include "convae/training/corruption.h"
 #include "convae/training/losses.h"
 #include "convae/training/schedule.h"
@@ -158,7 +159,14 @@ std::optional<double> Trainer::train_step(const Step& step, double lr) {
   return loss;
 }
 
-void Trainer::train_epoch() {
+double Trainer::train_epoch() {
+  train_steps();
+  const double loss = epoch_loss();
+  if (epoch_complete()) close_epoch();
+  return loss;
+}
+
+void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
   const std::int64_t epoch = progress_.epoch + 1;
   std::vector<Step> plan = plan_training_epoch(dataset_, options_.batch_size, options_.seed, epoch,
                                                progress_.epoch_position);
@@ -174,6 +182,7 @@ void Trainer::train_epoch() {
     if (!step) break;
     progress_.epoch_lr = learning_rate(
         options_, {schedule_step(), total_steps(), progress_.epoch, progress_.lr_falls});
+    why_skipped_.clear();
     if (!step->empty()) {
       if (const auto loss_sum = train_step(*step, progress_.epoch_lr)) {
         progress_.epoch_loss_sum += *loss_sum;
@@ -185,7 +194,9 @@ void Trainer::train_epoch() {
     ++progress_.step;
     progress_.epoch_train_seconds = seconds_before + time.seconds();
     if (on_step) on_step();
-    if (should_stop && should_stop()) break;
+    // Both are asked, whatever the first says.
+    const bool stop = should_stop && should_stop();
+    if ((should_stop_too && should_stop_too()) || stop) break;
   }
   waiting_share_ = waited / time.seconds();
   if (progress_.epoch_images == 0 && epoch_complete()) {
@@ -198,7 +209,7 @@ void Trainer::train_epoch() {
   }
 }
 
-void Trainer::begin_next_epoch() {
+void Trainer::close_epoch() {
   ++progress_.epoch;
   progress_.epoch_position = 0;
   progress_.epoch_loss_sum = 0;
@@ -229,7 +240,7 @@ std::optional<double> Trainer::leave_out(const Step& step, const char* what) {
     throw NonFiniteError(message + "; try a lower lr or clip-grad 1");
   }
   ++progress_.skipped_steps;
-  if (on_skipped_step) on_skipped_step(message);
+  why_skipped_ = message;
   return std::nullopt;
 }
 

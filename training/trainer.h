@@ -24,10 +24,10 @@ public:
   using std::runtime_error::runtime_error;
 };
 
-/// Trains one model on one data set, step by step; no files, no printing.
+/// Trains one model on one data set, epoch by epoch or step by step; no files, no printing.
 ///
-///     Trainer trainer(net, dataset, options, torch::kCPU);
-///     while (!trainer.finished()) trainer.train_epoch();
+///     Trainer trainer(net, images, options, torch::kCPU);
+///     while (!trainer.finished()) std::printf("%f\n", trainer.train_epoch());
 class Trainer {
 public:
   /// `net` is trained in place and must be on `device` already.
@@ -36,15 +36,19 @@ public:
 
   /// Called after every step. `progress().step` steps are done then.
   std::function<void()> on_step;
-  /// Asked after every step; true ends train_epoch() there.
+  /// Asked after every step; true ends the epoch there. The next call goes on with it.
   std::function<bool()> should_stop;
 
-  /// Trains to the end of the epoch under way, to `max_steps`, or until should_stop().
+  /// Trains to the end of the epoch and closes it; with `max_steps` or should_stop() it may end
+  /// before. Returns the mean loss of the epoch's images so far.
   /// Throws NonFiniteError; std::runtime_error where no image can be used.
-  void train_epoch();
+  double train_epoch();
 
-  /// Closes the epoch under way: its sums start at zero again.
-  void begin_next_epoch();
+  /// train_epoch() in two parts, for those who validate in between: all steps of the epoch, then
+  /// its end, where its sums start at zero again. `should_stop_too` is asked after every step as
+  /// well.
+  void train_steps(const std::function<bool()>& should_stop_too = {});
+  void close_epoch();
 
   /// One optimizer step on the images of `step`, each counting the same. Micro-batches go through
   /// the network together as long as they have at most kMaxPixelsTogether pixels, so that batch
@@ -53,13 +57,13 @@ public:
   /// or the gradient was not finite (on-nan skip; else NonFiniteError is thrown).
   std::optional<double> train_step(const Step& step, double lr);
 
-  /// Called for each step that is left out, with what NonFiniteError would say.
-  std::function<void(const std::string&)> on_skipped_step;
+  /// Why the latest step was left out; empty if it was not.
+  const std::string& why_skipped() const { return why_skipped_; }
 
   /// 6 megapixels take about 2 GB in the default network.
   static constexpr std::int64_t kMaxPixelsTogether = 6'000'000;
 
-  /// All epochs, or all `max_steps`, are done, or the run was stopped for want of progress.
+  /// All epochs or all `max_steps` are done, or the run stopped early.
   bool finished() const;
   /// The epoch under way has had all its steps.
   bool epoch_complete() const { return progress_.epoch_position >= dataset_.size(); }
@@ -71,10 +75,10 @@ public:
   /// Mean loss of the images of the epoch under way.
   double epoch_loss() const;
 
-  /// Share of the time of the latest train_epoch() in which there were no images to work on.
+  /// Share of the time of the latest train_steps() in which there were no images to work on.
   double waiting_share() const { return waiting_share_; }
 
-  /// Takes up a run where a checkpoint left it: weights, moments and progress.
+  /// Goes on where a checkpoint left off: weights, moments and progress.
   void restore(const Checkpoint& checkpoint, const std::string& source);
 
   const Progress& progress() const { return progress_; }
@@ -82,7 +86,12 @@ public:
   const Optimizer& optimizer() const { return optimizer_; }
   WeightAverage& average() { return average_; }
   Autoencoder& net() { return net_; }
+  ImageDataset& dataset() { return dataset_; }
+  const ImageDataset& dataset() const { return dataset_; }
+  const TrainOptions& options() const { return options_; }
+  const ModelOptions& model() const { return net_->options(); }
   torch::Device device() const { return device_; }
+  std::int64_t workers() const { return workers_; }
 
 private:
   std::int64_t schedule_step() const;
@@ -101,6 +110,7 @@ private:
   std::uint64_t draws_ = 0;  // of latent noise in the step under way
   Progress progress_;
   double waiting_share_ = 0;
+  std::string why_skipped_;
 };
 
 }  // namespace convae

@@ -33,7 +33,7 @@ Reconstructions reconstruct(Autoencoder& net, const torch::Tensor& inputs,
 
 }  // namespace
 
-Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
+Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
                  const std::function<bool()>& should_stop,
                  const std::function<void(std::int64_t, ImageQuality)>& on_image) {

@@ -25,7 +25,7 @@ struct Quality {
 /// corruptions (always the same ones), seed and batch size of `options`; the model's mode is put
 /// back. `should_stop` is asked between batches; once it says yes the result covers only the
 /// images so far. `on_image` is given each image's index in `dataset` and its quality.
-Quality evaluate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
+Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
                  const std::function<bool()>& should_stop = {},
                  const std::function<void(std::int64_t, ImageQuality)>& on_image = {});

@@ -2,42 +2,60 @@
 
 #include "convae/app/options/command_line.h"
 
+#include <array>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace convae::app {
 
-/// Exit codes of the program.
-enum ExitCode : int {
-  kDone = 0,
-  kFailed = 1,
-  kUsage = 2,
-  kAnomaly = 3,
-  kInterrupted = 130,
-  kTerminated = 143
+/// Exit codes of the program; 128 + the signal where one stopped it.
+enum ExitCode : int { kDone = 0, kFailed = 1, kUsage = 2, kAnomaly = 3 };
+
+/// The same for people.
+using CodeMeaning = std::pair<const char*, const char*>;
+inline constexpr auto kExitCodes = std::to_array<CodeMeaning>(
+    {{"0", "Done, also if files were skipped."},
+     {"1", "Failed at run time."},
+     {"2", "Bad usage or configuration; one line says what to change."},
+     {"3", "score --fail-on-anomaly found an anomaly."},
+     {"129, 130, 143", "Stopped by SIGHUP, Ctrl-C or SIGTERM, after saving."}});
+
+struct Command {
+  const char* name;
+  const char* summary;
+  const char* usage;  ///< the words that are always needed
+  /// Returns the exit code. Throws UsageError for bad usage, others for what fails at run time.
+  int (*run)(const CommandLine& line);
+  std::size_t operands = 0;  ///< words it takes that are no options
 };
 
-/// Each command takes its words and returns the exit code. Throws UsageError for bad usage and
-/// other exceptions for what fails at run time.
+/// Every command, in the order of the help.
+const std::vector<Command>& command_list();
+
+/// Throws UsageError naming the nearest.
+const Command& find_command(const std::string& name);
+
 int run_train(const CommandLine& line);
 int run_reconstruct(const CommandLine& line);
 int run_encode(const CommandLine& line);
 int run_decode(const CommandLine& line);
-int run_score(const CommandLine& line);
-int run_shapes(const CommandLine& line);
 int run_sample(const CommandLine& line);
 int run_interpolate(const CommandLine& line);
 int run_export(const CommandLine& line);
 int run_evaluate(const CommandLine& line);
+int run_score(const CommandLine& line);
+int run_shapes(const CommandLine& line);
 int run_info(const CommandLine& line);
 int run_bench(const CommandLine& line);
+int run_completion(const CommandLine& line);
+int run_man(const CommandLine& line);
 
-/// To be called before a command writes its first file: until then SIGINT and SIGTERM end the
-/// program at once, from then on the command ends as it sees fit.
+/// To be called before a command writes its first file: until then SIGHUP, SIGINT and SIGTERM end
+/// the program at once, from then on the command ends as it sees fit.
 void stop_in_order();
 
-/// The signal that asked the program to stop (SIGINT or SIGTERM), or 0. The second one ends the
-/// program at once.
+/// The signal that asked the program to stop, or 0. A second one ends the program at once.
 int stop_signal();
 
 }  // namespace convae::app

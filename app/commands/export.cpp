@@ -1,26 +1,26 @@
 #include "convae/exporting/export.h"
 
 #include "convae/app/commands/commands.h"
-#include "convae/app/inference.h"
-#include "convae/core/files.h"
+#include "convae/app/commands/needs.h"
+#include "convae/app/output/callbacks.h"
 #include "convae/core/output_folder.h"
+#include "convae/core/text.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 namespace convae::app {
 namespace fs = std::filesystem;
 namespace {
 
-ExportOptions export_options(const Options& options) {
-  if (!options.call.export_format) {
+ExportOptions export_options(const CallOptions& call) {
+  if (!call.export_format) {
     throw UsageError("--format is needed: onnx, torchscript or safetensors");
   }
-  ExportOptions wanted{
-      .format = *options.call.export_format, .part = options.call.part, .size = {}};
-  if (options.call.input.empty()) return wanted;
-  const auto size = parse_size(options.call.input);
+  ExportOptions wanted{.format = *call.export_format, .part = call.part, .size = {}};
+  if (call.input.empty()) return wanted;
+  const auto size = parse_size(call.input);
   if (!size || size->h < 1 || size->w < 1) {
-    throw UsageError("--input '" + printable(options.call.input) +
+    throw UsageError("--input '" + printable(call.input) +
                      "': expected HxW, the size of the images, such as 96x128");
   }
   wanted.size = *size;
@@ -29,7 +29,7 @@ ExportOptions export_options(const Options& options) {
 
 std::string images_taken(const ExportOptions& options, const ModelOptions& model) {
   const Size fixed = options.fixed_size(model);
-  if (fixed.h > 0) return "for images of " + to_string(fixed);
+  if (fixed) return "for images of " + to_string(fixed);
   const Size smallest = smallest_input(model.levels);
   return smallest == Size{1, 1} ? "for images of every size"
                                 : "for images of " + to_string(smallest) + " and larger";
@@ -41,7 +41,7 @@ int run_export(const CommandLine& line) {
   const Options& options = line.options;
   require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
   require_given(options.run.output, "output", "-o model.onnx");
-  const ExportOptions wanted = export_options(options);
+  const ExportOptions wanted = export_options(options.call);
   const fs::path target(options.run.output);
   std::error_code error;
   if (!target.has_filename() || fs::is_directory(target, error)) {
@@ -50,14 +50,9 @@ int run_export(const CommandLine& line) {
   }
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
-  const Model model = load(options.call.checkpoint);
-  spdlog::info("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
-               printable(model.path().string()), model.info().progress.epoch,
-               model.info().progress.step, model.options().channels,
-               to_string(model.options().levels));
+  const Model model = open_model(options, program_callbacks(options.run));
   wanted.validate(model.options());
-  const fs::path path = output.prepare(name);
-  export_model(path, model, wanted);
+  export_model(output.prepare(name), model, wanted);
   fmt::print("{} {} in {}\n", to_string(wanted.part), images_taken(wanted, model.options()),
              printable(options.run.output));
   return kDone;

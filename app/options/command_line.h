@@ -11,24 +11,14 @@ namespace convae::app {
 /// A command's words, read.
 struct CommandLine {
   std::string command;
-  std::vector<std::string> words;  ///< all of them, `command` first
+  std::vector<std::string> words;     ///< all of them, `command` first
+  std::vector<std::string> operands;  ///< words that are not options: interpolate A B
   Options options;
-  std::set<std::string>
-      given;  ///< flags the user wrote, or keys of --config, by the flags' long names
-  std::vector<std::string> images;  ///< of interpolate, the words that are no options
-  std::string shell;                ///< of completion
-  bool help = false;                ///< --help was among them; `options` is not filled in then
+  std::set<std::string> given;  ///< options named by flags or in the file of --config
+  bool help = false;            ///< --help was among them; `options` is not filled in then
 
-  bool has(const std::string& flag) const { return given.contains(flag); }
+  bool has(const std::string& option) const { return given.contains(option); }
 };
-
-/// A command as `convae --help` lists it.
-struct CommandInfo {
-  const char* name;
-  const char* summary;
-  const char* usage;  ///< the words that are always needed
-};
-const std::vector<CommandInfo>& command_list();
 
 /// Reads `convae COMMAND [options]` (words after the program's name): defaults, then the file of
 /// --config, then flags. `base` are the options to start from instead of the defaults (a resumed

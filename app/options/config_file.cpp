@@ -41,34 +41,33 @@ std::string value_text(const toml::node& node) {
   throw UsageError("expected a value");
 }
 
-std::vector<std::string> keys_of(Group group) {
-  std::vector<std::string> names;
-  for (const OptionSpec& option : option_table()) {
-    if (option.group == group) names.push_back(option.name);
-  }
-  return names;
-}
-
 void read_table(const toml::table& table, Group group, const std::string& name, Options& options,
                 std::set<std::string>& given) {
   for (const auto& [key, node] : table) {
-    const OptionSpec* option = find_option(group, key.str());
+    std::string word(key.str());
+    if (group == Group::model && word == "output") {  // its name in version 0.1
+      word = "output-activation";
+      if (table.contains(word)) {
+        refuse_config(name, key.source(), "output is the old name of output-activation; keep one");
+      }
+    }
+    const OptionSpec* option = find_option(group, word);
     if (option == nullptr) {
       refuse_config(name, key.source(),
-                    "unknown key '" + printable(std::string(key.str())) + "' in [" +
-                        to_string(group) + "]" + did_you_mean(key.str(), keys_of(group)));
+                    "unknown key '" + printable(word) + "' in [" + to_string(group) + "]" +
+                        did_you_mean(word, option_names(group)));
     }
     std::string text;
     try {
       text = value_text(node);
-      if (option->kind == ValueKind::string && !node.is_string()) {
+      if (option->value.kind == ValueKind::string && !node.is_string()) {
         throw UsageError("expected a string in quotes");
       }
-      option->set(options, text);
-      given.insert(option->flag());
+      option->value.set(options, text);
+      given.insert(option->name);
     } catch (const UsageError& error) {
       refuse_config(name, node.source(),
-                    option->name + " = '" + printable(text) + "': " + error.what());
+                    std::string(key.str()) + " = '" + printable(text) + "': " + error.what());
     }
   }
 }
@@ -82,29 +81,19 @@ toml::table parse_toml(std::string_view text, const std::string& name) {
 }
 
 void insert(toml::table& table, const OptionSpec& option, const std::string& value) {
-  switch (option.kind) {
-    case ValueKind::integer: {
-      std::int64_t integer = 0;
-      const auto parsed = std::from_chars(value.data(), value.data() + value.size(), integer);
-      // TOML's integers are signed; a seed above 2^63 is kept as text, which reads back the same.
-      if (parsed.ec == std::errc{}) {
-        table.insert(option.name, integer);
-      } else {
-        table.insert(option.name, value);
-      }
-      return;
-    }
-    case ValueKind::number: {
-      table.insert(option.name, parse_number(value).value());
-      return;
-    }
-    case ValueKind::boolean:
-      table.insert(option.name, value == "true");
-      return;
-    case ValueKind::string:
-    case ValueKind::text:
-      table.insert(option.name, value);
-      return;
+  std::int64_t integer = 0;
+  // TOML's integers are signed; a seed above 2^63 is kept as text, which reads back the same.
+  const bool is_integer =
+      option.value.kind == ValueKind::integer &&
+      std::from_chars(value.data(), value.data() + value.size(), integer).ec == std::errc{};
+  if (is_integer) {
+    table.insert(option.name, integer);
+  } else if (option.value.kind == ValueKind::number) {
+    table.insert(option.name, parse_number(value).value());
+  } else if (option.value.kind == ValueKind::boolean) {
+    table.insert(option.name, value == "true");
+  } else {
+    table.insert(option.name, value);
   }
 }
 
@@ -114,21 +103,18 @@ std::set<std::string> read_config(std::string_view text, const std::string& name
                                   Options& options) {
   std::set<std::string> given;
   std::vector<std::string> tables;
-  tables.reserve(kTables.size());
   for (const Group group : kTables) tables.emplace_back(to_string(group));
   for (const auto& [key, node] : parse_toml(text, name)) {
-    const auto found = std::find(tables.begin(), tables.end(), key.str());
-    if (found == tables.end() || !node.is_table()) {
-      const bool is_option_elsewhere = !node.is_table();
+    const auto group = parse_name<Group>(key.str());
+    if (!node.is_table() || !group || *group == Group::call) {
       refuse_config(
           name, key.source(),
-          "unknown table '" + printable(std::string(key.str())) + "'" +
-              (is_option_elsewhere
-                   ? "; options stand in one of the tables [data], [model], [train], [run]"
-                   : did_you_mean(key.str(), tables)));
+          "unknown table '" + printable(key.str()) + "'" +
+              (node.is_table()
+                   ? did_you_mean(key.str(), tables)
+                   : "; options stand in one of the tables [data], [model], [train], [run]"));
     }
-    read_table(*node.as_table(), kTables[static_cast<std::size_t>(found - tables.begin())], name,
-               options, given);
+    read_table(*node.as_table(), *group, name, options, given);
   }
   return given;
 }
@@ -150,8 +136,8 @@ std::string write_config(const Options& options) {
           "given).\n";
   for (const Group group : kTables) {
     toml::table values;
-    for (const OptionSpec& option : option_table()) {
-      if (option.group == group) insert(values, option, option.get(options));
+    for (const OptionSpec* option : options_of(group)) {
+      insert(values, *option, option->get(options));
     }
     text << "\n[" << to_string(group) << "]\n" << values << "\n";
   }

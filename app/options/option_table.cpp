@@ -1,7 +1,5 @@
 #include "convae/app/options/option_table.h"
 
-#include "convae/app/options/option_bindings.h"
-
 namespace convae::app {
 namespace {
 
@@ -17,283 +15,183 @@ constexpr const char* kComputing =
 constexpr const char* kMeasured =
     "train reconstruct encode decode sample interpolate evaluate score bench";
 
-void add_data_options(std::vector<OptionSpec>& t) {
-  const auto add = [&](const char* flags, const char* commands, const char* value,
-                       const char* help) {
-    return head(Group::data, flags, commands, value, help);
+/// The help of a choice ends with its words, which are added from `choices`.
+std::vector<OptionSpec> make_table() {
+  using enum Group;
+  std::vector<OptionSpec> table = {
+      {data, "data", kReading, "DIR", &DataOptions::data, "folder of images, searched recursively"},
+      {data, "val", kTrain, "DIR", &DataOptions::val, "validation images, in place of val-split"},
+      {data, "val-split", kTrain, "SHARE", &DataOptions::val_split,
+       "share of the images kept for validation, by a hash of their names"},
+      {data, "group-regex", "train score", "REGEX", &DataOptions::group_regex,
+       "images whose names match it alike, or its first () alike, stay together"},
+      {data, "size", "train reconstruct encode sample interpolate evaluate score", "SIZE",
+       Binding(&DataOptions::size, image_size("native")),
+       "resize images to N (N x N) or HxW pixels; native: keep their sizes"},
+      {data, "crop", kTrain, "SIZE", Binding(&DataOptions::crop, image_size("none")),
+       "cut N or HxW pixels out after resizing: anywhere in training, else centred"},
+      {data, "channels", kTrain, "N", &DataOptions::channels,
+       "1 (grey) or 3 (RGB); 0: 1 if every image is grey, else 3"},
+      {data, "augment", kTrain, "LIST", Binding(&TrainOptions::augmentations, parse_augmentations),
+       "vary images: flip, flip-vertical, crop:0.8, brightness:0.1, contrast:0.1 or several"},
+      {data, "cache", kTrain, "WHERE", &DataOptions::cache,
+       "keep decoded images in memory (auto: if they fit)"},
+      {data, "workers", kComputing, "N", &DataOptions::workers,
+       "threads that read images, and as many that write them; -1: one per core"},
+      {data, "skip-bad", kReading, "BOOL", &DataOptions::skip_bad,
+       "skip images that cannot be used; false: stop at the first"},
+      {data, "max-pixels", "train reconstruct encode interpolate evaluate score", "N",
+       &DataOptions::max_pixels, "largest image that is used, in pixels"},
+
+      {model, "levels", kModel, "LIST", Binding(&LevelOptions::list, level_list()),
+       "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…"},
+      {model, "kernel", kModel, "K", &LevelSpec::kernel, "default kernel of a level: K or HxW"},
+      {model, "stride", kModel, "S", &LevelSpec::stride, "default stride of a level: S or HxW"},
+      {model, "padding", kModel, "P", &LevelSpec::padding, "default padding of a level: P or HxW"},
+      {model, "dilation", kModel, "D", &LevelSpec::dilation,
+       "default dilation of a level: D or HxW"},
+      {model, "order", kModel, "ORDER", &ModelOptions::order, "order of layers in a level"},
+      {model, "activation", kModel, "NAME", &ModelOptions::activation, "activation"},
+      {model, "norm", kModel, "NAME", &ModelOptions::norm, "normalisation"},
+      {model, "latent-channels", kModel, "N", &ModelOptions::latent_channels,
+       "channels of the latent, by a 1x1 convolution; 0: the last level's"},
+      {model, "latent", kModel, "N", &ModelOptions::latent,
+       "numbers of a dense latent, which fixes the image size; 0: none"},
+      {model, "variational", kTrain, "BOOL", &ModelOptions::variational,
+       "make the latent a distribution that convae sample can draw from"},
+      {model, "output-activation", kTrain, "NAME", &ModelOptions::output,
+       "last function of the decoder"},
+
+      {train, "epochs", kTrain, "N", &TrainOptions::epochs, "passes over the images, in total"},
+      {train, "batch-size", "train reconstruct encode score bench", "N", &TrainOptions::batch_size,
+       "images per batch; in training, per step"},
+      {train, "lr", kTrain, "RATE", &TrainOptions::lr, "learning rate"},
+      {train, "optimizer", kTrain, "NAME", &TrainOptions::optimizer,
+       "optimizer (sgd has momentum 0.9)"},
+      {train, "weight-decay", kTrain, "W", &TrainOptions::weight_decay,
+       "weight decay: L2 for adam and sgd, decoupled for adamw"},
+      {train, "schedule", kTrain, "NAME", &TrainOptions::schedule, "schedule of the learning rate"},
+      {train, "warmup", kTrain, "N", &TrainOptions::warmup, "steps with a rising learning rate"},
+      {train, "min-lr", kTrain, "RATE", &TrainOptions::min_lr,
+       "last learning rate of cosine, plateau and one-cycle"},
+      {train, "lr-epochs", kTrain, "N", &TrainOptions::lr_epochs,
+       "step: epochs between falls; plateau: epochs to wait for progress"},
+      {train, "lr-factor", kTrain, "F", &TrainOptions::lr_factor,
+       "step, plateau: factor by which the learning rate falls"},
+      {train, "clip-grad", kTrain, "NORM", &TrainOptions::clip_grad, "gradient norm limit; 0: off"},
+      {train, "loss", kTrain, "LOSS", Binding(&TrainOptions::loss, parse_loss),
+       "mse, l1, charbonnier, ssim, ms-ssim or a weighted sum such as \"mse + 0.2*ssim\""},
+      {train, "beta", kTrain, "B", &TrainOptions::beta,
+       "weight of a variational model's divergence per latent number"},
+      {train, "corrupt", "train reconstruct", "LIST",
+       Binding(&TrainOptions::corruptions, parse_corruptions),
+       "restore images from noise:0.1, blur:1, cutout:0.25, grid:16, blemish:0.4 or several"},
+      {train, "ema", kTrain, "DECAY", &TrainOptions::ema,
+       "decay of the averaged weights, such as 0.999; 0: off"},
+      {train, "best", kTrain, "MEASURE", &TrainOptions::best, "measure of the best checkpoint"},
+      {train, "patience", kTrain, "N", &TrainOptions::patience,
+       "epochs without a better loss before stopping; 0: off"},
+      {train, "seed", "train reconstruct sample score", "N", &TrainOptions::seed,
+       "seed of all random numbers"},
+      {train, "max-steps", kTrain, "N", &TrainOptions::max_steps,
+       "stop after this many steps; 0: after the epochs"},
+      {train, "precision", "train bench", "NAME", &TrainOptions::precision,
+       "precision of the network (bf16: faster on GPUs and newer CPUs, a little less exact)"},
+      {train, "on-nan", kTrain, "WHAT", &TrainOptions::on_nan,
+       "what to do if a loss or gradient is not finite"},
+      {train, "deterministic", kTrain, "BOOL", &TrainOptions::deterministic,
+       "only deterministic algorithms on CUDA"},
+
+      {run, "output", kWriting, "DIR", &RunOptions::output,
+       "where results go: the folder of runs, or a command's own folder or file", "o"},
+      {run, "name", kTrain, "NAME", &RunOptions::name,
+       "the run's name; default: the data folder's"},
+      {run, "device", kMeasured, "DEVICE", &RunOptions::device, "auto, cpu, cuda or cuda:N"},
+      {run, "threads", kMeasured, "N", &RunOptions::threads, "compute threads; 0: one per core"},
+      {run, "save-every", kTrain, "N", &RunOptions::save_every,
+       "epochs between kept checkpoints and sample pictures; 0: none"},
+      {run, "save-minutes", kTrain, "MINUTES", &RunOptions::save_minutes,
+       "minutes between saves within an epoch; 0: none"},
+      {run, "report", kTrain, "BOOL", &RunOptions::report,
+       "write report.html, a page of curves and pictures, into the run folder"},
+      {run, "tensorboard", kTrain, "BOOL", &RunOptions::tensorboard,
+       "write scalars and sample pictures for TensorBoard into the run folder"},
+      {run, "log-level", kWriting, "LEVEL", &RunOptions::log_level, "least severe messages shown"},
+      {run, "quiet", kWriting, "BOOL", &RunOptions::quiet, "only warnings, errors and results"},
+
+      {call, "config", "train shapes", "FILE", &CallOptions::config,
+       "TOML file of options; flags override it"},
+      {call, "resume", kTrain, "RUN", &CallOptions::resume, "go on from a run's last checkpoint"},
+      {call, "init", kTrain, "FILE", &CallOptions::init,
+       "start from weights in a safetensors file"},
+      {call, "checkpoint", kInference, "RUN", &CallOptions::checkpoint,
+       "run folder (its best weights) or checkpoint file"},
+      {call, "train-data", "evaluate", "DIR", &CallOptions::train_data,
+       "images to fit PCA and other references to; default: the run's own"},
+      {call, "latents", "decode", "FILE", &CallOptions::latents,
+       "latents (.npy, with its .csv) or a folder of them"},
+      {call, "input", "shapes bench", "CxHxW", &CallOptions::input,
+       "channels and size of the image, in pixels"},
+      {call, "format", "reconstruct", "FORMAT", &CallOptions::format,
+       "file format (keep: the input's format and depth)"},
+      {call, "format", "export", "FORMAT", &CallOptions::export_format,
+       "file format (safetensors: weights only)"},
+      {call, "part", "export", "PART", &CallOptions::part, "part of the model"},
+      {call, "input", "export", "HxW", &CallOptions::input,
+       "onnx: one image size in pixels instead of every size"},
+      {call, "pool", "encode", "HOW", &CallOptions::pool, "pool latents over their area to (N, C)"},
+      {call, "grid", "reconstruct", "BOOL", &CallOptions::grid,
+       "also write input | reconstruction | error to grid/"},
+      {call, "error-map", "reconstruct", "BOOL", &CallOptions::error_map,
+       "also write the error pictures to error/"},
+      {call, "good", "score", "DIR", &CallOptions::good,
+       "good images to calibrate on, instead of those the run kept out of training"},
+      {call, "fpr", "score", "SHARE", &CallOptions::fpr,
+       "share of good images that may be called anomalous"},
+      {call, "heat-maps", "score", "BOOL", &CallOptions::heat_maps,
+       "write where the anomalies are: over the image to overlay/, alone to heat/"},
+      {call, "fail-on-anomaly", "score", "BOOL", &CallOptions::fail_on_anomaly,
+       "exit with 3 if there is an anomaly"},
+      {call, "overwrite", kInference, "BOOL", &CallOptions::overwrite, "replace files that exist"},
+      {call, "rounds", "bench", "N", &CallOptions::rounds, "timed rounds; the table shows medians"},
+      {call, "count", "sample", "N", &CallOptions::count, "images to draw"},
+      {call, "steps", "interpolate", "N", &CallOptions::steps, "pictures, both ends included"},
+      {call, "json", "shapes info bench evaluate score", "BOOL", &CallOptions::json,
+       "machine-readable result"},
   };
-  t.push_back(text(add("data", kReading, "DIR", "folder of images, searched recursively"),
-                   [](Options& o) -> std::string& { return o.data.data; }));
-  t.push_back(text(add("val", kTrain, "DIR", "folder of validation images instead of val-split"),
-                   [](Options& o) -> std::string& { return o.data.val; }));
-  t.push_back(number(add("val-split", kTrain, "SHARE",
-                         "share of the images kept for validation, by a hash of their names"),
-                     [](Options& o) -> double& { return o.data.val_split; }));
-  t.push_back(
-      text(add("group-regex", "train score", "REGEX",
-               "images that belong together: those whose names match it alike, or its first ()"),
-           [](Options& o) -> std::string& { return o.data.group_regex; }));
-  t.push_back(image_size(
-      add("size", "train reconstruct encode sample interpolate evaluate score", "SIZE",
-          "resize images to N (N x N) or HxW; native: keep their sizes"),
-      [](Options& o) -> Size& { return o.data.size; }, "native"));
-  t.push_back(image_size(
-      add("crop", kTrain, "SIZE",
-          "cut N or HxW out after resizing: anywhere in training, else centred"),
-      [](Options& o) -> Size& { return o.data.crop; }, "none"));
-  t.push_back(integer(
-      add("channels", kTrain, "N", "1 (grey) or 3 (RGB); 0: 1 if every image is grey, else 3"),
-      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.channels; })));
-  t.push_back(parsed(
-      add("augment", kTrain, "LIST",
-          "vary images: flip, flip-vertical, crop:0.8, brightness:0.1, contrast:0.1 or several"),
-      [](Options& o, const std::string& value) {
-        o.train.augmentations = parse_augmentations(value);
-      },
-      [](const Options& o) { return to_string(o.train.augmentations); }));
-  t.push_back(choice<Cache>(add("cache", kTrain, "WHERE",
-                                "keep decoded images in memory: auto (if they fit), ram or none"),
-                            [](Options& o) -> Cache& { return o.data.cache; }));
-  t.push_back(
-      integer(add("workers", kComputing, "N",
-                  "threads that read images, and as many that write them; -1: one a core"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.workers; })));
-  t.push_back(boolean(add("skip-bad", kReading, "BOOL",
-                          "skip images that cannot be used; false: stop at the first"),
-                      [](Options& o) -> bool& { return o.data.skip_bad; }));
-  t.push_back(
-      integer(add("max-pixels", "train reconstruct encode interpolate evaluate score", "N",
-                  "images with more pixels are not used"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.data.max_pixels; })));
+  for (OptionSpec& option : table) {
+    if (!option.is_switch() && !option.value.choices.empty()) {
+      option.help += ": " + in_words(option.value.choices);
+    }
+  }
+  return table;
 }
 
-void add_model_options(std::vector<OptionSpec>& t) {
-  const auto add = [&](const char* flags, const char* value, const char* help) {
-    return head(Group::model, flags, kModel, value, help);
-  };
-  t.push_back(
-      level_list(add("levels", "LIST", "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…")));
-  t.push_back(pair(add("kernel", "K", "kernel of levels that do not name theirs, K or HxW"),
-                   [](Options& o) -> Size& { return o.levels.defaults.kernel; }));
-  t.push_back(pair(add("stride", "S", "their stride"),
-                   [](Options& o) -> Size& { return o.levels.defaults.stride; }));
-  t.push_back(pair(add("padding", "P", "their padding"),
-                   [](Options& o) -> Size& { return o.levels.defaults.padding; }));
-  t.push_back(pair(add("dilation", "D", "their dilation"),
-                   [](Options& o) -> Size& { return o.levels.defaults.dilation; }));
-  t.push_back(choice<Order>(add("order", "ORDER", "conv-bn-act or conv-act-bn"),
-                            [](Options& o) -> Order& { return o.model.order; }));
-  t.push_back(choice<Activation>(add("activation", "NAME", "silu, relu, leaky-relu or gelu"),
-                                 [](Options& o) -> Activation& { return o.model.activation; }));
-  t.push_back(choice<Norm>(add("norm", "NAME", "normalisation: batch, group or none"),
-                           [](Options& o) -> Norm& { return o.model.norm; }));
-  t.push_back(integer(
-      add("latent-channels", "N", "channels after a 1x1 convolution; 0: none"),
-      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent_channels; })));
-  t.push_back(
-      integer(add("latent", "N", "numbers of a dense latent (fixes the size); 0: none"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.model.latent; })));
-  t.push_back(boolean(head(Group::model, "variational", kTrain, "BOOL",
-                           "the bottleneck gives a distribution, so that convae sample can draw"),
-                      [](Options& o) -> bool& { return o.model.variational; }));
-  // As a flag, --output is the folder of results; in TOML the tables keep the two apart.
-  OptionSpec output = head(Group::model, "output-activation", kTrain, "NAME",
-                           "last function of the decoder: sigmoid, tanh or linear (TOML: output)");
-  output.name = "output";
-  t.push_back(choice<Output>(output, [](Options& o) -> Output& { return o.model.output; }));
-}
-
-void add_train_options(std::vector<OptionSpec>& t) {
-  const auto add = [&](const char* flags, const char* value, const char* help) {
-    return head(Group::train, flags, kTrain, value, help);
-  };
-  const auto int_option = [&](const char* name, const char* help, Member<std::int64_t> member) {
-    t.push_back(integer(add(name, "N", help), member));
-  };
-  int_option("epochs", "passes over the images, altogether",
-             [](Options& o) -> std::int64_t& { return o.train.epochs; });
-  t.push_back(integer(
-      head(Group::train, "batch-size", "train reconstruct encode score bench", "N",
-           "images an optimizer step"),
-      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.batch_size; })));
-  t.push_back(
-      number(add("lr", "RATE", "learning rate"), [](Options& o) -> double& { return o.train.lr; }));
-  t.push_back(
-      choice<OptimizerKind>(add("optimizer", "NAME", "adam, adamw or sgd (momentum 0.9)"),
-                            [](Options& o) -> OptimizerKind& { return o.train.optimizer; }));
-  t.push_back(number(add("weight-decay", "W", "L2 for adam and sgd, decoupled for adamw"),
-                     [](Options& o) -> double& { return o.train.weight_decay; }));
-  t.push_back(choice<ScheduleKind>(
-      add("schedule", "NAME", "of the learning rate: cosine, constant, step, plateau or one-cycle"),
-      [](Options& o) -> ScheduleKind& { return o.train.schedule; }));
-  int_option("warmup", "steps over which the learning rate rises",
-             [](Options& o) -> std::int64_t& { return o.train.warmup; });
-  t.push_back(number(add("min-lr", "RATE", "where cosine, plateau and one-cycle end"),
-                     [](Options& o) -> double& { return o.train.min_lr; }));
-  int_option("lr-epochs", "step: epochs between falls; plateau: epochs to wait for progress",
-             [](Options& o) -> std::int64_t& { return o.train.lr_epochs; });
-  t.push_back(number(add("lr-factor", "F", "step, plateau: by which the learning rate falls"),
-                     [](Options& o) -> double& { return o.train.lr_factor; }));
-  t.push_back(number(add("clip-grad", "NORM", "largest norm of the gradients; 0: off"),
-                     [](Options& o) -> double& { return o.train.clip_grad; }));
-  t.push_back(parsed(
-      add("loss", "LOSS",
-          "mse, l1, charbonnier, ssim, ms-ssim or a weighted sum such as \"mse + 0.2*ssim\""),
-      [](Options& o, const std::string& value) { o.train.loss = parse_loss(value); },
-      [](const Options& o) { return to_string(o.train.loss); }));
-  t.push_back(number(add("beta", "B", "weight of a variational model's divergence a latent number"),
-                     [](Options& o) -> double& { return o.train.beta; }));
-  t.push_back(parsed(
-      head(Group::train, "corrupt", "train reconstruct", "LIST",
-           "restore images from noise:0.1, blur:1, cutout:0.25, grid:16, blemish:0.4 or several"),
-      [](Options& o, const std::string& value) { o.train.corruptions = parse_corruptions(value); },
-      [](const Options& o) { return to_string(o.train.corruptions); }));
-  t.push_back(number(add("ema", "DECAY", "average the weights, such as 0.999; 0: off"),
-                     [](Options& o) -> double& { return o.train.ema; }));
-  t.push_back(choice<BestBy>(add("best", "MEASURE", "what the best checkpoint is the best in"),
-                             [](Options& o) -> BestBy& { return o.train.best; }));
-  int_option("patience", "epochs without a better loss before stopping; 0: off",
-             [](Options& o) -> std::int64_t& { return o.train.patience; });
-  t.push_back(integer(
-      head(Group::train, "seed", "train reconstruct sample score", "N", "of everything random"),
-      Member<std::uint64_t>([](Options& o) -> std::uint64_t& { return o.train.seed; })));
-  int_option("max-steps", "stop after so many steps; 0: after the epochs",
-             [](Options& o) -> std::int64_t& { return o.train.max_steps; });
-  t.push_back(choice<Precision>(
-      head(Group::train, "precision", "train bench", "NAME",
-           "fp32, or bf16: faster on GPUs and on CPUs with bfloat16, and a little less exact"),
-      [](Options& o) -> Precision& { return o.train.precision; }));
-  t.push_back(choice<OnNan>(
-      add("on-nan", "WHAT", "a loss or gradient that is not finite: stop, or skip the step"),
-      [](Options& o) -> OnNan& { return o.train.on_nan; }));
-  t.push_back(boolean(add("deterministic", "BOOL", "only deterministic algorithms on CUDA"),
-                      [](Options& o) -> bool& { return o.train.deterministic; }));
-}
-
-void add_run_options(std::vector<OptionSpec>& t) {
-  t.push_back(text(head(Group::run, "o,output", kWriting, "DIR",
-                        "where results go: the folder of runs, or a command's own folder or file"),
-                   [](Options& o) -> std::string& { return o.run.output; }));
-  t.push_back(
-      text(head(Group::run, "name", kTrain, "NAME", "of the run; default: the data folder's"),
-           [](Options& o) -> std::string& { return o.run.name; }));
-  t.push_back(text(head(Group::run, "device", kMeasured, "DEVICE", "auto, cpu, cuda or cuda:N"),
-                   [](Options& o) -> std::string& { return o.run.device; }));
-  t.push_back(
-      integer(head(Group::run, "threads", kMeasured, "N", "compute threads; 0: one a core"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.run.threads; })));
-  t.push_back(integer(
-      head(Group::run, "save-every", kTrain, "N",
-           "epochs between kept checkpoints and sample pictures; 0: none"),
-      Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.train.save_every; })));
-  t.push_back(number(head(Group::run, "save-minutes", kTrain, "MINUTES",
-                          "save within an epoch after so long; 0: never"),
-                     [](Options& o) -> double& { return o.train.save_minutes; }));
-  t.push_back(boolean(head(Group::run, "report", kTrain, "BOOL",
-                           "write report.html, a page of curves and pictures, into the run folder"),
-                      [](Options& o) -> bool& { return o.run.report; }));
-  t.push_back(boolean(head(Group::run, "tensorboard", kTrain, "BOOL",
-                           "write scalars and sample pictures for TensorBoard into the run folder"),
-                      [](Options& o) -> bool& { return o.run.tensorboard; }));
-  t.push_back(
-      word(head(Group::run, "log-level", kWriting, "LEVEL", "debug, info, warning or error"),
-           [](Options& o) -> std::string& { return o.run.log_level; },
-           {"debug", "info", "warning", "error"}));
-  t.push_back(
-      boolean(head(Group::run, "quiet", kWriting, "BOOL", "only warnings, errors and results"),
-              [](Options& o) -> bool& { return o.run.quiet; }));
-}
-
-void add_call_options(std::vector<OptionSpec>& t) {
-  const auto add = [&](const char* flags, const char* commands, const char* value,
-                       const char* help) {
-    return head(Group::call, flags, commands, value, help);
-  };
-  t.push_back(
-      text(add("config", "train shapes", "FILE", "TOML file of options; flags go before it"),
-           [](Options& o) -> std::string& { return o.call.config; }));
-  t.push_back(text(add("resume", kTrain, "RUN", "go on with a run from its last checkpoint"),
-                   [](Options& o) -> std::string& { return o.call.resume; }));
-  t.push_back(text(add("init", kTrain, "FILE", "start from the weights of a safetensors file"),
-                   [](Options& o) -> std::string& { return o.call.init; }));
-  t.push_back(
-      text(add("checkpoint", kInference, "RUN", "run folder (its best weights) or checkpoint file"),
-           [](Options& o) -> std::string& { return o.call.checkpoint; }));
-  t.push_back(text(add("train-data", "evaluate", "DIR",
-                       "images to fit PCA and other references to; default: the run's own"),
-                   [](Options& o) -> std::string& { return o.call.train_data; }));
-  t.push_back(
-      text(add("latents", "decode", "FILE", "latents (.npy, with its .csv) or a folder of them"),
-           [](Options& o) -> std::string& { return o.call.latents; }));
-  t.push_back(text(add("input", "shapes bench", "CxHxW", "channels and size of the image"),
-                   [](Options& o) -> std::string& { return o.call.input; }));
-  t.push_back(
-      word(add("format", "reconstruct", "FORMAT", "png, or keep (the input's format and depth)"),
-           [](Options& o) -> std::string& { return o.call.format; }, {"png", "keep"}));
-  t.push_back(needed_choice<ExportFormat>(
-      add("format", "export", "FORMAT", "onnx, torchscript or safetensors (weights only)"),
-      [](Options& o) -> std::optional<ExportFormat>& { return o.call.export_format; }));
-  t.push_back(choice<Part>(add("part", "export", "PART", "autoencoder, encoder or decoder"),
-                           [](Options& o) -> Part& { return o.call.part; }));
-  t.push_back(text(
-      add("input", "export", "HxW", "onnx: for images of this size only, instead of every size"),
-      [](Options& o) -> std::string& { return o.call.input; }));
-  t.push_back(word(add("pool", "encode", "HOW", "mean: average latents over their area, (N, C)"),
-                   [](Options& o) -> std::string& { return o.call.pool; }, {"none", "mean"}));
-  t.push_back(boolean(
-      add("grid", "reconstruct", "BOOL", "also write input | reconstruction | error to grid/"),
-      [](Options& o) -> bool& { return o.call.grid; }));
-  t.push_back(
-      boolean(add("error-map", "reconstruct", "BOOL", "also write the error pictures to error/"),
-              [](Options& o) -> bool& { return o.call.error_map; }));
-  t.push_back(
-      text(add("good", "score", "DIR",
-               "good images to calibrate on, instead of those the run kept out of training"),
-           [](Options& o) -> std::string& { return o.call.good; }));
-  t.push_back(number(add("fpr", "score", "SHARE", "of good images that may be called anomalous"),
-                     [](Options& o) -> double& { return o.call.fpr; }));
-  t.push_back(
-      boolean(add("heat-maps", "score", "BOOL",
-                  "write where the anomalies are: over the image to overlay/, alone to heat/"),
-              [](Options& o) -> bool& { return o.call.heat_maps; }));
-  t.push_back(boolean(add("fail-on-anomaly", "score", "BOOL", "exit with 3 if there is an anomaly"),
-                      [](Options& o) -> bool& { return o.call.fail_on_anomaly; }));
-  t.push_back(boolean(add("overwrite", kInference, "BOOL", "replace files that exist"),
-                      [](Options& o) -> bool& { return o.call.overwrite; }));
-  t.push_back(
-      integer(add("rounds", "bench", "N", "timed rounds; the table shows medians"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.rounds; })));
-  t.push_back(
-      integer(add("count", "sample", "N", "images to draw"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.count; })));
-  t.push_back(
-      integer(add("steps", "interpolate", "N", "pictures, both ends included"),
-              Member<std::int64_t>([](Options& o) -> std::int64_t& { return o.call.steps; })));
-  t.push_back(
-      boolean(add("json", "shapes info bench evaluate score", "BOOL", "machine-readable result"),
-              [](Options& o) -> bool& { return o.call.json; }));
+template <typename Predicate>
+std::vector<const OptionSpec*> options_where(Predicate holds) {
+  std::vector<const OptionSpec*> options;
+  for (const OptionSpec& option : option_table()) {
+    if (holds(option)) options.push_back(&option);
+  }
+  return options;
 }
 
 }  // namespace
 
 const std::vector<OptionSpec>& option_table() {
-  static const std::vector<OptionSpec> table = [] {
-    std::vector<OptionSpec> options;
-    add_data_options(options);
-    add_model_options(options);
-    add_train_options(options);
-    add_run_options(options);
-    add_call_options(options);
-    return options;
-  }();
+  static const std::vector<OptionSpec> table = make_table();
   return table;
 }
 
-const OptionSpec* find_option(Group group, std::string_view name) {
-  for (const OptionSpec& option : option_table()) {
-    if (option.group == group && option.name == name) return &option;
-  }
-  return nullptr;
+std::vector<const OptionSpec*> options_of(std::string_view command) {
+  const std::string word = " " + std::string(command) + " ";
+  return options_where([&](const OptionSpec& option) {
+    return (" " + option.commands + " ").find(word) != std::string::npos;
+  });
+}
+
+std::vector<const OptionSpec*> options_of(Group group) {
+  return options_where([&](const OptionSpec& option) { return option.group == group; });
 }
 
 }  // namespace convae::app

@@ -3,12 +3,14 @@
 #include "convae/core/errors.h"
 #include "convae/data/options.h"
 #include "convae/exporting/options.h"
+#include "convae/inference/options.h"
 #include "convae/models/options.h"
 #include "convae/training/options.h"
+#include "convae/training/run_options.h"
 
+#include <array>
 #include <cstdint>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
 namespace convae::app {
@@ -16,16 +18,18 @@ namespace convae::app {
 /// Bad usage: an option, a value or a configuration that cannot be followed.
 using UsageError = OptionError;
 
-/// Where a run goes and what it runs on.
-struct RunOptions {
-  std::string output = "runs";     ///< folder for runs, or for a command's results
-  std::string name;                ///< of the run; empty: the data folder's
-  std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
-  std::int64_t threads = 0;        ///< compute threads; 0: one a core
-  std::string log_level = "info";  ///< debug, info, warning or error
-  bool quiet = false;              ///< only warnings, errors and the results
-  bool report = true;              ///< write report.html
-  bool tensorboard = false;        ///< write event files for TensorBoard
+enum class LogLevel { debug, info, warning, error };
+constexpr auto names(LogLevel) {
+  return std::to_array<Name<LogLevel>>({{LogLevel::debug, "debug"},
+                                        {LogLevel::info, "info"},
+                                        {LogLevel::warning, "warning"},
+                                        {LogLevel::error, "error"}});
+}
+
+/// The [run] table: the library's options and what the program prints.
+struct RunOptions : convae::RunOptions {
+  LogLevel log_level = LogLevel::info;
+  bool quiet = false;  ///< only warnings, errors and the results
 };
 
 /// What belongs to one call of a command, not to a configuration.
@@ -37,10 +41,10 @@ struct CallOptions {
   std::string latents;     ///< .npy file to decode
   std::string input;       ///< CxHxW for shapes and bench, HxW for export
   std::string train_data;  ///< folder that references are fitted to; empty: the run's own
-  std::string format = "png";
+  WriteAs format = WriteAs::png;
   std::optional<ExportFormat> export_format;
   Part part = Part::autoencoder;
-  std::string pool = "none";
+  Pooling pool = Pooling::none;
   std::string good;          ///< folder of good images to calibrate scores on
   double fpr = 0.01;         ///< share of good images that may be called anomalous
   std::int64_t rounds = 15;  ///< of a benchmark

@@ -5,7 +5,8 @@
 
 namespace convae::app {
 
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
+                         const std::string& dashes) {
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
@@ -25,12 +26,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
       best = candidate;
     }
   }
-  return best;
-}
-
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
-  const std::string candidate = nearest(word, candidates);
-  return candidate.empty() ? "" : "; did you mean '" + candidate + "'?";
+  return best.empty() ? "" : "; did you mean '" + dashes + best + "'?";
 }
 
 }  // namespace convae::app

@@ -6,10 +6,9 @@
 
 namespace convae::app {
 
-/// The candidate nearest to `word` in edits, or "" if none is near.
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
-
-/// ", did you mean 'x'?" or "".
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
+/// "; did you mean 'x'?" with the candidate nearest to `word` in edits, or "" if none is near.
+/// `dashes` are shown before it.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
+                         const std::string& dashes = "");
 
 }  // namespace convae::app

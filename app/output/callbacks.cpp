@@ -22,10 +22,11 @@ Callbacks program_callbacks(const RunOptions& options) {
                 spdlog::warn("{}", line);
               },
           .progress =
-              [bar, stage = std::string()](const std::string& now, std::int64_t done,
-                                           std::int64_t total) mutable {
-                if (now != std::exchange(stage, now)) bar->restart();
-                bar->show(now, done, total, done);
+              [bar, before = std::int64_t{0}](const std::string& stage, std::int64_t done,
+                                              std::int64_t total) mutable {
+                // Epochs are one stage after another too, but their counts go on.
+                if (done < std::exchange(before, done)) bar->restart();
+                bar->show(stage, done, total, done);
                 if (done == total) bar->clear();
               },
           .before_writing = stop_in_order,

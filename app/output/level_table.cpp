@@ -3,80 +3,22 @@
 #include "convae/app/options/options.h"
 #include "convae/core/files.h"
 
-#include <algorithm>
-#include <array>
-#include <vector>
-
 namespace convae::app {
-namespace {
 
-std::string pair_text(Size value) {
-  return value.h == value.w ? std::to_string(value.h) : to_string(value);
-}
-
-std::string settings(const LevelSpec& level) {
-  std::string text = "k" + pair_text(level.kernel) + " s" + pair_text(level.stride) + " p" +
-                     pair_text(level.padding);
-  if (level.dilation != Size{1, 1}) text += " d" + pair_text(level.dilation);
-  return text;
-}
-
-/// Code points, so that arrows do not shift the columns.
-std::size_t width(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
-}  // namespace
-
-InputShape parse_input(const std::string& text) {
+Size set_input(ModelOptions& model, const std::string& text) {
   const std::size_t cut = text.find('x');
   if (cut != std::string::npos) {
     const auto channels = parse_size(text.substr(0, cut));
     const auto size = parse_size(text.substr(cut + 1));
     const bool two_numbers = text.find('x', cut + 1) != std::string::npos;
     if (channels && size && two_numbers && channels->h >= 1 && channels->h <= (1 << 20)) {
-      return {channels->h, *size};
+      model.channels = channels->h;
+      if (model.latent > 0) model.size = *size;
+      return *size;
     }
   }
   throw UsageError("--input '" + printable(text) +
                    "': expected CxHxW, channels, height and width, such as 3x24x25");
-}
-
-std::string shape_text(std::int64_t channels, Size size) {
-  return std::to_string(channels) + "x" + to_string(size);
-}
-
-std::string level_table(const ModelOptions& model, Size input) {
-  const std::vector<LevelSpec> specs = model.levels;
-  const Plan plan = plan_sizes(specs, input, model.channels);
-  using Row = std::array<std::string, 5>;
-  std::vector<Row> rows = {
-      {"level", "convolution", "settings", "transposed convolution", "without output_padding"}};
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    const LevelPlan& level = plan.levels[i];
-    rows.push_back({std::to_string(i + 1),
-                    shape_text(level.in_channels, level.in) + " → " +
-                        shape_text(level.out_channels, level.out),
-                    settings(specs[i]),
-                    shape_text(level.out_channels, level.out) + " → " +
-                        shape_text(level.in_channels, level.in) + ", output_padding " +
-                        std::to_string(level.output_padding.h) + "," +
-                        std::to_string(level.output_padding.w),
-                    shape_text(level.in_channels, level.without_output_padding())});
-  }
-  std::array<std::size_t, 5> widths{};
-  for (const Row& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
-  }
-  std::string text;
-  for (const Row& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const bool is_last = i + 1 == row.size();
-      text += row[i] + (is_last ? "\n" : std::string(widths[i] - width(row[i]) + 2, ' '));
-    }
-  }
-  return text;
 }
 
 }  // namespace convae::app

@@ -1,26 +1,11 @@
 #pragma once
 
-#include "convae/models/options.h"
-
-#include <string>
+#include "convae/models/level_table.h"
 
 namespace convae::app {
 
-/// Sizes level by level with the output_padding each needs, as lines of text:
-///
-///     level  convolution                     transposed convolution   without output_padding
-///     1      3x24x24 → 32x12x12  k3 s2 p1    → 3x24x24 with 1,1       3x23x23
-std::string level_table(const ModelOptions& model, Size input);
-
-struct InputShape {
-  std::int64_t channels;
-  Size size;
-};
-
-/// "3x24x24" as --input gives it. Throws UsageError.
-InputShape parse_input(const std::string& text);
-
-/// "3x24x24".
-std::string shape_text(std::int64_t channels, Size size);
+/// Makes `model` one for images such as "3x24x24", what --input gives, and returns their size.
+/// Throws UsageError.
+Size set_input(ModelOptions& model, const std::string& text);
 
 }  // namespace convae::app

@@ -1,60 +1,43 @@
-#include "convae/app/shell/completion.h"
-
-#include "convae/app/options/command_line.h"
+// Completion scripts, made from the list of commands and the table of options.
+#include "convae/app/commands/commands.h"
 #include "convae/app/options/option_table.h"
-#include "convae/core/files.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <sstream>
 
 namespace convae::app {
 namespace {
 
-/// What stands behind an option.
-enum class Values { none, words, folders, files, anything };
-
-Values values_of(const OptionSpec& option) {
-  if (option.kind == ValueKind::boolean) return Values::none;
-  if (!option.choices.empty()) return Values::words;
-  // A command's own folder of results may also be a file of them.
-  if (option.flag() == "output") return Values::files;
-  if (option.value_name == "DIR") return Values::folders;
-  if (option.value_name == "FILE" || option.value_name == "RUN") return Values::files;
-  return Values::anything;
-}
-
-/// What stands behind a command that is no option.
-Values operands_of(const std::string& command) {
-  if (command == "info" || command == "interpolate") return Values::files;
-  return command == "completion" ? Values::words : Values::none;
-}
-
 constexpr const char* kShells = "bash zsh fish";
 
-std::string joined(const std::vector<std::string>& words, const char* between) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : between) + word;
-  return text;
-}
+/// What offers an option's values, in the words of each shell.
+struct Offer {
+  std::string bash, zsh, fish;
+};
 
-/// "--output|-o"
-std::string dashed(const OptionSpec& option, const char* between) {
-  const std::string flag = option.flag();
-  const bool has_short = flag.size() < option.flags.size();
-  return "--" + flag + (has_short ? between + ("-" + option.flags.substr(0, 1)) : "");
+Offer offer_words(const std::string& words) {
+  return {"_convae_words '" + words + "'", "(" + words + ")", " -x -a '" + words + "'"};
 }
+const Offer kOfferFolders = {"_convae_paths -d", "_files -/",
+                             " -x -a '(__fish_complete_directories)'"};
+const Offer kOfferFiles = {"_convae_paths -f", "_files", " -r -F"};
 
-std::vector<const OptionSpec*> options_of(const std::string& command) {
-  std::vector<const OptionSpec*> options;
-  for (const OptionSpec& option : option_table()) {
-    if (option.is_for(command)) options.push_back(&option);
+Offer offer_of(const OptionSpec& option) {
+  if (option.is_switch()) return {};
+  if (!option.value.choices.empty()) {
+    return offer_words(fmt::format("{}", fmt::join(option.value.choices, " ")));
   }
-  return options;
+  const std::string& value = option.value_name;
+  // A command's own folder of results may also be a file of them.
+  if (value == "FILE" || value == "RUN" || option.name == "output") return kOfferFiles;
+  return value == "DIR" ? kOfferFolders : Offer{":", " ", " -x"};
 }
 
-std::string command_names() {
-  std::vector<std::string> names;
-  for (const CommandInfo& command : command_list()) names.emplace_back(command.name);
-  return joined(names, " ");
+/// The same for words that are no options.
+Offer operands_of(const Command& command) {
+  return command.run == run_completion ? offer_words(kShells) : kOfferFiles;
 }
 
 /// `text` with a backslash before each of `special`.
@@ -67,46 +50,30 @@ std::string escaped(const std::string& text, std::string_view special) {
   return result;
 }
 
-// ---- bash ------------------------------------------------------------------------------------
-
-std::string bash_values() {
-  std::string cases;
-  for (const OptionSpec& option : option_table()) {
-    std::string reply;
-    switch (values_of(option)) {
-      case Values::none:
-        continue;
-      case Values::words:
-        reply = "_convae_words '" + joined(option.choices, " ") + "'";
-        break;
-      case Values::folders:
-        reply = "_convae_paths -d";
-        break;
-      case Values::files:
-        reply = "_convae_paths -f";
-        break;
-      case Values::anything:
-        reply = ":";
-        break;
-    }
-    cases += "    " + dashed(option, "|") + ") " + reply + "; return ;;\n";
-  }
-  return cases;
-}
-
-std::string bash_flags() {
-  std::string cases;
-  for (const CommandInfo& command : command_list()) {
-    std::vector<std::string> flags;
-    for (const OptionSpec* option : options_of(command.name)) flags.push_back(dashed(*option, " "));
-    flags.emplace_back("--help");
-    cases +=
-        "    " + std::string(command.name) + ") _convae_words '" + joined(flags, " ") + "' ;;\n";
-  }
-  return cases;
-}
-
 std::string bash_script() {
+  std::string names, values, operands, flags;
+  for (const OptionSpec& option : option_table()) {
+    if (option.is_switch()) continue;
+    std::istringstream commands(option.commands);
+    std::string pattern;
+    for (std::string command; commands >> command;) {
+      pattern += (pattern.empty() ? "" : "|") + command + ":--" + option.name;
+      if (!option.letter.empty()) pattern += "|" + command + ":-" + option.letter;
+    }
+    values += fmt::format("    {}) {}; return ;;\n", pattern, offer_of(option).bash);
+  }
+  for (const Command& command : command_list()) {
+    names += std::string(command.name) + " ";
+    if (command.operands > 0) {
+      operands += fmt::format("    {0}:[!-]*|{0}:) {1}; return ;;\n", command.name,
+                              operands_of(command).bash);
+    }
+    std::string words;
+    for (const OptionSpec* option : options_of(command.name)) {
+      words += "--" + option->name + (option->letter.empty() ? " " : " -" + option->letter + " ");
+    }
+    flags += fmt::format("    {}) _convae_words '{}--help' ;;\n", command.name, words);
+  }
   return R"(# bash completion for convae: printed by convae completion bash
 _convae_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur"); }
 _convae_paths() {
@@ -124,30 +91,26 @@ _convae() {
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
     _convae_words ')" +
-         command_names() + R"( --help --version'
+         names + R"(--help --version'
     return
   fi
-  case $prev in
-)" + bash_values() +
+  case ${COMP_WORDS[1]}:$prev in
+)" + values +
          R"(  esac
   if [[ $is_given ]]; then
     _convae_words 'true false'
     return
   fi
   case ${COMP_WORDS[1]}:$cur in
-    info:[!-]*|info:|interpolate:[!-]*|interpolate:) _convae_paths -f; return ;;
-    completion:[!-]*|completion:) _convae_words ')" +
-         kShells + R"('; return ;;
-  esac
+)" + operands +
+         R"(  esac
   case ${COMP_WORDS[1]} in
-)" + bash_flags() +
+)" + flags +
          R"(  esac
 }
 complete -F _convae convae
 )";
 }
-
-// ---- zsh -------------------------------------------------------------------------------------
 
 /// Inside single quotes and an option's brackets.
 std::string zsh_text(const std::string& text) {
@@ -156,52 +119,28 @@ std::string zsh_text(const std::string& text) {
   return result;
 }
 
-std::string zsh_action(Values values, const std::string& words) {
-  switch (values) {
-    case Values::words:
-      return "(" + words + ")";
-    case Values::folders:
-      return "_files -/";
-    case Values::files:
-      return "_files";
-    case Values::none:
-    case Values::anything:
-      return " ";
-  }
-  return "";
-}
-
 std::string zsh_option(const OptionSpec& option) {
-  const std::string flag = option.flag();
   const std::string help = "[" + zsh_text(option.help) + "]";
-  if (option.kind == ValueKind::boolean) {
-    return "'--" + flag + "=-" + help + "::" + option.value_name + ":(true false)'";
-  }
-  const std::string value = ":" + option.value_name + ":" +
-                            zsh_action(values_of(option), joined(option.choices, " ")) + "'";
-  if (flag.size() == option.flags.size()) return "'--" + flag + "=" + help + value;
-  const std::string letter = option.flags.substr(0, 1);
-  return fmt::format("'(-{0} --{1})'{{-{0}+,--{1}=}}'{2}{3}", letter, flag, help, value);
-}
-
-std::string zsh_command(const CommandInfo& command) {
-  std::string text = "    " + std::string(command.name) + ")\n      _arguments -S";
-  for (const OptionSpec* option : options_of(command.name)) {
-    text += " \\\n        " + zsh_option(*option);
-  }
-  text += " \\\n        '--help[show the options]'";
-  const Values operands = operands_of(command.name);
-  if (operands != Values::none) {
-    text += " \\\n        '*:operand:" + zsh_action(operands, kShells) + "'";
-  }
-  return text + " ;;\n";
+  if (option.is_switch()) return fmt::format("'--{}=-{}::BOOL:(true false)'", option.name, help);
+  const std::string flags = option.letter.empty() ? "'--" + option.name + "="
+                                                  : fmt::format("'(-{0} --{1})'{{-{0}+,--{1}=}}'",
+                                                                option.letter, option.name);
+  return fmt::format("{}{}:{}:{}'", flags, help, option.value_name, offer_of(option).zsh);
 }
 
 std::string zsh_script() {
   std::string commands, cases;
-  for (const CommandInfo& command : command_list()) {
-    commands += "    '" + std::string(command.name) + ":" + zsh_text(command.summary) + "'\n";
-    cases += zsh_command(command);
+  for (const Command& command : command_list()) {
+    commands += fmt::format("    '{}:{}'\n", command.name, zsh_text(command.summary));
+    cases += fmt::format("    {})\n      _arguments -S", command.name);
+    for (const OptionSpec* option : options_of(command.name)) {
+      cases += " \\\n        " + zsh_option(*option);
+    }
+    cases += " \\\n        '--help[show the options]'";
+    if (command.operands > 0) {
+      cases += " \\\n        '*:operand:" + operands_of(command).zsh + "'";
+    }
+    cases += " ;;\n";
   }
   return R"(#compdef convae
 # zsh completion for convae: printed by convae completion zsh
@@ -228,55 +167,38 @@ fi
 )";
 }
 
-// ---- fish ------------------------------------------------------------------------------------
-
-std::string fish_text(const std::string& text) { return "'" + escaped(text, "\\'") + "'"; }
-
-std::string fish_value(const OptionSpec& option) {
-  switch (values_of(option)) {
-    case Values::none:
-      return "";
-    case Values::words:
-      return " -x -a " + fish_text(joined(option.choices, " "));
-    case Values::folders:
-      return " -x -a '(__fish_complete_directories)'";
-    case Values::files:
-      return " -r -F";
-    case Values::anything:
-      return " -x";
-  }
-  return "";
-}
-
 std::string fish_script() {
   std::string text =
       "# fish completion for convae: printed by convae completion fish\n"
       "complete -c convae -f\n";
-  for (const CommandInfo& command : command_list()) {
-    text += fmt::format("complete -c convae -n __fish_use_subcommand -a {} -d {}\n", command.name,
-                        fish_text(command.summary));
-    const std::string condition =
+  for (const Command& command : command_list()) {
+    text += fmt::format("complete -c convae -n __fish_use_subcommand -a {} -d '{}'\n", command.name,
+                        escaped(command.summary, "\\'"));
+    const std::string line =
         fmt::format("complete -c convae -n '__fish_seen_subcommand_from {}'", command.name);
-    const Values operands = operands_of(command.name);
-    if (operands == Values::files) text += condition + " -F\n";
-    if (operands == Values::words) text += condition + " -a " + fish_text(kShells) + "\n";
+    // Without -r or -x, which are about an option's value.
+    if (command.operands > 0) text += line + operands_of(command).fish.substr(3) + "\n";
     for (const OptionSpec* option : options_of(command.name)) {
-      const bool has_short = option->flag().size() < option->flags.size();
-      text += condition + (has_short ? " -s " + option->flags.substr(0, 1) : "") + " -l " +
-              option->flag() + fish_value(*option) + " -d " + fish_text(option->help) + "\n";
+      text += fmt::format("{}{} -l {}{} -d '{}'\n", line,
+                          option->letter.empty() ? "" : " -s " + option->letter, option->name,
+                          offer_of(*option).fish, escaped(option->help, "\\'"));
     }
-    text += condition + " -l help -d 'show the options'\n";
+    text += line + " -l help -d 'show the options'\n";
   }
   return text;
 }
 
 }  // namespace
 
-std::string completion_script(const std::string& shell) {
-  if (shell == "bash") return bash_script();
-  if (shell == "zsh") return zsh_script();
-  if (shell == "fish") return fish_script();
-  throw UsageError("completion '" + printable(shell) + "': expected bash, zsh or fish");
+int run_completion(const CommandLine& line) {
+  if (line.operands.empty()) throw UsageError("completion needs a shell: bash, zsh or fish");
+  const std::string& shell = line.operands[0];
+  if (shell != "bash" && shell != "zsh" && shell != "fish") {
+    throw UsageError("completion '" + printable(shell) + "': expected bash, zsh or fish");
+  }
+  const auto script = shell == "bash" ? bash_script : shell == "zsh" ? zsh_script : fish_script;
+  std::fputs(script().c_str(), stdout);
+  return kDone;
 }
 
 }  // namespace convae::app

@@ -1,12 +1,11 @@
-#include "convae/app/shell/man_page.h"
-
-#include "convae/app/options/command_line.h"
+// The manual page, made from the list of commands and the table of options.
+#include "convae/app/commands/commands.h"
 #include "convae/app/options/option_table.h"
 #include "convae/core/version.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
-#include <sstream>
+#include <cstdio>
 
 namespace convae::app {
 namespace {
@@ -36,74 +35,23 @@ std::string roff(std::string_view text) {
   return result;
 }
 
-const char* title_of(Group group) {
-  switch (group) {
-    case Group::data:
-      return "Images ([data] in a file for \\-\\-config)";
-    case Group::model:
-      return "Network ([model])";
-    case Group::train:
-      return "Training ([train])";
-    case Group::run:
-      return "Runs and results ([run])";
-    case Group::call:
-      return "Single calls (only as flags)";
-  }
-  return "";
-}
-
-std::string commands_text() {
-  std::string text;
-  for (const CommandInfo& command : command_list()) {
-    text += fmt::format(".TP\n.BI convae\\~{} \" {}\"\n{}\n", roff(command.name),
-                        roff(command.usage), roff(command.summary));
-  }
-  return text;
-}
-
 std::string option_text(const OptionSpec& option) {
   static const Options defaults;
-  const bool has_short = option.flag().size() < option.flags.size();
-  std::string text = ".TP\n";
-  if (has_short)
-    text += fmt::format(".BR \\-{} \", \"", option.flags.substr(0, 1));
-  else
-    text += ".BR";
-  text += fmt::format(" \\-\\-{}", roff(option.flag()));
-  text += fmt::format(" \" {}\"\n{}", roff(option.value_name), roff(option.help));
   const std::string value = option.get(defaults);
-  if (!value.empty()) text += fmt::format(" [{}]", roff(value));
-  std::istringstream commands(option.commands);
-  std::string names;
-  for (std::string name; commands >> name;) names += (names.empty() ? "" : ", ") + name;
-  return text + fmt::format(".\n.br\nOf: {}.\n", roff(names));
+  std::string commands;
+  for (const char c : option.commands) commands += c == ' ' ? ", " : std::string(1, c);
+  return fmt::format(".TP\n{} \\-\\-{} \" {}\"\n{}{}.\n.br\nOf: {}.\n",
+                     option.letter.empty() ? ".BR" : ".BR \\-" + option.letter + " \", \"",
+                     roff(option.name), roff(option.value_name), roff(option.help),
+                     value.empty() ? "" : " [" + roff(value) + "]", roff(commands));
 }
 
-std::string options_text() {
-  std::string text;
-  for (const Group group : {Group::data, Group::model, Group::train, Group::run, Group::call}) {
-    text += fmt::format(".SS {}\n", title_of(group));
-    for (const OptionSpec& option : option_table()) {
-      if (option.group == group) text += option_text(option);
-    }
-  }
-  return text;
-}
-
-constexpr const char* kExitCodes = R"(.SH "EXIT STATUS"
-.TP
-.B 0
-Done, also where files were skipped.
-.TP
-.B 1
-Failed at run time.
-.TP
-.B 2
-Bad usage or configuration: one line names the option, the value and what is expected.
-.TP
-.BR 130 ", " 143
-Stopped by Ctrl\-C or SIGTERM, after saving.
-)";
+constexpr std::pair<Group, const char*> kGroupTitles[] = {
+    {Group::data, "Images ([data] in a file for \\-\\-config)"},
+    {Group::model, "Network ([model])"},
+    {Group::train, "Training ([train])"},
+    {Group::run, "Runs and results ([run])"},
+    {Group::call, "Single calls (only as flags)"}};
 
 constexpr const char* kExamples = R"(.SH EXAMPLES
 .nf
@@ -116,22 +64,36 @@ convae shapes \-\-input 3x25x24
 
 }  // namespace
 
-std::string man_page() {
-  return fmt::format(
-             ".TH CONVAE 1 \"\" \"convae {}\" \"User Commands\"\n"
-             ".SH NAME\nconvae \\- train convolutional autoencoders on folders of images\n"
-             ".SH SYNOPSIS\n.B convae\n.I COMMAND\n.RI [ options ]\n"
-             ".SH DESCRIPTION\n"
-             "convae trains convolutional autoencoders on a folder of images and gives every image "
-             "back at exactly its own size, odd or even.\n"
-             "Results go to the standard output, the log to the standard error.\n"
-             ".SH COMMANDS\n",
-             kVersion) +
-         commands_text() +
-         ".PP\nconvae\n.I COMMAND\n\\-\\-help lists a command's options.\n"
-         ".SH OPTIONS\nA default is given in brackets. The same words are keys in the tables of a "
-         "TOML file for \\-\\-config; flags go before it.\n" +
-         options_text() + kExitCodes + kExamples;
+int run_man(const CommandLine& /*line*/) {
+  std::string commands, options, codes;
+  for (const Command& command : command_list()) {
+    commands += fmt::format(".TP\n.BI convae\\~{} \" {}\"\n{}\n", roff(command.name),
+                            roff(command.usage), roff(command.summary));
+  }
+  for (const auto& [group, title] : kGroupTitles) {
+    options += fmt::format(".SS {}\n", title);
+    for (const OptionSpec* option : options_of(group)) options += option_text(*option);
+  }
+  for (const auto& [code, meaning] : kExitCodes) {
+    codes += fmt::format(".TP\n.B {}\n{}\n", roff(code), roff(meaning));
+  }
+  std::fputs(fmt::format(".TH CONVAE 1 \"\" \"convae {}\" \"User Commands\"\n"
+                         ".SH NAME\nconvae \\- train convolutional autoencoders on folders of "
+                         "images\n"
+                         ".SH SYNOPSIS\n.B convae\n.I COMMAND\n.RI [ options ]\n"
+                         ".SH DESCRIPTION\n"
+                         "convae trains convolutional autoencoders on a folder of images and gives "
+                         "every image back at exactly its own size, odd or even.\n"
+                         "Results go to the standard output, the log to the standard error.\n"
+                         ".SH COMMANDS\n{}"
+                         ".PP\nconvae\n.I COMMAND\n\\-\\-help lists a command's options.\n"
+                         ".SH OPTIONS\nA default is given in brackets. The same words are keys in "
+                         "the tables of a TOML file for \\-\\-config; flags override it.\n"
+                         "{}.SH \"EXIT STATUS\"\n{}{}",
+                         kVersion, commands, options, codes, kExamples)
+                 .c_str(),
+             stdout);
+  return kDone;
 }
 
 }  // namespace convae::app

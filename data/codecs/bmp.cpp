@@ -1,9 +1,11 @@
-// Read and written here rather than by a library: stb_image fills a cut file with zeros, reads
-// past a short palette and takes the unused byte of 32-bit pixels for alpha.
+// By hand rather than with a library: stb_image fills a cut file with zeros, reads past a short
+// palette and takes the unused byte of 32-bit pixels for alpha.
 // Layout: Microsoft, "Bitmap Structures" (wingdi.h); all numbers are little-endian.
 
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/pixel_rows.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -25,9 +27,7 @@ public:
   Field() = default;
   explicit Field(std::uint32_t mask)
       : mask_(mask), shift_(mask ? std::countr_zero(mask) : 0), most_(mask >> shift_) {
-    if ((most_ & (most_ + 1)) != 0) {
-      throw ImageError("damaged BMP: a colour mask with gaps");
-    }
+    if ((most_ & (most_ + 1)) != 0) throw ImageError("damaged BMP: a colour mask with gaps");
   }
   explicit operator bool() const { return mask_ != 0; }
 
@@ -51,9 +51,9 @@ public:
   BmpReader(Bytes bytes, std::int64_t max_pixels) : bytes_(bytes) {
     header_bytes_ = number(14, 4);
     static constexpr std::int64_t kKnown[] = {12, 40, 52, 56, 64, 108, 124};
-    if (std::find(std::begin(kKnown), std::end(kKnown), header_bytes_) == std::end(kKnown)) {
-      throw ImageError("damaged or unsupported BMP: a header of " + std::to_string(header_bytes_) +
-                       " bytes");
+    if (std::ranges::find(kKnown, header_bytes_) == std::end(kKnown)) {
+      throw ImageError(
+          fmt::format("damaged or unsupported BMP: a header of {} bytes", header_bytes_));
     }
     read_sides(max_pixels);
     read_depth();
@@ -84,9 +84,7 @@ private:
       throw ImageError("truncated BMP: the data ends within the header");
     }
     std::int64_t value = 0;
-    for (int i = 0; i < count; ++i) {
-      value |= std::int64_t{bytes_[at + i]} << (8 * i);
-    }
+    for (int i = 0; i < count; ++i) value |= std::int64_t{bytes_[at + i]} << (8 * i);
     return value;
   }
 
@@ -109,12 +107,12 @@ private:
     }
     const bool bitfields = compression_ == kBitfields || compression_ == kAlphaBitfields;
     if (compression_ != kRgb && (!bitfields || header_bytes_ == 64)) {
-      throw ImageError("unsupported BMP: compression " + std::to_string(compression_));
+      throw ImageError(fmt::format("unsupported BMP: compression {}", compression_));
     }
     static constexpr int kDepths[] = {1, 2, 4, 8, 16, 24, 32};
-    if (std::find(std::begin(kDepths), std::end(kDepths), depth_) == std::end(kDepths) ||
+    if (std::ranges::find(kDepths, depth_) == std::end(kDepths) ||
         (bitfields && depth_ != 16 && depth_ != 32)) {
-      throw ImageError("damaged BMP: " + std::to_string(depth_) + " bits a pixel");
+      throw ImageError(fmt::format("damaged BMP: {} bits a pixel", depth_));
     }
     stride_ = (info_.width * depth_ + 31) / 32 * 4;
   }
@@ -126,9 +124,7 @@ private:
     } else if (bitfields) {
       for (std::int64_t c = 0; c < 3; ++c) {
         fields_[c] = Field(static_cast<std::uint32_t>(number(kMasksAt + 4 * c, 4)));
-        if (!fields_[c]) {
-          throw ImageError("damaged BMP: an empty colour mask");
-        }
+        if (!fields_[c]) throw ImageError("damaged BMP: an empty colour mask");
       }
       if (header_bytes_ >= 56 || compression_ == kAlphaBitfields) {
         alpha_ = Field(static_cast<std::uint32_t>(number(kMasksAt + 12, 4)));
@@ -159,20 +155,17 @@ private:
   void check_length() {
     pixels_at_ = number(10, 4);
     const std::int64_t headers = kFileHeader + header_bytes_;
-    if (pixels_at_ < headers) {
-      throw ImageError("damaged BMP: the pixels begin within the header");
-    }
+    if (pixels_at_ < headers) throw ImageError("damaged BMP: the pixels begin within the header");
     // The padding of the last row is often left out.
     const std::int64_t needed =
         pixels_at_ + (info_.height - 1) * stride_ + (info_.width * depth_ + 7) / 8;
     if (needed > static_cast<std::int64_t>(bytes_.size())) {
-      throw ImageError("truncated BMP: " + std::to_string(bytes_.size()) + " of " +
-                       std::to_string(needed) + " bytes");
+      throw ImageError(fmt::format("truncated BMP: {} of {} bytes", bytes_.size(), needed));
     }
   }
 
   bool is_grey() const {
-    return depth_ <= 8 && std::all_of(palette_.begin(), palette_.end(), [](const auto& entry) {
+    return depth_ <= 8 && std::ranges::all_of(palette_, [](const auto& entry) {
              return entry[0] == entry[1] && entry[1] == entry[2];
            });
   }
@@ -184,9 +177,7 @@ private:
   std::uint32_t pixel(const std::uint8_t* row, std::int64_t x) const {  // of 16 to 32 bits
     const auto* at = row + x * (depth_ / 8);
     std::uint32_t value = 0;
-    for (int i = 0; i < depth_ / 8; ++i) {
-      value |= std::uint32_t{at[i]} << (8 * i);
-    }
+    for (int i = 0; i < depth_ / 8; ++i) value |= std::uint32_t{at[i]} << (8 * i);
     return value;
   }
 
@@ -194,9 +185,7 @@ private:
   bool is_blank() const {
     for (std::int64_t y = 0; y < info_.height; ++y) {
       for (std::int64_t x = 0; x < info_.width; ++x) {
-        if (alpha_.any(pixel(row(y), x))) {
-          return false;
-        }
+        if (alpha_.any(pixel(row(y), x))) return false;
       }
     }
     return true;
@@ -205,14 +194,10 @@ private:
   /// Row `y` from the top as RGBA.
   void expand_row(std::int64_t y, bool opaque, std::uint8_t* to) const {
     const auto* from = row(y);
-    if (depth_ <= 8) {
-      return look_up(from, to);
-    }
+    if (depth_ <= 8) return look_up(from, to);
     for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
       const auto value = pixel(from, x);
-      for (int c = 0; c < 3; ++c) {
-        to[c] = fields_[c].of(value);
-      }
+      for (int c = 0; c < 3; ++c) to[c] = fields_[c].of(value);
       to[3] = opaque ? 255 : alpha_.of(value);
     }
   }
@@ -223,8 +208,8 @@ private:
       const int shift = 8 - depth_ * static_cast<int>(x % per_byte + 1);
       const std::size_t index = (from[x / per_byte] >> shift) & ((1 << depth_) - 1);
       if (index >= palette_.size()) {
-        throw ImageError("damaged BMP: colour " + std::to_string(index) + " of a palette of " +
-                         std::to_string(palette_.size()));
+        throw ImageError(
+            fmt::format("damaged BMP: colour {} of a palette of {}", index, palette_.size()));
       }
       std::copy(palette_[index].begin(), palette_[index].end(), to);
       to[3] = 255;
@@ -245,20 +230,7 @@ private:
 };
 
 void put(std::vector<std::uint8_t>& bytes, std::uint64_t value, int count) {
-  for (int i = 0; i < count; ++i) {
-    bytes.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
-  }
-}
-
-}  // namespace
-
-ImageInfo probe_bmp(Bytes bytes, std::int64_t max_pixels) {
-  return BmpReader(bytes, max_pixels).info();
-}
-
-Decoded decode_bmp(Bytes bytes, int channels, std::int64_t max_pixels) {
-  const BmpReader reader(bytes, max_pixels);
-  return {reader.info(), reader.decode(channels)};
+  for (int i = 0; i < count; ++i) bytes.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
 }
 
 std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels) {
@@ -286,12 +258,14 @@ std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels) {
     auto* to = &bytes[header + (height - 1 - y) * stride];
     for (std::int64_t x = 0; x < width; ++x, to += 3) {
       const auto* pixel = from + (y * width + x) * channels;
-      for (int c = 0; c < 3; ++c) {
-        to[2 - c] = pixel[channels == 1 ? 0 : c];
-      }
+      for (int c = 0; c < 3; ++c) to[2 - c] = pixel[channels == 1 ? 0 : c];
     }
   }
   return bytes;
 }
+
+}  // namespace
+
+const Codec kBmp = codec_of<BmpReader>(encode_bmp, /*holds_16_bits=*/false);
 
 }  // namespace convae::codec

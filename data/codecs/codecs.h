@@ -1,58 +1,70 @@
 #pragma once
 
-// What image_io.cpp shares with the files that each speak to one image library.
-// Private to data/: the rest of the program sees image_io.h only.
+// What image_io.cpp shares with the codecs, each of which wraps one image library. Private to
+// data/.
 
+#include "convae/core/tensor.h"
 #include "convae/data/image_io.h"
 
-#include <torch/types.h>
-
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <string>
 #include <vector>
 
 namespace convae::codec {
 
 using Bytes = std::span<const std::uint8_t>;
 
-/// An image as its file stores it: not yet turned as `info.orientation` says, so that
-/// info.height and info.width are the sides of `pixels`.
+/// A pointer from a C library that `release` frees.
+template <auto release>
+struct Release {
+  void operator()(auto* pointer) const { release(pointer); }
+};
+template <typename T, auto release>
+using Handle = std::unique_ptr<T, Release<release>>;
+
+/// An image as its file stores it, before `info.orientation` is applied: info.height and info.width
+/// are the sides of `pixels`.
 struct Decoded {
   ImageInfo info;
   torch::Tensor pixels;  ///< (H, W, C) contiguous, uint8 or uint16
 };
 
-// For each format: probe reads the header (sides as stored), decode reads everything and calls
-// the same header code, so that the two cannot disagree. encode takes (H, W, C) contiguous.
-// All throw ImageError.
+/// What reads and writes a format. All throw ImageError.
+struct Codec {
+  ImageInfo (*probe)(Bytes bytes, std::int64_t max_pixels);  ///< the header, sides as stored
+  Decoded (*decode)(Bytes bytes, int channels, std::int64_t max_pixels);
+  std::vector<std::uint8_t> (*encode)(const torch::Tensor& pixels);  ///< (H, W, C) contiguous
+  bool holds_16_bits;
+};
+extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp;
 
-ImageInfo probe_jpeg(Bytes bytes, std::int64_t max_pixels);
-Decoded decode_jpeg(Bytes bytes, int channels, std::int64_t max_pixels);
-/// At ceil(side / reduction), for a reduction of 1, 2, 4 or 8.
+/// A codec of a Reader(bytes, max_pixels) with info() and decode(channels): probing and decoding
+/// share its header code, so they cannot disagree.
+template <typename Reader>
+constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor&),
+                         bool holds_16_bits) {
+  return {[](Bytes bytes, std::int64_t max_pixels) { return Reader(bytes, max_pixels).info(); },
+          [](Bytes bytes, int channels, std::int64_t max_pixels) -> Decoded {
+            Reader reader(bytes, max_pixels);
+            return {reader.info(), reader.decode(channels)};
+          },
+          encode, holds_16_bits};
+}
+
+/// A JPEG at ceil(side / reduction), for a reduction of 1, 2, 4 or 8.
 Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction);
-std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels);
 /// At a quality from 1 to 100, colour at half the resolution (4:2:0).
 std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality);
 
-ImageInfo probe_png(Bytes bytes, std::int64_t max_pixels);
-Decoded decode_png(Bytes bytes, int channels, std::int64_t max_pixels);
-std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels);
+/// Throws std::invalid_argument unless `image` is (C, H, W) with C 1 or 3, uint8 or uint16.
+void check_image(const torch::Tensor& image, const char* where);
 
-ImageInfo probe_tiff(Bytes bytes, std::int64_t max_pixels);
-Decoded decode_tiff(Bytes bytes, int channels, std::int64_t max_pixels);
-std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels);
+/// (C, H, W) of any strides → (H, W, C) contiguous, on the CPU.
+torch::Tensor to_rows(const torch::Tensor& image);
 
-ImageInfo probe_webp(Bytes bytes, std::int64_t max_pixels);
-Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels);
-std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels);
-
-ImageInfo probe_bmp(Bytes bytes, std::int64_t max_pixels);
-Decoded decode_bmp(Bytes bytes, int channels, std::int64_t max_pixels);
-std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels);
-
-/// Throws ImageError unless both sides are at least 1 and their product at most `max_pixels`.
-/// To be called before anything is allocated for the pixels.
+/// Throws ImageError unless both sides are at least 1 and their product at most `max_pixels`. Call
+/// it before allocating anything for the pixels.
 void check_size(std::int64_t height, std::int64_t width, std::int64_t max_pixels);
 
 /// Throws ImageError unless both sides are at most `max_side`, the most that `format` can hold.
@@ -64,8 +76,8 @@ torch::Tensor empty_pixels(const ImageInfo& info, int channels);
 /// (H, W, C) uint8 of the same values; 65535 becomes 255.
 torch::Tensor to_8_bits(const torch::Tensor& pixels);
 
-/// The orientation, 1 to 8, that a block of EXIF data holds; 1 where it holds none.
-/// `exif` may begin with "Exif\0\0" (JPEG) or with the TIFF header (PNG, WebP).
+/// The orientation, 1 to 8, in a block of EXIF data; 1 where there is none. `exif` may begin with
+/// "Exif\0\0" (JPEG) or with the TIFF header (PNG, WebP).
 int exif_orientation(Bytes exif);
 
 }  // namespace convae::codec

@@ -4,20 +4,15 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 namespace convae::codec {
 namespace {
 
 constexpr char kPrefix[] = {'E', 'x', 'i', 'f', '\0', '\0'};
 
-// The orientation stands in the first directory, in practice within the first few hundred
-// bytes; WebP and PNG allow blocks of gigabytes, which are not worth a copy.
+// The orientation is in the first directory, in practice within the first few hundred bytes; WebP
+// and PNG allow blocks of gigabytes, which are not worth a copy.
 constexpr std::size_t kMaxExifBytes = 1 << 20;
-
-struct ExifDeleter {
-  void operator()(ExifData* data) const { exif_data_unref(data); }
-};
 
 }  // namespace
 
@@ -30,11 +25,9 @@ int exif_orientation(Bytes exif) {
     prefixed.insert(prefixed.end(), exif.begin(), exif.end());
     exif = prefixed;
   }
-  const std::unique_ptr<ExifData, ExifDeleter> data(exif_data_new());
-  if (!data) {
-    return 1;
-  }
-  // Otherwise libexif adds tags that it misses, an orientation of its own among them.
+  const Handle<ExifData, exif_data_unref> data(exif_data_new());
+  if (!data) return 1;
+  // Otherwise libexif adds tags that are missing, an orientation among them.
   exif_data_unset_option(data.get(), EXIF_DATA_OPTION_FOLLOW_SPECIFICATION);
   exif_data_load_data(data.get(), exif.data(), static_cast<unsigned>(exif.size()));
   const ExifEntry* entry = exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);

@@ -3,6 +3,7 @@
 
 // clang-format off: jpeglib.h uses FILE without including it, and the numbers in jerror.h are
 // right only after jpeglib.h.
+#include <fmt/format.h>
 #include <jerror.h>
 #include <jpeglib.h>
 
@@ -58,14 +59,10 @@ void on_message(j_common_ptr jpeg, int level) {
     case JWRN_EXTRANEOUS_DATA:  // between markers; cameras pad with zeros
     case JWRN_JFIF_MAJOR:
     case JWRN_NOT_SEQUENTIAL:
-    case JWRN_TOO_MUCH_DATA:
-      return;
+    case JWRN_TOO_MUCH_DATA: return;
     case JWRN_JPEG_EOF:
-    case JWRN_HIT_MARKER:
-      reinterpret_cast<ErrorManager*>(jpeg->err)->ended_early = true;
-      break;
-    default:
-      break;
+    case JWRN_HIT_MARKER: reinterpret_cast<ErrorManager*>(jpeg->err)->ended_early = true; break;
+    default: break;
   }
   on_error(jpeg);
 }
@@ -83,9 +80,7 @@ void install(ErrorManager& errors) {
 /// middle, so it must own nothing that has a destructor.
 template <typename Calls>
 [[nodiscard]] bool succeeds(ErrorManager& errors, const Calls& calls) {
-  if (setjmp(errors.jump) != 0) {
-    return false;
-  }
+  if (setjmp(errors.jump) != 0) return false;
   calls();
   return true;
 }
@@ -153,9 +148,7 @@ public:
 private:
   template <typename Calls>
   void run(const Calls& calls) {
-    if (!succeeds(errors_, calls)) {
-      throw ImageError(reason());
-    }
+    if (!succeeds(errors_, calls)) throw ImageError(reason());
   }
 
   std::string reason() const {
@@ -165,17 +158,15 @@ private:
       return message.starts_with(kCorrupt) ? "corrupt JPEG data: " + message.substr(kCorrupt.size())
                                            : "damaged or unsupported JPEG: " + message;
     }
-    if (decoder_.output_height == 0) {
-      return "truncated JPEG: the data ends within the header";
-    }
+    if (decoder_.output_height == 0) return "truncated JPEG: the data ends within the header";
     if (decoder_.progressive_mode && decoder_.output_scanline == 0) {
-      return "truncated JPEG: the data ends in scan " + std::to_string(decoder_.input_scan_number) +
-             " of a progressive file";
+      return fmt::format("truncated JPEG: the data ends in scan {} of a progressive file",
+                         decoder_.input_scan_number);
     }
-    const auto rows =
-        std::min(decoder_.output_scanline * decoder_.scale_denom, decoder_.image_height);
-    return "truncated JPEG: the data ends after " + std::to_string(rows) + " of " +
-           std::to_string(decoder_.image_height) + " rows";
+    return fmt::format(
+        "truncated JPEG: the data ends after {} of {} rows",
+        std::min(decoder_.output_scanline * decoder_.scale_denom, decoder_.image_height),
+        decoder_.image_height);
   }
 
   void read_header(Bytes bytes, std::int64_t max_pixels) {
@@ -198,15 +189,15 @@ private:
 
   void check_supported() const {
     if (decoder_.jpeg_color_space == JCS_UNKNOWN) {
-      throw ImageError("unsupported JPEG: " + std::to_string(decoder_.num_components) +
-                       " components of no known meaning");
+      throw ImageError(fmt::format("unsupported JPEG: {} components of no known meaning",
+                                   decoder_.num_components));
     }
     if (decoder_.arith_code) {
-      // libjpeg feeds its arithmetic decoder zeros without a word where data are missing.
+      // Where data are missing, libjpeg silently feeds its arithmetic decoder zeros.
       throw ImageError("unsupported JPEG: arithmetic coding; convert it to PNG");
     }
     if (decoder_.num_components == 4 && !decoder_.saw_Adobe_marker) {
-      // Adobe stores inks inverted; without its marker nobody can say which way round they are.
+      // Adobe stores inks inverted; without its marker they may be either way.
       throw ImageError(
           "unsupported JPEG: CMYK without Adobe's marker, so its colours may be inverted; convert "
           "it to RGB");
@@ -294,25 +285,19 @@ private:
   unsigned long size_ = 0;
 };
 
+std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels) {
+  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
+  return JpegWriter().write(pixels, kNearlyLossless);
+}
+
 }  // namespace
 
-ImageInfo probe_jpeg(Bytes bytes, std::int64_t max_pixels) {
-  return JpegReader(bytes, max_pixels).info();
-}
-
-Decoded decode_jpeg(Bytes bytes, int channels, std::int64_t max_pixels) {
-  return decode_jpeg_reduced(bytes, channels, max_pixels, /*reduction=*/1);
-}
+const Codec kJpeg = codec_of<JpegReader>(encode_jpeg, /*holds_16_bits=*/false);
 
 Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction) {
   JpegReader reader(bytes, max_pixels);
   reader.reduce(reduction);
   return {reader.info(), reader.decode(channels)};
-}
-
-std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels) {
-  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
-  return JpegWriter().write(pixels, kNearlyLossless);
 }
 
 std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality) {

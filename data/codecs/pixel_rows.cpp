@@ -15,9 +15,7 @@ constexpr std::uint32_t kWhite = std::numeric_limits<Sample>::max();
 template <typename Sample>
 std::uint32_t over_white(std::uint32_t value, std::uint32_t alpha, bool premultiplied) {
   constexpr std::uint32_t white = kWhite<Sample>;
-  if (premultiplied) {
-    return std::min(white, value + (white - alpha));
-  }
+  if (premultiplied) return std::min(white, value + (white - alpha));
   return (value * alpha + white * (white - alpha) + white / 2) / white;
 }
 

@@ -3,7 +3,6 @@
 // Rows of samples on their way from a codec to a tensor.
 
 #include <cstdint>
-#include <span>
 
 namespace convae::codec {
 

@@ -1,11 +1,11 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/pixel_rows.h"
 
+#include <fmt/format.h>
 #include <spng.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -25,31 +25,22 @@ constexpr int kCompressionLevel = 1;
 constexpr int kFilter = SPNG_FILTER_CHOICE_UP;
 constexpr int kStrategy = 3;  // Z_RLE of zlib.h: matches at distance 1 only
 
-struct SpngDeleter {
-  void operator()(spng_ctx* context) const { spng_ctx_free(context); }
-};
-using Spng = std::unique_ptr<spng_ctx, SpngDeleter>;
+using Spng = Handle<spng_ctx, spng_ctx_free>;
 
 Spng new_context(int flags) {
   Spng context(spng_ctx_new(flags));
-  if (!context) {
-    throw ImageError("PNG: out of memory");
-  }
+  if (!context) throw ImageError("PNG: out of memory");
   return context;
 }
 
 void check(int code) {
   switch (code) {
-    case SPNG_OK:
-      return;
+    case SPNG_OK: return;
     case SPNG_IO_EOF:
-    case SPNG_EIDAT_TOO_SHORT:
-      throw ImageError("truncated PNG: the data ends early");
+    case SPNG_EIDAT_TOO_SHORT: throw ImageError("truncated PNG: the data ends early");
     case SPNG_EWIDTH:
-    case SPNG_EHEIGHT:
-      throw ImageError("damaged PNG: a side of 0 or above 2^31 pixels");
-    default:
-      throw ImageError(std::string("damaged PNG: ") + spng_strerror(code));
+    case SPNG_EHEIGHT: throw ImageError("damaged PNG: a side of 0 or above 2^31 pixels");
+    default: throw ImageError(std::string("damaged PNG: ") + spng_strerror(code));
   }
 }
 
@@ -58,26 +49,20 @@ std::uint32_t big_endian_32(const std::uint8_t* bytes) {
          std::uint32_t{bytes[2]} << 8 | bytes[3];
 }
 
-/// The orientation of the eXIf chunk, which may follow the pixels, where spng's header functions
-/// do not look; its checksum is tested when the image is decoded. Throws unless the file is there
-/// to the end of its last chunk, which spng does not insist on.
+/// The orientation in the eXIf chunk, which may follow the pixels, where spng's header functions do
+/// not look; decoding tests its checksum. Throws unless the file has all of its last chunk, which
+/// spng does not insist on.
 int walk_chunks(Bytes bytes) {
   constexpr std::size_t kSignature = 8, kFrame = 12;  // length, type and checksum
   std::optional<int> orientation;
   for (std::size_t at = kSignature; bytes.size() >= at + kFrame;) {
     const std::size_t length = big_endian_32(&bytes[at]);
-    if (length > bytes.size() - at - kFrame) {
-      break;
-    }
+    if (length > bytes.size() - at - kFrame) break;
     const auto is = [type = &bytes[at + 4]](std::string_view name) {
       return std::equal(name.begin(), name.end(), type);
     };
-    if (is("IEND")) {
-      return orientation.value_or(1);
-    }
-    if (!orientation && is("eXIf")) {
-      orientation = exif_orientation(bytes.subspan(at + 8, length));
-    }
+    if (is("IEND")) return orientation.value_or(1);
+    if (!orientation && is("eXIf")) orientation = exif_orientation(bytes.subspan(at + 8, length));
     at += kFrame + length;
   }
   check(SPNG_IO_EOF);
@@ -124,30 +109,21 @@ public:
 
 private:
   int samples() const {  // stored per pixel
-    switch (header_.color_type) {
-      case SPNG_COLOR_TYPE_TRUECOLOR:
-        return 3;
-      case SPNG_COLOR_TYPE_TRUECOLOR_ALPHA:
-        return 4;
-      case SPNG_COLOR_TYPE_GRAYSCALE_ALPHA:
-        return 2;
-      default:
-        return 1;
-    }
+    const int type = header_.color_type;
+    return type == SPNG_COLOR_TYPE_TRUECOLOR         ? 3
+           : type == SPNG_COLOR_TYPE_TRUECOLOR_ALPHA ? 4
+           : type == SPNG_COLOR_TYPE_GRAYSCALE_ALPHA ? 2
+                                                     : 1;
   }
 
   bool is_grey() const {
-    if (header_.color_type != SPNG_COLOR_TYPE_INDEXED) {
-      return samples() < 3;
-    }
+    if (header_.color_type != SPNG_COLOR_TYPE_INDEXED) return samples() < 3;
     return std::all_of(palette_.entries, palette_.entries + palette_.n_entries,
                        [](const auto& e) { return e.red == e.green && e.green == e.blue; });
   }
 
   bool has_alpha() const {
-    if (!transparency_) {
-      return samples() % 2 == 0;
-    }
+    if (!transparency_) return samples() % 2 == 0;
     const auto* alpha = transparency_->type3_alpha;
     return header_.color_type != SPNG_COLOR_TYPE_INDEXED ||
            std::any_of(alpha, alpha + transparency_->n_type3_entries,
@@ -191,9 +167,7 @@ private:
                                       : stored.data();
       code = spng_decode_row(context_.get(), row_stored, row_bytes);
       check(code == SPNG_EOI ? SPNG_OK : code);
-      if (!direct && !interlaced) {
-        convert_row(stored.data(), scratch.data(), row_to, channels);
-      }
+      if (!direct && !interlaced) convert_row(stored.data(), scratch.data(), row_to, channels);
     }
     for (std::int64_t y = 0; !direct && interlaced && y < info_.height; ++y) {
       convert_row(&stored[y * row_samples], scratch.data(), to + y * stride, channels);
@@ -228,8 +202,8 @@ private:
     for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
       const unsigned index = indices[x];
       if (index >= palette_.n_entries) {
-        throw ImageError("damaged PNG: colour " + std::to_string(index) + " of a palette of " +
-                         std::to_string(palette_.n_entries));
+        throw ImageError(
+            fmt::format("damaged PNG: colour {} of a palette of {}", index, palette_.n_entries));
       }
       const auto& entry = palette_.entries[index];
       to[0] = entry.red;
@@ -250,7 +224,7 @@ private:
                                      Layout::rgb_alpha};
       return convert_pixels(stored, kLayouts[count - 1], info_.width, to, channels);
     }
-    // The key colour is given in stored samples; bits above their depth are to be ignored.
+    // The key colour is in stored samples; bits above their depth do not count.
     const auto mask = static_cast<unsigned>((1 << header_.bit_depth) - 1);
     const spng_trns key = transparency_.value_or(spng_trns{});
     const unsigned keys[3] = {(count == 1 ? key.gray : key.red) & mask, key.green & mask,
@@ -277,32 +251,15 @@ private:
   ImageInfo info_;
 };
 
-struct FreeDeleter {
-  void operator()(void* memory) const { std::free(memory); }
-};
-
-}  // namespace
-
-ImageInfo probe_png(Bytes bytes, std::int64_t max_pixels) {
-  return PngReader(bytes, max_pixels).info();
-}
-
-Decoded decode_png(Bytes bytes, int channels, std::int64_t max_pixels) {
-  PngReader reader(bytes, max_pixels);
-  return {reader.info(), reader.decode(channels)};
-}
-
 std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels) {
   const auto context = new_context(SPNG_CTX_ENCODER);
   spng_ihdr header{};
   header.height = static_cast<std::uint32_t>(pixels.size(0));
   header.width = static_cast<std::uint32_t>(pixels.size(1));
-  header.bit_depth = pixels.scalar_type() == torch::kUInt16 ? 16 : 8;
+  header.bit_depth = pixels.scalar_type() == at::kUInt16 ? 16 : 8;
   header.color_type = pixels.size(2) == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR;
   const auto expect_ok = [](int code) {
-    if (code != SPNG_OK) {
-      throw ImageError(std::string("cannot encode PNG: ") + spng_strerror(code));
-    }
+    if (code != SPNG_OK) throw ImageError(std::string("cannot encode PNG: ") + spng_strerror(code));
   };
   expect_ok(spng_set_option(context.get(), SPNG_ENCODE_TO_BUFFER, 1));
   expect_ok(spng_set_option(context.get(), SPNG_IMG_COMPRESSION_LEVEL, kCompressionLevel));
@@ -313,10 +270,14 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels) {
                               SPNG_ENCODE_FINALIZE));
   std::size_t size = 0;
   int code = SPNG_OK;
-  const std::unique_ptr<void, FreeDeleter> buffer(spng_get_png_buffer(context.get(), &size, &code));
+  const Handle<void, std::free> buffer(spng_get_png_buffer(context.get(), &size, &code));
   expect_ok(code);
   const auto* begin = static_cast<const std::uint8_t*>(buffer.get());
   return {begin, begin + size};
 }
+
+}  // namespace
+
+const Codec kPng = codec_of<PngReader>(encode_png, /*holds_16_bits=*/true);
 
 }  // namespace convae::codec

@@ -1,14 +1,15 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/pixel_rows.h"
 
+#include <fmt/format.h>
 #include <tiffio.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -31,9 +32,7 @@ struct Messages {
   bool warnings_are_errors = false;
 
   void set(const char* format, std::va_list arguments) {
-    if (error[0] == '\0') {
-      std::vsnprintf(error, sizeof error, format, arguments);
-    }
+    if (error[0] == '\0') std::vsnprintf(error, sizeof error, format, arguments);
   }
 };
 
@@ -42,15 +41,13 @@ int on_error(TIFF*, void* messages, const char*, const char* format, std::va_lis
   return 1;  // handled
 }
 
-/// Unknown tags are warned about while a directory is read, and harm nothing. While pixels are
-/// read a warning stands for pixels that libtiff made up, such as a fax line cut short.
+/// While a directory is read, warnings are about unknown tags and harmless. While pixels are read,
+/// a warning means that libtiff made some up, such as the rest of a fax line that was cut short.
 int on_warning(TIFF*, void* user_data, const char*, const char* format, std::va_list arguments) {
   auto& messages = *static_cast<Messages*>(user_data);
   const std::string_view text = format;
   const bool harmless = text.starts_with("Old-style LZW");
-  if (messages.warnings_are_errors && !harmless) {
-    messages.set(format, arguments);
-  }
+  if (messages.warnings_are_errors && !harmless) messages.set(format, arguments);
   return 1;
 }
 
@@ -111,20 +108,11 @@ int map_stream(thandle_t handle, void** base, toff_t* size) {
 
 void unmap_stream(thandle_t, void*, toff_t) {}
 
-struct TiffDeleter {
-  void operator()(TIFF* tiff) const { TIFFClose(tiff); }
-};
-using Tiff = std::unique_ptr<TIFF, TiffDeleter>;
-
-struct OptionsDeleter {
-  void operator()(TIFFOpenOptions* options) const { TIFFOpenOptionsFree(options); }
-};
+using Tiff = Handle<TIFF, TIFFClose>;
 
 Tiff open_tiff(const char* mode, Stream& stream, Messages& messages) {
-  const std::unique_ptr<TIFFOpenOptions, OptionsDeleter> options(TIFFOpenOptionsAlloc());
-  if (!options) {
-    throw ImageError("TIFF: out of memory");
-  }
+  const Handle<TIFFOpenOptions, TIFFOpenOptionsFree> options(TIFFOpenOptionsAlloc());
+  if (!options) throw ImageError("TIFF: out of memory");
   TIFFOpenOptionsSetErrorHandlerExtR(options.get(), on_error, &messages);
   TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &messages);
   TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMaxLibraryBytes);
@@ -133,8 +121,8 @@ Tiff open_tiff(const char* mode, Stream& stream, Messages& messages) {
                                 options.get()));
 }
 
-/// Counts the directories by their links alone: libtiff would parse each one, and hostile links
-/// may go round in a circle.
+/// Counts the directories by their links alone: libtiff would parse each one, and hostile links may
+/// form a circle.
 class PageCounter {
 public:
   explicit PageCounter(Bytes bytes) : bytes_(bytes), little_(bytes[0] == 'I') {}
@@ -146,9 +134,7 @@ public:
     auto at = big ? number(8, 8) : number(4, 4);
     while (at != 0 && at < bytes_.size() && std::ssize(seen) < kMaxPages) {
       const auto entries = number(at, count_bytes);
-      if (entries == 0 || entries > bytes_.size() / entry_bytes || !seen.insert(at).second) {
-        break;
-      }
+      if (entries == 0 || entries > bytes_.size() / entry_bytes || !seen.insert(at).second) break;
       at = number(at + count_bytes + entries * entry_bytes, link_bytes);
     }
     return std::max(1, static_cast<int>(seen.size()));
@@ -172,9 +158,7 @@ public:
   TiffReader(Bytes bytes, std::int64_t max_pixels) {
     stream_.bytes = bytes;
     tiff_ = open_tiff("r", stream_, messages_);
-    if (!tiff_) {
-      fail();
-    }
+    if (!tiff_) fail();
     std::uint32_t height = 0, width = 0;
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGELENGTH, &height);
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGEWIDTH, &width);
@@ -206,8 +190,8 @@ public:
 
 private:
   [[noreturn]] void fail() const {
-    throw ImageError(std::string("damaged TIFF: ") +
-                     (messages_.error[0] ? messages_.error : "libtiff gives no reason"));
+    throw ImageError(fmt::format("damaged TIFF: {}",
+                                 messages_.error[0] ? messages_.error : "libtiff gives no reason"));
   }
 
   [[noreturn]] static void refuse(const std::string& what) {
@@ -226,20 +210,22 @@ private:
     separate_ = samples_ > 1 && tag(TIFFTAG_PLANARCONFIG) == PLANARCONFIG_SEPARATE;
     const int format = tag(TIFFTAG_SAMPLEFORMAT);
     is_float_ = format == SAMPLEFORMAT_IEEEFP;
-    const auto bits = std::to_string(bits_) + "-bit ";
-    if (is_float_) {
-      if (bits_ != 32 && bits_ != 64) refuse(bits + "float samples");
-    } else if (format != SAMPLEFORMAT_UINT && format != SAMPLEFORMAT_VOID) {
-      refuse(bits + (format == SAMPLEFORMAT_INT ? "signed integer samples" : "complex samples"));
-    } else if (bits_ != 1 && bits_ != 2 && bits_ != 4 && bits_ != 8 && bits_ != 16) {
-      refuse(bits + "samples");
+    const bool is_integer = format == SAMPLEFORMAT_UINT || format == SAMPLEFORMAT_VOID;
+    const bool fits = is_float_ ? bits_ == 32 || bits_ == 64
+                                : is_integer && bits_ <= 16 && std::has_single_bit<unsigned>(bits_);
+    if (!fits) {
+      refuse(fmt::format("{}-bit {}samples", bits_,
+                         is_float_                    ? "float "
+                         : is_integer                 ? ""
+                         : format == SAMPLEFORMAT_INT ? "signed integer "
+                                                      : "complex "));
     }
     info_.bits = bits_ >= 16 ? 16 : 8;
     const int compression = tag(TIFFTAG_COMPRESSION);
     if (compression == COMPRESSION_OJPEG || !TIFFIsCODECConfigured(compression)) {
       const auto* codec = TIFFFindCODEC(compression);
-      refuse(codec ? std::string(codec->name) + " compression"
-                   : "compression " + std::to_string(compression));
+      refuse(codec ? fmt::format("{} compression", codec->name)
+                   : fmt::format("compression {}", compression));
     }
   }
 
@@ -249,17 +235,13 @@ private:
     photometric_ = photometric;
     switch (photometric_) {
       case PHOTOMETRIC_MINISWHITE:
-      case PHOTOMETRIC_MINISBLACK:
-        colours_ = 1;
-        break;
+      case PHOTOMETRIC_MINISBLACK: colours_ = 1; break;
       case PHOTOMETRIC_YCBCR:
         // libtiff turns YCbCr to RGB for JPEG compression only.
         if (tag(TIFFTAG_COMPRESSION) != COMPRESSION_JPEG) refuse("YCbCr without JPEG compression");
         TIFFSetField(tiff_.get(), TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
         [[fallthrough]];
-      case PHOTOMETRIC_RGB:
-        colours_ = 3;
-        break;
+      case PHOTOMETRIC_RGB: colours_ = 3; break;
       case PHOTOMETRIC_PALETTE:
         colours_ = 1;
         read_palette();
@@ -269,8 +251,10 @@ private:
         colours_ = 4;
         break;
       default:
-        refuse("photometric interpretation " + std::to_string(photometric_) +
-               " (grey, RGB, palette, CMYK and JPEG's YCbCr are read)");
+        refuse(
+            fmt::format("photometric interpretation {} (grey, RGB, palette, CMYK and JPEG's YCbCr "
+                        "are read)",
+                        photometric_));
     }
     read_alpha();
     info_.channels = photometric_ == PHOTOMETRIC_PALETTE ? (palette_is_grey() ? 1 : 3)
@@ -279,7 +263,7 @@ private:
   }
 
   void read_palette() {
-    if (is_float_ || bits_ > 8) refuse("palette of " + std::to_string(bits_) + "-bit samples");
+    if (is_float_ || bits_ > 8) refuse(fmt::format("palette of {}-bit samples", bits_));
     std::uint16_t* planes[3] = {};
     if (!TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &planes[0], &planes[1], &planes[2])) {
       throw ImageError("damaged TIFF: a palette image without a palette");
@@ -310,11 +294,11 @@ private:
     TIFFGetFieldDefaulted(tiff_.get(), TIFFTAG_EXTRASAMPLES, &count, &kinds);
     const int extra = samples_ - colours_;
     const bool alpha = extra == 1 && count == 1 && kinds && kinds[0] != EXTRASAMPLE_UNSPECIFIED;
-    // One sample of no stated meaning is padding (RGBX); more are data we would throw away.
+    // One sample without a meaning is padding (RGBX); more are data that would be lost.
     if (extra < 0 || extra > 1 ||
         (alpha && (colours_ == 4 || photometric_ == PHOTOMETRIC_PALETTE))) {
-      refuse(std::to_string(samples_) + " samples a pixel with photometric interpretation " +
-             std::to_string(photometric_));
+      refuse(fmt::format("{} samples a pixel with photometric interpretation {}", samples_,
+                         photometric_));
     }
     info_.alpha = alpha;
     premultiplied_ = alpha && kinds[0] == EXTRASAMPLE_ASSOCALPHA;
@@ -336,15 +320,14 @@ private:
     block_width_ = width;
     if (height == 0 || width == 0 ||
         block_height_ > std::max(kMaxBlockPixels, info_.height * info_.width) / block_width_) {
-      throw ImageError("damaged TIFF: tiles of " + std::to_string(width) + " x " +
-                       std::to_string(height) + " pixels");
+      throw ImageError(fmt::format("damaged TIFF: tiles of {} x {} pixels", width, height));
     }
     planes_ = separate_ ? samples_ : 1;
     row_bytes_ = (block_width_ * (separate_ ? 1 : samples_) * bits_ + 7) / 8;
     const auto expected = tiled_ ? TIFFTileRowSize(tiff_.get()) : TIFFScanlineSize(tiff_.get());
     if (row_bytes_ != expected) {
-      throw ImageError("damaged TIFF: rows of " + std::to_string(expected) + " bytes, expected " +
-                       std::to_string(row_bytes_));
+      throw ImageError(
+          fmt::format("damaged TIFF: rows of {} bytes, expected {}", expected, row_bytes_));
     }
   }
 
@@ -383,9 +366,7 @@ private:
       } else {
         complete = TIFFReadScanline(tiff_.get(), to, y, sample) == 1;
       }
-      if (!complete || messages_.error[0] != '\0') {
-        fail();
-      }
+      if (!complete || messages_.error[0] != '\0') fail();
     }
   }
 
@@ -393,15 +374,11 @@ private:
   /// excepted. Planes follow each other at the distance of a block.
   template <typename Sample>
   void load_samples(const std::uint8_t* row, std::int64_t columns, Sample* to) const {
-    if (!separate_) {
-      return load_plane(row, columns * samples_, to);
-    }
+    if (!separate_) return load_plane(row, columns * samples_, to);
     Sample* plane_row = to + columns * samples_;  // decode_blocks made room for it
     for (int plane = 0; plane < planes_; ++plane, row += block_height_ * row_bytes_) {
       load_plane(row, columns, plane_row);
-      for (std::int64_t x = 0; x < columns; ++x) {
-        to[x * samples_ + plane] = plane_row[x];
-      }
+      for (std::int64_t x = 0; x < columns; ++x) to[x * samples_ + plane] = plane_row[x];
     }
   }
 
@@ -434,8 +411,8 @@ private:
       Float value;
       std::memcpy(&value, from + i * sizeof value, sizeof value);
       if (!(value >= 0 && value <= 1)) {  // NaN as well
-        throw ImageError("unsupported TIFF: a float sample is " + std::to_string(value) +
-                         ", outside [0, 1]");
+        throw ImageError(
+            fmt::format("unsupported TIFF: a float sample is {:f}, outside [0, 1]", value));
       }
       to[i] = static_cast<std::uint16_t>(std::lround(double{value} * 65535));
     }
@@ -450,38 +427,28 @@ private:
       }
     }
     if (photometric_ == PHOTOMETRIC_MINISWHITE) {
-      invert_grey(from, columns);
+      const int step = info_.alpha ? 2 : 1;
+      for (std::int64_t x = 0; x < columns; ++x) {
+        from[x * step] = static_cast<Sample>(~from[x * step]);
+      }
     }
     if (photometric_ == PHOTOMETRIC_PALETTE) {
       for (std::int64_t x = 0; x < columns; ++x) {
         std::copy_n(&palette_[3 * from[x]], 3, colours + 3 * x);
       }
-      return convert_pixels(colours, Layout::rgb, columns, to, channels);
-    }
-    if (colours_ == 4) {
+    } else if (colours_ == 4) {
       cmyk_to_rgb(from, columns, /*inverted=*/false, colours);
-      return convert_pixels(colours, Layout::rgb, columns, to, channels);
+    } else {
+      return convert_pixels(from, layout(), columns, to, channels);
     }
-    convert_pixels(from, layout(), columns, to, channels);
-  }
-
-  template <typename Sample>
-  void invert_grey(Sample* samples, std::int64_t columns) const {
-    const int step = info_.alpha ? 2 : 1;
-    for (std::int64_t x = 0; x < columns; ++x) {
-      samples[x * step] = static_cast<Sample>(~samples[x * step]);
-    }
+    convert_pixels(colours, Layout::rgb, columns, to, channels);
   }
 
   Layout layout() const {
-    if (colours_ == 1) {
-      return !info_.alpha     ? Layout::grey
-             : premultiplied_ ? Layout::grey_premultiplied
-                              : Layout::grey_alpha;
-    }
-    return !info_.alpha     ? Layout::rgb
-           : premultiplied_ ? Layout::rgb_premultiplied
-                            : Layout::rgb_alpha;
+    const bool grey = colours_ == 1;
+    if (!info_.alpha) return grey ? Layout::grey : Layout::rgb;
+    if (premultiplied_) return grey ? Layout::grey_premultiplied : Layout::rgb_premultiplied;
+    return grey ? Layout::grey_alpha : Layout::rgb_alpha;
   }
 
   Stream stream_;
@@ -503,17 +470,6 @@ private:
   std::vector<std::uint8_t> palette_;  // RGB
 };
 
-}  // namespace
-
-ImageInfo probe_tiff(Bytes bytes, std::int64_t max_pixels) {
-  return TiffReader(bytes, max_pixels).info();
-}
-
-Decoded decode_tiff(Bytes bytes, int channels, std::int64_t max_pixels) {
-  TiffReader reader(bytes, max_pixels);
-  return {reader.info(), reader.decode(channels)};
-}
-
 std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
   const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
   Stream stream;
@@ -522,7 +478,7 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
   constexpr std::size_t kMaxPlainBytes = 4'000'000'000;
   auto tiff = open_tiff(pixels.nbytes() > kMaxPlainBytes ? "w8" : "w", stream, messages);
   const auto expect = [&](bool done) {
-    if (!done) throw ImageError(std::string("cannot encode TIFF: ") + messages.error);
+    if (!done) throw ImageError(fmt::format("cannot encode TIFF: {}", messages.error));
   };
   expect(tiff != nullptr);
   auto* handle = tiff.get();
@@ -549,5 +505,9 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
   tiff.reset();
   return std::move(stream.output);
 }
+
+}  // namespace
+
+const Codec kTiff = codec_of<TiffReader>(encode_tiff, /*holds_16_bits=*/true);
 
 }  // namespace convae::codec

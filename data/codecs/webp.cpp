@@ -1,11 +1,12 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/pixel_rows.h"
 
+#include <ATen/ops/empty.h>
+
+#include <fmt/format.h>
 #include <webp/decode.h>
 #include <webp/demux.h>
 #include <webp/encode.h>
-
-#include <memory>
 
 namespace convae::codec {
 namespace {
@@ -16,53 +17,39 @@ constexpr int kLosslessLevel = 0;
 
 const char* reason(VP8StatusCode status) {
   switch (status) {
-    case VP8_STATUS_NOT_ENOUGH_DATA:
-      return "truncated WebP: the data ends early";
-    case VP8_STATUS_OUT_OF_MEMORY:
-      return "WebP: out of memory";
+    case VP8_STATUS_NOT_ENOUGH_DATA: return "truncated WebP: the data ends early";
+    case VP8_STATUS_OUT_OF_MEMORY: return "WebP: out of memory";
     case VP8_STATUS_UNSUPPORTED_FEATURE:
       return "unsupported WebP: a feature that libwebp does not know";
-    default:
-      return "damaged WebP: the bit stream is not valid";
+    default: return "damaged WebP: the bit stream is not valid";
   }
 }
 
 void check(VP8StatusCode status) {
-  if (status != VP8_STATUS_OK) {
-    throw ImageError(reason(status));
-  }
+  if (status != VP8_STATUS_OK) throw ImageError(reason(status));
 }
 
-/// libwebp does not mind a file cut after its picture, but the EXIF chunk stands there.
+/// libwebp accepts a file that is cut after its picture, but the EXIF chunk is there.
 void check_length(Bytes bytes) {
-  if (bytes.size() < 12) {
-    throw ImageError(reason(VP8_STATUS_NOT_ENOUGH_DATA));
-  }
+  if (bytes.size() < 12) throw ImageError(reason(VP8_STATUS_NOT_ENOUGH_DATA));
   const std::uint64_t length = 8 + (std::uint64_t{bytes[4]} | std::uint64_t{bytes[5]} << 8 |
                                     std::uint64_t{bytes[6]} << 16 | std::uint64_t{bytes[7]} << 24);
   if (length > bytes.size()) {
-    throw ImageError("truncated WebP: " + std::to_string(bytes.size()) + " of " +
-                     std::to_string(length) + " bytes");
+    throw ImageError(fmt::format("truncated WebP: {} of {} bytes", bytes.size(), length));
   }
 }
 
-struct DemuxDeleter {
-  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
-};
-
 int find_orientation(Bytes bytes) {
   const WebPData data{bytes.data(), bytes.size()};
-  const std::unique_ptr<WebPDemuxer, DemuxDeleter> demuxer(WebPDemux(&data));
+  const Handle<WebPDemuxer, WebPDemuxDelete> demuxer(WebPDemux(&data));
   WebPChunkIterator chunk;
-  if (!demuxer || !WebPDemuxGetChunk(demuxer.get(), "EXIF", /*chunk_number=*/1, &chunk)) {
-    return 1;
-  }
+  if (!demuxer || !WebPDemuxGetChunk(demuxer.get(), "EXIF", /*chunk_number=*/1, &chunk)) return 1;
   const int orientation = exif_orientation({chunk.chunk.bytes, chunk.chunk.size});
   WebPDemuxReleaseChunkIterator(&chunk);
   return orientation;
 }
 
-/// Into `to`, rows of `width` pixels of 3 (RGB) or 4 (RGBA) bytes.
+/// Into `to`, rows of pixels of 3 (RGB) or 4 (RGBA) bytes.
 void decode_into(Bytes bytes, const ImageInfo& info, int samples, std::uint8_t* to) {
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) {
@@ -99,16 +86,12 @@ struct Encoding {
   WebPMemoryWriter output{};
 };
 
-}  // namespace
-
 ImageInfo probe_webp(Bytes bytes, std::int64_t max_pixels) {
   check_length(bytes);
   WebPBitstreamFeatures features;
   check(WebPGetFeatures(bytes.data(), bytes.size(), &features));
   check_size(features.height, features.width, max_pixels);
-  if (features.has_animation) {
-    throw ImageError("animated WebP is not supported");
-  }
+  if (features.has_animation) throw ImageError("animated WebP is not supported");
   ImageInfo info;
   info.format = ImageFormat::webp;
   info.height = features.height;
@@ -139,7 +122,7 @@ std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels) {
   const auto height = pixels.size(0), width = pixels.size(1);
   auto colours = pixels;
   if (pixels.size(2) == 1) {  // WebP has no grey
-    colours = torch::empty({height, width, 3}, torch::kUInt8);
+    colours = at::empty({height, width, 3}, at::kByte);
     convert_pixels(pixels.const_data_ptr<std::uint8_t>(), Layout::grey, height * width,
                    colours.data_ptr<std::uint8_t>(), /*channels=*/3);
   }
@@ -152,10 +135,14 @@ std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels) {
   if (!WebPPictureImportRGB(&encoding.picture, colours.const_data_ptr<std::uint8_t>(),
                             static_cast<int>(3 * width)) ||
       !WebPEncode(&encoding.config, &encoding.picture)) {
-    throw ImageError("cannot encode WebP: libwebp error " +
-                     std::to_string(encoding.picture.error_code));
+    throw ImageError(fmt::format("cannot encode WebP: libwebp error {}",
+                                 static_cast<int>(encoding.picture.error_code)));
   }
   return {encoding.output.mem, encoding.output.mem + encoding.output.size};
 }
+
+}  // namespace
+
+const Codec kWebp = {probe_webp, decode_webp, encode_webp, /*holds_16_bits=*/false};
 
 }  // namespace convae::codec

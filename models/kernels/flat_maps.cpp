@@ -3,6 +3,7 @@
 #include "convae/core/parallel.h"
 
 #include <ATen/Version.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
@@ -15,22 +16,18 @@ constexpr std::int64_t kMinWidth = 512;  // a loop long enough for its start not
 }  // namespace
 
 const kernels::Kernels& kernels_of_this_processor() {
-  static const kernels::Kernels& chosen = [&]() -> const kernels::Kernels& {
-    const std::string capability = at::get_cpu_capability();
-    const auto set = capability == "AVX512" ? kernels::InstructionSet::avx512
-                     : capability == "AVX2" ? kernels::InstructionSet::avx2
-                                            : kernels::InstructionSet::baseline;
-    return kernels::kernels_for(set);
-  }();
+  using kernels::InstructionSet;
+  static const std::string capability = at::get_cpu_capability();
+  static const kernels::Kernels& chosen =
+      kernels::kernels_for(capability == "AVX512" ? InstructionSet::avx512
+                           : capability == "AVX2" ? InstructionSet::avx2
+                                                  : InstructionSet::baseline);
   return chosen;
 }
 
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps) {
-  std::vector<torch::Tensor> result;
-  result.reserve(maps.size());
-  for (const torch::Tensor& x : maps) {
-    result.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
-  }
+  std::vector<torch::Tensor> result = maps;
+  for (torch::Tensor& x : result) x = x.contiguous(at::MemoryFormat::ChannelsLast);
   return result;
 }
 
@@ -47,23 +44,21 @@ Pieces::Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels)
 
 Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else) {
   if (!per_channel.defined() || per_channel.numel() == 0) {
-    Numbers same(static_cast<std::size_t>(count), or_else);  // in parentheses: not two numbers
-    return same;
+    return Numbers(static_cast<std::size_t>(count), or_else);
   }
-  const torch::Tensor floats = per_channel.detach().to(torch::kFloat).contiguous();
+  const torch::Tensor floats = per_channel.detach().to(at::kFloat).contiguous();
   const float* first = values<float>(floats);
   return {first, first + floats.numel()};
 }
 
-torch::Tensor to_tensor(const Numbers& numbers, torch::ScalarType type) {
-  return torch::tensor(torch::ArrayRef<double>(numbers), torch::kDouble).to(type);
+torch::Tensor to_tensor(const Numbers& numbers, at::ScalarType type) {
+  return at::tensor(at::ArrayRef<double>(numbers), at::kDouble).to(type);
 }
 
 std::vector<float> Pieces::lanes(const Numbers& per_channel) const {
-  std::vector<float> lanes(static_cast<std::size_t>(width_));
-  for (std::size_t begin = 0; begin < lanes.size(); begin += per_channel.size()) {
-    std::copy(per_channel.begin(), per_channel.end(),
-              lanes.begin() + static_cast<std::ptrdiff_t>(begin));
+  std::vector<float> lanes(width_);
+  for (auto to = lanes.begin(); to != lanes.end();) {
+    to = std::copy(per_channel.begin(), per_channel.end(), to);
   }
   return lanes;
 }
@@ -81,10 +76,9 @@ Numbers Pieces::add_rows(const std::vector<float>& rows, std::size_t row_length)
 }
 
 Numbers Pieces::add_lanes(const double* lanes) const {
-  Numbers sum(static_cast<std::size_t>(channels_), 0.0);
+  Numbers sum(channels_, 0.0);
   for (std::int64_t begin = 0; begin < width_; begin += channels_) {
-    for (std::int64_t c = 0; c < channels_; ++c)
-      sum[static_cast<std::size_t>(c)] += lanes[begin + c];
+    for (std::int64_t c = 0; c < channels_; ++c) sum[c] += lanes[begin + c];
   }
   return sum;
 }

@@ -1,8 +1,7 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/models/kernels/kernels.h"
-
-#include <torch/types.h>
 
 #include <array>
 #include <cstdint>
@@ -22,18 +21,18 @@ using Numbers = std::vector<double>;
 Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else);
 
 /// Numbers → (C), of that type.
-torch::Tensor to_tensor(const Numbers& numbers, torch::ScalarType type);
+torch::Tensor to_tensor(const Numbers& numbers, at::ScalarType type);
 
 template <typename T>
 T* values(const torch::Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());
 }
 
-/// The same maps in channels-last layout, which they have already where LibTorch made them.
+/// The same maps in channels-last layout, which those from LibTorch have already.
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps);
 
 /// Channels-last maps cut into pieces of some 32,768 values: small enough to spread over threads
-/// and to add up in floats, always the same whatever the number of threads.
+/// and to sum in floats, and the same for any number of threads.
 class Pieces {
 public:
   struct Piece {
@@ -57,15 +56,15 @@ public:
   template <std::size_t N>
   std::array<Numbers, N> sums(
       const std::function<void(const Piece&, const std::array<float*, N>&)>& work) const {
-    std::vector<float> partial(static_cast<std::size_t>(size()) * N * width_, 0.0F);
+    std::vector<float> partial(size() * N * width_, 0.0F);
     for_each([&](const Piece& piece) {
       std::array<float*, N> sums;
       for (std::size_t i = 0; i < N; ++i) {
-        sums[i] = partial.data() + (static_cast<std::size_t>(index(piece)) * N + i) * width_;
+        sums[i] = partial.data() + (index(piece) * N + i) * width_;
       }
       work(piece, sums);
     });
-    const Numbers lanes = add_rows(partial, N * static_cast<std::size_t>(width_));
+    const Numbers lanes = add_rows(partial, N * width_);
     std::array<Numbers, N> totals;
     for (std::size_t i = 0; i < N; ++i) totals[i] = add_lanes(lanes.data() + i * width_);
     return totals;

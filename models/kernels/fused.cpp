@@ -2,6 +2,9 @@
 
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -17,17 +20,14 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 kernels::Function function_of(Activation activation) {
+  using kernels::Function;
   switch (activation) {
-    case Activation::relu:
-      return kernels::Function::relu;
-    case Activation::leaky_relu:
-      return kernels::Function::leaky_relu;
-    case Activation::silu:
-      return kernels::Function::silu;
-    case Activation::gelu:
-      return kernels::Function::gelu;
+    case Activation::relu: return Function::relu;
+    case Activation::leaky_relu: return Function::leaky_relu;
+    case Activation::silu: return Function::silu;
+    case Activation::gelu: return Function::gelu;
   }
-  return kernels::Function::relu;
+  return Function::relu;
 }
 
 template <typename T>
@@ -45,7 +45,7 @@ const BlockKernels<T>& kernels_of(kernels::Place place, Activation activation) {
 /// Calls f with a value of the kernels' type for these tensors' elements.
 template <typename F>
 void with_type(const torch::Tensor& tensor, const F& f) {
-  if (tensor.scalar_type() == torch::kBFloat16) {
+  if (tensor.scalar_type() == at::kBFloat16) {
     f(BFloat16{});
   } else {
     f(float{});
@@ -56,8 +56,8 @@ kernels::Place place_of(Order order, bool normalised) {
   return normalised && order == Order::conv_bn_act ? kernels::Place::after : kernels::Place::before;
 }
 
-/// What a pass does to each channel. With a = x + bias, or its activation where that comes before:
-/// z = (a - mean)·weight/deviation + offset, or its activation where that comes after.
+/// What a pass does to each channel: with a = x + bias, or its activation if that comes before,
+/// z = (a - mean)·weight/deviation + offset, or its activation if that comes after.
 struct ChannelValues {
   Numbers bias, weight, offset, mean, deviation;
 
@@ -68,9 +68,7 @@ struct ChannelValues {
   }
   Numbers shift() const {
     Numbers result(offset);
-    for (std::size_t c = 0; c < result.size(); ++c) {
-      result[c] -= mean[c] * weight[c] / deviation[c];
-    }
+    for (std::size_t c = 0; c < result.size(); ++c) result[c] -= mean[c] * weight[c] / deviation[c];
     return result;
   }
 };
@@ -205,7 +203,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     const Pieces pieces(x, channels);
     const Pass pass{x, pieces, record->place, record->activation};
     Maps z;
-    for (const torch::Tensor& map : x) z.push_back(torch::empty_like(map));
+    for (const torch::Tensor& map : x) z.push_back(at::empty_like(map));
     with_type(x[0], [&]<typename T>(T) {
       if (record->normalised) {
         const Pass::Moments found = pass.moments<T>(record->channel.bias);
@@ -214,8 +212,8 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
           record->channel.deviation[c] = std::sqrt(found.variance[c] + epsilon);
         }
         if (statistics != nullptr) {
-          *statistics = {to_tensor(found.mean, torch::kDouble),
-                         to_tensor(found.variance, torch::kDouble), values_per_channel(x)};
+          *statistics = {to_tensor(found.mean, at::kDouble), to_tensor(found.variance, at::kDouble),
+                         values_per_channel(x)};
         }
       }
       pass.apply<T>(LaneValues(pieces, record->channel), z);
@@ -229,7 +227,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     const Maps x = context->get_saved_variables();
     const auto capsule = context->saved_data["record"].toCapsule();
     const auto& record = static_cast<const TailRecord&>(*capsule);
-    // A gradient that nobody else holds makes room for the next: less memory to go through.
+    // A gradient that nobody else holds is overwritten with the next: less memory traffic.
     std::vector<bool> replaceable;
     for (const torch::Tensor& gradient : gradients) {
       replaceable.push_back(gradient.use_count() == 1 && gradient.storage().use_count() == 1);
@@ -237,7 +235,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     const Maps dz = channels_last(gradients);
     Maps dx;
     for (std::size_t i = 0; i < x.size(); ++i) {
-      dx.push_back(replaceable[i] ? dz[i] : torch::empty_like(x[i]));
+      dx.push_back(replaceable[i] ? dz[i] : at::empty_like(x[i]));
     }
     const Pieces pieces(x, x[0].size(1));
     const Pass pass{x, pieces, record.place, record.activation};
@@ -256,11 +254,11 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     variable_list result = std::move(dx);
     // Before normalisation, a bias changes nothing; rounding errors must not move it.
     if (record.place == kernels::Place::after) dx_sum.assign(dx_sum.size(), 0.0);
-    result.push_back(to_tensor(dx_sum, torch::kFloat));
+    result.push_back(to_tensor(dx_sum, at::kFloat));
     if (record.normalised) {
       for (std::size_t c = 0; c < sums[1].size(); ++c) sums[1][c] /= record.channel.deviation[c];
-      result.push_back(to_tensor(sums[1], torch::kFloat));
-      result.push_back(to_tensor(sums[0], torch::kFloat));
+      result.push_back(to_tensor(sums[1], at::kFloat));
+      result.push_back(to_tensor(sums[0], at::kFloat));
     } else {
       result.resize(result.size() + 2);
     }
@@ -293,7 +291,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
 bool can_fuse(const Maps& maps) {
   return std::all_of(maps.begin(), maps.end(), [](const torch::Tensor& x) {
     return x.device().is_cpu() && x.numel() > 0 &&
-           (x.scalar_type() == torch::kFloat || x.scalar_type() == torch::kBFloat16);
+           (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
   });
 }
 
@@ -306,9 +304,9 @@ std::int64_t values_per_channel(const Maps& maps) {
 Maps fused_training_tail(const Maps& convolved, const BlockTail& tail, double epsilon,
                          BatchStatistics* statistics) {
   // Autograd takes no undefined tensors as arguments.
-  const auto or_none = [](const torch::Tensor& x) { return x.defined() ? x : torch::empty({0}); };
+  const auto or_none = [](const torch::Tensor& x) { return x.defined() ? x : at::empty({0}); };
   const torch::Tensor bias =
-      tail.conv_bias.defined() ? tail.conv_bias : torch::zeros({convolved[0].size(1)});
+      tail.conv_bias.defined() ? tail.conv_bias : at::zeros({convolved[0].size(1)});
   return TrainingTail::apply(at::TensorList(convolved), bias, or_none(tail.norm_weight),
                              or_none(tail.norm_bias), &tail, epsilon, statistics);
 }
@@ -316,7 +314,7 @@ Maps fused_training_tail(const Maps& convolved, const BlockTail& tail, double ep
 void fused_inference_tail_(torch::Tensor& convolved, const BlockTail& tail,
                            const torch::Tensor& scale, const torch::Tensor& shift) {
   const std::int64_t channels = convolved.size(1);
-  const Maps x{convolved.contiguous(torch::MemoryFormat::ChannelsLast)};
+  const Maps x{convolved.contiguous(at::MemoryFormat::ChannelsLast)};
   const Pieces pieces(x, channels);
   const Pass pass{x, pieces, place_of(tail.order, scale.defined()), tail.activation};
   const LaneValues own(pieces, numbers(tail.conv_bias, channels, 0), numbers(scale, channels, 1),

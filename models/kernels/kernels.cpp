@@ -1,12 +1,12 @@
-// Compiled once an instruction set, with CONVAE_KERNELS naming the table it defines. Everything
-// else is in an unnamed namespace and nothing from the standard library is called: an inline
-// function compiled for AVX-512 must not be the one the linker keeps for all.
+// Compiled once per instruction set; CONVAE_KERNELS is the name of the table it defines. All else
+// is in an unnamed namespace and calls nothing from the standard library: the linker must not pick
+// an inline function compiled for AVX-512 for everyone.
 #include "convae/models/kernels/kernels.h"
 
 namespace convae::kernels {
 namespace {
 
-// Comparisons are written so that NaN falls through to the result: a diverging net must show.
+// Comparisons let NaN through to the result: a diverging network must show.
 
 inline float load(const float& x) { return x; }
 inline float load(const BFloat16& x) {
@@ -21,9 +21,9 @@ inline void store(BFloat16& to, float x) {
   to.bits = static_cast<std::uint16_t>(x != x ? 0x7fc0 : rounded);
 }
 
-/// e^x to 2e-7 relative, for x limited to ±60: further out everything here has reached its limit,
-/// and products with numbers below 1e-38 take a hundred times as long. Coefficients: Cephes,
-/// expf.c.
+/// e^x to 2e-7 relative, for x limited to ±60: further out all functions here have reached their
+/// limits, and products with numbers below 1e-38 take a hundred times as long. Coefficients:
+/// Cephes, expf.c.
 inline float exponential(float x) {
   x = x < -60.0F ? -60.0F : x;
   x = x > 60.0F ? 60.0F : x;
@@ -314,7 +314,7 @@ void add_noise(const float* x, std::int64_t count, std::uint64_t key, std::uint6
   }
 }
 
-/// Down the columns first: what is left then is one row that stays in the cache.
+/// Down the columns first: the one row that remains stays in the cache.
 double ssim_row(const float* __restrict x, const float* __restrict y, std::int64_t count,
                 std::int64_t channels, const float* __restrict weights, float* __restrict scratch) {
   float* __restrict xs = scratch;

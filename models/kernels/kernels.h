@@ -2,14 +2,14 @@
 
 #include <cstdint>
 
-/// The arithmetic between two convolutions, on flat channels-last data: LibTorch runs bias,
-/// activation and batch normalisation as separate operations, each of which reads and writes whole
-/// maps, and together they cost as much as the convolutions.
+/// The arithmetic between two convolutions, on flat channels-last data. LibTorch's separate
+/// operations for bias, activation and batch normalisation each read and write whole maps; together
+/// they cost as much as the convolutions.
 ///
-/// Internal. Kernels know nothing of threads or tensors: they take `count` values that begin with a
-/// pixel's first channel. Value i has the parameters of lane i % width; `width` is a multiple of
-/// the number of channels, so that narrow maps fill vector registers too. kernels.cpp is compiled
-/// once an instruction set, and kernels_for() gives those this processor can run.
+/// Internal. Kernels know no threads or tensors: they take `count` values that begin with a pixel's
+/// first channel. Value i has the parameters of lane i % width; `width` is a multiple of the number
+/// of channels, so that narrow maps fill vector registers too. kernels.cpp is compiled once per
+/// instruction set; kernels_for() chooses.
 namespace convae::kernels {
 
 /// A bfloat16 as LibTorch stores it: the upper half of a float.
@@ -31,7 +31,7 @@ struct Lanes {
   const float* shift;
 };
 
-/// What the gradient of batch normalisation takes of each lane:
+/// What the gradient of batch normalisation needs per lane:
 /// da = g·per_gradient + (a - mean)·per_value + constant, with g = dz·f'(z) (after) or dz (before).
 struct GradientLanes {
   const float* mean;
@@ -68,7 +68,7 @@ struct LossKernels {
                  float weight, T* dx, float* dx_sum);
 };
 
-/// Window and constants of SSIM for values in [0,1]: see training/similarity.h.
+/// Window and constants of SSIM for values in [0,1]: see metrics/similarity.h.
 inline constexpr int kSsimWindow = 11;
 inline constexpr double kSsimC1 = 0.01 * 0.01;
 inline constexpr double kSsimC2 = 0.03 * 0.03;
@@ -92,7 +92,7 @@ struct Kernels {
 
 enum class InstructionSet { baseline, avx2, avx512 };
 
-/// The kernels compiled for that set; without it in the build (other processors), the baseline's.
+/// The kernels compiled for that set, or the baseline's in builds without it (other processors).
 const Kernels& kernels_for(InstructionSet set);
 
 }  // namespace convae::kernels

@@ -3,11 +3,13 @@
 #include "convae/core/parallel.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <vector>
 
@@ -20,17 +22,17 @@ constexpr std::int64_t kMostWaste = 3;  // taps computed for one that is needed
 /// Along one axis, which inputs make which outputs: o = i·stride - padding + k·dilation.
 class Taps {
 public:
-  /// Output number `phase` of those that begin at an input sees, through weight `kernel`, the input
-  /// `offset` further on.
+  /// Of the outputs that begin at an input, number `phase` takes the input `offset` further on with
+  /// weight `kernel`.
   struct Tap {
     std::int64_t phase, kernel, offset;
   };
 
-  Taps(std::int64_t kernel, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
-    for (std::int64_t phase = 0; phase < stride; ++phase) {
-      for (std::int64_t k = 0; k < kernel; ++k) {
-        const std::int64_t way = phase + padding - k * dilation;
-        if (way % stride == 0) taps_.push_back({phase, k, way / stride});
+  explicit Taps(const Axis& axis) {
+    for (std::int64_t phase = 0; phase < axis.stride; ++phase) {
+      for (std::int64_t k = 0; k < axis.kernel; ++k) {
+        const std::int64_t way = phase + axis.padding - k * axis.dilation;
+        if (way % axis.stride == 0) taps_.push_back({phase, k, way / axis.stride});
       }
     }
     const auto [least, most] = std::minmax_element(
@@ -55,14 +57,13 @@ private:
 
 struct PlaneTaps {
   Taps rows, columns;
-  explicit PlaneTaps(const LevelSpec& l)
-      : rows(l.kernel.h, l.stride.h, l.padding.h, l.dilation.h),
-        columns(l.kernel.w, l.stride.w, l.padding.w, l.dilation.w) {}
+  explicit PlaneTaps(const LevelSpec& level)
+      : rows(level.vertical()), columns(level.horizontal()) {}
 };
 
 /// (C, channels, kernel) → (stride.h · stride.w · channels, C, rows, columns).
 torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& taps, Size stride) {
-  torch::Tensor result = torch::zeros(
+  torch::Tensor result = at::zeros(
       {stride.h, stride.w, weight.size(1), weight.size(0), taps.rows.count(), taps.columns.count()},
       weight.options());
   const auto from = weight.accessor<float, 4>();
@@ -79,7 +80,7 @@ torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& t
       }
     }
   }
-  return result.flatten(0, 2).contiguous(torch::MemoryFormat::ChannelsLast);
+  return result.flatten(0, 2).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 /// Values beside each other, and how far apart such runs begin.
@@ -107,9 +108,8 @@ void join_runs_of(const float* from, std::int64_t step, float* to, std::int64_t 
 /// LibTorch copies so short runs at half the speed.
 torch::Tensor side_by_side(const torch::Tensor& groups, Size stride, Size out) {
   const std::int64_t channels = groups.size(1) / (stride.h * stride.w);
-  torch::Tensor result =
-      torch::empty({groups.size(0), channels, out.h, out.w},
-                   groups.options().memory_format(torch::MemoryFormat::ChannelsLast));
+  torch::Tensor result = at::empty({groups.size(0), channels, out.h, out.w},
+                                   groups.options().memory_format(at::MemoryFormat::ChannelsLast));
   const auto* first = groups.const_data_ptr<float>();
   auto* const rows = result.mutable_data_ptr<float>();
   const Runs runs{stride.w * channels, groups.stride(3)};
@@ -124,8 +124,7 @@ torch::Tensor side_by_side(const torch::Tensor& groups, Size stride, Size out) {
         return join_runs_of<2>(from, runs.step, to, row_length);
       case 6:  // colours
         return join_runs_of<6>(from, runs.step, to, row_length);
-      default:
-        return join_runs(from, runs, to, row_length);
+      default: return join_runs(from, runs, to, row_length);
     }
   });
   return result;
@@ -134,20 +133,17 @@ torch::Tensor side_by_side(const torch::Tensor& groups, Size stride, Size out) {
 torch::Tensor forward_only(const torch::Tensor& x, const torch::Tensor& weight,
                            const torch::Tensor& bias, const LevelSpec& level, Size output_padding) {
   const PlaneTaps taps(level);
-  const auto length = [&](std::int64_t Size::*axis, std::int64_t in) {
-    return conv_transpose_length(in, level.kernel.*axis, level.stride.*axis, level.padding.*axis,
-                                 level.dilation.*axis, output_padding.*axis);
-  };
-  const Size out{length(&Size::h, x.size(2)), length(&Size::w, x.size(3))};
+  const Size out{level.vertical().conv_transpose_length(x.size(2), output_padding.h),
+                 level.horizontal().conv_transpose_length(x.size(3), output_padding.w)};
   const Size groups{(out.h + level.stride.h - 1) / level.stride.h,
                     (out.w + level.stride.w - 1) / level.stride.w};
   const Size padding{taps.rows.padding(x.size(2), groups.h),
                      taps.columns.padding(x.size(3), groups.w)};
   const torch::Tensor convolved =
-      torch::conv2d(x, convolution_weight(weight, taps, level.stride),
-                    bias.defined() ? bias.repeat({level.stride.h * level.stride.w}) : bias,
-                    /*stride=*/1, per_axis(padding))
-          .contiguous(torch::MemoryFormat::ChannelsLast);
+      at::conv2d(x, convolution_weight(weight, taps, level.stride),
+                 bias.defined() ? bias.repeat({level.stride.h * level.stride.w}) : bias,
+                 /*stride=*/1, per_axis(padding))
+          .contiguous(at::MemoryFormat::ChannelsLast);
   return side_by_side(convolved.narrow(2, padding.h + taps.rows.first(), groups.h)
                           .narrow(3, padding.w + taps.columns.first(), groups.w),
                       level.stride, out);
@@ -190,8 +186,8 @@ public:
 }  // namespace
 
 bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelSpec& level) {
-  if (!x.device().is_cpu() || x.scalar_type() != torch::kFloat || x.numel() == 0) return false;
-  if (at::autocast::is_autocast_enabled(torch::kCPU)) return false;
+  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || x.numel() == 0) return false;
+  if (at::autocast::is_autocast_enabled(at::kCPU)) return false;
   if (channels > kMostChannels || level.stride.h * level.stride.w == 1) return false;
   const PlaneTaps taps(level);
   const std::int64_t computed =
@@ -202,7 +198,7 @@ bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelS
 torch::Tensor subpixel_conv_transpose(const torch::Tensor& x, const torch::Tensor& weight,
                                       const torch::Tensor& bias, const LevelSpec& level,
                                       Size output_padding) {
-  if (!torch::GradMode::is_enabled()) return forward_only(x, weight, bias, level, output_padding);
+  if (!at::GradMode::is_enabled()) return forward_only(x, weight, bias, level, output_padding);
   return SubpixelConvTranspose::apply(
       x, weight, bias.defined() ? std::optional(bias) : std::nullopt, level, output_padding);
 }

@@ -1,18 +1,17 @@
 #pragma once
 
+#include "convae/core/tensor.h"
 #include "convae/models/geometry.h"
 
-#include <torch/types.h>
-
-/// A transposed convolution to few channels, by another way to the same sum: a convolution gives,
-/// for each pixel of the input, all stride.h · stride.w pixels of the output that begin there, as
-/// channels, and those are put side by side (Shi et al. 2016, "Is the deconvolution layer the same
-/// as a convolutional layer?", https://arxiv.org/abs/1609.07009). LibTorch's own computes 3
-/// channels at a sixth of its usual speed; this takes half to two thirds of the time.
+/// A transposed convolution to few channels as a convolution: for each input pixel it computes all
+/// stride.h · stride.w output pixels that begin there, as channels, which are then put side by side
+/// (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?",
+/// https://arxiv.org/abs/1609.07009). LibTorch's own computes 3 channels at a sixth of its usual
+/// speed; this takes half to two thirds of the time.
 namespace convae {
 
-/// True where the function below is right and fast: float on a CPU, outside of autocast, to at most
-/// 4 channels with a stride, and few taps of the convolution's kernel left at zero.
+/// True where the function below applies and is fast: float on a CPU, no autocast, a stride, at
+/// most 4 channels, and few zero taps in the convolution's kernel.
 bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelSpec& level);
 
 /// x: (N, C, h, w) channels-last; weight: (C, channels, kernel); bias: (channels) or undefined.

@@ -149,6 +149,9 @@ def test_each_command_offers_its_own_options(shell, place, options):
 def test_values_of_a_fixed_list_are_offered(shell, place):
     assert {"silu", "relu", "leaky-relu", "gelu"} <= shell.offers("convae train --activation ", place)
     assert "constant" in shell.offers("convae train --epochs 3 --schedule c", place)
+    formats = {"onnx", "torchscript", "safetensors"}
+    assert formats <= shell.offers("convae export --format ", place)
+    assert not formats & shell.offers("convae reconstruct --format ", place)
     if not isinstance(shell, Fish):  # which knows no options that may have a value
         assert {"true", "false"} <= shell.offers("convae train --quiet=", place)
 

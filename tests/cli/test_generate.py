@@ -90,7 +90,7 @@ def test_a_walk_begins_and_ends_at_the_reconstructions(program, folder, tmp_path
 
 @pytest.mark.parametrize("words, code, parts", [
     (["photos/000.png"], 2, ["two images"]),
-    (["photos/000.png", "photos/001.png", "photos/002.png"], 2, ["two images"]),
+    (["photos/000.png", "photos/001.png", "photos/002.png"], 2, ["unexpected word 'photos/002.png'"]),
     (["photos/000.png", "photos/none.png"], 1, ["photos/none.png"]),
     (["photos/000.png", "runs/map/config.toml"], 1, ["config.toml"]),
     (["photos/000.png", "photos/001.png", "--steps", 1], 2, ["--steps '1'"]),

@@ -9,7 +9,7 @@ def test_json_says_what_the_checkpoint_holds(done, trained):
     assert (info["channels"], info["range"]) == (3, [0, 1])
     assert (info["order"], info["activation"], info["norm"]) == ("conv-bn-act", "silu", "batch")
     assert (info["latent"], info["latent-channels"], info["output"]) == (0, 0, "sigmoid")
-    assert info["seed"] == 0 and info["format"] == 1
+    assert info["seed"] == 0 and info["format"] == 2
     # Both directions' convolutions with their biases, and the norms of all blocks but the last.
     convolutions = 2 * 9 * (3 * 4 + 4 * 8) + (4 + 8) + (4 + 3)
     assert info["parameters"] == convolutions + 2 * (4 + 8 + 4)

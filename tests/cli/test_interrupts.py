@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while results are written: a prompt end, and nothing half done."""
+"""Ctrl-C, SIGTERM and SIGHUP while results are written: a prompt end, and nothing half done."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ def assert_whole(folder):
 
 @pytest.mark.parametrize("command, sent, code", [
     ("reconstruct", signal.SIGINT, 130), ("encode", signal.SIGTERM, 143),
-    ("decode", signal.SIGINT, 130), ("decode", signal.SIGTERM, 143)])
+    ("decode", signal.SIGHUP, 129), ("decode", signal.SIGTERM, 143)])
 def test_stopped_command_leaves_whole_files_and_says_how_far_it_came(program, identity, work, tmp_path,
                                                                      command, sent, code):
     process = start_and_see_files(program, words_of(command, identity, work), tmp_path)
@@ -85,6 +85,27 @@ def test_a_second_interrupt_ends_a_command_at_once(program, identity, work, tmp_
     process.communicate()
     assert process.returncode == 130
     assert_whole(tmp_path / "out")
+
+
+def test_a_terminal_that_hangs_up_twice_still_gets_an_orderly_end(program, identity, work, tmp_path):
+    process = start_and_see_files(program, words_of("decode", identity, work), tmp_path)
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 129
+    assert f"stopped after {assert_whole(tmp_path / 'out')} of {COUNT} " in stderr.splitlines()[-1]
+
+
+def test_nohup_outlives_the_terminal(program, identity, work, tmp_path):
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; children inherit it
+    try:
+        process = start_and_see_files(program, words_of("decode", identity, work), tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == COUNT
 
 
 def test_one_array_of_latents_is_there_whole_or_not_at_all(program, identity, work, tmp_path):

@@ -109,10 +109,10 @@ class TestData:
         assert data["commands"][0] == (trained.run / "commands.txt").read_text().strip()
         assert data["config"] == (trained.run / "config.toml").read_text()
         levels = data["model"]["levels"]
-        assert [level["out"][0] for level in levels] == [4, 8]
+        assert [level["conv"]["out"][0] for level in levels] == [4, 8]
         # 16x16, 17x20 and 24x19 are equally many; whichever is shown comes back at its size.
         height, width = data["model"]["input"][1:]
-        assert levels[0]["output_padding"] == [(height + 1) % 2, (width + 1) % 2]
+        assert levels[0]["convT"]["output_padding"] == [(height + 1) % 2, (width + 1) % 2]
 
     def test_without_validation_says_nothing_of_it(self, done, squares, tmp_path):
         done("train", "--data", squares, "--levels", "4", "--epochs", 2, "--val-split", 0, *ONE_CORE)

@@ -106,7 +106,7 @@ def test_config_holds_every_option_resolved(trained, photos):
     assert config["data"]["size"] == "native"
     assert config["data"]["val-split"] == 0.3
     assert config["model"]["levels"] == "4,8"
-    assert config["model"]["output"] == "sigmoid"
+    assert config["model"]["output-activation"] == "sigmoid"
     assert config["model"]["activation"] == "silu"
     assert config["train"]["batch-size"] == 4
     assert config["train"]["seed"] == 0
@@ -132,14 +132,14 @@ def test_another_seed_gives_other_weights(done, squares, tmp_path):
 
 def test_flag_goes_before_config_and_config_before_default(done, squares, tmp_path):
     (tmp_path / "recipe.toml").write_text(
-        f"[data]\ndata = '{squares}'\nval-split = 0\n[model]\nlevels = [4]\noutput = 'linear'\n"
+        f"[data]\ndata = '{squares}'\nval-split = 0\n[model]\nlevels = [4]\noutput-activation = 'linear'\n"
         "[train]\nepochs = 3\nbatch-size = 2\n[run]\nthreads = 1\nname = 'given'\n")
     # In front of --config: the place of a flag does not matter.
     done("train", "--epochs", 1, "--config", "recipe.toml", "--workers", 1)
     config = config_of(tmp_path / "runs" / "given")
     assert config["train"]["epochs"] == 1
     assert config["train"]["batch-size"] == 2
-    assert config["model"]["output"] == "linear"
+    assert config["model"]["output-activation"] == "linear"
     assert config["train"]["lr"] == 1e-3
     assert len(read_csv(tmp_path / "runs" / "given" / "metrics.csv")) == 1
 

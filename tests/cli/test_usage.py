@@ -8,22 +8,15 @@ from convae_program import ONE_CORE, picture
 
 COMMANDS = ["train", "reconstruct", "encode", "decode", "evaluate", "shapes", "info"]
 
-# Given --data where the folder has images: what is wrong is the rest.
+# Given --data where the folder has images: what is wrong is the rest. Values that no option takes are
+# in tests/app/test_options.cpp.
 BAD_TRAINING = {
     "unknown flag": (["--epoch", "3"], ["--epoch'", "did you mean '--epochs'?"]),
-    "unknown short flag": (["-x"], ["'-x'"]),
-    "missing value": (["--epochs"], ["epochs"]),
     "not a number": (["--epochs", "three"], ["--epochs", "'three'", "whole number"]),
-    "not finite": (["--lr", "nan"], ["--lr", "'nan'"]),
     "no epochs": (["--epochs", "0"], ["epochs", "at least 1", "0"]),
-    "size 0": (["--size", "0"], ["--size '0'", "native"]),
     "crop above size": (["--size", "16", "--crop", "17"], ["crop", "17", "16"]),
-    "misspelt choice": (["--activation", "sillu"], ["--activation 'sillu'", "'silu'", "gelu"]),
-    "neither true nor false": (["--skip-bad=maybe"], ["--skip-bad 'maybe'", "true or false"]),
     "two channels": (["--channels", "2"], ["channels", "1 or 3", "2"]),
     "all for validation": (["--val-split", "1"], ["val-split", "below 1"]),
-    "level without channels": (["--levels", "k3"], ["--levels 'k3'", "CHANNELS"]),
-    "unknown level setting": (["--levels", "8:q3"], ["--levels '8:q3'", "'q'", "k, s, p, d"]),
     "stride 0": (["--levels", "8", "--stride", "0"], ["stride", "between 1", "0x0"]),
     "dense latent at native sizes": (["--latent", "64", "--size", "native"],
                                      ["--latent '64'", "size is native", "--size N"]),
@@ -32,8 +25,6 @@ BAD_TRAINING = {
     "unknown device": (["--device", "gpu"], ["--device 'gpu'", "cuda"]),
     "negative threads": (["--threads", "-1"], ["--threads '-1'"]),
     "name with a folder": (["--name", "a/b"], ["--name 'a/b'"]),
-    "stray word": (["more"], ["'more'"]),
-    "missing config": (["--config", "none.toml"], ["--config", "none.toml", "No such file"]),
 }
 
 
@@ -50,42 +41,22 @@ def test_bad_option_is_refused_by_name_and_leaves_no_run(convae, photos, tmp_pat
 
 @pytest.mark.parametrize("words, parts", [
     (["trian"], ["'trian'", "did you mean 'train'?"]),
-    (["xyzzy"], ["'xyzzy'", "--help"]),
     (["train"], ["--data is needed"]),
     (["reconstruct", "--data", "x", "-o", "out"], ["--checkpoint is needed"]),
     (["reconstruct", "--checkpoint", "x", "--data", "x"], ["--output is needed"]),
-    (["reconstruct", "--checkpoint", "x", "--data", "x", "-o", "out", "--format", "jpg"],
-     ["--format 'jpg'", "png or keep"]),
-    (["encode", "--checkpoint", "x", "--data", "x", "-o", "a.npy", "--pool", "max"],
-     ["--pool 'max'", "mean"]),
     (["decode", "--checkpoint", "x", "-o", "out"], ["--latents is needed"]),
     (["shapes"], ["--input is needed"]),
     (["info"], ["info needs a run folder or a checkpoint"]),
-    (["info", "a", "b"], ["unexpected word"]),
-    (["reconstruct", "--epochs", "3"], ["unknown option '--epochs'"]),
 ])
 def test_bad_call_is_refused(convae, tmp_path, words, parts):
     convae(*words).assert_refused(2, *parts)
     assert names_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("text, line, parts", [
-    ("[train]\nseed = 1\nepoch = 3\n", 3, ["'epoch'", "[train]", "did you mean 'epochs'?"]),
-    ("[train]\n\nepochs = 'many'\n", 3, ["epochs = 'many'", "whole number"]),
-    ("[model]\nlevels = [4, '8:k']\n", 2, ["levels = '4,8:k'"]),
-    ("[trian]\nepochs = 3\n", 1, ["'trian'", "did you mean 'train'?"]),
-    ("epochs = 3\n", 1, ["'epochs'", "[train]"]),
-    ("[train]\nepochs = 3\nepochs = 4\n", 3, []),
-    ("[train]\nepochs = = 3\n", 2, []),
-    ("[data]\ndata = 5\n", 2, ["data = '5'", "expected a string"]),
-    ("[data]\nval = ['a', 'b']\n", 2, ["val = 'a,b'", "expected a string"]),
-    ("[run]\nname = true\n", 2, ["name = 'true'", "expected a string"]),
-    ("[run]\noutput.folder = 'runs'\n", 2, ["output = ''", "expected a value"]),
-])
-def test_bad_config_is_refused_with_file_and_line(convae, photos, tmp_path, text, line, parts):
-    (tmp_path / "recipe.toml").write_text(text)
+def test_bad_config_is_refused_with_file_and_line(convae, photos, tmp_path):
+    (tmp_path / "recipe.toml").write_text("[train]\nseed = 1\nepoch = 3\n")
     result = convae("train", "--data", photos, "--config", "recipe.toml")
-    result.assert_refused(2, f"recipe.toml:{line}: ", *parts)
+    result.assert_refused(2, "recipe.toml:3: ", "'epoch'", "[train]", "did you mean 'epochs'?")
     assert names_in(tmp_path) == ["recipe.toml"]
 
 
@@ -170,10 +141,10 @@ def test_help_shows_defaults(done):
         assert default in text, default
 
 
-def test_help_lists_the_commands(done):
+def test_help_lists_the_commands_and_exit_codes(done):
     text = done("--help").stdout
-    for command in COMMANDS:
-        assert f"\n  {command} " in text
+    for word in [*COMMANDS, "0", "1", "2", "3", "129, 130, 143"]:
+        assert f"\n  {word} " in text
 
 
 def test_version(done):

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
+#include <random>
 
 namespace convae::test_csv {
 namespace {
@@ -56,6 +58,37 @@ TEST(CsvTest, NumbersMayBeInfiniteAndWholeOnesHaveBounds) {
   EXPECT_EQ(table.integer("a", 5, 5), 5);
   EXPECT_THROW(table.integer("a", 6), std::runtime_error);
   EXPECT_THROW(table.integer("a", 0, 4), std::runtime_error);
+}
+
+TEST(CsvField, IsQuotedOnlyWhereNeeded) {
+  EXPECT_EQ(csv_field("plain name.png"), "plain name.png");
+  EXPECT_EQ(csv_field(""), "");
+  EXPECT_EQ(csv_field("a,b"), "\"a,b\"");
+  EXPECT_EQ(csv_field("say \"a\""), "\"say \"\"a\"\"\"");
+  EXPECT_EQ(csv_field("\xC3\xA4"), "\xC3\xA4");
+}
+
+TEST(CsvField, NeverHoldsALineBreakOrAControlCharacter) {
+  EXPECT_EQ(csv_field("a\nb,c\r\t"), "\"a\\nb,c\\x0d\\t\"");
+  EXPECT_EQ(csv_field("\xFF\x1B[31m"), "\\xff\\x1b[31m");
+}
+
+TEST(CsvNumber, ReadsBackAsTheSameDouble) {
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<double> mantissa(-1, 1);
+  for (int i = 0; i < 2000; ++i) {
+    const double value = std::ldexp(mantissa(random), static_cast<int>(random() % 2000) - 1000);
+    EXPECT_EQ(std::strtod(csv_number(value).c_str(), nullptr), value);
+  }
+}
+
+TEST(CsvNumber, IsAsShortAsItCanBe) {
+  EXPECT_EQ(csv_number(0.1), "0.1");
+  EXPECT_EQ(csv_number(30), "30");
+  EXPECT_EQ(csv_number(-2.5), "-2.5");
+  EXPECT_EQ(csv_number(0), "0");
+  EXPECT_EQ(csv_number(1e-5), "1e-05");
+  EXPECT_EQ(csv_number(std::numeric_limits<double>::quiet_NaN()), "");
 }
 
 }  // namespace

@@ -205,7 +205,7 @@ TEST_F(Npy, RefusesMalformedHeaders) {
             ": expected 'descr', 'fortran_order' and 'shape' in the .npy header");
   EXPECT_EQ(refusal(file_of("{'a': 1}", "")), ": unknown field 'a' in the .npy header");
   EXPECT_EQ(refusal(file_of("{'shape': (), 'shape': ()}", "")),
-            ": the field 'shape' is twice in the .npy header");
+            ": the .npy header has the field 'shape' twice");
   std::string many;
   for (int i = 0; i < 65; ++i) many += "1,";
   EXPECT_EQ(refusal_of_header("'<f4'", "False", "(" + many + ")"),

@@ -1,5 +1,7 @@
 #include "convae/data/pictures.h"
 
+#include <torch/torch.h>
+
 #include <gtest/gtest.h>
 
 namespace convae::test_pictures {

@@ -1,5 +1,7 @@
 #include "convae/exporting/export.h"
+#include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
+#include "convae/training/checkpoint.h"
 
 #include <torch/script.h>
 

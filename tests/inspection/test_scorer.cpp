@@ -34,10 +34,10 @@ protected:
     scorer_.finish();
   }
 
-  double score(const Residual& residual) { return scorer_.score({residual}).all; }
+  double score(const Residual& residual) { return scorer_.score({residual})[0]; }
   double highest_of_good() const {
     double highest = 0;
-    for (const auto& good : scorer_.good_scores()) highest = std::max(highest, good.all);
+    for (const auto& good : scorer_.good_scores()) highest = std::max(highest, good[0]);
     return highest;
   }
 
@@ -61,24 +61,24 @@ TEST_F(AnomalyScorerOfNoise, WhatIsUsualAtAPlaceIsNoAnomalyThere) {
 TEST_F(AnomalyScorerOfNoise, TheMapIsHighestAtTheSpot) {
   AnomalyScorer::Maps maps;
   const Residual residual = with_spot(good_residual(64, 80, 400), 30, 0.4);
-  const auto scores = scorer_.score({residual}, maps);
-  EXPECT_DOUBLE_EQ(scores.all, score(residual)) << "a map changes no score";
-  ASSERT_EQ(maps.all.sizes(), (std::vector<std::int64_t>{64, 80}));
-  const auto place = maps.all.argmax().item<std::int64_t>();
+  const auto scores = scorer_.score({residual}, &maps);
+  EXPECT_DOUBLE_EQ(scores[0], score(residual)) << "a map changes no score";
+  ASSERT_EQ(maps[0].sizes(), (std::vector<std::int64_t>{64, 80}));
+  const auto place = maps[0].argmax().item<std::int64_t>();
   EXPECT_NEAR(static_cast<double>(place / 80), 33.5, 3);
   EXPECT_NEAR(static_cast<double>(place % 80), 31.5, 3);
-  EXPECT_LT(test::difference(maps.all, maps.view[0]), 1e-6) << "there is one view only";
+  EXPECT_LT(test::difference(maps[0], maps[1]), 1e-6) << "there is one view only";
 }
 
 TEST_F(AnomalyScorerOfNoise, DoesNotDependOnThreads) {
   const Residual residual = with_spot(good_residual(64, 80, 500), 30, 0.2);
   AnomalyScorer::Maps one, two;
-  const double alone = scorer_.score({residual}, one).all;
+  const double alone = scorer_.score({residual}, &one)[0];
   torch::set_num_threads(2);
-  const double together = scorer_.score({residual}, two).all;
+  const double together = scorer_.score({residual}, &two)[0];
   torch::set_num_threads(1);
   EXPECT_DOUBLE_EQ(alone, together);
-  EXPECT_TRUE(torch::equal(one.all, two.all));
+  EXPECT_TRUE(torch::equal(one[0], two[0]));
 }
 
 TEST(AnomalyScorer, ViewsAreScoredTogetherAndAlone) {
@@ -98,9 +98,9 @@ TEST(AnomalyScorer, ViewsAreScoredTogetherAndAlone) {
   const Residual spot = with_spot(good_residual(40, 40, 70), 12, 0.5);
   const Residual plain = good_residual(40, 40, 71);
   const auto scores = both.score({spot, plain});
-  EXPECT_NEAR(scores.view[0], first.score({spot}).all, 1e-9);
-  EXPECT_GT(scores.view[0], scores.view[1]);
-  EXPECT_GT(scores.all, both.score({plain, plain}).all);
+  EXPECT_NEAR(scores[1], first.score({spot})[0], 1e-9);
+  EXPECT_GT(scores[1], scores[2]);
+  EXPECT_GT(scores[0], both.score({plain, plain})[0]);
 }
 
 TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
@@ -116,8 +116,8 @@ TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
       EXPECT_THROW(scorer.finish(), std::invalid_argument);
     } else {
       scorer.finish();
-      const double good = scorer.score({good_residual(30, 20, 9)}).all;
-      EXPECT_GT(scorer.score({with_spot(good_residual(30, 20, 9), 8, 0.6)}).all, good);
+      const double good = scorer.score({good_residual(30, 20, 9)})[0];
+      EXPECT_GT(scorer.score({with_spot(good_residual(30, 20, 9), 8, 0.6)})[0], good);
     }
   }
 }

@@ -266,18 +266,10 @@ private:
     };
     if (options.order == Order::conv_bn_act) add_norm();
     switch (options.activation) {
-      case Activation::silu:
-        net_->push_back(torch::nn::SiLU());
-        break;
-      case Activation::relu:
-        net_->push_back(torch::nn::ReLU());
-        break;
-      case Activation::leaky_relu:
-        net_->push_back(torch::nn::LeakyReLU());
-        break;
-      case Activation::gelu:
-        net_->push_back(torch::nn::GELU());
-        break;
+      case Activation::silu: net_->push_back(torch::nn::SiLU()); break;
+      case Activation::relu: net_->push_back(torch::nn::ReLU()); break;
+      case Activation::leaky_relu: net_->push_back(torch::nn::LeakyReLU()); break;
+      case Activation::gelu: net_->push_back(torch::nn::GELU()); break;
     }
     if (options.order == Order::conv_act_bn) add_norm();
   }
@@ -585,7 +577,9 @@ TEST(ModelOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
                          o.size = {12, 13};
                        }),
                        "input 12x13 cannot pass level 2"));
-  EXPECT_EQ(refusal([](ModelOptions& o) { o.levels = parse_levels("4,0"); }),
+  EXPECT_EQ(refusal([](ModelOptions& o) {
+              o.levels = {{4}, {0}};
+            }),
             "level 2: channels must be between 1 and 1048576, but is 0");
 }
 
@@ -633,6 +627,27 @@ TEST(ModelRange, IsFromMinusOneToOneForTanhAndBack) {
 TEST(ModelRange, ClampsWhatALinearOutputOvershoots) {
   EXPECT_TRUE(torch::equal(to_unit_range(torch::tensor({-0.5F, 0.5F, 1.5F}), Output::linear),
                            torch::tensor({0.0F, 0.5F, 1.0F})));
+}
+
+TEST(AutoencoderTest, CloneIsTheSameNetworkWithWeightsOfItsOwn) {
+  for (const bool training : {true, false}) {
+    Autoencoder net(small());
+    net->forward(uniform({2, 3, 16, 16}, 1));  // moves the running statistics
+    net->train(training);
+    Autoencoder copy(std::dynamic_pointer_cast<AutoencoderImpl>(net->clone()));
+    EXPECT_EQ(copy->is_training(), training);
+    const torch::Tensor x = uniform({2, 3, 13, 9}, 2);
+    EXPECT_TRUE(torch::equal(copy->forward(x), net->forward(x)));
+    const torch::Tensor before = net->named_parameters()["encoder.0.conv.weight"].clone();
+    {
+      torch::NoGradGuard no_grad;
+      for (torch::Tensor& parameter : copy->parameters()) parameter.zero_();
+    }
+    EXPECT_TRUE(torch::equal(net->named_parameters()["encoder.0.conv.weight"], before));
+    copy->forward(x).sum().backward();
+    EXPECT_TRUE(copy->parameters()[0].grad().defined());
+    EXPECT_FALSE(net->parameters()[0].grad().defined());
+  }
 }
 
 }  // namespace

@@ -253,18 +253,10 @@ torch::Tensor by_hand(Block& block, BlockImpl::Kind kind, const LevelSpec& level
   if (!activated) return net->forward(x);
   if (options.order == Order::conv_bn_act) push_norm();
   switch (options.activation) {
-    case Activation::silu:
-      net->push_back(torch::nn::SiLU());
-      break;
-    case Activation::relu:
-      net->push_back(torch::nn::ReLU());
-      break;
-    case Activation::leaky_relu:
-      net->push_back(torch::nn::LeakyReLU());
-      break;
-    case Activation::gelu:
-      net->push_back(torch::nn::GELU());
-      break;
+    case Activation::silu: net->push_back(torch::nn::SiLU()); break;
+    case Activation::relu: net->push_back(torch::nn::ReLU()); break;
+    case Activation::leaky_relu: net->push_back(torch::nn::LeakyReLU()); break;
+    case Activation::gelu: net->push_back(torch::nn::GELU()); break;
   }
   if (options.order == Order::conv_act_bn) push_norm();
   return net->forward(x);

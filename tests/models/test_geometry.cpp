@@ -45,14 +45,15 @@ TEST(Geometry, EverySmallAxisAgreesWithRealConvolutions) {
           for (std::int64_t n = 1; n <= 40; ++n) {
             SCOPED_TRACE(testing::Message()
                          << "n " << n << " k " << k << " s " << s << " p " << p << " d " << d);
-            const auto m = conv_length(n, k, s, p, d);
+            const Axis axis{k, s, p, d};
+            const auto m = axis.conv_length(n);
             ASSERT_EQ(m, real_conv_length(n, k, s, p, d));
             if (!m) continue;
             ++legal;
-            const std::int64_t op = output_padding_for(n, k, s, p, d);
+            const std::int64_t op = axis.output_padding_for(n);
             ASSERT_GE(op, 0);
             ASSERT_LT(op, s);
-            ASSERT_EQ(conv_transpose_length(*m, k, s, p, d, op), n);
+            ASSERT_EQ(axis.conv_transpose_length(*m, op), n);
             ASSERT_EQ(real_conv_transpose_length(*m, k, s, p, d, op), n);
           }
   EXPECT_GT(legal, 10000);

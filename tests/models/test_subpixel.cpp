@@ -31,10 +31,8 @@ void expect_theirs(const LevelSpec& level, std::int64_t height, std::int64_t wid
   const std::int64_t channels = level.channels;
   for (std::int64_t h = 0; h < level.stride.h; ++h) {
     for (std::int64_t w = 0; w < level.stride.w; ++w) {
-      const Size least{conv_transpose_length(height, level.kernel.h, level.stride.h,
-                                             level.padding.h, level.dilation.h, h),
-                       conv_transpose_length(width, level.kernel.w, level.stride.w, level.padding.w,
-                                             level.dilation.w, w)};
+      const Size least{level.vertical().conv_transpose_length(height, h),
+                       level.horizontal().conv_transpose_length(width, w)};
       if (least.h < 1 || least.w < 1) continue;
       SCOPED_TRACE(to_string(level) + " on " + to_string(Size{height, width}) +
                    ", output_padding " + to_string(Size{h, w}));

@@ -16,7 +16,7 @@ file(ARCHIVE_EXTRACT INPUT ${archive} DESTINATION ${PLACE}/unpacked)
 file(GLOB prefix ${PLACE}/unpacked/*)
 run(env -i ${prefix}/bin/convae shapes --input 3x24x25)
 
-file(GET_RUNTIME_DEPENDENCIES LIBRARIES ${prefix}/lib/libconvae.so ${prefix}/lib/libconvae_cli.so
+file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${prefix}/bin/convae LIBRARIES ${prefix}/lib/libconvae.so
      RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing)
 if(missing)
   message(FATAL_ERROR "not found: ${missing}")

@@ -1,6 +1,7 @@
 #include "convae/reporting/report_data.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <limits>
@@ -72,9 +73,9 @@ TEST(ReportDataTest, ModelHasTheOutputPaddingOfEachLevel) {
   model.levels = parse_levels("8,16:k5p2");
   const ordered_json json = model_json(model, {24, 25});
   ASSERT_EQ(json["levels"].size(), 2U);
-  EXPECT_EQ(json["levels"][0]["output_padding"], (std::vector<int>{1, 0}));
-  EXPECT_EQ(json["levels"][0]["without"], (std::vector<int>{3, 23, 25}));
-  EXPECT_EQ(json["levels"][1]["kernel"], (std::vector<int>{5, 5}));
+  EXPECT_EQ(json["levels"][0]["convT"]["output_padding"], (std::vector<int>{1, 0}));
+  EXPECT_EQ(json["levels"][0]["convT"]["without"], (std::vector<int>{3, 23, 25}));
+  EXPECT_EQ(json["settings"], (std::vector<std::string>{"k3 s2 p1", "k5 s2 p2"}));
   EXPECT_EQ(json["latent"], (std::vector<int>{16, 6, 7}));
 }
 

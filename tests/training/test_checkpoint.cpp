@@ -1,3 +1,4 @@
+#include "convae/core/csv.h"
 #include "convae/core/version.h"
 #include "convae/inference/model.h"
 #include "convae/tests/support.h"
@@ -198,9 +199,44 @@ TEST_F(CheckpointTest, ABestValueThatIsNotFiniteIsNone) {
 TEST_F(CheckpointTest, NamesTheVersionsItWasWrittenWith) {
   save();
   const CheckpointInfo info = read_checkpoint(path()).info;
-  EXPECT_EQ(info.format, 1);
   EXPECT_EQ(info.convae_version, kVersion);
   EXPECT_EQ(info.libtorch_version, TORCH_VERSION);
+}
+
+TEST_F(CheckpointTest, HasTheOldFormatUnlessItHoldsWhatTheOldVersionDoesNotKnow) {
+  Trained trained(small());
+  CheckpointInfo info;
+  save_checkpoint(path(), trained.net, nullptr, info);
+  EXPECT_EQ(read_checkpoint(path()).info.format, 1);
+  info.config = "[model]\noutput-activation = 'tanh'\n";
+  save_checkpoint(path(), trained.net, nullptr, info);
+  EXPECT_EQ(read_checkpoint(path()).info.format, 2);
+}
+
+/// Models of version 0.1 and the errors that it measured of images in data/samples.
+TEST(CheckpointOfVersion01, GivesTheSameImages) {
+  std::map<std::string, fs::path> samples;
+  const fs::path root = CONVAE_SOURCE_DIR;
+  for (const auto& file : fs::recursive_directory_iterator(root / "data/samples")) {
+    samples[file.path().filename().string()] = file.path();
+  }
+  for (const std::string name : {"plain", "dense"}) {
+    const fs::path file = root / "tests/fixtures/version_0_1" / name;
+    const Model model = load(file.string() + ".safetensors", "cpu");
+    EXPECT_EQ(model.info().format, 1);
+    EXPECT_EQ(model.info().convae_version, "0.1.0");
+    CsvReader table(file.string() + ".csv");
+    std::int64_t images = 0;
+    for (; table.next(); ++images) {
+      const torch::Tensor image =
+          decode_image(read_file(samples.at(table.text("path"))), /*channels=*/1).unsqueeze(0);
+      const torch::Tensor x = image.to(torch::kFloat) / 255;
+      EXPECT_NEAR(torch::mse_loss(model.reconstruct(x), x).item<double>(), table.number("mse"),
+                  1e-6)
+          << table.text("path");
+    }
+    EXPECT_GE(images, 10);
+  }
 }
 
 TEST_F(CheckpointTest, DescribesItsDataForOtherPrograms) {
@@ -234,12 +270,12 @@ TEST_F(CheckpointTest, LoadsAModelThatGivesTheSameImages) {
 
 TEST_F(CheckpointTest, RefusesAnotherFormatAndSaysWhoWroteIt) {
   EXPECT_EQ(refusal_of([](json& description, Tensors&) {
-              description["format"] = 2;
+              description["format"] = 3;
               description["convae"] = "9.8.7";
               description.erase("model");  // may be anything in a later format
             }),
-            "checkpoint format 2, but this version of convae reads format 1; use the convae that "
-            "wrote it (9.8.7)");
+            "checkpoint format 3, but this version of convae reads formats 1 and 2; use the convae "
+            "that wrote it (9.8.7)");
 }
 
 TEST_F(CheckpointTest, RefusesAMissingWeight) {

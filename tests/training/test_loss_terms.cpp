@@ -32,7 +32,7 @@ TEST(LossTerms, AreRefusedWithWhatWasExpected) {
   for (const char* text : {"0*mse", "-1*mse", "nan*mse", "inf*mse", "x*mse", "*mse"}) {
     EXPECT_TRUE(contains(refusal(text), "expected a weight above 0")) << text;
   }
-  EXPECT_TRUE(contains(refusal("mse + 2*mse"), "'mse' stands there twice"));
+  EXPECT_TRUE(contains(refusal("mse + 2*mse"), "'mse' is given twice"));
 }
 
 TEST(LossTerms, KnowWhatNeedsAWindow) {

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
-#include <random>
 #include <stdexcept>
 #include <string>
 
@@ -284,37 +283,6 @@ TEST(SkippedFiles, AreWrittenAsCsv) {
   run.write_skipped({{"a, b.png", "no \"image\""}, {"c\n.png", "empty file (0 bytes)"}});
   EXPECT_EQ(contents(folder / "a/skipped.csv"),
             "path,reason\n\"a, b.png\",\"no \"\"image\"\"\"\nc\\n.png,empty file (0 bytes)\n");
-}
-
-TEST(CsvField, IsQuotedOnlyWhereNeeded) {
-  EXPECT_EQ(csv_field("plain name.png"), "plain name.png");
-  EXPECT_EQ(csv_field(""), "");
-  EXPECT_EQ(csv_field("a,b"), "\"a,b\"");
-  EXPECT_EQ(csv_field("say \"a\""), "\"say \"\"a\"\"\"");
-  EXPECT_EQ(csv_field("\xC3\xA4"), "\xC3\xA4");
-}
-
-TEST(CsvField, NeverHoldsALineBreakOrAControlCharacter) {
-  EXPECT_EQ(csv_field("a\nb,c\r\t"), "\"a\\nb,c\\x0d\\t\"");
-  EXPECT_EQ(csv_field("\xFF\x1B[31m"), "\\xff\\x1b[31m");
-}
-
-TEST(CsvNumber, ReadsBackAsTheSameDouble) {
-  std::mt19937_64 random(1);
-  std::uniform_real_distribution<double> mantissa(-1, 1);
-  for (int i = 0; i < 2000; ++i) {
-    const double value = std::ldexp(mantissa(random), static_cast<int>(random() % 2000) - 1000);
-    EXPECT_EQ(std::strtod(csv_number(value).c_str(), nullptr), value);
-  }
-}
-
-TEST(CsvNumber, IsAsShortAsItCanBe) {
-  EXPECT_EQ(csv_number(0.1), "0.1");
-  EXPECT_EQ(csv_number(30), "30");
-  EXPECT_EQ(csv_number(-2.5), "-2.5");
-  EXPECT_EQ(csv_number(0), "0");
-  EXPECT_EQ(csv_number(1e-5), "1e-05");
-  EXPECT_EQ(csv_number(kNone), "");
 }
 
 }  // namespace

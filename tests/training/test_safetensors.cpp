@@ -367,7 +367,7 @@ TEST(Safetensors, RefusesOwnMetadataThatIsNotSoundJson) {
   };
   const std::string entry = ": the metadata's entry \"convae\" ";
   EXPECT_EQ(refusal_of(""), entry + "is not valid JSON (near its byte 1)");
-  EXPECT_EQ(refusal_of(R"({\"a\":1e999})"), entry + "is not valid JSON (near its byte 10)");
+  EXPECT_EQ(refusal_of(R"({\"a\":1e999})"), entry + "is not valid JSON (a number is too large)");
   EXPECT_EQ(refusal_of(R"({}\u0000)"), entry + "is not valid JSON (near its byte 2)");
   EXPECT_EQ(refusal_of(R"({\"xxh3\":\"0123456789abcdef\",\"xxh3\":1})"),
             entry + "has the name \"xxh3\" twice");
@@ -416,12 +416,15 @@ TEST(Safetensors, RefusesDeepJson) {
     return text;
   };
   EXPECT_EQ(refusal_of_header(nested("{\"a\":") + "1" + std::string(depth, '}')),
-            ": tensor \"a\" has the unknown field \"a\"");
+            ": the header is nested more than 3 deep");
   EXPECT_EQ(refusal_of_header("{\"a\":{\"shape\":" + nested("[") + "}"),
-            ": tensor \"a\": the field \"shape\" must be a list of whole numbers from 0 to "
-            "2^63 - 1, but is or holds a list");
+            ": the header is nested more than 3 deep");
   EXPECT_EQ(refusal_of_header("{\"__metadata__\":{\"k\":" + nested("{\"a\":") + "}"),
-            ": the metadata's entry \"k\" must be a string, but is or holds an object");
+            ": the header is nested more than 3 deep");
+  std::string long_list = "0";
+  for (int i = 0; i < 1 << 20; ++i) long_list += ",0";
+  EXPECT_EQ(refusal_of_header("{\"a\":{\"shape\":[" + long_list + "]}}"),
+            ": the header has a list of more than 1048576 values");
 }
 
 TEST(Safetensors, RefusesDuplicateNames) {
@@ -431,10 +434,10 @@ TEST(Safetensors, RefusesDuplicateNames) {
   EXPECT_EQ(refusal_of_header(R"({"__metadata__":{},"__metadata__":{}})"),
             ": the header has the name \"__metadata__\" twice");
   EXPECT_EQ(refusal_of_header(R"({"__metadata__":{"k":"1","k":"1"}})"),
-            ": the metadata has the name \"k\" twice");
+            ": the header has the name \"k\" twice");
   for (const std::string field : {R"("dtype":"U8")", R"("shape":[0])", R"("data_offsets":[0,0])"}) {
     const std::string message = refusal_of_header("{\"a\":{" + field + ',' + field + "}}");
-    EXPECT_TRUE(message.starts_with(": tensor \"a\" has the field \"")) << message;
+    EXPECT_TRUE(message.starts_with(": the header has the name \"")) << message;
     EXPECT_TRUE(message.ends_with("\" twice")) << message;
   }
 }
@@ -450,21 +453,21 @@ TEST(Safetensors, RefusesWrongTypes) {
   EXPECT_EQ(refusal_of(R"("shape":[-1])"), shape + "a negative number");
   EXPECT_EQ(refusal_of(R"("shape":[-0])"), shape + "a negative number");
   EXPECT_EQ(refusal_of(R"("shape":[1.0])"), shape + "the number 1.0");
-  EXPECT_EQ(refusal_of(R"("shape":[1e0])"), shape + "the number 1e0");
+  EXPECT_EQ(refusal_of(R"("shape":[1e0])"), shape + "the number 1.0");
   EXPECT_EQ(refusal_of(R"("shape":[9223372036854775808])"),
             shape + "the number 9223372036854775808");
-  EXPECT_EQ(refusal_of(R"("shape":[99999999999999999999])"),
-            shape + "the number 99999999999999999999");
+  EXPECT_EQ(refusal_of(R"("shape":[99999999999999999999])"), shape + "the number 1e+20");
   EXPECT_EQ(refusal_of(R"("shape":["1"])"), shape + "a string");
   EXPECT_EQ(refusal_of(R"("shape":[true])"), shape + "a boolean");
   EXPECT_EQ(refusal_of(R"("shape":[null])"), shape + "null");
   EXPECT_EQ(refusal_of(R"("shape":{})"), shape + "an object");
-  EXPECT_EQ(refusal_of(R"("shape":1)"), shape + "a number");
+  EXPECT_EQ(refusal_of(R"("shape":1)"), shape + "the number 1");
+  EXPECT_EQ(refusal_of(R"("shape":[[1]])"), ": the header is nested more than 3 deep");
   EXPECT_EQ(refusal_of(R"("data_offsets":[0,1.5])"), offsets + "the number 1.5");
   EXPECT_EQ(refusal_of(R"("data_offsets":[-1,1])"), offsets + "a negative number");
   EXPECT_EQ(refusal_of(R"("data_offsets":"01")"), offsets + "a string");
   EXPECT_EQ(refusal_of(R"("dtype":1)"),
-            ": tensor \"a\": the field \"dtype\" must be a string, but is or holds a number");
+            ": tensor \"a\": the field \"dtype\" must be a string, but is or holds the number 1");
   EXPECT_EQ(refusal_of(R"("dtype":["F32"])"),
             ": tensor \"a\": the field \"dtype\" must be a string, but is or holds a list");
   EXPECT_EQ(refusal_of_header(R"({"a":[]})"),
@@ -472,7 +475,7 @@ TEST(Safetensors, RefusesWrongTypes) {
   EXPECT_EQ(refusal_of_header(R"({"__metadata__":null})"),
             ": the header's entry \"__metadata__\" must be an object, but is or holds null");
   EXPECT_EQ(refusal_of_header(R"({"__metadata__":{"k":1}})"),
-            ": the metadata's entry \"k\" must be a string, but is or holds a number");
+            ": the metadata's entry \"k\" must be a string, but is or holds the number 1");
 }
 
 TEST(Safetensors, RefusesMissingAndUnknownFields) {
@@ -523,7 +526,7 @@ TEST(Safetensors, RefusesOffsetsThatDoNotCoverTheDataExactlyOnce) {
   EXPECT_EQ(refusal_of("[0]", "[4,8]"),
             ": tensor \"a\": the field \"data_offsets\" must be two numbers, begin and end");
   EXPECT_EQ(refusal_of("[0,4,8]", "[4,8]"),
-            ": tensor \"a\": the field \"data_offsets\" has too many numbers");
+            ": tensor \"a\": the field \"data_offsets\" must be two numbers, begin and end");
   EXPECT_EQ(refusal_of_header("{}", zeros(3)), ": bytes 0 to 3 of the data belong to no tensor");
   // An empty tensor in the middle of another.
   EXPECT_EQ(refusal_of_header(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
@@ -570,7 +573,7 @@ TEST(Safetensors, RefusesHeadersThatAreNotJson) {
 
 TEST(Safetensors, MessagesShowNamesSafely) {
   EXPECT_EQ(refusal_of_header(R"({"\u001b[2J\n":1})"),
-            ": the header's entry \"\\x1b[2J\\n\" must be an object, but is or holds a number");
+            ": the header's entry \"\\x1b[2J\\n\" must be an object, but is or holds the number 1");
 }
 
 TEST(Safetensors, SurvivesRandomMutations) {
@@ -588,20 +591,11 @@ TEST(Safetensors, SurvivesRandomMutations) {
     for (std::size_t edits = 1 + below(3); edits > 0; --edits) {
       const std::size_t at = below(file.size());
       switch (below(5)) {
-        case 0:
-          file[at] = static_cast<char>(random());
-          break;
-        case 1:
-          file[at] = kTokens[below(kTokens.size())];
-          break;
-        case 2:
-          file.insert(at, 1, kTokens[below(kTokens.size())]);
-          break;
-        case 3:
-          file.erase(at, 1 + below(8));
-          break;
-        default:
-          file.insert(at, file.substr(below(file.size()), below(40)));
+        case 0: file[at] = static_cast<char>(random()); break;
+        case 1: file[at] = kTokens[below(kTokens.size())]; break;
+        case 2: file.insert(at, 1, kTokens[below(kTokens.size())]); break;
+        case 3: file.erase(at, 1 + below(8)); break;
+        default: file.insert(at, file.substr(below(file.size()), below(40)));
       }
       if (file.empty()) file = original;
     }

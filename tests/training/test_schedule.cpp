@@ -80,8 +80,6 @@ TEST(TrainOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
   EXPECT_EQ(refusal([](auto& o) { o.warmup = -1; }), "warmup must be at least 0, but is -1");
   EXPECT_EQ(refusal([](auto& o) { o.patience = -1; }), "patience must be at least 0, but is -1");
   EXPECT_EQ(refusal([](auto& o) { o.max_steps = -1; }), "max-steps must be at least 0, but is -1");
-  EXPECT_EQ(refusal([](auto& o) { o.save_every = -1; }),
-            "save-every must be at least 0, but is -1");
   EXPECT_EQ(refusal([](auto& o) { o.lr = -0.5; }), "lr must be at least 0, but is -0.5");
   EXPECT_EQ(refusal([](auto& o) { o.min_lr = -1; }), "min-lr must be at least 0, but is -1");
   EXPECT_EQ(refusal([](auto& o) { o.weight_decay = -1; }),

@@ -1,0 +1,50 @@
+#include "convae/app/commands/commands.h"
+
+#include "convae/app/options/spelling.h"
+#include "convae/core/text.h"
+
+namespace convae::app {
+
+const std::vector<Command>& command_list() {
+  static const std::vector<Command> commands = {
+      {"train", "Trains an autoencoder on a folder of images and writes a run folder.",
+       "--data DIR [options]", run_train},
+      {"reconstruct", "Writes the reconstruction of every image at exactly its size.",
+       "--checkpoint RUN --data DIR -o OUT [options]", run_reconstruct},
+      {"encode", "Writes the latents of a folder of images as a NumPy array.",
+       "--checkpoint RUN --data DIR -o latents.npy [options]", run_encode},
+      {"decode", "Turns latents back into images.",
+       "--checkpoint RUN --latents latents.npy -o OUT [options]", run_decode},
+      {"sample", "Draws images from a variational model.", "--checkpoint RUN -o OUT [options]",
+       run_sample},
+      {"interpolate", "Walks from one image to another through their latents.",
+       "A B --checkpoint RUN -o OUT [options]", run_interpolate, 2},
+      {"export", "Writes the model for other programs: ONNX, TorchScript or plain weights.",
+       "--checkpoint RUN --format FORMAT -o FILE [options]", run_export},
+      {"evaluate", "Measures reconstructions beside PCA, JPEG and the mean image.",
+       "--checkpoint RUN --data DIR [--json] [-o OUT] [options]", run_evaluate},
+      {"score", "Says how anomalous images are, after a network that was trained on good ones.",
+       "--checkpoint RUN --data DIR -o OUT [options]", run_score},
+      {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]",
+       run_shapes},
+      {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]", run_info, 1},
+      {"bench", "Measures this machine: training step and inference beside the bare convolutions.",
+       "[--input CxHxW] [options]", run_bench},
+      {"completion", "Prints the completion script of a shell.", "bash|zsh|fish", run_completion,
+       1},
+      {"man", "Prints the manual page.", "", run_man}};
+  return commands;
+}
+
+const Command& find_command(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Command& command : command_list()) {
+    if (name == command.name) return command;
+    names.emplace_back(command.name);
+  }
+  const std::string hint = did_you_mean(name, names);
+  throw UsageError("unknown command " + in_quotes(name) +
+                   (hint.empty() ? "; convae --help lists them" : hint));
+}
+
+}  // namespace convae::app

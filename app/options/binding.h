@@ -1,0 +1,127 @@
+#pragma once
+
+#include "convae/app/options/options.h"
+#include "convae/core/text.h"
+
+#include <charconv>
+#include <concepts>
+#include <functional>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+namespace convae::app {
+
+/// How TOML holds a value: `string` is a string and nothing else, `text` a string that may also
+/// come as a number or a list.
+enum class ValueKind { string, text, integer, number, boolean };
+
+/// How values of a type are read and written; `read` throws UsageError saying what was expected.
+template <typename T>
+struct Format {
+  std::function<T(const std::string&)> read;
+  std::function<std::string(const T&)> write = [](const T& value) { return to_string(value); };
+  ValueKind kind = ValueKind::text;
+  std::vector<std::string> choices = {};  ///< all valid values, where the list is fixed
+};
+
+/// "a, b or c".
+std::string in_words(const std::vector<std::string>& choices);
+
+[[noreturn]] void not_a_choice(const std::string& text, const std::vector<std::string>& choices);
+
+/// The member's type says how its value is read and written; an enum takes its words from its table
+/// of names (core/names.h).
+template <typename T>
+Format<T> format_of() {
+  if constexpr (NamedEnum<T>) {
+    const auto read = [](const std::string& text) {
+      const auto value = parse_name<T>(text);
+      if (!value) not_a_choice(text, all_names<T>());
+      return *value;
+    };
+    return {.read = read, .choices = all_names<T>()};
+  } else if constexpr (std::same_as<T, bool>) {
+    const auto read = [](const std::string& text) {
+      if (text != "true" && text != "false") not_a_choice(text, {"true", "false"});
+      return text == "true";
+    };
+    return {read,
+            [](bool value) { return value ? "true" : "false"; },
+            ValueKind::boolean,
+            {"true", "false"}};
+  } else if constexpr (std::integral<T>) {
+    const auto read = [](const std::string& text) {
+      T value{};
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error == std::errc{} && end == text.data() + text.size()) return value;
+      throw UsageError("expected a whole number");
+    };
+    return {read, [](T value) { return std::to_string(value); }, ValueKind::integer};
+  } else if constexpr (std::same_as<T, double>) {
+    const auto read = [](const std::string& text) {
+      if (const auto value = parse_number(text)) return *value;
+      throw UsageError("expected a number");
+    };
+    return {read, number_text, ValueKind::number};
+  } else if constexpr (std::same_as<T, Size>) {
+    return {[](const std::string& text) {
+      if (const auto value = parse_size(text)) return *value;
+      throw UsageError("expected N or HxW, such as 3 or 3x5");
+    }};
+  } else {
+    return {std::identity{}, std::identity{}, ValueKind::string};
+  }
+}
+
+/// The part of Options that has the type Part, const or not as `o` is.
+template <typename Part, typename AnyOptions>
+auto& part_of(AnyOptions& o) {
+  constexpr bool is_const = std::is_const_v<AnyOptions>;
+  using Wanted = std::conditional_t<is_const, const Part, Part>;
+  std::conditional_t<is_const, const convae::RunOptions, convae::RunOptions>& run = o.run;
+  return std::get<Wanted&>(
+      std::tie(o.data, o.levels, o.levels.defaults, o.model, o.train, o.run, run, o.call));
+}
+
+/// What ties an option to a member of Options, such as &TrainOptions::lr.
+struct Binding {
+  ValueKind kind;
+  std::vector<std::string> choices;
+  std::function<void(Options&, const std::string&)> set;
+  std::function<std::string(const Options&)> get;
+
+  template <typename Part, typename T>
+  Binding(T Part::*member, const Format<T>& format = format_of<T>())
+      : kind(format.kind),
+        choices(format.choices),
+        set([member, read = format.read](Options& o, const std::string& text) {
+          part_of<Part>(o).*member = read(text);
+        }),
+        get([member, write = format.write](const Options& o) {
+          return write(part_of<Part>(o).*member);
+        }) {}
+
+  /// A member with a grammar of its own.
+  template <typename Part, typename T>
+  Binding(T Part::*member, T (*parse)(const std::string&)) : Binding(member, Format<T>{parse}) {}
+
+  /// A choice without a default.
+  template <typename Part, NamedEnum Enum>
+  Binding(std::optional<Enum> Part::*member)
+      : Binding(member,
+                Format<std::optional<Enum>>{
+                    .read = format_of<Enum>().read,
+                    .write = [](const auto& value) { return value ? to_string(*value) : ""; },
+                    .choices = all_names<Enum>()}) {}
+};
+
+/// N or HxW in pixels, or the word for none.
+Format<Size> image_size(const std::string& none);
+
+/// The list of levels; checked in full once kernel, stride, padding and dilation are known.
+Format<std::string> level_list();
+
+}  // namespace convae::app

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "convae/app/options/command_line.h"
+#include "convae/training/train.h"
+
+#include <optional>
+#include <string>
+
+namespace convae::app {
+
+/// The options of the run that wrote a checkpoint; the defaults where it says nothing of a run.
+/// `source` is its file's name for messages. Throws CheckpointError.
+Options saved_options(const CheckpointInfo& info, const std::string& source);
+
+/// A training command's options, all of them.
+struct TrainingOptions {
+  Options options;
+  std::optional<TrainJob::Earlier> earlier;  ///< of the run that --resume names
+};
+
+/// Lays the command line's options over those of the run that --resume names, or of the checkpoint
+/// that --init names. Throws UsageError, also where they contradict its architecture,
+/// CheckpointError or std::runtime_error.
+TrainingOptions training_options(const CommandLine& line);
+
+}  // namespace convae::app

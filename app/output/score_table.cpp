@@ -1,0 +1,50 @@
+#include "convae/app/output/score_table.h"
+
+#include "convae/core/text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace convae::app {
+namespace {
+
+std::string cell(double value) { return to_string(Estimate{value, {}}); }
+
+std::string row(const std::string& title, const Measures& m) {
+  return fmt::format("{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>11}  {:>6}\n", title, m.anomalous,
+                     to_string(m.auroc), to_string(m.average_precision), cell(m.at_threshold.f1()),
+                     cell(m.pixel_auroc), cell(m.pro));
+}
+
+std::string measures_table(const ScoreResult& r) {
+  std::string text =
+      fmt::format("\n{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>11}  {:>6}\n", "", "anomalous",
+                  "image AUROC [95 %]", "average precision", "F1", "pixel AUROC", "PRO");
+  text += row("all", r.overall[kNetwork]);
+  for (const auto& [kind, measures] : r.kinds) text += row("  " + printable(kind), measures);
+  text += row(to_string(kResidualAlone), r.overall[kResidualAlone]) + "controls\n";
+  for (const Way way : kControls) text += row(std::string("  ") + to_string(way), r.overall[way]);
+  const auto& [lead, interval] = r.lead[r.strongest_control];
+  return text + fmt::format(
+                    "\n{} good images; their scores and areas: r = {}\n"
+                    "network over '{}': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n",
+                    r.overall[kNetwork].good, to_string(r.area_correlation),
+                    to_string(r.strongest_control), lead, interval.low, interval.high);
+}
+
+}  // namespace
+
+std::string score_table(const ScoreResult& r) {
+  return fmt::format(
+             "{} images, {} anomalous: score above {:.3f}, as for at most {:g} % of good images\n"
+             "(calibrated on {} good images in {} groups that were kept out of training)\n",
+             r.images.size(), r.anomalous_images, r.thresholds[kNetwork],
+             100 * std::max(r.rate, r.smallest_rate), r.calibration.images(),
+             r.calibration.groups) +
+         (r.labelled ? measures_table(r)
+                     : "nothing is known of these images, so there is nothing to measure; see "
+                       "docs/inspection.md for folders with kinds of defects\n");
+}
+
+}  // namespace convae::app

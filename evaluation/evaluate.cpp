@@ -1,0 +1,236 @@
+#include "convae/evaluation/evaluate.h"
+
+#include "convae/core/files.h"
+#include "convae/core/output_folder.h"
+#include "convae/core/parallel.h"
+#include "convae/evaluation/jpeg_size.h"
+#include "convae/evaluation/references.h"
+#include "convae/inference/folder.h"
+#include "convae/models/pixels.h"
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <numeric>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+/// A JPEG file, and the image (C, H, W) that it decodes to.
+struct Jpeg {
+  SizedJpeg file;
+  torch::Tensor image;
+};
+
+/// Of images (N, C, H, W), uint8 or uint16; the files near `bytes` each.
+std::vector<Jpeg> through_jpeg(const torch::Tensor& images, std::int64_t bytes) {
+  const auto count = static_cast<std::size_t>(images.size(0));
+  std::vector<Jpeg> jpegs(count);
+  std::vector<std::exception_ptr> errors(count);
+  parallel_for_each(images.size(0), [&](std::int64_t at) {
+    const auto i = static_cast<std::size_t>(at);
+    try {
+      jpegs[i].file = encode_jpeg_near(images[at], bytes);
+      jpegs[i].image = decode_image(jpegs[i].file.file, static_cast<int>(images.size(1)));
+    } catch (...) {
+      errors[i] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+  return jpegs;
+}
+
+/// Images on their way through all coders.
+struct Batch {
+  torch::Tensor stored;   ///< (N, C, H, W) uint8 or uint16
+  torch::Tensor images;   ///< the same as float in [0,1], on the model's device
+  torch::Tensor latents;  ///< (N, c, h, w) or (N, D)
+
+  Size size() const { return {images.size(2), images.size(3)}; }
+};
+
+class Evaluator {
+public:
+  Evaluator(const Model& model, const EvaluateOptions& options, const Callbacks& callbacks)
+      : model_(model),
+        options_(options),
+        callbacks_(callbacks),
+        folder_(model, options.images, callbacks, ImagesAt::network_size) {
+    result_.checkpoint = model.path().string();
+    result_.data = options.images.data.data;
+    result_.channels = model.options().channels;
+    result_.size = one_size();
+    add(Coder::network, [&](const Batch& b) { return model_.decode(b.latents, b.size()); });
+    if (result_.size) {
+      latent_numbers_ = c10::multiply_integers(model.options().latent_shape(result_.size));
+      add_references();
+      return;
+    }
+    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
+      leave_out(coder,
+                "the images have several sizes, and references need one; choose it with --size");
+    }
+  }
+
+  Evaluation run() {
+    folder_.for_each("evaluate", [&](const MicroBatch& batch) { measure(batch); });
+    result_.skipped = folder_.skipped();
+    add_code_sizes();
+    return std::move(result_);
+  }
+
+private:
+  /// What a coder leaves of the images: float in [0,1].
+  using Reconstruct = std::function<torch::Tensor(const Batch&)>;
+
+  void add(Coder coder, Reconstruct reconstruct) {
+    result_.contenders.push_back({.coder = coder, .bytes = {}, .measures = {}});
+    reconstructs_.push_back(std::move(reconstruct));
+  }
+
+  void leave_out(Coder coder, const std::string& reason) {
+    result_.left_out.push_back({coder, reason});
+  }
+
+  /// The size of all images, or {0, 0}.
+  Size one_size() {
+    const Size first = folder_.dataset().image_size(0);
+    for (std::int64_t i = 1; i < folder_.size(); ++i) {
+      if (folder_.dataset().image_size(i) != first) return {};
+    }
+    return first;
+  }
+
+  void add_references() {
+    references_ = fit_references(model_, options_, result_.size, callbacks_);
+    result_.train_data = references_.folder;
+    result_.training_images = references_.statistics.count;
+    add_pca();
+    add_mean_image();
+    add_codes_of_8_bits();
+    add_jpeg();
+  }
+
+  void add_pca() {
+    if (!references_.pca) return leave_out(Coder::pca, references_.why_no_pca);
+    result_.pca_method = to_string(references_.pca_method);
+    add(Coder::pca, [&](const Batch& b) {
+      const torch::Tensor images = b.images.cpu();
+      // Cut to the range of images, as what the network gives is.
+      return images_of_rows(references_.pca->project(rows_of_images(images)).clamp(0, 1), images);
+    });
+  }
+
+  void add_mean_image() {
+    if (!references_.missing.empty()) return leave_out(Coder::mean_image, references_.missing);
+    add(Coder::mean_image, [&](const Batch& b) {
+      const torch::Tensor images = b.images.cpu();
+      return images_of_rows(references_.statistics.mean.expand_as(rows_of_images(images)), images);
+    });
+  }
+
+  void add_codes_of_8_bits() {
+    const bool of_training = references_.missing.empty();
+    if (!of_training) {
+      folder_.for_each("latent ranges", [&](const MicroBatch& batch) {
+        references_.rounding.see(model_.encode(batch.images));
+      });
+    }
+    result_.ranges_from = std::string("each channel's smallest and largest value on ") +
+                          (of_training ? "the training images" : "these images");
+    add(Coder::network_8_bit, [&](const Batch& b) {
+      return model_.decode(references_.rounding.round(b.latents), b.size());
+    });
+  }
+
+  void add_jpeg() {
+    if (std::max(result_.size.h, result_.size.w) > kMaxJpegSide) {
+      return leave_out(Coder::jpeg, "a side is above " + std::to_string(kMaxJpegSide));
+    }
+    add(Coder::jpeg, [&](const Batch& b) {
+      std::vector<torch::Tensor> images;
+      for (const auto& [jpeg, image] : through_jpeg(b.stored, latent_numbers_)) {
+        images.push_back(image);
+        result_.jpeg_bytes.push_back(static_cast<double>(jpeg.picture_bytes));
+        result_.jpeg_header_bytes +=
+            static_cast<double>(std::ssize(jpeg.file) - jpeg.picture_bytes);
+      }
+      return to_float(torch::stack(images), model_.device());
+    });
+  }
+
+  void measure(const MicroBatch& batch) {
+    Batch b{batch.images, folder_.network_input(batch.images), {}};
+    b.latents = model_.encode(b.images);
+    for (std::size_t i = 0; i < reconstructs_.size(); ++i) {
+      const torch::Tensor found = reconstructs_[i](b);
+      result_.contenders[i].measures.add(found, b.images.to(found.device()));
+      if (i == 0) require_finite_errors(batch);
+    }
+    for (const std::int64_t index : batch.indices) {
+      result_.images.push_back({folder_.name(index), b.size()});
+      result_.numbers_in += b.images[0].numel();
+      result_.numbers_latent += b.latents[0].numel();
+      if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
+    }
+  }
+
+  /// Of the network's latest images.
+  void require_finite_errors(const MicroBatch& batch) const {
+    const auto& errors = result_.contenders[0].measures.values(Measure::mse);
+    const std::size_t first = errors.size() - batch.indices.size();
+    for (std::size_t i = 0; i < batch.indices.size(); ++i) {
+      require_finite(errors[first + i], folder_.name(batch.indices[i]));
+    }
+  }
+
+  void add_code_sizes() {
+    const auto count = static_cast<double>(result_.images.size());
+    const std::vector<double>& jpeg = result_.jpeg_bytes;
+    result_.jpeg_header_bytes /= count;
+    for (Contender& contender : result_.contenders) {
+      if (contender.coder == Coder::network || contender.coder == Coder::pca) {
+        contender.numbers = result_.numbers_latent / std::ssize(result_.images);
+      } else if (contender.coder == Coder::network_8_bit) {
+        contender.bytes = static_cast<double>(latent_numbers_);
+      } else if (contender.coder == Coder::jpeg) {
+        contender.bytes = std::accumulate(jpeg.begin(), jpeg.end(), 0.0) / count;
+      }
+    }
+  }
+
+  const Model& model_;
+  const EvaluateOptions& options_;
+  const Callbacks& callbacks_;
+  ModelFolder folder_;
+  fs::path root_ = fs::weakly_canonical(options_.images.data.data);
+  std::int64_t latent_numbers_ = 0;  // of one image, where all have one size
+  References references_;
+  std::vector<Reconstruct> reconstructs_;  // of result_.contenders, in their order
+  Evaluation result_;
+};
+
+}  // namespace
+
+Evaluation evaluate(const Model& model, const EvaluateOptions& options,
+                    const Callbacks& callbacks) {
+  const torch::NoGradGuard no_grad;
+  std::optional<OutputFolder> output;
+  if (!options.output.empty()) {
+    output.emplace(options.output, options.overwrite);
+    output->reserve_exact("evaluate.json");
+    output->reserve_exact("evaluate.csv");
+  }
+  Evaluation evaluation = Evaluator(model, options, callbacks).run();
+  if (output) {
+    callbacks.begin_writing();
+    write_file(output->prepare("evaluate.csv"), to_csv(evaluation));
+    write_file(output->prepare("evaluate.json"), to_json(evaluation) + "\n");
+  }
+  return evaluation;
+}
+
+}  // namespace convae

@@ -1,0 +1,109 @@
+#include "convae/inference/decode.h"
+
+#include "convae/core/machine.h"
+#include "convae/core/output_folder.h"
+#include "convae/core/text.h"
+#include "convae/data/image_writer.h"
+#include "convae/data/npy.h"
+#include "convae/data/pictures.h"
+#include "convae/inference/folder.h"
+#include "convae/inference/latents_file.h"
+
+#include <algorithm>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+[[noreturn]] void refuse(const fs::path& file, const std::string& reason) {
+  throw std::runtime_error(in_quotes(file) + ": " + reason);
+}
+
+bool stays_inside(const std::string& name) {
+  const fs::path path(name);
+  return path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end();
+}
+
+/// The rows of a table, which anyone may have written.
+std::vector<LatentRow> checked_rows(const fs::path& table) {
+  std::vector<LatentRow> rows = read_latent_rows(table);
+  if (rows.empty()) refuse(table, "it lists no images");
+  for (const LatentRow& row : rows) {
+    for (const Size size : {row.own, row.encoded}) {
+      if (size.h <= kDefaultMaxPixels / size.w) continue;
+      refuse(table, in_quotes(row.name) + " is said to be " + to_string(size) + ", more than " +
+                        std::to_string(kDefaultMaxPixels) + " pixels");
+    }
+    if (!stays_inside(row.name) || !stays_inside(row.file)) {
+      refuse(table, "the path " + in_quotes(row.name) + " leads out of the output folder");
+    }
+  }
+  return rows;
+}
+
+/// Latents in one array, or in a folder with a file an image.
+class LatentSource {
+public:
+  explicit LatentSource(fs::path path) : path_(std::move(path)) {
+    std::error_code error;
+    if (!fs::is_directory(path_, error)) array_ = read_npy(path_);
+  }
+
+  /// (1, …)
+  torch::Tensor latent(const LatentRow& row) const {
+    if (!array_.defined())
+      return read_npy(path_ / (row.file.empty() ? row.name + ".npy" : row.file));
+    if (array_.dim() < 1) refuse(path_, "it holds a single number, not an array of latents");
+    if (row.index >= array_.size(0)) {
+      refuse(path_, "it has " + std::to_string(array_.size(0)) +
+                        " latents, but its table asks for index " + std::to_string(row.index));
+    }
+    return array_.narrow(0, row.index, 1);
+  }
+
+private:
+  fs::path path_;
+  torch::Tensor array_;
+};
+
+void require_fit(const torch::Tensor& latent, const ModelOptions& model, const fs::path& file) {
+  const std::int64_t axes = model.latent > 0 ? 2 : 4;
+  const std::int64_t channels = model.latent > 0 ? model.latent : model.latent_map_channels();
+  if (latent.dim() == axes && latent.size(1) == channels) return;
+  refuse(file, "latents have the shape " + c10::str(latent.sizes()) +
+                   ", but this model's decoder takes (N, " + std::to_string(channels) +
+                   (axes == 4 ? ", h, w); pooled latents cannot be decoded" : ")"));
+}
+
+}  // namespace
+
+DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
+                            const Callbacks& callbacks) {
+  const std::vector<LatentRow> rows = checked_rows(latent_table_path(options.latents));
+  OutputFolder output(options.output, options.overwrite);
+  std::vector<std::string> inputs;
+  for (const LatentRow& row : rows) inputs.push_back(row.name);
+  output.expect(inputs);
+  DecodeResult result;
+  for (const std::string& name : inputs) result.images.push_back(output.reserve(name, ".png"));
+  const LatentSource source(options.latents);
+  callbacks.begin_writing();
+  ImageWriter writer(worker_count(options.workers));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    callbacks.stop_if_asked(static_cast<std::int64_t>(i), std::ssize(rows));
+    const torch::Tensor latent = source.latent(rows[i]);
+    require_fit(latent, model.options(), options.latents);
+    const Size size = model.options().latent > 0 ? model.options().size : rows[i].encoded;
+    try {
+      const torch::Tensor image = resize_back(model.decode(latent, size), rows[i].own);
+      writer.write(output.prepare(result.images[i]), to_uint8(image[0]), ImageFormat::png);
+    } catch (const GeometryError& error) {
+      refuse(options.latents, printable(rows[i].name) + ": " + error.what());
+    }
+    callbacks.show("decode", static_cast<std::int64_t>(i) + 1, std::ssize(rows));
+  }
+  writer.finish();
+  return result;
+}
+
+}  // namespace convae

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "convae/core/api.h"
+#include "convae/core/callbacks.h"
+#include "convae/inference/model.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace CONVAE_API convae {
+
+struct DecodeOptions {
+  std::filesystem::path latents;  ///< .npy with its table (.csv) beside it, or a folder of them
+  std::filesystem::path output;   ///< folder of the images; made where it is missing
+  std::int64_t workers = -1;      ///< threads that write images; -1: as many as cores
+  bool overwrite = false;         ///< replace files that exist
+};
+
+struct DecodeResult {
+  std::vector<std::string> images;  ///< PNG files in `output`, in the table's order
+};
+
+/// Latents that encode_folder() wrote → images, at the sizes of their table. Throws
+/// std::runtime_error naming the file where the table or the latents do not fit the model, or a
+/// file exists or cannot be written; and Interrupted.
+DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
+                            const Callbacks& callbacks = {});
+
+}  // namespace convae

@@ -1,0 +1,82 @@
+#pragma once
+
+#include "convae/core/callbacks.h"
+#include "convae/data/batches.h"
+#include "convae/data/split.h"
+#include "convae/inference/model.h"
+#include "convae/inference/options.h"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+/// What jobs share that put a folder of images through a model.
+namespace convae {
+
+/// The one size a model sees images at: that of a dense latent, or `asked`; {0, 0}: each at its
+/// own. Throws OptionError where the two contradict each other.
+Size fixed_network_size(Size asked, const ModelOptions& model);
+
+/// Refuses images that cannot go through the model: at `fixed_size`, or at their own where that is
+/// {0, 0}.
+Refusal unfit_for(const ModelOptions& model, Size fixed_size);
+
+/// Float images (N, C, H, W) in [0,1] → the size wanted, (N, C, own.h, own.w) in [0,1].
+torch::Tensor resize_back(const torch::Tensor& images, Size own);
+
+/// Throws std::runtime_error naming the image where its error is not finite: the network's weights
+/// are of no use.
+void require_finite(double error, const std::string& image);
+
+/// The size at which a job wants to be handed images: their own, or the one the network sees.
+enum class ImagesAt { own_size, network_size };
+
+/// A model and the images of a folder that can go through it.
+///
+///     ModelFolder images(model, {.data = data, .batch_size = 16}, callbacks);
+///     images.for_each("encode", [&](const MicroBatch& batch) {
+///       const torch::Tensor latents = model.encode(images.network_input(batch.images));
+///     });
+class ModelFolder {
+public:
+  /// Finds the images of options.data.data, and says how many there are. Throws OptionError, and
+  /// what find_images() throws.
+  ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks = {},
+              ImagesAt at = ImagesAt::own_size);
+  /// Images that were found before, with unfit_for(model). Says nothing.
+  ModelFolder(Model model, FoundImages images, const FolderOptions& options,
+              const Callbacks& callbacks = {}, ImagesAt at = ImagesAt::own_size);
+
+  /// Calls `use` with all images once, batch by batch, each of one size; without gradients. `stage`
+  /// is what Callbacks::progress is told. Throws Interrupted, and std::runtime_error where none of
+  /// the images could be read.
+  void for_each(const std::string& stage, const std::function<void(const MicroBatch&)>& use);
+
+  std::int64_t size() const { return dataset_.size(); }
+  const ImageEntry& entry(std::int64_t index) const { return dataset_.entry(index); }
+  const std::string& name(std::int64_t index) const { return entry(index).file.name; }
+  std::vector<std::string> names() const;  ///< of all, by index
+  /// Files left out so far, before and while they were decoded.
+  std::vector<SkippedFile> skipped() const;
+
+  /// The size the network sees an image of `own` size at.
+  Size network_size(Size own) const { return fixed_size_ ? fixed_size_ : own; }
+  /// A batch's images (N, C, H, W), uint8 or uint16 → float in [0,1] at the network's size, on the
+  /// model's device.
+  torch::Tensor network_input(const torch::Tensor& images) const;
+
+  const Model& model() const { return model_; }
+  ImageDataset& dataset() { return dataset_; }
+  std::int64_t workers() const { return batches_.workers; }  ///< threads, resolved
+
+private:
+  Model model_;
+  Callbacks callbacks_;
+  Size fixed_size_;  // {0, 0}: every image at its own size
+  BatchOptions batches_;
+  std::vector<SkippedFile> skipped_;  // before any image was decoded
+  ImageDataset dataset_;
+};
+
+}  // namespace convae

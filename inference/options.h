@@ -1,0 +1,37 @@
+#pragma once
+
+#include "convae/core/api.h"
+#include "convae/core/names.h"
+#include "convae/data/options.h"
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace CONVAE_API convae {
+
+/// Which images a model is to see, and how. The number of channels is the model's.
+struct FolderOptions {
+  /// Used are data.data (the folder), data.size (what the network sees images at; {0, 0}: each at
+  /// its own size), data.workers, data.skip_bad and data.max_pixels.
+  DataOptions data;
+  std::int64_t batch_size = 16;  ///< at most so many images go through the network together
+  std::string prefix = {};       ///< before the images' names, which are relative to the folder
+
+  /// Throws OptionError naming the option, its value and what is expected.
+  void validate() const;
+};
+
+/// What reconstructions are written as: 8-bit PNG, or what the input is, with its depth.
+enum class WriteAs { png, keep };
+constexpr auto names(WriteAs) {
+  return std::to_array<Name<WriteAs>>({{WriteAs::png, "png"}, {WriteAs::keep, "keep"}});
+}
+
+/// What is made of a latent (c, h, w) before it is written: nothing, or its mean over the area (c).
+enum class Pooling { none, mean };
+constexpr auto names(Pooling) {
+  return std::to_array<Name<Pooling>>({{Pooling::none, "none"}, {Pooling::mean, "mean"}});
+}
+
+}  // namespace convae

@@ -1,0 +1,164 @@
+#include "convae/inference/reconstruct.h"
+
+#include "convae/core/files.h"
+#include "convae/core/output_folder.h"
+#include "convae/data/image_writer.h"
+#include "convae/data/pictures.h"
+#include "convae/inference/folder.h"
+#include "convae/metrics/image_metrics.h"
+#include "convae/models/pixels.h"
+#include "convae/training/corruption.h"
+#include "convae/training/run_folder.h"
+
+#include <optional>
+
+namespace convae {
+namespace {
+
+class ReconstructJob {
+public:
+  ReconstructJob(const Model& model, const ReconstructOptions& options, const Callbacks& callbacks)
+      : options_(options),
+        callbacks_(callbacks),
+        folder_(model, options.images, callbacks),
+        output_(options.output, options.overwrite),
+        names_(static_cast<std::size_t>(folder_.size())),
+        images_(names_.size()),
+        writer_(folder_.workers()) {
+    reserve_names();
+  }
+
+  ReconstructResult run() {
+    callbacks_.begin_writing();
+    try {
+      folder_.for_each("reconstruct", [&](const MicroBatch& batch) { reconstruct(batch); });
+    } catch (const Interrupted& stop) {
+      throw Interrupted(std::string(stop.what()) + "; no reconstruct.csv was written");
+    }
+    writer_.finish();
+    const ReconstructResult result = summary();
+    write_file(output_.prepare("reconstruct.csv"), to_csv(result));
+    return result;
+  }
+
+private:
+  /// Where one image's results go; relative to the output folder, empty where not asked for.
+  struct Names {
+    std::string reconstruction, grid, error_map;
+  };
+
+  void reserve_names() {
+    const std::vector<std::string> inputs = folder_.names();
+    output_.expect(inputs);
+    if (options_.grid) output_.expect(inputs, "grid");
+    if (options_.error_map) output_.expect(inputs, "error");
+    // Reconstructions first: an input may lie in a folder named grid, and keeps its name.
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      names_[i].reconstruction =
+          keeps_format() ? output_.reserve_exact(inputs[i]) : output_.reserve(inputs[i], ".png");
+    }
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (options_.grid) names_[i].grid = output_.reserve(inputs[i], ".png", "grid");
+      if (options_.error_map) names_[i].error_map = output_.reserve(inputs[i], ".png", "error");
+    }
+    output_.reserve_exact("reconstruct.csv");
+  }
+
+  void reconstruct(const MicroBatch& batch) {
+    const Size own{batch.images.size(2), batch.images.size(3)};
+    const torch::Tensor original = to_float(batch.images, folder_.model().device());
+    const torch::Tensor shown =
+        corrupt(folder_.network_input(batch.images),
+                {options_.corruptions, options_.seed, /*epoch=*/0}, batch.indices);
+    const torch::Tensor reconstruction = resize_back(folder_.model().reconstruct(shown), own);
+    const torch::Tensor input = corrupts() ? resize_back(shown, own) : original;
+    const torch::Tensor mse = image_mse(reconstruction, original);
+    const torch::Tensor input_mse = image_mse(input, original);
+    const torch::Tensor ssim = image_ssim(reconstruction, original);
+    const bool compares = options_.grid || options_.error_map;
+    const torch::Tensor originals = compares ? original.cpu() : original;
+    const torch::Tensor inputs = compares ? input.cpu() : input;
+    const torch::Tensor reconstructions = reconstruction.cpu();
+    for (std::int64_t i = 0; i < mse.numel(); ++i) {
+      callbacks_.stop_if_asked(done_, folder_.size());
+      const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
+      const auto error = mse[i].item<double>();
+      require_finite(error, folder_.name(index));
+      write_images(index, inputs[i], reconstructions[i], originals[i]);
+      images_[static_cast<std::size_t>(index)] = {
+          {folder_.name(index), own, error, psnr(error), ssim[i].item<double>()},
+          input_mse[i].item<double>()};
+      ++done_;
+    }
+  }
+
+  void write_images(std::int64_t index, const torch::Tensor& input,
+                    const torch::Tensor& reconstruction, const torch::Tensor& original) {
+    const Names& names = names_[static_cast<std::size_t>(index)];
+    const ImageInfo& info = folder_.entry(index).info;
+    const bool is_deep = keeps_format() && info.bits == 16;
+    write(names.reconstruction, is_deep ? to_uint16(reconstruction) : to_uint8(reconstruction),
+          keeps_format() ? info.format : ImageFormat::png);
+    if (options_.grid) write(names.grid, comparison_picture(input, reconstruction, original));
+    if (options_.error_map) write(names.error_map, error_picture(original, reconstruction));
+  }
+
+  void write(const std::string& name, const torch::Tensor& pixels,
+             ImageFormat format = ImageFormat::png) {
+    writer_.write(output_.prepare(name), pixels, format);
+  }
+
+  ReconstructResult summary() {
+    ReconstructResult result;
+    ImageMean mse, psnrs, ssim, input_psnr;
+    for (std::optional<ReconstructedImage>& image : images_) {
+      if (!image) continue;
+      mse.add(image->quality.mse);
+      psnrs.add(image->quality.psnr);
+      ssim.add(image->quality.ssim);
+      input_psnr.add(psnr(image->input_mse));
+      result.images.push_back(std::move(*image));
+    }
+    result.skipped = folder_.skipped();
+    result.mse = mse.mean();
+    result.psnr = psnrs.mean();
+    result.ssim = ssim.mean();
+    result.input_psnr = input_psnr.mean();
+    result.corrupted = corrupts();
+    return result;
+  }
+
+  bool corrupts() const { return !options_.corruptions.empty(); }
+  bool keeps_format() const { return options_.format == WriteAs::keep; }
+
+  const ReconstructOptions& options_;
+  const Callbacks& callbacks_;
+  ModelFolder folder_;
+  OutputFolder output_;
+  std::vector<Names> names_;
+  std::vector<std::optional<ReconstructedImage>> images_;
+  std::int64_t done_ = 0;
+  ImageWriter writer_;
+};
+
+}  // namespace
+
+std::string to_csv(const ReconstructResult& result) {
+  std::string text = "path,width,height,mse,psnr,ssim";
+  text += result.corrupted ? ",input_mse,input_psnr\n" : "\n";
+  for (const auto& [quality, input_mse] : result.images) {
+    text += csv_field(quality.name) + "," + std::to_string(quality.size.w) + "," +
+            std::to_string(quality.size.h) + "," + csv_number(quality.mse) + "," +
+            csv_number(quality.psnr) + "," + csv_number(quality.ssim);
+    if (result.corrupted) text += "," + csv_number(input_mse) + "," + csv_number(psnr(input_mse));
+    text += "\n";
+  }
+  return text;
+}
+
+ReconstructResult reconstruct_folder(const Model& model, const ReconstructOptions& options,
+                                     const Callbacks& callbacks) {
+  return ReconstructJob(model, options, callbacks).run();
+}
+
+}  // namespace convae

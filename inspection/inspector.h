@@ -1,0 +1,102 @@
+#pragma once
+
+#include "convae/core/api.h"
+#include "convae/core/callbacks.h"
+#include "convae/inference/model.h"
+#include "convae/inference/options.h"
+#include "convae/inspection/results.h"
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace CONVAE_API convae {
+
+class AnomalyScorer;
+struct GoodImages;
+
+/// What to learn from.
+struct CalibrateOptions {
+  /// How good images are read. Used are data.data (a folder of them, all unknown to the network;
+  /// empty: the images of the model's run, split as in training), data.workers, data.skip_bad,
+  /// data.max_pixels and batch_size.
+  FolderOptions good;
+  /// At which size the network sees images; {0, 0}: each at its own; nullopt: as in training.
+  std::optional<Size> size = {};
+  /// Which images belong together, see Grouping; "": each is alone; nullopt: as in training.
+  std::optional<std::string> group_regex = {};
+
+  /// `good` with data.size and data.group_regex, as in training where they are not given.
+  /// Throws OptionError and CheckpointError.
+  FolderOptions complete(const Model& model) const;
+};
+
+/// What to score, and where results go.
+struct ScoreOptions {
+  /// Used are data.data (the folder, see InspectionFolder), data.workers, data.skip_bad,
+  /// data.max_pixels and batch_size.
+  FolderOptions images;
+  std::filesystem::path output;  ///< folder for scores.csv, summary.json and maps; empty: none
+  bool overwrite = false;        ///< replace files that exist
+  bool heat_maps = true;         ///< also write maps, over the image to overlay/, alone to heat/
+  double fpr = 0.01;             ///< share of good images that may be called anomalous, 0 … 1
+  std::uint64_t seed = 0;        ///< of the bootstrap that intervals come from
+
+  /// Throws OptionError naming the option, its value and what is expected.
+  void validate() const;
+};
+
+/// How anomalous one image is, and where.
+struct ImageScore {
+  double score = 0;
+  torch::Tensor map;  ///< (H, W) float of the image's size: 1 is as much as the strongest pixels of
+                      ///< good images have
+};
+
+/// Learns from good images what is usual, and says how anomalous others are; see
+/// docs/inspection.md. Several threads may score with one inspector; copies share what was learnt.
+///
+///     Inspector inspector = Inspector::calibrate(load("runs/latest"));
+///     bool anomalous = inspector.score(image).score > inspector.threshold(0.01);
+class Inspector {
+public:
+  /// Looks at the good images three times. Throws OptionError, CheckpointError where the model's
+  /// run cannot be read, std::runtime_error where there are too few good images, and Interrupted.
+  static Inspector calibrate(const Model& model, const CalibrateOptions& options = {},
+                             const Callbacks& callbacks = {});
+
+  /// Scores a folder, and writes the results where options.output says so. Throws OptionError, what
+  /// find_images() throws, std::runtime_error where a file exists or cannot be written, and
+  /// Interrupted, without scores.csv then.
+  ScoreResult score(const ScoreOptions& options, const Callbacks& callbacks = {}) const;
+
+  /// image: (C, H, W) uint8 or uint16, with the model's channels.
+  ImageScore score(const torch::Tensor& image) const;
+
+  /// The score that at most a share `fpr` of unseen good images will exceed.
+  double threshold(double fpr = 0.01) const { return calibration_.thresholds(fpr)[kNetwork]; }
+
+  const Model& model() const { return model_; }
+  Size size() const { return size_; }  ///< at which the network sees images; {0, 0}: their own
+  const std::string& group_regex() const { return group_regex_; }
+  const Calibration& calibration() const { return calibration_; }
+  const AnomalyScorer& scorer() const { return *scorer_; }  ///< of the views in ImageView
+
+private:
+  Inspector(const Model& model, const DataOptions& data, int folds);
+  void learn(const GoodImages& good, const FolderOptions& options, const Callbacks& callbacks);
+
+  Model model_;
+  Size size_;
+  std::string group_regex_;
+  std::shared_ptr<AnomalyScorer> scorer_;
+  Calibration calibration_;
+};
+
+/// Calibrates and scores: `convae score`. What is wrong with the folder or with the results' names
+/// is found before the first image is looked at. Throws what calibrate() and score() throw.
+ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
+                         const ScoreOptions& options, const Callbacks& callbacks = {});
+
+}  // namespace convae

@@ -1,0 +1,184 @@
+#include "convae/core/errors.h"
+#include "convae/core/files.h"
+#include "convae/core/output_folder.h"
+#include "convae/data/grouping.h"
+#include "convae/data/image_writer.h"
+#include "convae/inference/folder.h"
+#include "convae/inspection/heat_map.h"
+#include "convae/inspection/inspector.h"
+#include "convae/inspection/test_set.h"
+#include "convae/inspection/views.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace convae {
+namespace {
+
+/// Heat maps are full where there is so many times what the strongest pixels of good images have.
+constexpr double kFullHeat = 2;
+
+/// The files of a folder's results. All names are reserved before the first is written.
+class ScoreFiles {
+public:
+  ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
+      : output_(options.output, options.overwrite), writer_(folder.workers()) {
+    output_.reserve_exact("scores.csv");
+    output_.reserve_exact("summary.json");
+    if (!options.heat_maps) return;
+    const std::vector<std::string> inputs = folder.names();
+    for (const char* subfolder : {"overlay", "heat"}) output_.expect(inputs, subfolder);
+    for (const std::string& input : inputs) {
+      overlays_.push_back(output_.reserve(input, ".png", "overlay"));
+      heats_.push_back(output_.reserve(input, ".png", "heat"));
+    }
+  }
+
+  void write_map(const ViewedImage& image, const torch::Tensor& map) {
+    const auto index = static_cast<std::size_t>(image.index);
+    writer_.write(output_.prepare(overlays_[index]), heat_over_image(image.pixels, map, kFullHeat),
+                  ImageFormat::png);
+    writer_.write(output_.prepare(heats_[index]), heat_picture(map, kFullHeat), ImageFormat::png);
+  }
+
+  void write_results(const ScoreResult& result) {
+    writer_.finish();
+    write_file(output_.prepare("scores.csv"), to_csv(result));
+    write_file(output_.prepare("summary.json"), to_json(result, /*indent=*/2) + "\n");
+  }
+
+private:
+  OutputFolder output_;
+  ImageWriter writer_;
+  std::vector<std::string> overlays_, heats_;  // of each image, if wanted
+};
+
+/// (H, W) bool: where a defect is. Throws std::runtime_error.
+torch::Tensor read_mask(const std::filesystem::path& path, const torch::Tensor& pixels,
+                        std::int64_t max_pixels) {
+  const torch::Tensor mask = decode_image(read_file(path), /*channels=*/1, max_pixels)[0];
+  if (mask.sizes() != pixels[0].sizes()) throw ImageError("its size is not its image's");
+  return mask.to(torch::kInt) > (mask.scalar_type() == torch::kUInt16 ? 32767 : 127);
+}
+
+/// The images to list, for a network that sees them at `size`.
+FolderOptions images_of(const ScoreOptions& options, const InspectionFolder& layout, Size size) {
+  options.validate();
+  FolderOptions images = options.images;
+  images.data.data = layout.images().string();
+  images.prefix = layout.prefix();
+  images.data.size = size;
+  return images;
+}
+
+/// A folder whose images are found and whose results have names.
+class FolderScoring {
+public:
+  FolderScoring(const Model& model, Size size, const ScoreOptions& options,
+                const Callbacks& callbacks)
+      : options_(options),
+        callbacks_(callbacks),
+        layout_(options.images.data.data),
+        folder_(model, images_of(options, layout_, size), callbacks) {
+    if (!options.output.empty()) files_.emplace(options, folder_);
+    callbacks.begin_writing();
+  }
+
+  ScoreResult run(const Inspector& inspector) {
+    scores_.calibration = inspector.calibration();
+    scores_.rate = options_.fpr;
+    scores_.thresholds = scores_.calibration.thresholds(options_.fpr);
+    if (writes_maps()) scores_.heat_full_scale = kFullHeat;
+    const Grouping grouping(inspector.group_regex());
+    warn_of_strays(grouping);
+    for_each_viewed(folder_, "score", "the images", callbacks_, [&](const ViewedImage& image) {
+      score(image, grouping, inspector.scorer());
+      return true;
+    });
+    scores_.skipped = folder_.skipped();
+    std::sort(scores_.images.begin(), scores_.images.end(),
+              [](const ScoredImage& a, const ScoredImage& b) { return a.name < b.name; });
+    ScoreResult result = summarize(std::move(scores_), options_.seed);
+    if (files_) files_->write_results(result);
+    return result;
+  }
+
+private:
+  bool writes_maps() const { return files_ && options_.heat_maps; }
+
+  void warn_of_strays(const Grouping& grouping) const {
+    const std::vector<std::string> names = folder_.names();
+    const auto strays = std::count_if(names.begin(), names.end(), [&](const std::string& name) {
+      return grouping.groups() && !grouping.matches(name);
+    });
+    if (strays == 0) return;
+    callbacks_.warn(
+        fmt::format("--group-regex does not match {} of {} images; each becomes a group of its own",
+                    strays, names.size()));
+  }
+
+  void score(const ViewedImage& image, const Grouping& grouping, const AnomalyScorer& scorer) {
+    const std::string& name = folder_.name(image.index);
+    const std::string label = layout_.label(name);
+    const std::optional<torch::Tensor> mask = mask_of(image, name, label);
+    AnomalyScorer::Maps maps;
+    const AnomalyScorer::Scores found =
+        scorer.score(image.views, writes_maps() || mask ? &maps : nullptr);
+    ScoredImage scored{name, label, grouping.of(name)};
+    for (const Way way : kMappedWays) scored.scores[way] = found[way];
+    scored.scores[kMeanError] = image.mean_error;
+    scored.scores[kArea] = static_cast<double>(image.pixels[0].numel());
+    scores_.images.push_back(std::move(scored));
+    for (torch::Tensor& map : maps) {
+      map = resize_map(map, {image.pixels.size(1), image.pixels.size(2)});
+    }
+    for (const Way way : kMappedWays) {
+      if (mask) scores_.pixels[way][label].add(maps[way], *mask);
+    }
+    if (writes_maps()) files_->write_map(image, maps[kNetwork]);
+  }
+
+  /// Undefined for a good image; nullopt where nothing is known of pixels.
+  std::optional<torch::Tensor> mask_of(const ViewedImage& image, const std::string& name,
+                                       const std::string& label) const {
+    if (label == kGoodLabel) return torch::Tensor();
+    const auto path = layout_.mask(name);
+    if (!path) return std::nullopt;
+    try {
+      return read_mask(*path, image.pixels, options_.images.data.max_pixels);
+    } catch (const std::runtime_error& error) {
+      callbacks_.warn("mask " + in_quotes(*path) + ": " + printable(error.what()) +
+                      "; the image does not count for pixel AUROC and PRO");
+      return std::nullopt;
+    }
+  }
+
+  const ScoreOptions& options_;
+  const Callbacks& callbacks_;
+  InspectionFolder layout_;
+  ModelFolder folder_;
+  std::optional<ScoreFiles> files_;
+  Scores scores_;
+};
+
+}  // namespace
+
+void ScoreOptions::validate() const {
+  images.validate();
+  if (fpr > 0 && fpr < 1) return;
+  throw OptionError("--fpr '" + number_text(fpr) +
+                    "': expected a share between 0 and 1, such as 0.01");
+}
+
+ScoreResult Inspector::score(const ScoreOptions& options, const Callbacks& callbacks) const {
+  return FolderScoring(model_, size_, options, callbacks).run(*this);
+}
+
+ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
+                         const ScoreOptions& options, const Callbacks& callbacks) {
+  FolderScoring scoring(model, calibration.complete(model).data.size, options, callbacks);
+  return scoring.run(Inspector::calibrate(model, calibration, callbacks));
+}
+
+}  // namespace convae

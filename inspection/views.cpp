@@ -1,0 +1,44 @@
+#include "convae/inspection/views.h"
+
+#include "convae/core/errors.h"
+
+namespace convae {
+
+ViewedImage views_of(const torch::Tensor& input, const torch::Tensor& reconstruction) {
+  const auto brightness = input.mean().item<double>();
+  ViewedImage image;
+  image.views.resize(kImageViews);
+  image.views[kResidualView] = {input - reconstruction, brightness};
+  image.views[kImageView] = {input - input.mean({1, 2}, /*keepdim=*/true), brightness};
+  image.mean_error = image.views[kResidualView].values.square().mean().item<double>();
+  return image;
+}
+
+void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
+                     const Callbacks& callbacks,
+                     const std::function<bool(const ViewedImage&)>& use) {
+  bool enough = false;
+  const auto use_batch = [&](const MicroBatch& batch) {
+    const torch::Tensor input = folder.network_input(batch.images);
+    const torch::Tensor output = folder.model().reconstruct(input).cpu();
+    const torch::Tensor inputs = input.cpu();
+    for (std::int64_t i = 0; i < inputs.size(0); ++i) {
+      ViewedImage image = views_of(inputs[i], output[i]);
+      image.index = batch.indices[static_cast<std::size_t>(i)];
+      image.pixels = batch.images[i];
+      require_finite(image.mean_error, folder.name(image.index));
+      enough = !use(image);
+      // Looking at an image takes much longer than putting it through the network.
+      if (enough || callbacks.stopped()) throw Interrupted("");
+    }
+  };
+  try {
+    folder.for_each(stage, use_batch);
+  } catch (const Interrupted&) {
+    if (!enough) {
+      throw Interrupted("stopped while looking at " + what + "; no scores.csv was written");
+    }
+  }
+}
+
+}  // namespace convae

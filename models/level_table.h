@@ -1,0 +1,18 @@
+#pragma once
+
+#include "convae/models/options.h"
+
+#include <string>
+
+namespace convae {
+
+/// Sizes level by level with the output_padding each needs, as lines of text:
+///
+///     level  convolution                     transposed convolution   without output_padding
+///     1      3x24x24 → 32x12x12  k3 s2 p1    → 3x24x24 with 1,1       3x23x23
+std::string level_table(const ModelOptions& model, Size input);
+
+/// "3x24x24".
+std::string shape_text(std::int64_t channels, Size size);
+
+}  // namespace convae

@@ -1,0 +1,69 @@
+#include "convae/inference/description.h"
+#include "convae/models/autoencoder.h"
+#include "convae/models/plan_json.h"
+#include "convae/tests/support.h"
+#include "convae/training/checkpoint.h"
+
+#include <nlohmann/json.hpp>
+
+namespace convae::test_description {
+namespace {
+
+using nlohmann::json;
+
+TEST(DescriptionTest, SaysWhatACheckpointHolds) {
+  ModelOptions options;
+  options.channels = 1;
+  options.levels = parse_levels("4,8:k5p2");
+  options.output = Output::tanh;
+  CheckpointInfo info;
+  info.seed = 7;
+  info.progress.epoch = 3;
+  info.progress.best_epoch = 2;
+  info.progress.best_value = 0.25;
+  const test::TemporaryFolder folder;
+  const auto path = folder / "a.safetensors";
+  save_checkpoint(path, Autoencoder(options), nullptr, info);
+  const json found = json::parse(description_json(load(path, "cpu")));
+  EXPECT_EQ(found["file"], path.string());
+  EXPECT_EQ(found["epoch"], 3);
+  EXPECT_EQ(found["seed"], 7);
+  EXPECT_EQ(found["parameters"], options.parameter_count());
+  EXPECT_EQ(found["range"], (std::vector<int>{-1, 1}));
+  EXPECT_EQ(found["levels"],
+            (std::vector<std::string>{"4:k3x3s2x2p1x1d1x1", "8:k5x5s2x2p2x2d1x1"}));
+  EXPECT_EQ(found["size"], nullptr);
+  EXPECT_EQ(found["best-loss"], 0.25);
+}
+
+TEST(DescriptionTest, HasNullForWhatThereIsNot) {
+  ModelOptions options;
+  options.channels = 3;
+  options.levels = parse_levels("4");
+  options.latent = 2;
+  options.size = {8, 10};
+  const json found = json::parse(description_json(Model(Autoencoder(options))));
+  EXPECT_EQ(found["size"], "8x10");
+  EXPECT_EQ(found["best-loss"], nullptr);
+}
+
+TEST(PlanJsonTest, ShowsEachLevelBothWays) {
+  ModelOptions options;
+  options.channels = 3;
+  options.levels = parse_levels("8");
+  options.latent_channels = 2;
+  const json expected = {{"input", {3, 24, 25}},
+                         {"levels",
+                          {{{"conv", {{"in", {3, 24, 25}}, {"out", {8, 12, 13}}}},
+                            {"convT",
+                             {{"in", {8, 12, 13}},
+                              {"output_padding", {1, 0}},
+                              {"without", {3, 23, 25}},
+                              {"out", {3, 24, 25}}}}}}},
+                         {"latent", {2, 12, 13}},
+                         {"output", {3, 24, 25}}};
+  EXPECT_EQ(json::parse(plan_json(options, {24, 25})), expected);
+}
+
+}  // namespace
+}  // namespace convae::test_description

@@ -1,0 +1,134 @@
+#include "convae/core/errors.h"
+#include "convae/inference/interpolate.h"
+#include "convae/inference/sample.h"
+#include "convae/tests/inference/support.h"
+
+namespace convae::test_drawing {
+namespace {
+
+using test::contains;
+using test::files_in;
+using test::image_in;
+using test::message_of;
+using Names = std::vector<std::string>;
+
+ModelOptions variational() {
+  ModelOptions options = test::small_options();
+  options.latent_channels = 3;
+  options.variational = true;
+  return options;
+}
+
+TEST(ModelSample, IsRepeatableBySeedAndTheSameWhateverTheCount) {
+  const Model model = test::small_model(variational());
+  const Size size{13, 18};
+  const torch::Tensor three = model.sample(3, size, /*seed=*/7);
+  EXPECT_EQ(three.sizes(), torch::IntArrayRef({3, 3, 13, 18}));
+  EXPECT_TRUE(test::identical(three, model.sample(3, size, /*seed=*/7)));
+  EXPECT_LT(test::difference(three, model.sample(5, size, /*seed=*/7).narrow(0, 0, 3)), 1e-6);
+  EXPECT_TRUE(test::identical(model.draw_latents(3, size, 7),
+                              model.draw_latents(5, size, 7).narrow(0, 0, 3)));
+  EXPECT_TRUE(test::identical(model.draw_latents(1, size, 7, /*first=*/2)[0],
+                              model.draw_latents(3, size, 7)[2]));
+  EXPECT_GT(test::difference(three, model.sample(3, size, /*seed=*/8)), 1e-3);
+}
+
+class DrawingTest : public test::JobTest {
+protected:
+  SampleOptions sampling() const {
+    SampleOptions options;
+    options.output = output();
+    options.count = 3;
+    options.size = {13, 18};
+    options.workers = 0;
+    return options;
+  }
+
+  InterpolateOptions walking() const {
+    InterpolateOptions options;
+    options.from = input() / "b.png";
+    options.to = input() / "c/d.png";
+    options.output = output();
+    options.steps = 5;
+    options.workers = 0;
+    return options;
+  }
+
+  Model variational_ = test::small_model(variational());
+};
+
+TEST_F(DrawingTest, SamplesAreTheModelsAndASheetShowsThem) {
+  const DrawnPictures drawn = draw_samples(variational_, sampling());
+  EXPECT_EQ(files_in(output()),
+            (Names{"sample_00001.png", "sample_00002.png", "sample_00003.png", "samples.png"}));
+  EXPECT_EQ(drawn.images.size(), 3U);
+  EXPECT_EQ(drawn.on_sheet, 3);
+  EXPECT_EQ(drawn.size, (Size{13, 18}));
+  const torch::Tensor samples = variational_.sample(3, {13, 18}, /*seed=*/0).mul(255).round();
+  for (std::int64_t i = 0; i < 3; ++i) {
+    const std::string& name = drawn.images[static_cast<std::size_t>(i)];
+    EXPECT_LE(test::difference(image_in(output() / name), samples[i]), 1) << name;
+  }
+}
+
+TEST_F(DrawingTest, SamplesThatCannotBeDrawnAreRefused) {
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { draw_samples(model_, sampling()); }),
+                       "not variational"));
+  SampleOptions options = sampling();
+  options.size = {};
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { draw_samples(variational_, options); }),
+                       "--size is needed"));
+  options.count = 0;
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { draw_samples(variational_, options); }),
+                       "--count '0'"));
+  EXPECT_FALSE(std::filesystem::exists(output()));
+}
+
+TEST_F(DrawingTest, StoppedDrawingLeavesNoSheet) {
+  EXPECT_EQ(message_of<Interrupted>(
+                [&] { draw_samples(variational_, sampling(), test::stopping_after(2)); }),
+            "stopped after 2 of 3 images");
+  EXPECT_EQ(files_in(output()), (Names{"sample_00001.png", "sample_00002.png"}));
+}
+
+TEST_F(DrawingTest, SamplesReplaceNothingUnlessAsked) {
+  test::write_text(output() / "samples.png", "mine");
+  EXPECT_TRUE(
+      contains(message_of<std::runtime_error>([&] { draw_samples(variational_, sampling()); }),
+               "--overwrite"));
+  EXPECT_EQ(files_in(output()), Names{"samples.png"});
+  SampleOptions options = sampling();
+  options.overwrite = true;
+  draw_samples(variational_, options);
+  EXPECT_NE(test::contents(output() / "samples.png"), "mine");
+}
+
+TEST_F(DrawingTest, AWalkBeginsAndEndsAtTheReconstructionsOfItsEnds) {
+  const DrawnPictures drawn = interpolate(model_, walking());
+  EXPECT_EQ(drawn.size, (Size{13, 18}));
+  EXPECT_EQ(drawn.images.front(), "step_00001.png");
+  EXPECT_EQ(drawn.images.back(), "step_00005.png");
+  EXPECT_EQ(drawn.on_sheet, 5);
+  const auto reconstruction = [&](const std::string& name) {
+    const torch::Tensor image = resize_image(image_in(input() / name), 13, 18);
+    return model_.reconstruct(image.unsqueeze(0))[0].mul(255).round();
+  };
+  EXPECT_LE(test::difference(image_in(output() / "step_00001.png"), reconstruction("b.png")), 1);
+  EXPECT_LE(test::difference(image_in(output() / "step_00005.png"), reconstruction("c/d.png")), 1);
+}
+
+TEST_F(DrawingTest, WalksThatCannotBeAreRefused) {
+  InterpolateOptions options = walking();
+  options.steps = 1;
+  EXPECT_TRUE(
+      contains(message_of<OptionError>([&] { interpolate(model_, options); }), "--steps '1'"));
+  options = walking();
+  test::write_text(input() / "text.png", "no image");
+  options.to = input() / "text.png";
+  EXPECT_TRUE(
+      contains(message_of<std::runtime_error>([&] { interpolate(model_, options); }), "text.png"));
+  EXPECT_FALSE(std::filesystem::exists(output()));
+}
+
+}  // namespace
+}  // namespace convae::test_drawing

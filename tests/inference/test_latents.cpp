@@ -1,0 +1,160 @@
+#include "convae/core/errors.h"
+#include "convae/data/npy.h"
+#include "convae/inference/decode.h"
+#include "convae/inference/encode.h"
+#include "convae/inference/reconstruct.h"
+#include "convae/tests/inference/support.h"
+
+namespace convae::test_latents {
+namespace {
+
+using test::contains;
+using test::files_in;
+using test::message_of;
+using Names = std::vector<std::string>;
+
+class LatentsTest : public test::JobTest {
+protected:
+  EncodeOptions encoding(const std::string& output) const {
+    EncodeOptions options;
+    options.images.data = data();
+    options.output = folder_ / output;
+    return options;
+  }
+
+  DecodeOptions decoding(const std::string& latents) const {
+    DecodeOptions options;
+    options.latents = folder_ / latents;
+    options.output = folder_ / "decoded";
+    options.workers = 0;
+    return options;
+  }
+
+  /// What decode makes of `latents`, and reconstruct of the images, is the same.
+  void expect_reconstructions(const std::string& latents, Size size = {}) {
+    decode_latents(model_, decoding(latents));
+    ReconstructOptions options;
+    options.images.data = data();
+    options.images.data.size = size;
+    options.output = output();
+    reconstruct_folder(model_, options);
+    for (const auto& [name, own] : kImages) {
+      const torch::Tensor decoded = test::image_in(folder_ / "decoded" / name);
+      EXPECT_EQ(decoded.sizes(), torch::IntArrayRef({3, own.h, own.w}));
+      EXPECT_LE(test::difference(decoded, test::image_in(output() / name)), 1) << name;
+    }
+  }
+};
+
+TEST_F(LatentsTest, AFolderOfLatentsDecodesToTheReconstructions) {
+  const EncodeResult result = encode_folder(model_, encoding("latents/"));
+  EXPECT_EQ(files_in(folder_ / "latents"),
+            (Names{"a.npy", "b.npy", "c/d.npy", "e.npy", "latents.csv"}));
+  ASSERT_EQ(result.rows.size(), 4U);
+  EXPECT_EQ(result.rows[2].name, "c/d.png");
+  EXPECT_EQ(result.rows[2].file, "c/d.npy");
+  EXPECT_EQ(result.rows[2].own, (Size{17, 21}));
+  EXPECT_EQ(result.rows[2].index, 2);
+  EXPECT_EQ(read_npy(folder_ / "latents/c/d.npy").sizes(), torch::IntArrayRef({1, 6, 5, 6}));
+  expect_reconstructions("latents");
+}
+
+TEST_F(LatentsTest, OneArrayOfLatentsOfOneSizeDecodesToTheReconstructions) {
+  EncodeOptions options = encoding("latents.npy");
+  options.images.data.size = {15, 20};
+  options.images.batch_size = 3;
+  const EncodeResult result = encode_folder(model_, options);
+  EXPECT_EQ(read_npy(folder_ / "latents.npy").sizes(), torch::IntArrayRef({4, 6, 4, 5}));
+  EXPECT_EQ(result.rows[0].encoded, (Size{15, 20}));
+  expect_reconstructions("latents.npy", {15, 20});
+}
+
+TEST_F(LatentsTest, LatentsOfDifferentShapesDoNotFitOneArray) {
+  const std::string message =
+      message_of<OptionError>([&] { encode_folder(model_, encoding("latents.npy")); });
+  for (const char* part :
+       {"'a.png' gives 4x4", "'b.png' 4x5", "--size N", "--pool mean", "-o DIR/"}) {
+    EXPECT_TRUE(contains(message, part)) << message;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "latents.npy"));
+}
+
+TEST_F(LatentsTest, PooledLatentsAreMeansOfTheMaps) {
+  EncodeOptions options = encoding("pooled.npy");
+  options.pool = Pooling::mean;
+  encode_folder(model_, options);
+  encode_folder(model_, encoding("maps/"));
+  const torch::Tensor pooled = read_npy(folder_ / "pooled.npy");
+  EXPECT_EQ(pooled.sizes(), torch::IntArrayRef({4, 6}));
+  EXPECT_LT(test::difference(pooled[2], read_npy(folder_ / "maps/c/d.npy").mean({2, 3})[0]), 1e-5);
+  EXPECT_TRUE(contains(
+      message_of<std::runtime_error>([&] { decode_latents(model_, decoding("pooled.npy")); }),
+      "pooled latents cannot be decoded"));
+}
+
+TEST_F(LatentsTest, ADenseLatentTakesImagesOfAnySize) {
+  ModelOptions options = test::small_options();
+  options.latent = 5;
+  options.size = {14, 17};
+  model_ = test::small_model(options);
+  encode_folder(model_, encoding("latents.npy"));
+  EXPECT_EQ(read_npy(folder_ / "latents.npy").sizes(), torch::IntArrayRef({4, 5}));
+  expect_reconstructions("latents.npy");
+  EncodeOptions other = encoding("other.npy");
+  other.images.data.size = {20, 20};
+  EXPECT_TRUE(contains(message_of<OptionError>([&] { encode_folder(model_, other); }),
+                       "works at 14x17 only"));
+}
+
+TEST_F(LatentsTest, StoppedEncodingLeavesNoTable) {
+  const std::string array = (folder_ / "latents.npy").string();
+  EncodeOptions options = encoding("latents.npy");
+  options.pool = Pooling::mean;
+  EXPECT_EQ(
+      message_of<Interrupted>([&] { encode_folder(model_, options, test::stopping_after(1)); }),
+      "stopped after 2 of 4 images; no " + array + " was written");
+  EXPECT_EQ(message_of<Interrupted>(
+                [&] { encode_folder(model_, encoding("maps/"), test::stopping_after(1)); }),
+            "stopped after 2 of 4 images; no latents.csv was written");
+  EXPECT_EQ(files_in(folder_ / "maps"), (Names{"b.npy", "e.npy"}));
+  EXPECT_FALSE(std::filesystem::exists(array));
+}
+
+TEST_F(LatentsTest, StoppedDecodingLeavesTheImagesSoFar) {
+  encode_folder(model_, encoding("maps/"));
+  EXPECT_EQ(message_of<Interrupted>(
+                [&] { decode_latents(model_, decoding("maps"), test::stopping_after(2)); }),
+            "stopped after 2 of 4 images");
+  EXPECT_EQ(files_in(folder_ / "decoded"), (Names{"a.png", "b.png"}));
+}
+
+TEST_F(LatentsTest, NothingIsReplacedUnlessAsked) {
+  test::write_text(folder_ / "latents.csv", "mine");
+  EncodeOptions options = encoding("latents.npy");
+  options.pool = Pooling::mean;
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { encode_folder(model_, options); }),
+                       "--overwrite"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "latents.npy"));
+  options.overwrite = true;
+  encode_folder(model_, options);
+  EXPECT_TRUE(test::contents(folder_ / "latents.csv").starts_with("path,height,width,index"));
+}
+
+TEST_F(LatentsTest, AnOutputThatIsNeitherArrayNorFolderIsRefused) {
+  EXPECT_TRUE(contains(
+      message_of<OptionError>([&] { encode_folder(model_, encoding("latents.bin")); }), ".npy"));
+}
+
+TEST_F(LatentsTest, PathsThatLeadOutOfTheFolderAreRefused) {
+  write_npy(folder_ / "latents.npy", {torch::zeros({6, 2, 2})}, {6, 2, 2});
+  for (const char* path : {"../x.png", "/x.png", "a/../../x.png"}) {
+    test::write_text(folder_ / "latents.csv",
+                     "path,height,width,index\n" + std::string(path) + ",5,5,0\n");
+    EXPECT_TRUE(contains(
+        message_of<std::runtime_error>([&] { decode_latents(model_, decoding("latents.npy")); }),
+        "leads out of the output folder"));
+  }
+}
+
+}  // namespace
+}  // namespace convae::test_latents

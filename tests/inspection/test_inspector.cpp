@@ -1,0 +1,384 @@
+#include "convae/core/errors.h"
+#include "convae/inspection/inspector.h"
+#include "convae/models/autoencoder.h"
+#include "convae/tests/support.h"
+
+#include <nlohmann/json.hpp>
+
+namespace convae::test_inspector {
+namespace {
+
+using test::contains;
+using test::message_of;
+using test::TemporaryFolder;
+namespace fs = std::filesystem;
+
+/// (1, H, W) uint8: a grey plate with stripes, a bright rim and grain; sizes differ.
+torch::Tensor good_part(std::uint64_t seed) {
+  const std::int64_t height = 40 + 4 * static_cast<std::int64_t>(seed % 2), width = 44;
+  const torch::Tensor x = torch::arange(width).to(torch::kFloat);
+  torch::Tensor plate = (0.45 + 0.08 * torch::sin(0.6 * x)).repeat({height, 1});
+  for (const std::int64_t side : {0, 1}) {
+    plate.narrow(side, 0, 3).fill_(0.8);
+    plate.narrow(side, plate.size(side) - 3, 3).fill_(0.8);
+  }
+  plate = plate + 0.02 * test::gaussian({height, width}, seed);
+  return (255 * plate.clamp(0, 1)).round().to(torch::kUInt8).unsqueeze(0);
+}
+
+/// With a dark hole at rows 16 … 21 and columns 24 … 29.
+torch::Tensor with_hole(torch::Tensor part) {
+  part.narrow(1, 16, 6).narrow(2, 24, 6).fill_(30);
+  return part;
+}
+
+torch::Tensor mask_of_hole(const torch::Tensor& part) {
+  torch::Tensor mask = torch::zeros_like(part);
+  mask.narrow(1, 16, 6).narrow(2, 24, 6).fill_(255);
+  return mask;
+}
+
+void write_good(const fs::path& folder, std::uint64_t count, std::uint64_t first = 0) {
+  for (std::uint64_t i = first; i < first + count; ++i) {
+    test::write_image(folder / ("part" + std::to_string(100 + i) + ".png"), good_part(i));
+  }
+}
+
+/// Six good images and three with holes, in the MVTec layout without images to train on.
+void write_test_set(const fs::path& root) {
+  write_good(root / "test/good", 6, 50);
+  for (const std::uint64_t i : {71, 72, 73}) {
+    const std::string stem = "part" + std::to_string(i);
+    const torch::Tensor part = with_hole(good_part(i));
+    test::write_image(root / "test/hole" / (stem + ".png"), part);
+    test::write_image(root / "ground_truth/hole" / (stem + "_mask.png"), mask_of_hole(part));
+  }
+}
+
+/// Not trained: then the image's own view decides.
+Model small_model(const std::string& config = "") {
+  torch::manual_seed(3);
+  ModelOptions options;
+  options.channels = 1;
+  options.levels = parse_levels("4,8", {});
+  CheckpointInfo info;
+  info.config = config;
+  return Model(Autoencoder(options), info);
+}
+
+CalibrateOptions good_images_of(const fs::path& folder) {
+  CalibrateOptions options;
+  options.good.data.data = folder.string();
+  return options;
+}
+
+ScoreOptions images_of(const fs::path& folder, const fs::path& output = {}) {
+  ScoreOptions options;
+  options.images.data.data = folder.string();
+  options.output = output;
+  options.fpr = 0.1;
+  return options;
+}
+
+/// Calibrated on twelve good images, once for all tests.
+class CalibratedInspector : public testing::Test {
+protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TemporaryFolder>();
+    write_good(*folder_ / "good", 12);
+    write_test_set(*folder_ / "set");
+    inspector_ = std::make_unique<Inspector>(
+        Inspector::calibrate(small_model(), good_images_of(*folder_ / "good")));
+  }
+  static void TearDownTestSuite() {
+    inspector_.reset();
+    folder_.reset();
+  }
+
+  static const Inspector& inspector() { return *inspector_; }
+  static fs::path set() { return *folder_ / "set"; }
+  static fs::path good() { return *folder_ / "good"; }
+
+private:
+  static inline std::unique_ptr<TemporaryFolder> folder_;
+  static inline std::unique_ptr<Inspector> inspector_;
+};
+
+TEST_F(CalibratedInspector, AHoleScoresAboveGoodImagesAndTheMapShowsIt) {
+  const double threshold = inspector().threshold(0.1);
+  for (const std::uint64_t seed : {30, 31, 32}) {
+    const ImageScore good = inspector().score(good_part(seed));
+    const torch::Tensor part = with_hole(good_part(seed));
+    const ImageScore bad = inspector().score(part);
+    EXPECT_GT(bad.score, 2 * good.score);
+    EXPECT_GT(bad.score, threshold);
+    ASSERT_EQ(bad.map.sizes(), part[0].sizes());
+    const auto place = bad.map.argmax().item<std::int64_t>();
+    EXPECT_NEAR(static_cast<double>(place / 44), 18.5, 5);
+    EXPECT_NEAR(static_cast<double>(place % 44), 26.5, 5);
+  }
+}
+
+TEST_F(CalibratedInspector, ThresholdsAreExceededByAtMostTheirShareOfGoodImages) {
+  const Calibration& calibration = inspector().calibration();
+  ASSERT_EQ(calibration.images(), 12U);
+  EXPECT_EQ(calibration.groups, 12);
+  EXPECT_EQ(calibration.training_images, 0);
+  std::vector<double> scores = calibration.scores[kNetwork];
+  std::sort(scores.rbegin(), scores.rend());
+  // Of 12 scores, the k-th largest, k = floor(rate * 13).
+  EXPECT_DOUBLE_EQ(inspector().threshold(0.01), scores[0]);
+  EXPECT_DOUBLE_EQ(inspector().threshold(0.1), scores[0]);
+  EXPECT_DOUBLE_EQ(inspector().threshold(0.25), scores[2]);
+  EXPECT_EQ(calibration.thresholds(0.1)[kArea], 44 * 44);
+}
+
+TEST_F(CalibratedInspector, KnowsKindsAndMasksOfTheLayout) {
+  const ScoreResult result = inspector().score(images_of(set()));
+  const std::vector<ScoredImage>& images = result.images;
+  ASSERT_EQ(images.size(), 9U);
+  EXPECT_EQ(images[0].name, "test/good/part150.png");
+  EXPECT_EQ(images[0].label, "good");
+  EXPECT_EQ(images[0].group, images[0].name) << "no group-regex: each is alone";
+  EXPECT_EQ(images[8].name, "test/hole/part73.png");
+  EXPECT_EQ(images[8].label, "hole");
+  EXPECT_TRUE(result.labelled);
+  ASSERT_EQ(result.kinds.size(), 1U);
+  const Measures& holes = result.kinds.at("hole");
+  EXPECT_EQ(holes.good, 6);
+  EXPECT_EQ(holes.anomalous, 3);
+  EXPECT_EQ(holes.regions, 3);
+  EXPECT_EQ(holes.auroc.value, 1);
+  EXPECT_EQ(holes.at_threshold.true_positives, 3);
+  EXPECT_GT(holes.pixel_auroc, 0.9);
+}
+
+TEST_F(CalibratedInspector, APlainFolderGetsScoresAndNoMeasures) {
+  const ScoreResult result = inspector().score(images_of(set() / "test/hole"));
+  ASSERT_EQ(result.images.size(), 3U);
+  EXPECT_EQ(result.images[0].label, "");
+  EXPECT_FALSE(result.labelled);
+  EXPECT_EQ(result.anomalous_images, 3);
+}
+
+TEST_F(CalibratedInspector, GivesTheSameScoresAgain) {
+  ScoreOptions options = images_of(set());
+  const ScoreResult once = inspector().score(options);
+  options.images.data.workers = 0;
+  const ScoreResult again = inspector().score(options);
+  EXPECT_EQ(to_csv(once), to_csv(again));
+  EXPECT_EQ(to_json(once), to_json(again));
+  const ScoreResult afresh = score_folder(small_model(), good_images_of(good()), options);
+  EXPECT_EQ(to_csv(once), to_csv(afresh));
+  const double alone = inspector().score(with_hole(good_part(73))).score;
+  EXPECT_NEAR(once.images[8].scores[kNetwork], alone, 1e-4 * alone);
+}
+
+TEST_F(CalibratedInspector, WritesWhereItIsToldAndNowhereElse) {
+  const TemporaryFolder folder;
+  const ScoreResult result = inspector().score(images_of(set(), folder / "out"));
+  EXPECT_EQ(test::contents(folder / "out/scores.csv"), to_csv(result));
+  EXPECT_EQ(test::contents(folder / "out/summary.json"), to_json(result, 2) + "\n");
+  EXPECT_EQ(result.heat_full_scale, 2);
+  for (const ScoredImage& image : result.images) {
+    EXPECT_TRUE(fs::is_regular_file(folder / "out/overlay" / image.name)) << image.name;
+    EXPECT_TRUE(fs::is_regular_file(folder / "out/heat" / image.name)) << image.name;
+  }
+  ScoreOptions options = images_of(set(), folder / "plain");
+  options.heat_maps = false;
+  EXPECT_EQ(inspector().score(options).heat_full_scale, 0);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "plain"), {}), 2);
+}
+
+TEST_F(CalibratedInspector, RefusesNamesThatAreTakenBeforeItLooksAtImages) {
+  const TemporaryFolder folder;
+  test::write_text(folder / "out/summary.json", "mine");
+  std::int64_t seen = 0;
+  Callbacks callbacks;
+  callbacks.progress = [&](const std::string&, std::int64_t, std::int64_t) { ++seen; };
+  const std::string message = message_of<std::runtime_error>([&] {
+    score_folder(small_model(), good_images_of(good()), images_of(set(), folder / "out"),
+                 callbacks);
+  });
+  EXPECT_TRUE(contains(message, "summary.json")) << message;
+  EXPECT_TRUE(contains(message, "--overwrite")) << message;
+  EXPECT_EQ(seen, 0);
+  EXPECT_EQ(test::contents(folder / "out/summary.json"), "mine");
+}
+
+TEST_F(CalibratedInspector, StopsInTheMiddleAndSaysWhere) {
+  const TemporaryFolder folder;
+  std::int64_t asked = 0;
+  Callbacks callbacks;
+  callbacks.should_stop = [&] { return ++asked > 5; };
+  EXPECT_EQ(message_of<Interrupted>(
+                [&] { Inspector::calibrate(small_model(), good_images_of(good()), callbacks); }),
+            "stopped while looking at the good images; no scores.csv was written");
+  asked = 0;
+  EXPECT_EQ(message_of<Interrupted>(
+                [&] { inspector().score(images_of(set(), folder / "out"), callbacks); }),
+            "stopped while looking at the images; no scores.csv was written");
+  EXPECT_FALSE(fs::exists(folder / "out/scores.csv"));
+  EXPECT_FALSE(fs::exists(folder / "out/summary.json"));
+}
+
+TEST_F(CalibratedInspector, RefusesSharesThatCannotBe) {
+  for (const double share : {0.0, 1.0, -0.5, std::numeric_limits<double>::quiet_NaN()}) {
+    ScoreOptions options = images_of(set());
+    options.fpr = share;
+    EXPECT_TRUE(contains(message_of<OptionError>([&] { inspector().score(options); }), "--fpr"));
+  }
+}
+
+TEST(Inspector, TooFewGoodImagesAreRefusedWithTheWayOut) {
+  const TemporaryFolder folder;
+  write_good(folder / "two", 2);
+  const std::string message = message_of<std::runtime_error>(
+      [&] { Inspector::calibrate(small_model(), good_images_of(folder / "two")); });
+  for (const char* part : {"there are 2", "at least 3", "--val-split", "--good"}) {
+    EXPECT_TRUE(contains(message, part)) << message;
+  }
+}
+
+TEST(Inspector, ARunsOwnImagesAreFoundGroupedAndSplitAsInTraining) {
+  const TemporaryFolder folder;
+  for (std::uint64_t part = 0; part < 12; ++part) {
+    for (const char* photo : {"_a.png", "_b.png"}) {
+      test::write_image(folder / ("train/good/part" + std::to_string(part) + photo),
+                        good_part(part));
+    }
+  }
+  fs::create_directories(folder / "test");
+  const std::string config = "[data]\ndata = '" + folder.path().string() +
+                             "'\nval-split = 0.5\ngroup-regex = 'part(\\d+)'\nsize = '32x40'\n";
+  const Inspector inspector = Inspector::calibrate(small_model(config));
+  EXPECT_EQ(inspector.size(), (Size{32, 40}));
+  EXPECT_EQ(inspector.group_regex(), "part(\\d+)");
+  const Calibration& calibration = inspector.calibration();
+  EXPECT_GT(calibration.groups, 1);
+  EXPECT_EQ(static_cast<std::int64_t>(calibration.images()), 2 * calibration.groups);
+  EXPECT_EQ(static_cast<std::int64_t>(calibration.images()) + calibration.training_images, 24);
+  EXPECT_EQ(inspector.score(good_part(40)).map.sizes(), good_part(40)[0].sizes());
+}
+
+TEST(Inspector, ARunWhoseImagesAreGoneNeedsOthers) {
+  const std::string message = message_of<std::runtime_error>(
+      [] { Inspector::calibrate(small_model("[data]\ndata = '/nowhere/parts'\n")); });
+  EXPECT_TRUE(contains(message, "'/nowhere/parts'")) << message;
+  EXPECT_TRUE(contains(message, "--good DIR")) << message;
+}
+
+/// Five good images and three bad ones of two kinds; the network's scores are right but for one.
+Scores known_scores() {
+  Scores scores;
+  const auto add = [&](const char* label, double network, double other, double area) {
+    const std::string name = std::to_string(scores.images.size());
+    scores.images.push_back({name, label, name, {network, other, other, network, area}});
+  };
+  add("good", 0.1, 3, 10);
+  add("good", 0.2, 1, 20);
+  add("good", 0.3, 2, 30);
+  add("good", 0.4, 5, 40);
+  add("good", 0.9, 4, 50);
+  add("hole", 0.8, 3, 10);
+  add("hole", 1.5, 1, 10);
+  add("crack", 2.0, 2, 10);
+  add("", 5.0, 9, 99);  // nothing is known of it
+  scores.images.back().name = "a,b";
+  scores.rate = 0.25;
+  for (auto& of_way : scores.calibration.scores) of_way = {0.5, 1.0, 0.25};
+  scores.calibration.groups = 2;
+  scores.thresholds = scores.calibration.thresholds(scores.rate);
+  return scores;
+}
+
+TEST(ScoreSummary, MeasuresAreThoseOfTheirDefinitions) {
+  const ScoreResult summary = summarize(known_scores());
+  EXPECT_EQ(summary.images.size(), 9U);
+  EXPECT_EQ(summary.thresholds[kNetwork], 1.0);
+  EXPECT_EQ(summary.anomalous_images, 3);
+  const Measures& all = summary.overall[kNetwork];
+  EXPECT_EQ(all.good, 5);
+  EXPECT_EQ(all.anomalous, 3);
+  EXPECT_DOUBLE_EQ(all.auroc.value, 14.0 / 15) << "of 15 pairs, one is the wrong way round";
+  EXPECT_DOUBLE_EQ(all.average_precision.value, (1 + 1 + 3.0 / 4) / 3);
+  EXPECT_DOUBLE_EQ(all.at_threshold.recall(), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(all.at_threshold.precision(), 1);
+  EXPECT_LE(all.auroc.interval.low, all.auroc.value);
+  EXPECT_EQ(all.auroc.interval.high, 1);
+  EXPECT_TRUE(std::isnan(all.pro));
+  EXPECT_DOUBLE_EQ(summary.kinds.at("hole").auroc.value, 9.0 / 10);
+  EXPECT_DOUBLE_EQ(summary.kinds.at("crack").auroc.value, 1);
+  // 3, 1 and 2 against 1 … 5: 2.5 + 0.5 + 1.5 of 15 pairs.
+  EXPECT_DOUBLE_EQ(summary.overall[kNoNetwork].auroc.value, 4.5 / 15);
+  EXPECT_DOUBLE_EQ(summary.lead[kNoNetwork].value, 14.0 / 15 - 4.5 / 15);
+  EXPECT_EQ(summary.lead[kMeanError].interval.high, 0) << "the same scores";
+  // Bad images are the small ones: 3 · 0.5 of 15 pairs, which the other way round says much.
+  EXPECT_DOUBLE_EQ(summary.overall[kArea].auroc.value, 0.1);
+  EXPECT_EQ(summary.strongest_control, kMeanError);
+  EXPECT_FALSE(summary.beats_controls);
+  // Pearson's r of 0.1 0.2 0.3 0.4 0.9 and 10 … 50: 1.8 / sqrt(0.388 · 10).
+  EXPECT_NEAR(summary.area_correlation.value, 1.8 / std::sqrt(0.388 * 10), 1e-12);
+  ASSERT_EQ(summary.warnings.size(), 2U);
+  EXPECT_EQ(summary.warnings[0],
+            "the network does not beat the control 'mean error': AUROC 0.933 against 0.933");
+  EXPECT_TRUE(contains(summary.warnings[1], "follow their area: r = 0.914"));
+}
+
+TEST(ScoreSummary, FewGoodImagesAreNamedAsSuch) {
+  Scores scores = known_scores();
+  scores.rate = 0.01;
+  EXPECT_TRUE(contains(summarize(scores).warnings[0], "3 good images cannot show a rate of 0.01"));
+}
+
+TEST(ScoreSummary, FilesHaveAllTheirColumnsAndKeys) {
+  const Scores scores = known_scores();
+  const std::string csv = to_csv(scores);
+  EXPECT_EQ(csv.substr(0, csv.find("\n1,")), "path,label,score,anomalous\n0,good,0.1,0");
+  EXPECT_TRUE(contains(csv, "\n7,crack,2,1\n\"a,b\",,5,1\n"));
+  ScoreResult summary = summarize(scores);
+  summary.heat_full_scale = 2;
+  const auto keys = [](const nlohmann::ordered_json& json) {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : json.items()) keys.push_back(key);
+    return keys;
+  };
+  using Keys = std::vector<std::string>;
+  const Keys measures = {"good",
+                         "anomalous",
+                         "image_auroc",
+                         "image_auroc_interval",
+                         "average_precision",
+                         "average_precision_interval",
+                         "f1",
+                         "precision",
+                         "recall",
+                         "false_positive_rate",
+                         "pixel_auroc",
+                         "pro",
+                         "regions"};
+  Keys all = {"images",
+              "skipped",
+              "anomalous_images",
+              "threshold",
+              "fpr",
+              "calibration",
+              "labelled",
+              "score_area_correlation",
+              "score_area_correlation_interval"};
+  all.insert(all.end(), measures.begin(), measures.end());
+  const Keys rest = {"kinds",          "residual_alone", "controls",
+                     "beats_controls", "warnings",       "heat_full_scale"};
+  all.insert(all.end(), rest.begin(), rest.end());
+  const auto json = nlohmann::ordered_json::parse(to_json(summary));
+  EXPECT_EQ(keys(json), all);
+  EXPECT_EQ(keys(json["kinds"]["hole"]), measures);
+  EXPECT_EQ(keys(json["controls"]), (Keys{"no_network", "mean_error", "image_area"}));
+  EXPECT_EQ(keys(json["calibration"]),
+            (Keys{"images", "groups", "training_images", "smallest_fpr"}));
+  EXPECT_TRUE(json["pro"].is_null()) << "there are no masks";
+  EXPECT_EQ(json["calibration"]["smallest_fpr"], 0.25);
+}
+
+}  // namespace
+}  // namespace convae::test_inspector

@@ -1,0 +1,208 @@
+#include "convae/inference/model.h"
+#include "convae/tests/training/trainer_fixture.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/train.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace convae::test_training {
+namespace {
+
+/// The job as a library user has it.
+class TrainJobTest : public testing::Test {
+protected:
+  TrainJobTest() {
+    for (int i = 0; i < 20; ++i) {
+      write_image(folder_ / "data" / (std::to_string(10 + i) + ".png"), wave(3, 12, 13 + i % 2, i));
+    }
+    callbacks_.info = [this](const std::string& line) { lines_.push_back(line); };
+    callbacks_.warning = [this](const std::string& line) { warnings_.push_back(line); };
+  }
+
+  TrainJob job(const std::string& name, std::int64_t epochs) const {
+    TrainJob job;
+    job.data.data = folder_ / "data";
+    job.model = model_options();
+    job.model.channels = 0;
+    job.train = train_options(epochs);
+    job.run.output = folder_ / "runs";
+    job.run.name = name;
+    job.run.threads = 1;
+    job.run.report = false;
+    return job;
+  }
+
+  bool has_said(const std::string& part) const {
+    for (const std::string& line : lines_) {
+      if (contains(line, part)) return true;
+    }
+    return false;
+  }
+
+  fs::path last(const std::string& name) const {
+    return folder_ / "runs" / name / "weights/last.safetensors";
+  }
+
+  TemporaryFolder folder_;
+  Callbacks callbacks_;
+  std::vector<std::string> lines_, warnings_;
+};
+
+TEST_F(TrainJobTest, TrainsARunThatIsReadyToUse) {
+  bool has_begun = false;
+  callbacks_.before_writing = [&] {
+    has_begun = true;
+    EXPECT_FALSE(fs::exists(folder_ / "runs"));
+  };
+  const TrainResult result = train(job("a", 2), callbacks_);
+  EXPECT_TRUE(has_begun);
+  EXPECT_EQ(result.folder, folder_ / "runs/a");
+  EXPECT_EQ(result.progress.epoch, 2);
+  EXPECT_FALSE(result.was_finished);
+  EXPECT_EQ(fs::canonical(folder_ / "runs/latest"), result.folder);
+  EXPECT_EQ(load(result.folder).reconstruct(torch::rand({1, 3, 9, 7})).size(3), 7);
+  for (const char* part :
+       {"device ", " · 1 compute threads", "run folder ", "epoch 2/2", "output_padding"}) {
+    EXPECT_TRUE(has_said(part)) << part;
+    EXPECT_TRUE(contains(contents(result.folder / "train.log"), part)) << part;
+  }
+}
+
+TEST_F(TrainJobTest, GoesOnWithARunAsIfItHadNeverEnded) {
+  train(job("whole", 3));
+  train(job("parts", 1));
+  TrainJob more = job("", 3);
+  more.resume = folder_ / "runs/parts";
+  more.model = {};  // the run has its own
+  const TrainResult result = train(more, callbacks_);
+  EXPECT_TRUE(has_said("resuming "));
+  EXPECT_EQ(result.progress.step, read_checkpoint(last("whole")).info.progress.step);
+  expect_identical(read_checkpoint(last("parts")).tensors, read_checkpoint(last("whole")).tensors);
+}
+
+TEST_F(TrainJobTest, SavesAtAnInterruptionAndGoesOnAsIfThereHadBeenNone) {
+  train(job("whole", 2));
+  int asked = 0;
+  callbacks_.should_stop = [&] { return ++asked > 2; };
+  const std::string message = message_of<Interrupted>([&] { train(job("parts", 2), callbacks_); });
+  EXPECT_TRUE(message.starts_with("stopped at step 3; go on with: convae train --resume "))
+      << message;
+  EXPECT_TRUE(contains(contents(folder_ / "runs/parts/train.log"), " warning: stopped at step 3"));
+  TrainJob rest = job("", 2);
+  rest.resume = folder_ / "runs/parts";
+  train(rest);
+  expect_identical(read_checkpoint(last("parts")).tensors, read_checkpoint(last("whole")).tensors);
+}
+
+TEST_F(TrainJobTest, ChangesNothingInAFinishedRun) {
+  train(job("a", 1));
+  const std::string before = contents(last("a"));
+  TrainJob again = job("", 1);
+  again.resume = folder_ / "runs/a";
+  const TrainResult result = train(again, callbacks_);
+  EXPECT_TRUE(result.was_finished);
+  EXPECT_EQ(result.progress.epoch, 1);
+  EXPECT_TRUE(lines_.empty());
+  EXPECT_EQ(contents(last("a")), before);
+}
+
+TEST_F(TrainJobTest, BestBeginsAnewWithAnotherLoss) {
+  train(job("a", 2));
+  TrainJob other = job("", 3);
+  other.resume = folder_ / "runs/a";
+  other.earlier = TrainJob::Earlier{other.data, other.train};
+  other.train.loss = parse_loss("100*l1");
+  EXPECT_EQ(train(other, callbacks_).progress.best_epoch, 3);
+  EXPECT_TRUE(has_said("loss or images changed: 'best' starts anew"));
+}
+
+TEST_F(TrainJobTest, RunThatStoppedEarlyGoesOnWithMorePatience) {
+  TrainJob still = job("a", 9);
+  still.model.norm = Norm::none;
+  still.train.lr = 0;
+  still.train.patience = 2;
+  still.data.val_split = 0.5;
+  EXPECT_TRUE(train(still, callbacks_).progress.stopped_early);
+  EXPECT_TRUE(has_said("stopped early: no better loss for 2 epochs"));
+  still.resume = folder_ / "runs/a";
+  EXPECT_TRUE(train(still).was_finished);
+  still.earlier = TrainJob::Earlier{still.data, still.train};
+  still.train.patience = 3;
+  EXPECT_EQ(train(still).progress.epoch, 6);
+}
+
+TEST_F(TrainJobTest, StartsFromWeightsAndTheirArchitecture) {
+  train(job("a", 1));
+  TrainJob next = job("b", 1);
+  next.init = folder_ / "runs/a";
+  next.model = {};
+  next.train.lr = 0;
+  train(next);
+  const Checkpoint a = read_checkpoint(find_checkpoint(folder_ / "runs/a"));
+  const Checkpoint b = read_checkpoint(last("b"));
+  EXPECT_EQ(b.info.model.levels, a.info.model.levels);
+  EXPECT_TRUE(
+      identical(b.tensors.at("encoder.0.conv.weight"), a.tensors.at("encoder.0.conv.weight")));
+}
+
+TEST_F(TrainJobTest, KeepsTheTextOfAllOptionsWithWhatTheImagesTold) {
+  TrainJob given = job("a", 1);
+  given.config = [](const TrainJob& all) {
+    return "channels " + std::to_string(all.model.channels) + " threads " +
+           std::to_string(all.run.threads);
+  };
+  train(given);
+  EXPECT_EQ(contents(folder_ / "runs/a/config.toml"), "channels 3 threads 1");
+  EXPECT_EQ(read_checkpoint(last("a")).info.config, "channels 3 threads 1");
+}
+
+TEST_F(TrainJobTest, RefusesWhatCannotWorkAndLeavesNoFolder) {
+  const auto refusal = [&](const std::function<void(TrainJob&)>& change) {
+    TrainJob bad = job("a", 1);
+    change(bad);
+    return message_of<OptionError>([&] { train(bad); });
+  };
+  EXPECT_EQ(refusal([](TrainJob& j) { j.train.epochs = 0; }),
+            "epochs must be at least 1, but is 0");
+  EXPECT_EQ(refusal([](TrainJob& j) { j.run.save_every = -1; }),
+            "save-every must be at least 0, but is -1");
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.run.name = "a/b"; }), "expected a plain name"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.run.output = ""; }), "--output is needed"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.model.latent = 4; }), "size is native"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.data.data += "\xff"; }), "is not UTF-8"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) {
+                         j.data.val_split = 0;
+                         j.train.best = BestBy::val_psnr;
+                       }),
+                       "there are no validation images"));
+  EXPECT_TRUE(
+      contains(refusal([](TrainJob& j) { j.resume = j.init = "x"; }), "exclude each other"));
+  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+}
+
+TEST_F(TrainJobTest, RefusesImagesThatMemoryCannotHold) {
+  TrainJob huge = job("a", 1);
+  huge.data.size = {30000, 30000};
+  huge.model.levels = parse_levels("64");
+  const std::string message = message_of<std::runtime_error>([&] { train(huge, callbacks_); });
+  EXPECT_TRUE(contains(message, "a batch of 4 images of 30000x30000 needs at least")) << message;
+  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+}
+
+TEST_F(TrainJobTest, LeavesNoFolderOfImagesThatCannotBeRead) {
+  for (const auto& file : fs::directory_iterator(folder_ / "data")) {
+    fs::resize_file(file.path(), fs::file_size(file.path()) / 2);
+  }
+  const std::string message =
+      message_of<std::runtime_error>([&] { train(job("a", 1), callbacks_); });
+  EXPECT_TRUE(contains(message, "no usable image in")) << message;
+  EXPECT_FALSE(warnings_.empty());
+  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+}
+
+}  // namespace
+}  // namespace convae::test_training

@@ -1,0 +1,75 @@
+#include "convae/training/saved_data.h"
+
+// Errors come as exceptions, which carry line numbers.
+#define TOML_EXCEPTIONS 1
+#include "convae/core/errors.h"
+#include "convae/core/text.h"
+#include "convae/training/checkpoint.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+
+namespace convae {
+namespace {
+
+[[noreturn]] void refuse_value(const char* key) {
+  throw OptionError(std::string(key) + " has a value that cannot be read");
+}
+
+template <typename T>
+void read_value(const toml::table& config, const char* table, const char* key, T& field) {
+  const auto node = config[table][key];
+  if (!node) return;
+  const std::optional<T> value = node.value<T>();
+  if (!value) refuse_value(key);
+  field = *value;
+}
+
+/// "96x128", or `unset` for {0, 0}.
+void read_value(const toml::table& config, const char* key, const char* unset, Size& field) {
+  std::string text = unset;
+  read_value(config, "data", key, text);
+  if (text == unset) return;
+  const std::optional<Size> size = parse_size(text);
+  if (!size || std::min(size->h, size->w) < 1 || std::max(size->h, size->w) > kMaxSide) {
+    refuse_value(key);
+  }
+  field = *size;
+}
+
+SavedData read_values(const toml::table& config) {
+  SavedData saved;
+  DataOptions& data = saved.data;
+  read_value(config, "data", "data", data.data);
+  read_value(config, "data", "val", data.val);
+  read_value(config, "data", "val-split", data.val_split);
+  read_value(config, "data", "group-regex", data.group_regex);
+  read_value(config, "size", "native", data.size);
+  read_value(config, "crop", "none", data.crop);
+  read_value(config, "data", "channels", data.channels);
+  read_value(config, "data", "max-pixels", data.max_pixels);
+  read_value(config, "data", "skip-bad", data.skip_bad);
+  read_value(config, "data", "workers", data.workers);
+  data.validate();
+  std::string loss = to_string(saved.loss);
+  read_value(config, "train", "loss", loss);
+  saved.loss = parse_loss(loss);
+  return saved;
+}
+
+}  // namespace
+
+SavedData saved_data(const CheckpointInfo& info) {
+  try {
+    return read_values(toml::parse(info.config));
+  } catch (const toml::parse_error& error) {
+    throw CheckpointError("the checkpoint's configuration, line " +
+                          std::to_string(error.source().begin.line) + ": " +
+                          printable(error.description()));
+  } catch (const OptionError& error) {
+    throw CheckpointError(std::string("the checkpoint's configuration: ") + error.what());
+  }
+}
+
+}  // namespace convae

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "convae/data/options.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/loss_terms.h"
+
+namespace convae {
+
+/// What a run was trained on: enough to find its images again and to split them as it did.
+struct SavedData {
+  DataOptions data;  ///< `data` is empty for a model that was saved without a run
+  Loss loss{LossTerm{}};
+};
+
+/// Reads it from the configuration in a run's checkpoint; keys that are not about images are passed
+/// over, missing ones keep their defaults.
+/// Throws CheckpointError where the configuration is damaged or has values that cannot work.
+SavedData saved_data(const CheckpointInfo& info);
+
+}  // namespace convae

@@ -1,0 +1,207 @@
+#include "convae/training/train.h"
+
+#include "convae/core/device.h"
+#include "convae/core/machine.h"
+#include "convae/core/text.h"
+#include "convae/data/split.h"
+#include "convae/models/level_table.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/job.h"
+#include "convae/training/memory.h"
+#include "convae/training/run.h"
+#include "convae/training/run_log.h"
+#include "convae/training/run_observer.h"
+#include "convae/training/run_observer.h"
+#include "convae/training/usable_images.h"
+
+#include <ATen/Context.h>
+#include <torch/utils.h>
+
+#include <fmt/format.h>
+
+#include <sstream>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+/// Runs are resumed from anywhere.
+void make_absolute(DataOptions& data) {
+  for (std::string* path : {&data.data, &data.val}) {
+    if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
+  }
+}
+
+/// Weights to begin with; the job adopts the architecture that comes with them.
+std::map<std::string, torch::Tensor> initial_weights(TrainJob& job) {
+  if (job.init.empty()) return {};
+  WeightsFile file = read_weights_file(find_checkpoint(job.init));
+  if (!file.info) return std::move(file.tensors);
+  adopt(job, file.info->model);
+  return tensors_to_use({std::move(*file.info), std::move(file.tensors)});
+}
+
+/// One training job, from its options to the end of the run.
+class Training {
+public:
+  Training(TrainJob job, const Callbacks& callbacks, RunObserver& observer, RunLog& log)
+      : job_(std::move(job)), callbacks_(callbacks), observer_(observer), log_(log) {}
+
+  TrainResult run() {
+    make_absolute(job_.data);
+    if (!job_.resume.empty()) {
+      saved_ = open_run(job_, callbacks_);
+      job_.train.validate();
+      Progress& progress = saved_->checkpoint.info.progress;
+      if (is_finished(job_, progress)) return {saved_->folder.path(), progress, true, {}};
+    }
+    std::map<std::string, torch::Tensor> weights = initial_weights(job_);
+    check_job(job_);
+    use_machine();
+    SplitImages images = split_images(
+        job_.data, unfit_for_training(job_.model, job_.data, job_.train.loss), callbacks_);
+    require_measure_of_best(job_, images.validation);
+    job_.data.channels = job_.model.channels = images.channels;
+    skipped_ = std::move(images.skipped);
+    Autoencoder net = build(std::exchange(weights, {}));
+    ImageDataset training(std::move(images.training), dataset_options());
+    ImageDataset validation(std::move(images.validation), dataset_options());
+    training.on_bad_file = validation.on_bad_file = [this](const SkippedFile& bad) {
+      callbacks_.warn("skipped " + in_quotes(bad.name) + ": " + printable(bad.reason));
+    };
+    describe(training, validation.size());
+    Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
+    return train(trainer, validation.size() > 0 ? &validation : nullptr);
+  }
+
+private:
+  void use_machine() {
+    device_ = choose_device(job_.run.device);
+    // A run keeps its number of threads, wherever it is resumed: sums depend on it.
+    job_.run.threads = use_threads(job_.run.threads);
+    at::globalContext().setDeterministicAlgorithms(job_.train.deterministic, /*warn_only=*/false);
+    callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads",
+                               device_.str(), job_.run.threads, worker_count(job_.data.workers)));
+  }
+
+  Autoencoder build(const std::map<std::string, torch::Tensor>& weights) const {
+    torch::manual_seed(job_.train.seed);
+    Autoencoder net(job_.model);
+    if (!weights.empty()) load_weights(net, weights, in_quotes(job_.init));
+    net->to(device_);
+    return net;
+  }
+
+  ImageDataset::Options dataset_options() const {
+    const DataOptions& data = job_.data;
+    return {data.channels, data.size, data.crop, data.cache, data.skip_bad, data.max_pixels};
+  }
+
+  /// What a user wants to see before the first step.
+  void describe(const ImageDataset& training, std::int64_t validation_images) const {
+    const std::map<Size, std::int64_t> sizes = images_by_size(training);
+    const Size shown = most_common(sizes);
+    callbacks_.say(
+        fmt::format("images: {} for training, {} for validation, {} skipped · {} channel{}",
+                    training.size(), validation_images, skipped_.size(), job_.data.channels,
+                    job_.data.channels == 1 ? "" : "s"));
+    callbacks_.say(fmt::format("sizes: {} different, {} images of {}", sizes.size(),
+                               sizes.at(shown), to_string(shown)));
+    std::istringstream table(level_table(job_.model, shown));
+    for (std::string line; std::getline(table, line);) callbacks_.say(line);
+    callbacks_.say(fmt::format("{} parameters", job_.model.parameter_count()));
+    if (validation_images == 0) {
+      callbacks_.say("no validation images: 'best' follows the training loss");
+    }
+    if (device_.is_cpu()) {
+      require_memory_for_batches(job_.model, job_.train, sizes, free_memory_bytes());
+    }
+  }
+
+  TrainResult train(Trainer& trainer, ImageDataset* validation) {
+    if (saved_) {
+      trainer.restore(saved_->checkpoint, printable(saved_->folder.last().string()));
+      saved_->checkpoint.tensors.clear();
+    } else {
+      require_a_readable_image(trainer.dataset());
+    }
+    callbacks_.begin_writing();
+    RunFolder folder = saved_
+                           ? saved_->folder
+                           : RunFolder::create(job_.run.output, job_.run.name_for(job_.data.data));
+    Run run({trainer, folder, validation, skipped_, job_.run, config()}, callbacks_, observer_);
+    log_.open(folder.log());
+    const std::string name = printable(folder.path().string());
+    callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
+    begin(run, folder);
+    const RunState state = run.train();
+    const Progress& progress = trainer.progress();
+    if (state == RunState::interrupted) {
+      throw Interrupted(fmt::format("stopped at step {}; go on with: convae train --resume {}",
+                                    progress.step, name));
+    }
+    if (state == RunState::stopped_early) {
+      callbacks_.say(
+          fmt::format("stopped early: no better loss for {} epochs", job_.train.patience));
+    }
+    return {folder.path(), progress, false, run.skipped()};
+  }
+
+  std::string config() const {
+    if (job_.config) return job_.config(job_);
+    return saved_ ? saved_->checkpoint.info.config : "";
+  }
+
+  /// Headers may be right where the pixels are not: a folder of such files leaves no run behind.
+  void require_a_readable_image(ImageDataset& training) const {
+    for (std::int64_t i = 0; i < training.size(); ++i) {
+      if (training.load(i)) return;
+    }
+    throw std::runtime_error(fmt::format(
+        "no usable image in {} ({} skipped); convae reads JPEG, PNG, BMP, TIFF and WebP",
+        in_quotes(job_.data.data), std::ssize(skipped_) + training.size()));
+  }
+
+  /// A new run that cannot even begin leaves nothing behind; one that is resumed has its last
+  /// checkpoint and may find room later.
+  void begin(Run& run, const RunFolder& folder) const {
+    try {
+      run.begin(job_.command);
+    } catch (const std::runtime_error& error) {
+      if (!saved_) {
+        std::error_code ignored;
+        fs::remove_all(folder.path(), ignored);
+        throw;
+      }
+      callbacks_.warn(std::string(error.what()) + "; the run goes on");
+    }
+    if (!saved_) folder.make_latest();
+  }
+
+  TrainJob job_;
+  const Callbacks& callbacks_;
+  RunObserver& observer_;
+  RunLog& log_;
+  std::optional<SavedRun> saved_;  // where a run is resumed
+  torch::Device device_ = torch::kCPU;
+  std::vector<SkippedFile> skipped_;  // before any image was decoded
+};
+
+}  // namespace
+
+TrainResult train(TrainJob job, const Callbacks& callbacks, RunObserver& observer) {
+  RunLog log;
+  const Callbacks noted = log.noting(callbacks);
+  try {
+    return Training(std::move(job), noted, observer, log).run();
+  } catch (const Interrupted& stop) {
+    log.note("warning", stop.what());
+    throw;
+  } catch (const std::exception& error) {
+    log.note("error", first_line(error.what()));
+    throw;
+  }
+}
+
+}  // namespace convae
