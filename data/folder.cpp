@@ -95,4 +95,8 @@ fs::path training_folder(const fs::path& root) {
   return fs::is_directory(good, error) && fs::is_directory(root / "test", error) ? good : root;
 }
 
+std::string skipped_line(const SkippedFile& file) {
+  return "skipped " + in_quotes(file.name) + ": " + printable(file.reason);
+}
+
 }  // namespace convae

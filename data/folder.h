@@ -20,6 +20,9 @@ struct SkippedFile {
   std::string reason;
 };
 
+/// "skipped 'a.png': truncated PNG", as all jobs say it.
+std::string skipped_line(const SkippedFile& file);
+
 /// The image files below a folder.
 struct ImageFolder {
   std::filesystem::path root;

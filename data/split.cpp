@@ -39,7 +39,7 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
     }
   }
   for (const SkippedFile& file : found.skipped) {
-    callbacks.warn("skipped " + in_quotes(file.name) + ": " + printable(file.reason));
+    callbacks.warn(skipped_line(file));
   }
   if (!options.skip_bad && !found.skipped.empty()) {
     const SkippedFile& first = found.skipped[0];

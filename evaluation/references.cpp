@@ -106,9 +106,7 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
                                            .cache = Cache::automatic,
                                            .skip_bad = data.skip_bad,
                                            .max_pixels = data.max_pixels});
-  dataset.on_bad_file = [&](const SkippedFile& bad) {
-    callbacks.warn("skipped " + in_quotes(bad.name) + ": " + printable(bad.reason));
-  };
+  dataset.on_bad_file = [&](const SkippedFile& bad) { callbacks.warn(skipped_line(bad)); };
   BatchOptions batches;
   batches.batch_size = options.images.batch_size;
   batches.workers = worker_count(data.workers);

@@ -91,9 +91,7 @@ ModelFolder::ModelFolder(Model model, FoundImages images, const FolderOptions& o
   batches_.batch_size = options.batch_size;
   batches_.network_size = fixed_size_;
   batches_.workers = worker_count(options.data.workers);
-  dataset_.on_bad_file = [this](const SkippedFile& bad) {
-    callbacks_.warn("skipped " + in_quotes(bad.name) + ": " + printable(bad.reason));
-  };
+  dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
 }
 
 void ModelFolder::for_each(const std::string& stage,

@@ -20,7 +20,7 @@ std::string shape_text(std::int64_t channels, Size size) {
 }
 
 std::string level_table(const ModelOptions& model, Size input) {
-  const std::vector<LevelSpec> specs = model.levels;
+  const std::vector<LevelSpec>& specs = model.levels;
   const Plan plan = plan_sizes(specs, input, model.channels);
   using Row = std::array<std::string, 5>;
   std::vector<Row> rows = {

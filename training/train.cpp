@@ -6,12 +6,10 @@
 #include "convae/data/split.h"
 #include "convae/models/level_table.h"
 #include "convae/training/checkpoint.h"
-#include "convae/training/checkpoint.h"
 #include "convae/training/job.h"
 #include "convae/training/memory.h"
 #include "convae/training/run.h"
 #include "convae/training/run_log.h"
-#include "convae/training/run_observer.h"
 #include "convae/training/run_observer.h"
 #include "convae/training/usable_images.h"
 
@@ -68,7 +66,7 @@ public:
     ImageDataset training(std::move(images.training), dataset_options());
     ImageDataset validation(std::move(images.validation), dataset_options());
     training.on_bad_file = validation.on_bad_file = [this](const SkippedFile& bad) {
-      callbacks_.warn("skipped " + in_quotes(bad.name) + ": " + printable(bad.reason));
+      callbacks_.warn(skipped_line(bad));
     };
     describe(training, validation.size());
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
