@@ -16,11 +16,10 @@
 
 // A trained network: load(), Model; folders of images through it.
 #include "convae/inference/decode.h"
+#include "convae/inference/drawing.h"
 #include "convae/inference/encode.h"
-#include "convae/inference/interpolate.h"
 #include "convae/inference/model.h"
 #include "convae/inference/reconstruct.h"
-#include "convae/inference/sample.h"
 
 // How good it is: evaluate(), benchmark().
 #include "convae/evaluation/evaluate.h"
@@ -31,7 +30,6 @@
 
 // The model for other programs: export_model(), description_json().
 #include "convae/exporting/export.h"
-#include "convae/inference/description.h"
 
 // Image files and OpenCV's images as tensors.
 #include "convae/core/files.h"

@@ -13,7 +13,6 @@
 
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 
 namespace convae::app {
 namespace {
@@ -45,13 +44,9 @@ void watch_signals() {
 }
 
 int execute(const std::vector<std::string>& words) {
-  if (words.empty()) {
-    std::fputs(help_text("").c_str(), stderr);
-    return kUsage;
-  }
-  if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
-    std::fputs(help_text("").c_str(), stdout);
-    return kDone;
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    std::fputs(help_text("").c_str(), words.empty() ? stderr : stdout);
+    return words.empty() ? kUsage : kDone;
   }
   if (words[0] == "--version") {
     std::printf("convae %s\n", kVersion);
@@ -70,14 +65,6 @@ int execute(const std::vector<std::string>& words) {
   return find_command(line.command).run(line);
 }
 
-int run(const std::vector<std::string>& words) {
-  const int code = execute(words);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    throw std::runtime_error("cannot write the result to the standard output");
-  }
-  return code;
-}
-
 /// One line: what() of LibTorch's errors carries a backtrace after the first.
 int complain(const char* message, int code) {
   std::string line = first_line(message);
@@ -94,7 +81,11 @@ int stop_signal() { return received_signal; }
 
 int run_program(int argc, char** argv) noexcept {
   try {
-    return run({argv + 1, argv + argc});
+    const int code = execute({argv + 1, argv + argc});
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      throw std::runtime_error("cannot write the result to the standard output");
+    }
+    return code;
   } catch (const Interrupted& stop) {
     spdlog::warn("{}", stop.what());
     return 128 + stop_signal();

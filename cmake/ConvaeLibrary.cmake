@@ -23,15 +23,12 @@ set(CONVAE_PUBLIC_HEADERS
   exporting/options.h
   inference/benchmark.h
   inference/decode.h
-  inference/description.h
+  inference/drawing.h
   inference/encode.h
-  inference/interpolate.h
   inference/latents_file.h
   inference/model.h
   inference/options.h
-  inference/picture_series.h
   inference/reconstruct.h
-  inference/sample.h
   inspection/inspector.h
   inspection/results.h
   metrics/bootstrap.h
@@ -43,12 +40,10 @@ set(CONVAE_PUBLIC_HEADERS
   models/blocks.h
   models/geometry.h
   models/kernels/fused.h
-  models/latent_distribution.h
   models/options.h
   training/checkpoint_info.h
   training/loss_terms.h
   training/options.h
-  training/run_options.h
   training/train.h)
 
 add_library(convae SHARED)

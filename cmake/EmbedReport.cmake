@@ -5,9 +5,10 @@ file(READ ${FOLDER}/report.css style)
 file(READ ${FOLDER}/report.js script)
 string(REPLACE "@REPORT_STYLE@" "${style}" page "${page}")
 string(REPLACE "@REPORT_SCRIPT@" "${script}" page "${page}")
-file(WRITE ${OUTPUT} "#include \"convae/reporting/report_template.h\"
+file(WRITE ${OUTPUT} "#include <string_view>
 
 namespace convae {
+extern const std::string_view kReportTemplate;
 const std::string_view kReportTemplate = R\"TEMPLATE(${page})TEMPLATE\";
 }  // namespace convae
 ")

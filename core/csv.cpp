@@ -5,9 +5,10 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
+#include <iomanip>
 #include <limits>
+#include <sstream>
 #include <stdexcept>
 #include <utility>
 
@@ -74,23 +75,19 @@ std::string CsvReader::text(const std::string& column) const {
 std::int64_t CsvReader::integer(const std::string& column, std::int64_t low,
                                 std::int64_t high) const {
   const std::string field = text(column);
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-  if (error != std::errc{} || end != field.data() + field.size() || value < low || value > high) {
-    fail(fmt::format("{} is '{}', expected a whole number from {}", column, printable(field), low));
+  const auto value = parse_as<std::int64_t>(field);
+  if (!value || *value < low || *value > high) {
+    fail(fmt::format("{} is {}, expected a whole number from {}", column, in_quotes(field), low));
   }
-  return value;
+  return *value;
 }
 
 double CsvReader::number(const std::string& column) const {
   const std::string field = text(column);
   if (field.empty()) return std::numeric_limits<double>::quiet_NaN();
-  double value = 0;  // a loss that overflowed is written "inf"
-  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-  if (error != std::errc{} || end != field.data() + field.size()) {
-    fail(fmt::format("{} is '{}', expected a number", column, printable(field)));
-  }
-  return value;
+  const auto value = parse_as<double>(field);  // a loss that overflowed is written "inf"
+  if (!value) fail(fmt::format("{} is {}, expected a number", column, in_quotes(field)));
+  return *value;
 }
 
 void CsvReader::fail(const std::string& reason) const {
@@ -98,14 +95,11 @@ void CsvReader::fail(const std::string& reason) const {
 }
 
 std::string csv_field(const std::string& text) {
-  std::string shown = printable(text);
+  const std::string shown = printable(text);
   if (shown.find_first_of(",\"") == std::string::npos) return shown;
-  std::string quoted = "\"";
-  for (const char c : shown) {
-    quoted += c;
-    if (c == '"') quoted += '"';
-  }
-  return quoted + '"';
+  std::ostringstream quoted;
+  quoted << std::quoted(shown, '"', /*escape=*/'"');
+  return quoted.str();
 }
 
 std::string csv_number(double value) { return std::isnan(value) ? "" : number_text(value); }

@@ -57,27 +57,14 @@ const char* kind_of(mode_t mode) {
   }
 }
 
-ssize_t read_some(int descriptor, void* to, std::size_t count) {
-  ssize_t got;
-  do {
-    got = ::read(descriptor, to, std::min(count, kReadBytes));
-  } while (got < 0 && errno == EINTR);
-  return got;
-}
-
-int open_retrying(const char* path, int flags, mode_t mode = 0) {
-  int descriptor;
-  do {
-    descriptor = ::open(path, flags, mode);
-  } while (descriptor < 0 && errno == EINTR);
-  return descriptor;
+int open_file(const std::filesystem::path& path, int flags) {
+  return TEMP_FAILURE_RETRY(::open(path.c_str(), flags | O_CLOEXEC, /*mode=*/0666));
 }
 
 /// A folder that may be entered but not listed cannot be flushed, and some file systems flush no
 /// folders. Neither means that the file is not there.
 bool flush_folder(const std::filesystem::path& folder) {
-  const Descriptor descriptor(
-      open_retrying(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor descriptor(open_file(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY));
   return descriptor.get() < 0 || ::fsync(descriptor.get()) == 0 || errno == EINVAL ||
          errno == ENOTSUP;
 }
@@ -173,8 +160,7 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int6
   if (::stat(path.c_str(), &status) != 0) fail_to_read(path, system_reason());
   check_kind(status);
   // O_NONBLOCK: a pipe may have taken the place of the file since.
-  const Descriptor descriptor(
-      open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  const Descriptor descriptor(open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
   if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) {
     fail_to_read(path, system_reason());
   }
@@ -186,7 +172,8 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int6
     // have contents although their size is 0.
     bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
     while (true) {
-      const auto got = read_some(descriptor.get(), bytes.data() + count, bytes.size() - count);
+      const auto got = TEMP_FAILURE_RETRY(::read(descriptor.get(), bytes.data() + count,
+                                                 std::min(bytes.size() - count, kReadBytes)));
       if (got < 0) fail_to_read(path, system_reason());
       if (got == 0) break;
       count += static_cast<std::size_t>(got);
@@ -226,8 +213,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     const Creation creation;
     do {  // a process of the same number on another machine may share the folder
       temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
-      descriptor_ =
-          open_retrying(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      descriptor_ = open_file(temporary_, O_WRONLY | O_CREAT | O_EXCL);
     } while (descriptor_ < 0 && errno == EEXIST);
     if (descriptor_ >= 0) unfinished_ = note_unfinished(temporary_.native());
   }
@@ -249,8 +235,7 @@ void AtomicFile::discard() noexcept {
 void AtomicFile::write(const void* bytes, std::size_t count) {
   const auto* from = static_cast<const char*>(bytes);
   while (count > 0) {
-    const auto written = ::write(descriptor_, from, count);
-    if (written < 0 && errno == EINTR) continue;
+    const auto written = TEMP_FAILURE_RETRY(::write(descriptor_, from, count));
     if (written < 0) {
       // Gone at once, so that a later commit() cannot put half a file in place.
       discard();
@@ -285,9 +270,7 @@ std::string read_text(const std::filesystem::path& path, std::int64_t max_bytes)
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> bytes) {
-  AtomicFile file(path);
-  file.write(bytes.data(), bytes.size());
-  file.commit();
+  write_file(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
 void write_file(const std::filesystem::path& path, std::string_view text) {

@@ -1,16 +1,26 @@
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
+#include <string>
 
 namespace convae {
 
 /// Number of cores that this process may use.
 std::int64_t available_cores();
 
+/// Free memory in bytes (MemAvailable of /proc/meminfo); 0: unknown.
+std::int64_t free_memory_bytes();
+
 /// Number of threads that read or write images: `workers`, or one a core for -1.
 std::int64_t worker_count(std::int64_t workers);
 
-/// Free memory in bytes (MemAvailable of /proc/meminfo); 0: unknown.
-std::int64_t free_memory_bytes();
+/// Sets the number of compute threads of the process, 0 to 4096 (0: one a core), and returns it.
+std::int64_t use_threads(std::int64_t threads);
+
+/// "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N" → device. Throws OptionError for
+/// other words and std::runtime_error for CUDA where there is none: never a silent fall-back.
+c10::Device choose_device(const std::string& name);
 
 }  // namespace convae

@@ -1,21 +1,16 @@
 #include "convae/core/output_folder.h"
 
-#include "convae/core/files.h"
+#include "convae/core/text.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <stdexcept>
 #include <system_error>
 
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
-
-/// "a/b.jpg" → "a/b".
-std::string without_extension(const std::string& name) {
-  const std::size_t slash = name.rfind('/');
-  const std::size_t dot = name.rfind('.');
-  const std::size_t start = slash == std::string::npos ? 0 : slash + 1;
-  return dot == std::string::npos || dot <= start ? name : name.substr(0, dot);
-}
 
 bool lies_below(const fs::path& path, const fs::path& root) {
   const auto [end, ignored] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
@@ -34,9 +29,8 @@ OutputFolder::OutputFolder(fs::path root, bool overwrite)
 
 void OutputFolder::expect(const std::vector<std::string>& input_names,
                           const std::string& subfolder) {
-  const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
   for (const std::string& input : input_names) {
-    const std::string name = prefix + input;
+    const std::string name = fs::path(subfolder) / input;
     for (std::size_t slash = name.find('/'); slash != std::string::npos;
          slash = name.find('/', slash + 1)) {
       folders_.insert(name.substr(0, slash));
@@ -46,12 +40,12 @@ void OutputFolder::expect(const std::vector<std::string>& input_names,
 
 std::string OutputFolder::reserve(const std::string& input_name, std::string_view extension,
                                   const std::string& subfolder) {
-  const std::string prefix = subfolder.empty() ? "" : subfolder + "/";
-  std::string name = prefix + without_extension(input_name) + std::string(extension);
+  const fs::path input = fs::path(subfolder) / input_name;
+  std::string name = fs::path(input).replace_extension(extension);
   const auto taken = [&] { return reserved_.contains(name) || folders_.contains(name); };
-  if (taken()) name = prefix + input_name + std::string(extension);
+  if (taken()) name = input.string() + std::string(extension);
   for (int number = 2; taken(); ++number) {
-    name = prefix + input_name + "." + std::to_string(number) + std::string(extension);
+    name = fmt::format("{}.{}{}", input.string(), number, extension);
   }
   return reserve_exact(name);
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 namespace convae {
@@ -46,11 +45,8 @@ std::string_view trimmed(std::string_view text) {
 }
 
 std::optional<double> parse_number(std::string_view text) {
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool is_number = error == std::errc{} && end == text.data() + text.size();
-  if (!is_number || !std::isfinite(number)) return std::nullopt;
-  return number;
+  const auto number = parse_as<double>(text);
+  return number && std::isfinite(*number) ? number : std::nullopt;
 }
 
 std::string number_text(double value) {

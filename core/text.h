@@ -2,6 +2,7 @@
 
 #include "convae/core/api.h"
 
+#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -12,7 +13,16 @@ namespace CONVAE_API convae {
 /// Without blanks and tabs at both ends.
 std::string_view trimmed(std::string_view text);
 
-/// A finite number that is the whole text, whatever the locale; nullopt for other text.
+/// A number that is the whole text, whatever the locale; nullopt for other text.
+template <typename Number>
+std::optional<Number> parse_as(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool is_whole = error == std::errc{} && end == text.data() + text.size();
+  return is_whole ? std::optional(number) : std::nullopt;
+}
+
+/// A finite number, likewise.
 std::optional<double> parse_number(std::string_view text);
 
 /// The shortest text that parse_number() reads back as the same number.

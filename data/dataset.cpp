@@ -53,11 +53,10 @@ std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, Size size,
 }  // namespace
 
 bool all_grey(const std::vector<ImageEntry>& entries) {
-  return std::all_of(entries.begin(), entries.end(),
-                     [](const ImageEntry& entry) { return entry.info.channels == 1; });
+  return std::ranges::all_of(entries, [](const auto& entry) { return entry.info.channels == 1; });
 }
 
-FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers) {
+FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers) {
   const std::size_t count = folder.files.size();
   std::vector<std::optional<ImageInfo>> infos(count);
   std::vector<std::string> reasons(count);
@@ -78,16 +77,15 @@ FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std:
     for (std::size_t i = 0; i < helpers; ++i) threads.emplace_back(work);
     work();
   }
-  FolderScan scan;
-  scan.skipped = folder.skipped;
+  FoundImages found{folder.root, {}, folder.skipped};
   for (std::size_t i = 0; i < count; ++i) {
     if (infos[i]) {
-      scan.entries.push_back({folder.files[i], *infos[i]});
+      found.entries.push_back({folder.files[i], *infos[i]});
     } else {
-      scan.skipped.push_back({folder.files[i].name, reasons[i]});
+      found.skipped.push_back({folder.files[i].name, reasons[i]});
     }
   }
-  return scan;
+  return found;
 }
 
 bool in_validation_share(const std::string& group, double share) {
@@ -106,9 +104,9 @@ ImageDataset::ImageDataset(std::vector<ImageEntry> entries, const Options& optio
 }
 
 Size ImageDataset::image_size(std::int64_t index) const {
-  if (options_.crop.h > 0) return options_.crop;
-  if (options_.size.h > 0) return options_.size;
-  return entries_[index].file_size();
+  return options_.crop   ? options_.crop
+         : options_.size ? options_.size
+                         : entries_[index].file_size();
 }
 
 bool ImageDataset::cached(std::int64_t index) const {

@@ -22,7 +22,8 @@ struct ImageEntry {
 };
 
 /// A folder's images by their headers, before any is decoded.
-struct FolderScan {
+struct FoundImages {
+  std::filesystem::path folder;     ///< that was listed
   std::vector<ImageEntry> entries;  ///< usable ones, sorted by name
   std::vector<SkippedFile> skipped;
 };
@@ -30,7 +31,7 @@ struct FolderScan {
 bool all_grey(const std::vector<ImageEntry>& entries);
 
 /// Reads the headers of all files, on `workers` threads.
-FolderScan scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers);
+FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers);
 
 /// True if a group of files (see Grouping; without one, a file) belongs to the validation share: a
 /// hash of its name is below the share, so adding files never moves others.

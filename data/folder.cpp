@@ -23,56 +23,37 @@ bool has_image_extension(const fs::path& path) {
   return std::ranges::find(kExtensions, extension) != kExtensions.end();
 }
 
-bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
-
-class Lister {
-public:
-  explicit Lister(fs::path root) : folder_{std::move(root), {}, {}} {}
-
-  ImageFolder list() {
-    std::error_code error;
-    visit_folder(folder_.root, "", error);
-    if (error) {
-      throw std::runtime_error("cannot read the folder " + in_quotes(folder_.root) + ": " +
-                               error.message());
+/// Adds the images below `path`; their names begin with `prefix`.
+void list_folder(const fs::path& path, const std::string& prefix, ImageFolder& folder,
+                 std::error_code& error) {
+  fs::directory_iterator entries(path, error);
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+    const fs::directory_entry& entry = *entries;
+    const std::string file_name = entry.path().filename().string();
+    const std::string name = prefix + file_name;
+    if (file_name.starts_with('.')) continue;  // hidden
+    std::error_code failure;
+    const fs::file_status own = entry.symlink_status(failure);
+    if (!failure && fs::is_directory(own)) {
+      list_folder(entry.path(), name + "/", folder, failure);
+      if (failure) {
+        folder.skipped.push_back({name, "the folder cannot be read: " + failure.message()});
+      }
+      continue;
     }
-    std::ranges::sort(folder_.files, {}, &ImageFile::name);
-    std::ranges::sort(folder_.skipped, {}, &SkippedFile::name);
-    return std::move(folder_);
-  }
-
-private:
-  void visit_folder(const fs::path& path, const std::string& prefix, std::error_code& error) {
-    fs::directory_iterator entries(path, error);
-    for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-      if (is_hidden(entries->path())) continue;
-      visit_entry(*entries, prefix + entries->path().filename().string());
-    }
-  }
-
-  void visit_entry(const fs::directory_entry& entry, const std::string& name) {
-    std::error_code error;
-    const fs::file_status own = entry.symlink_status(error);
-    if (!error && fs::is_directory(own)) {
-      visit_folder(entry.path(), name + "/", error);
-      if (error) folder_.skipped.push_back({name, "the folder cannot be read: " + error.message()});
-      return;
-    }
-    if (!has_image_extension(entry.path())) return;
-    const fs::file_status target = entry.status(error);
-    if (!error && fs::is_regular_file(target)) {
-      folder_.files.push_back({name, entry.path()});
-    } else if (fs::is_symlink(own) && (error || !fs::exists(target))) {
-      folder_.skipped.push_back({name, "the link leads nowhere"});
+    if (!has_image_extension(entry.path())) continue;
+    const fs::file_status target = entry.status(failure);
+    if (!failure && fs::is_regular_file(target)) {
+      folder.files.push_back({name, entry.path()});
+    } else if (fs::is_symlink(own) && (failure || !fs::exists(target))) {
+      folder.skipped.push_back({name, "the link leads nowhere"});
     } else if (fs::is_symlink(own) && fs::is_directory(target)) {
-      folder_.skipped.push_back({name, "a link to a folder; such links are not followed"});
+      folder.skipped.push_back({name, "a link to a folder; such links are not followed"});
     } else {
-      folder_.skipped.push_back({name, error ? error.message() : "not a regular file"});
+      folder.skipped.push_back({name, failure ? failure.message() : "not a regular file"});
     }
   }
-
-  ImageFolder folder_;
-};
+}
 
 }  // namespace
 
@@ -86,7 +67,14 @@ ImageFolder list_images(const fs::path& root) {
     return {root.parent_path(), {{root.filename().string(), root}}, {}};
   }
   if (!fs::is_directory(status)) throw std::runtime_error(in_quotes(root) + " is not a folder");
-  return Lister(root).list();
+  ImageFolder folder{root, {}, {}};
+  list_folder(root, "", folder, error);
+  if (error) {
+    throw std::runtime_error("cannot read the folder " + in_quotes(root) + ": " + error.message());
+  }
+  std::ranges::sort(folder.files, {}, &ImageFile::name);
+  std::ranges::sort(folder.skipped, {}, &SkippedFile::name);
+  return folder;
 }
 
 fs::path training_folder(const fs::path& root) {

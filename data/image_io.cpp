@@ -11,6 +11,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -36,8 +37,7 @@ const Codec& codec_of(ImageFormat format) {
 
 bool has(Bytes bytes, std::size_t offset, std::string_view magic) {
   return bytes.size() >= offset + magic.size() &&
-         std::equal(magic.begin(), magic.end(), bytes.begin() + offset,
-                    [](char a, std::uint8_t b) { return static_cast<std::uint8_t>(a) == b; });
+         std::memcmp(&bytes[offset], magic.data(), magic.size()) == 0;
 }
 
 std::optional<ImageFormat> format_of(Bytes bytes) {

@@ -56,8 +56,7 @@ void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
   Job job{std::move(path), in_rows(image), format};
   const std::int64_t bytes = job.bytes();
   std::unique_lock lock(mutex_);
-  while (!error_ && jobs_ > 0 && (jobs_ >= kMaxJobs || bytes_ + bytes > max_bytes_)) help(lock);
-  rethrow();
+  help_while(lock, [&] { return jobs_ > 0 && (jobs_ >= kMaxJobs || bytes_ + bytes > max_bytes_); });
   ++jobs_;
   bytes_ += bytes;
   waiting_.push_back(std::move(job));
@@ -67,12 +66,7 @@ void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
 
 void ImageWriter::finish() {
   std::unique_lock lock(mutex_);
-  while (!error_ && jobs_ > 0) help(lock);
-  rethrow();
-}
-
-void ImageWriter::rethrow() const {
-  if (error_) std::rethrow_exception(error_);
+  help_while(lock, [&] { return jobs_ > 0; });
 }
 
 void ImageWriter::work() {
@@ -85,12 +79,16 @@ void ImageWriter::work() {
   }
 }
 
-void ImageWriter::help(std::unique_lock<std::mutex>& lock) {
-  if (waiting_.empty()) {
-    job_done_.wait(lock);
-  } else {
-    write_first(lock);
+void ImageWriter::help_while(std::unique_lock<std::mutex>& lock,
+                             const std::function<bool()>& busy) {
+  while (!error_ && busy()) {
+    if (waiting_.empty()) {
+      job_done_.wait(lock);
+    } else {
+      write_first(lock);
+    }
   }
+  if (error_) std::rethrow_exception(error_);
 }
 
 void ImageWriter::write_first(std::unique_lock<std::mutex>& lock) {

@@ -8,6 +8,7 @@
 #include <deque>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -42,11 +43,11 @@ private:
     std::int64_t bytes() const { return static_cast<std::int64_t>(image.nbytes()); }
   };
   void work();
-  /// Writes the first waiting image, or else waits for one that is being written: the threads have
-  /// low priority, and beside other busy programs waiting for them alone takes too long.
-  void help(std::unique_lock<std::mutex>& lock);
+  /// Until `busy` ends, writes the first waiting image, or else waits for one that is being
+  /// written: the threads have low priority, and beside other busy programs waiting for them alone
+  /// takes too long. Throws the reason where a file could not be written.
+  void help_while(std::unique_lock<std::mutex>& lock, const std::function<bool()>& busy);
   void write_first(std::unique_lock<std::mutex>& lock);
-  void rethrow() const;
 
   std::int64_t max_bytes_;
   std::mutex mutex_;  // guards what follows

@@ -45,18 +45,15 @@ std::vector<Step> cut_into_steps(const ImageDataset& dataset,
   return plan;
 }
 
-/// uint8 → uint16 by × 257, which keeps value / range exactly.
-torch::Tensor widen(const torch::Tensor& image) {
-  return (image.to(at::kInt) * 257).to(at::kUInt16);
-}
-
-/// Images of one size as one batch, uint16 where one of them is.
+/// Images of one size as one batch, uint16 where one of them is: × 257 keeps value / range exactly.
 torch::Tensor stack(const std::vector<torch::Tensor>& images) {
   const auto is_wide = [](const torch::Tensor& x) { return x.scalar_type() == at::kUInt16; };
   const bool wide = std::ranges::any_of(images, is_wide);
   std::vector<torch::Tensor> parts;
   for (const torch::Tensor& image : images) {
-    parts.push_back((wide && !is_wide(image) ? widen(image) : image).permute({1, 2, 0}));
+    const bool narrow = wide && !is_wide(image);
+    parts.push_back(
+        (narrow ? (image.to(at::kInt) * 257).to(at::kUInt16) : image).permute({1, 2, 0}));
   }
   return at::stack(parts).permute({0, 3, 1, 2});
 }
@@ -194,6 +191,22 @@ std::optional<Step> Loader::next() {
     loaded.push_back(std::move(batch));
   }
   return loaded;
+}
+
+void for_each_batch(ImageDataset& dataset, const BatchOptions& options, const Callbacks& callbacks,
+                    const std::function<void(const MicroBatch&)>& use) {
+  Loader loader(
+      dataset, plan_in_order(dataset, options.batch_size, options.max_pixels, options.network_size),
+      View{}, options.workers);
+  std::int64_t done = 0;
+  while (const auto step = loader.next()) {
+    callbacks.stop_if_asked(done, dataset.size());
+    for (const MicroBatch& batch : *step) use(batch);
+    done += image_count(*step);
+    callbacks.show(options.stage, done, dataset.size());
+  }
+  // Images that could not be used are done with, too.
+  if (done < dataset.size()) callbacks.show(options.stage, dataset.size(), dataset.size());
 }
 
 }  // namespace convae

@@ -59,11 +59,11 @@ public:
 
   Header parse() {
     Header header;
-    expect('{');
-    while (!accept('}')) {
+    expect("{");
+    while (!accept("}")) {
       field(header);
-      if (!accept(',')) {
-        expect('}');
+      if (!accept(",")) {
+        expect("}");
         break;
       }
     }
@@ -78,7 +78,7 @@ public:
 private:
   void field(Header& header) {
     const std::string key = string();
-    expect(':');
+    expect(":");
     if (key == "descr") {
       set(header.dtype, dtype(), key);
     } else if (key == "fortran_order") {
@@ -116,26 +116,21 @@ private:
   }
 
   bool boolean() {
-    skip_space();
-    for (const auto& [word, value] : {std::pair("True", true), std::pair("False", false)}) {
-      if (rest_.starts_with(word)) {
-        rest_.remove_prefix(std::strlen(word));
-        return value;
-      }
-    }
-    malformed("True or False");
+    const bool value = accept("True");
+    if (!value && !accept("False")) malformed("True or False");
+    return value;
   }
 
   std::vector<std::int64_t> shape() {
     std::vector<std::int64_t> lengths;
-    expect('(');
-    while (!accept(')')) {
+    expect("(");
+    while (!accept(")")) {
       if (lengths.size() == kMaxNpyDimensions) refuse_npy(file_, kTooManyDimensions);
       lengths.push_back(length());
-      if (accept(',')) continue;
+      if (accept(",")) continue;
       // Without its comma, (3) is a number in Python, not a tuple.
       if (lengths.size() == 1) malformed("','");
-      expect(')');
+      expect(")");
       break;
     }
     return lengths;
@@ -150,15 +145,15 @@ private:
     return value;
   }
 
-  bool accept(char c) {
+  bool accept(std::string_view token) {
     skip_space();
-    if (!rest_.starts_with(c)) return false;
-    rest_.remove_prefix(1);
+    if (!rest_.starts_with(token)) return false;
+    rest_.remove_prefix(token.size());
     return true;
   }
 
-  void expect(char c) {
-    if (!accept(c)) malformed(fmt::format("'{}'", c));
+  void expect(std::string_view token) {
+    if (!accept(token)) malformed(fmt::format("'{}'", token));
   }
 
   void skip_space() { rest_.remove_prefix(std::min(rest_.find_first_not_of(" \n"), rest_.size())); }

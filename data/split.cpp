@@ -10,37 +10,20 @@
 
 namespace convae {
 namespace fs = std::filesystem;
-namespace {
-
-void warn_of_unread_pages(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
-  for (const ImageEntry& entry : entries) {
-    const int pages = entry.info.pages;
-    if (pages == 1) continue;
-    callbacks.warn(fmt::format("{}: only the first of its {}{} pages is read",
-                               in_quotes(entry.file.name), pages,
-                               pages < kMaxPages ? "" : " or more"));
-  }
-}
-
-}  // namespace
 
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
                         const Callbacks& callbacks, const std::string& prefix) {
-  FolderScan scan =
+  FoundImages found =
       scan_headers(list_images(folder), options.max_pixels, worker_count(options.workers));
-  FoundImages found{folder, {}, std::move(scan.skipped)};
+  found.folder = folder;
   for (SkippedFile& file : found.skipped) file.name.insert(0, prefix);
-  for (ImageEntry& entry : scan.entries) {
-    entry.file.name.insert(0, prefix);
-    if (const auto reason = refuse(entry)) {
-      found.skipped.push_back({entry.file.name, *reason});
-    } else {
-      found.entries.push_back(std::move(entry));
-    }
-  }
-  for (const SkippedFile& file : found.skipped) {
-    callbacks.warn(skipped_line(file));
-  }
+  for (ImageEntry& entry : found.entries) entry.file.name.insert(0, prefix);
+  std::erase_if(found.entries, [&](const ImageEntry& entry) {
+    const auto reason = refuse(entry);
+    if (reason) found.skipped.push_back({entry.file.name, *reason});
+    return reason.has_value();
+  });
+  for (const SkippedFile& file : found.skipped) callbacks.warn(skipped_line(file));
   if (!options.skip_bad && !found.skipped.empty()) {
     const SkippedFile& first = found.skipped[0];
     throw std::runtime_error(in_quotes(first.name) + ": " + first.reason +
@@ -51,7 +34,13 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
         "no usable image in {} ({} skipped); convae reads JPEG, PNG, BMP, TIFF and WebP",
         in_quotes(folder), found.skipped.size()));
   }
-  warn_of_unread_pages(found.entries, callbacks);
+  for (const ImageEntry& entry : found.entries) {
+    const int pages = entry.info.pages;
+    if (pages == 1) continue;
+    callbacks.warn(fmt::format("{}: only the first of its {}{} pages is read",
+                               in_quotes(entry.file.name), pages,
+                               pages < kMaxPages ? "" : " or more"));
+  }
   return found;
 }
 

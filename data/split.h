@@ -17,13 +17,6 @@ namespace convae {
 /// headers and images above max_pixels.
 using Refusal = std::function<std::optional<std::string>(const ImageEntry&)>;
 
-/// The images of a folder.
-struct FoundImages {
-  std::filesystem::path folder;     ///< that was listed
-  std::vector<ImageEntry> entries;  ///< usable ones, sorted by name
-  std::vector<SkippedFile> skipped;
-};
-
 /// Lists `folder`, reads the headers and applies `refuse`. Names are relative to `folder`, after
 /// `prefix`. Warns of each skipped file and of unread pages. Throws std::runtime_error where the
 /// folder cannot be read, nothing is left, or, with options.skip_bad false, an image cannot be

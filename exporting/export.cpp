@@ -1,15 +1,14 @@
 #include "convae/exporting/export.h"
 
 #include "convae/core/version.h"
-#include "convae/exporting/description.h"
+#include "convae/exporting/formats.h"
 #include "convae/models/autoencoder.h"
 #include "convae/training/checkpoint.h"
-#include "convae/training/safetensors.h"
 
 namespace convae {
+namespace {
 
-std::map<std::string, std::string> describe_export(const Model& model,
-                                                   const ExportOptions& options) {
+ExportDescription describe(const Model& model, const ExportOptions& options) {
   const ModelOptions& spec = model.options();
   const Size fixed = options.fixed_size(spec);
   return {{"channels", std::to_string(spec.channels)},
@@ -23,6 +22,8 @@ std::map<std::string, std::string> describe_export(const Model& model,
           {"step", std::to_string(model.info().progress.step)}};
 }
 
+}  // namespace
+
 const torch::nn::Module& part_of(const Model& model, Part part) {
   const Autoencoder net = model.net();
   if (part == Part::encoder) return *net->encoder;
@@ -32,18 +33,15 @@ const torch::nn::Module& part_of(const Model& model, Part part) {
 
 void export_model(const std::filesystem::path& path, const Model& model,
                   const ExportOptions& options) {
-  switch (options.format) {
-    case ExportFormat::onnx: return export_onnx(path, model, options);
-    case ExportFormat::torchscript: return export_torchscript(path, model, options);
-    case ExportFormat::safetensors: return export_safetensors(path, model, options);
-  }
-}
-
-void export_safetensors(const std::filesystem::path& path, const Model& model,
-                        const ExportOptions& options) {
   options.validate(model.options());
-  write_safetensors(path, weights_of(part_of(model, options.part)),
-                    describe_export(model, options));
+  const ExportDescription description = describe(model, options);
+  switch (options.format) {
+    case ExportFormat::onnx: return write_onnx(path, model, options, description);
+    case ExportFormat::torchscript:
+      return write_torchscript(path, model, options.part, description);
+    case ExportFormat::safetensors:
+      return write_safetensors(path, weights_of(part_of(model, options.part)), description);
+  }
 }
 
 }  // namespace convae

@@ -1,7 +1,6 @@
 #include "convae/core/files.h"
 #include "convae/core/version.h"
-#include "convae/exporting/description.h"
-#include "convae/exporting/export.h"
+#include "convae/exporting/formats.h"
 #include "convae/exporting/onnx_graph.h"
 #include "convae/models/autoencoder.h"
 #include "convae/training/checkpoint.h"
@@ -12,7 +11,6 @@ namespace convae {
 namespace {
 
 using Ints = OnnxGraph::Ints;
-using Type = OnnxGraph::Type;
 using Shape = std::vector<OnnxGraph::Length>;
 
 OnnxGraph::Attributes convolution(const LevelSpec& level) {
@@ -34,22 +32,27 @@ public:
     if (fixed) plan_ = plan_sizes(spec_.levels, fixed, spec_.channels);
   }
 
-  std::string file(Part part, const std::map<std::string, std::string>& metadata) {
+  std::string file(Part part, const ExportDescription& description) {
     if (part == Part::decoder) {
-      const std::string latent =
-          graph_.input("latent", Type::float32, latent_shape(), "as the encoder gives it");
-      reconstruct(latent, plan_ ? "" : size_input());
-    } else {
-      const std::string images =
-          graph_.input("images", Type::float32, image_shape(), "(N, C, H, W) in the model's range");
-      const std::string latent = encoder(images);
-      if (part == Part::encoder) {
-        graph_.output(latent, "latent", Type::float32, latent_shape(), "of each image");
-      } else {
-        reconstruct(latent, plan_ ? "" : size_of(images));
-      }
+      const std::string latent = graph_.input("latent", latent_shape(), "as the encoder gives it");
+      reconstruct(latent, plan_ ? ""
+                                : graph_.input("size", {std::int64_t{2}},
+                                               "height and width of the images that the latents "
+                                               "came from",
+                                               OnnxGraph::Type::int64));
+      return graph_.serialize(description);
     }
-    return graph_.serialize(metadata);
+    const std::string images =
+        graph_.input("images", image_shape(), "(N, C, H, W) in the model's range");
+    const std::string latent = encoder(images);
+    if (part == Part::encoder) {
+      graph_.output(latent, "latent", latent_shape(), "of each image");
+    } else {
+      reconstruct(
+          latent,
+          plan_ ? "" : graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}}));
+    }
+    return graph_.serialize(description);
   }
 
 private:
@@ -68,15 +71,6 @@ private:
     const std::int64_t channels = spec_.latent_map_channels();
     if (plan_) return {"batch", channels, plan_->latent().h, plan_->latent().w};
     return {"batch", channels, "latent_height", "latent_width"};
-  }
-
-  std::string size_input() {
-    return graph_.input("size", Type::int64, {std::int64_t{2}},
-                        "height and width of the images that the latents came from");
-  }
-
-  std::string size_of(const std::string& images) {
-    return graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}});
   }
 
   std::string constant(const std::string& name, const torch::Tensor& tensor) {
@@ -205,15 +199,13 @@ private:
   }
 
   void reconstruct(const std::string& latent, const std::string& size) {
-    graph_.output(decoder(latent, size), "reconstruction", Type::float32, image_shape(),
+    graph_.output(decoder(latent, size), "reconstruction", image_shape(),
                   "of exactly the images' size, in the model's range");
   }
 
   /// `size`: the value with the images' height and width; unused where the sizes are fixed.
   std::string decoder(const std::string& latent, const std::string& size) {
-    std::string x = spec_.latent > 0            ? dense_start(latent)
-                    : spec_.latent_channels > 0 ? pointwise_start(latent)
-                                                : latent;
+    std::string x = start(latent);
     const std::vector<std::string> sizes = plan_ ? std::vector<std::string>{} : level_sizes(size);
     for (std::size_t i = levels_.size(); i-- > 0;) {
       const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
@@ -226,21 +218,22 @@ private:
     return x;
   }
 
-  std::string pointwise_start(const std::string& latent) {
+  /// The decoder's map before its levels.
+  std::string start(const std::string& latent) {
     const std::string block = "decoder.latent";
+    const std::int64_t channels = levels_.back().channels;
+    if (spec_.latent > 0) {
+      const Layer linear = layer(block, "linear", /*axis=*/0);
+      const auto flat =
+          apply(block, "linear", "Gemm", latent, linear, {{"transB", std::int64_t{1}}});
+      const auto map =
+          graph_.integers(block + ".map", {0, channels, plan_->latent().h, plan_->latent().w});
+      return tail(block, graph_.node(block, "Reshape", {flat, map}), linear, channels);
+    }
+    if (spec_.latent_channels == 0) return latent;
     const Layer conv = layer(block, "conv", /*axis=*/0);
     const auto x = apply(block, "conv", "Conv", latent, conv, {{"kernel_shape", Ints{1, 1}}});
-    return tail(block, x, conv, levels_.back().channels);
-  }
-
-  std::string dense_start(const std::string& latent) {
-    const std::string block = "decoder.latent";
-    const Layer linear = layer(block, "linear", /*axis=*/0);
-    const std::int64_t channels = levels_.back().channels;
-    const auto flat = apply(block, "linear", "Gemm", latent, linear, {{"transB", std::int64_t{1}}});
-    const auto map =
-        graph_.integers(block + ".map", {0, channels, plan_->latent().h, plan_->latent().w});
-    return tail(block, graph_.node(block, "Reshape", {flat, map}), linear, channels);
+    return tail(block, x, conv, channels);
   }
 
   /// In ONNX output_padding cannot depend on the size. It only appends rows and columns and changes
@@ -285,11 +278,9 @@ private:
 
 }  // namespace
 
-void export_onnx(const std::filesystem::path& path, const Model& model,
-                 const ExportOptions& options) {
-  options.validate(model.options());
-  NetworkGraph network(model, options);
-  write_file(path, network.file(options.part, describe_export(model, options)));
+void write_onnx(const std::filesystem::path& path, const Model& model, const ExportOptions& options,
+                const ExportDescription& description) {
+  write_file(path, NetworkGraph(model, options).file(options.part, description));
 }
 
 }  // namespace convae

@@ -26,8 +26,7 @@ void describe(schema::ValueInfoProto& value, const std::string& name, OnnxGraph:
   tensor.set_elem_type(data_type(type));
   for (const OnnxGraph::Length& length : shape) {
     auto& dim = *tensor.mutable_shape()->add_dim();
-    const auto* number = std::get_if<std::int64_t>(&length);
-    if (number) {
+    if (const auto* number = std::get_if<std::int64_t>(&length)) {
       dim.set_dim_value(*number);
     } else {
       dim.set_dim_param(std::get<std::string>(length));
@@ -79,15 +78,15 @@ OnnxGraph::OnnxGraph(const std::string& name, const std::string& producer_versio
 
 OnnxGraph::~OnnxGraph() = default;
 
-std::string OnnxGraph::input(const std::string& name, Type type, const std::vector<Length>& shape,
-                             const std::string& meaning) {
+std::string OnnxGraph::input(const std::string& name, const std::vector<Length>& shape,
+                             const std::string& meaning, Type type) {
   describe(*model_->graph().add_input(), name, type, shape, meaning);
   return name;
 }
 
-void OnnxGraph::output(const std::string& value, const std::string& name, Type type,
+void OnnxGraph::output(const std::string& value, const std::string& name,
                        const std::vector<Length>& shape, const std::string& meaning) {
-  describe(*model_->graph().add_output(), name, type, shape, meaning);
+  describe(*model_->graph().add_output(), name, Type::float32, shape, meaning);
   for (auto& node : *model_->graph().mutable_node()) {
     for (auto* names : {node.mutable_input(), node.mutable_output()}) {
       for (std::string& used : *names) {

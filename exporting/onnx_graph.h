@@ -31,12 +31,12 @@ public:
   OnnxGraph(const OnnxGraph&) = delete;
   OnnxGraph& operator=(const OnnxGraph&) = delete;
 
-  std::string input(const std::string& name, Type type, const std::vector<Length>& shape,
-                    const std::string& meaning);
+  std::string input(const std::string& name, const std::vector<Length>& shape,
+                    const std::string& meaning, Type type = Type::float32);
 
   /// Makes a value one of the results, under that name.
-  void output(const std::string& value, const std::string& name, Type type,
-              const std::vector<Length>& shape, const std::string& meaning);
+  void output(const std::string& value, const std::string& name, const std::vector<Length>& shape,
+              const std::string& meaning);
 
   /// Numbers that are part of the model.
   std::string floats(const std::string& name, const Ints& shape, std::span<const float> values);

@@ -8,17 +8,13 @@ namespace convae {
 
 void ExportOptions::validate(const ModelOptions& model) const {
   if (size.h == 0) return;
-  if (format != ExportFormat::onnx) {
-    throw OptionError(
-        fmt::format("input {}: only onnx files can be made for one size; a {} file "
-                    "takes every size the model does",
-                    to_string(size), to_string(format)));
-  }
-  if (model.latent > 0 && size != model.size) {
-    throw OptionError(
-        fmt::format("input {}: this model has a dense latent and takes images of {} only",
-                    to_string(size), to_string(model.size)));
-  }
+  require_option(format == ExportFormat::onnx,
+                 fmt::format("input {}: only onnx files can be made for one size; a {} file takes "
+                             "every size the model does",
+                             to_string(size), to_string(format)));
+  require_option(model.latent == 0 || size == model.size,
+                 fmt::format("input {}: this model has a dense latent and takes images of {} only",
+                             to_string(size), to_string(model.size)));
   if (const auto reason = why_impossible(model.levels, size)) throw OptionError(*reason);
 }
 

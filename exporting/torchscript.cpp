@@ -1,6 +1,5 @@
 #include "convae/core/files.h"
-#include "convae/exporting/description.h"
-#include "convae/exporting/export.h"
+#include "convae/exporting/formats.h"
 #include "convae/models/autoencoder.h"
 
 #include <torch/csrc/jit/serialization/export.h>
@@ -91,10 +90,8 @@ private:
 
   std::string decoder() const {
     const std::size_t count = levels_.size();
-    std::string code = fmt::format("def forward(self, latent: Tensor{}) -> Tensor:\n",
-                                   dense() ? "" : ", size: List[int]");
-    code += sizes();
-    code += dense() ? check_numbers() : check_map();
+    std::string code = fmt::format("def forward(self, latent: Tensor{}) -> Tensor:\n{}{}",
+                                   dense() ? "" : ", size: List[int]", sizes(), check_latent());
     code += has_bottleneck() ? "    x = self.latent.forward(latent)\n"
                              : fmt::format("    x = latent{}\n", kChannelsLast);
     for (std::size_t i = 0; i < count; ++i) {
@@ -121,19 +118,19 @@ private:
     return code;
   }
 
-  std::string check_map() const {
+  std::string check_latent() const {
+    if (dense()) {
+      return fmt::format(
+          "    assert latent.dim() == 2 and latent.size(1) == {0}, \"the latent's shape must be "
+          "(N, "
+          "{0})\"\n",
+          spec_.latent);
+    }
     return fmt::format(
         "    assert latent.dim() == 4 and latent.size(1) == {0} and latent.size(2) == size{1}[0] "
         "and latent.size(3) == size{1}[1], \"the latent's shape must be (N, {0}, h, w), as the "
         "encoder gives it for images of that size\"\n",
         spec_.latent_map_channels(), levels_.size());
-  }
-
-  std::string check_numbers() const {
-    return fmt::format(
-        "    assert latent.dim() == 2 and latent.size(1) == {0}, \"the latent's shape must be (N, "
-        "{0})\"\n",
-        spec_.latent);
   }
 
   std::string decoder_start() const {
@@ -231,7 +228,7 @@ jit::Module scripted(const torch::nn::Module& module, const std::string& name,
 }
 
 /// The description as one JSON object: {"channels": 3, "range": [0, 1], "model": {…}, …}.
-std::string description_json(const std::map<std::string, std::string>& description) {
+std::string script_description(const ExportDescription& description) {
   nlohmann::ordered_json object;
   for (const auto& [key, text] : description) {
     const bool is_json =
@@ -243,12 +240,10 @@ std::string description_json(const std::map<std::string, std::string>& descripti
 
 }  // namespace
 
-void export_torchscript(const std::filesystem::path& path, const Model& model,
-                        const ExportOptions& options) {
-  options.validate(model.options());
-  const NetworkSource source(model.options());
-  const std::string name = options.part == Part::autoencoder ? "" : to_string(options.part);
-  const jit::Module script = scripted(part_of(model, options.part), name, source,
+void write_torchscript(const std::filesystem::path& path, const Model& model, Part part,
+                       const ExportDescription& description) {
+  const std::string name = part == Part::autoencoder ? "" : to_string(part);
+  const jit::Module script = scripted(part_of(model, part), name, NetworkSource(model.options()),
                                       std::make_shared<jit::CompilationUnit>());
   AtomicFile file(path);
   // LibTorch's writer goes on writing in its destructor, from where nothing may be thrown.
@@ -261,8 +256,7 @@ void export_torchscript(const std::filesystem::path& path, const Model& model,
     }
     return count;
   };
-  jit::ExportModule(script, write,
-                    {{"convae.json", description_json(describe_export(model, options))}});
+  jit::ExportModule(script, write, {{"convae.json", script_description(description)}});
   if (failure) std::rethrow_exception(failure);
   file.commit();
 }

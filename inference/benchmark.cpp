@@ -1,6 +1,6 @@
 #include "convae/inference/benchmark.h"
 
-#include "convae/core/device.h"
+#include "convae/core/machine.h"
 #include "convae/core/stopwatch.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"

@@ -41,30 +41,16 @@ std::vector<LatentRow> checked_rows(const fs::path& table) {
   return rows;
 }
 
-/// Latents in one array, or in a folder with a file an image.
-class LatentSource {
-public:
-  explicit LatentSource(fs::path path) : path_(std::move(path)) {
-    std::error_code error;
-    if (!fs::is_directory(path_, error)) array_ = read_npy(path_);
+/// (1, …), from `array` or, where that is undefined, from a file in the folder `path`.
+torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const fs::path& path) {
+  if (!array.defined()) return read_npy(path / (row.file.empty() ? row.name + ".npy" : row.file));
+  if (array.dim() < 1) refuse(path, "it holds a single number, not an array of latents");
+  if (row.index >= array.size(0)) {
+    refuse(path, "it has " + std::to_string(array.size(0)) +
+                     " latents, but its table asks for index " + std::to_string(row.index));
   }
-
-  /// (1, …)
-  torch::Tensor latent(const LatentRow& row) const {
-    if (!array_.defined())
-      return read_npy(path_ / (row.file.empty() ? row.name + ".npy" : row.file));
-    if (array_.dim() < 1) refuse(path_, "it holds a single number, not an array of latents");
-    if (row.index >= array_.size(0)) {
-      refuse(path_, "it has " + std::to_string(array_.size(0)) +
-                        " latents, but its table asks for index " + std::to_string(row.index));
-    }
-    return array_.narrow(0, row.index, 1);
-  }
-
-private:
-  fs::path path_;
-  torch::Tensor array_;
-};
+  return array.narrow(0, row.index, 1);
+}
 
 void require_fit(const torch::Tensor& latent, const ModelOptions& model, const fs::path& file) {
   const std::int64_t axes = model.latent > 0 ? 2 : 4;
@@ -86,12 +72,14 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   output.expect(inputs);
   DecodeResult result;
   for (const std::string& name : inputs) result.images.push_back(output.reserve(name, ".png"));
-  const LatentSource source(options.latents);
+  std::error_code error;
+  torch::Tensor array;
+  if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);
   callbacks.begin_writing();
   ImageWriter writer(worker_count(options.workers));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     callbacks.stop_if_asked(static_cast<std::int64_t>(i), std::ssize(rows));
-    const torch::Tensor latent = source.latent(rows[i]);
+    const torch::Tensor latent = latent_of(rows[i], array, options.latents);
     require_fit(latent, model.options(), options.latents);
     const Size size = model.options().latent > 0 ? model.options().size : rows[i].encoded;
     try {

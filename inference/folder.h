@@ -1,7 +1,7 @@
 #pragma once
 
 #include "convae/core/callbacks.h"
-#include "convae/data/batches.h"
+#include "convae/data/loader.h"
 #include "convae/data/split.h"
 #include "convae/inference/model.h"
 #include "convae/inference/options.h"

@@ -1,7 +1,6 @@
 #include "convae/inference/latents_file.h"
 
 #include "convae/core/csv.h"
-#include "convae/training/run_folder.h"
 
 #include <charconv>
 #include <string_view>

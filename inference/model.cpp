@@ -1,6 +1,6 @@
 #include "convae/inference/model.h"
 
-#include "convae/core/device.h"
+#include "convae/core/machine.h"
 #include "convae/core/random.h"
 #include "convae/core/text.h"
 #include "convae/models/autoencoder.h"
@@ -10,6 +10,9 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace convae {
 
@@ -79,10 +82,44 @@ Model load(const std::filesystem::path& run_or_file, const std::string& device) 
 
 std::string checkpoint_line(const Model& model) {
   const Progress& progress = model.info().progress;
-  return "checkpoint " + printable(model.path().string()) + ": epoch " +
-         std::to_string(progress.epoch) + ", step " + std::to_string(progress.step) + ", " +
-         std::to_string(model.options().channels) + " channels, levels " +
-         to_string(model.options().levels);
+  return fmt::format("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
+                     printable(model.path().string()), progress.epoch, progress.step,
+                     model.options().channels, to_string(model.options().levels));
+}
+
+std::string description_json(const Model& model) {
+  using nlohmann::ordered_json;
+  const ModelOptions& options = model.options();
+  const CheckpointInfo& info = model.info();
+  const Progress& progress = info.progress;
+  ordered_json levels = ordered_json::array();
+  for (const LevelSpec& level : options.levels) levels.push_back(to_string(level));
+  const bool fixes_size = options.latent > 0;
+  const bool has_best = progress.best_epoch > 0;
+  const ordered_json json = {
+      {"file", printable(model.path().string())},
+      {"format", info.format},
+      {"convae", info.convae_version},
+      {"libtorch", info.libtorch_version},
+      {"epoch", progress.epoch},
+      {"step", progress.step},
+      {"seed", info.seed},
+      {"parameters", options.parameter_count()},
+      {"channels", options.channels},
+      {"range", {options.output == Output::tanh ? -1 : 0, 1}},
+      {"levels", levels},
+      {"order", to_string(options.order)},
+      {"activation", to_string(options.activation)},
+      {"norm", to_string(options.norm)},
+      {"latent-channels", options.latent_channels},
+      {"latent", options.latent},
+      {"size", fixes_size ? ordered_json(to_string(options.size)) : ordered_json(nullptr)},
+      {"output", to_string(options.output)},
+      {"variational", options.variational},
+      {"best-epoch", progress.best_epoch},
+      {"best-by", to_string(progress.best_by)},
+      {"best-loss", has_best ? ordered_json(progress.best_value) : ordered_json(nullptr)}};
+  return json.dump();
 }
 
 }  // namespace convae

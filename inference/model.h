@@ -67,4 +67,8 @@ Model load(const std::filesystem::path& run_or_file, const std::string& device =
 /// "checkpoint runs/a/weights/best.safetensors: epoch 20, step 400, 3 channels, levels 32:k3x3…"
 std::string checkpoint_line(const Model& model);
 
+/// What its checkpoint holds, one line of JSON: "file", "format", "epoch", "step", "parameters",
+/// "channels", "levels" and its other options, "best-loss" …; null for what it does not have.
+std::string description_json(const Model& model);
+
 }  // namespace convae

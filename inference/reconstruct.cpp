@@ -1,5 +1,6 @@
 #include "convae/inference/reconstruct.h"
 
+#include "convae/core/csv.h"
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/data/image_writer.h"
@@ -147,9 +148,7 @@ std::string to_csv(const ReconstructResult& result) {
   std::string text = "path,width,height,mse,psnr,ssim";
   text += result.corrupted ? ",input_mse,input_psnr\n" : "\n";
   for (const auto& [quality, input_mse] : result.images) {
-    text += csv_field(quality.name) + "," + std::to_string(quality.size.w) + "," +
-            std::to_string(quality.size.h) + "," + csv_number(quality.mse) + "," +
-            csv_number(quality.psnr) + "," + csv_number(quality.ssim);
+    text += csv_fields(quality);
     if (result.corrupted) text += "," + csv_number(input_mse) + "," + csv_number(psnr(input_mse));
     text += "\n";
   }

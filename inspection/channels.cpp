@@ -8,37 +8,27 @@
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
-#include <array>
 
 namespace convae {
 namespace {
 
-constexpr std::array kScales = {1.0, 2.0, 4.0, 8.0};
 constexpr std::int64_t kPatch = 32;      // side of the spectrum
 constexpr double kSpectrumFloor = 1e-3;  // of the mean power: no frequency is raised without end
 constexpr double kSmallest = 1e-4;       // divisor of an image that is black or left without error
 
 /// The kinds of maps at one scale.
 enum Kind { kLighter, kDarker, kGradientY, kGradientX, kWhitened, kKinds };
-/// Channels at one scale: all kinds by their own mean, and all but the last by the brightness.
-constexpr std::size_t kByBrightness = kWhitened;
-constexpr std::size_t kChannelsPerScale = kKinds + kByBrightness;
+/// All kinds by their own mean, and all but the last by the brightness.
+static_assert(ChannelMaps::kChannelsPerScale == kKinds + kWhitened);
 
 std::vector<cv::Mat> planes_of(const torch::Tensor& values) {
   std::vector<cv::Mat> planes;
-  const torch::Tensor floats = values.to(torch::kFloat).contiguous();
-  for (std::int64_t c = 0; c < floats.size(0); ++c) {
-    const cv::Mat view(static_cast<int>(floats.size(1)), static_cast<int>(floats.size(2)), CV_32FC1,
-                       floats[c].data_ptr());
-    planes.push_back(view.clone());
+  for (const torch::Tensor& plane : values.to(torch::kFloat).contiguous().unbind(0)) {
+    planes.push_back(cv::Mat(static_cast<int>(plane.size(0)), static_cast<int>(plane.size(1)),
+                             CV_32FC1, plane.data_ptr())
+                         .clone());
   }
   return planes;
-}
-
-cv::Mat smoothed(const cv::Mat& plane, double sigma) {
-  cv::Mat result;
-  cv::GaussianBlur(plane, result, {}, sigma, sigma, cv::BORDER_REPLICATE);
-  return result;
 }
 
 /// Half the difference of both neighbours; at the border, of the pixel and its neighbour.
@@ -75,9 +65,10 @@ double own_mean(Kind kind, const std::vector<cv::Mat>& planes, const cv::Mat& ma
 }
 
 std::vector<cv::Mat> smoothed(const std::vector<cv::Mat>& planes, double sigma) {
-  std::vector<cv::Mat> result;
-  result.reserve(planes.size());
-  for (const cv::Mat& plane : planes) result.push_back(smoothed(plane, sigma));
+  std::vector<cv::Mat> result(planes.size());
+  for (std::size_t c = 0; c < planes.size(); ++c) {
+    cv::GaussianBlur(planes[c], result[c], {}, sigma, sigma, cv::BORDER_REPLICATE);
+  }
   return result;
 }
 
@@ -137,10 +128,6 @@ ChannelMaps::ChannelMaps(const Residual& residual, const cv::Mat& whitening_kern
     : brightness_(residual.brightness),
       planes_(planes_of(residual.values)),
       white_(filtered(planes_, whitening_kernel)) {}
-
-std::size_t ChannelMaps::scales() { return kScales.size(); }
-
-std::size_t ChannelMaps::channels_per_scale() { return kChannelsPerScale; }
 
 std::vector<cv::Mat> ChannelMaps::at_scale(std::size_t scale) const {
   const std::vector<cv::Mat> smooth = smoothed(planes_, kScales.at(scale));

@@ -4,6 +4,7 @@
 
 #include <opencv2/core.hpp>
 
+#include <array>
 #include <vector>
 
 namespace convae {
@@ -55,10 +56,10 @@ private:
 /// They come a scale at a time, so that only those are in memory.
 class ChannelMaps {
 public:
-  ChannelMaps(const Residual& residual, const cv::Mat& whitening_kernel);
+  static constexpr std::array kScales = {1.0, 2.0, 4.0, 8.0};
+  static constexpr std::size_t kChannelsPerScale = 5 + 4;
 
-  static std::size_t scales();
-  static std::size_t channels_per_scale();
+  ChannelMaps(const Residual& residual, const cv::Mat& whitening_kernel);
 
   /// (H, W) float each: those divided by their mean, then those divided by the brightness. Computed
   /// on several threads.

@@ -14,7 +14,6 @@
 namespace CONVAE_API convae {
 
 class AnomalyScorer;
-struct GoodImages;
 
 /// What to learn from.
 struct CalibrateOptions {
@@ -85,7 +84,6 @@ public:
 
 private:
   Inspector(const Model& model, const DataOptions& data, int folds);
-  void learn(const GoodImages& good, const FolderOptions& options, const Callbacks& callbacks);
 
   Model model_;
   Size size_;

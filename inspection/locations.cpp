@@ -44,12 +44,12 @@ torch::Tensor as_tensor(const cv::Mat& map) {
 
 /// (H, W) → (kPlaces, kPlaces) double: means.
 torch::Tensor at_places(const torch::Tensor& map, const LocationStatistics::Grid& grid) {
-  return grid.rows.gather().matmul(map).matmul(grid.columns.gather().t()).to(torch::kDouble);
+  return grid.rows.gather.matmul(map).matmul(grid.columns.gather.t()).to(torch::kDouble);
 }
 
 /// (kPlaces, kPlaces) → (H, W).
 torch::Tensor at_pixels(const torch::Tensor& places, const LocationStatistics::Grid& grid) {
-  return grid.rows.spread().matmul(places).matmul(grid.columns.spread().t());
+  return grid.rows.spread.matmul(places).matmul(grid.columns.spread.t());
 }
 
 /// One channel's (kPlaces, kPlaces) double, smoothed.
@@ -81,26 +81,26 @@ std::vector<float> above_sampled_bound(std::span<const float> values, std::size_
 }  // namespace
 
 Places::Places(std::int64_t length)
-    : gather_(torch::zeros({kPlaces, length})), spread_(torch::zeros({length, kPlaces})) {
-  auto gather = gather_.accessor<float, 2>();
-  auto spread = spread_.accessor<float, 2>();
+    : gather(torch::zeros({kPlaces, length})), spread(torch::zeros({length, kPlaces})) {
+  auto gathered = gather.accessor<float, 2>();
+  auto spreading = spread.accessor<float, 2>();
   for (std::int64_t pixel = 0; pixel < length; ++pixel) {
     const double at = place_of(pixel, length);
-    gather[std::min(static_cast<std::int64_t>(at), kPlaces - 1)][pixel] = 1;
+    gathered[std::min(static_cast<std::int64_t>(at), kPlaces - 1)][pixel] = 1;
     const double centre = std::clamp(at - 0.5, 0.0, static_cast<double>(kPlaces - 1));
     const auto low = std::min(static_cast<std::int64_t>(centre), kPlaces - 2);
     const double share = centre - static_cast<double>(low);
-    spread[pixel][low] = static_cast<float>(1 - share);
-    spread[pixel][low + 1] = static_cast<float>(share);
+    spreading[pixel][low] = static_cast<float>(1 - share);
+    spreading[pixel][low + 1] = static_cast<float>(share);
   }
   for (std::int64_t place = 0; place < kPlaces; ++place) {
-    const auto pixels = gather_[place].sum().item<double>();
+    const auto pixels = gather[place].sum().item<double>();
     if (pixels > 0) {
-      gather_[place] /= pixels;
+      gather[place] /= pixels;
     } else {
       // Only where a short side is divided evenly.
-      gather[place][static_cast<std::int64_t>((static_cast<double>(place) + 0.5) *
-                                              static_cast<double>(length) / kPlaces)] = 1;
+      gathered[place][static_cast<std::int64_t>((static_cast<double>(place) + 0.5) *
+                                                static_cast<double>(length) / kPlaces)] = 1;
     }
   }
 }
@@ -138,9 +138,12 @@ void LocationStatistics::add(std::size_t channel, const cv::Mat& map, const Grid
 
 void LocationStatistics::count(int fold) {
   ++folds_[static_cast<std::size_t>(fold - kTrainingFold)].images;
+  left_out_.reset();
 }
 
 void LocationStatistics::prepare(int without_fold) {
+  if (left_out_ == without_fold) return;
+  left_out_ = without_fold;
   torch::NoGradGuard no_grad;
   torch::Tensor values = torch::zeros_like(folds_[0].values);
   torch::Tensor squares = torch::zeros_like(values);

@@ -5,6 +5,7 @@
 #include <opencv2/core.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace convae {
@@ -13,8 +14,7 @@ namespace convae {
 /// kBorder pixels of an end they are counted in pixels, since rims and chamfers are as wide on a
 /// large part as on a small one; what is between is divided evenly. Short sides are divided evenly
 /// as a whole.
-class Places {
-public:
+struct Places {
   static constexpr std::int64_t kPlaces = 32;
   static constexpr std::int64_t kBorder = 32;  ///< pixels, of kPlaces / 4 places
 
@@ -23,13 +23,9 @@ public:
 
   /// (kPlaces, length) float: times values of pixels, their mean at every place; a place between
   /// two pixels takes the nearer one.
-  const torch::Tensor& gather() const { return gather_; }
-
+  torch::Tensor gather;
   /// (length, kPlaces) float: times values of places, straight lines between them at the pixels.
-  const torch::Tensor& spread() const { return spread_; }
-
-private:
-  torch::Tensor gather_, spread_;
+  torch::Tensor spread;
 };
 
 /// What good images leave at each place, and how much that varies: borders of a part leave more
@@ -55,8 +51,8 @@ public:
   void count(int fold);
 
   /// Standardised maps: (map − mean) / deviation at each place. From all images but those of the
-  /// fold. Valid until more is added. Safe for several channels at once once prepare(fold) was
-  /// called.
+  /// fold. Valid until more is added; prepare() again with the same fold costs nothing. Safe for
+  /// several channels at once.
   void prepare(int without_fold);
   cv::Mat standardise(std::size_t channel, const cv::Mat& map, const Grid& grid) const;
 
@@ -67,6 +63,7 @@ private:
   };
   std::vector<Sums> folds_;                        // kTrainingFold first
   std::vector<torch::Tensor> means_, deviations_;  // (kPlaces, kPlaces) float
+  std::optional<int> left_out_;                    // fold they are without; unset: not prepared
 };
 
 /// Mean of the highest 0.1 % of the values, of at least one: (H, W) float.

@@ -19,9 +19,9 @@ public:
   /// One image shows no spread.
   static constexpr std::int64_t kFewestImages = 2;
 
-  /// peaks: (images, channels) double; groups: which images belong together, empty: each is alone.
+  /// peaks: (images, channels) double; groups: which images belong together.
   /// Throws std::invalid_argument for fewer than kFewestImages.
-  explicit PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups = {});
+  explicit PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups);
 
   /// (channels) double → the distance, over the root of the number of channels: 0 where no peak is
   /// above the mean of good images, 1 where independent ones are all one deviation above.
@@ -37,6 +37,37 @@ private:
   torch::Tensor mean_, deviation_;  // (channels)
   torch::Tensor inverse_;           // (channels, channels), of the standardised peaks' covariance
   double shrinkage_ = 0;
+};
+
+/// How peaks of good images grow or fall with the image's size, so that it can be taken out again:
+/// a large part must not count as a bad one. A straight line over the logarithm of the area, by
+/// least squares, flattened by as much as it may be chance (the positive-part James-Stein factor of
+/// one coefficient, 1 - 1/t²).
+class AreaTrend {
+public:
+  /// Fewer images show no trend.
+  static constexpr std::int64_t kFewestImages = 20;
+
+  /// Images whose peaks may differ in level, such as those the network knows and those it does not,
+  /// are separate sets: only their slopes are pooled.
+  struct Set {
+    torch::Tensor peaks;      ///< (images, channels) double
+    torch::Tensor log_areas;  ///< (images) double
+  };
+
+  /// None.
+  AreaTrend() = default;
+  explicit AreaTrend(const std::vector<Set>& sets);
+
+  /// Peaks as they would be at the mean area: (channels) double.
+  torch::Tensor without(const torch::Tensor& peaks, double log_area) const;
+
+  /// (channels) double, undefined where there is none.
+  const torch::Tensor& slopes() const { return slopes_; }
+
+private:
+  torch::Tensor slopes_;
+  double centre_ = 0;
 };
 
 }  // namespace convae

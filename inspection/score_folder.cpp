@@ -3,11 +3,12 @@
 #include "convae/core/output_folder.h"
 #include "convae/data/grouping.h"
 #include "convae/data/image_writer.h"
+#include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
-#include "convae/inspection/heat_map.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/test_set.h"
 #include "convae/inspection/views.h"
+#include "convae/models/pixels.h"
 
 #include <fmt/format.h>
 
@@ -18,6 +19,22 @@ namespace {
 
 /// Heat maps are full where there is so many times what the strongest pixels of good images have.
 constexpr double kFullHeat = 2;
+constexpr double kMostCover = 0.75;  // of an image, where its map is at its highest
+
+/// A map (H, W) → the same between 0 and 1. All are on one scale, so that those of a whole set can
+/// be compared with each other.
+torch::Tensor share_of(const torch::Tensor& map) { return (map / kFullHeat).clamp(0, 1); }
+
+/// The map over its image, in grey: transparent where it is 0, through red to yellow.
+/// image: (C, H, W) uint8 or uint16; share: (H, W) → (3, H, W) uint8.
+torch::Tensor heat_over_image(const torch::Tensor& image, const torch::Tensor& share) {
+  const torch::Tensor grey = to_float(image.unsqueeze(0), torch::kCPU)[0].mean(0, /*keepdim=*/true);
+  // The map's darkest colours would hide dark images: how much shows grows with the map.
+  const torch::Tensor cover = share * kMostCover;
+  const torch::Tensor colour =
+      to_float(coloured(0.25 + 0.5 * share, ColourMap::hot).unsqueeze(0), torch::kCPU)[0];
+  return to_uint8(grey * (1 - cover) + colour * cover);
+}
 
 /// The files of a folder's results. All names are reserved before the first is written.
 class ScoreFiles {
@@ -37,9 +54,10 @@ public:
 
   void write_map(const ViewedImage& image, const torch::Tensor& map) {
     const auto index = static_cast<std::size_t>(image.index);
-    writer_.write(output_.prepare(overlays_[index]), heat_over_image(image.pixels, map, kFullHeat),
+    const torch::Tensor share = share_of(map);
+    writer_.write(output_.prepare(overlays_[index]), heat_over_image(image.pixels, share),
                   ImageFormat::png);
-    writer_.write(output_.prepare(heats_[index]), heat_picture(map, kFullHeat), ImageFormat::png);
+    writer_.write(output_.prepare(heats_[index]), to_uint16(share.unsqueeze(0)), ImageFormat::png);
   }
 
   void write_results(const ScoreResult& result) {
@@ -54,20 +72,12 @@ private:
   std::vector<std::string> overlays_, heats_;  // of each image, if wanted
 };
 
-/// (H, W) bool: where a defect is. Throws std::runtime_error.
-torch::Tensor read_mask(const std::filesystem::path& path, const torch::Tensor& pixels,
-                        std::int64_t max_pixels) {
-  const torch::Tensor mask = decode_image(read_file(path), /*channels=*/1, max_pixels)[0];
-  if (mask.sizes() != pixels[0].sizes()) throw ImageError("its size is not its image's");
-  return mask.to(torch::kInt) > (mask.scalar_type() == torch::kUInt16 ? 32767 : 127);
-}
-
 /// The images to list, for a network that sees them at `size`.
 FolderOptions images_of(const ScoreOptions& options, const InspectionFolder& layout, Size size) {
   options.validate();
   FolderOptions images = options.images;
-  images.data.data = layout.images().string();
-  images.prefix = layout.prefix();
+  images.data.data = layout.images.string();
+  images.prefix = layout.prefix;
   images.data.size = size;
   return images;
 }
@@ -97,8 +107,7 @@ public:
       return true;
     });
     scores_.skipped = folder_.skipped();
-    std::sort(scores_.images.begin(), scores_.images.end(),
-              [](const ScoredImage& a, const ScoredImage& b) { return a.name < b.name; });
+    std::ranges::sort(scores_.images, {}, &ScoredImage::name);
     ScoreResult result = summarize(std::move(scores_), options_.seed);
     if (files_) files_->write_results(result);
     return result;
@@ -108,10 +117,10 @@ private:
   bool writes_maps() const { return files_ && options_.heat_maps; }
 
   void warn_of_strays(const Grouping& grouping) const {
+    if (!grouping.groups()) return;
     const std::vector<std::string> names = folder_.names();
-    const auto strays = std::count_if(names.begin(), names.end(), [&](const std::string& name) {
-      return grouping.groups() && !grouping.matches(name);
-    });
+    const auto strays = std::ranges::count_if(
+        names, [&](const std::string& name) { return !grouping.matches(name); });
     if (strays == 0) return;
     callbacks_.warn(
         fmt::format("--group-regex does not match {} of {} images; each becomes a group of its own",
@@ -139,14 +148,18 @@ private:
     if (writes_maps()) files_->write_map(image, maps[kNetwork]);
   }
 
-  /// Undefined for a good image; nullopt where nothing is known of pixels.
+  /// (H, W) bool: where a defect is. Undefined for a good image; nullopt where nothing is known of
+  /// pixels.
   std::optional<torch::Tensor> mask_of(const ViewedImage& image, const std::string& name,
                                        const std::string& label) const {
     if (label == kGoodLabel) return torch::Tensor();
     const auto path = layout_.mask(name);
     if (!path) return std::nullopt;
     try {
-      return read_mask(*path, image.pixels, options_.images.data.max_pixels);
+      const torch::Tensor mask =
+          decode_image(read_file(*path), /*channels=*/1, options_.images.data.max_pixels)[0];
+      if (mask.sizes() != image.pixels[0].sizes()) throw ImageError("its size is not its image's");
+      return mask.to(torch::kInt) > (mask.scalar_type() == torch::kUInt16 ? 32767 : 127);
     } catch (const std::runtime_error& error) {
       callbacks_.warn("mask " + in_quotes(*path) + ": " + printable(error.what()) +
                       "; the image does not count for pixel AUROC and PRO");

@@ -12,18 +12,18 @@ namespace {
 
 constexpr double kSmallestPeak = 1e-6;  // that maps are divided by
 
-/// Calls use(channel, map) for all channels, several at once, and after_scale(begin, end) with
-/// those of a scale when they are done.
+/// Calls use(index, map) for all channels of a view, several at once, where `index` is `first` for
+/// the first; and after_scale(maps) with those of a scale when they are done.
 template <typename Use, typename AfterScale>
-void for_each_channel(const ChannelMaps& maps, const Use& use, const AfterScale& after_scale) {
-  for (std::size_t scale = 0; scale < ChannelMaps::scales(); ++scale) {
-    const std::vector<cv::Mat> here = maps.at_scale(scale);
-    const std::size_t first = scale * ChannelMaps::channels_per_scale();
-    parallel_for_each(static_cast<std::int64_t>(here.size()), [&](std::int64_t i) {
-      const auto index = static_cast<std::size_t>(i);
-      use(first + index, here[index]);
+void for_each_channel(const ChannelMaps& channels, std::size_t first, const Use& use,
+                      const AfterScale& after_scale) {
+  for (std::size_t scale = 0; scale < ChannelMaps::kScales.size(); ++scale) {
+    std::vector<cv::Mat> maps = channels.at_scale(scale);
+    parallel_for_each(std::ssize(maps), [&](std::int64_t i) {
+      use(first + static_cast<std::size_t>(i), maps[static_cast<std::size_t>(i)]);
     });
-    after_scale(first, first + here.size());
+    after_scale(maps);
+    first += maps.size();
   }
 }
 
@@ -43,7 +43,7 @@ torch::Tensor root(const cv::Mat& square_sum, std::size_t channels) {
 
 AnomalyScorer::AnomalyScorer(std::size_t views, int folds)
     : views_(views),
-      channels_(ChannelMaps::scales() * ChannelMaps::channels_per_scale()),
+      channels_(ChannelMaps::kScales.size() * ChannelMaps::kChannelsPerScale),
       whitening_(views),
       kernels_(views),
       locations_(views * channels_, folds) {}
@@ -56,19 +56,12 @@ void AnomalyScorer::learn_locations(const Views& views, int fold) {
   const LocationStatistics::Grid grid(size_of(views));
   for (std::size_t v = 0; v < views_; ++v) {
     if (kernels_[v].empty()) kernels_[v] = whitening_[v].kernel();
-    const auto add = [&](std::size_t channel, const cv::Mat& map) {
-      locations_.add(v * channels_ + channel, map, grid, fold);
-    };
-    for_each_channel(ChannelMaps(views[v], kernels_[v]), add, [](std::size_t, std::size_t) {});
+    for_each_channel(
+        ChannelMaps(views[v], kernels_[v]), v * channels_,
+        [&](std::size_t index, const cv::Mat& map) { locations_.add(index, map, grid, fold); },
+        [](const std::vector<cv::Mat>&) {});
   }
   locations_.count(fold);
-  left_out_.reset();
-}
-
-void AnomalyScorer::compare_without(int fold) {
-  if (left_out_ == fold) return;
-  locations_.prepare(fold);
-  left_out_ = fold;
 }
 
 AnomalyScorer::Observed AnomalyScorer::observe(const Views& views,
@@ -79,32 +72,26 @@ AnomalyScorer::Observed AnomalyScorer::observe(const Views& views,
   const LocationStatistics::Grid grid(size);
   auto* peak_of = peaks.data_ptr<double>();
   for (std::size_t v = 0; v < views_; ++v) {
-    std::vector<cv::Mat> squares(channels_);
-    const auto look = [&](std::size_t channel, const cv::Mat& map) {
-      const std::size_t index = v * channels_ + channel;
-      const cv::Mat standardised = locations_.standardise(index, map, grid);
-      peak_of[index] = peak(standardised);
+    const auto look = [&](std::size_t index, cv::Mat& map) {
+      map = locations_.standardise(index, map, grid);
+      peak_of[index] = peak(map);
       if (square_sums == nullptr) return;
       const auto usual = models_[0].mean()[static_cast<std::int64_t>(index)].item<double>();
-      squares[channel] = cv::max(standardised, 0.0) / std::max(usual, kSmallestPeak);
-      squares[channel] = squares[channel].mul(squares[channel]);
+      const cv::Mat above = cv::max(map, 0.0) / std::max(usual, kSmallestPeak);
+      map = above.mul(above);
     };
     // In the order of channels: sums of floats depend on it, but must not on threads.
-    const auto add = [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end && square_sums != nullptr; ++i) {
-        cv::Mat& sum = (*square_sums)[v];
-        if (sum.empty()) sum = cv::Mat::zeros(squares[i].size(), CV_32F);
-        sum += squares[i];
-        squares[i].release();
-      }
+    const auto add = [&](const std::vector<cv::Mat>& squares) {
+      if (square_sums == nullptr) return;
+      for (const cv::Mat& square : squares) (*square_sums)[v] += square;
     };
-    for_each_channel(ChannelMaps(views[v], kernels_[v]), look, add);
+    for_each_channel(ChannelMaps(views[v], kernels_[v]), v * channels_, look, add);
   }
   return {peaks, std::log(static_cast<double>(size.area()))};
 }
 
 void AnomalyScorer::calibrate(const Views& views, int fold) {
-  compare_without(fold);
+  locations_.prepare(fold);
   Observed observed = observe(views, nullptr);
   observed.fold = fold;
   (fold == kTrainingFold ? training_ : held_out_).push_back(std::move(observed));
@@ -167,7 +154,7 @@ void AnomalyScorer::finish() {
     }
   }
   models_ = models_without(kTrainingFold);
-  compare_without(kTrainingFold);
+  locations_.prepare(kTrainingFold);
 }
 
 AnomalyScorer::Scores AnomalyScorer::scores_of(const Observed& image, const Models& models) const {
@@ -182,9 +169,10 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const Observed& image, const Mode
 
 AnomalyScorer::Scores AnomalyScorer::score(const Views& views, Maps* maps) const {
   if (maps == nullptr) return scores_of(observe(views, nullptr), models_);
-  std::vector<cv::Mat> sums(views_);
+  std::vector<cv::Mat> sums;
+  for (std::size_t v = 0; v < views_; ++v) sums.push_back(cv::Mat::zeros(size_of(views), CV_32F));
   const Observed image = observe(views, &sums);
-  cv::Mat all = cv::Mat::zeros(sums[0].size(), CV_32F);
+  cv::Mat all = cv::Mat::zeros(size_of(views), CV_32F);
   for (const cv::Mat& sum : sums) all += sum;
   *maps = {root(all, views_ * channels_)};
   for (const cv::Mat& sum : sums) maps->push_back(root(sum, channels_));

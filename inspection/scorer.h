@@ -1,6 +1,5 @@
 #pragma once
 
-#include "convae/inspection/area_trend.h"
 #include "convae/inspection/channels.h"
 #include "convae/inspection/locations.h"
 #include "convae/inspection/peak_model.h"
@@ -8,7 +7,6 @@
 #include <torch/types.h>
 
 #include <cstddef>
-#include <optional>
 #include <vector>
 
 namespace convae {
@@ -81,13 +79,11 @@ private:
   torch::Tensor peaks_of(const torch::Tensor& peaks, std::size_t model) const;
   Models models_without(int fold) const;
   Scores scores_of(const Observed& image, const Models& models) const;
-  void compare_without(int fold);
 
   std::size_t views_, channels_;  // channels of one view
   std::vector<Whitening> whitening_;
   std::vector<cv::Mat> kernels_;  // empty until they are needed
   LocationStatistics locations_;  // channels of the first view, then those of the next
-  std::optional<int> left_out_;   // fold that locations_ is prepared without
   std::vector<Observed> training_, held_out_;
   AreaTrend trend_;
   std::vector<Scores> good_scores_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <system_error>
-#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -25,24 +24,24 @@ bool has_kinds(const fs::path& folder) {
 
 }  // namespace
 
-InspectionFolder::InspectionFolder(fs::path root) : root_(std::move(root)), images_(root_) {
-  const bool beside_training = is_folder(root_ / "test") && is_folder(root_ / "train" / kGoodLabel);
-  if (beside_training || has_kinds(root_ / "test")) {
-    images_ = root_ / "test";
-    prefix_ = "test/";
-    masks_ = root_ / "ground_truth";
-    labelled_ = true;
-  } else if (has_kinds(root_)) {
+InspectionFolder::InspectionFolder(const fs::path& root) : images(root) {
+  const bool beside_training = is_folder(root / "test") && is_folder(root / "train" / kGoodLabel);
+  if (beside_training || has_kinds(root / "test")) {
+    images = root / "test";
+    prefix = "test/";
+    masks = root / "ground_truth";
+    labelled = true;
+  } else if (has_kinds(root)) {
     // ".." of a link would be the folder the link lies in.
     std::error_code error;
-    masks_ = fs::canonical(root_, error).parent_path() / "ground_truth";
-    labelled_ = true;
+    masks = fs::canonical(root, error).parent_path() / "ground_truth";
+    labelled = true;
   }
 }
 
 std::string InspectionFolder::label(const std::string& name) const {
-  if (!labelled_) return "";
-  const std::string inner = name.substr(prefix_.size());
+  if (!labelled) return "";
+  const std::string inner = name.substr(prefix.size());
   const std::size_t slash = inner.find('/');
   return slash == std::string::npos ? "" : inner.substr(0, slash);
 }
@@ -50,10 +49,10 @@ std::string InspectionFolder::label(const std::string& name) const {
 std::optional<fs::path> InspectionFolder::mask(const std::string& name) const {
   const std::string kind = label(name);
   if (kind.empty() || kind == kGoodLabel) return std::nullopt;
-  const fs::path image = name.substr(prefix_.size());
+  const fs::path image = name.substr(prefix.size());
   std::error_code error;
   for (const char* ending : {"_mask.png", ".png"}) {
-    const fs::path path = masks_ / image.parent_path() / (image.stem().string() + ending);
+    const fs::path path = masks / image.parent_path() / (image.stem().string() + ending);
     if (fs::is_regular_file(path, error)) return path;
   }
   return std::nullopt;

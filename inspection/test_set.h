@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace convae {
 
@@ -18,17 +17,13 @@ namespace convae {
 ///
 /// or where it is such a `test` folder itself, with `good` and other folders in it and the masks in
 /// ../ground_truth. Everything else is a plain folder, whose images nothing is known of.
-class InspectionFolder {
-public:
-  explicit InspectionFolder(std::filesystem::path root);
+struct InspectionFolder {
+  explicit InspectionFolder(const std::filesystem::path& root);
 
-  /// What to list: `root`/test in the layout, else `root`.
-  const std::filesystem::path& images() const { return images_; }
-
-  /// Before names relative to images(), so that they are relative to `root`: "test/" or "".
-  const std::string& prefix() const { return prefix_; }
-
-  bool labelled() const { return labelled_; }
+  std::filesystem::path images;  ///< what to list: `root`/test in the layout, else `root`
+  std::string prefix;  ///< before names in `images`, for names relative to `root`: "test/" or ""
+  std::filesystem::path masks;
+  bool labelled = false;
 
   /// "good" or the kind of defect of an image named relative to `root`; "" where that is not known:
   /// in a plain folder, and of images that lie in no kind's folder.
@@ -36,11 +31,6 @@ public:
 
   /// The mask of such an image; nullopt if there is none.
   std::optional<std::filesystem::path> mask(const std::string& name) const;
-
-private:
-  std::filesystem::path root_, images_, masks_;
-  std::string prefix_;
-  bool labelled_ = false;
 };
 
 /// The label of images without a defect.

@@ -2,7 +2,19 @@
 
 #include "convae/core/errors.h"
 
+#include <torch/nn/functional/upsampling.h>
+
 namespace convae {
+
+torch::Tensor resize_map(const torch::Tensor& map, Size size) {
+  if (Size{map.size(0), map.size(1)} == size) return map;
+  namespace F = torch::nn::functional;
+  return F::interpolate(map.unsqueeze(0).unsqueeze(0), F::InterpolateFuncOptions()
+                                                           .size(per_axis(size))
+                                                           .mode(torch::kBilinear)
+                                                           .align_corners(false))
+      .view(per_axis(size));
+}
 
 ViewedImage views_of(const torch::Tensor& input, const torch::Tensor& reconstruction) {
   const auto brightness = input.mean().item<double>();

@@ -26,6 +26,9 @@ struct ViewedImage {
 /// Views and error of an image; input, reconstruction: (C, H, W) float in [0,1] on the CPU.
 ViewedImage views_of(const torch::Tensor& input, const torch::Tensor& reconstruction);
 
+/// A map (H, W) float at the size wanted.
+torch::Tensor resize_map(const torch::Tensor& map, Size size);
+
 /// Puts the images of a folder through its model and hands over the views of each, until `use` says
 /// false. `stage` is what Callbacks::progress is told, `what` what Interrupted calls the images
 /// ("the good images"). Throws it also between images of one batch, and std::runtime_error naming

@@ -7,19 +7,15 @@
 #include <iterator>
 
 namespace convae {
-namespace {
 
-/// `add(unit, sample)` appends the items of a drawn unit.
-template <typename Add>
-Interval interval_of_draws(std::int64_t units, const Add& add, const Statistic& statistic,
-                           const BootstrapOptions& options) {
-  if (units < 2) return {};
+Interval bootstrap_interval(std::int64_t count, const Statistic& statistic,
+                            const BootstrapOptions& options) {
+  if (count < 2) return {};
   std::vector<double> values;
-  std::vector<std::int64_t> sample;
+  std::vector<std::int64_t> sample(count);
   for (std::int64_t draw = 0; draw < options.draws; ++draw) {
     CounterRandom random(options.seed, /*epoch=*/0, draw, Purpose::bootstrap);
-    sample.clear();
-    for (std::int64_t i = 0; i < units; ++i) add(random.below(units), sample);
+    for (std::int64_t& item : sample) item = random.below(count);
     const double value = statistic(sample);
     if (!std::isnan(value)) values.push_back(value);
   }
@@ -27,23 +23,17 @@ Interval interval_of_draws(std::int64_t units, const Add& add, const Statistic& 
   return {quantile(values, tail), quantile(values, 1 - tail)};
 }
 
-}  // namespace
-
-Interval bootstrap_interval(std::int64_t count, const Statistic& statistic,
-                            const BootstrapOptions& options) {
-  const auto add = [](std::int64_t item, std::vector<std::int64_t>& sample) {
-    sample.push_back(item);
-  };
-  return interval_of_draws(count, add, statistic, options);
-}
-
 Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups,
                             const Statistic& statistic, const BootstrapOptions& options) {
-  const auto add = [&](std::int64_t group, std::vector<std::int64_t>& sample) {
-    const auto& items = groups[group];
-    sample.insert(sample.end(), items.begin(), items.end());
+  std::vector<std::int64_t> items;
+  const auto of_groups = [&](std::span<const std::int64_t> drawn) {
+    items.clear();
+    for (const auto group : drawn) {
+      items.insert(items.end(), groups[group].begin(), groups[group].end());
+    }
+    return statistic(items);
   };
-  return interval_of_draws(std::ssize(groups), add, statistic, options);
+  return bootstrap_interval(std::ssize(groups), of_groups, options);
 }
 
 Interval bootstrap_mean_interval(const std::vector<double>& values,

@@ -6,9 +6,8 @@ namespace convae {
 namespace {
 
 void append(std::vector<double>& values, const torch::Tensor& more) {
-  const torch::Tensor dense = more.to(at::kDouble).contiguous();
-  const auto* numbers = dense.const_data_ptr<double>();
-  values.insert(values.end(), numbers, numbers + dense.numel());
+  const auto* numbers = more.const_data_ptr<double>();
+  values.insert(values.end(), numbers, numbers + more.numel());
 }
 
 MeanInterval mean_of(const std::vector<double>& values) {

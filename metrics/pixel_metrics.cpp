@@ -1,5 +1,6 @@
 #include "convae/metrics/pixel_metrics.h"
 
+#include "convae/data/mat.h"
 #include "convae/metrics/statistics.h"
 
 #include <fmt/format.h>
@@ -25,26 +26,6 @@ std::size_t class_of(float value) {
   return ordered >> (32 - kClassBits);
 }
 
-/// The regions of a mask: labels (H, W), 0 outside, and the pixels of every label.
-struct Regions {
-  cv::Mat labels;
-  std::vector<std::int64_t> pixels;
-};
-
-Regions find_regions(const torch::Tensor& mask) {
-  const torch::Tensor bytes = mask.to(at::kByte).contiguous();
-  const cv::Mat image(static_cast<int>(mask.size(0)), static_cast<int>(mask.size(1)), CV_8UC1,
-                      bytes.data_ptr());
-  Regions regions;
-  const int labels = cv::connectedComponents(image, regions.labels, /*connectivity=*/8, CV_32S);
-  regions.pixels.resize(labels);
-  for (int y = 0; y < image.rows; ++y) {
-    const int* row = regions.labels.ptr<int>(y);
-    for (int x = 0; x < image.cols; ++x) ++regions.pixels[row[x]];
-  }
-  return regions;
-}
-
 }  // namespace
 
 PixelMetrics::PixelMetrics()
@@ -61,18 +42,18 @@ void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
     throw std::invalid_argument(fmt::format("a map of {}x{} has a mask of {}x{}", map.size(0),
                                             map.size(1), mask.size(0), mask.size(1)));
   }
-  const Regions regions = find_regions(mask);
-  regions_ += static_cast<std::int64_t>(regions.pixels.size()) - 1;
-  for (int y = 0; y < regions.labels.rows; ++y) {
-    const int* labels = regions.labels.ptr<int>(y);
-    for (int x = 0; x < regions.labels.cols; ++x) {
-      const std::size_t bin = class_of(*value++);
-      if (labels[x] == 0) {
-        ++outside_[bin];
-      } else {
-        ++inside_[bin];
-        overlap_[bin] += 1 / static_cast<double>(regions.pixels[labels[x]]);
-      }
+  const torch::Tensor bytes = mask.to(at::kByte).contiguous();
+  cv::Mat labels, sizes, centroids;  // label 0 is outside
+  const int regions = cv::connectedComponentsWithStats(mat_view(bytes.unsqueeze(2)), labels, sizes,
+                                                       centroids, /*connectivity=*/8, CV_32S);
+  regions_ += regions - 1;
+  for (const int label : cv::Mat_<int>(labels)) {
+    const std::size_t bin = class_of(*value++);
+    if (label == 0) {
+      ++outside_[bin];
+    } else {
+      ++inside_[bin];
+      overlap_[bin] += 1.0 / sizes.at<int>(label, cv::CC_STAT_AREA);
     }
   }
 }

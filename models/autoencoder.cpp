@@ -32,6 +32,13 @@ void use_channels_last(torch::nn::Module& module) {
   }
 }
 
+/// Splits the encoder's last map, (N, 2c, h, w) or (N, 2D).
+LatentDistribution split_distribution(const torch::Tensor& means_and_log_variances) {
+  // In float, whatever the network computed in: the exponential of a rounded logarithm is far off.
+  const std::vector<torch::Tensor> halves = means_and_log_variances.to(at::kFloat).chunk(2, 1);
+  return {halves[0], halves[1].clamp(-20, 10)};
+}
+
 }  // namespace
 
 EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
@@ -214,6 +221,17 @@ void AutoencoderImpl::begin_step() {
 
 void AutoencoderImpl::commit_statistics() {
   for (BatchNorm& norm : batch_norms_) norm->commit_statistics();
+}
+
+torch::Tensor sample(const LatentDistribution& distribution, const torch::Tensor& noise) {
+  return distribution.mean + (distribution.log_variance / 2).exp() * noise;
+}
+
+torch::Tensor divergence(const LatentDistribution& distribution) {
+  const torch::Tensor& log_variance = distribution.log_variance;
+  const torch::Tensor of_numbers =
+      (distribution.mean.square() + log_variance.exp() - 1 - log_variance) / 2;
+  return of_numbers.flatten(1).mean(1);
 }
 
 std::vector<Size> sizes_of(const Maps& batches) {

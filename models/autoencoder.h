@@ -2,7 +2,6 @@
 
 #include "convae/core/api.h"
 #include "convae/models/blocks.h"
-#include "convae/models/latent_distribution.h"
 #include "convae/models/options.h"
 
 #include <memory>
@@ -10,6 +9,13 @@
 #include <vector>
 
 namespace CONVAE_API convae {
+
+/// A variational encoder's output: an independent normal distribution for each latent number
+/// (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114).
+struct LatentDistribution {
+  torch::Tensor mean;          ///< (N, c, h, w) or (N, D)
+  torch::Tensor log_variance;  ///< the same shape, limited to [-20, 10]
+};
 
 /// Strided convolutions and, if the options have one, a bottleneck.
 /// Children: `0` … `L-1` (Block), `latent` (1×1 convolution or linear layer).
@@ -103,6 +109,13 @@ private:
   std::vector<BatchNorm> batch_norms_;
 };
 TORCH_MODULE(Autoencoder);
+
+/// mean + deviation·noise, with noise shaped like the mean and drawn from N(0, 1).
+torch::Tensor sample(const LatentDistribution& distribution, const torch::Tensor& noise);
+
+/// Kullback-Leibler divergence from N(0, 1) of each image, mean over its latent numbers:
+/// (mean² + variance - 1 - log variance) / 2. → (N) float, at least 0.
+torch::Tensor divergence(const LatentDistribution& distribution);
 
 /// Heights and widths of batches.
 std::vector<Size> sizes_of(const Maps& batches);

@@ -149,25 +149,20 @@ BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
       activation_(options.activation),
       activated_(activated) {
   const std::int64_t out_channels = level.channels;
-  const auto completed = [&](auto convolution) {
-    return convolution.stride(expand(level.stride))
-        .padding(expand(level.padding))
-        .dilation(expand(level.dilation));
+  const auto register_layer = [&](const char* name, const auto& layer) {
+    register_module(name, layer);
+    weight_ = layer->weight;
+    bias_ = layer->bias;
   };
-  switch (kind) {
-    case Kind::conv:
-      conv_ = register_module("conv", torch::nn::Conv2d(completed(torch::nn::Conv2dOptions(
-                                          in_channels, out_channels, expand(level.kernel)))));
-      break;
-    case Kind::conv_transpose:
-      conv_transpose_ = register_module(
-          "conv", torch::nn::ConvTranspose2d(completed(torch::nn::ConvTranspose2dOptions(
-                      in_channels, out_channels, expand(level.kernel)))));
-      break;
-    case Kind::linear:
-      linear_ =
-          register_module("linear", torch::nn::Linear(in_channels, out_channels * map.h * map.w));
-      break;
+  // Strides and the like are arguments of each call, see convolve_as_is().
+  if (kind == Kind::linear) {
+    register_layer("linear", torch::nn::Linear(in_channels, out_channels * map.h * map.w));
+  } else if (kind == Kind::conv) {
+    register_layer("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(in_channels, out_channels,
+                                                                      expand(level.kernel))));
+  } else {
+    register_layer("conv", torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(
+                               in_channels, out_channels, expand(level.kernel))));
   }
   if (!activated || options.norm == Norm::none) return;
   if (options.norm == Norm::batch) {
@@ -176,11 +171,6 @@ BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
     group_norm_ = register_module("norm", torch::nn::GroupNorm(torch::nn::GroupNormOptions(
                                               group_count(out_channels), out_channels)));
   }
-}
-
-torch::Tensor BlockImpl::conv_bias() const {
-  if (kind_ == Kind::linear) return {};
-  return kind_ == Kind::conv ? conv_->bias : conv_transpose_->bias;
 }
 
 torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bias) {
@@ -200,23 +190,23 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bi
 torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool with_bias) {
   const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
   if (kind_ == Kind::conv) {
-    return torch::conv2d(x, conv_->weight, bias, per_axis(level_.stride), per_axis(level_.padding),
+    return torch::conv2d(x, weight_, bias, per_axis(level_.stride), per_axis(level_.padding),
                          per_axis(level_.dilation));
   }
   if (kind_ == Kind::linear) {
-    return linear_->forward(x)
+    return torch::linear(x, weight_, bias_)
         .view({x.size(0), level_.channels, map_.h, map_.w})
         .contiguous(torch::MemoryFormat::ChannelsLast);
   }
   // ConvTranspose2d::forward(x, output_size) leaves dilation out of its sum.
   const Size output_padding{out.h - level_.vertical().conv_transpose_length(x.size(2)),
                             out.w - level_.horizontal().conv_transpose_length(x.size(3))};
-  const torch::Tensor& weight = conv_transpose_->weight;
   if (suits_subpixels(x, level_.channels, level_)) {
-    return subpixel_conv_transpose(x, weight, bias, level_, output_padding);
+    return subpixel_conv_transpose(x, weight_, bias, level_, output_padding);
   }
-  return torch::conv_transpose2d(x, weight, bias, per_axis(level_.stride), per_axis(level_.padding),
-                                 per_axis(output_padding), /*groups=*/1, per_axis(level_.dilation));
+  return torch::conv_transpose2d(x, weight_, bias, per_axis(level_.stride),
+                                 per_axis(level_.padding), per_axis(output_padding), /*groups=*/1,
+                                 per_axis(level_.dilation));
 }
 
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {

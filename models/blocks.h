@@ -80,7 +80,7 @@ public:
   }
 
   /// (C); undefined for Kind::linear, which adds its own, one a pixel.
-  torch::Tensor conv_bias() const;
+  torch::Tensor conv_bias() const { return kind_ == Kind::linear ? torch::Tensor() : bias_; }
 
 private:
   Maps convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias);
@@ -97,9 +97,7 @@ private:
   Order order_;
   Activation activation_;
   bool activated_;
-  torch::nn::Conv2d conv_{nullptr};
-  torch::nn::ConvTranspose2d conv_transpose_{nullptr};
-  torch::nn::Linear linear_{nullptr};
+  torch::Tensor weight_, bias_;  // of the convolution or linear layer
   BatchNorm batch_norm_{nullptr};
   torch::nn::GroupNorm group_norm_{nullptr};
 };

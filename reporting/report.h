@@ -1,19 +1,12 @@
 #pragma once
 
-#include "convae/reporting/thumbnails.h"
+#include "convae/reporting/report_pictures.h"
 #include "convae/training/run_observer.h"
 
 #include <chrono>
-#include <cstdint>
-#include <map>
 #include <string>
-#include <utility>
-#include <vector>
 
 namespace convae {
-
-/// The parts of sample pictures, by the picture's name and epoch.
-using CutSamples = std::map<std::pair<std::string, std::int64_t>, std::vector<ThumbnailRow>>;
 
 /// report.html in a run's folder: one page without other files, of bounded size however long the
 /// run. It is made from the folder's files alone (metrics.csv, samples/, …), so a resumed run's
@@ -31,7 +24,7 @@ public:
 private:
   using Clock = std::chrono::steady_clock;
 
-  CutSamples cut_;  // so that no picture is read twice
+  ReportPictures pictures_;
   Clock::time_point written_at_{};
   Clock::duration cost_{0};
 };

@@ -1,6 +1,6 @@
 #include "convae/reporting/report_data.h"
 
-#include "convae/models/plan_json.h"
+#include "convae/models/plan_text.h"
 
 #include <nlohmann/json.hpp>
 
@@ -37,8 +37,8 @@ std::vector<std::size_t> spread(std::size_t count, std::size_t at_most) {
 
 ordered_json metrics_json(const std::vector<MetricsRow>& rows, std::size_t at_most,
                           std::int64_t best_epoch) {
-  std::set<std::size_t> places;
-  for (const std::size_t place : spread(rows.size(), at_most)) places.insert(place);
+  const std::vector<std::size_t> evenly = spread(rows.size(), at_most);
+  std::set<std::size_t> places(evenly.begin(), evenly.end());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].epoch == best_epoch) places.insert(i);
   }

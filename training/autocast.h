@@ -2,8 +2,7 @@
 
 #include "convae/training/options.h"
 
-#include <c10/core/Device.h>
-#include <c10/core/ScalarType.h>
+#include <ATen/autocast_mode.h>
 
 namespace convae {
 
@@ -11,15 +10,24 @@ namespace convae {
 /// LibTorch's autocast: weights stay float and are cast once.
 class Autocast {
 public:
-  Autocast(c10::Device device, Precision precision);
-  ~Autocast();
+  Autocast(c10::Device device, Precision precision) : type_(device.type()) {
+    at::autocast::set_autocast_dtype(type_, at::kBFloat16);
+    at::autocast::set_autocast_enabled(type_, precision == Precision::bf16);
+    at::autocast::increment_nesting();
+  }
+  ~Autocast() {
+    // Weights change between passes, so their bfloat16 copies must not be reused.
+    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(type_, was_enabled_);
+    at::autocast::set_autocast_dtype(type_, previous_);
+  }
   Autocast(const Autocast&) = delete;
   Autocast& operator=(const Autocast&) = delete;
 
 private:
   c10::DeviceType type_;
-  bool was_enabled_;
-  c10::ScalarType previous_;  // what it cast to before
+  bool was_enabled_ = at::autocast::is_autocast_enabled(type_);
+  c10::ScalarType previous_ = at::autocast::get_autocast_dtype(type_);
 };
 
 }  // namespace convae

@@ -5,10 +5,8 @@
 
 #include <torch/version.h>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
-
-#include <cmath>
-#include <optional>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -16,8 +14,10 @@ namespace {
 
 using nlohmann::json;
 
-[[noreturn]] void refuse(const std::string& source, const std::string& reason) {
-  throw CheckpointError(source + ": " + reason);
+template <typename... Values>
+[[noreturn]] void refuse(const std::string& source, fmt::format_string<Values...> reason,
+                         Values&&... values) {
+  throw CheckpointError(source + ": " + fmt::format(reason, std::forward<Values>(values)...));
 }
 
 /// The value that `key` names.
@@ -25,7 +25,7 @@ template <typename Enum>
 Enum named(const json& fields, const char* key) {
   const auto name = fields.at(key).get<std::string>();
   if (const auto value = parse_name<Enum>(name)) return *value;
-  throw std::invalid_argument(std::string("unknown ") + key + " '" + printable(name) + "'");
+  throw std::invalid_argument(fmt::format("unknown {} {}", key, in_quotes(name)));
 }
 
 json to_json(const ModelOptions& model) {
@@ -85,9 +85,8 @@ void for_each_field(AnyProgress& progress, const Use& use) {
 }
 
 json to_json(const Progress& progress) {
-  json fields{{"best-by", to_string(progress.best_by)}};
-  // JSON has no NaN or infinity: a best value that does not exist yet is null.
-  fields["best-loss"] = std::isfinite(progress.best_value) ? json(progress.best_value) : json();
+  // JSON has no NaN or infinity: a best value that does not exist yet is written as null.
+  json fields{{"best-by", to_string(progress.best_by)}, {"best-loss", progress.best_value}};
   for_each_field(progress, [&](const char* key, const auto& value, bool) { fields[key] = value; });
   return fields;
 }
@@ -126,10 +125,10 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
     const json metadata = json::parse(text);
     info.format = metadata.at("format").get<int>();
     if (info.format < CheckpointInfo::kOldFormat || info.format > CheckpointInfo::kFormat) {
-      refuse(source, "checkpoint format " + std::to_string(info.format) +
-                         ", but this version of convae reads formats 1 and 2; use the convae that "
-                         "wrote it (" +
-                         printable(metadata.value("convae", "version unknown")) + ")");
+      refuse(source,
+             "checkpoint format {}, but this version of convae reads formats 1 and 2; use the "
+             "convae that wrote it ({})",
+             info.format, printable(metadata.value("convae", "version unknown")));
     }
     info.convae_version = metadata.at("convae").get<std::string>();
     info.libtorch_version = metadata.at("libtorch").get<std::string>();
@@ -141,9 +140,9 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
     info.config = metadata.at("config").get<std::string>();
     metadata.at(kDigestKey);  // a checkpoint without its checksum was tampered with
   } catch (const json::exception& error) {
-    refuse(source, std::string("its description is damaged: ") + error.what());
+    refuse(source, "its description is damaged: {}", error.what());
   } catch (const std::invalid_argument& error) {
-    refuse(source, std::string("its description does not work: ") + error.what());
+    refuse(source, "its description does not work: {}", error.what());
   }
   return info;
 }
@@ -161,14 +160,11 @@ void check_weights_are_there(const Checkpoint& checkpoint, const std::string& so
   std::int64_t numbers = 0;
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (belongs_to_model(name)) numbers += tensor.numel();
-    if (!is_finite(tensor)) {
-      refuse(source, in_quotes(name) + " holds values that are not finite");
-    }
+    if (!is_finite(tensor)) refuse(source, "{} holds values that are not finite", in_quotes(name));
   }
   const std::int64_t needed = checkpoint.info.model.parameter_count();
   if (numbers < needed) {
-    refuse(source, "its architecture needs " + std::to_string(needed) +
-                       " weights, but the file holds " + std::to_string(numbers));
+    refuse(source, "its architecture needs {} weights, but the file holds {}", needed, numbers);
   }
 }
 
@@ -204,23 +200,21 @@ void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimiz
   write_safetensors(path, tensors, {{kMetadataKey, to_metadata(info)}});
 }
 
-WeightsFile read_weights_file(const fs::path& path) {
+Checkpoint read_weights_file(const fs::path& path) {
   Safetensors file = read_safetensors(path);
   const auto metadata = file.metadata.find(kMetadataKey);
-  if (metadata == file.metadata.end()) return {std::nullopt, std::move(file.tensors)};
+  if (metadata == file.metadata.end()) return {{}, std::move(file.tensors), false};
   Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};
   check_weights_are_there(checkpoint, in_quotes(path));
-  return {std::move(checkpoint.info), std::move(checkpoint.tensors)};
+  return checkpoint;
 }
 
 Checkpoint read_checkpoint(const fs::path& path) {
-  WeightsFile file = read_weights_file(path);
-  if (!file.info) {
-    refuse(in_quotes(path),
-           "not a convae checkpoint (it does not describe its architecture); weights alone can "
-           "start a run with train --init");
-  }
-  return {std::move(*file.info), std::move(file.tensors)};
+  Checkpoint checkpoint = read_weights_file(path);
+  if (checkpoint.is_described) return checkpoint;
+  refuse(in_quotes(path),
+         "not a convae checkpoint (it does not describe its architecture); weights alone can "
+         "start a run with train --init");
 }
 
 void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& tensors,
@@ -231,17 +225,17 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
     if (!belongs_to_model(name)) continue;
     const auto target = targets.find(name);
     if (target == targets.end()) {
-      refuse(source, "it holds '" + printable(name) + "', which this architecture does not have");
+      refuse(source, "it holds {}, which this architecture does not have", in_quotes(name));
     }
     if (saved.sizes() != target->second.sizes()) {
-      refuse(source, in_quotes(name) + " has shape " + c10::str(saved.sizes()) +
-                         ", but this architecture expects " + c10::str(target->second.sizes()));
+      refuse(source, "{} has shape {}, but this architecture expects {}", in_quotes(name),
+             c10::str(saved.sizes()), c10::str(target->second.sizes()));
     }
   }
   for (const auto& [name, target] : targets) {
     // Frameworks that do not count batches leave this out; it only shapes the first steps.
     if (tensors.contains(name) || name.ends_with("num_batches_tracked")) continue;
-    refuse(source, "'" + name + "' is missing, which this architecture needs");
+    refuse(source, "'{}' is missing, which this architecture needs", name);
   }
   for (auto& [name, target] : targets) {
     if (const auto saved = tensors.find(name); saved != tensors.end()) target.copy_(saved->second);
@@ -250,12 +244,10 @@ void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& 
 
 std::map<std::string, torch::Tensor> tensors_to_use(const Checkpoint& checkpoint) {
   std::map<std::string, torch::Tensor> tensors = checkpoint.tensors;
-  const std::string prefix = kAveragePrefix;
-  for (const auto& [name, tensor] : checkpoint.tensors) {
-    if (!name.starts_with(prefix)) continue;
-    // A weight that is missing stays missing: the file is damaged, whatever its average says.
-    const auto weight = tensors.find(name.substr(prefix.size()));
-    if (weight != tensors.end()) weight->second = tensor;
+  // A weight that is missing stays missing: the file is damaged, whatever its average says.
+  for (auto& [name, tensor] : tensors) {
+    const auto average = checkpoint.tensors.find(kAveragePrefix + name);
+    if (average != checkpoint.tensors.end()) tensor = average->second;
   }
   return tensors;
 }

@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <string>
 
 namespace convae {
@@ -20,12 +19,7 @@ namespace convae {
 struct Checkpoint {
   CheckpointInfo info;
   std::map<std::string, torch::Tensor> tensors;  ///< weights, buffers, `optimizer.…`
-};
-
-/// The same of a file that may hold nothing but weights.
-struct WeightsFile {
-  std::optional<CheckpointInfo> info;  ///< unset: a plain safetensors file
-  std::map<std::string, torch::Tensor> tensors;
+  bool is_described = true;  ///< false: a plain safetensors file, without `info`
 };
 
 /// Writes one safetensors file, atomically. `optimizer` and `average` may be null. Format and
@@ -42,7 +36,7 @@ void save_checkpoint(const std::filesystem::path& path, const Autoencoder& net,
 Checkpoint read_checkpoint(const std::filesystem::path& path);
 
 /// The same for any safetensors file. Throws where it says that it is a checkpoint and is none.
-WeightsFile read_weights_file(const std::filesystem::path& path);
+Checkpoint read_weights_file(const std::filesystem::path& path);
 
 /// Copies weights and buffers by name. Names of other tensors (`optimizer.…`, `ema.…`) are passed
 /// over. `source` is what messages call the file.

@@ -1,5 +1,7 @@
 #include "convae/training/ema.h"
 
+#include "convae/training/checkpoint.h"
+
 #include <ATen/ops/_foreach_lerp.h>
 
 #include <algorithm>
@@ -9,13 +11,11 @@ namespace convae {
 
 WeightAverage::WeightAverage(const Autoencoder& net, double decay) : decay_(decay) {
   if (!active()) return;
-  const auto add = [&](const std::string& name, const torch::Tensor& weight) {
+  for (const auto& [name, weight] : weights_of(*net)) {
     // Batch counts are integers: there is nothing to average.
-    if (!weight.is_floating_point()) return;
+    if (!weight.is_floating_point()) continue;
     entries_.push_back({name, weight.detach(), weight.detach().clone()});
-  };
-  for (const auto& item : net->named_parameters()) add(item.key(), item.value());
-  for (const auto& item : net->named_buffers()) add(item.key(), item.value());
+  }
 }
 
 void WeightAverage::update(std::int64_t step) {

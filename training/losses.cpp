@@ -11,25 +11,8 @@
 namespace convae {
 namespace {
 
-using kernels::BFloat16;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-template <typename T>
-const kernels::LossKernels<T>& kernels_of(Output output, LossKind kind) {
-  const auto row =
-      static_cast<std::size_t>(output == Output::sigmoid ? kernels::OutputFunction::sigmoid
-                               : output == Output::tanh  ? kernels::OutputFunction::tanh
-                                                         : kernels::OutputFunction::linear);
-  const auto column = static_cast<std::size_t>(
-      kind == LossKind::mse ? kernels::Difference::squared : kernels::Difference::absolute);
-  const kernels::Kernels& all = kernels_of_this_processor();
-  if constexpr (std::is_same_v<T, float>) {
-    return all.loss[row][column];
-  } else {
-    return all.loss_bf16[row][column];
-  }
-}
 
 struct LossAndGradient {
   double loss = 0;
@@ -39,7 +22,9 @@ struct LossAndGradient {
 
 template <typename T>
 LossAndGradient loss_and_gradient(const Maps& x, const torch::Tensor& bias, const Maps& targets,
-                                  const kernels::LossKernels<T>& kernel, double scale) {
+                                  Output output, LossKind kind, double scale) {
+  const auto& kernel = kernels_of_this_processor().of<T>().loss[static_cast<std::size_t>(output)]
+                                                               [static_cast<std::size_t>(kind)];
   const Pieces pieces(x, x[0].size(1));
   const std::vector<float> bias_lanes = pieces.lanes(numbers(bias, pieces.channels(), 0));
   const kernels::Lanes lanes{pieces.width(), bias_lanes.data(), nullptr, nullptr};
@@ -52,10 +37,10 @@ LossAndGradient loss_and_gradient(const Maps& x, const torch::Tensor& bias, cons
   std::vector<double> losses(pieces.size());
   const auto sums = pieces.sums<1>([&](const Pieces::Piece& piece, const auto& sum) {
     losses[pieces.index(piece)] =
-        scales[piece.map] * kernel.loss(values<T>(x[piece.map]) + piece.begin,
-                                        values<float>(targets[piece.map]) + piece.begin,
-                                        piece.count, lanes, static_cast<float>(scales[piece.map]),
-                                        values<T>(result.dx[piece.map]) + piece.begin, sum[0]);
+        scales[piece.map] * kernel(values<T>(x[piece.map]) + piece.begin,
+                                   values<float>(targets[piece.map]) + piece.begin, piece.count,
+                                   lanes, static_cast<float>(scales[piece.map]),
+                                   values<T>(result.dx[piece.map]) + piece.begin, sum[0]);
   });
   result.dbias = to_tensor(sums[0], at::kFloat);
   for (const double loss : losses) result.loss += loss;
@@ -68,10 +53,9 @@ struct FusedLoss : torch::autograd::Function<FusedLoss> {
                                LossKind kind, double scale) {
     const Maps x = channels_last(open.vec());
     const Maps wanted = channels_last(*targets);
-    LossAndGradient result =
-        x[0].scalar_type() == at::kBFloat16
-            ? loss_and_gradient(x, bias, wanted, kernels_of<BFloat16>(output, kind), scale)
-            : loss_and_gradient(x, bias, wanted, kernels_of<float>(output, kind), scale);
+    LossAndGradient result = with_type(x[0], [&]<typename T>(T) {
+      return loss_and_gradient<T>(x, bias, wanted, output, kind, scale);
+    });
     // The gradient costs almost nothing here, and saves reading the maps again.
     variable_list saved = std::move(result.dx);
     saved.push_back(result.dbias);

@@ -20,8 +20,7 @@ std::map<Size, std::int64_t> images_by_size(const ImageDataset& images) {
 
 Size most_common(const std::map<Size, std::int64_t>& images_by_size) {
   const auto most =
-      std::max_element(images_by_size.begin(), images_by_size.end(),
-                       [](const auto& a, const auto& b) { return a.second < b.second; });
+      std::ranges::max_element(images_by_size, {}, [](const auto& entry) { return entry.second; });
   return most == images_by_size.end() ? Size{} : most->first;
 }
 

@@ -2,7 +2,6 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
-#include "convae/training/run_options.h"
 
 #include <cmath>
 #include <filesystem>

@@ -1,9 +1,11 @@
 #include "convae/training/run.h"
 
 #include "convae/core/files.h"
+#include "convae/data/pictures.h"
+#include "convae/metrics/image_metrics.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/corruption.h"
 #include "convae/training/memory.h"
-#include "convae/training/sample_pictures.h"
 
 #include <fmt/format.h>
 
@@ -20,10 +22,8 @@ constexpr std::int64_t kSampleImages = 6;
 constexpr std::int64_t kExtremes = 3;  // images shown that came back best, and worst
 
 double value_of(const MetricsRow& row, BestBy measure) {
-  const auto* column = std::find_if(
-      std::begin(kMetricsColumns), std::end(kMetricsColumns),
-      [&](const MetricsColumn& c) { return std::string_view(c.name) == to_string(measure); });
-  return row.*column->value;
+  const std::string_view name = to_string(measure);
+  return row.*std::ranges::find(kMetricsColumns, name, &MetricsColumn::name)->value;
 }
 
 bool is_better(double value, double than, BestBy measure) {
@@ -33,15 +33,21 @@ bool is_better(double value, double than, BestBy measure) {
 
 /// Places of the images, smallest error first; an error that is not a number is the largest.
 std::vector<std::size_t> by_error(const std::vector<ImageQuality>& images) {
-  const auto error = [&](std::size_t place) {
-    const double mse = images[place].mse;
-    return std::isnan(mse) ? std::numeric_limits<double>::infinity() : mse;
-  };
   std::vector<std::size_t> order(images.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return error(a) < error(b); });
+  std::ranges::stable_sort(order, {}, [&](std::size_t place) {
+    const double mse = images[place].mse;
+    return std::isnan(mse) ? std::numeric_limits<double>::infinity() : mse;
+  });
   return order;
+}
+
+/// As validation sees it: with the crop in its middle.
+std::optional<torch::Tensor> load_cropped(ImageDataset& source, std::int64_t index) {
+  std::optional<torch::Tensor> image = source.load(index);
+  const Size crop = source.options().crop;
+  if (!image || crop.h == 0) return image;
+  return crop_image(*image, crop, (image->size(1) - crop.h) / 2, (image->size(2) - crop.w) / 2);
 }
 
 [[noreturn]] void fail_unsaved(const std::string& reason) {
@@ -88,13 +94,13 @@ RunState Run::train_epochs() {
     const Stopwatch time;
     trainer_.train_steps([this] { return after_step(); });
     const bool has_ended = trainer_.epoch_complete() || trainer_.finished();
-    const auto validated = has_ended && !callbacks_.stopped() ? measure() : std::nullopt;
-    if (!validated) {
+    const auto quality = has_ended && !callbacks_.stopped() ? measure() : std::nullopt;
+    if (!quality) {
       // Also between the last step and the end of validation: the epoch is closed after a resume.
       save_at_stop();
       return RunState::interrupted;
     }
-    finish_epoch(*validated, time);
+    finish_epoch(*quality, time);
   }
   if (!save_problem_.empty()) fail_unsaved(save_problem_);
   return trainer_.progress().stopped_early ? RunState::stopped_early : RunState::finished;
@@ -112,30 +118,25 @@ bool Run::after_step() {
   return callbacks_.stopped();
 }
 
-std::optional<Run::Validated> Run::measure() {
-  Validated validated;
-  if (validation_ == nullptr) return validated;
+/// Nothing where it was stopped.
+std::optional<Quality> Run::measure() {
+  if (validation_ == nullptr) return Quality{};
   const UseAverage average(trainer_.average());
-  const auto note = [&](std::int64_t index, ImageQuality image) {
-    validated.indices.push_back(index);
-    validated.images.push_back(std::move(image));
-  };
-  validated.quality = validate(
-      trainer_.net(), *validation_, trainer_.options(), trainer_.device(), trainer_.workers(),
-      [this] { return callbacks_.stopped(); }, note);
-  if (callbacks_.stopped()) return std::nullopt;
-  return validated;
+  const Quality quality =
+      validate(trainer_.net(), *validation_, trainer_.options(), trainer_.device(),
+               trainer_.workers(), [this] { return callbacks_.stopped(); });
+  return callbacks_.stopped() ? std::nullopt : std::optional(quality);
 }
 
-void Run::finish_epoch(const Validated& validated, const Stopwatch& time) {
-  const MetricsRow row = row_of(validated.quality, time);
+void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
+  const MetricsRow row = row_of(quality, time);
   Progress& progress = trainer_.progress();
   const Progress before = progress;
   const bool is_best = note_epoch(row);
   const std::int64_t epochs = trainer_.options().epochs;
   const bool is_last = trainer_.finished() || (trainer_.epoch_complete() && row.epoch == epochs);
   const bool is_kept = options_.save_every > 0 && row.epoch % options_.save_every == 0;
-  if (is_kept || is_last || row.epoch == 1) attempt([&] { write_samples(row.epoch, validated); });
+  if (is_kept || is_last || row.epoch == 1) attempt([&] { write_samples(row.epoch, quality); });
   // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
   // of one too few.
   attempt([&] { folder_.add_metrics(row); });
@@ -271,35 +272,54 @@ void Run::write_skipped() {
   }
 }
 
-void Run::write_samples(std::int64_t epoch, const Validated& validated) {
-  ImageDataset& source = validation_ != nullptr ? *validation_ : trainer_.dataset();
-  std::vector<std::int64_t> all(static_cast<std::size_t>(source.size()));
+ImageDataset& Run::shown_images() {
+  return validation_ != nullptr ? *validation_ : trainer_.dataset();
+}
+
+void Run::write_samples(std::int64_t epoch, const Quality& quality) {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(shown_images().size()));
   std::iota(all.begin(), all.end(), 0);
   write_sample(RunFolder::sample_name(epoch), epoch, all, kSampleImages);
-  if (validated.images.empty()) return;
-  folder_.write_validation({epoch, validated.images});
-  const std::vector<std::size_t> order = by_error(validated.images);
+  if (quality.images.empty()) return;
+  folder_.write_validation({epoch, quality.images});
+  const std::vector<std::size_t> order = by_error(quality.images);
   const std::int64_t images = std::ssize(order);
   std::vector<std::int64_t> best, worst;
   for (std::int64_t i = 0; i < std::min(kExtremes, (images + 1) / 2); ++i) {
-    best.push_back(validated.indices[order[i]]);
+    best.push_back(quality.indices[order[i]]);
   }
   for (std::int64_t i = 0; i < std::min(kExtremes, images / 2); ++i) {
-    worst.push_back(validated.indices[order[images - 1 - i]]);
+    worst.push_back(quality.indices[order[images - 1 - i]]);
   }
   write_sample("best", epoch, best, kExtremes);
   if (!worst.empty()) write_sample("worst", epoch, worst, kExtremes);
 }
 
+/// Of the first `count` of these images that can be read, below each other.
 void Run::write_sample(const std::string& picture, std::int64_t epoch,
                        const std::vector<std::int64_t>& indices, std::int64_t count) {
+  const torch::NoGradGuard no_grad;
   const UseAverage average(trainer_.average());
   const CorruptionRule rule{trainer_.options().corruptions, trainer_.options().seed, /*epoch=*/0};
-  const SamplePicture sample =
-      sample_picture(trainer_.net(), validation_ != nullptr ? *validation_ : trainer_.dataset(),
-                     indices, count, rule, trainer_.device());
-  folder_.write_sample(picture, epoch, encode_image(sample.picture, ImageFormat::png),
-                       sample.images);
+  ImageDataset& source = shown_images();
+  trainer_.net()->eval();
+  std::vector<torch::Tensor> pictures;
+  std::vector<ImageQuality> images;
+  for (const std::int64_t index : indices) {
+    if (std::ssize(pictures) == count) break;
+    const auto image = load_cropped(source, index);
+    if (!image) continue;
+    const torch::Tensor clean = to_float(image->unsqueeze(0), trainer_.device());
+    const torch::Tensor input = corrupt(clean, rule, {index});
+    const torch::Tensor made = reconstruct_images(trainer_.net(), input);
+    const auto mse = image_mse(made, clean)[0].item<double>();
+    images.push_back({source.entry(index).file.name, source.image_size(index), mse, psnr(mse),
+                      image_ssim(made, clean)[0].item<double>()});
+    pictures.push_back(
+        comparison_picture(input[0].cpu(), made[0].cpu(), clean[0].cpu(), kMaxSampleSide));
+  }
+  folder_.write_sample(picture, epoch, encode_image(stack_pictures(pictures), ImageFormat::png),
+                       images);
 }
 
 }  // namespace convae

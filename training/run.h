@@ -3,7 +3,6 @@
 #include "convae/core/callbacks.h"
 #include "convae/core/stopwatch.h"
 #include "convae/training/run_observer.h"
-#include "convae/training/run_options.h"
 #include "convae/training/trainer.h"
 #include "convae/training/validation.h"
 
@@ -45,16 +44,10 @@ public:
   std::vector<SkippedFile> skipped() const;
 
 private:
-  struct Validated {
-    Quality quality;
-    std::vector<std::int64_t> indices;  // of the images, in the data set
-    std::vector<ImageQuality> images;
-  };
-
   RunState train_epochs();
   bool after_step();
-  std::optional<Validated> measure();
-  void finish_epoch(const Validated& validated, const Stopwatch& time);
+  std::optional<Quality> measure();
+  void finish_epoch(const Quality& quality, const Stopwatch& time);
   MetricsRow row_of(const Quality& quality, const Stopwatch& time) const;
   bool note_epoch(const MetricsRow& row);
   std::string epoch_line(const MetricsRow& row) const;
@@ -64,9 +57,10 @@ private:
   void save_at_stop() const;
   bool attempt(const std::function<void()>& write);
   void write_skipped();
-  void write_samples(std::int64_t epoch, const Validated& validated);
+  void write_samples(std::int64_t epoch, const Quality& quality);
   void write_sample(const std::string& picture, std::int64_t epoch,
                     const std::vector<std::int64_t>& indices, std::int64_t count);
+  ImageDataset& shown_images();
 
   Trainer& trainer_;
   RunFolder& folder_;

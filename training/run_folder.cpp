@@ -2,7 +2,6 @@
 
 #include "convae/core/csv.h"
 #include "convae/core/files.h"
-#include "convae/core/text.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -10,10 +9,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <sstream>
 #include <stdexcept>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -24,15 +21,6 @@ namespace {
 [[noreturn]] void fail_with(const char* action, const fs::path& path,
                             const std::error_code& error) {
   throw std::runtime_error(std::string(action) + " " + in_quotes(path) + ": " + error.message());
-}
-
-constexpr std::string_view kSamplesHeader = "picture,epoch,path,width,height,mse,psnr,ssim\n";
-constexpr std::string_view kValidationHeader = "epoch,path,width,height,mse,psnr,ssim\n";
-
-std::string image_fields(const ImageQuality& image) {
-  return csv_field(image.name) + "," + std::to_string(image.size.w) + "," +
-         std::to_string(image.size.h) + "," + csv_number(image.mse) + "," + csv_number(image.psnr) +
-         "," + csv_number(image.ssim);
 }
 
 ImageQuality read_image(const CsvReader& table) {
@@ -64,19 +52,6 @@ auto read_table(const fs::path& path, const ReadRow& read_row) {
   return rows;
 }
 
-/// Points output/latest at the run: made beside and renamed, so that it always leads somewhere.
-void point_latest(const fs::path& output, const fs::path& run) {
-  const fs::path link = output / "latest";
-  const fs::path temporary = output / (".latest-" + run.filename().string());
-  std::error_code error;
-  if (fs::exists(fs::symlink_status(link, error)) && !fs::is_symlink(link, error)) return;
-  fs::remove(temporary, error);
-  fs::create_symlink(run.filename(), temporary, error);
-  if (!error) fs::rename(temporary, link, error);
-  // A file system without links has no `latest`; the run itself does not need it.
-  if (error) fs::remove(temporary, error);
-}
-
 /// Takes away what a process that was killed while writing left behind; nobody else is writing,
 /// since the folder is locked.
 void remove_unfinished(const fs::path& run) {
@@ -89,33 +64,6 @@ void remove_unfinished(const fs::path& run) {
       }
     }
   }
-}
-
-std::vector<std::string> lines_of(const fs::path& path) {
-  std::vector<std::string> lines;
-  if (!is_there(path)) return lines;
-  std::istringstream text(read_text(path));
-  for (std::string line; std::getline(text, line);) lines.push_back(line);
-  return lines;
-}
-
-/// Rows of a metrics file by their epoch. Lines that are not rows are dropped.
-std::map<std::int64_t, std::string> read_rows(const fs::path& path) {
-  std::map<std::int64_t, std::string> rows;
-  for (const std::string& line : lines_of(path)) {
-    std::int64_t epoch = 0;
-    const auto parsed = std::from_chars(line.data(), line.data() + line.size(), epoch);
-    if (parsed.ec == std::errc{} && epoch >= 1) rows[epoch] = line;
-  }
-  return rows;
-}
-
-void write_rows(const fs::path& path, const std::map<std::int64_t, std::string>& rows) {
-  std::string text = "epoch,step";
-  for (const MetricsColumn& column : kMetricsColumns) text += std::string(",") + column.name;
-  for (const auto& [epoch, row] : rows) text += "\n" + row;
-  text += "\n";
-  write_file(path, text);
 }
 
 /// The folder's descriptor, locked.
@@ -136,8 +84,13 @@ std::shared_ptr<const int> lock_folder(const fs::path& path) {
 
 }  // namespace
 
+std::string csv_fields(const ImageQuality& image) {
+  return fmt::format("{},{},{},{},{},{}", csv_field(image.name), image.size.w, image.size.h,
+                     csv_number(image.mse), csv_number(image.psnr), csv_number(image.ssim));
+}
+
 RunFolder::RunFolder(fs::path path)
-    : path_(std::move(path)), lock_(lock_folder(path_)), rows_(read_rows(metrics())) {}
+    : path_(std::move(path)), lock_(lock_folder(path_)), rows_(read_metrics()) {}
 
 RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
   std::error_code error;
@@ -169,7 +122,18 @@ RunFolder RunFolder::open(const fs::path& path) {
   return run;
 }
 
-void RunFolder::make_latest() const { point_latest(path_.parent_path(), path_); }
+void RunFolder::make_latest() const {
+  const fs::path link = path_.parent_path() / "latest";
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(link, error)) && !fs::is_symlink(link, error)) return;
+  // Made beside and renamed, so that it always leads somewhere.
+  const fs::path temporary = path_.parent_path() / (".latest-" + path_.filename().string());
+  fs::remove(temporary, error);
+  fs::create_symlink(path_.filename(), temporary, error);
+  if (!error) fs::rename(temporary, link, error);
+  // A file system without links has no `latest`; the run itself does not need it.
+  if (error) fs::remove(temporary, error);
+}
 
 fs::path RunFolder::weights(const std::string& name) const {
   return path_ / "weights" / (name + ".safetensors");
@@ -184,17 +148,25 @@ fs::path RunFolder::sample(const std::string& picture) const {
 std::string RunFolder::sample_name(std::int64_t epoch) { return fmt::format("epoch_{:04}", epoch); }
 
 void RunFolder::add_metrics(const MetricsRow& row) {
-  std::string text = std::to_string(row.epoch) + "," + std::to_string(row.step);
-  for (const MetricsColumn& column : kMetricsColumns) text += "," + csv_number(row.*column.value);
-  rows_.erase(rows_.lower_bound(row.epoch), rows_.end());
-  rows_[row.epoch] = std::move(text);
-  write_rows(metrics(), rows_);
+  std::erase_if(rows_, [&](const MetricsRow& old) { return old.epoch >= row.epoch; });
+  rows_.push_back(row);
+  write_metrics();
+}
+
+void RunFolder::write_metrics() const {
+  std::string text = "epoch,step";
+  for (const auto& [name, value] : kMetricsColumns) text += fmt::format(",{}", name);
+  for (const MetricsRow& row : rows_) {
+    text += fmt::format("\n{},{}", row.epoch, row.step);
+    for (const auto& [name, value] : kMetricsColumns) text += "," + csv_number(row.*value);
+  }
+  write_file(metrics(), text + "\n");
 }
 
 void RunFolder::cut_metrics(std::int64_t epochs) {
   if (is_there(metrics())) {
-    rows_.erase(rows_.upper_bound(epochs), rows_.end());
-    write_rows(metrics(), rows_);
+    std::erase_if(rows_, [&](const MetricsRow& row) { return row.epoch > epochs; });
+    write_metrics();
   }
   if (is_there(sample_table())) {
     std::vector<SampleRow> samples = read_samples();
@@ -215,25 +187,24 @@ void RunFolder::write_sample(const std::string& picture, std::int64_t epoch,
 }
 
 void RunFolder::write_samples(const std::vector<SampleRow>& samples) const {
-  std::string text(kSamplesHeader);
-  for (const SampleRow& row : samples) {
-    text += row.picture + "," + std::to_string(row.epoch) + "," + image_fields(row.image) + "\n";
+  std::string text = "picture,epoch,path,width,height,mse,psnr,ssim\n";
+  for (const auto& [picture, epoch, image] : samples) {
+    text += fmt::format("{},{},{}\n", picture, epoch, csv_fields(image));
   }
   write_file(sample_table(), text);
 }
 
 void RunFolder::write_validation(const ValidationTable& table) const {
-  std::string text(kValidationHeader);
+  std::string text = "epoch,path,width,height,mse,psnr,ssim\n";
   for (const ImageQuality& image : table.images) {
-    text += std::to_string(table.epoch) + "," + image_fields(image) + "\n";
+    text += fmt::format("{},{}\n", table.epoch, csv_fields(image));
   }
   write_file(validation(), text);
 }
 
 void RunFolder::add_command(const std::string& command) const {
-  std::string text;
-  for (const std::string& line : read_commands()) text += line + "\n";
-  write_file(commands(), text + command + "\n");
+  const std::string before = is_there(commands()) ? read_text(commands()) : "";
+  write_file(commands(), before + command + "\n");
 }
 
 std::vector<MetricsRow> RunFolder::read_metrics() const {
@@ -259,12 +230,18 @@ ValidationTable RunFolder::read_validation() const {
   return result;
 }
 
-std::vector<std::string> RunFolder::read_commands() const { return lines_of(commands()); }
+std::vector<std::string> RunFolder::read_commands() const {
+  std::vector<std::string> lines;
+  if (!is_there(commands())) return lines;
+  std::istringstream text(read_text(commands()));
+  for (std::string line; std::getline(text, line);) lines.push_back(line);
+  return lines;
+}
 
 void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {
   std::string text = "path,reason\n";
   for (const SkippedFile& file : skipped) {
-    text += csv_field(file.name) + "," + csv_field(file.reason) + "\n";
+    text += fmt::format("{},{}\n", csv_field(file.name), csv_field(file.reason));
   }
   write_file(path_ / "skipped.csv", text);
 }

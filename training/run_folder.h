@@ -1,12 +1,10 @@
 #pragma once
 
-#include "convae/core/csv.h"
 #include "convae/data/folder.h"
 #include "convae/metrics/image_quality.h"
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,6 +40,9 @@ inline constexpr MetricsColumn kMetricsColumns[] = {{"lr", &MetricsRow::lr},
                                                     {"images_per_s", &MetricsRow::images_per_s},
                                                     {"seconds", &MetricsRow::seconds}};
 
+/// Images with a longer side are shrunk to this in sample pictures.
+inline constexpr std::int64_t kMaxSampleSide = 1024;
+
 /// A row of samples/samples.csv: an image in one of the pictures there. The rows of a picture are
 /// its images from the top.
 struct SampleRow {
@@ -49,6 +50,9 @@ struct SampleRow {
   std::int64_t epoch = 0;  ///< whose weights made it
   ImageQuality image;
 };
+
+/// An image's fields in every table: path,width,height,mse,psnr,ssim.
+std::string csv_fields(const ImageQuality& image);
 
 /// What validation.csv holds: all validation images, after the latest epoch with sample pictures.
 struct ValidationTable {
@@ -115,15 +119,15 @@ private:
   /// Takes the lock and reads the rows there are.
   explicit RunFolder(std::filesystem::path path);
   std::filesystem::path weights(const std::string& name) const;
+  void write_metrics() const;
   void write_samples(const std::vector<SampleRow>& samples) const;
   std::filesystem::path sample_table() const { return path_ / "samples" / "samples.csv"; }
   std::filesystem::path validation() const { return path_ / "validation.csv"; }
   std::filesystem::path commands() const { return path_ / "commands.txt"; }
 
   std::filesystem::path path_;
-  std::shared_ptr<const int> lock_;           // descriptor; the last copy closes it
-  std::map<std::int64_t, std::string> rows_;  // of metrics.csv, by epoch: a row that could not be
-                                              // written is written with the next
+  std::shared_ptr<const int> lock_;  // descriptor; the last copy closes it
+  std::vector<MetricsRow> rows_;     // a row that could not be written is written with the next
 };
 
 }  // namespace convae

@@ -3,6 +3,7 @@
 #include "convae/core/callbacks.h"
 
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -15,12 +16,42 @@ namespace convae {
 class RunLog {
 public:
   /// `callbacks`, with their lines also noted here. Must not outlive the log.
-  Callbacks noting(Callbacks callbacks);
+  Callbacks noting(const Callbacks& callbacks) {
+    Callbacks noted = callbacks;
+    noted.info = [this, callbacks](const std::string& line) {
+      note("info", line);
+      callbacks.say(line);
+    };
+    noted.warning = [this, callbacks](const std::string& line) {
+      note("warning", line);
+      callbacks.warn(line);
+    };
+    return noted;
+  }
 
   /// `level` is "info", "warning" or "error". From any thread.
-  void note(const char* level, const std::string& line);
+  void note(const char* level, const std::string& line) {
+    const std::time_t now = std::time(nullptr);
+    std::tm local{};
+    localtime_r(&now, &local);
+    char time[32];
+    std::strftime(time, sizeof time, "%Y-%m-%d %H:%M:%S ", &local);
+    const std::string text = std::string(time) + level + ": " + line + "\n";
+    const std::lock_guard lock(mutex_);
+    if (file_) {
+      std::fputs(text.c_str(), file_.get());
+    } else {
+      early_ += text;
+    }
+  }
 
-  void open(const std::filesystem::path& path);
+  void open(const std::filesystem::path& path) {
+    const std::lock_guard lock(mutex_);
+    file_.reset(std::fopen(path.c_str(), "ae"));
+    if (!file_) return;
+    std::setvbuf(file_.get(), nullptr, _IONBF, 0);  // a line is there as soon as it is said
+    std::fputs(early_.c_str(), file_.get());
+  }
 
 private:
   std::mutex mutex_;

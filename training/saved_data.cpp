@@ -4,7 +4,7 @@
 #define TOML_EXCEPTIONS 1
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
-#include "convae/training/checkpoint.h"
+#include "convae/metrics/similarity.h"
 
 #include <toml++/toml.h>
 
@@ -70,6 +70,20 @@ SavedData saved_data(const CheckpointInfo& info) {
   } catch (const OptionError& error) {
     throw CheckpointError(std::string("the checkpoint's configuration: ") + error.what());
   }
+}
+
+Refusal unfit_for_training(const ModelOptions& model, const DataOptions& data, const Loss& loss) {
+  const auto why_unfit = [levels = model.levels, data,
+                          loss](const ImageEntry& entry) -> std::optional<std::string> {
+    if (const auto reason = why_not_cropped(entry, data)) return reason;
+    const Size size = size_in_batches(entry, data);
+    if (needs_window(loss) && std::min(size.h, size.w) < kSimilarityWindow) {
+      return "smaller than the " + std::to_string(kSimilarityWindow) +
+             " pixels a side that the loss " + to_string(loss) + " needs";
+    }
+    return why_impossible(levels, size);
+  };
+  return why_unfit;
 }
 
 }  // namespace convae

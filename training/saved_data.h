@@ -1,8 +1,7 @@
 #pragma once
 
-#include "convae/data/options.h"
-#include "convae/training/checkpoint.h"
-#include "convae/training/loss_terms.h"
+#include "convae/data/split.h"
+#include "convae/training/checkpoint_info.h"
 
 namespace convae {
 
@@ -16,5 +15,9 @@ struct SavedData {
 /// over, missing ones keep their defaults.
 /// Throws CheckpointError where the configuration is damaged or has values that cannot work.
 SavedData saved_data(const CheckpointInfo& info);
+
+/// Refuses images that are smaller than the crop, too small for the loss, or that the levels
+/// cannot take, by their size in batches. Takes copies of all it needs.
+Refusal unfit_for_training(const ModelOptions& model, const DataOptions& data, const Loss& loss);
 
 }  // namespace convae

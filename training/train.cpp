@@ -1,28 +1,77 @@
 #include "convae/training/train.h"
 
-#include "convae/core/device.h"
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
 #include "convae/data/split.h"
-#include "convae/models/level_table.h"
+#include "convae/metrics/similarity.h"
+#include "convae/models/plan_text.h"
 #include "convae/training/checkpoint.h"
-#include "convae/training/job.h"
 #include "convae/training/memory.h"
 #include "convae/training/run.h"
 #include "convae/training/run_log.h"
 #include "convae/training/run_observer.h"
-#include "convae/training/usable_images.h"
+#include "convae/training/saved_data.h"
 
 #include <ATen/Context.h>
 #include <torch/utils.h>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <sstream>
 
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
+
+/// Whether values measured so far can be compared with those to come.
+bool is_comparable(const TrainJob& job) {
+  if (!job.earlier) return true;
+  const DataOptions& data = job.data;
+  const TrainOptions& train = job.train;
+  const auto& [was_data, was_train] = *job.earlier;
+  return data.data == was_data.data && data.val == was_data.val &&
+         data.val_split == was_data.val_split && data.size == was_data.size &&
+         data.crop == was_data.crop && train.corruptions == was_train.corruptions &&
+         train.loss == was_train.loss && train.beta == was_train.beta &&
+         train.best == was_train.best;
+}
+
+/// config.toml and the checkpoint are UTF-8; a path they cannot hold could not be resumed.
+void require_utf8(const std::string& path, const char* flag) {
+  try {
+    nlohmann::json(path).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw OptionError(std::string("--") + flag + " " + in_quotes(path) +
+                      ": the name is not UTF-8, so the run could not be resumed; rename the folder "
+                      "or use a link to it");
+  }
+}
+
+/// The size every image reaches the network at; {0, 0}: they have several.
+Size one_size(const DataOptions& data) { return data.crop ? data.crop : data.size; }
+
+void fix_size_of_dense_latent(ModelOptions& model, const DataOptions& data) {
+  const Size seen = one_size(data);
+  if (!seen) {
+    throw OptionError("--latent '" + std::to_string(model.latent) +
+                      "': a dense latent works at one input size only, but size is native; set "
+                      "--size N or HxW, or use --latent-channels, which takes every size");
+  }
+  if (model.size && model.size != seen) {
+    throw OptionError("--size '" + to_string(seen) + "' contradicts the checkpoint, whose " +
+                      "dense latent works at " + to_string(model.size) +
+                      " only; leave --size and --crop out");
+  }
+  model.size = seen;
+}
+
+/// A run to go on with; it is locked as long as `folder` lives.
+struct SavedRun {
+  RunFolder folder;
+  Checkpoint checkpoint;
+};
 
 /// Runs are resumed from anywhere.
 void make_absolute(DataOptions& data) {
@@ -31,13 +80,89 @@ void make_absolute(DataOptions& data) {
   }
 }
 
+/// The architecture of a checkpoint takes the place of the job's.
+void adopt(TrainJob& job, const ModelOptions& model) {
+  job.model = model;
+  job.data.channels = model.channels;
+  if (model.latent > 0 && !job.data.size && !job.data.crop) job.data.size = model.size;
+}
+
+/// Opens job.resume and adopts its architecture. Where other images or another loss are asked for,
+/// its best value does not count any more.
+SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
+  if (!job.init.empty()) {
+    throw OptionError("--init and --resume exclude each other: a resumed run has its weights");
+  }
+  RunFolder folder = RunFolder::open(job.resume);
+  SavedRun saved{folder, read_last_checkpoint(folder.path())};
+  adopt(job, saved.checkpoint.info.model);
+  if (is_comparable(job)) return saved;
+  Progress& progress = saved.checkpoint.info.progress;
+  if (progress.best_epoch > 0) callbacks.say("loss or images changed: 'best' starts anew");
+  progress.best_epoch = 0;
+  progress.patience_start = progress.epoch;
+  progress.plateau_start = progress.epoch;
+  progress.stopped_early = false;
+  return saved;
+}
+
+/// Whether a run has nothing left to do. One that stopped early goes on if it is given more.
+bool is_finished(const TrainJob& job, Progress& progress) {
+  const TrainOptions& is = job.train;
+  const TrainOptions& was = job.earlier ? job.earlier->train : is;
+  const bool more =
+      is.epochs > was.epochs || is.patience != was.patience || is.max_steps != was.max_steps;
+  if (more && progress.stopped_early) {
+    progress.stopped_early = false;
+    progress.patience_start = progress.epoch;
+  }
+  const bool steps_done = is.max_steps > 0 && progress.step >= is.max_steps;
+  return progress.epoch >= is.epochs || progress.stopped_early || steps_done;
+}
+
+/// Checks all options before the first image is read, and completes the model's: its channels, as
+/// far as they are known, and the size at which a dense latent works.
+void check_job(TrainJob& job) {
+  job.data.validate();
+  job.train.validate();
+  job.run.validate();
+  require_utf8(job.data.data, "data");
+  require_utf8(job.data.val, "val");
+  ModelOptions& model = job.model;
+  // The true number of channels is known only with the images; all else is checked now.
+  if (model.channels == 0) model.channels = job.data.channels > 0 ? job.data.channels : 3;
+  if (model.latent > 0) fix_size_of_dense_latent(model, job.data);
+  model.validate();
+  if (const Size seen = one_size(job.data)) plan_sizes(model.levels, seen, model.channels);
+  require_memory_for_weights(model, free_memory_bytes());
+}
+
+/// Throws OptionError where no validation image gives the value that `best` goes by.
+void require_measure_of_best(const TrainJob& job, const std::vector<ImageEntry>& validation) {
+  const BestBy best = job.train.best;
+  if (validation.empty() && best != BestBy::val_loss && best != BestBy::train_loss) {
+    throw OptionError(std::string("--best '") + to_string(best) +
+                      "': there are no validation images; give some with --val or --val-split, "
+                      "or use --best train_loss");
+  }
+  const auto has_window = [&](const ImageEntry& entry) {
+    const Size size = size_in_batches(entry, job.data);
+    return std::min(size.h, size.w) >= kSimilarityWindow;
+  };
+  if (best == BestBy::val_ssim && std::ranges::none_of(validation, has_window)) {
+    throw OptionError(
+        "--best 'val_ssim': no validation image has sides of at least 11 pixels, "
+        "which SSIM needs; use --best val_loss");
+  }
+}
+
 /// Weights to begin with; the job adopts the architecture that comes with them.
 std::map<std::string, torch::Tensor> initial_weights(TrainJob& job) {
   if (job.init.empty()) return {};
-  WeightsFile file = read_weights_file(find_checkpoint(job.init));
-  if (!file.info) return std::move(file.tensors);
-  adopt(job, file.info->model);
-  return tensors_to_use({std::move(*file.info), std::move(file.tensors)});
+  Checkpoint file = read_weights_file(find_checkpoint(job.init));
+  if (!file.is_described) return std::move(file.tensors);
+  adopt(job, file.info.model);
+  return tensors_to_use(file);
 }
 
 /// One training job, from its options to the end of the run.
@@ -187,6 +312,16 @@ private:
 };
 
 }  // namespace
+
+Checkpoint read_last_checkpoint(const fs::path& run) {
+  const fs::path last = run / "weights" / "last.safetensors";
+  std::error_code error;
+  if (!fs::exists(last, error)) {
+    throw std::runtime_error("--resume " + in_quotes(run) +
+                             ": there is no weights/last.safetensors in it");
+  }
+  return read_checkpoint(last);
+}
 
 TrainResult train(TrainJob job, const Callbacks& callbacks, RunObserver& observer) {
   RunLog log;

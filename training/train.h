@@ -7,7 +7,6 @@
 #include "convae/models/options.h"
 #include "convae/training/checkpoint_info.h"
 #include "convae/training/options.h"
-#include "convae/training/run_options.h"
 
 #include <filesystem>
 #include <functional>

@@ -38,18 +38,13 @@ std::vector<std::span<const MicroBatch>> groups(const Step& step) {
   return groups;
 }
 
-const TrainOptions& validated(const TrainOptions& options) {
-  options.validate();
-  return options;
-}
-
 }  // namespace
 
 Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers)
     : net_(std::move(net)),
       dataset_(dataset),
-      options_(validated(options)),
+      options_(options),
       device_(device),
       workers_(workers),
       optimizer_(*net_, options_),
@@ -156,13 +151,6 @@ std::optional<double> Trainer::train_step(const Step& step, double lr) {
   optimizer_.step(lr);
   net_->commit_statistics();
   average_.update(optimizer_.steps());
-  return loss;
-}
-
-double Trainer::train_epoch() {
-  train_steps();
-  const double loss = epoch_loss();
-  if (epoch_complete()) close_epoch();
   return loss;
 }
 

@@ -27,7 +27,7 @@ public:
 /// Trains one model on one data set, epoch by epoch or step by step; no files, no printing.
 ///
 ///     Trainer trainer(net, images, options, torch::kCPU);
-///     while (!trainer.finished()) std::printf("%f\n", trainer.train_epoch());
+///     for (; !trainer.finished(); trainer.close_epoch()) trainer.train_steps();
 class Trainer {
 public:
   /// `net` is trained in place and must be on `device` already.
@@ -39,15 +39,11 @@ public:
   /// Asked after every step; true ends the epoch there. The next call goes on with it.
   std::function<bool()> should_stop;
 
-  /// Trains to the end of the epoch and closes it; with `max_steps` or should_stop() it may end
-  /// before. Returns the mean loss of the epoch's images so far.
+  /// All steps of the epoch; with `max_steps`, should_stop() or `should_stop_too`, which is asked
+  /// after every step as well, it may end before.
   /// Throws NonFiniteError; std::runtime_error where no image can be used.
-  double train_epoch();
-
-  /// train_epoch() in two parts, for those who validate in between: all steps of the epoch, then
-  /// its end, where its sums start at zero again. `should_stop_too` is asked after every step as
-  /// well.
   void train_steps(const std::function<bool()>& should_stop_too = {});
+  /// The epoch's end, where its sums start at zero again.
   void close_epoch();
 
   /// One optimizer step on the images of `step`, each counting the same. Micro-batches go through

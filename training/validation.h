@@ -9,25 +9,26 @@
 
 #include <functional>
 #include <limits>
+#include <vector>
 
 namespace convae {
 
 /// Means over images, every image counting the same; NaN where no image has a value.
 struct Quality {
-  std::int64_t images = 0;
   double loss = std::numeric_limits<double>::quiet_NaN();
   double mse = std::numeric_limits<double>::quiet_NaN();   ///< on [0,1]
   double psnr = std::numeric_limits<double>::quiet_NaN();  ///< dB
   double ssim = std::numeric_limits<double>::quiet_NaN();
+  std::vector<ImageQuality> images;
+  std::vector<std::int64_t> indices;  ///< of the images, in the data set
 };
 
 /// Reconstructs every image of `dataset` in evaluation mode and measures, with the loss, beta,
 /// corruptions (always the same ones), seed and batch size of `options`; the model's mode is put
 /// back. `should_stop` is asked between batches; once it says yes the result covers only the
-/// images so far. `on_image` is given each image's index in `dataset` and its quality.
+/// images so far.
 Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
-                 const std::function<bool()>& should_stop = {},
-                 const std::function<void(std::int64_t, ImageQuality)>& on_image = {});
+                 const std::function<bool()>& should_stop = {});
 
 }  // namespace convae

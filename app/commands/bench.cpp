@@ -1,8 +1,8 @@
 #include "convae/app/commands/commands.h"
-#include "convae/app/output/callbacks.h"
-#include "convae/app/output/level_table.h"
-#include "convae/core/device.h"
+#include "convae/app/output/logging.h"
+#include "convae/core/machine.h"
 #include "convae/inference/benchmark.h"
+#include "convae/models/plan_text.h"
 
 #include <fmt/format.h>
 

@@ -1,7 +1,11 @@
 #include "convae/app/commands/commands.h"
 
-#include "convae/app/options/spelling.h"
+#include "convae/app/options/binding.h"
+#include "convae/app/output/logging.h"
+#include "convae/core/machine.h"
 #include "convae/core/text.h"
+
+#include <algorithm>
 
 namespace convae::app {
 
@@ -43,8 +47,46 @@ const Command& find_command(const std::string& name) {
     names.emplace_back(command.name);
   }
   const std::string hint = did_you_mean(name, names);
-  throw UsageError("unknown command " + in_quotes(name) +
-                   (hint.empty() ? "; convae --help lists them" : hint));
+  throw OptionError("unknown command " + in_quotes(name) +
+                    (hint.empty() ? "; convae --help lists them" : hint));
+}
+
+void require_given(const std::string& value, const char* flag, const char* example) {
+  if (value.empty()) throw OptionError(std::string("--") + flag + " is needed, such as " + example);
+}
+
+void require_checkpoint(const Options& options) {
+  require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
+}
+
+Model open_model(const Options& options) {
+  require_checkpoint(options);
+  use_threads(options.run.threads);
+  Model model = load(options.call.checkpoint, options.run.device);
+  program_callbacks(options.run).say(checkpoint_line(model));
+  return model;
+}
+
+FolderOptions folder_options(const Options& options) {
+  require_checkpoint(options);
+  require_given(options.data.data, "data", "--data photos");
+  FolderOptions folder{options.data, options.train.batch_size};
+  folder.validate();
+  return folder;
+}
+
+Size set_input(ModelOptions& model, const std::string& text) {
+  std::string_view rest = text;
+  const auto channels = take_count(rest);
+  const bool has_size = std::count(rest.begin(), rest.end(), 'x') == 2 && rest[0] == 'x';
+  const auto size = has_size ? parse_size(rest.substr(1)) : std::nullopt;
+  if (!channels || !size || *channels < 1 || *channels > (1 << 20)) {
+    throw OptionError("--input " + in_quotes(text) +
+                      ": expected CxHxW, channels, height and width, such as 3x24x25");
+  }
+  model.channels = *channels;
+  if (model.latent > 0) model.size = *size;
+  return *size;
 }
 
 }  // namespace convae::app

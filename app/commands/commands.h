@@ -1,8 +1,9 @@
 #pragma once
 
 #include "convae/app/options/command_line.h"
+#include "convae/inference/model.h"
+#include "convae/inference/options.h"
 
-#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,19 +14,18 @@ namespace convae::app {
 enum ExitCode : int { kDone = 0, kFailed = 1, kUsage = 2, kAnomaly = 3 };
 
 /// The same for people.
-using CodeMeaning = std::pair<const char*, const char*>;
-inline constexpr auto kExitCodes = std::to_array<CodeMeaning>(
-    {{"0", "Done, also if files were skipped."},
-     {"1", "Failed at run time."},
-     {"2", "Bad usage or configuration; one line says what to change."},
-     {"3", "score --fail-on-anomaly found an anomaly."},
-     {"129, 130, 143", "Stopped by SIGHUP, Ctrl-C or SIGTERM, after saving."}});
+inline constexpr std::pair<const char*, const char*> kExitCodes[] = {
+    {"0", "Done, also if files were skipped."},
+    {"1", "Failed at run time."},
+    {"2", "Bad usage or configuration; one line says what to change."},
+    {"3", "score --fail-on-anomaly found an anomaly."},
+    {"129, 130, 143", "Stopped by SIGHUP, Ctrl-C or SIGTERM, after saving."}};
 
 struct Command {
   const char* name;
   const char* summary;
   const char* usage;  ///< the words that are always needed
-  /// Returns the exit code. Throws UsageError for bad usage, others for what fails at run time.
+  /// Returns the exit code. Throws OptionError for bad usage, others for what fails at run time.
   int (*run)(const CommandLine& line);
   std::size_t operands = 0;  ///< words it takes that are no options
 };
@@ -33,7 +33,7 @@ struct Command {
 /// Every command, in the order of the help.
 const std::vector<Command>& command_list();
 
-/// Throws UsageError naming the nearest.
+/// Throws OptionError naming the nearest.
 const Command& find_command(const std::string& name);
 
 int run_train(const CommandLine& line);
@@ -50,6 +50,21 @@ int run_info(const CommandLine& line);
 int run_bench(const CommandLine& line);
 int run_completion(const CommandLine& line);
 int run_man(const CommandLine& line);
+
+// What several commands need before they can begin; OptionError where it is not given.
+
+/// Says that `flag` is needed where `value` is empty.
+void require_given(const std::string& value, const char* flag, const char* example);
+void require_checkpoint(const Options& options);
+
+/// The model of --checkpoint, on --device with --threads, with a line in the log.
+Model open_model(const Options& options);
+
+/// The images of --data for that model.
+FolderOptions folder_options(const Options& options);
+
+/// Makes `model` one for images such as "3x24x24", what --input gives, and returns their size.
+Size set_input(ModelOptions& model, const std::string& text);
 
 /// To be called before a command writes its first file: until then SIGHUP, SIGINT and SIGTERM end
 /// the program at once, from then on the command ends as it sees fit.

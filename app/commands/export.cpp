@@ -1,8 +1,6 @@
 #include "convae/exporting/export.h"
 
 #include "convae/app/commands/commands.h"
-#include "convae/app/commands/needs.h"
-#include "convae/app/output/callbacks.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/text.h"
 
@@ -14,14 +12,14 @@ namespace {
 
 ExportOptions export_options(const CallOptions& call) {
   if (!call.export_format) {
-    throw UsageError("--format is needed: onnx, torchscript or safetensors");
+    throw OptionError("--format is needed: onnx, torchscript or safetensors");
   }
   ExportOptions wanted{.format = *call.export_format, .part = call.part, .size = {}};
   if (call.input.empty()) return wanted;
   const auto size = parse_size(call.input);
   if (!size || size->h < 1 || size->w < 1) {
-    throw UsageError("--input '" + printable(call.input) +
-                     "': expected HxW, the size of the images, such as 96x128");
+    throw OptionError("--input " + in_quotes(call.input) +
+                      ": expected HxW, the size of the images, such as 96x128");
   }
   wanted.size = *size;
   return wanted;
@@ -39,18 +37,18 @@ std::string images_taken(const ExportOptions& options, const ModelOptions& model
 
 int run_export(const CommandLine& line) {
   const Options& options = line.options;
-  require_given(options.call.checkpoint, "checkpoint", "--checkpoint runs/latest");
+  require_checkpoint(options);
   require_given(options.run.output, "output", "-o model.onnx");
   const ExportOptions wanted = export_options(options.call);
   const fs::path target(options.run.output);
   std::error_code error;
   if (!target.has_filename() || fs::is_directory(target, error)) {
-    throw UsageError("--output '" + printable(options.run.output) +
-                     "': expected the name of a file, such as model.onnx");
+    throw OptionError("--output " + in_quotes(options.run.output) +
+                      ": expected the name of a file, such as model.onnx");
   }
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
-  const Model model = open_model(options, program_callbacks(options.run));
+  const Model model = open_model(options);
   wanted.validate(model.options());
   export_model(output.prepare(name), model, wanted);
   fmt::print("{} {} in {}\n", to_string(wanted.part), images_taken(wanted, model.options()),

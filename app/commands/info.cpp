@@ -1,7 +1,8 @@
 #include "convae/app/commands/commands.h"
 #include "convae/core/text.h"
-#include "convae/inference/description.h"
+#include "convae/inference/model.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
@@ -10,16 +11,11 @@ namespace convae::app {
 namespace {
 
 void print_lines(const std::string& description) {
-  using nlohmann::ordered_json;
-  const ordered_json json = ordered_json::parse(description);
+  const auto json = nlohmann::ordered_json::parse(description);
   for (const auto& [key, value] : json.items()) {
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-    if (key == "levels") {
-      text.clear();
-      for (const auto& level : value) {
-        text += (text.empty() ? "" : ",") + level.get<std::string>();
-      }
-    }
+    if (key == "levels")
+      text = fmt::format("{}", fmt::join(value.get<std::vector<std::string>>(), ","));
     if (value.is_null()) text = key == "size" ? "any" : "none";
     std::printf("%-16s %s\n", key.c_str(), printable(text).c_str());
   }
@@ -29,7 +25,7 @@ void print_lines(const std::string& description) {
 
 int run_info(const CommandLine& line) {
   if (line.operands.empty()) {
-    throw UsageError("info needs a run folder or a checkpoint, such as: convae info runs/latest");
+    throw OptionError("info needs a run folder or a checkpoint, such as: convae info runs/latest");
   }
   const std::string description = description_json(load(line.operands[0]));
   if (line.options.call.json) {

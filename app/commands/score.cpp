@@ -1,7 +1,6 @@
 #include "convae/app/commands/commands.h"
-#include "convae/app/commands/needs.h"
-#include "convae/app/output/callbacks.h"
-#include "convae/app/output/score_table.h"
+#include "convae/app/output/logging.h"
+#include "convae/app/output/tables.h"
 #include "convae/core/text.h"
 #include "convae/inspection/inspector.h"
 
@@ -24,8 +23,7 @@ int run_score(const CommandLine& line) {
   if (line.has("size")) calibration.size = options.data.size;
   if (line.has("group-regex")) calibration.group_regex = options.data.group_regex;
   const Callbacks callbacks = program_callbacks(options.run);
-  const ScoreResult result =
-      score_folder(open_model(options, callbacks), calibration, scoring, callbacks);
+  const auto result = score_folder(open_model(options), calibration, scoring, callbacks);
   if (options.call.json) {
     fmt::print("{}\n", to_json(result));
   } else {

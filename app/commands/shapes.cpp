@@ -1,7 +1,5 @@
 #include "convae/app/commands/commands.h"
-#include "convae/app/commands/needs.h"
-#include "convae/app/output/level_table.h"
-#include "convae/models/plan_json.h"
+#include "convae/models/plan_text.h"
 
 #include <fmt/format.h>
 

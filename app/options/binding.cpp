@@ -1,8 +1,7 @@
 #include "convae/app/options/binding.h"
 
-#include "convae/app/options/spelling.h"
-
 #include <algorithm>
+#include <numeric>
 
 namespace convae::app {
 
@@ -14,8 +13,32 @@ std::string in_words(const std::vector<std::string>& choices) {
   return text;
 }
 
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
+                         const std::string& dashes) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    // Levenshtein distance, one row of the table at a time.
+    std::vector<std::size_t> row(candidate.size() + 1);
+    std::iota(row.begin(), row.end(), 0);
+    for (const char c : word) {
+      std::size_t diagonal = row[0]++;
+      for (std::size_t j = 0; j < candidate.size(); ++j) {
+        const std::size_t replaced = diagonal + (c != candidate[j] ? 1 : 0);
+        diagonal = row[j + 1];
+        row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = candidate;
+    }
+  }
+  return best.empty() ? "" : "; did you mean '" + dashes + best + "'?";
+}
+
 void not_a_choice(const std::string& text, const std::vector<std::string>& choices) {
-  throw UsageError("expected " + in_words(choices) + did_you_mean(text, choices));
+  throw OptionError("expected " + in_words(choices) + did_you_mean(text, choices));
 }
 
 Format<Size> image_size(const std::string& none) {
@@ -25,18 +48,10 @@ Format<Size> image_size(const std::string& none) {
     if (size && std::min(size->h, size->w) >= 1 && std::max(size->h, size->w) <= kMaxSide) {
       return *size;
     }
-    throw UsageError("expected " + none +
-                     ", N or HxW with sides of at least 1, such as 96 or 96x128");
+    throw OptionError("expected " + none +
+                      ", N or HxW with sides of at least 1, such as 96 or 96x128");
   };
   return {read, [none](Size size) { return size ? to_string(size) : none; }};
-}
-
-Format<std::string> level_list() {
-  const auto read = [](const std::string& text) {
-    parse_levels(text);
-    return text;
-  };
-  return {read, std::identity{}};
 }
 
 }  // namespace convae::app

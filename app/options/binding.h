@@ -3,7 +3,6 @@
 #include "convae/app/options/options.h"
 #include "convae/core/text.h"
 
-#include <charconv>
 #include <concepts>
 #include <functional>
 #include <optional>
@@ -18,7 +17,7 @@ namespace convae::app {
 /// come as a number or a list.
 enum class ValueKind { string, text, integer, number, boolean };
 
-/// How values of a type are read and written; `read` throws UsageError saying what was expected.
+/// How values of a type are read and written; `read` throws OptionError saying what was expected.
 template <typename T>
 struct Format {
   std::function<T(const std::string&)> read;
@@ -29,6 +28,11 @@ struct Format {
 
 /// "a, b or c".
 std::string in_words(const std::vector<std::string>& choices);
+
+/// "; did you mean 'x'?" with the candidate nearest to `word` in edits, or "" if none is near.
+/// `dashes` are shown before it.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
+                         const std::string& dashes = "");
 
 [[noreturn]] void not_a_choice(const std::string& text, const std::vector<std::string>& choices);
 
@@ -54,22 +58,20 @@ Format<T> format_of() {
             {"true", "false"}};
   } else if constexpr (std::integral<T>) {
     const auto read = [](const std::string& text) {
-      T value{};
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (error == std::errc{} && end == text.data() + text.size()) return value;
-      throw UsageError("expected a whole number");
+      if (const auto value = parse_as<T>(text)) return *value;
+      throw OptionError("expected a whole number");
     };
     return {read, [](T value) { return std::to_string(value); }, ValueKind::integer};
   } else if constexpr (std::same_as<T, double>) {
     const auto read = [](const std::string& text) {
       if (const auto value = parse_number(text)) return *value;
-      throw UsageError("expected a number");
+      throw OptionError("expected a number");
     };
     return {read, number_text, ValueKind::number};
   } else if constexpr (std::same_as<T, Size>) {
     return {[](const std::string& text) {
       if (const auto value = parse_size(text)) return *value;
-      throw UsageError("expected N or HxW, such as 3 or 3x5");
+      throw OptionError("expected N or HxW, such as 3 or 3x5");
     }};
   } else {
     return {std::identity{}, std::identity{}, ValueKind::string};
@@ -120,8 +122,5 @@ struct Binding {
 
 /// N or HxW in pixels, or the word for none.
 Format<Size> image_size(const std::string& none);
-
-/// The list of levels; checked in full once kernel, stride, padding and dilation are known.
-Format<std::string> level_list();
 
 }  // namespace convae::app

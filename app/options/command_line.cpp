@@ -3,7 +3,6 @@
 #include "convae/app/commands/commands.h"
 #include "convae/app/options/config_file.h"
 #include "convae/app/options/option_table.h"
-#include "convae/app/options/spelling.h"
 
 #include <cxxopts.hpp>
 #include <fmt/core.h>
@@ -51,7 +50,7 @@ std::vector<std::string> join_switch_values(const std::vector<std::string>& word
 [[noreturn]] void refuse_unknown(const std::string& command, const std::string& word) {
   const std::string flag = word.substr(0, word.find('='));
   const bool is_long = flag.starts_with("--");
-  throw UsageError(fmt::format(
+  throw OptionError(fmt::format(
       "unknown option '{}'{} (convae {} --help lists all)", printable(flag),
       is_long ? did_you_mean(flag.substr(2), option_names(command), "--") : "", command));
 }
@@ -63,7 +62,7 @@ cxxopts::ParseResult parse(const Command& command, const std::vector<std::string
   try {
     return make_parser(command).parse(static_cast<int>(argv.size()), argv.data());
   } catch (const cxxopts::exceptions::exception& error) {
-    throw UsageError(printable(error.what()));
+    throw OptionError(printable(error.what()));
   }
 }
 
@@ -86,8 +85,8 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   if (line.help) return line;
   if (end != words.end()) line.operands.insert(line.operands.end(), end + 1, words.end());
   if (line.operands.size() > command.operands) {
-    throw UsageError("unexpected word '" + printable(line.operands[command.operands]) +
-                     "': options start with --");
+    throw OptionError("unexpected word " + in_quotes(line.operands[command.operands]) +
+                      ": options start with --");
   }
   for (const auto& argument : result.arguments()) {
     if (argument.key() == "config") {
@@ -97,9 +96,9 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   for (const auto& argument : result.arguments()) {
     try {
       find_option(line.command, argument.key())->value.set(line.options, argument.value());
-    } catch (const UsageError& error) {
-      throw UsageError("--" + argument.key() + " '" + printable(argument.value()) +
-                       "': " + error.what());
+    } catch (const OptionError& error) {
+      throw OptionError("--" + argument.key() + " '" + printable(argument.value()) +
+                        "': " + error.what());
     }
     line.given.insert(argument.key());
   }

@@ -22,7 +22,7 @@ struct CommandLine {
 
 /// Reads `convae COMMAND [options]` (words after the program's name): defaults, then the file of
 /// --config, then flags. `base` are the options to start from instead of the defaults (a resumed
-/// run's). Throws UsageError naming the option, the value and the nearest valid one.
+/// run's). Throws OptionError naming the option, the value and the nearest valid one.
 CommandLine read_command_line(const std::vector<std::string>& words,
                               const Options& base = Options{});
 

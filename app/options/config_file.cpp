@@ -3,14 +3,12 @@
 // Errors are reported with line numbers, which the exceptions carry.
 #define TOML_EXCEPTIONS 1
 #include "convae/app/options/option_table.h"
-#include "convae/app/options/spelling.h"
 #include "convae/core/files.h"
 #include "convae/core/text.h"
 
 #include <toml++/toml.h>
 
 #include <array>
-#include <charconv>
 #include <sstream>
 
 namespace convae::app {
@@ -21,7 +19,7 @@ constexpr std::array kTables = {Group::data, Group::model, Group::train, Group::
 
 [[noreturn]] void refuse_config(const std::string& name, const toml::source_region& where,
                                 const std::string& reason) {
-  throw UsageError(name + ":" + std::to_string(where.begin.line) + ": " + reason);
+  throw OptionError(name + ":" + std::to_string(where.begin.line) + ": " + reason);
 }
 
 /// A TOML value as the flag's text: `levels = [32, "64:k5"]` is "32,64:k5".
@@ -33,12 +31,12 @@ std::string value_text(const toml::node& node) {
   if (const auto* array = node.as_array()) {
     std::string joined;
     for (const toml::node& element : *array) {
-      if (element.is_array() || element.is_table()) throw UsageError("expected a flat list");
+      if (element.is_array() || element.is_table()) throw OptionError("expected a flat list");
       joined += (joined.empty() ? "" : ",") + value_text(element);
     }
     return joined;
   }
-  throw UsageError("expected a value");
+  throw OptionError("expected a value");
 }
 
 void read_table(const toml::table& table, Group group, const std::string& name, Options& options,
@@ -61,11 +59,11 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     try {
       text = value_text(node);
       if (option->value.kind == ValueKind::string && !node.is_string()) {
-        throw UsageError("expected a string in quotes");
+        throw OptionError("expected a string in quotes");
       }
       option->value.set(options, text);
       given.insert(option->name);
-    } catch (const UsageError& error) {
+    } catch (const OptionError& error) {
       refuse_config(name, node.source(),
                     std::string(key.str()) + " = '" + printable(text) + "': " + error.what());
     }
@@ -81,13 +79,10 @@ toml::table parse_toml(std::string_view text, const std::string& name) {
 }
 
 void insert(toml::table& table, const OptionSpec& option, const std::string& value) {
-  std::int64_t integer = 0;
   // TOML's integers are signed; a seed above 2^63 is kept as text, which reads back the same.
-  const bool is_integer =
-      option.value.kind == ValueKind::integer &&
-      std::from_chars(value.data(), value.data() + value.size(), integer).ec == std::errc{};
-  if (is_integer) {
-    table.insert(option.name, integer);
+  const auto integer = parse_as<std::int64_t>(value);
+  if (option.value.kind == ValueKind::integer && integer) {
+    table.insert(option.name, *integer);
   } else if (option.value.kind == ValueKind::number) {
     table.insert(option.name, parse_number(value).value());
   } else if (option.value.kind == ValueKind::boolean) {
@@ -120,14 +115,13 @@ std::set<std::string> read_config(std::string_view text, const std::string& name
 }
 
 std::set<std::string> read_config_file(const std::filesystem::path& path, Options& options) {
-  std::vector<std::uint8_t> bytes;
+  std::string text;
   try {
-    bytes = read_file(path, kMaxConfigBytes);
+    text = read_text(path, kMaxConfigBytes);
   } catch (const std::exception& error) {
-    throw UsageError(std::string("--config: ") + error.what());
+    throw OptionError(std::string("--config: ") + error.what());
   }
-  return read_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
-                     printable(path.string()), options);
+  return read_config(text, printable(path.string()), options);
 }
 
 std::string write_config(const Options& options) {

@@ -15,6 +15,12 @@ constexpr const char* kComputing =
 constexpr const char* kMeasured =
     "train reconstruct encode decode sample interpolate evaluate score bench";
 
+/// Checked in full once kernel, stride, padding and dilation are known.
+std::string read_levels(const std::string& text) {
+  parse_levels(text);
+  return text;
+}
+
 /// The help of a choice ends with its words, which are added from `choices`.
 std::vector<OptionSpec> make_table() {
   using enum Group;
@@ -43,7 +49,8 @@ std::vector<OptionSpec> make_table() {
       {data, "max-pixels", "train reconstruct encode interpolate evaluate score", "N",
        &DataOptions::max_pixels, "largest image that is used, in pixels"},
 
-      {model, "levels", kModel, "LIST", Binding(&LevelOptions::list, level_list()),
+      {model, "levels", kModel, "LIST",
+       Binding(&LevelOptions::list, {read_levels, std::identity{}}),
        "levels of the encoder: CHANNELS[:kHxWsHxWpHxWdHxW],…"},
       {model, "kernel", kModel, "K", &LevelSpec::kernel, "default kernel of a level: K or HxW"},
       {model, "stride", kModel, "S", &LevelSpec::stride, "default stride of a level: S or HxW"},
@@ -167,15 +174,6 @@ std::vector<OptionSpec> make_table() {
   return table;
 }
 
-template <typename Predicate>
-std::vector<const OptionSpec*> options_where(Predicate holds) {
-  std::vector<const OptionSpec*> options;
-  for (const OptionSpec& option : option_table()) {
-    if (holds(option)) options.push_back(&option);
-  }
-  return options;
-}
-
 }  // namespace
 
 const std::vector<OptionSpec>& option_table() {
@@ -185,13 +183,20 @@ const std::vector<OptionSpec>& option_table() {
 
 std::vector<const OptionSpec*> options_of(std::string_view command) {
   const std::string word = " " + std::string(command) + " ";
-  return options_where([&](const OptionSpec& option) {
-    return (" " + option.commands + " ").find(word) != std::string::npos;
-  });
+  std::vector<const OptionSpec*> options;
+  for (const OptionSpec& option : option_table()) {
+    const bool takes_it = (" " + option.commands + " ").find(word) != std::string::npos;
+    if (takes_it) options.push_back(&option);
+  }
+  return options;
 }
 
 std::vector<const OptionSpec*> options_of(Group group) {
-  return options_where([&](const OptionSpec& option) { return option.group == group; });
+  std::vector<const OptionSpec*> options;
+  for (const OptionSpec& option : option_table()) {
+    if (option.group == group) options.push_back(&option);
+  }
+  return options;
 }
 
 }  // namespace convae::app

@@ -6,7 +6,6 @@
 #include "convae/inference/options.h"
 #include "convae/models/options.h"
 #include "convae/training/options.h"
-#include "convae/training/run_options.h"
 
 #include <array>
 #include <cstdint>
@@ -14,9 +13,6 @@
 #include <string>
 
 namespace convae::app {
-
-/// Bad usage: an option, a value or a configuration that cannot be followed.
-using UsageError = OptionError;
 
 enum class LogLevel { debug, info, warning, error };
 constexpr auto names(LogLevel) {

@@ -1,5 +1,4 @@
-#include "convae/app/output/evaluation_table.h"
-
+#include "convae/app/output/tables.h"
 #include "convae/core/text.h"
 #include "convae/metrics/similarity.h"
 
@@ -108,14 +107,12 @@ std::string verdict(const Evaluation& e, const Duel& duel) {
 std::string left_out_lines(const Evaluation& e) {
   std::string text;
   for (auto first = e.left_out.begin(); first != e.left_out.end();) {
-    const auto end = std::find_if(first, e.left_out.end(), [&](const LeftOut& reference) {
-      return reference.reason != first->reason;
-    });
-    text += title(first->coder);
-    for (auto other = first + 1; other != end; ++other)
-      text += std::string(", ") + title(other->coder);
-    text += " left out: " + first->reason + "\n";
-    first = end;
+    const std::string& reason = first->reason;
+    std::vector<const char*> coders;
+    for (; first != e.left_out.end() && first->reason == reason; ++first) {
+      coders.push_back(title(first->coder));
+    }
+    text += fmt::format("{} left out: {}\n", fmt::join(coders, ", "), reason);
   }
   return text;
 }

@@ -1,5 +1,4 @@
-#include "convae/app/output/score_table.h"
-
+#include "convae/app/output/tables.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>

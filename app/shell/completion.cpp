@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <map>
 #include <sstream>
 
 namespace convae::app {
@@ -191,13 +192,14 @@ std::string fish_script() {
 }  // namespace
 
 int run_completion(const CommandLine& line) {
-  if (line.operands.empty()) throw UsageError("completion needs a shell: bash, zsh or fish");
-  const std::string& shell = line.operands[0];
-  if (shell != "bash" && shell != "zsh" && shell != "fish") {
-    throw UsageError("completion '" + printable(shell) + "': expected bash, zsh or fish");
+  if (line.operands.empty()) throw OptionError("completion needs a shell: bash, zsh or fish");
+  const std::map<std::string, std::string (*)()> scripts = {
+      {"bash", bash_script}, {"zsh", zsh_script}, {"fish", fish_script}};
+  const auto script = scripts.find(line.operands[0]);
+  if (script == scripts.end()) {
+    throw OptionError("completion " + in_quotes(line.operands[0]) + ": expected bash, zsh or fish");
   }
-  const auto script = shell == "bash" ? bash_script : shell == "zsh" ? zsh_script : fish_script;
-  std::fputs(script().c_str(), stdout);
+  std::fputs(script->second().c_str(), stdout);
   return kDone;
 }
 

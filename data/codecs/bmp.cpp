@@ -59,21 +59,21 @@ public:
     read_depth();
     read_colours();
     check_length();
-    info_.format = ImageFormat::bmp;
-    info_.channels = is_grey() ? 1 : 3;
-    info_.alpha = static_cast<bool>(alpha_);
+    info.format = ImageFormat::bmp;
+    info.channels = depth_ <= 8 && is_grey(palette_) ? 1 : 3;
+    info.alpha = static_cast<bool>(alpha_);
   }
 
-  const ImageInfo& info() const { return info_; }
+  ImageInfo info;
 
   torch::Tensor decode(int channels) const {
-    auto pixels = empty_pixels(info_, channels);
-    std::vector<std::uint8_t> colours(info_.width * 4);
+    auto pixels = empty_pixels(info, channels);
+    std::vector<std::uint8_t> colours(info.width * 4), indices(info.width);
     const bool opaque = !alpha_ || is_blank();
-    for (std::int64_t y = 0; y < info_.height; ++y) {
-      expand_row(y, opaque, colours.data());
-      convert_pixels(colours.data(), Layout::rgb_alpha, info_.width,
-                     pixels.data_ptr<std::uint8_t>() + y * info_.width * channels, channels);
+    for (std::int64_t y = 0; y < info.height; ++y) {
+      expand_row(y, opaque, indices.data(), colours.data());
+      convert_pixels(colours.data(), kRgbaPixels, info.width,
+                     pixels.data_ptr<std::uint8_t>() + y * info.width * channels, channels);
     }
     return pixels;
   }
@@ -83,9 +83,7 @@ private:
     if (at + count > static_cast<std::int64_t>(bytes_.size())) {
       throw ImageError("truncated BMP: the data ends within the header");
     }
-    std::int64_t value = 0;
-    for (int i = 0; i < count; ++i) value |= std::int64_t{bytes_[at + i]} << (8 * i);
-    return value;
+    return static_cast<std::int64_t>(number_at(bytes_, at, count));
   }
 
   bool is_core() const { return header_bytes_ == 12; }  // OS/2 1, Windows 2
@@ -94,9 +92,9 @@ private:
     std::int64_t width = is_core() ? number(18, 2) : static_cast<std::int32_t>(number(18, 4));
     std::int64_t height = is_core() ? number(20, 2) : static_cast<std::int32_t>(number(22, 4));
     top_down_ = height < 0;
-    info_.height = std::abs(height);
-    info_.width = width;
-    check_size(info_.height, info_.width, max_pixels);
+    info.height = std::abs(height);
+    info.width = width;
+    check_size(info.height, info.width, max_pixels);
   }
 
   void read_depth() {
@@ -114,7 +112,7 @@ private:
         (bitfields && depth_ != 16 && depth_ != 32)) {
       throw ImageError(fmt::format("damaged BMP: {} bits a pixel", depth_));
     }
-    stride_ = (info_.width * depth_ + 31) / 32 * 4;
+    stride_ = (info.width * depth_ + 31) / 32 * 4;
   }
 
   void read_colours() {
@@ -146,9 +144,8 @@ private:
     palette_.resize(std::min({used == 0 ? most : used, most, room}));
     for (std::size_t i = 0; i < palette_.size(); ++i) {
       const auto at = start + static_cast<std::int64_t>(i) * entry_bytes;
-      palette_[i] = {static_cast<std::uint8_t>(number(at + 2, 1)),
-                     static_cast<std::uint8_t>(number(at + 1, 1)),
-                     static_cast<std::uint8_t>(number(at, 1))};
+      for (int c = 0; c < 3; ++c) palette_[i][c] = static_cast<std::uint8_t>(number(at + 2 - c, 1));
+      palette_[i][3] = 255;
     }
   }
 
@@ -158,20 +155,14 @@ private:
     if (pixels_at_ < headers) throw ImageError("damaged BMP: the pixels begin within the header");
     // The padding of the last row is often left out.
     const std::int64_t needed =
-        pixels_at_ + (info_.height - 1) * stride_ + (info_.width * depth_ + 7) / 8;
+        pixels_at_ + (info.height - 1) * stride_ + (info.width * depth_ + 7) / 8;
     if (needed > static_cast<std::int64_t>(bytes_.size())) {
       throw ImageError(fmt::format("truncated BMP: {} of {} bytes", bytes_.size(), needed));
     }
   }
 
-  bool is_grey() const {
-    return depth_ <= 8 && std::ranges::all_of(palette_, [](const auto& entry) {
-             return entry[0] == entry[1] && entry[1] == entry[2];
-           });
-  }
-
   const std::uint8_t* row(std::int64_t y) const {
-    return &bytes_[pixels_at_ + (top_down_ ? y : info_.height - 1 - y) * stride_];
+    return &bytes_[pixels_at_ + (top_down_ ? y : info.height - 1 - y) * stride_];
   }
 
   std::uint32_t pixel(const std::uint8_t* row, std::int64_t x) const {  // of 16 to 32 bits
@@ -183,36 +174,25 @@ private:
 
   /// Programs that reserve alpha but leave it at zero mean an opaque picture.
   bool is_blank() const {
-    for (std::int64_t y = 0; y < info_.height; ++y) {
-      for (std::int64_t x = 0; x < info_.width; ++x) {
+    for (std::int64_t y = 0; y < info.height; ++y) {
+      for (std::int64_t x = 0; x < info.width; ++x) {
         if (alpha_.any(pixel(row(y), x))) return false;
       }
     }
     return true;
   }
 
-  /// Row `y` from the top as RGBA.
-  void expand_row(std::int64_t y, bool opaque, std::uint8_t* to) const {
+  /// Row `y` from the top as RGBA. `indices` is room for a row of them.
+  void expand_row(std::int64_t y, bool opaque, std::uint8_t* indices, std::uint8_t* to) const {
     const auto* from = row(y);
-    if (depth_ <= 8) return look_up(from, to);
-    for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
+    if (depth_ <= 8) {
+      unpack_bits(from, depth_, info.width, indices);
+      return look_up(indices, info.width, palette_, "BMP", to);
+    }
+    for (std::int64_t x = 0; x < info.width; ++x, to += 4) {
       const auto value = pixel(from, x);
       for (int c = 0; c < 3; ++c) to[c] = fields_[c].of(value);
       to[3] = opaque ? 255 : alpha_.of(value);
-    }
-  }
-
-  void look_up(const std::uint8_t* from, std::uint8_t* to) const {
-    const int per_byte = 8 / depth_;
-    for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
-      const int shift = 8 - depth_ * static_cast<int>(x % per_byte + 1);
-      const std::size_t index = (from[x / per_byte] >> shift) & ((1 << depth_) - 1);
-      if (index >= palette_.size()) {
-        throw ImageError(
-            fmt::format("damaged BMP: colour {} of a palette of {}", index, palette_.size()));
-      }
-      std::copy(palette_[index].begin(), palette_[index].end(), to);
-      to[3] = 255;
     }
   }
 
@@ -223,10 +203,9 @@ private:
   int depth_ = 0;
   std::uint32_t compression_ = kRgb;
   bool top_down_ = false;
-  std::vector<std::array<std::uint8_t, 3>> palette_;
+  Palette palette_;
   std::array<Field, 3> fields_;  // red, green, blue
   Field alpha_;
-  ImageInfo info_;
 };
 
 void put(std::vector<std::uint8_t>& bytes, std::uint64_t value, int count) {

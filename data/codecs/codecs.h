@@ -6,6 +6,7 @@
 #include "convae/core/tensor.h"
 #include "convae/data/image_io.h"
 
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -39,15 +40,15 @@ struct Codec {
 };
 extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp;
 
-/// A codec of a Reader(bytes, max_pixels) with info() and decode(channels): probing and decoding
-/// share its header code, so they cannot disagree.
+/// A codec of a Reader(bytes, max_pixels) with a member info and decode(channels): probing and
+/// decoding share its header code, so they cannot disagree.
 template <typename Reader>
 constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor&),
                          bool holds_16_bits) {
-  return {[](Bytes bytes, std::int64_t max_pixels) { return Reader(bytes, max_pixels).info(); },
+  return {[](Bytes bytes, std::int64_t max_pixels) { return Reader(bytes, max_pixels).info; },
           [](Bytes bytes, int channels, std::int64_t max_pixels) -> Decoded {
             Reader reader(bytes, max_pixels);
-            return {reader.info(), reader.decode(channels)};
+            return {reader.info, reader.decode(channels)};
           },
           encode, holds_16_bits};
 }
@@ -75,6 +76,16 @@ torch::Tensor empty_pixels(const ImageInfo& info, int channels);
 
 /// (H, W, C) uint8 of the same values; 65535 becomes 255.
 torch::Tensor to_8_bits(const torch::Tensor& pixels);
+
+/// The unsigned number in `count` bytes at `at`, all of which are there.
+inline std::uint64_t number_at(Bytes bytes, std::uint64_t at, int count,
+                               std::endian order = std::endian::little) {
+  std::uint64_t value = 0;
+  for (int i = 0; i < count; ++i) {
+    value |= std::uint64_t{bytes[at + i]} << 8 * (order == std::endian::little ? i : count - 1 - i);
+  }
+  return value;
+}
 
 /// The orientation, 1 to 8, in a block of EXIF data; 1 where there is none. `exif` may begin with
 /// "Exif\0\0" (JPEG) or with the TIFF header (PNG, WebP).

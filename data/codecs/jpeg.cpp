@@ -27,12 +27,7 @@ constexpr std::int64_t kMaxScans = 500;
 constexpr std::int64_t kMinMaxScans = 30;
 constexpr std::int64_t kMaxScannedPixels = 2'500'000'000;
 
-/// How to encode: of what quality, and with how many pixels a sample of colour, per axis.
-struct JpegSettings {
-  int quality;
-  int pixels_a_colour;
-};
-constexpr JpegSettings kNearlyLossless = {95, 1};  // 4:4:4
+constexpr int kNearlyLossless = 95;  // of libjpeg's quality
 
 /// libjpeg's error manager, which must come first so that `jpeg->err` points to all of it.
 struct ErrorManager {
@@ -103,45 +98,52 @@ public:
   JpegReader(Bytes bytes, std::int64_t max_pixels) {
     install(errors_);
     decoder_.err = &errors_.base;
-    try {
-      read_header(bytes, max_pixels);
-    } catch (...) {
-      jpeg_destroy_decompress(&decoder_);
-      throw;
-    }
+    run([&] {
+      jpeg_create_decompress(&decoder_);
+      decoder_.progress = &progress_;
+      progress_.progress_monitor = limit_scans;
+      jpeg_mem_src(&decoder_, bytes.data(), bytes.size());
+      jpeg_save_markers(&decoder_, JPEG_APP0 + 1, 0xFFFF);
+      jpeg_read_header(&decoder_, /*require_image=*/TRUE);
+    });
+    check_size(decoder_.image_height, decoder_.image_width, max_pixels);
+    info.format = ImageFormat::jpeg;
+    info.height = decoder_.image_height;
+    info.width = decoder_.image_width;
+    info.channels = decoder_.num_components == 1 ? 1 : 3;
+    info.orientation = orientation();
+    check_supported();
   }
-  ~JpegReader() { jpeg_destroy_decompress(&decoder_); }
-  JpegReader(const JpegReader&) = delete;
-  JpegReader& operator=(const JpegReader&) = delete;
 
-  const ImageInfo& info() const { return info_; }
+  ImageInfo info;
 
   /// Decodes at 1/2, 1/4 or 1/8: the inverse transform gives fewer pixels, in less time.
   void reduce(int reduction) {
     decoder_.scale_num = 1;
     decoder_.scale_denom = static_cast<unsigned>(reduction);
-    info_.height = (info_.height + reduction - 1) / reduction;
-    info_.width = (info_.width + reduction - 1) / reduction;
+    info.height = (info.height + reduction - 1) / reduction;
+    info.width = (info.width + reduction - 1) / reduction;
   }
 
   torch::Tensor decode(int channels) {
-    auto pixels = empty_pixels(info_, channels);
+    auto pixels = empty_pixels(info, channels);
     auto* to = pixels.data_ptr<std::uint8_t>();
-    if (decoder_.num_components == 4) {
-      decode_cmyk(to, channels);
-    } else {
-      decoder_.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-      const auto stride = info_.width * channels;
-      run([&] {
-        jpeg_start_decompress(&decoder_);
-        while (decoder_.output_scanline < decoder_.output_height) {
-          JSAMPROW row = to + decoder_.output_scanline * stride;
-          jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1);
-        }
-      });
-    }
-    // Reads on to the end marker: a file cut after its last row is a cut file too.
-    run([&] { jpeg_finish_decompress(&decoder_); });
+    const auto stride = info.width * channels;
+    const bool cmyk = decoder_.num_components == 4;
+    std::vector<std::uint8_t> inks(cmyk ? 4 * info.width : 0), colours(cmyk ? 3 * info.width : 0);
+    decoder_.out_color_space = cmyk ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    run([&] {
+      jpeg_start_decompress(&decoder_);
+      for (; decoder_.output_scanline < decoder_.output_height; to += stride) {
+        JSAMPROW row = cmyk ? inks.data() : to;
+        jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1);
+        if (!cmyk) continue;
+        cmyk_to_rgb(inks.data(), info.width, /*inverted=*/true, colours.data());
+        convert_pixels(colours.data(), kRgbPixels, info.width, to, channels);
+      }
+      // Reads on to the end marker: a file cut after its last row is a cut file too.
+      jpeg_finish_decompress(&decoder_);
+    });
     return pixels;
   }
 
@@ -167,24 +169,6 @@ private:
         "truncated JPEG: the data ends after {} of {} rows",
         std::min(decoder_.output_scanline * decoder_.scale_denom, decoder_.image_height),
         decoder_.image_height);
-  }
-
-  void read_header(Bytes bytes, std::int64_t max_pixels) {
-    run([&] {
-      jpeg_create_decompress(&decoder_);
-      decoder_.progress = &progress_;
-      progress_.progress_monitor = limit_scans;
-      jpeg_mem_src(&decoder_, bytes.data(), bytes.size());
-      jpeg_save_markers(&decoder_, JPEG_APP0 + 1, 0xFFFF);
-      jpeg_read_header(&decoder_, /*require_image=*/TRUE);
-    });
-    check_size(decoder_.image_height, decoder_.image_width, max_pixels);
-    info_.format = ImageFormat::jpeg;
-    info_.height = decoder_.image_height;
-    info_.width = decoder_.image_width;
-    info_.channels = decoder_.num_components == 1 ? 1 : 3;
-    info_.orientation = orientation();
-    check_supported();
   }
 
   void check_supported() const {
@@ -214,80 +198,58 @@ private:
     return 1;
   }
 
-  void decode_cmyk(std::uint8_t* to, int channels) {
-    decoder_.out_color_space = JCS_CMYK;
-    std::vector<std::uint8_t> inks(info_.width * 4), colours(info_.width * 3);
-    run([&] { jpeg_start_decompress(&decoder_); });
-    for (std::int64_t y = 0; y < info_.height; ++y) {
-      JSAMPROW row = inks.data();
-      run([&] { jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1); });
-      cmyk_to_rgb(inks.data(), info_.width, /*inverted=*/true, colours.data());
-      convert_pixels(colours.data(), Layout::rgb, info_.width, to + y * info_.width * channels,
-                     channels);
-    }
-  }
-
   ErrorManager errors_;
   jpeg_progress_mgr progress_{};
   jpeg_decompress_struct decoder_{};
-  ImageInfo info_;
+  Handle<jpeg_decompress_struct, jpeg_destroy_decompress> destroys_{&decoder_};
 };
 
-class JpegWriter {
-public:
-  JpegWriter() {
-    install(errors_);
-    encoder_.err = &errors_.base;
-  }
-  ~JpegWriter() {
-    jpeg_destroy_compress(&encoder_);
-    std::free(buffer_);
-  }
-  JpegWriter(const JpegWriter&) = delete;
-  JpegWriter& operator=(const JpegWriter&) = delete;
+void free_buffer(unsigned char** buffer) { std::free(*buffer); }
 
-  std::vector<std::uint8_t> write(const torch::Tensor& tensor, JpegSettings how) {
-    const auto* pixels = tensor.const_data_ptr<std::uint8_t>();
-    const auto height = static_cast<int>(tensor.size(0));
-    const auto width = static_cast<int>(tensor.size(1));
-    const auto channels = static_cast<int>(tensor.size(2));
-    const auto calls = [&] {
-      jpeg_create_compress(&encoder_);
-      jpeg_mem_dest(&encoder_, &buffer_, &size_);
-      encoder_.image_height = height;
-      encoder_.image_width = width;
-      encoder_.input_components = channels;
-      encoder_.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
-      jpeg_set_defaults(&encoder_);
-      jpeg_set_quality(&encoder_, how.quality, /*force_baseline=*/TRUE);
-      for (int c = 0; c < encoder_.num_components; ++c) {
-        const int samples = c == 0 && channels == 3 ? how.pixels_a_colour : 1;
-        encoder_.comp_info[c].h_samp_factor = encoder_.comp_info[c].v_samp_factor = samples;
-      }
-      jpeg_start_compress(&encoder_, /*write_all_tables=*/TRUE);
-      while (encoder_.next_scanline < encoder_.image_height) {
-        const auto offset = std::size_t{encoder_.next_scanline} * width * channels;
-        auto* row = const_cast<std::uint8_t*>(pixels + offset);  // the API lacks a const
-        jpeg_write_scanlines(&encoder_, &row, /*num_lines=*/1);
-      }
-      jpeg_finish_compress(&encoder_);
-    };
-    if (!succeeds(errors_, calls)) {
-      throw ImageError(std::string("cannot encode JPEG: ") + errors_.message);
+/// Of a quality from 1 to 100, with a sample of colour for that many pixels per axis.
+std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality,
+                                     int pixels_a_colour) {
+  check_side(tensor, JPEG_MAX_DIMENSION, "JPEG");
+  ErrorManager errors;
+  install(errors);
+  jpeg_compress_struct encoder{};
+  encoder.err = &errors.base;
+  unsigned char* buffer = nullptr;  // libjpeg allocates and grows it with malloc
+  unsigned long size = 0;
+  const Handle<unsigned char*, free_buffer> frees(&buffer);
+  const Handle<jpeg_compress_struct, jpeg_destroy_compress> destroys(&encoder);
+  const auto* pixels = tensor.const_data_ptr<std::uint8_t>();
+  const auto channels = static_cast<int>(tensor.size(2));
+  const auto stride = static_cast<std::size_t>(tensor.size(1) * channels);
+  const auto calls = [&] {
+    jpeg_create_compress(&encoder);
+    jpeg_mem_dest(&encoder, &buffer, &size);
+    encoder.image_height = static_cast<JDIMENSION>(tensor.size(0));
+    encoder.image_width = static_cast<JDIMENSION>(tensor.size(1));
+    encoder.input_components = channels;
+    encoder.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(&encoder);
+    jpeg_set_quality(&encoder, quality, /*force_baseline=*/TRUE);
+    for (int c = 0; c < encoder.num_components; ++c) {
+      const int samples = c == 0 && channels == 3 ? pixels_a_colour : 1;
+      encoder.comp_info[c].h_samp_factor = encoder.comp_info[c].v_samp_factor = samples;
     }
-    return {buffer_, buffer_ + size_};
+    jpeg_start_compress(&encoder, /*write_all_tables=*/TRUE);
+    while (encoder.next_scanline < encoder.image_height) {
+      // The API lacks a const.
+      auto* row = const_cast<std::uint8_t*>(pixels + encoder.next_scanline * stride);
+      jpeg_write_scanlines(&encoder, &row, /*num_lines=*/1);
+    }
+    jpeg_finish_compress(&encoder);
+  };
+  if (!succeeds(errors, calls)) {
+    throw ImageError(std::string("cannot encode JPEG: ") + errors.message);
   }
-
-private:
-  ErrorManager errors_;
-  jpeg_compress_struct encoder_{};
-  unsigned char* buffer_ = nullptr;  // libjpeg allocates and grows it with malloc
-  unsigned long size_ = 0;
-};
+  return {buffer, buffer + size};
+}
 
 std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels) {
-  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
-  return JpegWriter().write(pixels, kNearlyLossless);
+  return write_jpeg(pixels, kNearlyLossless, /*pixels_a_colour=*/1);  // 4:4:4
 }
 
 }  // namespace
@@ -297,12 +259,11 @@ const Codec kJpeg = codec_of<JpegReader>(encode_jpeg, /*holds_16_bits=*/false);
 Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction) {
   JpegReader reader(bytes, max_pixels);
   reader.reduce(reduction);
-  return {reader.info(), reader.decode(channels)};
+  return {reader.info, reader.decode(channels)};
 }
 
 std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality) {
-  check_side(pixels, JPEG_MAX_DIMENSION, "JPEG");
-  return JpegWriter().write(pixels, {quality, /*pixels_a_colour=*/2});
+  return write_jpeg(pixels, quality, /*pixels_a_colour=*/2);
 }
 
 }  // namespace convae::codec

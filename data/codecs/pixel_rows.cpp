@@ -1,5 +1,9 @@
 #include "convae/data/codecs/pixel_rows.h"
 
+#include "convae/data/image_io.h"
+
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -48,21 +52,14 @@ void convert(const Sample* from, bool premultiplied, std::int64_t count, Sample*
 template <typename Sample>
 void convert_pixels(const Sample* from, Layout layout, std::int64_t count, Sample* to,
                     int channels) {
-  switch (layout) {
-    case Layout::grey:
-      return channels == 1 ? void(std::copy(from, from + count, to))
-                           : convert<Sample, 1, false>(from, false, count, to, channels);
-    case Layout::rgb:
-      return channels == 3 ? void(std::copy(from, from + 3 * count, to))
-                           : convert<Sample, 3, false>(from, false, count, to, channels);
-    case Layout::grey_alpha:
-    case Layout::grey_premultiplied:
-      return convert<Sample, 1, true>(from, layout == Layout::grey_premultiplied, count, to,
-                                      channels);
-    case Layout::rgb_alpha:
-    case Layout::rgb_premultiplied:
-      return convert<Sample, 3, true>(from, layout == Layout::rgb_premultiplied, count, to,
-                                      channels);
+  if (!layout.alpha && layout.colours == channels) {
+    std::copy_n(from, count * channels, to);
+  } else if (layout.colours == 1) {
+    (layout.alpha ? convert<Sample, 1, true>
+                  : convert<Sample, 1, false>)(from, layout.premultiplied, count, to, channels);
+  } else {
+    (layout.alpha ? convert<Sample, 3, true>
+                  : convert<Sample, 3, false>)(from, layout.premultiplied, count, to, channels);
   }
 }
 
@@ -84,6 +81,21 @@ void unpack_bits(const std::uint8_t* from, int bits, std::int64_t count, std::ui
   for (std::int64_t i = 0; i < count; ++i) {
     const int shift = 8 - bits * static_cast<int>(i % per_byte + 1);
     to[i] = static_cast<std::uint8_t>((from[i / per_byte] >> shift) & mask);
+  }
+}
+
+bool is_grey(const Palette& palette) {
+  return std::ranges::all_of(palette, [](const auto& c) { return c[0] == c[1] && c[1] == c[2]; });
+}
+
+void look_up(const std::uint8_t* indices, std::int64_t count, const Palette& palette,
+             const char* format, std::uint8_t* to) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (indices[i] >= palette.size()) {
+      throw ImageError(fmt::format("damaged {}: colour {} of a palette of {}", format, indices[i],
+                                   palette.size()));
+    }
+    to = std::ranges::copy(palette[indices[i]], to).out;
   }
 }
 

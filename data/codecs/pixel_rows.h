@@ -2,12 +2,19 @@
 
 // Rows of samples on their way from a codec to a tensor.
 
+#include <array>
 #include <cstdint>
+#include <vector>
 
 namespace convae::codec {
 
-/// What the samples of one pixel mean. Premultiplied: colour is already multiplied by alpha.
-enum class Layout { grey, grey_alpha, grey_premultiplied, rgb, rgb_alpha, rgb_premultiplied };
+/// What the samples of one pixel mean.
+struct Layout {
+  int colours;  ///< 1 or 3
+  bool alpha = false;
+  bool premultiplied = false;  ///< colour is already multiplied by alpha
+};
+inline constexpr Layout kGreyPixels = {1}, kRgbPixels = {3}, kRgbaPixels = {3, /*alpha=*/true};
 
 /// Converts `count` pixels from `layout` to `channels` (1 or 3) interleaved samples.
 /// Alpha is composited on white; colour becomes grey as 0.299 R + 0.587 G + 0.114 B; all
@@ -24,7 +31,12 @@ void cmyk_to_rgb(const Sample* from, std::int64_t count, bool inverted, Sample* 
 /// Spreads `count` samples of 1, 2 or 4 bits, the leftmost in the highest bits, to a byte each.
 void unpack_bits(const std::uint8_t* from, int bits, std::int64_t count, std::uint8_t* to);
 
-/// The factor that brings a sample of 1, 2, 4 or 8 bits to 0..255.
-constexpr int spread_to_8_bits(int bits) { return 255 / ((1 << bits) - 1); }
+using Palette = std::vector<std::array<std::uint8_t, 4>>;  // RGBA
+
+bool is_grey(const Palette& palette);
+
+/// Palette indices → RGBA. Throws ImageError naming `format` where the palette has no such colour.
+void look_up(const std::uint8_t* indices, std::int64_t count, const Palette& palette,
+             const char* format, std::uint8_t* to);
 
 }  // namespace convae::codec

@@ -1,7 +1,6 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/pixel_rows.h"
 
-#include <fmt/format.h>
 #include <spng.h>
 
 #include <algorithm>
@@ -44,9 +43,8 @@ void check(int code) {
   }
 }
 
-std::uint32_t big_endian_32(const std::uint8_t* bytes) {
-  return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 |
-         std::uint32_t{bytes[2]} << 8 | bytes[3];
+std::uint32_t big_endian_32(Bytes bytes, std::size_t at) {
+  return static_cast<std::uint32_t>(number_at(bytes, at, 4, std::endian::big));
 }
 
 /// The orientation in the eXIf chunk, which may follow the pixels, where spng's header functions do
@@ -56,7 +54,7 @@ int walk_chunks(Bytes bytes) {
   constexpr std::size_t kSignature = 8, kFrame = 12;  // length, type and checksum
   std::optional<int> orientation;
   for (std::size_t at = kSignature; bytes.size() >= at + kFrame;) {
-    const std::size_t length = big_endian_32(&bytes[at]);
+    const std::size_t length = big_endian_32(bytes, at);
     if (length > bytes.size() - at - kFrame) break;
     const auto is = [type = &bytes[at + 4]](std::string_view name) {
       return std::equal(name.begin(), name.end(), type);
@@ -75,29 +73,32 @@ public:
     // Before spng sees them: it answers with an overflow, and after reading all of the metadata.
     constexpr std::size_t kType = 12, kWidth = 16, kHeight = 20, kEnd = 24;
     if (bytes.size() >= kEnd && std::equal(&bytes[kType], &bytes[kWidth], "IHDR")) {
-      check_size(big_endian_32(&bytes[kHeight]), big_endian_32(&bytes[kWidth]), max_pixels);
+      check_size(big_endian_32(bytes, kHeight), big_endian_32(bytes, kWidth), max_pixels);
     }
     auto* context = context_.get();
     check(spng_set_crc_action(context, SPNG_CRC_ERROR, SPNG_CRC_ERROR));
     check(spng_set_chunk_limits(context, kMaxChunkBytes, kMaxStoredBytes));
     check(spng_set_png_buffer(context, bytes.data(), bytes.size()));
     check(spng_get_ihdr(context, &header_));
-    read_palette();
+    is_indexed_ = header_.color_type == SPNG_COLOR_TYPE_INDEXED;
     read_transparency();
-    info_.format = ImageFormat::png;
-    info_.height = header_.height;
-    info_.width = header_.width;
-    info_.channels = is_grey() ? 1 : 3;
-    info_.alpha = has_alpha();
-    info_.bits = header_.bit_depth == 16 ? 16 : 8;
-    info_.orientation = walk_chunks(bytes);
+    if (is_indexed_) read_palette();
+    info.format = ImageFormat::png;
+    info.height = header_.height;
+    info.width = header_.width;
+    info.channels = (is_indexed_ ? is_grey(palette_) : samples() < 3) ? 1 : 3;
+    info.alpha = is_indexed_
+                     ? std::ranges::any_of(palette_, [](const auto& c) { return c[3] < 255; })
+                     : has_key_ || samples() % 2 == 0;
+    info.bits = header_.bit_depth == 16 ? 16 : 8;
+    info.orientation = walk_chunks(bytes);
   }
 
-  const ImageInfo& info() const { return info_; }
+  ImageInfo info;
 
   torch::Tensor decode(int channels) {
-    auto pixels = empty_pixels(info_, channels);
-    if (info_.bits == 16) {
+    auto pixels = empty_pixels(info, channels);
+    if (info.bits == 16) {
       decode_rows(static_cast<std::uint16_t*>(pixels.data_ptr()), channels);
     } else {
       decode_rows(pixels.data_ptr<std::uint8_t>(), channels);
@@ -116,139 +117,62 @@ private:
                                                      : 1;
   }
 
-  bool is_grey() const {
-    if (header_.color_type != SPNG_COLOR_TYPE_INDEXED) return samples() < 3;
-    return std::all_of(palette_.entries, palette_.entries + palette_.n_entries,
-                       [](const auto& e) { return e.red == e.green && e.green == e.blue; });
-  }
-
-  bool has_alpha() const {
-    if (!transparency_) return samples() % 2 == 0;
-    const auto* alpha = transparency_->type3_alpha;
-    return header_.color_type != SPNG_COLOR_TYPE_INDEXED ||
-           std::any_of(alpha, alpha + transparency_->n_type3_entries,
-                       [](auto value) { return value < 255; });
+  void read_transparency() {
+    const int code = spng_get_trns(context_.get(), &transparency_);
+    if (code != SPNG_ECHUNKAVAIL) check(code);
+    has_key_ = code == SPNG_OK && !is_indexed_;
   }
 
   void read_palette() {
-    if (header_.color_type == SPNG_COLOR_TYPE_INDEXED) {
-      check(spng_get_plte(context_.get(), &palette_));
+    spng_plte palette{};
+    check(spng_get_plte(context_.get(), &palette));
+    for (std::uint32_t i = 0; i < palette.n_entries; ++i) {
+      const auto& entry = palette.entries[i];
+      const bool opaque = i >= transparency_.n_type3_entries;
+      palette_.push_back({entry.red, entry.green, entry.blue,
+                          opaque ? std::uint8_t{255} : transparency_.type3_alpha[i]});
     }
   }
 
-  void read_transparency() {
-    spng_trns transparency{};
-    const int code = spng_get_trns(context_.get(), &transparency);
-    if (code != SPNG_ECHUNKAVAIL) {
-      check(code);
-      transparency_ = transparency;
-    }
-  }
-
-  /// The rows of an interlaced image are complete only after its last pass, so it is read whole
-  /// before it is converted; others pass through one row.
   template <typename Sample>
   void decode_rows(Sample* to, int channels) {
-    const auto row_bytes = (info_.width * samples() * header_.bit_depth + 7) / 8;
-    const auto stride = info_.width * channels;
-    const bool direct = header_.bit_depth >= 8 && !transparency_ &&
-                        header_.color_type != SPNG_COLOR_TYPE_INDEXED && samples() == channels;
-    const bool interlaced = header_.interlace_method != SPNG_INTERLACE_NONE;
-    const auto row_samples = row_bytes / static_cast<std::int64_t>(sizeof(Sample));
-    std::vector<Sample> stored(direct ? 0 : row_samples * (interlaced ? info_.height : 1));
-    std::vector<Sample> scratch(direct ? 0 : info_.width * 4);
-    check(spng_decode_image(context_.get(), nullptr, 0, SPNG_FMT_PNG, SPNG_DECODE_PROGRESSIVE));
-    for (int code = SPNG_OK; code != SPNG_EOI;) {
-      spng_row_info row{};
-      check(spng_get_row_info(context_.get(), &row));
-      auto* row_to = to + row.row_num * stride;
-      auto* row_stored = direct       ? row_to
-                         : interlaced ? &stored[row.row_num * row_samples]
-                                      : stored.data();
-      code = spng_decode_row(context_.get(), row_stored, row_bytes);
-      check(code == SPNG_EOI ? SPNG_OK : code);
-      if (!direct && !interlaced) convert_row(stored.data(), scratch.data(), row_to, channels);
+    // spng applies a key colour and spreads a few bits only on the way to RGBA.
+    const bool as_rgba = !is_indexed_ && (has_key_ || header_.bit_depth < 8);
+    const int format = !as_rgba ? SPNG_FMT_PNG : info.bits == 16 ? SPNG_FMT_RGBA16 : SPNG_FMT_RGBA8;
+    const int count = as_rgba ? 4 : samples();
+    const int flags = has_key_ ? SPNG_DECODE_TRNS : 0;
+    std::size_t bytes = 0;
+    check(spng_decoded_image_size(context_.get(), format, &bytes));
+    if (!is_indexed_ && count == channels) {
+      return check(spng_decode_image(context_.get(), to, bytes, format, flags));
     }
-    for (std::int64_t y = 0; !direct && interlaced && y < info_.height; ++y) {
-      convert_row(&stored[y * row_samples], scratch.data(), to + y * stride, channels);
+    std::vector<Sample> stored(bytes / sizeof(Sample));
+    check(spng_decode_image(context_.get(), stored.data(), bytes, format, flags));
+    if (!is_indexed_) {
+      const Layout layout{count < 3 ? 1 : 3, /*alpha=*/count % 2 == 0};
+      convert_pixels(stored.data(), layout, info.height * info.width, to, channels);
+    } else if constexpr (sizeof(Sample) == 1) {  // PNG has no wider indices
+      look_up_rows(stored, to, channels);
     }
   }
 
-  /// One row as spng gives it (SPNG_FMT_PNG: packed bits, 16 bits in the machine's order).
-  /// `scratch` holds 4 samples a pixel.
-  void convert_row(const std::uint8_t* stored, std::uint8_t* scratch, std::uint8_t* to,
-                   int channels) const {
-    const auto width = info_.width;
-    if (header_.bit_depth < 8) {
-      // Into the last quarter: what follows reads it from the left and writes up to 4 samples a
-      // pixel from the start of the scratch row, and so never overtakes itself.
-      unpack_bits(stored, header_.bit_depth, width, scratch + 3 * width);
-      stored = scratch + 3 * width;
+  /// Indices are packed where they have less than 8 bits, each row from a byte of its own.
+  void look_up_rows(const std::vector<std::uint8_t>& stored, std::uint8_t* to, int channels) const {
+    const std::int64_t row_bytes = std::ssize(stored) / info.height;
+    std::vector<std::uint8_t> indices(info.width), colours(4 * info.width);
+    for (std::int64_t y = 0; y < info.height; ++y, to += info.width * channels) {
+      unpack_bits(&stored[y * row_bytes], header_.bit_depth, info.width, indices.data());
+      look_up(indices.data(), info.width, palette_, "PNG", colours.data());
+      convert_pixels(colours.data(), kRgbaPixels, info.width, to, channels);
     }
-    if (header_.color_type == SPNG_COLOR_TYPE_INDEXED) {
-      look_up(stored, scratch);
-      convert_pixels(scratch, Layout::rgb_alpha, width, to, channels);
-    } else {
-      convert_samples(stored, scratch, to, channels);
-    }
-  }
-
-  void convert_row(const std::uint16_t* stored, std::uint16_t* scratch, std::uint16_t* to,
-                   int channels) const {
-    convert_samples(stored, scratch, to, channels);
-  }
-
-  void look_up(const std::uint8_t* indices, std::uint8_t* to) const {
-    for (std::int64_t x = 0; x < info_.width; ++x, to += 4) {
-      const unsigned index = indices[x];
-      if (index >= palette_.n_entries) {
-        throw ImageError(
-            fmt::format("damaged PNG: colour {} of a palette of {}", index, palette_.n_entries));
-      }
-      const auto& entry = palette_.entries[index];
-      to[0] = entry.red;
-      to[1] = entry.green;
-      to[2] = entry.blue;
-      to[3] = transparency_ && index < transparency_->n_type3_entries
-                  ? transparency_->type3_alpha[index]
-                  : 255;
-    }
-  }
-
-  template <typename Sample>
-  void convert_samples(const Sample* stored, Sample* scratch, Sample* to, int channels) const {
-    const int scale = header_.bit_depth < 8 ? spread_to_8_bits(header_.bit_depth) : 1;
-    const int count = samples();
-    if (!transparency_ && scale == 1) {
-      constexpr Layout kLayouts[] = {Layout::grey, Layout::grey_alpha, Layout::rgb,
-                                     Layout::rgb_alpha};
-      return convert_pixels(stored, kLayouts[count - 1], info_.width, to, channels);
-    }
-    // The key colour is in stored samples; bits above their depth do not count.
-    const auto mask = static_cast<unsigned>((1 << header_.bit_depth) - 1);
-    const spng_trns key = transparency_.value_or(spng_trns{});
-    const unsigned keys[3] = {(count == 1 ? key.gray : key.red) & mask, key.green & mask,
-                              key.blue & mask};
-    for (std::int64_t x = 0; x < info_.width; ++x) {
-      bool is_key = transparency_.has_value();
-      Sample values[3];
-      for (int c = 0; c < count; ++c) {
-        const unsigned value = stored[x * count + c];
-        is_key = is_key && value == keys[c];
-        values[c] = static_cast<Sample>(value * scale);
-      }
-      std::copy(values, values + count, scratch + x * (count + 1));
-      scratch[x * (count + 1) + count] = is_key ? 0 : static_cast<Sample>(~Sample{0});
-    }
-    convert_pixels(scratch, count == 1 ? Layout::grey_alpha : Layout::rgb_alpha, info_.width, to,
-                   channels);
   }
 
   Spng context_;
   spng_ihdr header_{};
-  spng_plte palette_{};
-  std::optional<spng_trns> transparency_;
-  ImageInfo info_;
+  spng_trns transparency_{};
+  bool is_indexed_ = false;
+  bool has_key_ = false;  // a colour that is transparent
+  Palette palette_;
 };
 
 std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels) {

@@ -26,83 +26,73 @@ constexpr int kDeflateLevel = 1;
 constexpr tmsize_t kMaxLibraryBytes = 256 << 20;
 constexpr std::int64_t kMaxBlockPixels = 1 << 22;
 
-/// What libtiff says instead of writing to stderr. The first error is the cause of the others.
-struct Messages {
-  char error[256] = "";
+/// Memory in the shape of a file, reading from `bytes` or writing to `output`; and what libtiff
+/// says about it instead of writing to stderr.
+struct File {
+  Bytes bytes;
+  std::vector<std::uint8_t> output;
+  std::uint64_t position = 0;
+  char error[256] = "";  // the first, which is the cause of the others
   bool warnings_are_errors = false;
 
-  void set(const char* format, std::va_list arguments) {
+  std::uint64_t size() const { return std::max(bytes.size(), output.size()); }
+  void set_error(const char* format, std::va_list arguments) {
     if (error[0] == '\0') std::vsnprintf(error, sizeof error, format, arguments);
   }
 };
 
-int on_error(TIFF*, void* messages, const char*, const char* format, std::va_list arguments) {
-  static_cast<Messages*>(messages)->set(format, arguments);
+File& file_of(void* handle) { return *static_cast<File*>(handle); }
+
+int on_error(TIFF*, void* file, const char*, const char* format, std::va_list arguments) {
+  file_of(file).set_error(format, arguments);
   return 1;  // handled
 }
 
 /// While a directory is read, warnings are about unknown tags and harmless. While pixels are read,
 /// a warning means that libtiff made some up, such as the rest of a fax line that was cut short.
-int on_warning(TIFF*, void* user_data, const char*, const char* format, std::va_list arguments) {
-  auto& messages = *static_cast<Messages*>(user_data);
-  const std::string_view text = format;
-  const bool harmless = text.starts_with("Old-style LZW");
-  if (messages.warnings_are_errors && !harmless) messages.set(format, arguments);
+int on_warning(TIFF*, void* file, const char*, const char* format, std::va_list arguments) {
+  const bool harmless = std::string_view(format).starts_with("Old-style LZW");
+  if (file_of(file).warnings_are_errors && !harmless) file_of(file).set_error(format, arguments);
   return 1;
 }
 
-/// Memory in the shape of a file. Reading sees `bytes`, writing fills `output`.
-struct Stream {
-  Bytes bytes;
-  std::vector<std::uint8_t> output;
-  std::uint64_t position = 0;
-};
-
-Stream& stream_of(thandle_t handle) { return *static_cast<Stream*>(handle); }
-
 tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) {
-  auto& stream = stream_of(handle);
-  const std::uint64_t left =
-      stream.bytes.size() - std::min<std::uint64_t>(stream.position, stream.bytes.size());
-  const auto taken = std::min(left, static_cast<std::uint64_t>(count));
-  if (taken > 0) {
-    std::memcpy(to, stream.bytes.data() + stream.position, taken);
-    stream.position += taken;
-  }
-  return static_cast<tmsize_t>(taken);
+  auto& file = file_of(handle);
+  const auto rest = file.bytes.subspan(std::min<std::uint64_t>(file.position, file.bytes.size()));
+  const auto taken = rest.first(std::min(rest.size(), static_cast<std::size_t>(count)));
+  std::ranges::copy(taken, static_cast<std::uint8_t*>(to));
+  file.position += taken.size();
+  return static_cast<tmsize_t>(taken.size());
 }
 
 tmsize_t write_stream(thandle_t handle, void* from, tmsize_t count) try {
-  auto& stream = stream_of(handle);
-  const auto end = stream.position + static_cast<std::uint64_t>(count);
-  stream.output.resize(std::max<std::uint64_t>(stream.output.size(), end));
-  std::memcpy(stream.output.data() + stream.position, from, static_cast<std::size_t>(count));
-  stream.position = end;
+  auto& file = file_of(handle);
+  const auto end = file.position + static_cast<std::uint64_t>(count);
+  file.output.resize(std::max<std::uint64_t>(file.output.size(), end));
+  std::memcpy(file.output.data() + file.position, from, static_cast<std::size_t>(count));
+  file.position = end;
   return count;
 } catch (const std::exception&) {
   return 0;  // no exception may pass through libtiff
 }
 
-toff_t stream_size(thandle_t handle) {
-  const auto& stream = stream_of(handle);
-  return std::max(stream.bytes.size(), stream.output.size());
-}
+toff_t stream_size(thandle_t handle) { return file_of(handle).size(); }
 
 toff_t seek_stream(thandle_t handle, toff_t offset, int whence) {
-  auto& stream = stream_of(handle);
+  auto& file = file_of(handle);
   const std::uint64_t base = whence == SEEK_SET   ? 0
-                             : whence == SEEK_CUR ? stream.position
-                                                  : stream_size(handle);
-  return stream.position = base + offset;
+                             : whence == SEEK_CUR ? file.position
+                                                  : file.size();
+  return file.position = base + offset;
 }
 
 int close_stream(thandle_t) { return 0; }
 
 /// Lets libtiff read the bytes where they are.
 int map_stream(thandle_t handle, void** base, toff_t* size) {
-  const auto& stream = stream_of(handle);
-  *base = const_cast<std::uint8_t*>(stream.bytes.data());
-  *size = stream.bytes.size();
+  const Bytes bytes = file_of(handle).bytes;
+  *base = const_cast<std::uint8_t*>(bytes.data());
+  *size = bytes.size();
   return 1;
 }
 
@@ -110,77 +100,64 @@ void unmap_stream(thandle_t, void*, toff_t) {}
 
 using Tiff = Handle<TIFF, TIFFClose>;
 
-Tiff open_tiff(const char* mode, Stream& stream, Messages& messages) {
+Tiff open_tiff(const char* mode, File& file) {
   const Handle<TIFFOpenOptions, TIFFOpenOptionsFree> options(TIFFOpenOptionsAlloc());
   if (!options) throw ImageError("TIFF: out of memory");
-  TIFFOpenOptionsSetErrorHandlerExtR(options.get(), on_error, &messages);
-  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &messages);
+  TIFFOpenOptionsSetErrorHandlerExtR(options.get(), on_error, &file);
+  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &file);
   TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMaxLibraryBytes);
-  return Tiff(TIFFClientOpenExt("image", mode, &stream, read_stream, write_stream, seek_stream,
+  return Tiff(TIFFClientOpenExt("image", mode, &file, read_stream, write_stream, seek_stream,
                                 close_stream, stream_size, map_stream, unmap_stream,
                                 options.get()));
 }
 
 /// Counts the directories by their links alone: libtiff would parse each one, and hostile links may
 /// form a circle.
-class PageCounter {
-public:
-  explicit PageCounter(Bytes bytes) : bytes_(bytes), little_(bytes[0] == 'I') {}
-
-  int count() const {
-    const bool big = number(2, 2) == 43;  // BigTIFF
-    const int count_bytes = big ? 8 : 2, entry_bytes = big ? 20 : 12, link_bytes = big ? 8 : 4;
-    std::set<std::uint64_t> seen;
-    auto at = big ? number(8, 8) : number(4, 4);
-    while (at != 0 && at < bytes_.size() && std::ssize(seen) < kMaxPages) {
-      const auto entries = number(at, count_bytes);
-      if (entries == 0 || entries > bytes_.size() / entry_bytes || !seen.insert(at).second) break;
-      at = number(at + count_bytes + entries * entry_bytes, link_bytes);
-    }
-    return std::max(1, static_cast<int>(seen.size()));
+int count_pages(Bytes bytes) {
+  const auto order = bytes[0] == 'I' ? std::endian::little : std::endian::big;
+  const auto number = [&](std::uint64_t at, int count) {  // 0 beyond the end
+    return at + count <= bytes.size() ? number_at(bytes, at, count, order) : 0;
+  };
+  const bool big = number(2, 2) == 43;  // BigTIFF
+  const int count_bytes = big ? 8 : 2, entry_bytes = big ? 20 : 12, link_bytes = big ? 8 : 4;
+  std::set<std::uint64_t> seen;
+  auto at = big ? number(8, 8) : number(4, 4);
+  while (at != 0 && at < bytes.size() && std::ssize(seen) < kMaxPages) {
+    const auto entries = number(at, count_bytes);
+    if (entries == 0 || entries > bytes.size() / entry_bytes || !seen.insert(at).second) break;
+    at = number(at + count_bytes + entries * entry_bytes, link_bytes);
   }
-
-private:
-  std::uint64_t number(std::uint64_t at, int count) const {  // 0 beyond the end
-    std::uint64_t value = 0;
-    for (int i = 0; i < count && at + count <= bytes_.size(); ++i) {
-      value |= std::uint64_t{bytes_[at + i]} << 8 * (little_ ? i : count - 1 - i);
-    }
-    return value;
-  }
-
-  Bytes bytes_;
-  bool little_;
-};
+  return std::max(1, static_cast<int>(seen.size()));
+}
 
 class TiffReader {
 public:
   TiffReader(Bytes bytes, std::int64_t max_pixels) {
-    stream_.bytes = bytes;
-    tiff_ = open_tiff("r", stream_, messages_);
+    file_.bytes = bytes;
+    tiff_ = open_tiff("r", file_);
     if (!tiff_) fail();
     std::uint32_t height = 0, width = 0;
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGELENGTH, &height);
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGEWIDTH, &width);
     check_size(height, width, max_pixels);
-    info_.format = ImageFormat::tiff;
-    info_.height = height;
-    info_.width = width;
-    info_.pages = PageCounter(bytes).count();
+    info.format = ImageFormat::tiff;
+    info.height = height;
+    info.width = width;
+    info.pages = count_pages(bytes);
     const int orientation = tag(TIFFTAG_ORIENTATION);
-    info_.orientation = orientation >= 1 && orientation <= 8 ? orientation : 1;
+    info.orientation = orientation >= 1 && orientation <= 8 ? orientation : 1;
     read_samples();
     read_colours();
     read_blocks();
   }
 
-  const ImageInfo& info() const { return info_; }
+  ImageInfo info;
 
   torch::Tensor decode(int channels) {
-    messages_.error[0] = '\0';
-    messages_.warnings_are_errors = true;
-    auto pixels = empty_pixels(info_, channels);
-    if (info_.bits == 16) {
+    file_.error[0] = '\0';
+    file_.warnings_are_errors = true;
+    auto pixels = empty_pixels(info, channels);
+    if (info.bits == 16) {
       decode_blocks(static_cast<std::uint16_t*>(pixels.data_ptr()), channels);
     } else {
       decode_blocks(pixels.data_ptr<std::uint8_t>(), channels);
@@ -190,8 +167,8 @@ public:
 
 private:
   [[noreturn]] void fail() const {
-    throw ImageError(fmt::format("damaged TIFF: {}",
-                                 messages_.error[0] ? messages_.error : "libtiff gives no reason"));
+    throw ImageError(
+        fmt::format("damaged TIFF: {}", file_.error[0] ? file_.error : "libtiff gives no reason"));
   }
 
   [[noreturn]] static void refuse(const std::string& what) {
@@ -220,7 +197,7 @@ private:
                          : format == SAMPLEFORMAT_INT ? "signed integer "
                                                       : "complex "));
     }
-    info_.bits = bits_ >= 16 ? 16 : 8;
+    info.bits = bits_ >= 16 ? 16 : 8;
     const int compression = tag(TIFFTAG_COMPRESSION);
     if (compression == COMPRESSION_OJPEG || !TIFFIsCODECConfigured(compression)) {
       const auto* codec = TIFFFindCODEC(compression);
@@ -257,9 +234,7 @@ private:
                         photometric_));
     }
     read_alpha();
-    info_.channels = photometric_ == PHOTOMETRIC_PALETTE ? (palette_is_grey() ? 1 : 3)
-                     : colours_ == 1                     ? 1
-                                                         : 3;
+    info.channels = colours_ == 1 && is_grey(palette_) ? 1 : 3;
   }
 
   void read_palette() {
@@ -273,19 +248,12 @@ private:
     const bool narrow = std::all_of(planes, planes + 3, [entries](const auto* plane) {
       return std::all_of(plane, plane + entries, [](auto value) { return value < 256; });
     });
-    palette_.resize(3 * entries);
-    for (int i = 0; i < entries; ++i) {
-      for (int c = 0; c < 3; ++c) {
-        palette_[3 * i + c] = static_cast<std::uint8_t>(planes[c][i] >> (narrow ? 0 : 8));
-      }
+    const auto value = [&](int c, std::int64_t i) {
+      return static_cast<std::uint8_t>(planes[c][i] >> (narrow ? 0 : 8));
+    };
+    for (std::int64_t i = 0; i < entries; ++i) {
+      palette_.push_back({value(0, i), value(1, i), value(2, i), 255});
     }
-  }
-
-  bool palette_is_grey() const {
-    for (std::size_t i = 0; i < palette_.size(); i += 3) {
-      if (palette_[i] != palette_[i + 1] || palette_[i] != palette_[i + 2]) return false;
-    }
-    return true;
   }
 
   void read_alpha() {
@@ -300,7 +268,7 @@ private:
       refuse(fmt::format("{} samples a pixel with photometric interpretation {}", samples_,
                          photometric_));
     }
-    info_.alpha = alpha;
+    info.alpha = alpha;
     premultiplied_ = alpha && kinds[0] == EXTRASAMPLE_ASSOCALPHA;
   }
 
@@ -308,18 +276,18 @@ private:
   /// single rows, one row.
   void read_blocks() {
     tiled_ = TIFFIsTiled(tiff_.get()) != 0;
-    std::uint32_t height = 1, width = static_cast<std::uint32_t>(info_.width);
+    std::uint32_t height = 1, width = static_cast<std::uint32_t>(info.width);
     if (tiled_) {
       TIFFGetField(tiff_.get(), TIFFTAG_TILEWIDTH, &width);
       TIFFGetField(tiff_.get(), TIFFTAG_TILELENGTH, &height);
     } else if (separate_) {
       TIFFGetFieldDefaulted(tiff_.get(), TIFFTAG_ROWSPERSTRIP, &height);
-      height = static_cast<std::uint32_t>(std::min<std::int64_t>(height, info_.height));
+      height = static_cast<std::uint32_t>(std::min<std::int64_t>(height, info.height));
     }
     block_height_ = height;
     block_width_ = width;
     if (height == 0 || width == 0 ||
-        block_height_ > std::max(kMaxBlockPixels, info_.height * info_.width) / block_width_) {
+        block_height_ > std::max(kMaxBlockPixels, info.height * info.width) / block_width_) {
       throw ImageError(fmt::format("damaged TIFF: tiles of {} x {} pixels", width, height));
     }
     planes_ = separate_ ? samples_ : 1;
@@ -335,16 +303,16 @@ private:
   void decode_blocks(Sample* to, int channels) {
     std::vector<std::uint8_t> block(planes_ * block_height_ * row_bytes_);
     std::vector<Sample> samples(block_width_ * (samples_ + 1));
-    std::vector<Sample> colours(block_width_ * 3);
-    for (std::int64_t top = 0; top < info_.height; top += block_height_) {
-      const auto rows = std::min(block_height_, info_.height - top);
-      for (std::int64_t left = 0; left < info_.width; left += block_width_) {
-        const auto columns = std::min(block_width_, info_.width - left);
+    std::vector<Sample> colours(block_width_ * 4);
+    for (std::int64_t top = 0; top < info.height; top += block_height_) {
+      const auto rows = std::min(block_height_, info.height - top);
+      for (std::int64_t left = 0; left < info.width; left += block_width_) {
+        const auto columns = std::min(block_width_, info.width - left);
         read_block(top, left, rows, block.data());
         for (std::int64_t y = 0; y < rows; ++y) {
           load_samples(&block[y * row_bytes_], columns, samples.data());
           convert_samples(samples.data(), columns, colours.data(),
-                          to + ((top + y) * info_.width + left) * channels, channels);
+                          to + ((top + y) * info.width + left) * channels, channels);
         }
       }
     }
@@ -354,19 +322,18 @@ private:
     const auto y = static_cast<std::uint32_t>(top), x = static_cast<std::uint32_t>(left);
     for (int plane = 0; plane < planes_; ++plane, to += block_height_ * row_bytes_) {
       const auto sample = static_cast<std::uint16_t>(plane);
+      const auto expected = (tiled_ ? block_height_ : rows) * row_bytes_;
       bool complete = false;
       if (tiled_) {
-        const auto expected = block_height_ * row_bytes_;
         complete = TIFFReadEncodedTile(tiff_.get(), TIFFComputeTile(tiff_.get(), x, y, 0, sample),
                                        to, expected) == expected;
       } else if (separate_) {
-        const auto expected = rows * row_bytes_;
         complete = TIFFReadEncodedStrip(tiff_.get(), TIFFComputeStrip(tiff_.get(), y, sample), to,
                                         expected) == expected;
       } else {
         complete = TIFFReadScanline(tiff_.get(), to, y, sample) == 1;
       }
-      if (!complete || messages_.error[0] != '\0') fail();
+      if (!complete || file_.error[0] != '\0') fail();
     }
   }
 
@@ -383,16 +350,11 @@ private:
   }
 
   void load_plane(const std::uint8_t* from, std::int64_t count, std::uint8_t* to) const {
-    if (bits_ == 8) {
-      std::copy(from, from + count, to);
-      return;
-    }
+    if (bits_ == 8) return void(std::copy_n(from, count, to));
     unpack_bits(from, bits_, count, to);
-    if (photometric_ != PHOTOMETRIC_PALETTE) {
-      const int scale = spread_to_8_bits(bits_);
-      std::for_each(to, to + count,
-                    [scale](auto& value) { value = static_cast<std::uint8_t>(value * scale); });
-    }
+    if (photometric_ == PHOTOMETRIC_PALETTE) return;
+    const int most = (1 << bits_) - 1;
+    for (auto& value : std::span(to, count)) value = static_cast<std::uint8_t>(value * 255 / most);
   }
 
   void load_plane(const std::uint8_t* from, std::int64_t count, std::uint16_t* to) const {
@@ -421,40 +383,33 @@ private:
   template <typename Sample>
   void convert_samples(Sample* from, std::int64_t columns, Sample* colours, Sample* to,
                        int channels) const {
-    if (!info_.alpha && samples_ > colours_) {  // padding
+    if (!info.alpha && samples_ > colours_) {  // padding
       for (std::int64_t x = 1; x < columns; ++x) {
         std::copy_n(from + x * samples_, colours_, from + x * colours_);
       }
     }
     if (photometric_ == PHOTOMETRIC_MINISWHITE) {
-      const int step = info_.alpha ? 2 : 1;
+      const int step = info.alpha ? 2 : 1;
       for (std::int64_t x = 0; x < columns; ++x) {
         from[x * step] = static_cast<Sample>(~from[x * step]);
       }
     }
     if (photometric_ == PHOTOMETRIC_PALETTE) {
-      for (std::int64_t x = 0; x < columns; ++x) {
-        std::copy_n(&palette_[3 * from[x]], 3, colours + 3 * x);
+      if constexpr (sizeof(Sample) == 1) {  // as read_palette() insists
+        look_up(from, columns, palette_, "TIFF", colours);
+        convert_pixels(colours, kRgbaPixels, columns, to, channels);
       }
     } else if (colours_ == 4) {
       cmyk_to_rgb(from, columns, /*inverted=*/false, colours);
+      convert_pixels(colours, kRgbPixels, columns, to, channels);
     } else {
-      return convert_pixels(from, layout(), columns, to, channels);
+      const Layout layout{colours_, info.alpha, premultiplied_};
+      convert_pixels(from, layout, columns, to, channels);
     }
-    convert_pixels(colours, Layout::rgb, columns, to, channels);
   }
 
-  Layout layout() const {
-    const bool grey = colours_ == 1;
-    if (!info_.alpha) return grey ? Layout::grey : Layout::rgb;
-    if (premultiplied_) return grey ? Layout::grey_premultiplied : Layout::rgb_premultiplied;
-    return grey ? Layout::grey_alpha : Layout::rgb_alpha;
-  }
-
-  Stream stream_;
-  Messages messages_;
-  Tiff tiff_;  // after what it points to
-  ImageInfo info_;
+  File file_;
+  Tiff tiff_;        // after what it points to
   int bits_ = 0;     // of a stored sample
   int samples_ = 0;  // stored per pixel
   int colours_ = 0;  // samples without alpha or padding
@@ -466,19 +421,18 @@ private:
   int planes_ = 1;
   std::int64_t block_height_ = 0;
   std::int64_t block_width_ = 0;
-  std::int64_t row_bytes_ = 0;         // of one plane in one block
-  std::vector<std::uint8_t> palette_;  // RGB
+  std::int64_t row_bytes_ = 0;  // of one plane in one block
+  Palette palette_;
 };
 
 std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
   const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
-  Stream stream;
-  Messages messages;
+  File file;
   // Offsets in a plain TIFF have 32 bits; Deflate adds less than a thousandth.
   constexpr std::size_t kMaxPlainBytes = 4'000'000'000;
-  auto tiff = open_tiff(pixels.nbytes() > kMaxPlainBytes ? "w8" : "w", stream, messages);
+  auto tiff = open_tiff(pixels.nbytes() > kMaxPlainBytes ? "w8" : "w", file);
   const auto expect = [&](bool done) {
-    if (!done) throw ImageError(fmt::format("cannot encode TIFF: {}", messages.error));
+    if (!done) throw ImageError(fmt::format("cannot encode TIFF: {}", file.error));
   };
   expect(tiff != nullptr);
   auto* handle = tiff.get();
@@ -503,7 +457,7 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
   }
   expect(TIFFFlush(handle) == 1);
   tiff.reset();
-  return std::move(stream.output);
+  return std::move(file.output);
 }
 
 }  // namespace

@@ -29,11 +29,14 @@ void check(VP8StatusCode status) {
   if (status != VP8_STATUS_OK) throw ImageError(reason(status));
 }
 
+void expect_version(int initialised) {
+  if (!initialised) throw ImageError("WebP: libwebp of another version than its headers");
+}
+
 /// libwebp accepts a file that is cut after its picture, but the EXIF chunk is there.
 void check_length(Bytes bytes) {
   if (bytes.size() < 12) throw ImageError(reason(VP8_STATUS_NOT_ENOUGH_DATA));
-  const std::uint64_t length = 8 + (std::uint64_t{bytes[4]} | std::uint64_t{bytes[5]} << 8 |
-                                    std::uint64_t{bytes[6]} << 16 | std::uint64_t{bytes[7]} << 24);
+  const std::uint64_t length = 8 + number_at(bytes, /*at=*/4, /*count=*/4);
   if (length > bytes.size()) {
     throw ImageError(fmt::format("truncated WebP: {} of {} bytes", bytes.size(), length));
   }
@@ -52,9 +55,7 @@ int find_orientation(Bytes bytes) {
 /// Into `to`, rows of pixels of 3 (RGB) or 4 (RGBA) bytes.
 void decode_into(Bytes bytes, const ImageInfo& info, int samples, std::uint8_t* to) {
   WebPDecoderConfig config;
-  if (!WebPInitDecoderConfig(&config)) {
-    throw ImageError("WebP: libwebp of another version than its headers");
-  }
+  expect_version(WebPInitDecoderConfig(&config));
   config.output.colorspace = samples == 4 ? MODE_RGBA : MODE_RGB;
   config.output.is_external_memory = 1;
   config.output.u.RGBA.rgba = to;
@@ -64,27 +65,6 @@ void decode_into(Bytes bytes, const ImageInfo& info, int samples, std::uint8_t* 
   WebPFreeDecBuffer(&config.output);
   check(status);
 }
-
-struct Encoding {
-  Encoding() {
-    if (!WebPConfigInit(&config) || !WebPPictureInit(&picture)) {
-      throw ImageError("WebP: libwebp of another version than its headers");
-    }
-    WebPMemoryWriterInit(&output);
-    picture.writer = WebPMemoryWrite;
-    picture.custom_ptr = &output;
-  }
-  ~Encoding() {
-    WebPPictureFree(&picture);
-    WebPMemoryWriterClear(&output);
-  }
-  Encoding(const Encoding&) = delete;
-  Encoding& operator=(const Encoding&) = delete;
-
-  WebPConfig config{};
-  WebPPicture picture{};
-  WebPMemoryWriter output{};
-};
 
 ImageInfo probe_webp(Bytes bytes, std::int64_t max_pixels) {
   check_length(bytes);
@@ -110,9 +90,8 @@ Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels) {
   } else {
     const auto colours = empty_pixels(info, samples);
     decode_into(bytes, info, samples, colours.data_ptr<std::uint8_t>());
-    convert_pixels(colours.const_data_ptr<std::uint8_t>(),
-                   info.alpha ? Layout::rgb_alpha : Layout::rgb, info.height * info.width,
-                   pixels.data_ptr<std::uint8_t>(), channels);
+    convert_pixels(colours.const_data_ptr<std::uint8_t>(), info.alpha ? kRgbaPixels : kRgbPixels,
+                   info.height * info.width, pixels.data_ptr<std::uint8_t>(), channels);
   }
   return {info, pixels};
 }
@@ -123,22 +102,30 @@ std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels) {
   auto colours = pixels;
   if (pixels.size(2) == 1) {  // WebP has no grey
     colours = at::empty({height, width, 3}, at::kByte);
-    convert_pixels(pixels.const_data_ptr<std::uint8_t>(), Layout::grey, height * width,
+    convert_pixels(pixels.const_data_ptr<std::uint8_t>(), kGreyPixels, height * width,
                    colours.data_ptr<std::uint8_t>(), /*channels=*/3);
   }
-  Encoding encoding;
-  WebPConfigLosslessPreset(&encoding.config, kLosslessLevel);
-  encoding.config.exact = 1;
-  encoding.picture.use_argb = 1;
-  encoding.picture.height = static_cast<int>(height);
-  encoding.picture.width = static_cast<int>(width);
-  if (!WebPPictureImportRGB(&encoding.picture, colours.const_data_ptr<std::uint8_t>(),
+  WebPConfig config;
+  WebPPicture picture;
+  WebPMemoryWriter output;
+  expect_version(WebPConfigInit(&config) && WebPPictureInit(&picture));
+  WebPMemoryWriterInit(&output);
+  const Handle<WebPPicture, WebPPictureFree> frees_picture(&picture);
+  const Handle<WebPMemoryWriter, WebPMemoryWriterClear> frees_output(&output);
+  WebPConfigLosslessPreset(&config, kLosslessLevel);
+  config.exact = 1;
+  picture.writer = WebPMemoryWrite;
+  picture.custom_ptr = &output;
+  picture.use_argb = 1;
+  picture.height = static_cast<int>(height);
+  picture.width = static_cast<int>(width);
+  if (!WebPPictureImportRGB(&picture, colours.const_data_ptr<std::uint8_t>(),
                             static_cast<int>(3 * width)) ||
-      !WebPEncode(&encoding.config, &encoding.picture)) {
-    throw ImageError(fmt::format("cannot encode WebP: libwebp error {}",
-                                 static_cast<int>(encoding.picture.error_code)));
+      !WebPEncode(&config, &picture)) {
+    throw ImageError(
+        fmt::format("cannot encode WebP: libwebp error {}", static_cast<int>(picture.error_code)));
   }
-  return {encoding.output.mem, encoding.output.mem + encoding.output.size};
+  return {output.mem, output.mem + output.size};
 }
 
 }  // namespace

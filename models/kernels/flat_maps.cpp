@@ -44,43 +44,26 @@ Pieces::Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels)
 
 Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else) {
   if (!per_channel.defined() || per_channel.numel() == 0) {
-    return Numbers(static_cast<std::size_t>(count), or_else);
+    return Numbers(or_else, static_cast<std::size_t>(count));
   }
-  const torch::Tensor floats = per_channel.detach().to(at::kFloat).contiguous();
-  const float* first = values<float>(floats);
-  return {first, first + floats.numel()};
+  const torch::Tensor doubles = per_channel.detach().to(at::kDouble).contiguous();
+  return Numbers(values<double>(doubles), static_cast<std::size_t>(doubles.numel()));
 }
 
 torch::Tensor to_tensor(const Numbers& numbers, at::ScalarType type) {
-  return at::tensor(at::ArrayRef<double>(numbers), at::kDouble).to(type);
+  return at::tensor(at::ArrayRef<double>(&numbers[0], numbers.size()), at::kDouble).to(type);
 }
 
 std::vector<float> Pieces::lanes(const Numbers& per_channel) const {
   std::vector<float> lanes(width_);
   for (auto to = lanes.begin(); to != lanes.end();) {
-    to = std::copy(per_channel.begin(), per_channel.end(), to);
+    to = std::copy(std::begin(per_channel), std::end(per_channel), to);
   }
   return lanes;
 }
 
 void Pieces::for_each(const std::function<void(const Piece&)>& work) const {
   parallel_for_each(size(), [&](std::int64_t i) { work((*this)[i]); });
-}
-
-Numbers Pieces::add_rows(const std::vector<float>& rows, std::size_t row_length) {
-  Numbers sum(row_length, 0.0);
-  for (std::size_t begin = 0; begin < rows.size(); begin += row_length) {
-    for (std::size_t i = 0; i < row_length; ++i) sum[i] += rows[begin + i];
-  }
-  return sum;
-}
-
-Numbers Pieces::add_lanes(const double* lanes) const {
-  Numbers sum(channels_, 0.0);
-  for (std::int64_t begin = 0; begin < width_; begin += channels_) {
-    for (std::int64_t c = 0; c < channels_; ++c) sum[c] += lanes[begin + c];
-  }
-  return sum;
 }
 
 }  // namespace convae

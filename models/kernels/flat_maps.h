@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <span>
+#include <valarray>
 #include <vector>
 
 /// How kernels walk over tensors. Internal.
@@ -15,7 +17,7 @@ namespace convae {
 const kernels::Kernels& kernels_of_this_processor();
 
 /// One number a channel.
-using Numbers = std::vector<double>;
+using Numbers = std::valarray<double>;
 
 /// (C) on a CPU → its numbers; `count` times `or_else` where undefined or empty.
 Numbers numbers(const torch::Tensor& per_channel, std::int64_t count, double or_else);
@@ -26,6 +28,12 @@ torch::Tensor to_tensor(const Numbers& numbers, at::ScalarType type);
 template <typename T>
 T* values(const torch::Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());
+}
+
+/// Calls f with a value of the kernels' type for this tensor's elements.
+template <typename F>
+auto with_type(const torch::Tensor& tensor, const F& f) {
+  return tensor.scalar_type() == at::kBFloat16 ? f(kernels::BFloat16{}) : f(float{});
 }
 
 /// The same maps in channels-last layout, which those from LibTorch have already.
@@ -66,21 +74,28 @@ public:
     });
     const Numbers lanes = add_rows(partial, N * width_);
     std::array<Numbers, N> totals;
-    for (std::size_t i = 0; i < N; ++i) totals[i] = add_lanes(lanes.data() + i * width_);
+    for (std::size_t i = 0; i < N; ++i) {
+      totals[i] = add_rows(std::span(&lanes[i * width_], width_), channels_);
+    }
     return totals;
   }
 
   void for_each(const std::function<void(const Piece&)>& work) const;
 
-  /// The sum of each channel's lanes.
-  Numbers add_lanes(const double* lanes) const;
+  /// The sum of rows of that length.
+  template <typename Rows>
+  static Numbers add_rows(const Rows& rows, std::size_t row_length) {
+    Numbers sum(0.0, row_length);
+    for (std::size_t begin = 0; begin < rows.size(); begin += row_length) {
+      for (std::size_t i = 0; i < row_length; ++i) sum[i] += rows[begin + i];
+    }
+    return sum;
+  }
 
   /// Which of the pieces this is.
   std::int64_t index(const Piece& piece) const { return &piece - pieces_.data(); }
 
 private:
-  static Numbers add_rows(const std::vector<float>& rows, std::size_t row_length);
-
   std::int64_t channels_, width_;
   std::vector<Piece> pieces_;
 };

@@ -35,8 +35,8 @@ bool can_fuse(const Maps& maps);
 std::int64_t values_per_channel(const Maps& maps);
 
 /// In training, with statistics over all maps together (normalisation needs two values a channel;
-/// `epsilon` is added to the variance). Differentiable once. `statistics`, if not null, receives
-/// what the running statistics move by.
+/// `epsilon` is added to the variance). Differentiable once. `statistics` receives what the running
+/// statistics move by; may be null.
 Maps fused_training_tail(const Maps& convolved, const BlockTail& tail, double epsilon,
                          BatchStatistics* statistics);
 

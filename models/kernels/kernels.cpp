@@ -42,60 +42,55 @@ inline float exponential(float x) {
   return p * __builtin_bit_cast(float, exponent);
 }
 
-inline float sigmoid(float x) { return 1.0F / (1.0F + exponential(-x)); }
-
 struct Value {
   float value, derivative;
 };
 
-template <Function>
-struct Activation;
+inline Value identity(float x) { return {x, 1.0F}; }
 
-template <>
-struct Activation<Function::relu> {
-  static float value(float x) { return x < 0.0F ? 0.0F : x; }
-  static Value both(float x) { return {value(x), x > 0.0F ? 1.0F : 0.0F}; }
-};
+inline Value relu(float x) { return {x < 0.0F ? 0.0F : x, x > 0.0F ? 1.0F : 0.0F}; }
 
-template <>
-struct Activation<Function::leaky_relu> {
-  static float value(float x) { return x < 0.0F ? 0.01F * x : x; }
-  static Value both(float x) { return {value(x), x > 0.0F ? 1.0F : 0.01F}; }
-};
+inline Value leaky_relu(float x) { return {x < 0.0F ? 0.01F * x : x, x > 0.0F ? 1.0F : 0.01F}; }
 
-template <>
-struct Activation<Function::silu> {
-  static float value(float x) { return x * sigmoid(x); }
-  static Value both(float x) {
-    const float s = sigmoid(x);
-    return {x * s, s * (1.0F + x * (1.0F - s))};
-  }
-};
+inline Value sigmoid(float x) {
+  const float s = 1.0F / (1.0F + exponential(-x));
+  return {s, s * (1.0F - s)};
+}
+
+inline Value tanh(float x) {
+  const float s = sigmoid(2.0F * x).value;
+  return {2.0F * s - 1.0F, 4.0F * s * (1.0F - s)};
+}
+
+inline Value silu(float x) {
+  const float s = sigmoid(x).value;
+  return {x * s, s * (1.0F + x * (1.0F - s))};
+}
 
 /// x·Φ(x), with erf from Abramowitz and Stegun, 7.1.26 (1.5e-7).
-template <>
-struct Activation<Function::gelu> {
-  static float value(float x) { return both(x).value; }
-  static Value both(float x) {
-    const float z = x * 0.70710678F;
-    const float positive = z < 0.0F ? -z : z;
-    const float t = 1.0F / (1.0F + 0.3275911F * positive);
-    float p = 1.061405429F;
-    p = p * t - 1.453152027F;
-    p = p * t + 1.421413741F;
-    p = p * t - 0.284496736F;
-    p = p * t + 0.254829592F;
-    const float bell = exponential(-z * z);
-    const float tail = 0.5F * p * t * bell;
-    const float below = z < 0.0F ? tail : 1.0F - tail;
-    return {x * below, below + x * 0.39894228F * bell};
-  }
-};
+inline Value gelu(float x) {
+  const float z = x * 0.70710678F;
+  const float positive = z < 0.0F ? -z : z;
+  const float t = 1.0F / (1.0F + 0.3275911F * positive);
+  float p = 1.061405429F;
+  p = p * t - 1.453152027F;
+  p = p * t + 1.421413741F;
+  p = p * t - 0.284496736F;
+  p = p * t + 0.254829592F;
+  const float bell = exponential(-z * z);
+  const float tail = 0.5F * p * t * bell;
+  const float below = z < 0.0F ? tail : 1.0F - tail;
+  return {x * below, below + x * 0.39894228F * bell};
+}
 
-struct Identity {
-  static float value(float x) { return x; }
-  static Value both(float x) { return {x, 1.0F}; }
-};
+inline Value squared(float e) { return {e * e, 2.0F * e}; }
+
+inline Value absolute(float e) {
+  return {e < 0.0F ? -e : e, e < 0.0F ? -1.0F : (e > 0.0F ? 1.0F : 0.0F)};
+}
+
+/// A function and its derivative; where one of them is not used, the compiler leaves it out.
+using Differentiable = Value (*)(float);
 
 /// Calls row(begin, n) for each run of at most `width` values.
 template <typename Row>
@@ -105,7 +100,7 @@ inline void for_rows(std::int64_t count, std::int64_t width, const Row& row) {
   }
 }
 
-template <typename T, typename Before>
+template <typename T, Differentiable before>
 void moments(const T* x, std::int64_t count, const Lanes& lanes, const float* __restrict origin,
              float* __restrict sum, float* __restrict square_sum) {
   const float* __restrict bias = lanes.bias;
@@ -113,14 +108,14 @@ void moments(const T* x, std::int64_t count, const Lanes& lanes, const float* __
     const T* __restrict row = x + begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) {
-      const float a = Before::value(load(row[i]) + bias[i]) - origin[i];
+      const float a = before(load(row[i]) + bias[i]).value - origin[i];
       sum[i] += a;
       square_sum[i] += a * a;
     }
   });
 }
 
-template <typename T, typename Before, typename After>
+template <typename T, Differentiable before, Differentiable after>
 void apply(const T* x, std::int64_t count, const Lanes& lanes, T* z) {
   const float* bias = lanes.bias;
   const float* scale = lanes.scale;
@@ -130,13 +125,13 @@ void apply(const T* x, std::int64_t count, const Lanes& lanes, T* z) {
     T* out = z + begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) {
-      const float a = Before::value(load(row[i]) + bias[i]);
-      store(out[i], After::value(a * scale[i] + shift[i]));
+      const float a = before(load(row[i]) + bias[i]).value;
+      store(out[i], after(a * scale[i] + shift[i]).value);
     }
   });
 }
 
-template <typename T, typename Before, typename After>
+template <typename T, Differentiable before, Differentiable after>
 void gradient_sums(const T* x, const T* dz, std::int64_t count, const Lanes& lanes,
                    const float* __restrict mean, float* __restrict gradient_sum,
                    float* __restrict product_sum) {
@@ -148,15 +143,15 @@ void gradient_sums(const T* x, const T* dz, std::int64_t count, const Lanes& lan
     const T* __restrict upper = dz + begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) {
-      const float a = Before::value(load(row[i]) + bias[i]);
-      const float g = load(upper[i]) * After::both(a * scale[i] + shift[i]).derivative;
+      const float a = before(load(row[i]) + bias[i]).value;
+      const float g = load(upper[i]) * after(a * scale[i] + shift[i]).derivative;
       gradient_sum[i] += g;
       product_sum[i] += g * (a - mean[i]);
     }
   });
 }
 
-template <typename T, typename Before, typename After>
+template <typename T, Differentiable before, Differentiable after>
 void gradient(const T* x, const T* dz, std::int64_t count, const Lanes& lanes,
               const GradientLanes& gradient_lanes, T* dx, float* __restrict dx_sum) {
   const float* __restrict bias = lanes.bias;
@@ -172,8 +167,8 @@ void gradient(const T* x, const T* dz, std::int64_t count, const Lanes& lanes,
     T* out = dx + begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) {
-      const Value a = Before::both(load(row[i]) + bias[i]);
-      const float g = load(upper[i]) * After::both(a.value * scale[i] + shift[i]).derivative;
+      const Value a = before(load(row[i]) + bias[i]);
+      const float g = load(upper[i]) * after(a.value * scale[i] + shift[i]).derivative;
       const float da = g * per_gradient[i] + (a.value - mean[i]) * per_value[i] + constant[i];
       const float down = da * a.derivative;
       dx_sum[i] += down;
@@ -182,45 +177,7 @@ void gradient(const T* x, const T* dz, std::int64_t count, const Lanes& lanes,
   });
 }
 
-template <typename T, Function kFunction>
-constexpr BlockKernels<T> before() {
-  using F = Activation<kFunction>;
-  return {moments<T, F>, apply<T, F, Identity>, gradient_sums<T, F, Identity>,
-          gradient<T, F, Identity>};
-}
-
-template <typename T, Function kFunction>
-constexpr BlockKernels<T> after() {
-  using F = Activation<kFunction>;
-  return {moments<T, Identity>, apply<T, Identity, F>, gradient_sums<T, Identity, F>,
-          gradient<T, Identity, F>};
-}
-
-struct Sigmoid {
-  static Value both(float x) {
-    const float s = sigmoid(x);
-    return {s, s * (1.0F - s)};
-  }
-};
-
-struct Tanh {
-  static Value both(float x) {
-    const float s = sigmoid(2.0F * x);
-    return {2.0F * s - 1.0F, 4.0F * s * (1.0F - s)};
-  }
-};
-
-struct Squared {
-  static Value both(float e) { return {e * e, 2.0F * e}; }
-};
-
-struct Absolute {
-  static Value both(float e) {
-    return {e < 0.0F ? -e : e, e < 0.0F ? -1.0F : (e > 0.0F ? 1.0F : 0.0F)};
-  }
-};
-
-template <typename T, typename Output, typename Error>
+template <typename T, Differentiable output, Differentiable error>
 double loss(const T* x, const float* target, std::int64_t count, const Lanes& lanes, float weight,
             T* dx, float* __restrict dx_sum) {
   const float* __restrict bias = lanes.bias;
@@ -232,8 +189,8 @@ double loss(const T* x, const float* target, std::int64_t count, const Lanes& la
     float row_total = 0;
 #pragma omp simd reduction(+ : row_total)
     for (std::int64_t i = 0; i < n; ++i) {
-      const Value o = Output::both(load(row[i]) + bias[i]);
-      const Value e = Error::both(o.value - wanted[i]);
+      const Value o = output(load(row[i]) + bias[i]);
+      const Value e = error(o.value - wanted[i]);
       row_total += e.value;
       const float down = weight * e.derivative * o.derivative;
       dx_sum[i] += down;
@@ -361,29 +318,23 @@ double ssim_row(const float* __restrict x, const float* __restrict y, std::int64
   return total;
 }
 
+template <typename T, Differentiable before, Differentiable after>
+constexpr BlockKernels<T> kBlock = {moments<T, before>, apply<T, before, after>,
+                                    gradient_sums<T, before, after>, gradient<T, before, after>};
+
+template <typename T>
+constexpr TypeKernels<T> kOfType = {{{kBlock<T, silu, identity>, kBlock<T, relu, identity>,
+                                      kBlock<T, leaky_relu, identity>, kBlock<T, gelu, identity>},
+                                     {kBlock<T, identity, silu>, kBlock<T, identity, relu>,
+                                      kBlock<T, identity, leaky_relu>, kBlock<T, identity, gelu>}},
+                                    {{loss<T, sigmoid, squared>, loss<T, sigmoid, absolute>},
+                                     {loss<T, tanh, squared>, loss<T, tanh, absolute>},
+                                     {loss<T, identity, squared>, loss<T, identity, absolute>}}};
+
 }  // namespace
 
-#define CONVAE_BLOCKS(T)                                                                           \
-  {                                                                                                \
-    {before<T, Function::relu>(), before<T, Function::leaky_relu>(), before<T, Function::silu>(),  \
-     before<T, Function::gelu>()},                                                                 \
-        {after<T, Function::relu>(), after<T, Function::leaky_relu>(), after<T, Function::silu>(), \
-         after<T, Function::gelu>()},                                                              \
-  }
-#define CONVAE_LOSSES(T)                                               \
-  {                                                                    \
-    {{loss<T, Sigmoid, Squared>}, {loss<T, Sigmoid, Absolute>}},       \
-        {{loss<T, Tanh, Squared>}, {loss<T, Tanh, Absolute>}},         \
-        {{loss<T, Identity, Squared>}, {loss<T, Identity, Absolute>}}, \
-  }
-
 extern const Kernels CONVAE_KERNELS;
-const Kernels CONVAE_KERNELS = {unit_floats,
-                                add_noise,
-                                ssim_row,
-                                CONVAE_BLOCKS(float),
-                                CONVAE_BLOCKS(BFloat16),
-                                CONVAE_LOSSES(float),
-                                CONVAE_LOSSES(BFloat16)};
+const Kernels CONVAE_KERNELS = {unit_floats, add_noise, ssim_row, kOfType<float>,
+                                kOfType<BFloat16>};
 
 }  // namespace convae::kernels

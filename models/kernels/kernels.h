@@ -17,9 +17,6 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
-enum class Function { relu, leaky_relu, silu, gelu };
-inline constexpr int kFunctions = 4;
-
 /// Before: a = f(x + bias), z = a·scale + shift. After: a = x + bias, z = f(a·scale + shift).
 enum class Place { before, after };
 
@@ -55,17 +52,15 @@ struct BlockKernels {
                    const GradientLanes& gradient_lanes, T* dx, float* dx_sum);
 };
 
-enum class OutputFunction { sigmoid, tanh, linear };
-inline constexpr int kOutputFunctions = 3;
-enum class Difference { squared, absolute };
-inline constexpr int kDifferences = 2;
-
-/// The end of the network: o = f(x + bias), e = o - target.
+/// All kernels for values of one type. Functions stand in the order of Activation and Output
+/// (models/options.h), errors in that of LossKind (training/loss_terms.h): e² and |e|.
 template <typename T>
-struct LossKernels {
-  /// Returns the sum of e² or |e|; dx = weight·(its derivative by x), dx_sum[lane] += dx.
-  double (*loss)(const T* x, const float* target, std::int64_t count, const Lanes& lanes,
-                 float weight, T* dx, float* dx_sum);
+struct TypeKernels {
+  BlockKernels<T> block[2][4];  ///< by Place and Activation
+  /// The end of the network, o = f(x + bias), e = o - target, by Output and LossKind. Returns the
+  /// sum of e² or |e|; dx = weight·(its derivative by x), dx_sum[lane] += dx.
+  double (*loss[3][2])(const T* x, const float* target, std::int64_t count, const Lanes& lanes,
+                       float weight, T* dx, float* dx_sum);
 };
 
 /// Window and constants of SSIM for values in [0,1]: see metrics/similarity.h.
@@ -84,10 +79,17 @@ struct Kernels {
   /// them; weights: the Gaussian along one axis; scratch: 4·count values.
   double (*ssim_row)(const float* x, const float* y, std::int64_t count, std::int64_t channels,
                      const float* weights, float* scratch);
-  BlockKernels<float> block[2][kFunctions];  ///< by Place and Function
-  BlockKernels<BFloat16> block_bf16[2][kFunctions];
-  LossKernels<float> loss[kOutputFunctions][kDifferences];
-  LossKernels<BFloat16> loss_bf16[kOutputFunctions][kDifferences];
+  TypeKernels<float> of_float;
+  TypeKernels<BFloat16> of_bf16;
+
+  template <typename T>
+  const TypeKernels<T>& of() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return of_float;
+    } else {
+      return of_bf16;
+    }
+  }
 };
 
 enum class InstructionSet { baseline, avx2, avx512 };

@@ -20,12 +20,12 @@ using Words = std::vector<std::string>;
 CommandLine read_words(const Words& words) { return read_command_line(words); }
 
 std::string refusal_of_words(const Words& words) {
-  return message_of<UsageError>([&] { read_command_line(words); });
+  return message_of<OptionError>([&] { read_command_line(words); });
 }
 
 std::string refusal_of_config(const std::string& text) {
   Options options;
-  return message_of<UsageError>([&] { read_config(text, "recipe.toml", options); });
+  return message_of<OptionError>([&] { read_config(text, "recipe.toml", options); });
 }
 
 /// A valid value that is not the default.
@@ -94,7 +94,7 @@ TEST(OptionsTest, ChoicesAreAllTakenAndShownByHelpAndErrors) {
     if (option.value.choices.empty()) continue;
     Options options;
     const std::string refusal =
-        message_of<UsageError>([&] { option.value.set(options, "no-such-word"); });
+        message_of<OptionError>([&] { option.value.set(options, "no-such-word"); });
     for (const std::string& choice : option.value.choices) {
       option.value.set(options, choice);
       EXPECT_EQ(option.get(options), choice) << option.name;

@@ -46,7 +46,7 @@ TEST(ScanHeaders, TellsSizeChannelsAndBits) {
   write_image(folder / "grey.png", noise(1, 5, 9, 1));
   write_image(folder / "colour.jpg", noise(3, 31, 17, 2), ImageFormat::jpeg);
   write_image(folder / "wide.tif", noise(1, 4, 4, 3).to(torch::kUInt16), ImageFormat::tiff);
-  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  const FoundImages scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 3U);
   EXPECT_EQ(scan.entries[0].file.name, "colour.jpg");
   EXPECT_EQ(scan.entries[0].file_size(), (Size{31, 17}));
@@ -72,7 +72,7 @@ TEST(ScanHeaders, LeavesOutWhatIsNoImageAndSaysWhy) {
   write_text(folder / "text.jpg", "hello, world");
   write_text(folder / "film.gif", "GIF89a...");
   fs::create_symlink("gone", folder / "dangling.png");
-  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  const FoundImages scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U);
   EXPECT_EQ(scan.entries[0].file.name, "good.png");
   EXPECT_EQ(scan.skipped.size(), 4U);
@@ -85,7 +85,7 @@ TEST(ScanHeaders, LeavesOutWhatIsNoImageAndSaysWhy) {
 
 TEST(ScanHeaders, CountsThePagesOfATiffOfWhichTheFirstIsRead) {
   const fs::path file = fs::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures/pages.tif";
-  const FolderScan scan = scan_headers(list_images(file), kDefaultMaxPixels, 0);
+  const FoundImages scan = scan_headers(list_images(file), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U);
   EXPECT_EQ(scan.entries[0].info.pages, 3);
   const torch::Tensor first = decode_image(read_file(file.parent_path() / "grey8.tif"), 1);
@@ -97,7 +97,7 @@ TEST(ScanHeaders, TakesExactlyUpToMaxPixels) {
   TemporaryFolder folder;
   write_image(folder / "a.png", noise(1, 10, 10, 1));
   write_image(folder / "b.png", noise(1, 10, 11, 2));
-  const FolderScan scan = scan_headers(list_images(folder.path()), /*max_pixels=*/100, 0);
+  const FoundImages scan = scan_headers(list_images(folder.path()), /*max_pixels=*/100, 0);
   ASSERT_EQ(scan.entries.size(), 1U);
   EXPECT_EQ(scan.entries[0].file.name, "a.png");
   EXPECT_EQ(reason_of(scan.skipped, "b.png"),
@@ -115,11 +115,11 @@ TEST(ScanHeaders, FindsTheSameWithAnyNumberOfWorkers) {
     }
   }
   const ImageFolder listed = list_images(folder.path());
-  const FolderScan alone = scan_headers(listed, kDefaultMaxPixels, 0);
+  const FoundImages alone = scan_headers(listed, kDefaultMaxPixels, 0);
   EXPECT_EQ(alone.entries.size() + alone.skipped.size(), 260U);
   EXPECT_EQ(alone.skipped.size(), 37U);
   for (const std::int64_t workers : {1, 2, 5}) {
-    const FolderScan scan = scan_headers(listed, kDefaultMaxPixels, workers);
+    const FoundImages scan = scan_headers(listed, kDefaultMaxPixels, workers);
     ASSERT_EQ(scan.entries.size(), alone.entries.size());
     for (std::size_t i = 0; i < scan.entries.size(); ++i) {
       EXPECT_EQ(scan.entries[i].file.name, alone.entries[i].file.name);
@@ -142,7 +142,7 @@ TEST(ScanHeaders, ReadsOnOverAJpegHeaderOfAnyLength) {
   }
   bytes.append(plain.begin() + 2, plain.end());
   write_text(folder / "a.jpg", bytes);
-  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  const FoundImages scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U) << scan.skipped.at(0).reason;
   EXPECT_EQ(scan.entries[0].file_size(), (Size{12, 21}));
 }
@@ -151,7 +151,7 @@ TEST(ScanHeaders, ReadsTheStartOfALargeJpegOnly) {
   TemporaryFolder folder;
   write_image(folder / "a.jpg", noise(3, 600, 500, 1), ImageFormat::jpeg);
   ASSERT_GT(fs::file_size(folder / "a.jpg"), 300'000U);
-  const FolderScan scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  const FoundImages scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U);
   EXPECT_EQ(scan.entries[0].file_size(), (Size{600, 500}));
 }

@@ -1,4 +1,4 @@
-#include "convae/evaluation/latent_rounding.h"
+#include "convae/evaluation/references.h"
 #include "convae/tests/support.h"
 
 namespace convae::test_latent_rounding {

@@ -36,7 +36,7 @@ Model model_of(const ModelOptions& options) {
 torch::jit::Module exported(const Model& model, Part part = Part::autoencoder) {
   const TemporaryFolder folder;
   const auto file = folder / "model.pt";
-  export_torchscript(file, model, {.format = ExportFormat::torchscript, .part = part, .size = {}});
+  export_model(file, model, {.format = ExportFormat::torchscript, .part = part, .size = {}});
   return torch::jit::load(file.string());
 }
 
@@ -152,7 +152,7 @@ TEST(TorchScript, SaysWhatItIs) {
   const TemporaryFolder folder;
   ModelOptions options = small();
   options.output = Output::tanh;
-  export_torchscript(folder / "m.pt", model_of(options),
+  export_model(folder / "m.pt", model_of(options),
                      {.format = ExportFormat::torchscript, .part = Part::encoder, .size = {}});
   torch::jit::ExtraFilesMap extra = {{"convae.json", ""}};
   torch::jit::load((folder / "m.pt").string(), c10::nullopt, extra);

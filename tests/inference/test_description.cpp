@@ -1,6 +1,6 @@
-#include "convae/inference/description.h"
+#include "convae/inference/model.h"
 #include "convae/models/autoencoder.h"
-#include "convae/models/plan_json.h"
+#include "convae/models/plan_text.h"
 #include "convae/tests/support.h"
 #include "convae/training/checkpoint.h"
 

@@ -1,6 +1,5 @@
 #include "convae/core/errors.h"
-#include "convae/inference/interpolate.h"
-#include "convae/inference/sample.h"
+#include "convae/inference/drawing.h"
 #include "convae/tests/inference/support.h"
 
 namespace convae::test_drawing {

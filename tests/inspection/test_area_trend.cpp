@@ -1,4 +1,4 @@
-#include "convae/inspection/area_trend.h"
+#include "convae/inspection/peak_model.h"
 #include "convae/tests/support.h"
 
 namespace convae::test_area_trend {

@@ -25,10 +25,10 @@ std::vector<cv::Mat> maps_of(const Residual& residual, const std::string& part) 
   const ChannelMaps maps(residual, no_whitening());
   const std::vector<std::string> names = channel_names();
   std::vector<cv::Mat> found;
-  for (std::size_t scale = 0; scale < ChannelMaps::scales(); ++scale) {
+  for (std::size_t scale = 0; scale < ChannelMaps::kScales.size(); ++scale) {
     const std::vector<cv::Mat> here = maps.at_scale(scale);
     for (std::size_t i = 0; i < here.size(); ++i) {
-      const std::string& name = names[scale * ChannelMaps::channels_per_scale() + i];
+      const std::string& name = names[scale * ChannelMaps::kChannelsPerScale + i];
       if (name.starts_with(part)) found.push_back(here[i]);
     }
   }
@@ -48,7 +48,7 @@ Residual spot(std::int64_t height, std::int64_t width, double value) {
 }
 
 TEST(Channels, AreNineAtFourScales) {
-  EXPECT_EQ(channel_names().size(), ChannelMaps::scales() * ChannelMaps::channels_per_scale());
+  EXPECT_EQ(channel_names().size(), ChannelMaps::kScales.size() * ChannelMaps::kChannelsPerScale);
 }
 
 TEST(Channels, LighterAndDarkerAreApart) {
@@ -100,7 +100,7 @@ TEST(Channels, TakeEverySizeAndNoErrorAtAll) {
     for (const torch::Tensor& values :
          {torch::zeros({3, height, width}), test::gaussian({3, height, width}, 1)}) {
       const ChannelMaps maps({values, 0}, no_whitening());
-      for (std::size_t scale = 0; scale < ChannelMaps::scales(); ++scale) {
+      for (std::size_t scale = 0; scale < ChannelMaps::kScales.size(); ++scale) {
         for (const cv::Mat& map : maps.at_scale(scale)) {
           ASSERT_EQ(map.rows, height);
           ASSERT_EQ(map.cols, width);

@@ -12,10 +12,10 @@ TEST(Places, GatherMeansAndSpreadStraightLines) {
   for (const std::int64_t length : {1, 2, 5, 31, 32, 33, 79, 80, 97, 400}) {
     const Places places(length);
     const torch::Tensor ones = torch::ones({length});
-    EXPECT_LT(test::difference(places.gather().matmul(ones), torch::ones({Places::kPlaces})), 1e-5);
-    EXPECT_LT(test::difference(places.spread().matmul(torch::ones({Places::kPlaces})), ones), 1e-6);
-    EXPECT_GE(places.gather().min().item<float>(), 0);
-    EXPECT_GE(places.spread().min().item<float>(), 0);
+    EXPECT_LT(test::difference(places.gather.matmul(ones), torch::ones({Places::kPlaces})), 1e-5);
+    EXPECT_LT(test::difference(places.spread.matmul(torch::ones({Places::kPlaces})), ones), 1e-6);
+    EXPECT_GE(places.gather.min().item<float>(), 0);
+    EXPECT_GE(places.spread.min().item<float>(), 0);
   }
 }
 
@@ -23,7 +23,7 @@ TEST(Places, ARampComesBack) {
   for (const std::int64_t length : {80, 200, 401}) {
     const Places places(length);
     const torch::Tensor ramp = torch::arange(length, torch::kFloat);
-    const torch::Tensor back = places.spread().matmul(places.gather().matmul(ramp));
+    const torch::Tensor back = places.spread.matmul(places.gather.matmul(ramp));
     // Straight but where places change their width, and flat in the last half place.
     const torch::Tensor off = (back - ramp).abs();
     EXPECT_LT(off.max().item<float>(), static_cast<float>(length) / 32) << length;
@@ -34,15 +34,15 @@ TEST(Places, ARampComesBack) {
 TEST(Places, BordersAreCountedInPixels) {
   // The first pixels of a short side and of a long one are at the same places.
   const Places small(120), large(500);
-  EXPECT_TRUE(torch::equal(small.gather().narrow(0, 0, 8).narrow(1, 0, 32),
-                           large.gather().narrow(0, 0, 8).narrow(1, 0, 32)));
-  EXPECT_TRUE(torch::equal(small.gather().narrow(0, 24, 8).narrow(1, 88, 32),
-                           large.gather().narrow(0, 24, 8).narrow(1, 468, 32)));
+  EXPECT_TRUE(torch::equal(small.gather.narrow(0, 0, 8).narrow(1, 0, 32),
+                           large.gather.narrow(0, 0, 8).narrow(1, 0, 32)));
+  EXPECT_TRUE(torch::equal(small.gather.narrow(0, 24, 8).narrow(1, 88, 32),
+                           large.gather.narrow(0, 24, 8).narrow(1, 468, 32)));
 }
 
 TEST(Places, AreTheSameFromBothEnds) {
   for (const std::int64_t length : {7, 100, 333}) {
-    const torch::Tensor spread = Places(length).spread();
+    const torch::Tensor spread = Places(length).spread;
     EXPECT_LT(test::difference(spread, spread.flip({0, 1})), 1e-5) << length;
   }
 }

@@ -15,9 +15,9 @@ TEST(InspectionFolder, KnowsTheLayout) {
   touch(folder / "test/crack/2.png");
   touch(folder / "ground_truth/crack/2_mask.png");
   const InspectionFolder set(folder.path());
-  EXPECT_TRUE(set.labelled());
-  EXPECT_EQ(set.images(), folder / "test");
-  EXPECT_EQ(set.prefix(), "test/");
+  EXPECT_TRUE(set.labelled);
+  EXPECT_EQ(set.images, folder / "test");
+  EXPECT_EQ(set.prefix, "test/");
   EXPECT_EQ(set.label("test/good/1.png"), "good");
   EXPECT_EQ(set.label("test/crack/deeper/2.png"), "crack");
   EXPECT_EQ(set.label("test/stray.png"), "");
@@ -41,8 +41,8 @@ TEST(InspectionFolder, TheTestFolderItselfWillDo) {
   touch(folder / "test/crack/2.png");
   touch(folder / "ground_truth/crack/2_mask.png");
   const InspectionFolder set(folder / "test");
-  EXPECT_TRUE(set.labelled());
-  EXPECT_EQ(set.prefix(), "");
+  EXPECT_TRUE(set.labelled);
+  EXPECT_EQ(set.prefix, "");
   EXPECT_EQ(set.label("crack/2.png"), "crack");
   EXPECT_EQ(set.mask("crack/2.png"), folder / "ground_truth/crack/2_mask.png");
 }
@@ -52,14 +52,14 @@ TEST(InspectionFolder, APlainFolderHasNoLabels) {
   touch(folder / "a/1.png");
   touch(folder / "b/2.png");
   touch(folder / "good/3.png");
-  EXPECT_FALSE(InspectionFolder(folder / "a").labelled());
-  EXPECT_FALSE(InspectionFolder(folder / "good").labelled());
+  EXPECT_FALSE(InspectionFolder(folder / "a").labelled);
+  EXPECT_FALSE(InspectionFolder(folder / "good").labelled);
   const TemporaryFolder other;
   touch(other / "a/1.png");
   touch(other / "b/2.png");
   const InspectionFolder set(other.path());
-  EXPECT_FALSE(set.labelled());
-  EXPECT_EQ(set.images(), other.path());
+  EXPECT_FALSE(set.labelled);
+  EXPECT_EQ(set.images, other.path());
   EXPECT_EQ(set.label("a/1.png"), "");
   EXPECT_EQ(set.mask("a/1.png"), std::nullopt);
 }

@@ -20,7 +20,7 @@ TEST_F(TrainerTest, NanWeightStopsTheFirstStepAndNamesItsImages) {
   }
   Trainer trainer(net, images, train_options(1, 6), torch::kCPU);
   const Tensors before = state_of(net);
-  const std::string message = message_of<NonFiniteError>([&] { trainer.train_epoch(); });
+  const std::string message = message_of<NonFiniteError>([&] { train_epoch(trainer); });
   EXPECT_TRUE(message.starts_with("the loss is not finite at step 1 (images: image_1")) << message;
   EXPECT_TRUE(message.ends_with(" and 2 more); try a lower lr or clip-grad 1")) << message;
   for (const auto& [name, tensor] : state_of(net)) {
@@ -39,7 +39,7 @@ TEST_F(TrainerTest, HugeRateStopsBeforeTheWeightsOfTheLastGoodStepAreLost) {
   Trainer trainer(net, images, options, torch::kCPU);
   Tensors after_step;
   trainer.on_step = [&] { after_step = state_of(net); };
-  const std::string message = message_of<NonFiniteError>([&] { trainer.train_epoch(); });
+  const std::string message = message_of<NonFiniteError>([&] { train_epoch(trainer); });
   const auto plan = plan_training_epoch(images, 1, options.seed, /*epoch=*/1);
   EXPECT_EQ(message, "the loss is not finite at step 2 (images: " +
                          images.entry(plan[1][0].indices[0]).file.name +
@@ -85,7 +85,7 @@ TEST_F(TrainerTest, EpochWithoutAFiniteStepEndsTheRunEvenWhenSkipping) {
   TrainOptions options = train_options(1, 1);
   options.on_nan = OnNan::skip;
   Trainer trainer(net, images, options, torch::kCPU);
-  EXPECT_EQ(message_of<NonFiniteError>([&] { trainer.train_epoch(); }),
+  EXPECT_EQ(message_of<NonFiniteError>([&] { train_epoch(trainer); }),
             "no step of epoch 1 had a finite loss and gradient; try a lower lr or clip-grad 1");
 }
 
@@ -109,7 +109,7 @@ TEST_F(TrainerTest, GradientThatOverflowsStopsTheStep) {
   options.clip_grad = 1;
   Trainer trainer(net, images, options, torch::kCPU);
   const Tensors before = state_of(net);
-  const std::string message = message_of<NonFiniteError>([&] { trainer.train_epoch(); });
+  const std::string message = message_of<NonFiniteError>([&] { train_epoch(trainer); });
   EXPECT_TRUE(message.starts_with("the gradient is not finite at step 1 (images: ")) << message;
   expect_identical(state_of(net), before);
 }

@@ -63,7 +63,7 @@ TEST_F(TrainerTest, BFloat16TrainsNearlyAsFloatDoesAndKeepsItsWeightsInFloat) {
     options.precision = precision;
     Autoencoder net = seeded(model_options());
     Trainer trainer(net, images, options, torch::kCPU);
-    while (!trainer.finished()) losses.push_back(trainer.train_epoch());
+    while (!trainer.finished()) losses.push_back(train_epoch(trainer));
     for (const auto& parameter : net->named_parameters()) {
       EXPECT_EQ(parameter.value().scalar_type(), torch::kFloat) << parameter.key();
     }

@@ -35,7 +35,7 @@ TEST_F(TrainerTest, EvaluationIsTheMeanOverImagesWhateverTheirSize) {
       ++large;
     }
   }
-  EXPECT_EQ(quality.images, kImages);
+  EXPECT_EQ(quality.images.size(), kImages);
   EXPECT_NEAR(quality.loss, l1 / kImages, 1e-6);
   EXPECT_NEAR(quality.mse, mse / kImages, 1e-6);
   EXPECT_NEAR(quality.psnr, decibels / kImages, 1e-4);
@@ -47,7 +47,7 @@ TEST_F(TrainerTest, EvaluationOfNoImageHasNoValues) {
   ImageDataset images({}, {});
   Autoencoder net = seeded(model_options());
   const Quality quality = validate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0);
-  EXPECT_EQ(quality.images, 0);
+  EXPECT_TRUE(quality.images.empty());
   EXPECT_TRUE(std::isnan(quality.loss));
   EXPECT_TRUE(std::isnan(quality.psnr));
 }

@@ -81,11 +81,20 @@ inline void expect_identical(const Tensors& a, const Tensors& b) {
   for (const auto& [name, tensor] : a) EXPECT_TRUE(identical(tensor, b.at(name))) << name;
 }
 
+/// Trains to the end of the epoch and closes it, unless it ends before. Returns the mean loss of
+/// the epoch's images so far.
+inline double train_epoch(Trainer& trainer) {
+  trainer.train_steps();
+  const double loss = trainer.epoch_loss();
+  if (trainer.epoch_complete()) trainer.close_epoch();
+  return loss;
+}
+
 /// Trains to the end, until `epochs` are done, or until an epoch ends before its last image.
 inline void train(Trainer& trainer,
                   std::int64_t epochs = std::numeric_limits<std::int64_t>::max()) {
   while (!trainer.finished() && trainer.progress().epoch < epochs) {
-    trainer.train_epoch();
+    train_epoch(trainer);
     if (trainer.progress().epoch_position > 0) return;
   }
 }

@@ -1,0 +1,143 @@
+#include "convae/inference/drawing.h"
+
+#include "convae/core/files.h"
+#include "convae/core/machine.h"
+#include "convae/core/output_folder.h"
+#include "convae/data/image_writer.h"
+#include "convae/data/pictures.h"
+#include "convae/inference/folder.h"
+
+#include <ATen/ops/lerp.h>
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kMostOnSheet = 64;
+constexpr std::int64_t kMostInStrip = 32;
+
+void check_count(const char* option, std::int64_t count, std::int64_t low, std::int64_t high) {
+  require_option(
+      count >= low && count <= high,
+      fmt::format("--{} '{}': expected a number between {} and {}", option, count, low, high));
+}
+
+/// Pictures that a decoder draws: PREFIX_00001.png and so on, and some of them in one.
+struct Series {
+  std::string prefix;
+  std::int64_t count;
+  Size size;
+  /// The latent of picture `i`, from 0: (1, …).
+  std::function<torch::Tensor(std::int64_t i)> latent;
+  std::string sheet;  ///< name of the one picture
+  std::function<bool(std::int64_t i)> is_on_sheet;
+  torch::Tensor (*arrange)(const std::vector<torch::Tensor>& shown);
+};
+
+template <typename Options>
+DrawnPictures draw(const Model& model, const Options& options, const Series& series,
+                   const Callbacks& callbacks) {
+  OutputFolder output(options.output, options.overwrite);
+  DrawnPictures drawn{{}, series.sheet, 0, series.size};
+  for (std::int64_t i = 0; i < series.count; ++i) {
+    drawn.images.push_back(output.reserve_exact(fmt::format("{}_{:05}.png", series.prefix, i + 1)));
+  }
+  output.reserve_exact(series.sheet);
+  callbacks.begin_writing();
+  ImageWriter writer(worker_count(options.workers));
+  std::vector<torch::Tensor> shown;
+  for (std::int64_t i = 0; i < series.count; ++i) {
+    callbacks.stop_if_asked(i, series.count);
+    const torch::Tensor image = to_uint8(model.decode(series.latent(i), series.size)[0]);
+    writer.write(output.prepare(drawn.images[static_cast<std::size_t>(i)]), image,
+                 ImageFormat::png);
+    if (series.is_on_sheet(i)) shown.push_back(enlarge_small(image));
+    callbacks.show(series.prefix, i + 1, series.count);
+  }
+  writer.write(output.prepare(drawn.sheet), series.arrange(shown), ImageFormat::png);
+  writer.finish();
+  drawn.on_sheet = std::ssize(shown);
+  return drawn;
+}
+
+/// Images beside and below each other, as square as it gets.
+torch::Tensor contact_sheet(const std::vector<torch::Tensor>& images) {
+  const auto columns = static_cast<std::ptrdiff_t>(std::ceil(std::sqrt(images.size())));
+  std::vector<torch::Tensor> rows;
+  for (auto begin = images.begin(); begin != images.end();) {
+    const auto end = begin + std::min(columns, images.end() - begin);
+    rows.push_back(row_of_pictures({begin, end}));
+    begin = end;
+  }
+  return stack_pictures(rows);
+}
+
+torch::Tensor read_end(const std::filesystem::path& path, std::int64_t max_pixels,
+                       const ModelOptions& model) {
+  try {
+    return decode_image(read_file(path), static_cast<int>(model.channels), max_pixels);
+  } catch (const ImageError& error) {
+    throw std::runtime_error(in_quotes(path) + ": " + error.what());
+  }
+}
+
+}  // namespace
+
+DrawnPictures draw_samples(const Model& model, const SampleOptions& options,
+                           const Callbacks& callbacks) {
+  check_count("count", options.count, 1, 100'000);
+  model.require_variational();
+  const Size size = fixed_network_size(options.size, model.options());
+  require_option(static_cast<bool>(size),
+                 "--size is needed, such as --size 96: this model's images have no size of their "
+                 "own");
+  if (const auto reason = why_impossible(model.options().levels, size)) {
+    throw OptionError("--size '" + to_string(size) + "': " + *reason);
+  }
+  return draw(
+      model, options,
+      {.prefix = "sample",
+       .count = options.count,
+       .size = size,
+       .latent = [&](std::int64_t i) { return model.draw_latents(1, size, options.seed, i); },
+       .sheet = "samples.png",
+       .is_on_sheet = [](std::int64_t i) { return i < kMostOnSheet; },
+       .arrange = contact_sheet},
+      callbacks);
+}
+
+DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
+                          const Callbacks& callbacks) {
+  const std::int64_t steps = options.steps;
+  check_count("steps", steps, 2, 10'000);
+  const torch::Tensor first = read_end(options.from, options.max_pixels, model.options());
+  const torch::Tensor last = read_end(options.to, options.max_pixels, model.options());
+  Size size = fixed_network_size(options.size, model.options());
+  if (!size) size = {first.size(1), first.size(2)};
+  if (const auto reason = why_impossible(model.options().levels, size)) {
+    throw OptionError("images of " + to_string(size) + ": " + *reason + "; set another --size");
+  }
+  const auto latent_of = [&](const torch::Tensor& image) {
+    return model.encode(resize_image(image, size.h, size.w).unsqueeze(0));
+  };
+  const torch::Tensor from = latent_of(first);
+  const torch::Tensor to = latent_of(last);
+  const auto between = [&](std::int64_t i) {
+    return at::lerp(from, to, static_cast<double>(i) / static_cast<double>(steps - 1));
+  };
+  const std::int64_t every = (steps + kMostInStrip - 1) / kMostInStrip;
+  return draw(model, options,
+              {.prefix = "step",
+               .count = steps,
+               .size = size,
+               .latent = between,
+               .sheet = "strip.png",
+               .is_on_sheet = [&](std::int64_t i) { return i % every == 0 || i + 1 == steps; },
+               .arrange = row_of_pictures},
+              callbacks);
+}
+
+}  // namespace convae

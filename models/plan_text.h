@@ -1,0 +1,28 @@
+#pragma once
+
+#include "convae/models/options.h"
+
+#include <string>
+
+namespace convae {
+
+/// Sizes level by level with the output_padding each needs, as lines of text. Both functions
+/// throw GeometryError.
+///
+///     level  convolution                     transposed convolution   without output_padding
+///     1      3x24x24 → 32x12x12  k3 s2 p1    → 3x24x24 with 1,1       3x23x23
+std::string level_table(const ModelOptions& model, Size input);
+
+/// The same for programs, one line of JSON. Each size is [C,H,W], "without" is what the transposed
+/// convolution would give with output_padding 0:
+///
+///     {"input":[C,H,W],
+///      "levels":[{"conv":{"in":…,"out":…},
+///                 "convT":{"in":…,"output_padding":[h,w],"without":…,"out":…}}…],
+///      "latent":[c,h,w] or [D],"output":[C,H,W]}
+std::string plan_json(const ModelOptions& model, Size input);
+
+/// "3x24x24".
+std::string shape_text(std::int64_t channels, Size size);
+
+}  // namespace convae
