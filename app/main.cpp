@@ -1,9 +1,13 @@
 // Prepares the process for LibTorch, then runs the program.
 #include "convae/app/program.h"
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/headeronly/version.h>
+
 #include <malloc.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -46,9 +50,26 @@ void keep_freed_memory() {
 /// sizes needs more: with 176 sizes, training was 1.25 times as fast once they all stayed.
 void keep_compiled_kernels() { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192", /*overwrite=*/0); }
 
+/// C++ has no common ABI across LibTorch's versions: with another one than it was built for, the
+/// program would end in the middle, at the first function that is not there.
+bool fits_libtorch() {
+  const auto number = [](std::uint64_t abi, int byte) {
+    return static_cast<int>(abi >> byte & 0xff);
+  };
+  const std::uint64_t built = TORCH_ABI_VERSION, loaded = aoti_torch_abi_version();
+  if (built >> 48 == loaded >> 48) return true;  // major and minor version, a byte each
+  std::fprintf(
+      stderr,
+      "convae: built for LibTorch %d.%d, but %d.%d was loaded; name the lib folder of the "
+      "right one in LD_LIBRARY_PATH, or build convae for this one (LIBTORCH=… scripts/setup)\n",
+      number(built, 56), number(built, 48), number(loaded, 56), number(loaded, 48));
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (!fits_libtorch()) return EXIT_FAILURE;
   keep_freed_memory();
   keep_compiled_kernels();
   const int code = convae::app::run_program(argc, argv);

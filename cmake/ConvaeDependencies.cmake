@@ -23,11 +23,23 @@ target_link_libraries(convae_codecs INTERFACE PkgConfig::jpeg PkgConfig::spng Pk
 
 # Only core and imgproc: OpenCV's own package file comes with all modules and their 139 libraries.
 find_path(OPENCV_INCLUDE_DIR opencv2/imgproc.hpp PATH_SUFFIXES opencv4 REQUIRED)
-find_library(OPENCV_CORE_LIBRARY opencv_core REQUIRED)
-find_library(OPENCV_IMGPROC_LIBRARY opencv_imgproc REQUIRED)
 add_library(convae_opencv INTERFACE)
 target_include_directories(convae_opencv SYSTEM INTERFACE ${OPENCV_INCLUDE_DIR})
-target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY})
+if(CONVAE_WHEEL)
+  # Debian's shared OpenCV needs OpenGL and X11. Of the static one only what is used is linked, and
+  # that has no OpenGL but for one function, which no_opengl.cpp has.
+  find_library(OPENCV_CORE_LIBRARY libopencv_core.a REQUIRED)
+  find_library(OPENCV_IMGPROC_LIBRARY libopencv_imgproc.a REQUIRED)
+  add_library(convae_no_opengl OBJECT python/wheel/no_opengl.cpp)
+  target_compile_options(convae_no_opengl PRIVATE -fPIC -fvisibility=hidden)
+  target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY}
+    $<TARGET_OBJECTS:convae_no_opengl> -l:libtbb.so.12 -l:liblapack.so.3 -l:libblas.so.3 -lz -Wl,--gc-sections
+    -Wl,--exclude-libs,ALL)
+else()
+  find_library(OPENCV_CORE_LIBRARY opencv_core REQUIRED)
+  find_library(OPENCV_IMGPROC_LIBRARY opencv_imgproc REQUIRED)
+  target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY})
+endif()
 
 find_path(CXXOPTS_INCLUDE_DIR cxxopts.hpp REQUIRED)
 add_library(convae_cxxopts INTERFACE)
@@ -36,16 +48,17 @@ target_include_directories(convae_cxxopts SYSTEM INTERFACE ${CXXOPTS_INCLUDE_DIR
 target_compile_definitions(convae_cxxopts INTERFACE CXXOPTS_NO_REGEX)
 
 # LibTorch brings a newer fmt in its own include folder, which would be found before the one that
-# Debian's spdlog was built with. A folder of its own, searched first, settles it; everything that
-# shares the precompiled header must agree.
+# Debian's spdlog was built with. A folder of its own, searched first, settles it.
 find_path(FMT_INCLUDE_DIR fmt/core.h PATHS /usr/include /usr/local/include REQUIRED NO_DEFAULT_PATH)
 set(CONVAE_FMT_DIR ${CMAKE_BINARY_DIR}/generated/fmt_of_spdlog)
 file(MAKE_DIRECTORY ${CONVAE_FMT_DIR})
 file(CREATE_LINK ${FMT_INCLUDE_DIR}/fmt ${CONVAE_FMT_DIR}/fmt SYMBOLIC)
 add_library(convae_fmt INTERFACE)
 target_include_directories(convae_fmt BEFORE INTERFACE $<BUILD_INTERFACE:${CONVAE_FMT_DIR}>)
-# FMT_SHARED: what spdlog shares with us, such as the type of its errors, stays visible.
-target_compile_definitions(convae_fmt INTERFACE FMT_HEADER_ONLY FMT_SHARED)
+find_library(FMT_LIBRARY fmt REQUIRED)
+target_link_libraries(convae_fmt INTERFACE ${FMT_LIBRARY})
+# Without it, hidden visibility hides fmt's own types.
+target_compile_definitions(convae_fmt INTERFACE FMT_SHARED)
 add_library(convae_spdlog INTERFACE)
 target_link_libraries(convae_spdlog INTERFACE convae_fmt spdlog::spdlog)
 

@@ -2,8 +2,9 @@
 # wants a CUDA toolkit where the build has CUDA; compiling and linking need none.
 #
 # Looks in LibTorch_ROOT, the environment's LIBTORCH, and CMAKE_PREFIX_PATH. Gives the target
-# LibTorch::LibTorch, LibTorch_LIBRARY_DIR, LibTorch_VERSION and LibTorch_CUDA.
+# LibTorch::LibTorch, LibTorch_LIBRARY_DIR and LibTorch_VERSION.
 set(oldest 2.11)
+set(tested 2.13)
 
 find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h
           HINTS ${LibTorch_ROOT} $ENV{LIBTORCH} ${Torch_DIR}/../../.. PATH_SUFFIXES include NO_CACHE)
@@ -12,7 +13,7 @@ if(LibTorch_INCLUDE_DIR)
   set(LibTorch_LIBRARY_DIR ${root}/lib)
   set(header ${LibTorch_INCLUDE_DIR}/torch/headeronly/version.h)
   if(NOT EXISTS ${header})
-    set(header ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include/torch/version.h)
+    message(FATAL_ERROR "LibTorch in ${root} is too old: ${oldest} or newer is needed")
   endif()
   file(STRINGS ${header} lines REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) +[0-9]+")
   string(REGEX REPLACE "[^0-9;]" "" lines "${lines}")
@@ -20,15 +21,20 @@ if(LibTorch_INCLUDE_DIR)
   if(LibTorch_VERSION VERSION_LESS oldest)
     message(FATAL_ERROR "LibTorch ${LibTorch_VERSION} in ${root} is too old: ${oldest} or newer is needed")
   endif()
-  # torch is an empty library that pulls in the others; without --no-as-needed the linker drops
-  # torch_cuda, and CUDA is never found.
-  set(names torch torch_cpu c10)
-  set(LibTorch_CUDA FALSE)
+  set(about "LibTorch ${LibTorch_VERSION}")
   if(EXISTS ${LibTorch_LIBRARY_DIR}/libtorch_cuda.so)
-    set(LibTorch_CUDA TRUE)
-    list(APPEND names torch_cuda c10_cuda)
+    string(APPEND about " with CUDA")
   endif()
-  set(libraries ${names})
+  if(NOT LibTorch_FIND_QUIETLY)
+    if(NOT LibTorch_VERSION MATCHES "^${tested}[.]")
+      string(APPEND about " (warning: not the tested version, ${tested})")
+    endif()
+    message(STATUS "${about} in ${root}")
+  endif()
+  # torch is an empty library that needs the others, torch_cuda too where there is one: a program
+  # built against either build runs with the other. Without --no-as-needed the linker drops it, and
+  # CUDA is never found.
+  set(libraries torch torch_cpu c10)
   list(TRANSFORM libraries REPLACE "(.+)" "${LibTorch_LIBRARY_DIR}/lib\\1.so")
 endif()
 

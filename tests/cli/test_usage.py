@@ -1,5 +1,7 @@
 """Bad usage and bad input: one line that says what to do, the right code, nothing left behind."""
 
+import subprocess
+
 import pytest
 import torch
 from PIL import Image
@@ -149,6 +151,16 @@ def test_help_lists_the_commands_and_exit_codes(done):
 
 def test_version(done):
     assert done("--version").stdout.startswith("convae ")
+
+
+def test_another_libtorch_is_named_before_it_fails(program, tmp_path, monkeypatch):
+    """A library before LibTorch's own says that it is version 2.9."""
+    (tmp_path / "old.c").write_text("unsigned long aoti_torch_abi_version(void) {"
+                                    " return 2ul << 56 | 9ul << 48; }")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "old.so", "old.c"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "old.so"))
+    program.call("--version", cwd=tmp_path).assert_refused(1, "built for LibTorch 2.", "2.9 was loaded",
+                                                           "LD_LIBRARY_PATH")
 
 
 def test_no_command_shows_the_help_as_an_error(convae):
