@@ -12,6 +12,10 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/convaeConfig.cmake cmake/FindLibTorch.
               ${CMAKE_CURRENT_BINARY_DIR}/convaeConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
 
+if(CONVAE_WHEEL)
+  return()
+endif()
+
 # Manual page and completions come out of the program's own table of options, when it is installed.
 install(CODE "
   set(program \"$<TARGET_FILE:convae_program>\")

@@ -4,7 +4,8 @@ import sys
 import pytest
 import torch
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+TESTS = pathlib.Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent / "python")]
 from convae_program import Program  # noqa: E402
 
 torch.set_num_threads(1)

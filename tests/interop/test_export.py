@@ -2,7 +2,6 @@
 
 import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import convae
 from convae_program import ONE_CORE, picture, read_csv, save_pictures, source_dir
 from twin import read_metadata
 
@@ -275,15 +275,8 @@ def blocks_of(page):
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
-def documented_module():
-    """The one that takes every option."""
-    namespace = {}
-    exec(next(block for block in blocks_of("python.md") if "def load" in block), namespace)
-    return SimpleNamespace(**namespace)
-
-
-def test_the_module_of_the_documentation_takes_the_weights(model):
-    net = documented_module().load(model.export("safetensors"))
+def test_the_python_module_takes_the_weights(model):
+    net = convae.load(model.export("safetensors"))
     for part in ("encoder", "decoder"):
         weights = load_file(model.export("safetensors", "--part", part))
         getattr(net, part).load_state_dict(weights, strict=True)
