@@ -13,17 +13,17 @@ import timing
 from trainer import Trainer
 
 
-def training_step(net, images, compiled):
-    trainer = Trainer(net, compiled)
-    images = images.contiguous(memory_format=trainer.layout)
+def training_step(net, images, arguments):
+    trainer = Trainer(net, arguments.compiled, arguments.device, arguments.precision == "bf16")
+    images = images.to(arguments.device).contiguous(memory_format=trainer.layout)
     return lambda: trainer.step(images)
 
 
-def inference(net, images, compiled):
+def inference(net, images, arguments):
     """Compiled: channels_last, and frozen, so that weights are laid out once."""
     net.eval()
     forward = net
-    if compiled:
+    if arguments.compiled:
         images = images.contiguous(memory_format=torch.channels_last)
         net = net.to(memory_format=torch.channels_last)
         forward = torch.compile(net, options={"freezing": True})
@@ -41,6 +41,8 @@ def main():
     parser.add_argument("--input", type=timing.shape, default="16x3x192x192", help="NxCxHxW")
     parser.add_argument("--compiled", action="store_true",
                         help="instead of eager: torch.compile and what goes well with it")
+    parser.add_argument("--device", default="cpu", help="for training")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="for training")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, required=True)
     network.add_arguments(parser)
@@ -50,7 +52,7 @@ def main():
     images = network.random_images(arguments.input)
     net = network.autoencoder(arguments, *arguments.input[1:3])
     prepare = training_step if arguments.work == "training" else inference
-    work = prepare(net, images, arguments.compiled)
+    work = prepare(net, images, arguments)
     print(json.dumps({"ms": timing.median_ms(work, arguments.rounds)}))
 
 

@@ -22,6 +22,8 @@ struct MicroBatch {
   std::vector<std::int64_t> indices;
   /// (N, C, H, W), uint8 or (where any of the images has 16 bits) uint16, channels-last.
   torch::Tensor images;
+  /// What the network sees in their place, float32 in [0, 1]; undefined: `images`.
+  torch::Tensor corrupted = {};
 };
 
 /// The images of one optimizer step, up to batch_size, in one micro-batch a size.

@@ -1,6 +1,6 @@
 #include "convae/inference/benchmark.h"
 
-#include "convae/core/machine.h"
+#include "convae/core/device.h"
 #include "convae/core/stopwatch.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
@@ -129,13 +129,15 @@ BenchmarkResult benchmark(const BenchmarkOptions& options, const Callbacks& call
   const torch::Device device = choose_device(options.device);
   Autoencoder net(options.model);
   net->to(device);
+  prepare_device(device, options.train, /*one_size=*/true);
   ImageDataset no_files({}, {});
   Trainer trainer(net, no_files, options.train, device);
   const std::int64_t images = options.train.batch_size;
   const torch::Tensor bytes =
       torch::randint(256, {images, options.model.channels, options.size.h, options.size.w},
                      torch::kByte)
-          .contiguous(torch::MemoryFormat::ChannelsLast);
+          .contiguous(torch::MemoryFormat::ChannelsLast)
+          .to(device);  // where a run's images are when a step begins
   const Step step = {{std::vector<std::int64_t>(static_cast<std::size_t>(images), 0), bytes}};
   const torch::Tensor unit = to_float(bytes, device);
   const BareConvolutions bare(options, device);

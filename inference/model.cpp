@@ -1,6 +1,6 @@
 #include "convae/inference/model.h"
 
-#include "convae/core/machine.h"
+#include "convae/core/device.h"
 #include "convae/core/random.h"
 #include "convae/core/text.h"
 #include "convae/models/autoencoder.h"

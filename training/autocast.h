@@ -1,5 +1,7 @@
 #pragma once
 
+#include "convae/core/device.h"
+#include "convae/core/errors.h"
 #include "convae/training/options.h"
 
 #include <ATen/autocast_mode.h>
@@ -29,5 +31,14 @@ private:
   bool was_enabled_ = at::autocast::is_autocast_enabled(type_);
   c10::ScalarType previous_ = at::autocast::get_autocast_dtype(type_);
 };
+
+/// Before training on `device`. `one_size`: all images have one size, so that it pays to time
+/// algorithms for it. Throws OptionError for a precision that the device does not have.
+inline void prepare_device(torch::Device device, const TrainOptions& train, bool one_size) {
+  const bool tf32 = train.precision == Precision::tf32;
+  require_option(!tf32 || device.is_cuda(),
+                 "--precision 'tf32': only GPUs have it; use fp32 or bf16 on a CPU");
+  if (device.is_cuda()) configure_gpu({tf32, train.deterministic, /*measure=*/one_size});
+}
 
 }  // namespace convae

@@ -1,10 +1,11 @@
 #include "convae/training/optimizer.h"
 
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
-#include <torch/nn/utils/clip_grad.h>
 
 #include <stdexcept>
 
@@ -35,26 +36,32 @@ void Optimizer::zero_grad() {
   for (torch::Tensor& parameter : parameters_) parameter.mutable_grad().reset();
 }
 
-double Optimizer::clip_gradients(double max_norm) {
-  if (max_norm > 0) return torch::nn::utils::clip_grad_norm_(parameters_, max_norm);
-  torch::NoGradGuard no_grad;
+std::vector<torch::Tensor> Optimizer::gradients() const {
   std::vector<torch::Tensor> gradients;
   for (const torch::Tensor& parameter : parameters_) gradients.push_back(parameter.grad());
-  return torch::stack(at::_foreach_norm(gradients)).norm().item<double>();
+  return gradients;
+}
+
+torch::Tensor Optimizer::gradient_norm() const {
+  torch::NoGradGuard no_grad;
+  return torch::stack(at::_foreach_norm(gradients())).norm();
+}
+
+void Optimizer::clip_gradients(double max_norm, const torch::Tensor& norm) {
+  torch::NoGradGuard no_grad;
+  at::_foreach_mul_(gradients(), (max_norm / (norm + 1e-6)).clamp_max(1));
 }
 
 void Optimizer::step(double lr) {
   torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> gradients;
+  std::vector<torch::Tensor> gradients = this->gradients();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     // The kernels walk all tensors of a parameter side by side, so strides must agree.
-    torch::Tensor gradient = parameters_[i].grad();
-    if (gradient.strides() != parameters_[i].strides()) {
-      gradient = torch::empty_like(parameters_[i]).copy_(gradient);
+    if (gradients[i].strides() != parameters_[i].strides()) {
+      gradients[i] = torch::empty_like(parameters_[i]).copy_(gradients[i]);
     }
-    gradients.push_back(std::move(gradient));
-    steps_[i] += 1;
   }
+  at::_foreach_add_(steps_, 1);
   ++steps_taken_;
   switch (kind_) {
     case OptimizerKind::adam:

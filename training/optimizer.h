@@ -20,9 +20,10 @@ public:
 
   void zero_grad();
 
-  /// The norm of all gradients together; scales them down to `max_norm` if it is above that (0:
-  /// never).
-  double clip_gradients(double max_norm);
+  /// The norm of all gradients together, a number on their device.
+  torch::Tensor gradient_norm() const;
+  /// Scales gradients of that norm down to `max_norm` where it is above that.
+  void clip_gradients(double max_norm, const torch::Tensor& norm);
 
   /// One step; `lr` is this step's learning rate.
   void step(double lr);
@@ -43,6 +44,7 @@ private:
     std::string name;
     std::vector<torch::Tensor> tensors;  // one a parameter
   };
+  std::vector<torch::Tensor> gradients() const;
 
   OptimizerKind kind_;
   double weight_decay_;

@@ -41,10 +41,11 @@ constexpr auto names(OnNan) {
   return std::to_array<Name<OnNan>>({{OnNan::stop, "stop"}, {OnNan::skip, "skip"}});
 }
 /// Of the network's forward and backward pass; weights, batch statistics, loss and optimizer are
-/// float in both.
-enum class Precision { fp32, bf16 };
+/// float in all. tf32, for GPUs: float maps, but products of factors rounded to 10 bits.
+enum class Precision { fp32, bf16, tf32 };
 constexpr auto names(Precision) {
-  return std::to_array<Name<Precision>>({{Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}});
+  return std::to_array<Name<Precision>>(
+      {{Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}, {Precision::tf32, "tf32"}});
 }
 
 /// How a model is trained.
@@ -69,7 +70,7 @@ struct TrainOptions {
   std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
   std::uint64_t seed = 0;
   std::int64_t max_steps = 0;  ///< stop after so many steps; 0: after `epochs`
-  bool deterministic = false;  ///< only deterministic algorithms (CUDA; a CPU always is)
+  bool deterministic = false;  ///< only algorithms that repeat themselves (GPU; a CPU always does)
   Precision precision = Precision::fp32;
   OnNan on_nan = OnNan::stop;  ///< stop the run, or leave such a step out and count it
 

@@ -1,10 +1,12 @@
 #include "convae/training/train.h"
 
+#include "convae/core/device.h"
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
 #include "convae/data/split.h"
 #include "convae/metrics/similarity.h"
 #include "convae/models/plan_text.h"
+#include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
 #include "convae/training/memory.h"
 #include "convae/training/run.h"
@@ -12,7 +14,6 @@
 #include "convae/training/run_observer.h"
 #include "convae/training/saved_data.h"
 
-#include <ATen/Context.h>
 #include <torch/utils.h>
 
 #include <fmt/format.h>
@@ -203,7 +204,7 @@ private:
     device_ = choose_device(job_.run.device);
     // A run keeps its number of threads, wherever it is resumed: sums depend on it.
     job_.run.threads = use_threads(job_.run.threads);
-    at::globalContext().setDeterministicAlgorithms(job_.train.deterministic, /*warn_only=*/false);
+    prepare_device(device_, job_.train, job_.data.size.h > 0 || job_.data.crop.h > 0);
     callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads",
                                device_.str(), job_.run.threads, worker_count(job_.data.workers)));
   }

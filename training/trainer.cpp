@@ -1,11 +1,12 @@
 #include "convae/training/trainer.h"
 
+#include "convae/core/device.h"
 #include "convae/core/files.h"
 #include "convae/core/random.h"
 #include "convae/core/stopwatch.h"
 #include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
-#include "convae/training/corruption.h"
+#include "convae/training/feed.h"
 #include "convae/training/losses.h"
 #include "convae/training/schedule.h"
 #include "convae/training/validation.h"
@@ -20,14 +21,14 @@ namespace convae {
 namespace {
 
 /// Consecutive micro-batches that go through the network together.
-std::vector<std::span<const MicroBatch>> groups(const Step& step) {
+std::vector<std::span<const MicroBatch>> groups(const Step& step, std::int64_t most_pixels) {
   std::vector<std::span<const MicroBatch>> groups;
   std::size_t begin = 0;
   std::int64_t pixels = 0;
   for (std::size_t i = 0; i < step.size(); ++i) {
     const torch::Tensor& images = step[i].images;
     const std::int64_t more = images.size(0) * images.size(2) * images.size(3);
-    if (i > begin && pixels + more > Trainer::kMaxPixelsTogether) {
+    if (i > begin && pixels + more > most_pixels) {
       groups.emplace_back(step.data() + begin, i - begin);
       begin = i;
       pixels = 0;
@@ -36,6 +37,20 @@ std::vector<std::span<const MicroBatch>> groups(const Step& step) {
   }
   groups.emplace_back(step.data() + begin, step.size() - begin);
   return groups;
+}
+
+Size largest_size(const Step& step) {
+  Size largest;
+  for (const MicroBatch& batch : step) {
+    const Size size{batch.images.size(2), batch.images.size(3)};
+    if (size.h * size.w > largest.h * largest.w) largest = size;
+  }
+  return largest;
+}
+
+/// 6 megapixels take about 2 GB in the default network; a GPU may use half its memory for them.
+std::int64_t most_pixels_together(torch::Device device) {
+  return device.is_cuda() ? gpu_memory(device) / 2 / 1000 * 3 : Trainer::kMaxPixelsTogether;
 }
 
 }  // namespace
@@ -47,6 +62,7 @@ Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& opt
       options_(options),
       device_(device),
       workers_(workers),
+      pixels_together_(most_pixels_together(device)),
       optimizer_(*net_, options_),
       average_(net_, options_.ema) {}
 
@@ -96,37 +112,40 @@ Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
 
 torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets,
                                  std::int64_t images_in_step) {
-  const Autocast autocast(device_, options_.precision);
   const double share = 1 / static_cast<double>(images_in_step);
-  torch::Tensor divergence_sum;
-  const Maps codes = latents(inputs, divergence_sum);
+  torch::Tensor divergence_sum, loss;
   const Output output = net_->options().output;
-  torch::Tensor loss;
-  if (can_fuse(inputs) && is_fused(options_.loss)) {
-    loss =
-        fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)), net_->decoder->last_bias(),
-                   targets, output, options_.loss[0].kind, share * options_.loss[0].weight);
-  } else {
-    const Maps outputs = net_->decoder->forward(codes, sizes_of(inputs));
-    for (std::size_t i = 0; i < targets.size(); ++i) {
-      const torch::Tensor losses =
-          image_losses(outputs[i].to(torch::kFloat), targets[i], options_.loss, output);
-      loss = i == 0 ? losses.sum() : loss + losses.sum();
+  Maps outputs;
+  {
+    const Autocast autocast(device_, options_.precision);
+    const Maps codes = latents(inputs, divergence_sum);
+    if (can_fuse(inputs) && is_fused(options_.loss)) {
+      loss = fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)),
+                        net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
+                        share * options_.loss[0].weight);
+    } else {
+      outputs = net_->decoder->forward(codes, sizes_of(inputs));
     }
-    loss = loss * share;
   }
+  // In float: the variances of SSIM are differences of nearly equal numbers.
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const torch::Tensor sum =
+        image_losses(outputs[i].to(torch::kFloat), targets[i], options_.loss, output).sum();
+    loss = i == 0 ? sum : loss + sum;
+  }
+  if (!outputs.empty()) loss = loss * share;
   return divergence_sum.defined() ? loss + options_.beta * share * divergence_sum : loss;
 }
 
 torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_t images_in_step) {
-  const CorruptionRule rule{options_.corruptions, options_.seed, progress_.epoch + 1};
   const Output output = net_->options().output;
   Maps inputs;
   Maps targets;
   for (const MicroBatch& batch : batches) {
     const torch::Tensor images = to_float(batch.images, device_);
-    inputs.push_back(to_model_range(corrupt(images, rule, batch.indices), output));
     targets.push_back(to_model_range(images, output));
+    const bool clean = !batch.corrupted.defined();
+    inputs.push_back(clean ? targets.back() : to_model_range(batch.corrupted.to(device_), output));
   }
   const torch::Tensor loss = mean_loss(inputs, targets, images_in_step);
   loss.backward();
@@ -134,20 +153,33 @@ torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_
 }
 
 std::optional<double> Trainer::train_step(const Step& step, double lr) {
+  try {
+    return try_step(step, lr);
+  } catch (const c10::OutOfMemoryError&) {  // of a GPU
+    throw std::runtime_error(device_.str() + " has too little memory for a step of " +
+                             std::to_string(image_count(step)) + " images of up to " +
+                             to_string(largest_size(step)) +
+                             "; use a smaller --batch-size, --size or --crop, or --precision bf16");
+  }
+}
+
+std::optional<double> Trainer::try_step(const Step& step, double lr) {
   const std::int64_t images = image_count(step);
   net_->train();
   net_->begin_step();
   draws_ = 0;
   optimizer_.zero_grad();
   torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
-  for (const std::span<const MicroBatch> batches : groups(step)) {
+  for (const std::span<const MicroBatch> batches : groups(step, pixels_together_)) {
     loss_sum += backward(batches, images);
   }
-  const auto loss = loss_sum.item<double>();
+  const torch::Tensor norm = optimizer_.gradient_norm();
+  // Both at once: each look at a number waits until a GPU has done all before it.
+  const torch::Tensor found = torch::stack({loss_sum, norm.to(torch::kDouble)}).to(torch::kCPU);
+  const auto loss = found[0].item<double>();
   if (!std::isfinite(loss)) return leave_out(step, "the loss");
-  if (!std::isfinite(optimizer_.clip_gradients(options_.clip_grad))) {
-    return leave_out(step, "the gradient");
-  }
+  if (!std::isfinite(found[1].item<double>())) return leave_out(step, "the gradient");
+  if (options_.clip_grad > 0) optimizer_.clip_gradients(options_.clip_grad, norm);
   optimizer_.step(lr);
   net_->commit_statistics();
   average_.update(optimizer_.steps());
@@ -160,12 +192,14 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
                                                progress_.epoch_position);
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
   Loader loader(dataset_, std::move(plan), view, workers_);
+  const CorruptionRule rule{options_.corruptions, options_.seed, epoch};
+  Feed feed(loader, rule, device_);
   const double seconds_before = progress_.epoch_train_seconds;
   const Stopwatch time;
   double waited = 0;
   while (!finished()) {
     const Stopwatch wait;
-    const auto step = loader.next();
+    const auto step = feed.next();
     waited += wait.seconds();
     if (!step) break;
     progress_.epoch_lr = learning_rate(

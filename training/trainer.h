@@ -47,8 +47,9 @@ public:
   void close_epoch();
 
   /// One optimizer step on the images of `step`, each counting the same. Micro-batches go through
-  /// the network together as long as they have at most kMaxPixelsTogether pixels, so that batch
-  /// normalisation sees them as one batch; beyond that, gradients are accumulated.
+  /// the network together as long as they have at most kMaxPixelsTogether pixels (on a GPU, as many
+  /// as half its memory takes), so that batch normalisation sees them as one batch; beyond that,
+  /// gradients are accumulated.
   /// Returns the sum of the images' losses, or nullopt where the step was left out because the loss
   /// or the gradient was not finite (on-nan skip; else NonFiniteError is thrown).
   std::optional<double> train_step(const Step& step, double lr);
@@ -94,6 +95,7 @@ private:
   torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, std::int64_t images_in_step);
   Maps latents(const Maps& inputs, torch::Tensor& divergence_sum);
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
+  std::optional<double> try_step(const Step& step, double lr);
   std::optional<double> leave_out(const Step& step, const char* what);
 
   Autoencoder net_;
@@ -101,6 +103,7 @@ private:
   TrainOptions options_;
   torch::Device device_;
   std::int64_t workers_;
+  std::int64_t pixels_together_;
   Optimizer optimizer_;
   WeightAverage average_;
   std::uint64_t draws_ = 0;  // of latent noise in the step under way

@@ -103,7 +103,8 @@ std::vector<OptionSpec> make_table() {
       {train, "max-steps", kTrain, "N", &TrainOptions::max_steps,
        "stop after this many steps; 0: after the epochs"},
       {train, "precision", "train bench", "NAME", &TrainOptions::precision,
-       "precision of the network (bf16: faster on GPUs and newer CPUs, a little less exact)"},
+       "precision of the network (bf16: faster on GPUs and newer CPUs, a little less exact; tf32: "
+       "faster on GPUs, of products alone)"},
       {train, "on-nan", kTrain, "WHAT", &TrainOptions::on_nan,
        "what to do if a loss or gradient is not finite"},
       {train, "deterministic", kTrain, "BOOL", &TrainOptions::deterministic,
