@@ -20,6 +20,9 @@ namespace {
 constexpr const char* kNoMemory =
     "there is not enough memory; try a smaller batch-size, size or number of channels";
 
+constexpr const char* kNoGpuMemory =
+    "the GPU has too little memory; try a smaller --batch-size or --size, or --device cpu";
+
 volatile std::sig_atomic_t received_signal = 0;
 volatile std::sig_atomic_t has_begun = 0;
 
@@ -91,6 +94,8 @@ int run_program(int argc, char** argv) noexcept {
     return 128 + stop_signal();
   } catch (const OptionError& error) {
     return complain(error.what(), kUsage);
+  } catch (const c10::OutOfMemoryError&) {
+    return complain(kNoGpuMemory, kFailed);
   } catch (const c10::Error& error) {
     return complain(error.what_without_backtrace(), kFailed);
   } catch (const std::bad_alloc&) {

@@ -51,5 +51,5 @@ endfunction()
 # Reading LibTorch's headers takes longer than compiling most sources, so several are compiled at a
 # time. Helpers in unnamed namespaces therefore have names of their own.
 function(convae_unity target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ${CONVAE_UNITY} UNITY_BUILD_BATCH_SIZE 12)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${CONVAE_UNITY} UNITY_BUILD_BATCH_SIZE 24)
 endfunction()

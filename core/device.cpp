@@ -71,6 +71,8 @@ torch::Device choose_device(const std::string& name) {
                                          name, gpus.count, gpus.count - 1));
   }
   configure_gpu({});
+  // Else events make a context on the first GPU too.
+  at::accelerator::setDeviceIndex(static_cast<c10::DeviceIndex>(index));
   return {c10::kCUDA, static_cast<c10::DeviceIndex>(index)};
 }
 
@@ -80,16 +82,16 @@ void configure_gpu(const GpuSettings& settings) {
   for (const auto product : {at::Float32Op::CONV, at::Float32Op::RNN, at::Float32Op::MATMUL}) {
     context.setFloat32Precision(at::Float32Backend::CUDA, product, precision);
   }
-  // cuBLAS reads it when it is first used, and repeats itself only with it.
-  if (settings.deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  // cuBLAS reads it when it is first used, whoever uses it, and repeats itself only with it.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   context.setDeterministicAlgorithms(settings.deterministic, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);  // all of it is written before it is read
   context.setDeterministicCuDNN(settings.deterministic);
   context.setBenchmarkCuDNN(settings.measure && !settings.deterministic);
 }
 
-std::int64_t gpu_memory(torch::Device device) {
-  const auto [free, total] = at::accelerator::getMemoryInfo(device.index());
-  return static_cast<std::int64_t>(total);
+std::int64_t free_gpu_memory(torch::Device device) {
+  return static_cast<std::int64_t>(at::accelerator::getMemoryInfo(device.index()).first);
 }
 
 }  // namespace convae

@@ -20,7 +20,7 @@ struct GpuSettings {
 };
 void configure_gpu(const GpuSettings& settings);
 
-/// Total memory of a GPU in bytes.
-std::int64_t gpu_memory(torch::Device device);
+/// Free memory of a GPU in bytes.
+std::int64_t free_gpu_memory(torch::Device device);
 
 }  // namespace convae

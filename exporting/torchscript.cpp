@@ -213,10 +213,10 @@ jit::Module scripted(const torch::nn::Module& module, const std::string& name,
   jit::Module script(c10::QualifiedName("__torch__.convae." + type), types);
   script.register_attribute("training", c10::BoolType::get(), false);
   for (const auto& item : module.named_parameters(/*recurse=*/false)) {
-    script.register_parameter(item.key(), item.value().detach(), /*is_buffer=*/false);
+    script.register_parameter(item.key(), item.value().detach().cpu(), /*is_buffer=*/false);
   }
   for (const auto& item : module.named_buffers(/*recurse=*/false)) {
-    script.register_buffer(item.key(), item.value());
+    script.register_buffer(item.key(), item.value().cpu());
   }
   for (const auto& child : module.named_children()) {
     const std::string path = name.empty() ? child.key() : name + "." + child.key();

@@ -33,7 +33,7 @@ struct GoodImages {
   std::int64_t training_images = 0;
 };
 
-std::vector<ImageEntry> spread(std::vector<ImageEntry> entries, std::size_t most) {
+std::vector<ImageEntry> evenly_spread(std::vector<ImageEntry> entries, std::size_t most) {
   if (entries.size() <= most) return entries;
   std::vector<ImageEntry> chosen;
   for (std::size_t i = 0; i < most; ++i) chosen.push_back(entries[i * entries.size() / most]);
@@ -86,7 +86,7 @@ GoodImages find_good_images(const Model& model, const FolderOptions& options,
   std::vector<ImageEntry> held_out;
   if (options.data.data.empty()) {
     SplitImages run = images_of_run(model, callbacks);
-    good.entries = spread(std::move(run.training), kMostTrainingImages);
+    good.entries = evenly_spread(std::move(run.training), kMostTrainingImages);
     held_out = std::move(run.validation);
   } else {
     const Size size = fixed_network_size(options.data.size, model.options());

@@ -25,7 +25,7 @@ constexpr std::array kScalePowers = {0.0448, 0.2856, 0.3001, 0.2363, 0.1333};
 /// Both passes of the separable Gaussian over every channel by itself, where the window fits.
 /// x: (N, C, H, W), channels-last.
 torch::Tensor blur(const torch::Tensor& x) {
-  const torch::Tensor window = similarity_window().to(x.options());
+  const torch::Tensor window = similarity_window().to(x.options(), /*non_blocking=*/true);
   const std::int64_t c = x.size(1);
   const auto pass = [&](const torch::Tensor& image, std::int64_t h, std::int64_t w) {
     return at::conv2d(image, window.view({1, 1, h, w}).expand({c, 1, h, w}), /*bias=*/{}, kOnes,
@@ -45,10 +45,11 @@ Similarity similarity(const torch::Tensor& reconstruction, const torch::Tensor& 
   // Variances do not depend on the zero point; around 0.5 fewer digits cancel in E[x²] - E[x]².
   const torch::Tensor x = reconstruction - 0.5;
   const torch::Tensor y = target - 0.5;
-  // One grouped convolution over all five maps uses the vector units; five of a few channels do
-  // not.
-  const torch::Tensor maps = blur(
-      at::cat({x, y, x * x, y * y, x * y}, /*dim=*/1).contiguous(at::MemoryFormat::ChannelsLast));
+  // One grouped convolution over all five maps uses a CPU's vector units; five of a few channels do
+  // not. On a GPU the other layout is computed without cuDNN, which may round factors (TF32).
+  const auto layout = x.is_cuda() ? at::MemoryFormat::Contiguous : at::MemoryFormat::ChannelsLast;
+  const torch::Tensor maps =
+      blur(at::cat({x, y, x * x, y * y, x * y}, /*dim=*/1).contiguous(layout));
   const torch::Tensor mean_x = maps.narrow(1, 0, c), mean_y = maps.narrow(1, c, c);
   const torch::Tensor var_x = maps.narrow(1, 2 * c, c) - mean_x.square();
   const torch::Tensor var_y = maps.narrow(1, 3 * c, c) - mean_y.square();

@@ -174,8 +174,9 @@ Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& siz
 Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes) {
   Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes), sizes);
   for (torch::Tensor& x : maps) {
-    if (options_.output == Output::sigmoid) x = torch::sigmoid(x);
-    if (options_.output == Output::tanh) x = torch::tanh(x);
+    // In float: a bfloat16 near 1 is 1, and its gradient 0.
+    if (options_.output == Output::sigmoid) x = torch::sigmoid(x.to(torch::kFloat));
+    if (options_.output == Output::tanh) x = torch::tanh(x.to(torch::kFloat));
   }
   return maps;
 }

@@ -23,7 +23,8 @@ torch::Tensor bytes_to_float(const torch::Tensor& images) {
 }  // namespace
 
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
-  if (device.is_cpu() && images.scalar_type() == at::kByte) return bytes_to_float(images);
+  const bool stays = device.is_cpu() && images.is_cpu();
+  if (stays && images.scalar_type() == at::kByte) return bytes_to_float(images);
   const double range = images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0;
   const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
   return moved

@@ -2,31 +2,51 @@
 
 #include "convae/models/pixels.h"
 
+#include <ATen/Parallel.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace convae {
 
-Feed::Feed(Loader& loader, const CorruptionRule& rule, torch::Device device)
-    : loader_(loader), rule_(rule), device_(device) {
-  if (!device.is_cuda()) return;
-  copies_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
-  coming_ = std::async(std::launch::async, [this] { return stage(); });
+std::optional<c10::Stream> copy_stream(torch::Device device) {
+  if (!device.is_cuda()) return std::nullopt;
+  return c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+}
+
+Feed::Feed(Loader& loader, const CorruptionRule& rule, std::optional<c10::Stream> copies,
+           bool ahead)
+    : loader_(loader), rule_(rule), copies_(copies) {
+  if (!ahead) return;
+  thread_ = std::jthread([this, threads = at::get_num_threads()](const std::stop_token& stop) {
+    at::set_num_threads(threads);  // OpenMP counts them by thread
+    work(stop);
+  });
 }
 
 std::optional<Step> Feed::next() {
-  if (!copies_) return gather();
-  std::optional<Staged> staged = coming_.get();
-  if (!staged) return std::nullopt;
-  coming_ = std::async(std::launch::async, [this] { return stage(); });
-  const c10::Stream computing = c10::impl::VirtualGuardImpl(device_.type()).getStream(device_);
-  staged->copied.block(computing);
-  for (const MicroBatch& batch : staged->step) {
-    // Their memory is given back to the copies' stream, but not before this one has read them.
-    batch.images.record_stream(computing);
-    if (batch.corrupted.defined()) batch.corrupted.record_stream(computing);
+  if (!thread_.joinable()) return gather();
+  Staged staged;
+  {
+    std::unique_lock lock(mutex_);
+    if (finished_) return std::nullopt;
+    changed_.wait(lock, [&] { return coming_.has_value(); });
+    staged = std::move(*coming_);
+    coming_.reset();
+    finished_ = !staged.step;
   }
-  return std::move(staged->step);
+  changed_.notify_all();
+  if (staged.error) std::rethrow_exception(staged.error);
+  if (staged.step && copies_) {
+    const c10::Stream computing =
+        c10::impl::VirtualGuardImpl(copies_->device_type()).getStream(copies_->device());
+    staged.copied->block(computing);
+    for (const MicroBatch& batch : *staged.step) {
+      // Their memory is given back to the copies' stream, but not before this one has read them.
+      batch.images.record_stream(computing);
+      if (batch.corrupted.defined()) batch.corrupted.record_stream(computing);
+    }
+  }
+  return std::move(staged.step);
 }
 
 std::optional<Step> Feed::gather() {
@@ -38,20 +58,39 @@ std::optional<Step> Feed::gather() {
   return step;
 }
 
-std::optional<Feed::Staged> Feed::stage() {
-  std::optional<Step> step = gather();
-  if (!step) return std::nullopt;
+Feed::Staged Feed::stage() {
+  Staged staged{.step = gather(), .copied = {}, .error = {}};
+  if (!staged.step || !copies_) return staged;
   const c10::StreamGuard on(*copies_);
   const auto copy = [&](torch::Tensor& images) {
-    if (images.defined()) images = images.pin_memory().to(device_, /*non_blocking=*/true);
+    if (images.defined()) {
+      images = images.pin_memory().to(copies_->device(), /*non_blocking=*/true);
+    }
   };
-  for (MicroBatch& batch : *step) {
+  for (MicroBatch& batch : *staged.step) {
     copy(batch.images);
     copy(batch.corrupted);
   }
-  c10::Event copied(device_.type());
-  copied.record(*copies_);
-  return Staged{std::move(*step), std::move(copied)};
+  staged.copied.emplace(copies_->device_type());
+  staged.copied->record(*copies_);
+  return staged;
+}
+
+void Feed::work(const std::stop_token& stop) {
+  for (bool more = true; more;) {
+    Staged staged;
+    try {
+      staged = stage();
+    } catch (...) {
+      staged.error = std::current_exception();
+    }
+    more = staged.step.has_value();
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait(lock, stop, [&] { return !coming_; })) return;
+    coming_ = std::move(staged);
+    lock.unlock();
+    changed_.notify_all();
+  }
 }
 
 }  // namespace convae

@@ -6,19 +6,26 @@
 #include <c10/core/Event.h>
 #include <c10/core/Stream.h>
 
-#include <future>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
 #include <optional>
+#include <thread>
 
 namespace convae {
 
+/// A stream of a GPU for copies beside its computing; none for a CPU.
+std::optional<c10::Stream> copy_stream(torch::Device device);
+
 /// A loader's steps, ready to train on. For a GPU, the next step is gathered, corrupted and copied
-/// there while it computes this one: in page-locked memory, on a stream of its own, without a wait
-/// on the thread that trains.
+/// there while it computes this one: from page-locked memory, on a stream of its own, without a
+/// wait on the thread that trains.
 ///
 /// Internal. Uses `loader` and `rule` as long as it lives.
 class Feed {
 public:
-  Feed(Loader& loader, const CorruptionRule& rule, torch::Device device);
+  /// `copies`: copy_stream(device). `ahead`: prepare the next step on a thread of its own.
+  Feed(Loader& loader, const CorruptionRule& rule, std::optional<c10::Stream> copies, bool ahead);
   Feed(const Feed&) = delete;
   Feed& operator=(const Feed&) = delete;
 
@@ -28,17 +35,22 @@ public:
 
 private:
   struct Staged {
-    Step step;
-    c10::Event copied;  ///< after the copies
+    std::optional<Step> step;
+    std::optional<c10::Event> copied;  ///< after the copies to a GPU
+    std::exception_ptr error;
   };
   std::optional<Step> gather();
-  std::optional<Staged> stage();
+  Staged stage();
+  void work(const std::stop_token& stop);
 
   Loader& loader_;
   const CorruptionRule& rule_;
-  torch::Device device_;
   std::optional<c10::Stream> copies_;
-  std::future<std::optional<Staged>> coming_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::optional<Staged> coming_;
+  bool finished_ = false;  // the thread, with its last step, the end or an error taken
+  std::jthread thread_;
 };
 
 }  // namespace convae

@@ -48,9 +48,13 @@ Size largest_size(const Step& step) {
   return largest;
 }
 
-/// 6 megapixels take about 2 GB in the default network; a GPU may use half its memory for them.
-std::int64_t most_pixels_together(torch::Device device) {
-  return device.is_cuda() ? gpu_memory(device) / 2 / 1000 * 3 : Trainer::kMaxPixelsTogether;
+/// A GPU may use half its free memory for them. There, activations and normalised maps are kept
+/// beside those of a CPU: about half as much again.
+std::int64_t most_pixels_together(const ModelOptions& model, torch::Device device) {
+  if (!device.is_cuda()) return Trainer::kMaxPixelsTogether;
+  const Size size = model.latent > 0 ? model.size : Size{512, 512};
+  const std::int64_t bytes = model.training_bytes_per_image(size) * 3 / 2;
+  return std::max<std::int64_t>(1, free_gpu_memory(device) / 2 / bytes * size.h * size.w);
 }
 
 }  // namespace
@@ -62,7 +66,8 @@ Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& opt
       options_(options),
       device_(device),
       workers_(workers),
-      pixels_together_(most_pixels_together(device)),
+      copies_(copy_stream(device)),
+      pixels_together_(most_pixels_together(net_->options(), device)),
       optimizer_(*net_, options_),
       average_(net_, options_.ema) {}
 
@@ -103,7 +108,9 @@ Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
                          Purpose::latent_noise);
     const at::Generator generator = at::detail::createCPUGenerator(random.next());
     const torch::Tensor noise = at::randn(distribution.mean.sizes(), generator, torch::kFloat);
-    samples.push_back(sample(distribution, noise.to(device_)));
+    const torch::Tensor moved =
+        device_.is_cuda() ? noise.pin_memory().to(device_, /*non_blocking=*/true) : noise;
+    samples.push_back(sample(distribution, moved));
     const torch::Tensor sum = divergence(distribution).sum();
     divergence_sum = divergence_sum.defined() ? divergence_sum + sum : sum;
   }
@@ -193,7 +200,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
   Loader loader(dataset_, std::move(plan), view, workers_);
   const CorruptionRule rule{options_.corruptions, options_.seed, epoch};
-  Feed feed(loader, rule, device_);
+  Feed feed(loader, rule, copies_, /*ahead=*/device_.is_cuda());
   const double seconds_before = progress_.epoch_train_seconds;
   const Stopwatch time;
   double waited = 0;

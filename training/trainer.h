@@ -8,6 +8,8 @@
 #include "convae/training/optimizer.h"
 #include "convae/training/options.h"
 
+#include <c10/core/Stream.h>
+
 #include <functional>
 #include <optional>
 #include <span>
@@ -103,6 +105,7 @@ private:
   TrainOptions options_;
   torch::Device device_;
   std::int64_t workers_;
+  std::optional<c10::Stream> copies_;
   std::int64_t pixels_together_;
   Optimizer optimizer_;
   WeightAverage average_;

@@ -36,7 +36,8 @@ std::string images_taken(const ExportOptions& options, const ModelOptions& model
 }  // namespace
 
 int run_export(const CommandLine& line) {
-  const Options& options = line.options;
+  Options options = line.options;
+  options.run.device = "cpu";  // a file's tensors are for every machine
   require_checkpoint(options);
   require_given(options.run.output, "output", "-o model.onnx");
   const ExportOptions wanted = export_options(options.call);
