@@ -63,6 +63,15 @@ def losses(run_folder):
         return [float(row["train_loss"]) for row in csv.DictReader(file)]
 
 
+def numbers(value):
+    """All floats of a JSON value, in order, but for measured times."""
+    if isinstance(value, dict):
+        value = [item for name, item in value.items() if "second" not in name]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, float) else []
+
+
 class Device(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -152,9 +161,8 @@ class Device(unittest.TestCase):
             run("reconstruct", "--checkpoint", self.checkpoint, "--data", self.images, "-o", out / "r",
                 device=device)
             pixels[device] = [np.asarray(Image.open(p)).astype(int) for p in sorted((out / "r").glob("*.png"))]
-            run("evaluate", "--checkpoint", self.checkpoint, "--data", self.images, "-o", out / "e",
-                device=device)
-            tables[device] = json.loads((out / "e" / "summary.json").read_text())
+            tables[device] = numbers(json.loads(run("evaluate", "--checkpoint", self.checkpoint, "--data",
+                                                    self.images, "--json", device=device)))
             run("encode", "--checkpoint", self.checkpoint, "--data", self.images, "-o", out / "l.npy",
                 "--size", "64", device=device)
             latents[device] = np.load(out / "l.npy")
@@ -162,9 +170,8 @@ class Device(unittest.TestCase):
         for ours, theirs in zip(pixels[DEVICE], pixels["cpu"]):
             self.assertLessEqual(abs(ours - theirs).max(), 1)
         np.testing.assert_allclose(latents[DEVICE], latents["cpu"], rtol=1e-3, atol=1e-4)
-        for name, value in tables["cpu"].items():
-            if isinstance(value, float):
-                self.assertAlmostEqual(tables[DEVICE][name], value, delta=1e-3 * max(1, abs(value)))
+        self.assertGreater(len(tables["cpu"]), 3)
+        np.testing.assert_allclose(tables[DEVICE], tables["cpu"], rtol=1e-3, atol=1e-4)
 
     def test_scoring(self):
         out = self.folder() / "scores"
@@ -176,7 +183,7 @@ class Device(unittest.TestCase):
 
     @needs_gpu
     def test_too_little_memory_is_said_in_one_line(self):
-        done = bench("3x8192x8192", "--batch-size", 512)
+        done = bench("3x4096x4096", "--batch-size", 64)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertIn("--batch-size", done.stderr)
