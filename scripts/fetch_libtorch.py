@@ -52,8 +52,8 @@ def main():
     much = f"{sum(sizes) / 1e9:.1f} GB" if all(sizes) else "an unknown amount"
     print(f"fetching {packages[0][0]} with pip: {much}", flush=True)
     if cuda:
-        print("  this is a build with CUDA; the CPU build takes 0.2 GB: pytorch.org (\"Get started\")"
-              " names pip's index for it, give that as TORCH_INDEX=", flush=True)
+        print("  this is a build with CUDA; the CPU build takes 0.2 GB: PyTorch's install page names"
+              " pip's index for it, give that as TORCH_INDEX=", flush=True)
     subprocess.run([*PIP, *INDEX, "--no-deps", *(name for name, _, _ in packages)], check=True)
 
 
