@@ -230,13 +230,18 @@ void Run::save(const fs::path& path) const {
 }
 
 void Run::save_last() {
-  if (attempt([&] { save(folder_.last()); })) save_problem_.clear();
+  const auto save_all = [&] {
+    save(folder_.last());
+    folder_.catch_up();
+  };
+  if (attempt(save_all)) save_problem_.clear();
   last_save_.restart();
 }
 
 void Run::save_at_stop() const {
   try {
     save(folder_.last());
+    folder_.catch_up();
   } catch (const CheckpointError&) {
     throw;
   } catch (const std::runtime_error& error) {

@@ -150,7 +150,14 @@ std::string RunFolder::sample_name(std::int64_t epoch) { return fmt::format("epo
 void RunFolder::add_metrics(const MetricsRow& row) {
   std::erase_if(rows_, [&](const MetricsRow& old) { return old.epoch >= row.epoch; });
   rows_.push_back(row);
+  is_behind_ = true;
+  catch_up();
+}
+
+void RunFolder::catch_up() {
+  if (!is_behind_) return;
   write_metrics();
+  is_behind_ = false;
 }
 
 void RunFolder::write_metrics() const {

@@ -91,6 +91,8 @@ public:
 
   /// Adds a row to metrics.csv, in place of a row of the same or a later epoch.
   void add_metrics(const MetricsRow& row);
+  /// Writes the rows that found no room before.
+  void catch_up();
   /// Cuts the rows past `epochs` completed epochs, also in samples.csv: they belong to work that
   /// was lost.
   void cut_metrics(std::int64_t epochs);
@@ -127,7 +129,8 @@ private:
 
   std::filesystem::path path_;
   std::shared_ptr<const int> lock_;  // descriptor; the last copy closes it
-  std::vector<MetricsRow> rows_;     // a row that could not be written is written with the next
+  std::vector<MetricsRow> rows_;
+  bool is_behind_ = false;  // the last of the rows could not be written
 };
 
 }  // namespace convae

@@ -2,104 +2,14 @@
 
 #include "convae/app/commands/commands.h"
 #include "convae/app/options/config_file.h"
-#include "convae/app/options/option_table.h"
+#include "convae/app/options/resume.h"
 #include "convae/app/output/logging.h"
 #include "convae/core/text.h"
-#include "convae/training/checkpoint.h"
 
 #include <fmt/format.h>
 
-#include <optional>
-#include <set>
-
 namespace convae::app {
 namespace {
-
-/// What was given for the model, as flags or in a file, and contradicts the architecture of a
-/// checkpoint is refused by name. `line` was read over the options the checkpoint came from.
-void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
-                           const std::string& source) {
-  Options has;
-  has.model = trained;
-  has.levels = {to_string(trained.levels), {}};
-  has.data.channels = trained.channels;
-  const bool other_levels = line.options.model.levels != trained.levels;
-  const auto check = [&](const OptionSpec& option, const OptionSpec& shown, bool differs) {
-    if (!line.has(option.name) || !differs) return;
-    throw OptionError(fmt::format(
-        "--{} {} contradicts {}, which has {} {}; leave it out, or train a new run", option.name,
-        in_quotes(option.get(line.options)), source, shown.name, shown.get(has)));
-  };
-  const std::set<std::string> of_levels = {"levels", "kernel", "stride", "padding", "dilation"};
-  for (const OptionSpec* option : options_of(Group::model)) {
-    if (of_levels.contains(option->name)) {
-      check(*option, *find_option(Group::model, "levels"), other_levels);
-    } else {
-      check(*option, *option, option->get(line.options) != option->get(has));
-    }
-  }
-  const OptionSpec& channels = *find_option(Group::data, "channels");
-  check(channels, channels,
-        line.options.data.channels > 0 && line.options.data.channels != trained.channels);
-}
-
-/// The options of the run that wrote a checkpoint; the defaults where it says nothing of a run.
-Options saved_options(const CheckpointInfo& info, const std::string& source) {
-  Options saved;
-  try {
-    read_config(info.config, "its configuration", saved);
-    saved.model.levels = parse_levels(saved.levels.list, saved.levels.defaults);
-  } catch (const OptionError& error) {
-    throw CheckpointError(in_quotes(source) + ": " + error.what());
-  }
-  return saved;
-}
-
-struct TrainingOptions {
-  Options options;
-  std::optional<TrainJob::Earlier> earlier;  ///< of the run that --resume names
-};
-
-TrainingOptions options_of_resume(const CommandLine& line) {
-  const std::string& run = line.options.call.resume;
-  const CheckpointInfo info = read_last_checkpoint(run).info;
-  const Options saved = saved_options(info, run + "/weights/last.safetensors");
-  const CommandLine over_saved = read_command_line(line.words, saved);
-  refuse_contradictions(over_saved, info.model, "the run " + printable(run));
-  Options options = over_saved.options;
-  // A new number of epochs is the new total, also of a run that max-steps had ended.
-  if (line.has("epochs") && !line.has("max-steps")) options.train.max_steps = 0;
-  return {options, TrainJob::Earlier{saved.data, saved.train}};
-}
-
-/// A checkpoint knows its architecture; only what contradicts it must be said.
-Options options_of_init(const CommandLine& line) {
-  Options options = line.options;
-  const std::string& init = options.call.init;
-  const Checkpoint checkpoint = read_weights_file(find_checkpoint(init));
-  if (!checkpoint.is_described) return options;
-  const CheckpointInfo& info = checkpoint.info;
-  Options base;
-  if (!info.config.empty()) {
-    base = saved_options(info, init);
-  } else {
-    base.levels = {to_string(info.model.levels), {}};
-  }
-  base.model = info.model;
-  const CommandLine over_base = read_command_line(line.words, base);
-  refuse_contradictions(over_base, info.model, in_quotes(init));
-  options.levels = over_base.options.levels;
-  return options;
-}
-
-/// The command line's options over those of the run that --resume names, or of the checkpoint that
-/// --init names.
-TrainingOptions training_options(const CommandLine& line) {
-  const Options& options = line.options;
-  if (!options.call.resume.empty()) return options_of_resume(line);
-  if (options.data.data.empty()) throw OptionError("--data is needed, such as --data photos");
-  return {options.call.init.empty() ? options : options_of_init(line), {}};
-}
 
 /// A word as it can be given to a shell again.
 std::string shell_word(const std::string& word) {
