@@ -1,5 +1,5 @@
-# Packs convae as users get it, unpacks it elsewhere and runs it with nothing of this machine's
-# LibTorch in sight. Needs BUILD (convae's build folder) and TORCH_LIBRARIES (LibTorch's lib).
+# Packs convae as users get it, unpacks it elsewhere and runs it: the thin archive with a LibTorch put
+# beside it, the other with nothing of this machine's LibTorch in sight. Needs BUILD (convae's build folder) and TORCH_LIBRARIES (LibTorch's lib).
 set(PLACE ${BUILD}/package_test)
 function(run)
   execute_process(COMMAND ${ARGV} COMMAND_ERROR_IS_FATAL ANY)
