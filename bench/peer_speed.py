@@ -14,7 +14,7 @@ from trainer import Trainer
 
 
 def training_step(net, images, arguments):
-    trainer = Trainer(net, arguments.compiled, arguments.device, arguments.precision == "bf16")
+    trainer = Trainer(net, arguments.compiled, arguments.device, arguments.precision)
     images = images.to(arguments.device).contiguous(memory_format=trainer.layout)
     return lambda: trainer.step(images)
 
@@ -42,7 +42,7 @@ def main():
     parser.add_argument("--compiled", action="store_true",
                         help="instead of eager: torch.compile and what goes well with it")
     parser.add_argument("--device", default="cpu", help="for training")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="for training")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="for training")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, required=True)
     network.add_arguments(parser)

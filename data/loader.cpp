@@ -1,10 +1,11 @@
 #include "convae/data/loader.h"
 
+#include "convae/core/parallel.h"
 #include "convae/core/random.h"
 #include "convae/data/augment.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/stack.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <map>
@@ -46,16 +47,19 @@ std::vector<Step> cut_into_steps(const ImageDataset& dataset,
 }
 
 /// Images of one size as one batch, uint16 where one of them is: × 257 keeps value / range exactly.
-torch::Tensor stack(const std::vector<torch::Tensor>& images) {
+torch::Tensor stack(const std::vector<torch::Tensor>& images, bool pinned) {
   const auto is_wide = [](const torch::Tensor& x) { return x.scalar_type() == at::kUInt16; };
   const bool wide = std::ranges::any_of(images, is_wide);
-  std::vector<torch::Tensor> parts;
-  for (const torch::Tensor& image : images) {
-    const bool narrow = wide && !is_wide(image);
-    parts.push_back(
-        (narrow ? (image.to(at::kInt) * 257).to(at::kUInt16) : image).permute({1, 2, 0}));
-  }
-  return at::stack(parts).permute({0, 3, 1, 2});
+  const torch::Tensor& first = images[0];
+  const torch::Tensor batch =
+      at::empty({std::ssize(images), first.size(1), first.size(2), first.size(0)},
+                first.options().dtype(wide ? at::kUInt16 : at::kByte).pinned_memory(pinned))
+          .permute({0, 3, 1, 2});
+  parallel_for_each(std::ssize(images), [&](std::int64_t i) {
+    const torch::Tensor& image = images[static_cast<std::size_t>(i)];
+    batch[i].copy_(wide && !is_wide(image) ? image.to(at::kInt) * 257 : image);
+  });
+  return batch;
 }
 
 }  // namespace
@@ -95,8 +99,9 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
   return plan;
 }
 
-Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers)
-    : dataset_(dataset), plan_(std::move(plan)), view_(std::move(view)) {
+Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers,
+               bool pinned)
+    : dataset_(dataset), plan_(std::move(plan)), view_(std::move(view)), pinned_(pinned) {
   std::size_t largest_step = 1;
   for (const Step& step : plan_) {
     for (const MicroBatch& batch : step) {
@@ -187,7 +192,7 @@ std::optional<Step> Loader::next() {
       }
     }
     if (images.empty()) continue;
-    batch.images = stack(images);
+    batch.images = stack(images, pinned_);
     loaded.push_back(std::move(batch));
   }
   return loaded;

@@ -57,8 +57,9 @@ struct View {
 /// from their step; a step may be empty.
 class Loader {
 public:
-  /// `workers` 0 decodes in next().
-  Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers);
+  /// `workers` 0 decodes in next(). `pinned`: batches lie where a GPU fetches them by itself.
+  Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers,
+         bool pinned = false);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -74,6 +75,7 @@ private:
   ImageDataset& dataset_;
   std::vector<Step> plan_;
   View view_;
+  bool pinned_;
   std::vector<std::int64_t> order_;  // dataset indices of all images, in the plan's order
   std::size_t next_step_ = 0;
   std::size_t taken_ = 0;  // images handed to next() so far

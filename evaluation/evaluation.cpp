@@ -1,5 +1,6 @@
 #include "convae/evaluation/evaluation.h"
 
+#include "convae/core/csv.h"
 #include "convae/core/text.h"
 #include "convae/training/run_folder.h"
 

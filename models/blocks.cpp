@@ -43,6 +43,26 @@ Maps unpack(const torch::Tensor& packed, const Maps& like) {
   return maps;
 }
 
+/// Of all values of several passes together.
+BatchStatistics pooled(const std::vector<BatchStatistics>& passes) {
+  if (passes.size() == 1) return passes[0];
+  BatchStatistics all;
+  torch::Tensor sum, square_sum;
+  for (const BatchStatistics& pass : passes) {
+    // In double: E[x²] - E[x]² cancels where the mean is far above the deviation.
+    const torch::Tensor mean = pass.mean.to(torch::kDouble);
+    const torch::Tensor squares = mean.square() + pass.variance.to(torch::kDouble);
+    const auto count = static_cast<double>(pass.count);
+    sum = sum.defined() ? sum + mean * count : mean * count;
+    square_sum = square_sum.defined() ? square_sum + squares * count : squares * count;
+    all.count += pass.count;
+  }
+  if (all.count == 0) return all;
+  all.mean = sum / all.count;
+  all.variance = (square_sum / all.count - all.mean.square()).clamp_min(0);
+  return all;
+}
+
 }  // namespace
 
 std::int64_t group_count(std::int64_t channels) {
@@ -93,7 +113,7 @@ torch::Tensor BatchNormImpl::forward(const torch::Tensor& x) {
 
 void BatchNormImpl::begin_step() {
   in_step_ = true;
-  pooled_count_ = 0;
+  seen_.clear();
 }
 
 void BatchNormImpl::refresh_batches_seen() {
@@ -104,39 +124,24 @@ void BatchNormImpl::refresh_batches_seen() {
 }
 
 void BatchNormImpl::note(const BatchStatistics& statistics) {
-  // In double: E[x²] - E[x]² cancels where the mean is far above the deviation.
-  const auto count = static_cast<double>(statistics.count);
-  const torch::Tensor mean = statistics.mean.detach().to(torch::kDouble);
-  const torch::Tensor variance = statistics.variance.detach().to(torch::kDouble);
-  const torch::Tensor sum = mean * count;
-  const torch::Tensor square_sum = (variance + mean.square()) * count;
-  if (pooled_count_ == 0) {
-    pooled_sum_ = sum;
-    pooled_square_sum_ = square_sum;
-  } else {
-    pooled_sum_ += sum;
-    pooled_square_sum_ += square_sum;
-  }
-  pooled_count_ += statistics.count;
+  seen_.push_back({statistics.mean.detach(), statistics.variance.detach(), statistics.count});
   if (!in_step_) commit_statistics();
 }
 
 void BatchNormImpl::commit_statistics() {
+  const BatchStatistics all = pooled(seen_);
   // One value has no variance, and a variance of 0 would make the next evaluation explode.
-  if (pooled_count_ >= 2) {
+  if (all.count >= 2) {
     torch::NoGradGuard no_grad;
-    const torch::Tensor mean = pooled_sum_ / pooled_count_;
-    const torch::Tensor variance =
-        (pooled_square_sum_ / pooled_count_ - mean.square()).clamp_min(0);
-    const double unbiased = double(pooled_count_) / double(pooled_count_ - 1);
+    const double unbiased = double(all.count) / double(all.count - 1);
     refresh_batches_seen();
     ++batches_seen_;
     num_batches_tracked += 1;
     const double momentum = momentum_of(batches_seen_);
-    running_mean.lerp_(mean.to(running_mean.dtype()), momentum);
-    running_var.lerp_((variance * unbiased).to(running_var.dtype()), momentum);
+    running_mean.lerp_(all.mean.to(running_mean.dtype()), momentum);
+    running_var.lerp_((all.variance * unbiased).to(running_var.dtype()), momentum);
   }
-  pooled_count_ = 0;
+  seen_.clear();
   in_step_ = false;
 }
 

@@ -19,9 +19,8 @@ namespace CONVAE_API convae {
 /// It differs in three points:
 ///
 /// - An optimizer step may have several forward passes. Between begin_step() and
-/// commit_statistics()
-///   their statistics are pooled, every value counts the same, and the running statistics move
-///   once.
+///   commit_statistics() their statistics are pooled, every value counts the same, and the running
+///   statistics move once.
 /// - A pass with one value a channel (1×1 map, batch of one) has no variance: it is normalised with
 ///   the running statistics instead of throwing.
 /// - The momentum of step t is 6/(t+5), at least 0.02: running statistics average over about the
@@ -53,8 +52,7 @@ private:
 
   bool in_step_ = false;
   std::int64_t batches_seen_ = 0;  // num_batches_tracked without a device-to-host copy
-  std::int64_t pooled_count_ = 0;
-  torch::Tensor pooled_sum_, pooled_square_sum_;  // (C)
+  std::vector<BatchStatistics> seen_;  // since begin_step()
 };
 TORCH_MODULE(BatchNorm);
 

@@ -126,7 +126,7 @@ torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets,
   {
     const Autocast autocast(device_, options_.precision);
     const Maps codes = latents(inputs, divergence_sum);
-    if (can_fuse(inputs) && is_fused(options_.loss)) {
+    if (device_.is_cpu() && is_fused(options_.loss)) {
       loss = fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)),
                         net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
                         share * options_.loss[0].weight);
@@ -198,7 +198,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
   std::vector<Step> plan = plan_training_epoch(dataset_, options_.batch_size, options_.seed, epoch,
                                                progress_.epoch_position);
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
-  Loader loader(dataset_, std::move(plan), view, workers_);
+  Loader loader(dataset_, std::move(plan), view, workers_, /*pinned=*/device_.is_cuda());
   const CorruptionRule rule{options_.corruptions, options_.seed, epoch};
   Feed feed(loader, rule, copies_, /*ahead=*/device_.is_cuda());
   const double seconds_before = progress_.epoch_train_seconds;

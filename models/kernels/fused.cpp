@@ -1,6 +1,7 @@
 #include "convae/models/kernels/fused.h"
 
 #include "convae/models/kernels/flat_maps.h"
+#include "convae/models/kernels/gpu_tail.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -222,7 +223,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
 
 bool can_fuse(const Maps& maps) {
   return std::all_of(maps.begin(), maps.end(), [](const torch::Tensor& x) {
-    return x.device().is_cpu() && x.numel() > 0 &&
+    return (x.is_cpu() || (x.is_cuda() && gpu_can_fuse())) && x.numel() > 0 &&
            (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
   });
 }
@@ -235,6 +236,7 @@ std::int64_t values_per_channel(const Maps& maps) {
 
 Maps fused_training_tail(const Maps& convolved, const BlockTail& tail, double epsilon,
                          BatchStatistics* statistics) {
+  if (convolved[0].is_cuda()) return gpu_training_tail(convolved, tail, epsilon, statistics);
   // Autograd takes no undefined tensors as arguments.
   const auto or_none = [](const torch::Tensor& x) { return x.defined() ? x : at::empty({0}); };
   const torch::Tensor bias =
@@ -245,6 +247,7 @@ Maps fused_training_tail(const Maps& convolved, const BlockTail& tail, double ep
 
 void fused_inference_tail_(torch::Tensor& convolved, const BlockTail& tail,
                            const torch::Tensor& scale, const torch::Tensor& shift) {
+  if (convolved.is_cuda()) return gpu_inference_tail_(convolved, tail, scale, shift);
   const std::int64_t channels = convolved.size(1);
   const Maps x{convolved.contiguous(at::MemoryFormat::ChannelsLast)};
   const Pieces pieces(x, channels);

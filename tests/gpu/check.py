@@ -120,7 +120,7 @@ def whole_run(convae, device, precision, place, count):
 def measure(convae, device, quick, place):
     rounds, shrink = (3, 32) if quick else (50, 1)
     rows = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16") if device == "cpu" else ("fp32", "tf32", "bf16"):
         for images, size in INPUTS:
             images //= shrink
             ours = measured(lambda: step(convae, device, precision, images, size, rounds))

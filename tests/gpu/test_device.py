@@ -149,9 +149,14 @@ class Device(unittest.TestCase):
 
     @needs_gpu
     def test_a_step_is_the_processors(self):
-        words = (*NETWORK, "--max-steps", 3, "--optimizer", "sgd", "--lr", "0.01")
-        gpu, processor = (self.weights(self.train(*words, device=d)) for d in (DEVICE, "cpu"))
-        self.assert_close(gpu, processor, 2e-3)
+        for words in (("--order", "conv-bn-act", "--activation", "silu"),
+                      ("--order", "conv-act-bn", "--activation", "gelu", "--levels", "6,20"),
+                      ("--order", "conv-act-bn", "--activation", "leaky-relu", "--levels", "7,640:s1"),
+                      ("--norm", "none", "--activation", "relu"), ("--norm", "group")):
+            with self.subTest(words):
+                words = (*NETWORK, "--max-steps", 3, "--optimizer", "sgd", "--lr", "0.01", *words)
+                gpu, processor = (self.weights(self.train(*words, device=d)) for d in (DEVICE, "cpu"))
+                self.assert_close(gpu, processor, 2e-3)
 
     @needs_gpu
     def test_inference_is_the_processors(self):
