@@ -81,6 +81,16 @@ std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'
 
 std::string in_quotes(const std::filesystem::path& path) { return in_quotes(path.native()); }
 
+std::string some_in_quotes(const std::vector<std::string>& names) {
+  constexpr std::size_t kSome = 3;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(names.size(), kSome); ++i) {
+    text += (i > 0 ? ", " : "") + in_quotes(names[i]);
+  }
+  if (names.size() > kSome) text += fmt::format(" and {} more", names.size() - kSome);
+  return text;
+}
+
 std::string first_line(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace CONVAE_API convae {
 
@@ -37,6 +38,9 @@ std::string in_quotes(std::string_view name);
 std::string in_quotes(const std::filesystem::path& path);
 inline std::string in_quotes(const std::string& name) { return in_quotes(std::string_view(name)); }
 inline std::string in_quotes(const char* name) { return in_quotes(std::string_view(name)); }
+
+/// The first names in quotes, and how many more there are: "'a', 'b', 'c' and 4 more".
+std::string some_in_quotes(const std::vector<std::string>& names);
 
 /// The text up to its first line break: what() of LibTorch's errors has a backtrace after that.
 std::string first_line(std::string_view text);

@@ -2,7 +2,9 @@
 
 #include "convae/core/api.h"
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,17 +30,32 @@ struct ImageFolder {
   std::filesystem::path root;
   std::vector<ImageFile> files;      ///< sorted by name, byte by byte
   std::vector<SkippedFile> skipped;  ///< sorted likewise
+  /// Folders that hold no images of the task, such as masks; sorted likewise.
+  std::vector<SkippedFile> left_out;
+  /// Files that are none to read, by kind: ".txt", "without an ending", "hidden" …
+  std::map<std::string, std::int64_t> passed_over;
+  std::int64_t excluded = 0;  ///< images that `include` and `exclude` leave out
+  std::vector<std::string> unmatched;  ///< globs that match no image, as flags: "--exclude 'x'"
 };
 
-/// Lists the files below `root` with an image's extension (.jpg .jpeg .jpe .jfif .png .bmp .tif
-/// .tiff .webp .gif, any case), without opening them. Follows links to files but not to folders, so
-/// loops of links end. Ignores hidden files and folders. Pipes, devices and dangling links with
-/// such a name, and unreadable folders, are in `skipped`. A `root` that is a regular file counts as
-/// a folder of that file. Throws std::runtime_error if `root` does not exist or cannot be read.
-ImageFolder list_images(const std::filesystem::path& root);
+/// Which files are listed: globs over names relative to the folder, see matches_glob(). All where
+/// `include` is empty; `exclude` wins.
+struct Globs {
+  std::vector<std::string> include, exclude;
+};
 
-/// `root`/train/good if `root` has the layout of the MVTec anomaly detection data (with train/good
-/// and test), else `root`.
-std::filesystem::path training_folder(const std::filesystem::path& root);
+/// Lists the files below `root` with an image's extension (.jpg .jpeg .jpe .jfif .png .bmp .dib
+/// .tif .tiff .webp .pgm .ppm .pnm .pbm .gif, any case), without opening them, and those without
+/// one (or with one of digits alone) whose first bytes are an image's. Their names begin with
+/// `prefix`. Links are followed, each folder once. Left out are masks (folders named so, unless a
+/// glob of `include` names them) and folders of convae's own results. Pipes, devices and dangling
+/// links named as images, and unreadable folders, are in `skipped`. A `root` that is a regular file
+/// counts as a folder of that file. Throws std::runtime_error if `root` does not exist or cannot be
+/// read.
+ImageFolder list_images(const std::filesystem::path& root, const Globs& globs = {},
+                        const std::string& prefix = "");
+
+/// "30 .heic, 2 without an ending"; empty where nothing was passed over.
+std::string passed_over_text(const ImageFolder& folder);
 
 }  // namespace convae

@@ -31,6 +31,7 @@ const Codec& codec_of(ImageFormat format) {
     case ImageFormat::bmp: return codec::kBmp;
     case ImageFormat::tiff: return codec::kTiff;
     case ImageFormat::webp: return codec::kWebp;
+    case ImageFormat::pnm: return codec::kPnm;
   }
   throw std::invalid_argument("no such ImageFormat");
 }
@@ -52,6 +53,7 @@ std::optional<ImageFormat> format_of(Bytes bytes) {
   if (has(bytes, 0, "BM"sv) && (bytes.size() < 10 || has(bytes, 6, "\0\0\0\0"sv))) {
     return ImageFormat::bmp;
   }
+  if (codec::is_pnm(bytes)) return ImageFormat::pnm;
   return std::nullopt;
 }
 
@@ -77,8 +79,6 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
       {0, "8BPS"sv, "PSD"sv, "PNG"sv},
       {0, "%PDF"sv, "a PDF document"sv, ""sv},
       {0, "<svg"sv, "SVG"sv, "PNG"sv},
-      {0, "P5"sv, "PGM"sv, "PNG"sv},
-      {0, "P6"sv, "PPM"sv, "PNG"sv},
       {0, "\x76\x2F\x31\x01"sv, "OpenEXR"sv, "a float TIFF"sv},
       {0, "#?RADIANCE"sv, "Radiance HDR"sv, "a float TIFF"sv},
       {0, "\x93NUMPY"sv, "a NumPy array"sv, ""sv},
@@ -112,9 +112,6 @@ const Codec& codec_for(Bytes bytes) {
   const Bytes first = bytes.first(std::min<std::size_t>(bytes.size(), 8));
   throw ImageError(fmt::format("not an image: starts with bytes {:02x}", fmt::join(first, " ")));
 }
-
-/// EXIF orientations 5 to 8 exchange the sides.
-bool turns_sideways(int orientation) { return orientation >= 5; }
 
 /// (H, W, C) as stored → (H, W, C) as meant to be seen. EXIF 2.32, tag 0x0112: the number says
 /// which corner of the scene the first stored row and column lie in.
@@ -199,6 +196,14 @@ torch::Tensor to_8_bits(const torch::Tensor& pixels) {
 }
 
 }  // namespace codec
+
+bool is_image_start(std::span<const std::uint8_t> bytes) { return format_of(bytes).has_value(); }
+
+bool turns_sideways(int orientation) { return orientation >= 5; }
+
+torch::Tensor turned(const torch::Tensor& image, int orientation) {
+  return oriented(codec::to_rows(image), orientation).permute({2, 0, 1});
+}
 
 ImageInfo probe_image(std::span<const std::uint8_t> bytes, std::int64_t max_pixels) {
   auto info = codec_for(bytes).probe(bytes, max_pixels);

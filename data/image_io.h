@@ -11,13 +11,14 @@
 
 namespace CONVAE_API convae {
 
-enum class ImageFormat { jpeg, png, bmp, tiff, webp };
+enum class ImageFormat { jpeg, png, bmp, tiff, webp, pnm };
 constexpr auto names(ImageFormat) {
   return std::to_array<Name<ImageFormat>>({{ImageFormat::jpeg, "jpeg"},
                                            {ImageFormat::png, "png"},
                                            {ImageFormat::bmp, "bmp"},
                                            {ImageFormat::tiff, "tiff"},
-                                           {ImageFormat::webp, "webp"}});
+                                           {ImageFormat::webp, "webp"},
+                                           {ImageFormat::pnm, "pnm"}});
 }
 
 /// Pages of a file are counted up to here.
@@ -42,6 +43,12 @@ public:
   using std::runtime_error::runtime_error;
 };
 
+/// What a message says of formats: "JPEG, PNG, …".
+inline constexpr const char* kReadFormats = "JPEG, PNG, BMP, TIFF, WebP and PGM/PPM";
+
+/// Whether a file that begins with these bytes is of a format that is read; 16 are enough.
+bool is_image_start(std::span<const std::uint8_t> bytes);
+
 /// Reads the header of an encoded image. The format is found by content, never by name.
 /// Throws ImageError: unknown or unsupported format (GIF and others are named), damaged header,
 /// a zero side, or more than `max_pixels` pixels.
@@ -65,9 +72,14 @@ torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
 /// that keeps twice that size, else 1.
 int decoding_reduction(const ImageInfo& info, Size size);
 
+/// (C, H, W) as stored → as EXIF's `orientation` (1 to 8) means it to be seen.
+torch::Tensor turned(const torch::Tensor& image, int orientation);
+/// Whether that exchanges the sides.
+bool turns_sideways(int orientation);
+
 /// Encodes (C, H, W) with C 1 or 3, uint8 or uint16, any strides.
 /// JPEG (quality 95, 4:4:4), WebP (lossless) and BMP hold 8 bits: uint16 input is scaled down.
-/// PNG and TIFF keep 16 bits. Throws ImageError when the format cannot hold the size.
+/// PNG, TIFF and PNM keep 16 bits. Throws ImageError when the format cannot hold the size.
 std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat format);
 
 /// A JPEG for people to look at: quality 1 to 100, colour at half the resolution.

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace CONVAE_API convae {
 
@@ -25,6 +26,8 @@ constexpr auto names(Cache) {
 struct DataOptions {
   std::string data;           ///< folder of images
   std::string val;            ///< folder of validation images; empty: a share of `data`
+  std::vector<std::string> include;  ///< globs of the files to use, see Globs; empty: all
+  std::vector<std::string> exclude;  ///< globs of files to leave out
   double val_split = 0.1;     ///< share of `data` kept for validation, by a hash of the group
   std::string group_regex;    ///< which images belong together, see Grouping; empty: each alone
   Size size;                  ///< resize to; {0, 0}: native

@@ -17,9 +17,10 @@ namespace convae {
 /// headers and images above max_pixels.
 using Refusal = std::function<std::optional<std::string>(const ImageEntry&)>;
 
-/// Lists `folder`, reads the headers and applies `refuse`. Names are relative to `folder`, after
-/// `prefix`. Warns of each skipped file and of unread pages. Throws std::runtime_error where the
-/// folder cannot be read, nothing is left, or, with options.skip_bad false, an image cannot be
+/// Lists `folder` (with options.include and exclude), reads the headers and applies `refuse`. Names
+/// are relative to `folder`, after `prefix`. Warns of each skipped file, of unread pages and of
+/// masks among the images; says what was left out and passed over. Throws std::runtime_error where
+/// the folder cannot be read, nothing is left, or, with options.skip_bad false, an image cannot be
 /// used.
 FoundImages find_images(const std::filesystem::path& folder, const DataOptions& options,
                         const Refusal& refuse, const Callbacks& callbacks = {},
@@ -27,17 +28,23 @@ FoundImages find_images(const std::filesystem::path& folder, const DataOptions& 
 
 /// The images of a run.
 struct SplitImages {
-  std::filesystem::path folder;  ///< options.data, or train/good in it
+  std::filesystem::path folder;  ///< options.data, or where an InspectionLayout has good images
   std::vector<ImageEntry> training, validation;
   std::vector<SkippedFile> skipped;
   std::int64_t channels = 3;  ///< options.channels, or 1 where all images are grey
 };
 
-/// Finds the images of options.data and options.val; without the latter, the share val_split of the
-/// groups is for validation. Throws like find_images(), and std::runtime_error where no image is
+/// Finds the images of options.data and options.val. Without the latter, those that the layout of
+/// options.data has for it, else the share val_split of the groups are for validation. Validation
+/// images are taken out of training. Throws like find_images(), and std::runtime_error where no image is
 /// left to train on.
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,
                          const Callbacks& callbacks = {});
+
+/// Good images of options.data that no network was trained on, as far as its layout tells: those
+/// for validation, else those for training, else all.
+FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,
+                             const Callbacks& callbacks = {});
 
 /// The size at which batches hold an image: the crop, the size asked for, or its own.
 Size size_in_batches(const ImageEntry& entry, const DataOptions& options);

@@ -18,10 +18,14 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
   const bool is_named = !options.train_data.empty();
   DataOptions data;
   data.data = options.train_data;
+  data.include = options.images.data.include;
+  data.exclude = options.images.data.exclude;
   if (!is_named) data = saved_data(model.info()).data;
   // All images of a folder that was named, or that has its validation images elsewhere.
   if (is_named || !data.val.empty()) data.val_split = 0;
-  data.val.clear();
+  // Validation images are taken out of training, which their folder, if it is gone, cannot show.
+  std::error_code error;
+  if (!fs::exists(data.val, error)) data.val.clear();
   data.size = size;
   data.crop = {};
   data.channels = model.options().channels;

@@ -12,8 +12,8 @@ namespace CONVAE_API convae {
 
 /// Which images a model is to see, and how. The number of channels is the model's.
 struct FolderOptions {
-  /// Used are data.data (the folder), data.size (what the network sees images at; {0, 0}: each at
-  /// its own size), data.workers, data.skip_bad and data.max_pixels.
+  /// Used are data.data (the folder), data.include and exclude, data.size (what the network sees
+  /// images at; {0, 0}: each at its own size), data.workers, data.skip_bad and data.max_pixels.
   DataOptions data;
   std::int64_t batch_size = 16;  ///< at most so many images go through the network together
   std::string prefix = {};       ///< before the images' names, which are relative to the folder

@@ -52,7 +52,7 @@ SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
   run.data.skip_bad = true;
   const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
   Callbacks silent = callbacks;
-  silent.warning = nullptr;
+  silent.info = silent.warning = nullptr;
   return split_images(run.data, refuse, silent);
 }
 
@@ -80,8 +80,8 @@ void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>
 
 /// The images of the folder options.data.data, all taken as held out; where that is empty, those of
 /// the model's run: its training images and those it kept out of training.
-GoodImages find_good_images(const Model& model, const FolderOptions& options,
-                            const Callbacks& callbacks) {
+GoodImages good_images_for(const Model& model, const FolderOptions& options,
+                           const Callbacks& callbacks) {
   GoodImages good;
   std::vector<ImageEntry> held_out;
   if (options.data.data.empty()) {
@@ -90,9 +90,7 @@ GoodImages find_good_images(const Model& model, const FolderOptions& options,
     held_out = std::move(run.validation);
   } else {
     const Size size = fixed_network_size(options.data.size, model.options());
-    held_out = find_images(training_folder(options.data.data), options.data,
-                           unfit_for(model.options(), size), callbacks)
-                   .entries;
+    held_out = find_good_images(options.data, unfit_for(model.options(), size), callbacks).entries;
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
     throw std::runtime_error(
@@ -135,7 +133,7 @@ Inspector::Inspector(const Model& model, const DataOptions& data, int folds)
 Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& options,
                                const Callbacks& callbacks) {
   const FolderOptions complete = options.complete(model);
-  const GoodImages good = find_good_images(model, complete, callbacks);
+  const GoodImages good = good_images_for(model, complete, callbacks);
   Inspector inspector(model, complete.data, good.fold_count);
   AnomalyScorer& scorer = *inspector.scorer_;
   Calibration& calibration = inspector.calibration_;

@@ -18,8 +18,8 @@ class AnomalyScorer;
 /// What to learn from.
 struct CalibrateOptions {
   /// How good images are read. Used are data.data (a folder of them, all unknown to the network;
-  /// empty: the images of the model's run, split as in training), data.workers, data.skip_bad,
-  /// data.max_pixels and batch_size.
+  /// empty: the images of the model's run, split as in training), data.include, exclude, workers,
+  /// skip_bad and max_pixels, and batch_size.
   FolderOptions good;
   /// At which size the network sees images; {0, 0}: each at its own; nullopt: as in training.
   std::optional<Size> size = {};
@@ -33,8 +33,8 @@ struct CalibrateOptions {
 
 /// What to score, and where results go.
 struct ScoreOptions {
-  /// Used are data.data (the folder, see InspectionFolder), data.workers, data.skip_bad,
-  /// data.max_pixels and batch_size.
+  /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, workers, skip_bad
+  /// and max_pixels, and batch_size.
   FolderOptions images;
   std::filesystem::path output;  ///< folder for scores.csv, summary.json and maps; empty: none
   bool overwrite = false;        ///< replace files that exist

@@ -2,7 +2,7 @@
 
 #include "convae/core/csv.h"
 #include "convae/core/text.h"
-#include "convae/inspection/test_set.h"
+#include "convae/data/layout.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -51,6 +51,7 @@ ordered_json json_of(const Measures& m) {
 
 void add_measures(ordered_json& json, const ScoreResult& result) {
   json.update(json_of(result.overall[kNetwork]));
+  json["kinds"] = ordered_json::object();
   for (const auto& [kind, m] : result.kinds) json["kinds"][printable(kind)] = json_of(m);
   json[key_of(kResidualAlone)] = json_of(result.overall[kResidualAlone]);
   for (const Way way : kControls) {
@@ -59,7 +60,7 @@ void add_measures(ordered_json& json, const ScoreResult& result) {
     add(control, "lead_of_network", result.lead[way]);
     json["controls"][key_of(way)] = std::move(control);
   }
-  json["beats_controls"] = result.beats_controls;
+  json["beats_controls"] = result.compares() ? ordered_json(result.beats_controls) : nullptr;
 }
 
 /// A score that follows the area of good images more than this measures sizes.
@@ -129,7 +130,7 @@ Measures measures(const Scores& scores, Way way, const std::string& kind, std::u
   m.anomalous = std::ranges::count(all.anomalous, true);
   m.good = std::ssize(images) - m.anomalous;
   m.auroc = of(&auroc);
-  m.average_precision = of(&average_precision);
+  if (m.good > 0) m.average_precision = of(&average_precision);
   m.at_threshold = detections(all, scores.thresholds[way]);
   add_pixels(m, scores.pixels[way], kind);
   return m;
@@ -145,14 +146,16 @@ void measure_kinds(ScoreResult& result, std::uint64_t seed) {
   std::set<std::string> kinds;
   for (const ScoredImage& image : result.images) kinds.insert(image.label);
   kinds.erase("");
-  result.labelled = kinds.erase(kGoodLabel) > 0 && !kinds.empty();
+  result.labelled = !kinds.empty();
   if (!result.labelled) return;
+  kinds.erase(kGoodLabel);
   for (std::size_t way = 0; way < kWays; ++way) {
     result.overall[way] = measures(result, static_cast<Way>(way), "", seed);
   }
   for (const std::string& kind : kinds) {
     result.kinds[kind] = measures(result, kNetwork, kind, seed);
   }
+  if (!result.compares()) return;
   const Images all = images_of_kind(result, "");
   for (const Way control : kControls) {
     result.lead[control] = estimate(all, seed, [&](const Images& sample) {
@@ -189,7 +192,7 @@ std::vector<std::string> warnings(const ScoreResult& result) {
         "which about {:.1f} % of good images exceed; keep more out of training with --val-split",
         result.calibration.images(), result.rate, 100 * result.smallest_rate));
   }
-  const std::string controls = result.labelled ? about_controls(result) : "";
+  const std::string controls = result.compares() ? about_controls(result) : "";
   if (!controls.empty()) warnings.push_back(controls);
   const auto& [r, interval] = result.area_correlation;
   if (std::abs(r) > kMostAreaCorrelation) {
@@ -216,6 +219,15 @@ std::string to_string(const Estimate& estimate) {
   return fmt::format("{:.3f} [{:.3f}, {:.3f}]", value, interval.low, interval.high);
 }
 
+std::string to_string(const MaskCount& masks) {
+  std::string missing;
+  for (const auto& [reason, count] : masks.missing) {
+    missing += fmt::format("{}{} {}", missing.empty() ? " (" : ", ", count, reason);
+  }
+  return fmt::format("masks found for {} of {} images with defects{}{}", masks.found, masks.images,
+                     missing, missing.empty() ? "" : ")");
+}
+
 std::string to_csv(const Scores& scores) {
   std::string text = "path,label,score,anomalous\n";
   for (const ScoredImage& image : scores.images) {
@@ -237,6 +249,11 @@ std::string to_json(const ScoreResult& result, int indent) {
                          {"training_images", result.calibration.training_images},
                          {"smallest_fpr", result.smallest_rate}};
   json["labelled"] = result.labelled;
+  if (result.labelled) {
+    json["masks"] = {{"images", result.masks.images},
+                     {"found", result.masks.found},
+                     {"missing", result.masks.missing}};
+  }
   add(json, "score_area_correlation", result.area_correlation);
   if (result.labelled) add_measures(json, result);
   json["warnings"] = result.warnings;

@@ -7,6 +7,7 @@
 #include "convae/metrics/statistics.h"
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -52,6 +53,14 @@ struct Calibration {
   PerWay<double> thresholds(double rate) const;
 };
 
+/// Masks of the images with a defect.
+struct MaskCount {
+  std::int64_t images = 0, found = 0;
+  std::map<std::string, std::int64_t> missing;  ///< images by why not: "of another size"
+};
+/// "masks found for 3 of 5 images with defects (2 without one)".
+std::string to_string(const MaskCount& masks);
+
 /// All scores of a folder.
 struct Scores {
   std::vector<ScoredImage> images;   ///< sorted by name
@@ -61,6 +70,7 @@ struct Scores {
   PerWay<double> thresholds{};  ///< an image is anomalous above it
   /// By label, of images with a mask and of good ones; empty for ways without maps.
   PerWay<std::map<std::string, PixelMetrics>> pixels;
+  MaskCount masks;
   double heat_full_scale = 0;  ///< value of a map that 65535 stands for; 0: none were written
 
   bool anomalous(const ScoredImage& image) const {
@@ -91,12 +101,15 @@ struct ScoreResult : Scores {
   double smallest_rate = 0;   ///< that so many good images can show
   Estimate area_correlation;  ///< of scores and areas of good images
 
-  bool labelled = false;                  ///< the rest is there for folders with kinds of defects
+  /// The rest is there for folders with good images or kinds of defects. What needs both is NaN
+  /// where there is one of them.
+  bool labelled = false;
   PerWay<Measures> overall;               ///< of all kinds together
   std::map<std::string, Measures> kinds;  ///< of the network, by kind of defect
   PerWay<Estimate> lead;                  ///< of the network's AUROC over a control's
   Way strongest_control = kNoNetwork;
-  bool beats_controls = false;
+  bool compares() const { return !std::isnan(overall[kNetwork].auroc.value); }
+  bool beats_controls = false;  ///< where compares()
 
   std::vector<std::string> warnings;  ///< what a reader must not overlook, a sentence each
 };

@@ -102,6 +102,10 @@ public:
     if (writes_maps()) scores_.heat_full_scale = kFullHeat;
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);
+    if (layout_.labelled) {
+      callbacks_.say("good images and kinds of defects are told by the folders in " +
+                     in_quotes(layout_.images));
+    }
     for_each_viewed(folder_, "score", "the images", callbacks_, [&](const ViewedImage& image) {
       score(image, grouping, inspector.scorer());
       return true;
@@ -149,22 +153,37 @@ private:
   }
 
   /// (H, W) bool: where a defect is. Undefined for a good image; nullopt where nothing is known of
-  /// pixels.
+  /// pixels, which is counted.
   std::optional<torch::Tensor> mask_of(const ViewedImage& image, const std::string& name,
-                                       const std::string& label) const {
+                                       const std::string& label) {
     if (label == kGoodLabel) return torch::Tensor();
-    const auto path = layout_.mask(name);
-    if (!path) return std::nullopt;
-    try {
-      const torch::Tensor mask =
-          decode_image(read_file(*path), /*channels=*/1, options_.images.data.max_pixels)[0];
-      if (mask.sizes() != image.pixels[0].sizes()) throw ImageError("its size is not its image's");
-      return mask.to(torch::kInt) > (mask.scalar_type() == torch::kUInt16 ? 32767 : 127);
-    } catch (const std::runtime_error& error) {
-      callbacks_.warn("mask " + in_quotes(*path) + ": " + printable(error.what()) +
-                      "; the image does not count for pixel AUROC and PRO");
+    if (label.empty()) return std::nullopt;
+    MaskCount& count = scores_.masks;
+    ++count.images;
+    const std::vector<std::filesystem::path> paths = layout_.masks(name);
+    if (paths.empty()) {
+      ++count.missing["without one"];
       return std::nullopt;
     }
+    try {
+      const torch::Tensor mask =
+          read_masks(paths, folder_.entry(image.index).info, options_.images.data.max_pixels);
+      ++(mask.any().item<bool>() ? count.found : count.missing["empty"]);
+      return mask.any().item<bool>() ? std::optional(mask) : std::nullopt;
+    } catch (const MaskSizeError& error) {
+      ++count.missing["of another size"];
+      warn_of_mask(paths, error.what());
+    } catch (const std::runtime_error& error) {
+      ++count.missing["not readable"];
+      warn_of_mask(paths, error.what());
+    }
+    return std::nullopt;
+  }
+
+  void warn_of_mask(const std::vector<std::filesystem::path>& paths, const char* reason) const {
+    callbacks_.warn(fmt::format(
+        "mask {}{}: {}; the image does not count for pixel AUROC and PRO", in_quotes(paths[0]),
+        paths.size() > 1 ? " and others" : "", printable(reason)));
   }
 
   const ScoreOptions& options_;

@@ -1,5 +1,9 @@
 #include "convae/inspection/test_set.h"
 
+#include "convae/core/files.h"
+
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <system_error>
 
@@ -7,35 +11,78 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
+bool has_masks(const fs::path& folder) { return subfolder(folder, FolderRole::masks).has_value(); }
+
+/// Whether a folder named as a test set is one: good images lie in it, or beside it a training or
+/// mask folder.
+bool is_test_set(const fs::path& folder, const fs::path& beside) {
+  const auto train = subfolder(beside, FolderRole::training);
+  return subfolder(folder, FolderRole::good) || has_masks(beside) || has_masks(folder) ||
+         (train && subfolder(beside / *train, FolderRole::good));
 }
 
-/// Whether `good` is in the folder, and another folder beside it.
-bool has_kinds(const fs::path& folder) {
-  if (!is_folder(folder / kGoodLabel)) return false;
+/// Files with images of masks directly in a folder, sorted by name.
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
   std::error_code error;
-  const fs::directory_iterator entries(folder, error);
-  return !error && std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
-    return is_folder(entry.path()) && entry.path().filename() != kGoodLabel;
-  });
+  for (fs::directory_iterator entries(folder, error); !error && entries != end(entries);
+       entries.increment(error)) {
+    std::error_code failure;
+    const bool is_hidden = entries->path().filename().string().starts_with('.');
+    if (!is_hidden && entries->is_regular_file(failure)) files.push_back(entries->path());
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+torch::Tensor read_mask(const fs::path& path, const ImageInfo& image, std::int64_t max_pixels) {
+  const std::vector<std::uint8_t> bytes = read_file(path);
+  const ImageInfo info = probe_image(bytes, max_pixels);
+  torch::Tensor pixels = decode_image(bytes, /*channels=*/3, max_pixels);
+  const auto fits = [&] {
+    return pixels.size(1) == image.height && pixels.size(2) == image.width;
+  };
+  if (!fits() && turns_sideways(image.orientation)) pixels = turned(pixels, image.orientation);
+  if (!fits()) {
+    throw MaskSizeError(fmt::format("its size is {}x{}, but its image's is {}x{}", pixels.size(1),
+                                    pixels.size(2), image.height, image.width));
+  }
+  const torch::Tensor values = pixels.to(at::kFloat).amax(0);
+  if (info.alpha && values.min().item<double>() > 0) {
+    throw ImageError("its background is transparent; save it without alpha");
+  }
+  const bool is_lossy = info.format == ImageFormat::jpeg || info.format == ImageFormat::webp;
+  return values.gt(is_lossy ? values.max().item<double>() / 2 : 0.0);
 }
 
 }  // namespace
 
 InspectionFolder::InspectionFolder(const fs::path& root) : images(root) {
-  const bool beside_training = is_folder(root / "test") && is_folder(root / "train" / kGoodLabel);
-  if (beside_training || has_kinds(root / "test")) {
-    images = root / "test";
-    prefix = "test/";
-    masks = root / "ground_truth";
+  // ".." of a link would be the folder the link lies in.
+  std::error_code error;
+  const fs::path real = fs::canonical(root, error);
+  const fs::path parent = real.parent_path();
+  fs::path beside = parent;
+  const auto test = subfolder(root, FolderRole::test);
+  const auto inner = subfolder(root, FolderRole::images);
+  if (test && (is_test_set(root / *test, root) || has_kinds(root / *test))) {
+    prefix = *test + "/";
+  } else if (!has_kinds(root) && inner && has_kinds(root / *inner)) {
+    prefix = *inner + "/";
+  } else {
+    labelled = has_kinds(root) ||
+               (has_role(real.filename().string(), FolderRole::test) && is_test_set(root, parent));
+  }
+  if (!prefix.empty()) {
+    images = root / prefix.substr(0, prefix.size() - 1);
+    beside = root;
     labelled = true;
-  } else if (has_kinds(root)) {
-    // ".." of a link would be the folder the link lies in.
-    std::error_code error;
-    masks = fs::canonical(root, error).parent_path() / "ground_truth";
-    labelled = true;
+  }
+  if (!labelled) return;
+  for (const fs::path& folder : {beside, images}) {
+    for (const std::string& name : subfolders(folder)) {
+      if (has_role(name, FolderRole::masks)) mask_folders.push_back(folder / name);
+    }
   }
 }
 
@@ -43,19 +90,56 @@ std::string InspectionFolder::label(const std::string& name) const {
   if (!labelled) return "";
   const std::string inner = name.substr(prefix.size());
   const std::size_t slash = inner.find('/');
-  return slash == std::string::npos ? "" : inner.substr(0, slash);
+  if (slash == std::string::npos) return "";
+  const std::string kind = inner.substr(0, slash);
+  return has_role(kind, FolderRole::good) ? kGoodLabel : kind;
 }
 
-std::optional<fs::path> InspectionFolder::mask(const std::string& name) const {
+std::vector<fs::path> InspectionFolder::masks(const std::string& name) const {
   const std::string kind = label(name);
-  if (kind.empty() || kind == kGoodLabel) return std::nullopt;
-  const fs::path image = name.substr(prefix.size());
-  std::error_code error;
-  for (const char* ending : {"_mask.png", ".png"}) {
-    const fs::path path = masks / image.parent_path() / (image.stem().string() + ending);
-    if (fs::is_regular_file(path, error)) return path;
+  if (kind.empty() || kind == kGoodLabel) return {};
+  const fs::path inner = name.substr(prefix.size());
+  const std::string stem = inner.stem().string();
+  std::vector<fs::path> folders;
+  for (const fs::path& folder : mask_folders) folders.push_back(folder / inner.parent_path());
+  const fs::path above = images / inner.parent_path().parent_path();
+  if (inner.parent_path().has_parent_path()) {
+    for (const std::string& beside : subfolders(above)) {
+      if (has_role(beside, FolderRole::masks)) folders.push_back(above / beside);
+    }
   }
-  return std::nullopt;
+  std::vector<fs::path> named, plain;
+  const auto add = [&](std::vector<fs::path>& masks, const auto& files) {
+    const auto [begin, end] = files.equal_range(stem);
+    for (auto file = begin; file != end; ++file) masks.push_back(file->second);
+  };
+  for (const fs::path& folder : folders) {
+    add(named, mask_files(folder).named);
+    add(plain, mask_files(folder).plain);
+    std::ranges::copy(files_in(folder / stem), std::back_inserter(named));
+  }
+  return named.empty() ? plain : named;
+}
+
+const InspectionFolder::MaskFiles& InspectionFolder::mask_files(const fs::path& folder) const {
+  const auto [place, is_new] = read_folders_.try_emplace(folder);
+  if (!is_new) return place->second;
+  for (const fs::path& file : files_in(folder)) {
+    const std::string stem = file.stem().string();
+    place->second.plain.emplace(stem, file);
+    if (const auto masked = stem_of_masked(stem)) place->second.named.emplace(*masked, file);
+  }
+  return place->second;
+}
+
+torch::Tensor read_masks(const std::vector<fs::path>& masks, const ImageInfo& image,
+                         std::int64_t max_pixels) {
+  torch::Tensor all;
+  for (const fs::path& path : masks) {
+    const torch::Tensor mask = read_mask(path, image, max_pixels);
+    all = all.defined() ? all.logical_or(mask) : mask;
+  }
+  return all;
 }
 
 }  // namespace convae

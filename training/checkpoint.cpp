@@ -114,6 +114,7 @@ std::string to_metadata(const CheckpointInfo& info) {
               {"step", info.progress.step},
               {"seed", info.seed},
               {"progress", to_json(info.progress)},
+              {"images", info.images},
               {"config", info.config},
               {kDigestKey, kDigestPlaceholder}}
       .dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
@@ -137,6 +138,7 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
     info.progress.step = metadata.at("step").get<std::int64_t>();
     info.seed = metadata.at("seed").get<std::uint64_t>();
     read_progress(metadata.at("progress"), info.progress);
+    info.images = metadata.value("images", "");
     info.config = metadata.at("config").get<std::string>();
     metadata.at(kDigestKey);  // a checkpoint without its checksum was tampered with
   } catch (const json::exception& error) {

@@ -53,6 +53,7 @@ struct CheckpointInfo {
   ModelOptions model;
   std::uint64_t seed = 0;
   Progress progress;
+  std::string images;  ///< digest of the run's ImageList; empty: of version 0.1, or without a run
   std::string config;  ///< the run's config.toml; empty for a model saved without a run
 };
 

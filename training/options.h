@@ -88,6 +88,7 @@ struct RunOptions {
   std::int64_t save_every = 5;  ///< epochs between kept checkpoints and sample pictures; 0: none
   double save_minutes = 10;     ///< minutes after which `last` is saved within an epoch; 0: never
   bool report = true;           ///< write report.html
+  bool strict = false;          ///< refuse to go on with a run whose images have changed
   bool tensorboard = false;     ///< write event files for TensorBoard
 
   /// Throws OptionError naming the option, its value and what is expected.

@@ -65,12 +65,14 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
       config_(std::move(parts.config)),
       callbacks_(callbacks),
       observer_(observer),
-      input_(most_common(images_by_size(trainer_.dataset()))) {}
+      input_(most_common(images_by_size(trainer_.dataset()))),
+      images_(trainer_.dataset(), validation_) {}
 
 void Run::begin(const std::string& command) {
   folder_.cut_metrics(trainer_.progress().epoch);
   write_file(folder_.config(), config_);
   if (!command.empty()) folder_.add_command(command);
+  folder_.write_images(images_);
   folder_.write_skipped(skipped_);
   save(folder_.last());
 }
@@ -225,6 +227,7 @@ void Run::save(const fs::path& path) const {
   CheckpointInfo info;
   info.seed = trainer_.options().seed;
   info.progress = trainer_.progress();
+  info.images = images_.digest();
   info.config = config_;
   save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());
 }

@@ -31,7 +31,7 @@ public:
   /// in images of all epochs.
   Run(Parts parts, const Callbacks& callbacks, RunObserver& observer);
 
-  /// Writes config.toml, commands.txt, skipped.csv and the checkpoint (`last`) that a resume needs,
+  /// Writes config.toml, commands.txt, images.csv, skipped.csv and the checkpoint (`last`) that a resume needs,
   /// and cuts what lies past the trainer's progress. Throws std::runtime_error.
   void begin(const std::string& command);
 
@@ -71,6 +71,7 @@ private:
   Callbacks callbacks_;
   RunObserver& observer_;
   Size input_;
+  ImageList images_;
   Stopwatch last_save_;
   std::string save_problem_;  // why `last` is not up to date; empty: it is
 };

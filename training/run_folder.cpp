@@ -245,6 +245,20 @@ std::vector<std::string> RunFolder::read_commands() const {
   return lines;
 }
 
+void RunFolder::write_images(const ImageList& images) const {
+  write_file(image_list(), images.to_csv());
+}
+
+ImageList RunFolder::read_images() const {
+  ImageList images;
+  read_table(image_list(), [&](const CsvReader& row) {
+    const bool validates = row.text("set") == "validation";
+    (validates ? images.validation : images.training).push_back(row.text("path"));
+    return validates;
+  });
+  return images;
+}
+
 void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {
   std::string text = "path,reason\n";
   for (const SkippedFile& file : skipped) {

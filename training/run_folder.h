@@ -2,6 +2,7 @@
 
 #include "convae/data/folder.h"
 #include "convae/metrics/image_quality.h"
+#include "convae/training/image_list.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -114,6 +115,11 @@ public:
   ValidationTable read_validation() const;
   std::vector<std::string> read_commands() const;
 
+  /// Writes images.csv (path,set), what the run is trained and validated on.
+  void write_images(const ImageList& images) const;
+  /// What it holds; nothing where it is not there.
+  ImageList read_images() const;
+
   /// Writes skipped.csv (path,reason).
   void write_skipped(const std::vector<SkippedFile>& skipped) const;
 
@@ -125,6 +131,7 @@ private:
   void write_samples(const std::vector<SampleRow>& samples) const;
   std::filesystem::path sample_table() const { return path_ / "samples" / "samples.csv"; }
   std::filesystem::path validation() const { return path_ / "validation.csv"; }
+  std::filesystem::path image_list() const { return path_ / "images.csv"; }
   std::filesystem::path commands() const { return path_ / "commands.txt"; }
 
   std::filesystem::path path_;

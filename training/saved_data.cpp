@@ -26,6 +26,18 @@ void read_value(const toml::table& config, const char* table, const char* key, T
   field = *value;
 }
 
+/// A list of strings.
+void read_value(const toml::table& config, const char* key, std::vector<std::string>& field) {
+  const auto node = config["data"][key];
+  if (!node) return;
+  const toml::array* list = node.as_array();
+  if (list == nullptr) refuse_value(key);
+  for (const toml::node& element : *list) {
+    if (!element.is_string()) refuse_value(key);
+    field.push_back(element.as_string()->get());
+  }
+}
+
 /// "96x128", or `unset` for {0, 0}.
 void read_value(const toml::table& config, const char* key, const char* unset, Size& field) {
   std::string text = unset;
@@ -43,6 +55,8 @@ SavedData read_values(const toml::table& config) {
   DataOptions& data = saved.data;
   read_value(config, "data", "data", data.data);
   read_value(config, "data", "val", data.val);
+  read_value(config, "include", data.include);
+  read_value(config, "exclude", data.exclude);
   read_value(config, "data", "val-split", data.val_split);
   read_value(config, "data", "group-regex", data.group_regex);
   read_value(config, "size", "native", data.size);

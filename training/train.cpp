@@ -33,8 +33,9 @@ bool is_comparable(const TrainJob& job) {
   const TrainOptions& train = job.train;
   const auto& [was_data, was_train] = *job.earlier;
   return data.data == was_data.data && data.val == was_data.val &&
-         data.val_split == was_data.val_split && data.size == was_data.size &&
-         data.crop == was_data.crop && train.corruptions == was_train.corruptions &&
+         data.val_split == was_data.val_split && data.group_regex == was_data.group_regex &&
+         data.include == was_data.include && data.exclude == was_data.exclude &&
+         data.size == was_data.size && data.crop == was_data.crop && train.corruptions == was_train.corruptions &&
          train.loss == was_train.loss && train.beta == was_train.beta &&
          train.best == was_train.best;
 }
@@ -88,6 +89,14 @@ void adopt(TrainJob& job, const ModelOptions& model) {
   if (model.latent > 0 && !job.data.size && !job.data.crop) job.data.size = model.size;
 }
 
+void forget_best(Progress& progress, const Callbacks& callbacks) {
+  if (progress.best_epoch > 0) callbacks.say("loss or images changed: 'best' starts anew");
+  progress.best_epoch = 0;
+  progress.patience_start = progress.epoch;
+  progress.plateau_start = progress.epoch;
+  progress.stopped_early = false;
+}
+
 /// Opens job.resume and adopts its architecture. Where other images or another loss are asked for,
 /// its best value does not count any more.
 SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
@@ -97,13 +106,7 @@ SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
   RunFolder folder = RunFolder::open(job.resume);
   SavedRun saved{folder, read_last_checkpoint(folder.path())};
   adopt(job, saved.checkpoint.info.model);
-  if (is_comparable(job)) return saved;
-  Progress& progress = saved.checkpoint.info.progress;
-  if (progress.best_epoch > 0) callbacks.say("loss or images changed: 'best' starts anew");
-  progress.best_epoch = 0;
-  progress.patience_start = progress.epoch;
-  progress.plateau_start = progress.epoch;
-  progress.stopped_early = false;
+  if (!is_comparable(job)) forget_best(saved.checkpoint.info.progress, callbacks);
   return saved;
 }
 
@@ -195,6 +198,7 @@ public:
       callbacks_.warn(skipped_line(bad));
     };
     describe(training, validation.size());
+    if (saved_) compare_images({training, &validation});
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
     return train(trainer, validation.size() > 0 ? &validation : nullptr);
   }
@@ -243,6 +247,29 @@ private:
     }
   }
 
+  /// The order of an epoch follows from the list of images: with another list, it begins anew.
+  void compare_images(const ImageList& now) {
+    CheckpointInfo& info = saved_->checkpoint.info;
+    if (info.images.empty()) {
+      callbacks_.say("the checkpoint, of version 0.1, does not say which images it was trained on");
+    }
+    if (info.images.empty() || info.images == now.digest()) return;
+    const ImageList before = saved_->folder.read_images();
+    const bool is_known = before.digest() == info.images;
+    const bool regroups = job_.earlier && job_.earlier->data.group_regex != job_.data.group_regex;
+    const std::string what = fmt::format(
+        "the images of this run changed{}: {}", regroups ? " with --group-regex" : "",
+        is_known ? changes_between(before, now) : "their list of before, images.csv, is gone");
+    if (job_.run.strict) {
+      throw std::runtime_error(what + "; undo that, or leave --strict out to train on them");
+    }
+    callbacks_.warn(what + "; the epoch begins anew");
+    Progress& progress = info.progress;
+    forget_best(progress, callbacks_);
+    progress.epoch_position = progress.epoch_images = 0;
+    progress.epoch_loss_sum = progress.epoch_train_seconds = 0;
+  }
+
   TrainResult train(Trainer& trainer, ImageDataset* validation) {
     if (saved_) {
       trainer.restore(saved_->checkpoint, printable(saved_->folder.last().string()));
@@ -283,8 +310,8 @@ private:
       if (training.load(i)) return;
     }
     throw std::runtime_error(fmt::format(
-        "no usable image in {} ({} skipped); convae reads JPEG, PNG, BMP, TIFF and WebP",
-        in_quotes(job_.data.data), std::ssize(skipped_) + training.size()));
+        "no usable image in {} ({} skipped); convae reads {}", in_quotes(job_.data.data),
+        std::ssize(skipped_) + training.size(), kReadFormats));
   }
 
   /// A new run that cannot even begin leaves nothing behind; one that is resumed has its last

@@ -1,7 +1,10 @@
 #include "convae/app/options/binding.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
+#include <sstream>
 
 namespace convae::app {
 
@@ -11,6 +14,17 @@ std::string in_words(const std::vector<std::string>& choices) {
     text += (i == 0 ? "" : i + 1 == choices.size() ? " or " : ", ") + choices[i];
   }
   return text;
+}
+
+std::vector<std::string> split_lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream rest(text);
+  for (std::string line; std::getline(rest, line);) lines.push_back(line);
+  return lines;
+}
+
+std::string join_lines(const std::vector<std::string>& lines) {
+  return fmt::format("{}", fmt::join(lines, "\n"));
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,

@@ -14,8 +14,9 @@
 namespace convae::app {
 
 /// How TOML holds a value: `string` is a string and nothing else, `text` a string that may also
-/// come as a number or a list.
-enum class ValueKind { string, text, integer, number, boolean };
+/// come as a number or a list, `list` a list of strings, whose text has a line for each and whose
+/// flag may be repeated.
+enum class ValueKind { string, text, integer, number, boolean, list };
 
 /// How values of a type are read and written; `read` throws OptionError saying what was expected.
 template <typename T>
@@ -35,6 +36,10 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
                          const std::string& dashes = "");
 
 [[noreturn]] void not_a_choice(const std::string& text, const std::vector<std::string>& choices);
+
+/// "a\nb" → {"a", "b"}, "" → {}, and back.
+std::vector<std::string> split_lines(const std::string& text);
+std::string join_lines(const std::vector<std::string>& lines);
 
 /// The member's type says how its value is read and written; an enum takes its words from its table
 /// of names (core/names.h).
@@ -73,6 +78,8 @@ Format<T> format_of() {
       if (const auto value = parse_size(text)) return *value;
       throw OptionError("expected N or HxW, such as 3 or 3x5");
     }};
+  } else if constexpr (std::same_as<T, std::vector<std::string>>) {
+    return {split_lines, join_lines, ValueKind::list};
   } else {
     return {std::identity{}, std::identity{}, ValueKind::string};
   }

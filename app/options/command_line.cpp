@@ -93,9 +93,14 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
       line.given.merge(read_config_file(argument.value(), line.options));
     }
   }
+  std::set<std::string> lists;  // whose flags were read: the first replaces what was there
   for (const auto& argument : result.arguments()) {
+    const OptionSpec& option = *find_option(line.command, argument.key());
+    const bool is_more =
+        option.value.kind == ValueKind::list && !lists.insert(option.name).second;
+    const std::string before = is_more ? option.get(line.options) + "\n" : "";
     try {
-      find_option(line.command, argument.key())->value.set(line.options, argument.value());
+      option.value.set(line.options, before + argument.value());
     } catch (const OptionError& error) {
       throw OptionError("--" + argument.key() + " '" + printable(argument.value()) +
                         "': " + error.what());

@@ -22,8 +22,9 @@ constexpr std::array kTables = {Group::data, Group::model, Group::train, Group::
   throw OptionError(name + ":" + std::to_string(where.begin.line) + ": " + reason);
 }
 
-/// A TOML value as the flag's text: `levels = [32, "64:k5"]` is "32,64:k5".
-std::string value_text(const toml::node& node) {
+/// A TOML value as the flag's text: `levels = [32, "64:k5"]` is "32,64:k5". A list's elements stand
+/// apart by `separator`.
+std::string value_text(const toml::node& node, const std::string& separator = ",") {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* integer = node.as_integer()) return std::to_string(integer->get());
   if (const auto* number = node.as_floating_point()) return number_text(number->get());
@@ -32,7 +33,7 @@ std::string value_text(const toml::node& node) {
     std::string joined;
     for (const toml::node& element : *array) {
       if (element.is_array() || element.is_table()) throw OptionError("expected a flat list");
-      joined += (joined.empty() ? "" : ",") + value_text(element);
+      joined += (joined.empty() ? "" : separator) + value_text(element);
     }
     return joined;
   }
@@ -57,7 +58,7 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     }
     std::string text;
     try {
-      text = value_text(node);
+      text = value_text(node, option->value.kind == ValueKind::list ? "\n" : ",");
       if (option->value.kind == ValueKind::string && !node.is_string()) {
         throw OptionError("expected a string in quotes");
       }
@@ -87,6 +88,10 @@ void insert(toml::table& table, const OptionSpec& option, const std::string& val
     table.insert(option.name, parse_number(value).value());
   } else if (option.value.kind == ValueKind::boolean) {
     table.insert(option.name, value == "true");
+  } else if (option.value.kind == ValueKind::list) {
+    toml::array list;
+    for (const std::string& element : split_lines(value)) list.push_back(element);
+    table.insert(option.name, std::move(list));
   } else {
     table.insert(option.name, value);
   }

@@ -27,6 +27,10 @@ std::vector<OptionSpec> make_table() {
   std::vector<OptionSpec> table = {
       {data, "data", kReading, "DIR", &DataOptions::data, "folder of images, searched recursively"},
       {data, "val", kTrain, "DIR", &DataOptions::val, "validation images, in place of val-split"},
+      {data, "include", kReading, "GLOB", &DataOptions::include,
+       "use only files that match, such as '*.png' or 'shift1/**'; may be repeated"},
+      {data, "exclude", kReading, "GLOB", &DataOptions::exclude,
+       "leave out files that match, such as '*_GT.*' or 'test/**'; may be repeated"},
       {data, "val-split", kTrain, "SHARE", &DataOptions::val_split,
        "share of the images kept for validation, by a hash of their names"},
       {data, "group-regex", "train score", "REGEX", &DataOptions::group_regex,
@@ -124,6 +128,8 @@ std::vector<OptionSpec> make_table() {
        "write report.html, a page of curves and pictures, into the run folder"},
       {run, "tensorboard", kTrain, "BOOL", &RunOptions::tensorboard,
        "write scalars and sample pictures for TensorBoard into the run folder"},
+      {run, "strict", kTrain, "BOOL", &RunOptions::strict,
+       "refuse to resume a run whose images have changed"},
       {run, "log-level", kWriting, "LEVEL", &RunOptions::log_level, "least severe messages shown"},
       {run, "quiet", kWriting, "BOOL", &RunOptions::quiet, "only warnings, errors and results"},
 

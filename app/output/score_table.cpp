@@ -11,25 +11,28 @@ namespace {
 std::string cell(double value) { return to_string(Estimate{value, {}}); }
 
 std::string row(const std::string& title, const Measures& m) {
-  return fmt::format("{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>11}  {:>6}\n", title, m.anomalous,
-                     to_string(m.auroc), to_string(m.average_precision), cell(m.at_threshold.f1()),
-                     cell(m.pixel_auroc), cell(m.pro));
+  return fmt::format("{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>6}  {:>11}  {:>6}\n", title,
+                     m.anomalous, to_string(m.auroc), to_string(m.average_precision),
+                     cell(m.at_threshold.recall()), cell(m.at_threshold.f1()), cell(m.pixel_auroc),
+                     cell(m.pro));
 }
 
 std::string measures_table(const ScoreResult& r) {
   std::string text =
-      fmt::format("\n{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>11}  {:>6}\n", "", "anomalous",
-                  "image AUROC [95 %]", "average precision", "F1", "pixel AUROC", "PRO");
+      fmt::format("\n{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>6}  {:>11}  {:>6}\n", "", "anomalous",
+                  "image AUROC [95 %]", "average precision", "recall", "F1", "pixel AUROC", "PRO");
   text += row("all", r.overall[kNetwork]);
   for (const auto& [kind, measures] : r.kinds) text += row("  " + printable(kind), measures);
   text += row(to_string(kResidualAlone), r.overall[kResidualAlone]) + "controls\n";
   for (const Way way : kControls) text += row(std::string("  ") + to_string(way), r.overall[way]);
+  const Measures& m = r.overall[kNetwork];
+  text += fmt::format("\n{}\n", to_string(r.masks));
+  text += fmt::format("{} good images, false alarms {}; their scores and areas: r = {}\n", m.good,
+                      cell(m.at_threshold.false_positive_rate()), to_string(r.area_correlation));
+  if (!r.compares()) return text;
   const auto& [lead, interval] = r.lead[r.strongest_control];
-  return text + fmt::format(
-                    "\n{} good images; their scores and areas: r = {}\n"
-                    "network over '{}': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n",
-                    r.overall[kNetwork].good, to_string(r.area_correlation),
-                    to_string(r.strongest_control), lead, interval.low, interval.high);
+  return text + fmt::format("network over '{}': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n",
+                            to_string(r.strongest_control), lead, interval.low, interval.high);
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ struct Codec {
   std::vector<std::uint8_t> (*encode)(const torch::Tensor& pixels);  ///< (H, W, C) contiguous
   bool holds_16_bits;
 };
-extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp;
+extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp, kPnm;
 
 /// A codec of a Reader(bytes, max_pixels) with a member info and decode(channels): probing and
 /// decoding share its header code, so they cannot disagree.
@@ -52,6 +52,9 @@ constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor
           },
           encode, holds_16_bits};
 }
+
+/// Whether the file begins as a PBM, PGM or PPM.
+bool is_pnm(Bytes bytes);
 
 /// A JPEG at ceil(side / reduction), for a reduction of 1, 2, 4 or 8.
 Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction);

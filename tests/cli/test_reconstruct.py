@@ -111,6 +111,7 @@ def formats(tmp_path_factory):
     pixels = picture(19, 22)
     Image.fromarray(pixels).save(folder / "eight.png")
     Image.fromarray(pixels).save(folder / "eight.bmp")
+    Image.fromarray(pixels).save(folder / "eight.ppm")
     Image.fromarray(pixels).save(folder / "eight.tif")
     Image.fromarray(pixels).save(folder / "eight.webp", lossless=True)
     Image.fromarray(pixels).save(folder / "eight.jpg", quality=95, subsampling=0)

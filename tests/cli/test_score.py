@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from convae_program import ONE_CORE, csv_columns, pixels_of, plain_name, read_csv
 from drawn_parts import GROUPS, SIZES, make_parts, part, save
@@ -243,15 +244,23 @@ def test_odd_sizes_and_names(program, run, odd, tmp_path):
     assert all(math.isfinite(float(row["score"])) for row in rows)
 
 
-def test_a_mask_of_another_size_is_said_and_left_out(program, run, tmp_path):
+def test_masks_that_cannot_be_used_are_said_and_left_out(program, run, tmp_path):
     data = make_parts(tmp_path / "data", good=1)
     save(data / "ground_truth/hole/part600_0_mask.png", np.ones((5, 5)))
     (data / "ground_truth/hole/part601_0_mask.png").unlink()
+    clear = data / "ground_truth/hole/part602_0_mask.png"
+    mark = pixels_of(clear)
+    Image.fromarray(np.dstack([mark, mark, mark, mark])).save(clear)  # white on nothing
     result = program.run("score", "--checkpoint", run, "--data", data, "-o", "out", "--heat-maps",
                          "false", *ONE_CORE, cwd=tmp_path)
     assert any("part600_0_mask.png" in line and "size" in line for line in result.logs)
     summary = summary_of(tmp_path / "out")
-    assert summary["kinds"]["hole"]["regions"] == 4
+    assert any("part602_0_mask.png" in line and "transparent" in line for line in result.logs)
+    assert summary["masks"] == {"images": 12, "found": 9, "missing": {
+        "not readable": 1, "of another size": 1, "without one": 1}}
+    assert ("masks found for 9 of 12 images with defects (1 not readable, 1 of another size, "
+            "1 without one)") in result.stdout
+    assert summary["kinds"]["hole"]["regions"] == 3
     assert summary["kinds"]["hole"]["anomalous"] == 6
 
 

@@ -36,7 +36,6 @@ BAD = {
     "bytes\udcff.jpg": "empty file",
     "dangling.png": "the link leads nowhere",
     "loop.png": "the link leads nowhere",
-    "around.png": "a link to a folder",
     "pipe.png": "not a regular file",
     "device.png": "not a regular file",
     "album/deep.tif": "not an image",
@@ -69,7 +68,7 @@ def wild(tmp_path_factory):
                  "comma, \"quote\" and\nline.png": b"words", "album/deep.tif": b"words"}
     if not IS_ROOT:
         contents |= {"secret.png": png, "closed/inside.png": png}
-    # Passed over without a word.
+    # Counted by kind.
     contents |= {".hidden.png": png, "._photo.JPG": b"\0\5\x16\7", ".thumbnails/a.png": png,
                  "Thumbs.db": b"\xd0\xcf\x11\xe0", "desktop.ini": b"", "notes.txt": b"words",
                  "album/photo.png~": png}
@@ -124,7 +123,10 @@ def test_all_commands_skip_the_same_files_for_the_same_reasons(done, wild, tmp_p
     assert f"{len(BAD)} images skipped" in trained.stdout
     for results in (tmp_path / "out" / "reconstruct.csv", tmp_path / "latents" / "latents.csv"):
         assert {plain_name(row["path"]) for row in read_csv(results)} == GOOD
+    counted = "passed over: 1 .db, 1 .ini, 1 .png~, 1 .txt, 3 hidden"
     for result in (trained, reconstructed, encoded_too):
+        assert any(line.endswith(counted) for line in result.logs)
+        assert any("lead round in a loop: 'around.png'" in line for line in result.logs)
         assert result.complaints == []
         assert notes_of_pages(result) == ["'pages.tif': only the first of its 3 pages is read"]
 

@@ -56,8 +56,9 @@ TEST(ImageFolderList, PathsLeadToTheFiles) {
 TEST(ImageFolderList, TakesEveryImageExtensionInAnyCase) {
   TemporaryFolder folder;
   Names expected;
-  for (const char* extension : {"BMP", "Gif", "JPEG", "bmp", "gif", "jfif", "jpe", "jpeg", "jpg",
-                                "pNg", "png", "tif", "tiff", "webp"}) {
+  for (const char* extension : {"BMP", "Gif", "JPEG", "bmp", "dib", "gif", "jfif", "jpe", "jpeg",
+                                "jpg", "pNg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff",
+                                "webp"}) {
     expected.push_back(std::string("x.") + extension);
     write_text(folder / expected.back(), "x");
   }
@@ -65,15 +66,91 @@ TEST(ImageFolderList, TakesEveryImageExtensionInAnyCase) {
   EXPECT_EQ(names_of(list_images(folder.path())), expected);
 }
 
-TEST(ImageFolderList, PassesOverOtherAndHiddenFilesWithoutAWord) {
+TEST(ImageFolderList, CountsOtherAndHiddenFilesByKind) {
   TemporaryFolder folder;
-  for (const char* name : {"notes.txt", "png", "a.png.txt", "a.pngx", ".hidden.png", ".png",
-                           ".git/a.png", "sub/.thumbs/a.png", "seen.png"}) {
+  for (const char* name : {"notes.txt", "png", "a.png.TXT", "a.heic", ".hidden.png", ".png",
+                           ".git/a.png", "sub/.thumbs/a.png", "sub/b.heic", "seen.png"}) {
     write_text(folder / name, "x");
   }
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   const ImageFolder listed = list_images(folder.path());
   EXPECT_EQ(names_of(listed), Names{"seen.png"});
   EXPECT_TRUE(listed.skipped.empty());
+  EXPECT_EQ(passed_over_text(listed),
+            "2 .heic, 2 .txt, 4 hidden, 1 not a regular file, 1 without an ending");
+  EXPECT_EQ(passed_over_text(list_images(folder / "seen.png")), "");
+}
+
+TEST(ImageFolderList, TriesFilesWithoutAnEndingByTheirContent) {
+  TemporaryFolder folder;
+  test::write_image(folder / "png.png", test::noise(3, 2, 2, 1));
+  const std::string png = test::contents(folder / "png.png");
+  for (const char* name : {"picture", "frame.0001", "sub/1.5"}) write_text(folder / name, png);
+  for (const char* name : {"README", "empty", "data.0002"}) write_text(folder / name, "words");
+  const ImageFolder listed = list_images(folder.path());
+  EXPECT_EQ(names_of(listed), (Names{"frame.0001", "picture", "png.png", "sub/1.5"}));
+  EXPECT_EQ(passed_over_text(listed), "3 without an ending");
+}
+
+TEST(ImageFolderList, TakesWhatGlobsChoose) {
+  TemporaryFolder folder;
+  for (const char* name : {"a.png", "a_GT.png", "test/b.png", "test/deep/c.jpg", "x/d.jpg"}) {
+    write_text(folder / name, "x");
+  }
+  const auto names = [&](const Globs& globs) {
+    return names_of(list_images(folder.path(), globs));
+  };
+  EXPECT_EQ(names({{"*.jpg"}, {}}), (Names{"test/deep/c.jpg", "x/d.jpg"}));
+  EXPECT_EQ(names({{}, {"test/**", "*_GT.*"}}), (Names{"a.png", "x/d.jpg"}));
+  EXPECT_EQ(names({{"test/**", "x/*"}, {"*.jpg"}}), Names{"test/b.png"}) << "exclude wins";
+  const ImageFolder few = list_images(folder.path(), {{"*.jpg", "*.tif"}, {"x/*", "x", "c.*"}});
+  EXPECT_TRUE(few.files.empty());
+  EXPECT_EQ(passed_over_text(few), "5 by --include and --exclude");
+  EXPECT_EQ(few.unmatched, (Names{"--include '*.tif'", "--exclude 'x'"}));
+  // They see the whole name, and names keep what comes before.
+  EXPECT_EQ(names_of(list_images(folder / "test", {{}, {"test/deep/*"}}, "test/")),
+            Names{"test/b.png"});
+}
+
+TEST(ImageFolderList, LeavesOutMasksUnlessTheyAreNamed) {
+  TemporaryFolder folder;
+  for (const char* name : {"a.png", "ground_truth/a.png", "deep/Masks/b.png", "unmasks/c.png"}) {
+    write_text(folder / name, "x");
+  }
+  const ImageFolder listed = list_images(folder.path());
+  EXPECT_EQ(names_of(listed), (Names{"a.png", "unmasks/c.png"}));
+  ASSERT_EQ(listed.left_out.size(), 2U);
+  EXPECT_EQ(listed.left_out[0].name, "deep/Masks");
+  EXPECT_EQ(listed.left_out[1].reason, "masks");
+  EXPECT_EQ(names_of(list_images(folder.path(), {{"**/Masks/*"}, {}})), Names{"deep/Masks/b.png"});
+  EXPECT_EQ(names_of(list_images(folder / "ground_truth")), Names{"a.png"}) << "asked for";
+}
+
+TEST(ImageFolderList, LeavesOutResultsOfConvae) {
+  TemporaryFolder folder;
+  for (const char* name :
+       {"a.png", "runs/one/config.toml", "runs/one/weights/last.safetensors",
+        "runs/one/samples/epoch_0001.png", "score/scores.csv", "score/summary.json",
+        "score/heat/a.png", "drawn/samples.png", "drawn/sample_00001.png", "walk/strip.png",
+        "walk/step_00001.png", "measured/evaluate.csv", "measured/evaluate.json",
+        "measured/a.png"}) {
+    write_text(folder / name, "x");
+  }
+  write_text(folder / "out/reconstruct.csv", "path,width,height,mse,psnr,ssim\na.png,1,1,0,0,\n");
+  write_text(folder / "out/a.png", "x");
+  write_text(folder / "own/reconstruct.csv", "other,columns\n");
+  write_text(folder / "own/b.png", "x");
+  fs::create_directory_symlink("one", folder / "runs/latest");
+  const ImageFolder listed = list_images(folder.path());
+  EXPECT_EQ(names_of(listed), (Names{"a.png", "own/b.png"}));
+  Names left_out;
+  for (const SkippedFile& results : listed.left_out) {
+    EXPECT_EQ(results.reason, "results of convae");
+    left_out.push_back(results.name);
+  }
+  EXPECT_EQ(left_out, (Names{"drawn", "measured", "out", "runs/latest", "runs/one", "score",
+                             "walk"}));
+  EXPECT_EQ(names_of(list_images(folder / "out")), Names{"a.png"}) << "asked for";
 }
 
 TEST(ImageFolderList, DescendsIntoAFolderNamedLikeAnImage) {
@@ -91,16 +168,37 @@ TEST(ImageFolderList, FollowsLinksToFiles) {
   EXPECT_EQ(test::contents(listed.files.at(0).path), "linked");
 }
 
-TEST(ImageFolderList, EndsInALoopOfLinks) {
-  TemporaryFolder folder;
-  write_text(folder / "sub/a.png", "x");
-  fs::create_directory_symlink(folder.path(), folder / "sub/loop");
-  fs::create_directory_symlink(folder.path(), folder / "sub/loop.png");
-  fs::create_symlink("itself.png", folder / "itself.png");
+TEST(ImageFolderList, FollowsLinkedFoldersOnce) {
+  TemporaryFolder store, folder;
+  write_text(store / "cats/1.png", "x");
+  write_text(store / "dogs/2.png", "x");
+  write_text(folder / "own/3.png", "x");
+  fs::create_directory_symlink(store / "cats", folder / "b_cats");
+  fs::create_directory_symlink(store.path(), folder / "c_all");  // cats again, and dogs
+  fs::create_directory_symlink("own", folder / "a_own");
   const ImageFolder listed = list_images(folder.path());
+  EXPECT_EQ(names_of(listed), (Names{"b_cats/1.png", "c_all/dogs/2.png", "own/3.png"}));
+  EXPECT_EQ(test::contents(listed.files.at(0).path), "x");
+  ASSERT_EQ(listed.left_out.size(), 2U);
+  EXPECT_EQ(listed.left_out[0].name, "a_own");
+  EXPECT_EQ(listed.left_out[1].name, "c_all/cats");
+  EXPECT_EQ(listed.left_out[1].reason, "folders that are used already");
+}
+
+TEST(ImageFolderList, RecognisesLoopsOfLinks) {
+  TemporaryFolder above;
+  const fs::path folder = above / "in";
+  write_text(folder / "sub/a.png", "x");
+  write_text(above / "beside/b.png", "x");
+  fs::create_directory_symlink(folder, folder / "sub/loop");
+  fs::create_directory_symlink(above.path(), folder / "sub/around.png");
+  fs::create_symlink("itself.png", folder / "itself.png");
+  const ImageFolder listed = list_images(folder);
   EXPECT_EQ(names_of(listed), Names{"sub/a.png"});
-  ASSERT_EQ(listed.skipped.size(), 2U);
-  EXPECT_EQ(reason_of(listed, "sub/loop.png"), "a link to a folder; such links are not followed");
+  ASSERT_EQ(listed.left_out.size(), 2U);
+  EXPECT_EQ(listed.left_out[0].name, "sub/around.png");
+  EXPECT_EQ(listed.left_out[1].reason, "links that lead round in a loop");
+  ASSERT_EQ(listed.skipped.size(), 1U);
   EXPECT_EQ(reason_of(listed, "itself.png"), "the link leads nowhere");
 }
 
@@ -155,18 +253,6 @@ TEST(ImageFolderList, SaysWhichRootIsMissingOrNoFolder) {
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   EXPECT_EQ(message_of<std::runtime_error>([&] { list_images(folder / "pipe"); }),
             "'" + folder.path().string() + "/pipe' is not a folder");
-}
-
-TEST(TrainingFolder, IsTrainGoodInTheMvtecLayoutOnly) {
-  TemporaryFolder folder;
-  EXPECT_EQ(training_folder(folder.path()), folder.path());
-  fs::create_directories(folder / "train/good");
-  EXPECT_EQ(training_folder(folder.path()), folder.path());  // no test beside train
-  write_text(folder / "test", "a file");
-  EXPECT_EQ(training_folder(folder.path()), folder.path());
-  fs::remove(folder / "test");
-  fs::create_directory(folder / "test");
-  EXPECT_EQ(training_folder(folder.path()), folder / "train/good");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "convae/core/files.h"
 #include "convae/data/image_io.h"
+#include "convae/tests/support.h"
 
 #include <ATen/ATen.h>
 
@@ -407,6 +408,57 @@ TEST(Encoding, SaysWhichSidesAFormatHolds) {
 TEST(Encoding, NamesTheFormats) {
   EXPECT_EQ(to_string(ImageFormat::jpeg), "jpeg");
   EXPECT_EQ(to_string(ImageFormat::webp), "webp");
+}
+
+/// The values of a PNM file decoded as it is, row by row.
+std::vector<std::int64_t> pnm_values(const std::string& file, std::int64_t channels = 1) {
+  const auto bytes = std::span(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
+  const auto rows = as_rows(decode_image(bytes, static_cast<int>(channels)));
+  const auto values = rows.to(torch::kInt64).flatten().contiguous();
+  return {values.data_ptr<std::int64_t>(), values.data_ptr<std::int64_t>() + values.numel()};
+}
+
+std::string pnm_refusal(const std::string& file) {
+  return test::message_of<ImageError>([&] { pnm_values(file); });
+}
+
+TEST(Pnm, AllKindsAreRead) {
+  using namespace std::string_literals;
+  using Values = std::vector<std::int64_t>;
+  EXPECT_EQ(pnm_values("P1\n# note\n3 2\n101 0\n10\n"), (Values{0, 255, 0, 255, 0, 255}));
+  EXPECT_EQ(pnm_values("P4\n9 1\n\xA0\x80"s), (Values{0, 255, 0, 255, 255, 255, 255, 255, 0}));
+  EXPECT_EQ(pnm_values("P2 2 1 15\n0 5"), (Values{0, 85}));
+  EXPECT_EQ(pnm_values("P3\n1 1 #w h\n255\n1 2 3", 3), (Values{1, 2, 3}));
+  EXPECT_EQ(pnm_values("P5\n2 2\n255\n\x01\x02\x03\xFF"s), (Values{1, 2, 3, 255}));
+  EXPECT_EQ(pnm_values("P6 1 1 255\n\x09\x08\x07"s, 3), (Values{9, 8, 7}));
+  EXPECT_EQ(pnm_values("P5 2 1 65535\n\x01\x02\xFF\xFF"s), (Values{258, 65535}));
+  EXPECT_EQ(pnm_values("P5 2 1 4095\n\x0F\xFF\x08\x00"s), (Values{65535, 32776}));
+}
+
+TEST(Pnm, WhatIsWrittenReadsBackTheSame) {
+  for (const int bits : {8, 16}) {
+    for (const int channels : {1, 3}) {
+      const auto image = noise(channels, 5, 7, bits);
+      const auto bytes = encode_image(image, ImageFormat::pnm);
+      const ImageInfo info = probe_image(bytes);
+      EXPECT_EQ(info.format, ImageFormat::pnm);
+      EXPECT_EQ(info.bits, bits);
+      EXPECT_EQ(info.channels, channels);
+      EXPECT_EQ(largest_difference(as_rows(decode_image(bytes, channels)), as_rows(image)), 0);
+    }
+  }
+}
+
+TEST(Pnm, DamageIsNamed) {
+  EXPECT_EQ(pnm_refusal("P5 3 4 255\n1234567"),
+            "truncated PNM: the data ends after 2 of 4 rows");
+  EXPECT_EQ(pnm_refusal("P2 2 2 255\n1 2 3"), "truncated PNM: the data ends after 1 of 2 rows");
+  EXPECT_EQ(pnm_refusal("P4 9 2\n12"), "truncated PNM: the data ends after 1 of 2 rows");
+  EXPECT_EQ(pnm_refusal("P5 x"), "damaged PNM: its header does not say its size");
+  EXPECT_EQ(pnm_refusal("P5 1 1 70000\n12"), "damaged PNM: the largest value is 70000");
+  EXPECT_EQ(pnm_refusal("P2 1 1 9\n10"), "damaged PNM: a value of 10 above 9");
+  EXPECT_TRUE(test::contains(pnm_refusal("P6 100000 100000 255\n"), "too large"));
+  EXPECT_TRUE(test::contains(pnm_refusal("P7\nWIDTH 1"), "not an image"));
 }
 
 TEST(Resizing, TakesTheMeanWhereBothSidesHalve) {

@@ -1,4 +1,5 @@
 #include "convae/core/errors.h"
+#include "convae/data/layout.h"
 #include "convae/inspection/inspector.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
@@ -325,6 +326,42 @@ TEST(ScoreSummary, MeasuresAreThoseOfTheirDefinitions) {
   EXPECT_TRUE(contains(summary.warnings[1], "follow their area: r = 0.914"));
 }
 
+TEST(ScoreSummary, OfOneSidedSetsHasTheMeasuresThatExist) {
+  const auto with = [](bool good) {
+    Scores scores = known_scores();
+    std::erase_if(scores.images,
+                  [&](const ScoredImage& image) { return (image.label == kGoodLabel) != good; });
+    return summarize(scores);
+  };
+  const ScoreResult good = with(true);
+  EXPECT_TRUE(good.labelled);
+  EXPECT_FALSE(good.compares());
+  EXPECT_EQ(good.overall[kNetwork].good, 5);
+  EXPECT_EQ(good.overall[kNetwork].at_threshold.false_positive_rate(), 0);
+  EXPECT_TRUE(good.kinds.empty());
+  const ScoreResult bad = with(false);
+  EXPECT_TRUE(bad.labelled);
+  EXPECT_EQ(bad.overall[kNetwork].anomalous, 3);
+  EXPECT_EQ(bad.kinds.at("hole").at_threshold.recall(), 0.5);
+  EXPECT_EQ(bad.kinds.at("crack").at_threshold.recall(), 1);
+  EXPECT_TRUE(std::isnan(bad.overall[kNetwork].average_precision.value));
+  for (const ScoreResult* result : {&good, &bad}) {
+    for (const std::string& warning : result->warnings) {
+      EXPECT_FALSE(contains(warning, "control")) << warning;
+    }
+    const auto json = nlohmann::json::parse(to_json(*result));
+    EXPECT_TRUE(json["image_auroc"].is_null());
+    EXPECT_TRUE(json["beats_controls"].is_null());
+    EXPECT_EQ(json["kinds"].size(), result == &bad ? 2U : 0U);
+  }
+}
+
+TEST(ScoreSummary, MasksAreCounted) {
+  EXPECT_EQ(to_string(MaskCount{3, 3, {}}), "masks found for 3 of 3 images with defects");
+  EXPECT_EQ(to_string(MaskCount{6, 3, {{"without one", 2}, {"empty", 1}}}),
+            "masks found for 3 of 6 images with defects (1 empty, 2 without one)");
+}
+
 TEST(ScoreSummary, FewGoodImagesAreNamedAsSuch) {
   Scores scores = known_scores();
   scores.rate = 0.01;
@@ -364,6 +401,7 @@ TEST(ScoreSummary, FilesHaveAllTheirColumnsAndKeys) {
               "fpr",
               "calibration",
               "labelled",
+              "masks",
               "score_area_correlation",
               "score_area_correlation_interval"};
   all.insert(all.end(), measures.begin(), measures.end());

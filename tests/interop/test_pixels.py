@@ -45,6 +45,9 @@ def write_files(folder):
     for ending in ("png", "bmp", "tif"):
         add(f"bits.{ending}", bits, np.asarray(bits) * 255)
         add(f"palette.{ending}", palette, palette.convert("RGB"))
+    add("rgb.ppm", colour, colour)
+    add("grey.pgm", grey, grey)
+    add("bits.pbm", bits, np.asarray(bits) * 255)
     for ending, options in (("png", {}), ("tif", {}), ("webp", {"lossless": True, "exact": True})):
         add(f"rgba.{ending}", transparent, on_white(transparent), **options)
     for ending in ("png", "tif"):

@@ -156,6 +156,7 @@ TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
   CheckpointInfo info;
   info.seed = std::numeric_limits<std::uint64_t>::max();
   info.config = "[run]\nname = \"\xC3\xA4\\\"\"\n";
+  info.images = "0123456789abcdef";
   Progress& progress = info.progress;
   progress.epoch = 3;
   progress.epoch_position = 44;
@@ -171,6 +172,7 @@ TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
   const CheckpointInfo read = read_checkpoint(path()).info;
   EXPECT_EQ(read.seed, info.seed);
   EXPECT_EQ(read.config, info.config);
+  EXPECT_EQ(read.images, info.images);
   EXPECT_EQ(read.progress.epoch, 3);
   EXPECT_EQ(read.progress.epoch_position, 44);
   EXPECT_EQ(read.progress.step, 55);

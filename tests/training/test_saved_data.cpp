@@ -18,6 +18,7 @@ augment = 'flip'
 channels = 1
 crop = '64x48'
 data = '/data/parts'
+exclude = ['*_GT.*', 'test/**']
 group-regex = 'part(\d+)'
 max-pixels = 5000
 size = '96x128'
@@ -32,6 +33,8 @@ loss = 'mse + 0.2*ssim'
 )");
   EXPECT_EQ(saved.data.data, "/data/parts");
   EXPECT_EQ(saved.data.val, "/data/others");
+  EXPECT_EQ(saved.data.exclude, (std::vector<std::string>{"*_GT.*", "test/**"}));
+  EXPECT_TRUE(saved.data.include.empty());
   EXPECT_EQ(saved.data.val_split, 0.25);
   EXPECT_EQ(saved.data.group_regex, "part(\\d+)");
   EXPECT_EQ(saved.data.size, (Size{96, 128}));
@@ -57,6 +60,7 @@ TEST(SavedData, DamageIsRefused) {
   for (const char* config :
        {"[data", "[data]\nval-split = 'a lot'\n", "[data]\nval-split = 2.0\n",
         "[data]\nsize = '0x3'\n", "[data]\ncrop = 'large'\n", "[data]\ndata = 7\n",
+        "[data]\ninclude = 'a'\n", "[data]\nexclude = [1]\n",
         "[data]\ngroup-regex = '('\n", "[train]\nloss = 'mse +'\n"}) {
     EXPECT_THROW(read(config), CheckpointError) << config;
   }

@@ -120,6 +120,86 @@ TEST_F(TrainJobTest, BestBeginsAnewWithAnotherLoss) {
   EXPECT_TRUE(has_said("loss or images changed: 'best' starts anew"));
 }
 
+TEST_F(TrainJobTest, ChangedImagesAreNamedAndTheEpochBeginsAnew) {
+  int asked = 0;
+  Callbacks stopping;
+  stopping.should_stop = [&] { return ++asked > 7; };
+  TrainJob first = job("a", 3);
+  first.data.val_split = 0;
+  EXPECT_THROW(train(first, stopping), Interrupted);
+  const Progress before = read_checkpoint(last("a")).info.progress;
+  ASSERT_EQ(before.epoch, 1);
+  ASSERT_GT(before.epoch_position, 0);
+  fs::rename(folder_ / "data/10.png", folder_ / "data/new.png");
+  fs::remove(folder_ / "data/12.png");
+  TrainJob more = first;
+  more.resume = folder_ / "runs/a";
+  more.run.strict = true;
+  const std::string changes =
+      "the images of this run changed: 1 added ('new.png'), 2 removed ('10.png', '12.png')";
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { train(more, callbacks_); }),
+                       changes + "; undo that, or leave --strict out"));
+  EXPECT_EQ(read_checkpoint(last("a")).info.progress.step, before.step) << "nothing was changed";
+  more.run.strict = false;
+  const TrainResult result = train(more, callbacks_);
+  EXPECT_EQ(warnings_, std::vector<std::string>{changes + "; the epoch begins anew"});
+  // Two whole epochs of the 19 images there are after what was done before.
+  const std::int64_t steps_an_epoch = (19 + more.train.batch_size - 1) / more.train.batch_size;
+  EXPECT_EQ(result.progress.step, before.step + 2 * steps_an_epoch);
+  more.train.epochs = 4;
+  warnings_.clear();
+  train(more, callbacks_);
+  EXPECT_TRUE(warnings_.empty()) << "they are the run's own now";
+}
+
+TEST_F(TrainJobTest, AnotherGroupRegexMovesImages) {
+  TrainJob first = job("a", 1);
+  first.data.val_split = 0.4;
+  train(first);
+  TrainJob more = first;
+  more.resume = folder_ / "runs/a";
+  more.earlier = TrainJob::Earlier{first.data, first.train};
+  more.train.epochs = 2;
+  more.data.group_regex = "^(.)";
+  train(more, callbacks_);
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_TRUE(contains(warnings_[0], "changed with --group-regex: ")) << warnings_[0];
+  EXPECT_TRUE(contains(warnings_[0], " moved between training and validation (")) << warnings_[0];
+}
+
+TEST_F(TrainJobTest, CheckpointsWithoutADigestOfImagesGoOn) {
+  train(job("a", 1));
+  Checkpoint saved = read_checkpoint(last("a"));
+  Autoencoder net(saved.info.model);
+  load_weights(net, saved.tensors, "it");
+  saved.info.images.clear();
+  Optimizer optimizer(*net, job("", 1).train);
+  optimizer.load_state(saved.tensors, saved.info.progress.optimizer_steps);
+  save_checkpoint(last("a"), net, &optimizer, saved.info);
+  fs::remove(folder_ / "data/12.png");
+  TrainJob more = job("", 2);
+  more.resume = folder_ / "runs/a";
+  more.run.strict = true;
+  EXPECT_EQ(train(more, callbacks_).progress.epoch, 2);
+  EXPECT_TRUE(has_said("of version 0.1, does not say which images it was trained on"));
+  EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(TrainJobTest, ListsItsImagesBesideTheWeights) {
+  TrainJob own = job("a", 1);
+  own.data.include = {"1?.png"};
+  own.data.exclude = {"13.png"};
+  own.data.val_split = 0;
+  own.data.val = folder_ / "other";
+  write_image(folder_ / "other/15.png", wave(3, 12, 13, 1));
+  train(own, callbacks_);
+  EXPECT_EQ(contents(folder_ / "runs/a/images.csv"),
+            "path,set\n\"10.png\",training\n\"11.png\",training\n\"12.png\",training\n"
+            "\"14.png\",training\n\"15.png\",training\n\"16.png\",training\n"
+            "\"17.png\",training\n\"18.png\",training\n\"19.png\",training\n"
+            "\"15.png\",validation\n");
+}
+
 TEST_F(TrainJobTest, RunThatStoppedEarlyGoesOnWithMorePatience) {
   TrainJob still = job("a", 9);
   still.model.norm = Norm::none;

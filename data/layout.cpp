@@ -1,0 +1,154 @@
+#include "convae/data/layout.h"
+
+#include <algorithm>
+#include <cctype>
+#include <regex>
+#include <system_error>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+struct RoleName {
+  FolderRole role;
+  std::string_view name;
+};
+constexpr RoleName kRoleNames[] = {
+    {FolderRole::good, "good"},
+    {FolderRole::good, "ok"},
+    {FolderRole::good, "normal"},
+    {FolderRole::good, "no_defect"},
+    {FolderRole::good, "defect_free"},
+    {FolderRole::bad, "bad"},
+    {FolderRole::bad, "ko"},
+    {FolderRole::bad, "ng"},
+    {FolderRole::bad, "nok"},
+    {FolderRole::bad, "not_ok"},
+    {FolderRole::bad, "defect"},
+    {FolderRole::bad, "defects"},
+    {FolderRole::bad, "defective"},
+    {FolderRole::bad, "abnormal"},
+    {FolderRole::bad, "anomaly"},
+    {FolderRole::bad, "anomalies"},
+    {FolderRole::training, "train"},
+    {FolderRole::training, "training"},
+    {FolderRole::validation, "validation"},
+    {FolderRole::validation, "val"},
+    {FolderRole::validation, "valid"},
+    {FolderRole::test, "test"},
+    {FolderRole::test, "test_public"},
+    {FolderRole::test, "testing"},
+    {FolderRole::images, "images"},
+    {FolderRole::images, "imgs"},
+    {FolderRole::masks, "ground_truth"},
+    {FolderRole::masks, "groundtruth"},
+    {FolderRole::masks, "gt"},
+    {FolderRole::masks, "masks"},
+    {FolderRole::masks, "mask"},
+    {FolderRole::masks, "mask_images"},
+    {FolderRole::labels, "label"},
+    {FolderRole::labels, "labels"},
+    {FolderRole::labels, "annotation"},
+    {FolderRole::labels, "annotations"},
+    {FolderRole::labels, "segmentation"},
+    {FolderRole::labels, "segmentations"},
+};
+
+constexpr const char* kPublicTest = "test_public";
+
+bool is_folder(const fs::path& path) {
+  std::error_code error;
+  return fs::is_directory(path, error);
+}
+
+/// Good images to train on, beside a test set or beside others.
+std::optional<InspectionLayout> with_training_folder(const fs::path& root) {
+  const auto train = subfolder(root, FolderRole::training);
+  const auto good = train ? subfolder(root / *train, FolderRole::good) : std::nullopt;
+  const auto test = subfolder(root, FolderRole::test);
+  if (!good || (!test && !has_kinds(root / *train))) return std::nullopt;
+  InspectionLayout layout{"MVTec AD", *train + "/" + *good, {}};
+  if (const auto validation = subfolder(root, FolderRole::validation)) {
+    const auto inner = subfolder(root / *validation, FolderRole::good);
+    if (inner) layout.validation = *validation + "/" + *inner;
+  }
+  if (is_folder(root / kPublicTest)) {
+    layout.name = "MVTec AD 2";
+  } else if (test && is_folder(root / *test / "logical_anomalies")) {
+    layout.name = "MVTec LOCO";
+  } else if (*good == "ok") {
+    layout.name = "BTAD";
+  }
+  return layout;
+}
+
+/// As kRoleNames writes it.
+std::string plain(std::string_view folder_name) {
+  std::string name(folder_name);
+  for (char& c : name) {
+    c = c == '-' || c == ' ' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+}  // namespace
+
+bool has_role(std::string_view folder_name, FolderRole role) {
+  const std::string name = plain(folder_name);
+  return std::ranges::any_of(kRoleNames, [&](const RoleName& known) {
+    return known.role == role && known.name == name;
+  });
+}
+
+std::vector<std::string> subfolders(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entries(folder, error); !error && entries != end(entries);
+       entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    std::error_code failure;
+    if (!name.starts_with('.') && entries->is_directory(failure)) names.push_back(name);
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+std::optional<std::string> subfolder(const fs::path& folder, FolderRole role) {
+  for (const std::string& name : subfolders(folder)) {
+    if (has_role(name, role)) return name;
+  }
+  return std::nullopt;
+}
+
+bool has_kinds(const fs::path& folder) {
+  const auto good = subfolder(folder, FolderRole::good);
+  if (!good) return false;
+  const bool may_be_maps = plain(*good) == "normal";
+  return std::ranges::any_of(subfolders(folder), [&](const std::string& name) {
+    const bool is_kind = !has_role(name, FolderRole::good) && !has_role(name, FolderRole::masks);
+    return may_be_maps ? has_role(name, FolderRole::bad) : is_kind;
+  });
+}
+
+std::optional<std::string> stem_of_masked(const std::string& stem) {
+  static const std::regex ending("[_-](mask|gt|ground_?truth|label|seg)s?([_-]?[0-9]+)?$",
+                                 std::regex::icase);
+  constexpr std::size_t kLongest = 24;  // of an ending: all else of a name need not be searched
+  const std::size_t begin = stem.size() - std::min(stem.size(), kLongest);
+  const std::string tail = stem.substr(begin);
+  std::smatch match;
+  if (!std::regex_search(tail, match, ending)) return std::nullopt;
+  const auto length = begin + static_cast<std::size_t>(match.position());
+  return length > 0 ? std::optional(stem.substr(0, length)) : std::nullopt;
+}
+
+std::optional<InspectionLayout> find_layout(const fs::path& root) {
+  if (auto layout = with_training_folder(root)) return layout;
+  const std::string name = "good and bad parts";
+  if (has_kinds(root)) return InspectionLayout{name, *subfolder(root, FolderRole::good), {}};
+  const auto images = subfolder(root, FolderRole::images);
+  if (!images || !has_kinds(root / *images)) return std::nullopt;
+  return InspectionLayout{name, *images + "/" + *subfolder(root / *images, FolderRole::good), {}};
+}
+
+}  // namespace convae

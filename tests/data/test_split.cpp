@@ -1,0 +1,171 @@
+#include "convae/data/split.h"
+#include "convae/tests/support.h"
+
+namespace convae::test_split {
+namespace {
+
+namespace fs = std::filesystem;
+using test::contains;
+using Names = std::vector<std::string>;
+
+class SplitTest : public testing::Test {
+protected:
+  SplitTest() {
+    options_.data = root_.path().string();
+    callbacks_.info = [this](const std::string& line) { said_.push_back(line); };
+    callbacks_.warning = [this](const std::string& line) { warned_.push_back(line); };
+  }
+
+  void draw(const Names& names) {
+    for (const std::string& name : names) {
+      test::write_image(root_ / name, test::noise(1, 4, 4, ++drawn_));
+    }
+  }
+
+  SplitImages split() {
+    return split_images(options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
+  }
+
+  static Names names_of(const std::vector<ImageEntry>& entries) {
+    Names names;
+    for (const ImageEntry& entry : entries) names.push_back(entry.file.name);
+    return names;
+  }
+
+  static bool has(const Names& lines, const std::string& part) {
+    return std::ranges::any_of(lines, [&](const auto& line) { return contains(line, part); });
+  }
+
+  test::TemporaryFolder root_;
+  DataOptions options_;
+  Callbacks callbacks_;
+  Names said_, warned_;
+  std::uint64_t drawn_ = 0;
+};
+
+TEST_F(SplitTest, LayoutsGiveTrainingAndValidationImages) {
+  draw({"train/good/1.png", "train/good/2.png", "validation/good/3.png", "test_public/good/4.png",
+        "test_public/bad/5.png", "test_public/ground_truth/bad/5_mask.png"});
+  const SplitImages images = split();
+  EXPECT_EQ(names_of(images.training), (Names{"train/good/1.png", "train/good/2.png"}));
+  EXPECT_EQ(names_of(images.validation), Names{"validation/good/3.png"});
+  EXPECT_TRUE(has(said_, "has the MVTec AD 2 layout: training on train/good, validating on "
+                         "validation/good, not on 'test_public'"))
+      << said_[0];
+  EXPECT_TRUE(warned_.empty()) << warned_[0];
+  const FoundImages good = find_good_images(
+      options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
+  EXPECT_EQ(names_of(good.entries), Names{"validation/good/3.png"}) << "to calibrate on";
+}
+
+TEST_F(SplitTest, ValidationImagesThatAreNamedWin) {
+  draw({"train/good/1.png", "validation/good/3.png", "test/bad/4.png", "test/good/5.png"});
+  options_.val = root_ / "test/good";
+  const SplitImages images = split();
+  EXPECT_EQ(names_of(images.training), Names{"train/good/1.png"});
+  EXPECT_EQ(names_of(images.validation), Names{"5.png"});
+}
+
+TEST_F(SplitTest, GlobsOfPathsChooseAmongAllFolders) {
+  draw({"OK/1.png", "NG/2.png", "NG/3.png"});
+  options_.val_split = 0;
+  EXPECT_EQ(names_of(split().training), Names{"OK/1.png"});
+  EXPECT_TRUE(has(said_, "good and bad parts layout: training on OK, not on 'NG' (--include '**'"));
+  options_.include = {"*.png"};
+  EXPECT_EQ(names_of(split().training), Names{"OK/1.png"}) << "of what the layout names";
+  options_.include = {"**"};
+  options_.exclude = {"NG/3.*"};
+  EXPECT_EQ(names_of(split().training), (Names{"NG/2.png", "OK/1.png"}));
+}
+
+TEST_F(SplitTest, WarnsOfTestImagesAmongThoseToTrainOn) {
+  draw({"train/1.png", "test/2.png", "val/3.png", "deep/train/a/4.png", "deep/Test/5.png"});
+  options_.val_split = 0;
+  split();
+  ASSERT_EQ(warned_.size(), 1U);
+  for (const char* part : {"training on 'test' too", "--exclude '**/Test/**'", "--exclude 'test/**'",
+                           "--exclude 'val/**'"}) {
+    EXPECT_TRUE(contains(warned_[0], part)) << warned_[0];
+  }
+  warned_.clear();
+  options_.exclude = {"test/**", "val/**", "**/Test/**"};
+  split();
+  EXPECT_TRUE(warned_.empty());
+}
+
+TEST_F(SplitTest, TakesValidationImagesOutOfTraining) {
+  draw({"a/1.png", "a/2.png", "val/3.png"});
+  options_.val = root_ / "val";
+  EXPECT_EQ(names_of(split().training), (Names{"a/1.png", "a/2.png"}));
+  EXPECT_TRUE(has(said_, "1 validation images are among the training images"));
+  // Also where a link leads to them.
+  fs::create_symlink(root_ / "val/3.png", root_ / "a/link.png");
+  EXPECT_EQ(names_of(split().training), (Names{"a/1.png", "a/2.png"}));
+  options_.val = options_.data;
+  EXPECT_EQ(split().training.size(), 4U) << "else there would be none";
+  EXPECT_TRUE(has(warned_, "all training images are validation images"));
+}
+
+TEST_F(SplitTest, NamesMasksBesideTheirImages) {
+  draw({"1.png", "1_GT.png", "2.png", "2_GT.png", "other_GT.png"});
+  options_.val_split = 0;
+  split();
+  ASSERT_EQ(warned_.size(), 1U);
+  EXPECT_TRUE(contains(warned_[0], "2 images seem to be masks of others, such as '1_GT.png' of "
+                                   "'1.png'; leave them out with --exclude '*_GT.*'"))
+      << warned_[0];
+  options_.exclude = {"*_GT.*"};
+  EXPECT_EQ(names_of(split().training), (Names{"1.png", "2.png"}));
+  EXPECT_TRUE(has(said_, "passed over: 3 by --include and --exclude"));
+  EXPECT_EQ(warned_.size(), 1U);
+}
+
+TEST_F(SplitTest, NamesFoldersOfLabelsThatPairWithImages) {
+  draw({"images/1.png", "images/2.png", "Labels/1.png", "labels/other.png"});
+  options_.val_split = 0;
+  split();
+  ASSERT_EQ(warned_.size(), 1U);
+  EXPECT_TRUE(contains(warned_[0], "1 images in 'Labels'")) << warned_[0];
+  EXPECT_TRUE(contains(warned_[0], "--exclude 'Labels/**'")) << warned_[0];
+}
+
+TEST_F(SplitTest, NamesImagesThatDifferInTheirEndingAlone) {
+  draw({"1.png", "2.png"});
+  test::write_image(root_ / "1.bmp", test::noise(1, 4, 4, 9), ImageFormat::bmp);
+  options_.val_split = 0;
+  split();
+  ASSERT_EQ(warned_.size(), 1U);
+  EXPECT_TRUE(contains(warned_[0], "'1.bmp' and '1.png'")) << warned_[0];
+}
+
+TEST_F(SplitTest, SaysWhatItPassesOverAndTheWayOut) {
+  draw({"1.png", "ground_truth/2.png", "masks/3.png"});
+  for (const char* name : {"4.HEIC", "5.heic", "6.jxl", "7.nef", "notes.txt"}) {
+    test::write_text(root_ / name, "x");
+  }
+  options_.val_split = 0;
+  split();
+  EXPECT_TRUE(has(said_, "passed over: 2 .heic, 1 .jxl, 1 .nef, 1 .txt"));
+  EXPECT_TRUE(has(said_, "left out as masks: 'ground_truth', 'masks'"));
+  ASSERT_EQ(warned_.size(), 3U);
+  EXPECT_TRUE(has(warned_, "2 .heic files are images that convae does not read; convert them to "
+                           "JPEG or PNG, such as with heif-convert"));
+  EXPECT_TRUE(has(warned_, "1 .nef files"));
+}
+
+TEST_F(SplitTest, SaysInTheErrorWhatThereIsInstead) {
+  test::write_text(root_ / "1.heic", "x");
+  const std::string message = test::message_of<std::runtime_error>([&] { split(); });
+  EXPECT_TRUE(contains(message, "(0 skipped, passed over: 1 .heic)")) << message;
+}
+
+TEST_F(SplitTest, NamesGlobsThatMatchNothing) {
+  draw({"cats/1.png"});
+  options_.val_split = 0;
+  options_.exclude = {"cats"};
+  EXPECT_EQ(split().training.size(), 1U);
+  EXPECT_TRUE(has(warned_, "--exclude 'cats' matches no image; all below a folder is 'folder/**'"));
+}
+
+}  // namespace
+}  // namespace convae::test_split
