@@ -6,6 +6,7 @@
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/safetensors.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randn.h>
@@ -16,8 +17,9 @@
 
 namespace convae {
 
-Model::Model(const Autoencoder& net, CheckpointInfo info, std::filesystem::path path)
-    : net_(net.ptr()), info_(std::move(info)), path_(std::move(path)) {
+Model::Model(const Autoencoder& net, CheckpointInfo info, std::filesystem::path path,
+             std::filesystem::path run)
+    : net_(net.ptr()), info_(std::move(info)), path_(std::move(path)), run_(std::move(run)) {
   net_->eval();
 }
 
@@ -26,6 +28,13 @@ const ModelOptions& Model::options() const { return net_->options(); }
 Autoencoder Model::net() const { return Autoencoder(net_); }
 
 torch::Device Model::device() const { return net_->parameters().front().device(); }
+
+std::string Model::weights_digest() const {
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& item : net_->named_parameters()) tensors[item.key()] = item.value();
+  for (const auto& item : net_->named_buffers()) tensors[item.key()] = item.value();
+  return digest_of(tensors);
+}
 
 torch::Tensor Model::input(const torch::Tensor& images) const {
   return images.is_floating_point() ? images.to(device()) : to_float(images, device());
@@ -77,7 +86,8 @@ Model load(const std::filesystem::path& run_or_file, const std::string& device) 
   Autoencoder net(checkpoint.info.model);
   load_weights(net, tensors_to_use(checkpoint), in_quotes(path));
   net->to(on);
-  return Model(net, checkpoint.info, path);
+  return Model(net, checkpoint.info, path,
+               std::filesystem::is_directory(run_or_file) ? run_or_file : std::filesystem::path());
 }
 
 std::string checkpoint_line(const Model& model) {

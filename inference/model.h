@@ -24,7 +24,8 @@ class AutoencoderImpl;
 class Model {
 public:
   /// `net` as it is, put into evaluation mode.
-  explicit Model(const Autoencoder& net, CheckpointInfo info = {}, std::filesystem::path path = {});
+  explicit Model(const Autoencoder& net, CheckpointInfo info = {}, std::filesystem::path path = {},
+                 std::filesystem::path run = {});
 
   torch::Tensor reconstruct(const torch::Tensor& images) const;
 
@@ -48,6 +49,10 @@ public:
   const ModelOptions& options() const;
   const CheckpointInfo& info() const { return info_; }
   const std::filesystem::path& path() const { return path_; }  ///< of the checkpoint
+  /// The run folder it was loaded from; empty where a file was named.
+  const std::filesystem::path& run() const { return run_; }
+  /// A digest of weights and buffers, in 16 hex digits.
+  std::string weights_digest() const;
   torch::Device device() const;
   Autoencoder net() const;  ///< see models/autoencoder.h
 
@@ -56,7 +61,7 @@ private:
 
   std::shared_ptr<AutoencoderImpl> net_;
   CheckpointInfo info_;
-  std::filesystem::path path_;
+  std::filesystem::path path_, run_;
 };
 
 /// The model of a run folder (weights/best.safetensors, else last) or of a checkpoint file, on

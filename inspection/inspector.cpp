@@ -124,17 +124,20 @@ FolderOptions CalibrateOptions::complete(const Model& model) const {
   return complete;
 }
 
-Inspector::Inspector(const Model& model, const DataOptions& data, int folds)
+Inspector::Inspector(const Model& model, Size size, std::string group_regex,
+                     std::shared_ptr<AnomalyScorer> scorer)
     : model_(model),
-      size_(fixed_network_size(data.size, model.options())),
-      group_regex_(data.group_regex),
-      scorer_(std::make_shared<AnomalyScorer>(kImageViews, folds)) {}
+      size_(size),
+      group_regex_(std::move(group_regex)),
+      scorer_(std::move(scorer)) {}
 
 Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& options,
                                const Callbacks& callbacks) {
   const FolderOptions complete = options.complete(model);
   const GoodImages good = good_images_for(model, complete, callbacks);
-  Inspector inspector(model, complete.data, good.fold_count);
+  Inspector inspector(model, fixed_network_size(complete.data.size, model.options()),
+                      complete.data.group_regex,
+                      std::make_shared<AnomalyScorer>(kImageViews, good.fold_count));
   AnomalyScorer& scorer = *inspector.scorer_;
   Calibration& calibration = inspector.calibration_;
   ModelFolder folder(model, {{}, good.entries, {}}, complete, callbacks);

@@ -65,6 +65,14 @@ public:
   static Inspector calibrate(const Model& model, const CalibrateOptions& options = {},
                              const Callbacks& callbacks = {});
 
+  /// One that was saved for the same weights; nullopt where it was for others. Throws
+  /// SafetensorsError for a file that is damaged or no inspector's, std::runtime_error where it
+  /// cannot be read.
+  static std::optional<Inspector> load(const Model& model, const std::filesystem::path& file);
+  /// All that scoring needs, and the sorted scores of the good images. Replaces an older file
+  /// atomically. Throws std::runtime_error where it cannot be written.
+  void save(const std::filesystem::path& file) const;
+
   /// Scores a folder, and writes the results where options.output says so. Throws OptionError, what
   /// find_images() throws, std::runtime_error where a file exists or cannot be written, and
   /// Interrupted, without scores.csv then.
@@ -83,7 +91,8 @@ public:
   const AnomalyScorer& scorer() const { return *scorer_; }  ///< of the views in ImageView
 
 private:
-  Inspector(const Model& model, const DataOptions& data, int folds);
+  Inspector(const Model& model, Size size, std::string group_regex,
+            std::shared_ptr<AnomalyScorer> scorer);
 
   Model model_;
   Size size_;
@@ -92,7 +101,19 @@ private:
   Calibration calibration_;
 };
 
-/// Calibrates and scores: `convae score`. What is wrong with the folder or with the results' names
+/// Throws OptionError unless `fpr` is a share of good images that may be called anomalous.
+void require_false_alarms(double fpr);
+
+/// Where a run keeps what was learnt of good images.
+std::filesystem::path inspector_file(const Model& model);
+
+/// Calibrates and keeps the result in the model's run: `convae calibrate`. Throws OptionError for a
+/// model that was not loaded from a run, and what calibrate() and save() throw.
+Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
+                        const Callbacks& callbacks = {});
+
+/// Scores with what the model's run keeps, and calibrates where there is none yet or it is of other
+/// weights: `convae score`. With good images named, or without a run, it keeps nothing. What is wrong with the folder or with the results' names
 /// is found before the first image is looked at. Throws what calibrate() and score() throw.
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
                          const ScoreOptions& options, const Callbacks& callbacks = {});

@@ -177,4 +177,13 @@ cv::Mat LocationStatistics::standardise(std::size_t channel, const cv::Mat& map,
   return result;
 }
 
+torch::Tensor LocationStatistics::prepared() const {
+  return torch::stack({torch::stack(means_), torch::stack(deviations_)});
+}
+
+void LocationStatistics::restore(const torch::Tensor& prepared) {
+  means_ = prepared[0].unbind();
+  deviations_ = prepared[1].unbind();
+}
+
 }  // namespace convae

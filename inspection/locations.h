@@ -56,6 +56,10 @@ public:
   void prepare(int without_fold);
   cv::Mat standardise(std::size_t channel, const cv::Mat& map, const Grid& grid) const;
 
+  /// What standardise() needs: means and deviations, (2, channels, kPlaces, kPlaces) float.
+  torch::Tensor prepared() const;
+  void restore(const torch::Tensor& prepared);
+
 private:
   struct Sums {
     torch::Tensor values, squares;  // (channels, kPlaces, kPlaces) double

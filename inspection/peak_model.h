@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace convae {
@@ -22,6 +23,9 @@ public:
   /// peaks: (images, channels) double; groups: which images belong together.
   /// Throws std::invalid_argument for fewer than kFewestImages.
   explicit PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups);
+  /// One that was learnt before.
+  PeakModel(torch::Tensor mean, torch::Tensor deviation, torch::Tensor inverse)
+      : mean_(std::move(mean)), deviation_(std::move(deviation)), inverse_(std::move(inverse)) {}
 
   /// (channels) double → the distance, over the root of the number of channels: 0 where no peak is
   /// above the mean of good images, 1 where independent ones are all one deviation above.
@@ -29,6 +33,8 @@ public:
 
   /// (channels) double: mean peaks of good images.
   const torch::Tensor& mean() const { return mean_; }
+  const torch::Tensor& deviation() const { return deviation_; }  ///< (channels) double
+  const torch::Tensor& inverse() const { return inverse_; }      ///< (channels, channels) double
 
   /// Between 0, the covariance as it was found, and 1, none between channels.
   double shrinkage() const { return shrinkage_; }
@@ -58,12 +64,15 @@ public:
   /// None.
   AreaTrend() = default;
   explicit AreaTrend(const std::vector<Set>& sets);
+  /// One that was learnt before.
+  AreaTrend(torch::Tensor slopes, double centre) : slopes_(std::move(slopes)), centre_(centre) {}
 
   /// Peaks as they would be at the mean area: (channels) double.
   torch::Tensor without(const torch::Tensor& peaks, double log_area) const;
 
   /// (channels) double, undefined where there is none.
   const torch::Tensor& slopes() const { return slopes_; }
+  double centre() const { return centre_; }  ///< mean logarithm of the area
 
 private:
   torch::Tensor slopes_;

@@ -6,6 +6,7 @@
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
+#include "convae/inspection/saved_inspector.h"
 #include "convae/inspection/test_set.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
@@ -196,11 +197,14 @@ private:
 
 }  // namespace
 
+void require_false_alarms(double fpr) {
+  require_option(fpr > 0 && fpr < 1, "--fpr '" + number_text(fpr) +
+                                         "': expected a share between 0 and 1, such as 0.01");
+}
+
 void ScoreOptions::validate() const {
   images.validate();
-  if (fpr > 0 && fpr < 1) return;
-  throw OptionError("--fpr '" + number_text(fpr) +
-                    "': expected a share between 0 and 1, such as 0.01");
+  require_false_alarms(fpr);
 }
 
 ScoreResult Inspector::score(const ScoreOptions& options, const Callbacks& callbacks) const {
@@ -209,8 +213,11 @@ ScoreResult Inspector::score(const ScoreOptions& options, const Callbacks& callb
 
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
                          const ScoreOptions& options, const Callbacks& callbacks) {
-  FolderScoring scoring(model, calibration.complete(model).data.size, options, callbacks);
-  return scoring.run(Inspector::calibrate(model, calibration, callbacks));
+  std::optional<Inspector> inspector = saved_inspector(model, calibration, callbacks);
+  const Size size = inspector ? inspector->size() : calibration.complete(model).data.size;
+  FolderScoring scoring(model, size, options, callbacks);
+  if (!inspector) inspector = calibrate_and_keep(model, calibration, callbacks);
+  return scoring.run(*inspector);
 }
 
 }  // namespace convae

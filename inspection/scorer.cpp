@@ -39,6 +39,24 @@ torch::Tensor root(const cv::Mat& square_sum, std::size_t channels) {
   return torch::from_blob(map.data, {map.rows, map.cols}, torch::kFloat).clone();
 }
 
+/// Without a copy.
+torch::Tensor as_tensor_of(const cv::Mat& kernel) {
+  return torch::from_blob(kernel.data, {kernel.rows, kernel.cols}, torch::kFloat);
+}
+
+torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name,
+                     at::IntArrayRef shape, at::ScalarType type) {
+  const auto found = state.find(name);
+  if (found == state.end() || found->second.sizes() != shape ||
+      found->second.scalar_type() != type || !found->second.isfinite().all().item<bool>()) {
+    throw std::invalid_argument("it has no '" + name + "' of the shape and type expected");
+  }
+  return found->second;
+}
+
+/// "peaks.0.": all views together; "peaks.1.": the first alone.
+std::string model_prefix(std::size_t model) { return "peaks." + std::to_string(model) + "."; }
+
 }  // namespace
 
 AnomalyScorer::AnomalyScorer(std::size_t views, int folds)
@@ -47,6 +65,44 @@ AnomalyScorer::AnomalyScorer(std::size_t views, int folds)
       whitening_(views),
       kernels_(views),
       locations_(views * channels_, folds) {}
+
+AnomalyScorer::State AnomalyScorer::state() const {
+  std::vector<torch::Tensor> kernels;
+  for (const cv::Mat& kernel : kernels_) kernels.push_back(as_tensor_of(kernel));
+  State state = {{"whitening", torch::stack(kernels)}, {"places", locations_.prepared()}};
+  for (std::size_t m = 0; m < models_.size(); ++m) {
+    state[model_prefix(m) + "mean"] = models_[m].mean();
+    state[model_prefix(m) + "deviation"] = models_[m].deviation();
+    state[model_prefix(m) + "inverse"] = models_[m].inverse();
+  }
+  if (!trend_.slopes().defined()) return state;
+  state["trend.slopes"] = trend_.slopes();
+  state["trend.centre"] = torch::tensor(trend_.centre(), torch::kDouble);
+  return state;
+}
+
+AnomalyScorer::AnomalyScorer(std::size_t views, const State& state) : AnomalyScorer(views, 0) {
+  constexpr std::int64_t kSide = Whitening::kKernelSide, kPlaces = Places::kPlaces;
+  const auto all = static_cast<std::int64_t>(views * channels_);
+  const torch::Tensor kernels =
+      needed(state, "whitening", {static_cast<std::int64_t>(views), kSide, kSide}, torch::kFloat);
+  for (std::size_t v = 0; v < views; ++v) {
+    kernels_[v] = cv::Mat(kSide, kSide, CV_32F);
+    as_tensor_of(kernels_[v]).copy_(kernels[static_cast<std::int64_t>(v)]);
+  }
+  locations_.restore(needed(state, "places", {2, all, kPlaces, kPlaces}, torch::kFloat));
+  for (std::size_t m = 0; m <= views; ++m) {
+    const std::int64_t count = m == 0 ? all : static_cast<std::int64_t>(channels_);
+    const auto part = [&](const char* name, at::IntArrayRef shape) {
+      return needed(state, model_prefix(m) + name, shape, torch::kDouble);
+    };
+    models_.emplace_back(part("mean", {count}), part("deviation", {count}),
+                         part("inverse", {count, count}));
+  }
+  if (!state.contains("trend.slopes")) return;
+  trend_ = AreaTrend(needed(state, "trend.slopes", {all}, torch::kDouble),
+                     needed(state, "trend.centre", {}, torch::kDouble).item<double>());
+}
 
 void AnomalyScorer::learn_noise(const Views& views) {
   for (std::size_t v = 0; v < views_; ++v) whitening_[v].add(views[v].values);

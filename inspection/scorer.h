@@ -7,6 +7,8 @@
 #include <torch/types.h>
 
 #include <cstddef>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace convae {
@@ -47,6 +49,13 @@ public:
   /// since an image that is to show what unseen good images get must not be compared with itself.
   /// Images of one part belong in one fold. kTrainingFold is that of images only learnt from.
   AnomalyScorer(std::size_t views, int folds);
+
+  /// All that score() needs, by name.
+  using State = std::map<std::string, torch::Tensor>;
+  State state() const;
+  /// One that can score(). Throws std::invalid_argument where a tensor is missing or is not what
+  /// state() makes.
+  AnomalyScorer(std::size_t views, const State& state);
 
   void learn_noise(const Views& views);
   void learn_locations(const Views& views, int fold);

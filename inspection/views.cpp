@@ -31,11 +31,10 @@ void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::s
                      const std::function<bool(const ViewedImage&)>& use) {
   bool enough = false;
   const auto use_batch = [&](const MicroBatch& batch) {
-    const torch::Tensor input = folder.network_input(batch.images);
-    const torch::Tensor output = folder.model().reconstruct(input).cpu();
-    const torch::Tensor inputs = input.cpu();
-    for (std::int64_t i = 0; i < inputs.size(0); ++i) {
-      ViewedImage image = views_of(inputs[i], output[i]);
+    for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
+      // Alone: in a batch the last bits of a convolution depend on how many images there are.
+      const torch::Tensor input = folder.network_input(batch.images.narrow(0, i, 1));
+      ViewedImage image = views_of(input[0].cpu(), folder.model().reconstruct(input)[0].cpu());
       image.index = batch.indices[static_cast<std::size_t>(i)];
       image.pixels = batch.images[i];
       require_finite(image.mean_error, folder.name(image.index));

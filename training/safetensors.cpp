@@ -494,4 +494,15 @@ void write_safetensors(const std::filesystem::path& path,
   naming(path.string(), [&] { write(path, tensors, metadata); });
 }
 
+std::string digest_of(const std::map<std::string, torch::Tensor>& tensors) {
+  std::vector<torch::Tensor> kept;
+  std::vector<std::string_view> parts;
+  for (const auto& [name, tensor] : tensors) {
+    kept.push_back(tensor.detach().to(at::kCPU).contiguous());
+    parts.push_back(name);
+    parts.emplace_back(static_cast<const char*>(kept.back().data_ptr()), kept.back().nbytes());
+  }
+  return digest_of(parts);
+}
+
 }  // namespace convae

@@ -51,4 +51,7 @@ void write_safetensors(const std::filesystem::path& path,
                        const std::map<std::string, torch::Tensor>& tensors,
                        const std::map<std::string, std::string>& metadata);
 
+/// XXH3-64 of names and values, in 16 lower-case hex digits.
+std::string digest_of(const std::map<std::string, torch::Tensor>& tensors);
+
 }  // namespace convae

@@ -27,6 +27,8 @@ const std::vector<Command>& command_list() {
        "--checkpoint RUN --format FORMAT -o FILE [options]", run_export},
       {"evaluate", "Measures reconstructions beside PCA, JPEG and the mean image.",
        "--checkpoint RUN --data DIR [--json] [-o OUT] [options]", run_evaluate},
+      {"calibrate", "Learns from good images what score calls usual, and keeps it in the run.",
+       "--checkpoint RUN [--good DIR] [options]", run_calibrate},
       {"score", "Says how anomalous images are, after a network that was trained on good ones.",
        "--checkpoint RUN --data DIR -o OUT [options]", run_score},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]",

@@ -44,6 +44,7 @@ int run_sample(const CommandLine& line);
 int run_interpolate(const CommandLine& line);
 int run_export(const CommandLine& line);
 int run_evaluate(const CommandLine& line);
+int run_calibrate(const CommandLine& line);
 int run_score(const CommandLine& line);
 int run_shapes(const CommandLine& line);
 int run_info(const CommandLine& line);

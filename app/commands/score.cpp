@@ -5,8 +5,46 @@
 #include "convae/inspection/inspector.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace convae::app {
+
+namespace {
+
+CalibrateOptions calibrate_options(const CommandLine& line) {
+  const Options& options = line.options;
+  CalibrateOptions calibration{.good = {options.data, options.train.batch_size}};
+  calibration.good.data.data = options.call.good;
+  if (line.has("size")) calibration.size = options.data.size;
+  if (line.has("group-regex")) calibration.group_regex = options.data.group_regex;
+  return calibration;
+}
+
+}  // namespace
+
+int run_calibrate(const CommandLine& line) {
+  const Options& options = line.options;
+  require_false_alarms(options.call.fpr);
+  const Model model = open_model(options);
+  const Inspector inspector =
+      calibrate_run(model, calibrate_options(line), program_callbacks(options.run));
+  const Calibration& good = inspector.calibration();
+  const std::string file = printable(inspector_file(model).string());
+  const double threshold = inspector.threshold(options.call.fpr);
+  if (options.call.json) {
+    const nlohmann::ordered_json json = {{"file", file},
+                                         {"images", good.images()},
+                                         {"groups", good.groups},
+                                         {"training_images", good.training_images},
+                                         {"fpr", options.call.fpr},
+                                         {"threshold", threshold}};
+    fmt::print("{}\n", json.dump());
+  } else {
+    fmt::print("calibrated on {} good images: anomalous above {:.4g} (--fpr {})\nkept in {}\n",
+               good.images(), threshold, number_text(options.call.fpr), file);
+  }
+  return kDone;
+}
 
 int run_score(const CommandLine& line) {
   const Options& options = line.options;
@@ -18,12 +56,8 @@ int run_score(const CommandLine& line) {
                              .fpr = options.call.fpr,
                              .seed = options.train.seed};
   scoring.validate();
-  CalibrateOptions calibration{.good = scoring.images};
-  calibration.good.data.data = options.call.good;
-  if (line.has("size")) calibration.size = options.data.size;
-  if (line.has("group-regex")) calibration.group_regex = options.data.group_regex;
   const Callbacks callbacks = program_callbacks(options.run);
-  const auto result = score_folder(open_model(options), calibration, scoring, callbacks);
+  const auto result = score_folder(open_model(options), calibrate_options(line), scoring, callbacks);
   if (options.call.json) {
     fmt::print("{}\n", to_json(result));
   } else {

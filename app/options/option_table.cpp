@@ -4,16 +4,20 @@ namespace convae::app {
 namespace {
 
 constexpr const char* kTrain = "train";
-constexpr const char* kReading = "train reconstruct encode evaluate score";
+constexpr const char* kReading = "train reconstruct encode evaluate calibrate score";
 constexpr const char* kModel = "train shapes bench";
 constexpr const char* kInference =
     "reconstruct encode decode sample interpolate evaluate score export";
+constexpr const char* kUsing =
+    "reconstruct encode decode sample interpolate evaluate calibrate score export";
 constexpr const char* kWriting =
     "train reconstruct encode decode sample interpolate evaluate score export";
+constexpr const char* kLogging =
+    "train reconstruct encode decode sample interpolate evaluate calibrate score export";
 constexpr const char* kComputing =
-    "train reconstruct encode decode sample interpolate evaluate score";
+    "train reconstruct encode decode sample interpolate evaluate calibrate score";
 constexpr const char* kMeasured =
-    "train reconstruct encode decode sample interpolate evaluate score bench";
+    "train reconstruct encode decode sample interpolate evaluate calibrate score bench";
 
 /// Checked in full once kernel, stride, padding and dilation are known.
 std::string read_levels(const std::string& text) {
@@ -25,7 +29,7 @@ std::string read_levels(const std::string& text) {
 std::vector<OptionSpec> make_table() {
   using enum Group;
   std::vector<OptionSpec> table = {
-      {data, "data", kReading, "DIR", &DataOptions::data, "folder of images, searched recursively"},
+      {data, "data", "train reconstruct encode evaluate score", "DIR", &DataOptions::data, "folder of images, searched recursively"},
       {data, "val", kTrain, "DIR", &DataOptions::val, "validation images, in place of val-split"},
       {data, "include", kReading, "GLOB", &DataOptions::include,
        "use only files that match, such as '*.png' or 'shift1/**'; may be repeated"},
@@ -33,9 +37,9 @@ std::vector<OptionSpec> make_table() {
        "leave out files that match, such as '*_GT.*' or 'test/**'; may be repeated"},
       {data, "val-split", kTrain, "SHARE", &DataOptions::val_split,
        "share of the images kept for validation, by a hash of their names"},
-      {data, "group-regex", "train score", "REGEX", &DataOptions::group_regex,
+      {data, "group-regex", "train calibrate score", "REGEX", &DataOptions::group_regex,
        "images whose names match it alike, or its first () alike, stay together"},
-      {data, "size", "train reconstruct encode sample interpolate evaluate score", "SIZE",
+      {data, "size", "train reconstruct encode sample interpolate evaluate calibrate score", "SIZE",
        Binding(&DataOptions::size, image_size("native")),
        "resize images to N (N x N) or HxW pixels; native: keep their sizes"},
       {data, "crop", kTrain, "SIZE", Binding(&DataOptions::crop, image_size("none")),
@@ -50,7 +54,7 @@ std::vector<OptionSpec> make_table() {
        "threads that read images, and as many that write them; -1: one per core"},
       {data, "skip-bad", kReading, "BOOL", &DataOptions::skip_bad,
        "skip images that cannot be used; false: stop at the first"},
-      {data, "max-pixels", "train reconstruct encode interpolate evaluate score", "N",
+      {data, "max-pixels", "train reconstruct encode interpolate evaluate calibrate score", "N",
        &DataOptions::max_pixels, "largest image that is used, in pixels"},
 
       {model, "levels", kModel, "LIST",
@@ -74,8 +78,8 @@ std::vector<OptionSpec> make_table() {
        "last function of the decoder"},
 
       {train, "epochs", kTrain, "N", &TrainOptions::epochs, "passes over the images, in total"},
-      {train, "batch-size", "train reconstruct encode score bench", "N", &TrainOptions::batch_size,
-       "images per batch; in training, per step"},
+      {train, "batch-size", "train reconstruct encode calibrate score bench", "N",
+       &TrainOptions::batch_size, "images per batch; in training, per step"},
       {train, "lr", kTrain, "RATE", &TrainOptions::lr, "learning rate"},
       {train, "optimizer", kTrain, "NAME", &TrainOptions::optimizer,
        "optimizer (sgd has momentum 0.9)"},
@@ -130,15 +134,15 @@ std::vector<OptionSpec> make_table() {
        "write scalars and sample pictures for TensorBoard into the run folder"},
       {run, "strict", kTrain, "BOOL", &RunOptions::strict,
        "refuse to resume a run whose images have changed"},
-      {run, "log-level", kWriting, "LEVEL", &RunOptions::log_level, "least severe messages shown"},
-      {run, "quiet", kWriting, "BOOL", &RunOptions::quiet, "only warnings, errors and results"},
+      {run, "log-level", kLogging, "LEVEL", &RunOptions::log_level, "least severe messages shown"},
+      {run, "quiet", kLogging, "BOOL", &RunOptions::quiet, "only warnings, errors and results"},
 
       {call, "config", "train shapes", "FILE", &CallOptions::config,
        "TOML file of options; flags override it"},
       {call, "resume", kTrain, "RUN", &CallOptions::resume, "go on from a run's last checkpoint"},
       {call, "init", kTrain, "FILE", &CallOptions::init,
        "start from weights in a safetensors file"},
-      {call, "checkpoint", kInference, "RUN", &CallOptions::checkpoint,
+      {call, "checkpoint", kUsing, "RUN", &CallOptions::checkpoint,
        "run folder (its best weights) or checkpoint file"},
       {call, "train-data", "evaluate", "DIR", &CallOptions::train_data,
        "images to fit PCA and other references to; default: the run's own"},
@@ -158,9 +162,9 @@ std::vector<OptionSpec> make_table() {
        "also write input | reconstruction | error to grid/"},
       {call, "error-map", "reconstruct", "BOOL", &CallOptions::error_map,
        "also write the error pictures to error/"},
-      {call, "good", "score", "DIR", &CallOptions::good,
+      {call, "good", "calibrate score", "DIR", &CallOptions::good,
        "good images to calibrate on, instead of those the run kept out of training"},
-      {call, "fpr", "score", "SHARE", &CallOptions::fpr,
+      {call, "fpr", "calibrate score", "SHARE", &CallOptions::fpr,
        "share of good images that may be called anomalous"},
       {call, "heat-maps", "score", "BOOL", &CallOptions::heat_maps,
        "write where the anomalies are: over the image to overlay/, alone to heat/"},
@@ -170,7 +174,7 @@ std::vector<OptionSpec> make_table() {
       {call, "rounds", "bench", "N", &CallOptions::rounds, "timed rounds; the table shows medians"},
       {call, "count", "sample", "N", &CallOptions::count, "images to draw"},
       {call, "steps", "interpolate", "N", &CallOptions::steps, "pictures, both ends included"},
-      {call, "json", "shapes info bench evaluate score", "BOOL", &CallOptions::json,
+      {call, "json", "shapes info bench evaluate calibrate score", "BOOL", &CallOptions::json,
        "machine-readable result"},
   };
   for (OptionSpec& option : table) {

@@ -3,6 +3,7 @@
 #include "convae/inspection/inspector.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
+#include "convae/training/safetensors.h"
 
 #include <nlohmann/json.hpp>
 
@@ -229,6 +230,50 @@ TEST_F(CalibratedInspector, RefusesSharesThatCannotBe) {
     options.fpr = share;
     EXPECT_TRUE(contains(message_of<OptionError>([&] { inspector().score(options); }), "--fpr"));
   }
+}
+
+TEST_F(CalibratedInspector, SavedAndLoadedItScoresTheSame) {
+  const TemporaryFolder folder;
+  inspector().save(folder / "a.safetensors");
+  const std::optional<Inspector> loaded = Inspector::load(small_model(), folder / "a.safetensors");
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->size(), inspector().size());
+  EXPECT_EQ(loaded->group_regex(), inspector().group_regex());
+  for (const double rate : {0.01, 0.1, 0.3}) {
+    EXPECT_EQ(loaded->threshold(rate), inspector().threshold(rate));
+  }
+  EXPECT_EQ(to_json(loaded->score(images_of(set()))), to_json(inspector().score(images_of(set()))));
+  const ImageScore ours = inspector().score(good_part(40)), theirs = loaded->score(good_part(40));
+  EXPECT_EQ(ours.score, theirs.score);
+  EXPECT_TRUE(torch::equal(ours.map, theirs.map));
+}
+
+TEST_F(CalibratedInspector, ForOtherWeightsItIsNotLoaded) {
+  const TemporaryFolder folder;
+  inspector().save(folder / "a.safetensors");
+  Model other = small_model();
+  {
+    const torch::NoGradGuard no_grad;
+    other.net()->parameters()[0].flatten()[0] += 1e-3;
+  }
+  EXPECT_FALSE(Inspector::load(other, folder / "a.safetensors"));
+  const std::string before = small_model().weights_digest();
+  EXPECT_NE(other.weights_digest(), before);
+  EXPECT_EQ(small_model().weights_digest(), before);
+}
+
+TEST_F(CalibratedInspector, ADamagedOrStrangeFileIsNamed) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "a.safetensors";
+  inspector().save(file);
+  const std::string whole = test::contents(file);
+  test::write_text(file, whole.substr(0, whole.size() / 2));
+  const auto load = [&] { Inspector::load(small_model(), file); };
+  EXPECT_TRUE(contains(message_of<SafetensorsError>(load), "a.safetensors"));
+  write_safetensors(file, {{"weight", torch::ones({2})}}, {});
+  EXPECT_TRUE(contains(message_of<SafetensorsError>(load), "convae calibrate"));
+  test::write_text(file, "");
+  EXPECT_TRUE(contains(message_of<SafetensorsError>(load), "a.safetensors"));
 }
 
 TEST(Inspector, TooFewGoodImagesAreRefusedWithTheWayOut) {

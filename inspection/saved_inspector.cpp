@@ -1,0 +1,130 @@
+#include "convae/core/errors.h"
+#include "convae/core/text.h"
+#include "convae/core/version.h"
+#include "convae/inference/folder.h"
+#include "convae/inspection/inspector.h"
+#include "convae/inspection/saved_inspector.h"
+#include "convae/inspection/scorer.h"
+#include "convae/inspection/views.h"
+#include "convae/training/safetensors.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace convae {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kScoresPrefix = "scores.";
+constexpr const char* kNative = "native";  // images at their own sizes
+
+std::string scores_name(std::size_t way) {
+  std::string name = kScoresPrefix + std::string(to_string(static_cast<Way>(way)));
+  std::ranges::replace(name, ' ', '-');
+  return name;
+}
+
+}  // namespace
+
+void Inspector::save(const fs::path& file) const {
+  AnomalyScorer::State tensors = scorer_->state();
+  for (std::size_t way = 0; way < kWays; ++way) {
+    std::vector<double> scores = calibration_.scores[way];
+    std::ranges::sort(scores);
+    tensors[scores_name(way)] = torch::tensor(scores, torch::kDouble);
+  }
+  const nlohmann::ordered_json about = {{kDigestKey, kDigestPlaceholder},
+                                        {"version", kVersion},
+                                        {"weights", model_.weights_digest()},
+                                        {"size", size_ ? to_string(size_) : kNative},
+                                        {"group-regex", group_regex_},
+                                        {"groups", calibration_.groups},
+                                        {"training-images", calibration_.training_images}};
+  write_safetensors(file, tensors, {{kMetadataKey, about.dump()}});
+}
+
+std::optional<Inspector> Inspector::load(const Model& model, const fs::path& file) {
+  const Safetensors saved = read_safetensors(file);
+  try {
+    const auto about = nlohmann::json::parse(saved.metadata.at(kMetadataKey));
+    if (about.at("weights").get<std::string>() != model.weights_digest()) return std::nullopt;
+    const auto size = about.at("size").get<std::string>();
+    Inspector inspector(model, size == kNative ? Size{} : parse_size(size).value(),
+                        about.at("group-regex").get<std::string>(),
+                        std::make_shared<AnomalyScorer>(kImageViews, saved.tensors));
+    Calibration& calibration = inspector.calibration_;
+    calibration.groups = about.at("groups").get<std::int64_t>();
+    calibration.training_images = about.at("training-images").get<std::int64_t>();
+    for (std::size_t way = 0; way < kWays; ++way) {
+      const torch::Tensor scores = saved.tensors.at(scores_name(way)).to(torch::kDouble);
+      calibration.scores[way].assign(scores.data_ptr<double>(),
+                                     scores.data_ptr<double>() + scores.numel());
+    }
+    if (calibration.images() < AnomalyScorer::kFewestImages) throw std::out_of_range("scores");
+    return inspector;
+  } catch (const std::exception& error) {
+    throw SafetensorsError(in_quotes(file) + " is not what convae calibrate writes (" +
+                           first_line(error.what()) + "); remove it, or calibrate again");
+  }
+}
+
+fs::path inspector_file(const Model& model) {
+  return model.run().empty() ? fs::path() : model.run() / "inspector.safetensors";
+}
+
+Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
+                        const Callbacks& callbacks) {
+  require_option(!model.run().empty(),
+                 "--checkpoint " + in_quotes(model.path()) +
+                     ": calibrate keeps what it learns in a run folder, such as runs/latest");
+  Inspector inspector = Inspector::calibrate(model, options, callbacks);
+  inspector.save(inspector_file(model));
+  return inspector;
+}
+
+std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOptions& options,
+                                         const Callbacks& callbacks) {
+  const fs::path file = inspector_file(model);
+  if (!options.good.data.data.empty() || file.empty() || !fs::exists(file)) return std::nullopt;
+  std::optional<Inspector> saved = Inspector::load(model, file);
+  if (!saved) {
+    callbacks.say(printable(file.string()) + " is of other weights: calibrating again");
+    return std::nullopt;
+  }
+  const Size asked =
+      options.size ? fixed_network_size(*options.size, model.options()) : saved->size();
+  require_option(asked == saved->size(),
+                 fmt::format("--size {}: the run was calibrated at {}; leave it out, or calibrate "
+                             "again with convae calibrate --size",
+                             options.size.value_or(Size{}) ? to_string(*options.size) : kNative,
+                             saved->size() ? to_string(saved->size()) : kNative));
+  if (options.group_regex.value_or(saved->group_regex()) != saved->group_regex()) {
+    callbacks.say("calibrating again, with another --group-regex");
+    return std::nullopt;
+  }
+  callbacks.say(fmt::format("calibrated before, on {} good images: {}",
+                            saved->calibration().images(), printable(file.string())));
+  return saved;
+}
+
+Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
+                             const Callbacks& callbacks) {
+  Inspector inspector = Inspector::calibrate(model, options, callbacks);
+  if (!options.good.data.data.empty()) return inspector;
+  if (model.run().empty()) {
+    callbacks.warn("a checkpoint file keeps no calibration: name its run folder, and the next call "
+                   "is faster and needs no good images");
+    return inspector;
+  }
+  try {
+    inspector.save(inspector_file(model));
+  } catch (const std::runtime_error& error) {
+    callbacks.warn("the calibration is not kept: " + first_line(error.what()));
+  }
+  return inspector;
+}
+
+}  // namespace convae

@@ -1,0 +1,112 @@
+"""calibrate: what a run learns of good images is kept, and score needs no good image then."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.numpy import load_file
+
+from convae_program import ONE_CORE
+from drawn_parts import GROUPS, make_parts
+
+
+@pytest.fixture(scope="module")
+def trained(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibrate")
+    data = make_parts(folder / "parts", good=10)
+    program.run("train", "--data", data, "--levels", "8,16", "--epochs", 4, "--val-split", 0.4,
+                "--batch-size", 8, "--name", "run", "--group-regex", GROUPS, "--quiet", *ONE_CORE, cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def place(trained, tmp_path):
+    """The trained run with its images, to change at will. Its configuration names the first place."""
+    shutil.copytree(trained / "runs", tmp_path / "runs", symlinks=True)
+    shutil.copytree(trained / "parts", tmp_path / "test parts")
+    return tmp_path
+
+
+def rows_of(text):
+    lines = text.splitlines()
+    return [dict(zip(lines[0].split(","), line.split(","))) for line in lines[1:]]
+
+
+def score(program, place, out, *args, run="runs/run", **kwargs):
+    result = program.run("score", "--checkpoint", run, "--data", "test parts", "-o", out, "--heat-maps", "false",
+                         *args, *ONE_CORE, cwd=place, **kwargs)
+    return (place / out / "scores.csv").read_text(), json.loads((place / out / "summary.json").read_text()), result
+
+
+def test_the_first_score_keeps_what_it_learnt(program, place):
+    first, summary, _ = score(program, place, "a")
+    file = place / "runs/run/inspector.safetensors"
+    content = file.read_bytes()
+    saved = load_file(file)
+    assert len(saved["scores.network"]) == summary["calibration"]["images"]
+    assert list(saved["scores.network"]) == sorted(saved["scores.network"])
+    again, other, result = score(program, place, "b", "--fpr", 0.3)
+    assert file.read_bytes() == content
+    assert any("calibrated before" in line for line in result.logs)
+    assert other["threshold"] < summary["threshold"]
+    assert [line.rsplit(",", 1)[0] for line in again.splitlines()] == [
+        line.rsplit(",", 1)[0] for line in first.splitlines()]
+
+
+def test_score_needs_no_training_image_then(program, trained, place):
+    printed = program.run("calibrate", "--checkpoint", "runs/run", "--json", *ONE_CORE, cwd=place).stdout
+    about = json.loads(printed)
+    with_images, summary, _ = score(program, place, "a")
+    assert about["images"] == summary["calibration"]["images"]
+    assert about["threshold"] == pytest.approx(summary["threshold"])
+    (trained / "parts").rename(trained / "gone")
+    try:
+        assert score(program, place, "b")[0] == with_images
+    finally:
+        (trained / "gone").rename(trained / "parts")
+
+
+def test_one_picture_scores_as_among_others(program, place):
+    together = {row["path"]: row["score"] for row in rows_of(score(program, place, "a")[0])}
+    name = next(name for name in together if "hole" in name)
+    shutil.copytree(place / "test parts", place / "all")
+    for path in sorted((place / "test parts").rglob("*.png")):
+        if str(path.relative_to(place / "test parts")) != name:
+            path.unlink()
+    alone = rows_of(score(program, place, "b")[0])
+    assert [(row["path"], row["score"]) for row in alone] == [(name, together[name])]
+
+
+def test_other_good_images_move_the_threshold(program, place):
+    file = place / "runs/run/inspector.safetensors"
+    score(program, place, "a")
+    before = file.read_bytes()
+    make_parts(place / "later", good=5, photos=1)
+    score(program, place, "b", "--good", "later")
+    assert file.read_bytes() == before, "--good calibrates for one call"
+    program.run("calibrate", "--checkpoint", "runs/run", "--good", "later", *ONE_CORE, cwd=place)
+    assert file.read_bytes() != before
+    assert score(program, place, "c")[1]["calibration"]["images"] == 5
+
+
+def test_a_checkpoint_file_keeps_nothing_and_says_so(program, convae, place):
+    weights = "runs/run/weights/best.safetensors"
+    result = score(program, place, "a", run=weights)[2]
+    assert any("warning" in line and "run folder" in line for line in result.logs)
+    assert not (place / "runs/run/inspector.safetensors").exists()
+    convae("calibrate", "--checkpoint", weights).assert_refused(2, "run folder")
+
+
+def test_another_size_is_refused_and_another_network_calibrated_again(program, convae, place):
+    score(program, place, "a")
+    file = place / "runs/run/inspector.safetensors"
+    before = file.read_bytes()
+    convae("score", "--checkpoint", "runs/run", "--data", "test parts", "-o", "b", "--size", 32
+                     ).assert_refused(2, "--size 32", "native", "calibrate")
+    program.run("train", "--resume", "runs/run", "--epochs", 6, "--quiet", *ONE_CORE, cwd=place)
+    result = score(program, place, "c")[2]
+    if file.read_bytes() != before:
+        assert any("other weights" in line for line in result.logs)
+    file.write_bytes(before[:100])
+    convae("score", "--checkpoint", "runs/run", "--data", "test parts", "-o", "d").assert_refused(
+        1, "inspector.safetensors")
