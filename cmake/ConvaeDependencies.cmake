@@ -13,13 +13,14 @@ find_package(Threads REQUIRED)
 pkg_check_modules(jpeg REQUIRED IMPORTED_TARGET libjpeg)
 pkg_check_modules(spng REQUIRED IMPORTED_TARGET spng)
 pkg_check_modules(tiff REQUIRED IMPORTED_TARGET libtiff-4)
-pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp libwebpdemux)
+pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp libwebpdemux libwebpmux)
 pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
 add_library(convae_codecs INTERFACE)
 target_link_libraries(convae_codecs INTERFACE PkgConfig::jpeg PkgConfig::spng PkgConfig::tiff
-                      PkgConfig::webp PkgConfig::exif)
+                      PkgConfig::webp PkgConfig::exif PkgConfig::zlib)
 
 # Only core and imgproc: OpenCV's own package file comes with all modules and their 139 libraries.
 find_path(OPENCV_INCLUDE_DIR opencv2/imgproc.hpp PATH_SUFFIXES opencv4 REQUIRED)

@@ -22,11 +22,11 @@ torch::Tensor empty_image_like(const torch::Tensor& image) {
       .permute({2, 0, 1});
 }
 
-/// y = factor·x + summand, rounded and limited to the type's range.
+/// y = factor·x + summand, rounded and limited to the type's range, [0,1] for floats.
 torch::Tensor scaled(const torch::Tensor& image, double factor, double summand) {
   torch::Tensor result = empty_image_like(image);
   as_mat(image).convertTo(as_mat(result), /*rtype=*/-1, factor, summand);
-  return result;
+  return result.is_floating_point() ? result.clamp_(0, 1) : result;
 }
 
 torch::Tensor flipped(const torch::Tensor& image, int axis) {
@@ -49,7 +49,9 @@ torch::Tensor zoomed(const torch::Tensor& image, double least, CounterRandom& ra
 }
 
 torch::Tensor apply(const torch::Tensor& image, const Effect& effect, CounterRandom& random) {
-  const double range = image.scalar_type() == at::kUInt16 ? 65535 : 255;
+  const double range = image.is_floating_point()            ? 1
+                       : image.scalar_type() == at::kUInt16 ? 65535
+                                                            : 255;
   const auto around_zero = [&] { return effect.amount * (2 * random.uniform() - 1); };
   switch (effect.kind) {
     case Effect::Kind::flip:

@@ -3,6 +3,7 @@
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -114,16 +115,21 @@ bool ImageDataset::cached(std::int64_t index) const {
   return kept_[index].has_value() || bad_[index];
 }
 
-torch::Tensor ImageDataset::decode(std::int64_t index) const {
+torch::Tensor ImageDataset::decode(std::int64_t index) {
   const ImageEntry& entry = entries_[index];
   const bool resized = options_.size.h > 0;
   const int reduction = resized ? decoding_reduction(entry.info, options_.size) : 1;
+  std::int64_t clipped = 0;
   const torch::Tensor image =
       decode_image(read_file(entry.file.path), static_cast<int>(options_.channels),
-                   options_.max_pixels, reduction);
+                   options_.max_pixels, reduction, options_.value_range, &clipped);
   const auto reduced = [&](std::int64_t side) { return (side + reduction - 1) / reduction; };
   if (image.size(1) != reduced(entry.info.height) || image.size(2) != reduced(entry.info.width)) {
     throw ImageError("its size changed since it was listed");
+  }
+  if (clipped > 0) {
+    std::lock_guard lock(mutex_);
+    clipped_[index] = clipped;
   }
   return resized ? resize_image(image, options_.size.h, options_.size.w) : image;
 }
@@ -152,6 +158,22 @@ std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
     }
     return std::nullopt;
   }
+}
+
+std::string ImageDataset::clipped_line() const {
+  std::lock_guard lock(mutex_);
+  if (clipped_.empty()) return "";
+  double values = 0, all = 0;
+  for (const auto& [index, count] : clipped_) {
+    const Size size = entries_[index].file_size();
+    values += static_cast<double>(count);
+    all += static_cast<double>(size.h * size.w * options_.channels);
+  }
+  return fmt::format(
+      "{} of {} images have values outside the value range {}: {:.0f} ({:.2g} % of "
+      "theirs) were clipped",
+      clipped_.size(), entries_.size(), to_string(options_.value_range), values,
+      100 * values / all);
 }
 
 std::vector<SkippedFile> ImageDataset::bad_files() const {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -48,6 +49,7 @@ public:
     Cache cache = Cache::automatic;
     bool skip_bad = true;
     std::int64_t max_pixels = kDefaultMaxPixels;
+    ValueRange value_range = {};
   };
 
   ImageDataset(std::vector<ImageEntry> entries, const Options& options);
@@ -59,7 +61,7 @@ public:
   /// Size of the image in batches.
   Size image_size(std::int64_t index) const;
 
-  /// The resized, uncropped image: (C, H, W) uint8 or uint16 with channels-last strides. One that
+  /// The resized, uncropped image: (C, H, W) as decode_image() gives it. One that
   /// cannot be used is reported once and nullopt; with skip_bad false, it throws
   /// std::runtime_error.
   std::optional<torch::Tensor> load(std::int64_t index);
@@ -70,11 +72,15 @@ public:
   /// Images that turned out unusable so far, in that order.
   std::vector<SkippedFile> bad_files() const;
 
+  /// How many values of the images loaded so far lay outside the value range, for people; empty
+  /// where none did.
+  std::string clipped_line() const;
+
   /// Called once for each image that cannot be used, from the thread that found it.
   std::function<void(const SkippedFile&)> on_bad_file;
 
 private:
-  torch::Tensor decode(std::int64_t index) const;
+  torch::Tensor decode(std::int64_t index);
 
   std::vector<ImageEntry> entries_;
   Options options_;
@@ -83,6 +89,7 @@ private:
   std::vector<std::optional<torch::Tensor>> kept_;
   std::vector<bool> bad_;
   std::vector<SkippedFile> bad_files_;
+  std::map<std::int64_t, std::int64_t> clipped_;  // values of each image that has some
 };
 
 /// Cuts `crop` out of a (C, H, W) image at (top, left).

@@ -217,6 +217,16 @@ std::string passed_over_text(const ImageFolder& folder) {
   return text;
 }
 
+std::vector<std::string> lines_of(const Remarks& remarks) {
+  std::vector<std::string> lines;
+  for (const auto& [remark, names] : remarks) {
+    const std::string others =
+        names.size() == 1 ? "" : " and " + std::to_string(names.size() - 1) + " more like it";
+    lines.push_back(in_quotes(names[0]) + others + ": " + remark);
+  }
+  return lines;
+}
+
 std::string skipped_line(const SkippedFile& file) {
   return "skipped " + in_quotes(file.name) + ": " + printable(file.reason);
 }

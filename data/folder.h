@@ -25,6 +25,11 @@ struct SkippedFile {
 /// "skipped 'a.png': truncated PNG", as all jobs say it.
 std::string skipped_line(const SkippedFile& file);
 
+/// What is to be said of files: the remark, and the names of those it is about.
+using Remarks = std::map<std::string, std::vector<std::string>>;
+/// "'a.tif' and 3 more like it: only the first of its 3 pages is read", a line a remark.
+std::vector<std::string> lines_of(const Remarks& remarks);
+
 /// The image files below a folder.
 struct ImageFolder {
   std::filesystem::path root;

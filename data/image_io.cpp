@@ -11,6 +11,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -24,7 +25,7 @@ using codec::Codec;
 // OpenCV counts sides, and libraries count rows, in int.
 constexpr std::int64_t kMostPixelsASide = std::numeric_limits<int>::max();
 
-const Codec& codec_of(ImageFormat format) {
+const Codec& codec_of_format(ImageFormat format) {
   switch (format) {
     case ImageFormat::jpeg: return codec::kJpeg;
     case ImageFormat::png: return codec::kPng;
@@ -105,16 +106,58 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
   return std::nullopt;
 }
 
+/// Whole numbers of a file → their places in `range`.
+template <typename From, typename To>
+torch::Tensor placed(const torch::Tensor& pixels, const ValueRange& range, at::ScalarType type,
+                     std::int64_t& clipped) {
+  std::vector<To> places(std::size_t{std::numeric_limits<From>::max()} + 1);
+  for (std::size_t v = 0; v < places.size(); ++v) {
+    const double place = (static_cast<double>(v) - range.low) / (range.high - range.low);
+    places[v] =
+        static_cast<To>(std::lround(std::clamp(place, 0.0, 1.0) * std::numeric_limits<To>::max()));
+  }
+  const torch::Tensor to = at::empty(pixels.sizes(), type);
+  const auto* from = static_cast<const From*>(pixels.const_data_ptr());
+  std::transform(from, from + pixels.numel(), static_cast<To*>(to.data_ptr()), [&](From value) {
+    clipped += value < range.low || value > range.high ? 1 : 0;
+    return places[value];
+  });
+  return to;
+}
+
+torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range,
+                       std::int64_t& clipped) {
+  if (!range.is_fixed() || pixels.is_floating_point()) return pixels;
+  using Byte = std::uint8_t;
+  using Word = std::uint16_t;
+  if (pixels.scalar_type() == at::kUInt16) {
+    return placed<Word, Word>(pixels, range, at::kUInt16, clipped);
+  }
+  return range.high - range.low > 255 ? placed<Byte, Word>(pixels, range, at::kUInt16, clipped)
+                                      : placed<Byte, Byte>(pixels, range, at::kByte, clipped);
+}
+
+torch::Tensor resize_once(const torch::Tensor& pixels, std::int64_t height, std::int64_t width,
+                          int interpolation) {
+  auto resized = at::empty({height, width, pixels.size(2)}, pixels.options());
+  cv::Mat to = mat_view(resized);
+  cv::resize(mat_view(pixels), to, to.size(), /*fx=*/0, /*fy=*/0, interpolation);
+  TORCH_INTERNAL_ASSERT(to.data == resized.data_ptr());
+  return resized;
+}
+
+}  // namespace
+
+namespace codec {
+
 const Codec& codec_for(Bytes bytes) {
   if (bytes.empty()) throw ImageError("empty file (0 bytes)");
-  if (const auto format = format_of(bytes)) return codec_of(*format);
+  if (const auto format = format_of(bytes)) return codec_of_format(*format);
   if (const auto reason = reason_to_refuse(bytes)) throw ImageError(*reason);
   const Bytes first = bytes.first(std::min<std::size_t>(bytes.size(), 8));
   throw ImageError(fmt::format("not an image: starts with bytes {:02x}", fmt::join(first, " ")));
 }
 
-/// (H, W, C) as stored → (H, W, C) as meant to be seen. EXIF 2.32, tag 0x0112: the number says
-/// which corner of the scene the first stored row and column lie in.
 torch::Tensor oriented(const torch::Tensor& pixels, int orientation) {
   if (orientation == 1) return pixels;
   const bool sideways = turns_sideways(orientation);
@@ -135,26 +178,16 @@ torch::Tensor oriented(const torch::Tensor& pixels, int orientation) {
   return turned;
 }
 
-torch::Tensor resize_once(const torch::Tensor& pixels, std::int64_t height, std::int64_t width,
-                          int interpolation) {
-  auto resized = at::empty({height, width, pixels.size(2)}, pixels.options());
-  cv::Mat to = mat_view(resized);
-  cv::resize(mat_view(pixels), to, to.size(), /*fx=*/0, /*fy=*/0, interpolation);
-  TORCH_INTERNAL_ASSERT(to.data == resized.data_ptr());
-  return resized;
-}
-
-}  // namespace
-
-namespace codec {
-
-void check_image(const torch::Tensor& image, const char* where) {
+void check_image(const torch::Tensor& image, const char* where, bool takes_floats) {
   const bool shape_fits = image.dim() == 3 && (image.size(0) == 1 || image.size(0) == 3) &&
                           image.size(1) > 0 && image.size(2) > 0;
   const at::ScalarType type = image.scalar_type();
-  if (shape_fits && (type == at::kByte || type == at::kUInt16)) return;
+  const bool type_fits =
+      type == at::kByte || type == at::kUInt16 || (takes_floats && type == at::kFloat);
+  if (shape_fits && type_fits) return;
   throw std::invalid_argument(
-      fmt::format("{}: expected (1 or 3, H, W) uint8 or uint16, but got ({}) {}", where,
+      fmt::format("{}: expected (1 or 3, H, W) {}, but got ({}) {}", where,
+                  takes_floats ? "uint8, uint16 or float32" : "uint8 or uint16",
                   fmt::join(image.sizes(), ", "), at::toString(type)));
 }
 
@@ -182,11 +215,14 @@ void check_side(const torch::Tensor& pixels, std::int64_t max_side, std::string_
 }
 
 torch::Tensor empty_pixels(const ImageInfo& info, int channels) {
-  return at::empty({info.height, info.width, channels}, info.bits == 16 ? at::kUInt16 : at::kByte);
+  return at::empty({info.height, info.width, channels}, info.bits == 32   ? at::kFloat
+                                                        : info.bits == 16 ? at::kUInt16
+                                                                          : at::kByte);
 }
 
 torch::Tensor to_8_bits(const torch::Tensor& pixels) {
   if (pixels.scalar_type() == at::kByte) return pixels;
+  if (pixels.is_floating_point()) return pixels.mul(255).round().clamp(0, 255).to(at::kByte);
   auto narrow = at::empty(pixels.sizes(), at::kByte);
   const auto* from = static_cast<const std::uint16_t*>(pixels.const_data_ptr());
   std::transform(
@@ -202,11 +238,11 @@ bool is_image_start(std::span<const std::uint8_t> bytes) { return format_of(byte
 bool turns_sideways(int orientation) { return orientation >= 5; }
 
 torch::Tensor turned(const torch::Tensor& image, int orientation) {
-  return oriented(codec::to_rows(image), orientation).permute({2, 0, 1});
+  return codec::oriented(codec::to_rows(image), orientation).permute({2, 0, 1});
 }
 
 ImageInfo probe_image(std::span<const std::uint8_t> bytes, std::int64_t max_pixels) {
-  auto info = codec_for(bytes).probe(bytes, max_pixels);
+  auto info = codec::codec_for(bytes).probe(bytes, max_pixels);
   if (turns_sideways(info.orientation)) std::swap(info.height, info.width);
   return info;
 }
@@ -222,24 +258,27 @@ int decoding_reduction(const ImageInfo& info, Size size) {
 }
 
 torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
-                           std::int64_t max_pixels, int reduction) {
+                           std::int64_t max_pixels, int reduction, const ValueRange& range,
+                           std::int64_t* clipped) {
   if (channels != 1 && channels != 3) {
     throw std::invalid_argument(
         fmt::format("decode_image: expected 1 or 3 channels, but got {}", channels));
   }
-  const Codec& codec = codec_for(bytes);
+  const Codec& codec = codec::codec_for(bytes);
   if (reduction != 1 && &codec != &codec::kJpeg) throw ImageError("it is no JPEG any more");
-  const auto decoded = reduction == 1
-                           ? codec.decode(bytes, channels, max_pixels)
-                           : codec::decode_jpeg_reduced(bytes, channels, max_pixels, reduction);
-  return oriented(decoded.pixels, decoded.info.orientation).permute({2, 0, 1});
+  auto decoded = reduction == 1
+                     ? codec.decode(bytes, channels, max_pixels, range)
+                     : codec::decode_jpeg_reduced(bytes, channels, max_pixels, reduction);
+  const torch::Tensor pixels = in_range(decoded.pixels, range, decoded.clipped);
+  if (clipped != nullptr) *clipped += decoded.clipped;
+  return codec::oriented(pixels, decoded.info.orientation).permute({2, 0, 1});
 }
 
 std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat format) {
   codec::check_image(image, "encode_image");
-  const Codec& codec = codec_of(format);
+  const Codec& codec = codec_of_format(format);
   const auto pixels = codec::to_rows(image);
-  return codec.encode(codec.holds_16_bits ? pixels : codec::to_8_bits(pixels));
+  return codec.encode(codec.holds_16_bits ? pixels : codec::to_8_bits(pixels), nullptr);
 }
 
 std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int quality) {
@@ -248,7 +287,7 @@ std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int qual
 }
 
 torch::Tensor resize_image(const torch::Tensor& image, std::int64_t height, std::int64_t width) {
-  codec::check_image(image, "resize_image");
+  codec::check_image(image, "resize_image", /*takes_floats=*/true);
   if (height <= 0 || width <= 0 || height > kMostPixelsASide || width > kMostPixelsASide) {
     throw std::invalid_argument(
         fmt::format("resize_image: expected positive sides, but got {} x {}", height, width));

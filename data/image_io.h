@@ -31,9 +31,12 @@ struct ImageInfo {
   std::int64_t width = 0;   ///< after EXIF orientation
   int channels = 3;         ///< 1 grey, 3 colour, without alpha; a palette of greys is grey
   bool alpha = false;       ///< has an alpha channel, transparent palette entries or a key colour
-  int bits = 8;             ///< of the decoded tensor: 8 (uint8) or 16 (uint16; also float TIFF)
-  int orientation = 1;      ///< EXIF orientation, 1 to 8
-  int pages = 1;            ///< of a TIFF, up to kMaxPages; only the first is read
+  int bits = 8;  ///< of the decoded tensor: 8 (uint8), 16 (uint16) or, for signed, 32-bit and float
+                 ///< TIFF, 32 (float32)
+  int orientation = 1;         ///< EXIF orientation, 1 to 8
+  int pages = 1;               ///< of a TIFF or APNG, up to kMaxPages; only the first is read
+  bool premultiplied = false;  ///< colours are stored multiplied by alpha
+  std::string remark = {};     ///< on channels that are not read, or read as what they may not be
 };
 
 /// An image that cannot be used. what() is one short reason without the file's name, such as
@@ -55,18 +58,21 @@ bool is_image_start(std::span<const std::uint8_t> bytes);
 ImageInfo probe_image(std::span<const std::uint8_t> bytes,
                       std::int64_t max_pixels = kDefaultMaxPixels);
 
-/// Decodes an image completely → (C, H, W) with C = `channels` (1 or 3, RGB order), uint8 or uint16
-/// as info.bits says, stored in channels-last order (strides 1, W*C, C), EXIF orientation applied.
-/// Alpha is composited on white. Grey → RGB repeats; RGB → grey is 0.299 R + 0.587 G + 0.114 B.
-/// CMYK becomes RGB. 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are spread over
-/// 0..255. A float TIFF holds [0,1] and becomes uint16 (rounded).
-/// With a reduction of 2, 4 or 8, a JPEG comes at 1/reduction of its sides, rounded up, in a
-/// fraction of the time.
-/// Throws ImageError for a file that ends early or fails its checksum, floats outside [0,1], a CMYK
+/// Decodes an image completely → (C, H, W) with C = `channels` (1 or 3, RGB order), of the type
+/// that info.bits says, stored in channels-last order (strides 1, W*C, C), EXIF orientation
+/// applied. Alpha is composited on white. Grey → RGB repeats; RGB → grey is 0.299 R + 0.587 G +
+/// 0.114 B. CMYK becomes RGB. 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are
+/// spread over 0..255. A float TIFF holds [0,1]. A fixed `range` maps its ends to 0 and 1 (255,
+/// 65535), clips what lies beyond and adds its number to `clipped`; 8 bits become 16 where it is
+/// wider than they are. An automatic one leaves the file's numbers as they are. With a reduction of
+/// 2, 4 or 8, a JPEG comes at 1/reduction of its sides, rounded up, in a fraction of the time.
+/// Throws ImageError for a file that ends early or fails its checksum; floats outside [0,1], signed
+/// and 32-bit samples at the full range; NaN; a CMYK
 /// JPEG without Adobe's marker (its inks may be inverted), a reduction of another format.
 /// Memory: about 16 bytes a pixel, 40 for float64 TIFF in planes or huge tiles. Thread-safe.
 torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
-                           std::int64_t max_pixels = kDefaultMaxPixels, int reduction = 1);
+                           std::int64_t max_pixels = kDefaultMaxPixels, int reduction = 1,
+                           const ValueRange& range = {}, std::int64_t* clipped = nullptr);
 
 /// The reduction with which to decode an image that will be resized to `size`: 8, 4 or 2 for a JPEG
 /// that keeps twice that size, else 1.
@@ -82,11 +88,20 @@ bool turns_sideways(int orientation);
 /// PNG, TIFF and PNM keep 16 bits. Throws ImageError when the format cannot hold the size.
 std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat format);
 
+/// Encodes (C, H, W) float in [0,1] as the file `original` is: format, type of samples, palette
+/// (nearest colours) and alpha as they were, with its resolution, colour profile, EXIF and tags;
+/// grey where it is grey. `range` is undone. `lost` gets what cannot be taken over, in words. The
+/// colours of an image with alpha are those that give `image` on white.
+std::vector<std::uint8_t> encode_like(const torch::Tensor& image,
+                                      std::span<const std::uint8_t> original,
+                                      std::int64_t max_pixels, const ValueRange& range,
+                                      std::vector<std::string>& lost);
+
 /// A JPEG for people to look at: quality 1 to 100, colour at half the resolution.
 std::vector<std::uint8_t> encode_small_jpeg(const torch::Tensor& image, int quality);
 
-/// (C, H, W) uint8 or uint16 → the same type at `height` × `width`: area filter where an axis
-/// shrinks, linear where it grows.
+/// (C, H, W) uint8, uint16 or float32 → the same type at `height` × `width`: area filter where an
+/// axis shrinks, linear where it grows.
 torch::Tensor resize_image(const torch::Tensor& image, std::int64_t height, std::int64_t width);
 
 }  // namespace convae

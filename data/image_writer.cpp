@@ -52,8 +52,13 @@ ImageWriter::~ImageWriter() {
 
 void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
                         ImageFormat format) {
-  if (threads_.empty()) return write_file(path, encode_image(image, format));
-  Job job{std::move(path), in_rows(image), format};
+  write(std::move(path), image,
+        [format](const torch::Tensor& pixels) { return encode_image(pixels, format); });
+}
+
+void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image, Encode encode) {
+  if (threads_.empty()) return write_file(path, encode(image));
+  Job job{std::move(path), in_rows(image), std::move(encode)};
   const std::int64_t bytes = job.bytes();
   std::unique_lock lock(mutex_);
   help_while(lock, [&] { return jobs_ > 0 && (jobs_ >= kMaxJobs || bytes_ + bytes > max_bytes_); });
@@ -98,7 +103,7 @@ void ImageWriter::write_first(std::unique_lock<std::mutex>& lock) {
   const std::int64_t bytes = job.bytes();
   std::exception_ptr error;
   try {
-    write_file(job.path, encode_image(job.image, job.format));
+    write_file(job.path, job.encode(job.image));
   } catch (...) {
     error = std::current_exception();
   }

@@ -31,6 +31,9 @@ public:
   /// Waits while too many images wait. After a file could not be written, drops the waiting images
   /// and throws the reason.
   void write(std::filesystem::path path, const torch::Tensor& image, ImageFormat format);
+  /// The same with an encoder of one's own, which is called once, from any thread.
+  using Encode = std::function<std::vector<std::uint8_t>(const torch::Tensor& image)>;
+  void write(std::filesystem::path path, const torch::Tensor& image, Encode encode);
 
   /// Waits until all files are written. Throws the reason if one could not be.
   void finish();
@@ -39,7 +42,7 @@ private:
   struct Job {
     std::filesystem::path path;
     torch::Tensor image;
-    ImageFormat format;
+    Encode encode;
     std::int64_t bytes() const { return static_cast<std::int64_t>(image.nbytes()); }
   };
   void work();

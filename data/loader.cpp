@@ -46,18 +46,24 @@ std::vector<Step> cut_into_steps(const ImageDataset& dataset,
   return plan;
 }
 
-/// Images of one size as one batch, uint16 where one of them is: × 257 keeps value / range exactly.
+/// The same shares of their type's range, in a type that takes as many bytes or more: × 257 keeps
+/// value / range exactly.
+torch::Tensor widened(const torch::Tensor& image, at::ScalarType type) {
+  if (image.scalar_type() == type) return image;
+  if (type == at::kUInt16) return (image.to(at::kInt) * 257).to(type);
+  return image.to(type).div_(image.scalar_type() == at::kByte ? 255.0 : 65535.0);
+}
+
+/// Images of one size as one batch, of the widest type that one of them has.
 torch::Tensor stack(const std::vector<torch::Tensor>& images, bool pinned) {
-  const auto is_wide = [](const torch::Tensor& x) { return x.scalar_type() == at::kUInt16; };
-  const bool wide = std::ranges::any_of(images, is_wide);
-  const torch::Tensor& first = images[0];
+  const torch::Tensor& widest = *std::ranges::max_element(
+      images, {}, [](const torch::Tensor& image) { return image.element_size(); });
   const torch::Tensor batch =
-      at::empty({std::ssize(images), first.size(1), first.size(2), first.size(0)},
-                first.options().dtype(wide ? at::kUInt16 : at::kByte).pinned_memory(pinned))
+      at::empty({std::ssize(images), widest.size(1), widest.size(2), widest.size(0)},
+                widest.options().pinned_memory(pinned))
           .permute({0, 3, 1, 2});
   parallel_for_each(std::ssize(images), [&](std::int64_t i) {
-    const torch::Tensor& image = images[static_cast<std::size_t>(i)];
-    batch[i].copy_(wide && !is_wide(image) ? image.to(at::kInt) * 257 : image);
+    batch[i].copy_(widened(images[static_cast<std::size_t>(i)], widest.scalar_type()));
   });
   return batch;
 }

@@ -20,7 +20,7 @@ namespace convae {
 /// Images of one size that go through the network together.
 struct MicroBatch {
   std::vector<std::int64_t> indices;
-  /// (N, C, H, W), uint8 or (where any of the images has 16 bits) uint16, channels-last.
+  /// (N, C, H, W), uint8, uint16 or float32: the widest type of any of the images; channels-last.
   torch::Tensor images;
   /// What the network sees in their place, float32 in [0, 1]; undefined: `images`.
   torch::Tensor corrupted = {};

@@ -11,7 +11,9 @@
 
 namespace convae {
 cv::Mat mat_view(const torch::Tensor& pixels) {
-  const int depth = pixels.scalar_type() == at::kUInt16 ? CV_16U : CV_8U;
+  const int depth = pixels.is_floating_point()            ? CV_32F
+                    : pixels.scalar_type() == at::kUInt16 ? CV_16U
+                                                          : CV_8U;
   return {static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
           CV_MAKETYPE(depth, static_cast<int>(pixels.size(2))), pixels.data_ptr()};
 }

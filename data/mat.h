@@ -19,7 +19,7 @@ torch::Tensor image_from_mat(const cv::Mat& mat);
 /// uint8 or uint16.
 cv::Mat mat_from_image(const torch::Tensor& image);
 
-/// (H, W, C) uint8 or uint16, contiguous, as a cv::Mat over the same memory, in RGB order.
+/// (H, W, C) uint8, uint16 or float32, contiguous, as a cv::Mat over the same memory, in RGB order.
 cv::Mat mat_view(const torch::Tensor& pixels);
 
 }  // namespace convae

@@ -22,7 +22,7 @@ namespace convae {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
-              "<f4 and <f8 are copied as they are in memory");
+              "numbers are copied as they are in memory");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kPreamble = 8;  // the magic, and a byte each for major and minor version
@@ -43,6 +43,19 @@ std::string cut(std::string_view text) { return printable(text.substr(0, 40)); }
 /// A shape as Python writes a tuple: (), (3,), (3, 4).
 std::string tuple(at::IntArrayRef shape) {
   return fmt::format("({}{})", fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+}
+
+struct NpyType {
+  std::string_view name;
+  at::ScalarType type;
+};
+constexpr NpyType kNpyTypes[] = {{"<f2", at::kHalf}, {"<f4", at::kFloat}, {"<f8", at::kDouble}};
+constexpr const char kReadable[] = "'<f2', '<f4' or '<f8'";
+
+std::vector<std::int64_t> reversed_axes(std::int64_t count) {
+  std::vector<std::int64_t> axes(static_cast<std::size_t>(count));
+  for (std::int64_t& axis : axes) axis = --count;
+  return axes;
 }
 
 struct Header {
@@ -110,7 +123,7 @@ private:
   std::string dtype() {
     skip_space();
     if (rest_.starts_with('[')) {
-      refuse_npy(file_, "expected an array of '<f4' or '<f8', but got a structured one");
+      refuse_npy(file_, "expected an array of {}, but got a structured one", kReadable);
     }
     return string();
   }
@@ -189,17 +202,15 @@ std::pair<std::string_view, std::string_view> split(std::string_view bytes,
   return {bytes.substr(0, length), bytes.substr(length)};
 }
 
-void check(const Header& header, std::size_t data_size, const std::string& file) {
-  if (*header.dtype != "<f4" && *header.dtype != "<f8") {
-    refuse_npy(
-        file, "expected an array of '<f4' or '<f8', but got '{}'; save it with array.astype('<f4')",
-        cut(*header.dtype));
-  }
-  if (*header.fortran_order) {
-    refuse_npy(file, "the array is in Fortran order; save it in C order: numpy.ascontiguousarray");
+/// The type of the numbers.
+at::ScalarType check(const Header& header, std::size_t data_size, const std::string& file) {
+  const auto type = std::ranges::find(kNpyTypes, *header.dtype, &NpyType::name);
+  if (type == std::end(kNpyTypes)) {
+    refuse_npy(file, "expected an array of {}, but got '{}'; save it with array.astype('<f4')",
+               kReadable, cut(*header.dtype));
   }
   // Zeros count as one: torch works out strides that way, and they must not overflow either.
-  std::int64_t bytes = *header.dtype == "<f8" ? 8 : 4;
+  auto bytes = static_cast<std::int64_t>(c10::elementSize(type->type));
   bool empty = false;
   for (const std::int64_t length : *header.shape) {
     empty = empty || length == 0;
@@ -212,6 +223,7 @@ void check(const Header& header, std::size_t data_size, const std::string& file)
     refuse_npy(file, "expected {} bytes of data for the shape {} of '{}', but got {}", expected,
                tuple(*header.shape), *header.dtype, data_size);
   }
+  return type->type;
 }
 
 std::string make_header(at::IntArrayRef shape) {
@@ -255,11 +267,13 @@ torch::Tensor read_npy(const std::filesystem::path& path) {
   const auto [text, data] =
       split({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file);
   const Header header = HeaderParser(text, file).parse();
-  check(header, data.size(), file);
-
-  const at::ScalarType type = *header.dtype == "<f8" ? at::kDouble : at::kFloat;
-  at::Tensor array = at::empty(*header.shape, at::TensorOptions().dtype(type));
+  const at::ScalarType type = check(header, data.size(), file);
+  std::vector<std::int64_t> shape = *header.shape;
+  // In Fortran order the first axis is the fastest: the array in memory with its axes turned round.
+  if (*header.fortran_order) std::ranges::reverse(shape);
+  at::Tensor array = at::empty(shape, at::TensorOptions().dtype(type));
   if (!data.empty()) std::memcpy(array.data_ptr(), data.data(), data.size());
+  if (*header.fortran_order) array = array.permute(reversed_axes(array.dim())).contiguous();
   return array.to(at::kFloat);
 }
 

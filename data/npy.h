@@ -15,7 +15,8 @@ namespace convae {
 void write_npy(const std::filesystem::path& path, const std::vector<torch::Tensor>& rows,
                const std::vector<std::int64_t>& row_shape);
 
-/// Reads a C-ordered little-endian float32 or float64 .npy file (version 1 to 3) as float32. Checks
+/// Reads a little-endian float16, float32 or float64 .npy file (version 1 to 3), in C or Fortran
+/// order, as float32 in C order. Checks
 /// the header against the file's size before it allocates anything. Throws std::runtime_error with
 /// the file and what was expected.
 torch::Tensor read_npy(const std::filesystem::path& path);

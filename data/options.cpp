@@ -1,11 +1,29 @@
 #include "convae/data/options.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/text.h"
 #include "convae/data/grouping.h"
 
 #include <fmt/format.h>
 
 namespace convae {
+
+std::string to_string(const ValueRange& range) {
+  if (range.is_fixed()) return number_text(range.low) + ":" + number_text(range.high);
+  return range.kind == ValueRange::Kind::full ? "full" : "auto";
+}
+
+ValueRange parse_value_range(const std::string& text) {
+  if (text == "full") return {};
+  if (text == "auto") return {ValueRange::Kind::automatic};
+  const std::size_t colon = text.find(':');
+  if (colon != std::string::npos) {
+    const auto low = parse_number(text.substr(0, colon));
+    const auto high = parse_number(text.substr(colon + 1));
+    if (low && high && *low < *high) return {ValueRange::Kind::fixed, *low, *high};
+  }
+  throw OptionError("expected full, auto or LO:HI with LO below HI, such as 0:4095");
+}
 
 void DataOptions::validate() const {
   require_option(channels == 0 || channels == 1 || channels == 3,

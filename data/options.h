@@ -22,6 +22,20 @@ constexpr auto names(Cache) {
       {{Cache::automatic, "auto"}, {Cache::ram, "ram"}, {Cache::none, "none"}});
 }
 
+/// Which values of the files become 0 and 1, one pair for all channels.
+struct ValueRange {
+  /// full: all that 8 or 16 bits hold, and [0,1] of floats; automatic: that of the training images.
+  enum class Kind { full, automatic, fixed };
+  Kind kind = Kind::full;
+  double low = 0, high = 1;  ///< of a fixed one, in the files' own numbers
+
+  bool is_fixed() const { return kind == Kind::fixed; }
+  friend bool operator==(const ValueRange&, const ValueRange&) = default;
+};
+/// "full", "auto" or "LO:HI", and back. Throws OptionError where LO is not below HI.
+std::string to_string(const ValueRange& range);
+ValueRange parse_value_range(const std::string& text);
+
 /// Where images come from and how they are prepared.
 struct DataOptions {
   std::string data;           ///< folder of images
@@ -33,6 +47,7 @@ struct DataOptions {
   Size size;                  ///< resize to; {0, 0}: native
   Size crop;                  ///< cut out after resizing; {0, 0}: no
   std::int64_t channels = 0;  ///< 1 or 3 for the whole run; 0: 1 if every image is grey, else 3
+  ValueRange value_range;     ///< of the files' numbers, kept in the checkpoint
   Cache cache = Cache::automatic;
   std::int64_t workers = -1;  ///< decoding threads; -1: as many as cores
   bool skip_bad = true;       ///< skip images that cannot be used instead of stopping

@@ -196,6 +196,20 @@ void take_out(const std::vector<ImageEntry>& validation, std::vector<ImageEntry>
   }
 }
 
+void warn_of_what_is_not_read(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
+  Remarks remarks;
+  for (const ImageEntry& entry : entries) {
+    const ImageInfo& info = entry.info;
+    if (info.pages > 1) {
+      remarks[fmt::format("only the first of its {}{} pages is read", info.pages,
+                          info.pages < kMaxPages ? "" : " or more")]
+          .push_back(entry.file.name);
+    }
+    if (!info.remark.empty()) remarks[info.remark].push_back(entry.file.name);
+  }
+  for (const std::string& line : lines_of(remarks)) callbacks.warn(line);
+}
+
 }  // namespace
 
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
@@ -227,13 +241,7 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
                                          passed_over.empty() ? "" : ", passed over: ", passed_over,
                                          kReadFormats));
   }
-  for (const ImageEntry& entry : found.entries) {
-    const int pages = entry.info.pages;
-    if (pages == 1) continue;
-    callbacks.warn(fmt::format("{}: only the first of its {}{} pages is read",
-                               in_quotes(entry.file.name), pages,
-                               pages < kMaxPages ? "" : " or more"));
-  }
+  warn_of_what_is_not_read(found.entries, callbacks);
   warn_of_masks(found.entries, callbacks);
   warn_of_labels(found.entries, callbacks);
   return found;

@@ -127,7 +127,8 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
                                            .crop = {},
                                            .cache = Cache::automatic,
                                            .skip_bad = data.skip_bad,
-                                           .max_pixels = data.max_pixels});
+                                           .max_pixels = data.max_pixels,
+                                           .value_range = model.info().value_range});
   dataset.on_bad_file = [&](const SkippedFile& bad) { callbacks.warn(skipped_line(bad)); };
   BatchOptions batches;
   batches.batch_size = options.images.batch_size;

@@ -13,6 +13,7 @@ ExportDescription describe(const Model& model, const ExportOptions& options) {
   const Size fixed = options.fixed_size(spec);
   return {{"channels", std::to_string(spec.channels)},
           {"range", spec.output == Output::tanh ? "[-1,1]" : "[0,1]"},
+          {"value-range", to_string(model.info().value_range)},
           {"model", model_json(spec)},
           {"version", kVersion},
           {"part", to_string(options.part)},
@@ -34,12 +35,13 @@ const torch::nn::Module& part_of(const Model& model, Part part) {
 void export_model(const std::filesystem::path& path, const Model& model,
                   const ExportOptions& options) {
   options.validate(model.options());
-  const ExportDescription description = describe(model, options);
+  ExportDescription description = describe(model, options);
   switch (options.format) {
     case ExportFormat::onnx: return write_onnx(path, model, options, description);
     case ExportFormat::torchscript:
       return write_torchscript(path, model, options.part, description);
     case ExportFormat::safetensors:
+      description.insert(kPyTorchFormat);
       return write_safetensors(path, weights_of(part_of(model, options.part)), description);
   }
 }

@@ -9,7 +9,8 @@
 
 namespace convae {
 
-/// What an exported file says about itself: `channels` ("3"), `range` ("[0,1]"), `model` (a JSON
+/// What an exported file says about itself: `channels` ("3"), `range` ("[0,1]"), `value-range` (the
+/// files' numbers that become 0 and 1: "full" or "0:4095"), `model` (a JSON
 /// object as in checkpoints), `version` (of convae), `part`, `input` ("any" or "HxW"),
 /// `smallest-input` ("HxW"), `epoch`, `step`.
 using ExportDescription = std::map<std::string, std::string>;

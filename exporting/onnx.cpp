@@ -91,17 +91,13 @@ private:
         !weights_.contains(block + ".norm.weight")) {
       return layer;
     }
-    const auto statistic = [&](const char* which) {
-      const torch::Tensor numbers = weight(block + ".norm." + which).to(torch::kDouble);
-      return numbers.repeat_interleave(layer.bias.numel() / numbers.numel());
-    };
-    const torch::Tensor scale =
-        statistic("weight") / (statistic("running_var") + BatchNormImpl::kEpsilon).sqrt();
+    const auto [factor, summand] = norm_of(block);
+    const std::int64_t repeats = layer.bias.numel() / factor.numel();  // of a linear layer
+    const torch::Tensor scale = factor.repeat_interleave(repeats);
     std::vector<std::int64_t> along(layer.weight.dim(), 1);
     along[axis] = -1;
     layer.weight = layer.weight.to(torch::kDouble) * scale.view(along);
-    layer.bias =
-        (layer.bias.to(torch::kDouble) - statistic("running_mean")) * scale + statistic("bias");
+    layer.bias = layer.bias.to(torch::kDouble) * scale + summand.repeat_interleave(repeats);
     layer.has_norm = true;
     return layer;
   }
@@ -147,14 +143,25 @@ private:
     return graph_.node(block, "Mul", {graph_.node(block, "Mul", {x, raised}), number("half", 0.5)});
   }
 
+  /// Factor and summand of a channel; OpenCV moves a BatchNormalization across the product before
+  /// it.
   std::string batch_norm(const std::string& block, const std::string& x) {
-    std::vector<std::string> inputs = {x};
-    for (const char* which : {"weight", "bias", "running_mean", "running_var"}) {
-      const std::string name = block + ".norm." + which;
-      inputs.push_back(constant(name, weight(name)));
-    }
-    return graph_.node(block, "BatchNormalization", inputs,
-                       {{"epsilon", static_cast<float>(BatchNormImpl::kEpsilon)}});
+    const auto [factor, summand] = norm_of(block);
+    const auto a_channel = [&](const char* which, const torch::Tensor& numbers) {
+      return constant(block + ".norm." + which, numbers.view({-1, 1, 1}));
+    };
+    const auto scaled = graph_.node(block, "Mul", {x, a_channel("weight", factor)});
+    return graph_.node(block, "Add", {scaled, a_channel("bias", summand)});
+  }
+
+  /// What a batch normalisation does: x · first + second, a number a channel, in double.
+  std::pair<torch::Tensor, torch::Tensor> norm_of(const std::string& block) const {
+    const auto statistic = [&](const char* which) {
+      return weight(block + ".norm." + which).to(torch::kDouble);
+    };
+    const torch::Tensor factor =
+        statistic("weight") / (statistic("running_var") + BatchNormImpl::kEpsilon).sqrt();
+    return {factor, statistic("bias") - statistic("running_mean") * factor};
   }
 
   /// InstanceNormalization over (N, groups, rest): GroupNormalization came with version 18, and has

@@ -9,6 +9,8 @@
 #include "convae/inference/folder.h"
 #include "convae/inference/latents_file.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace convae {
@@ -53,6 +55,10 @@ torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const 
 }
 
 void require_fit(const torch::Tensor& latent, const ModelOptions& model, const fs::path& file) {
+  if (latent.dim() > 0 && latent.size(0) > 1) {
+    refuse(file, "one of its files holds " + std::to_string(latent.size(0)) +
+                     " latents, but in a folder each is a file of its own");
+  }
   const std::int64_t axes = model.latent > 0 ? 2 : 4;
   const std::int64_t channels = model.latent > 0 ? model.latent : model.latent_map_channels();
   if (latent.dim() == axes && latent.size(1) == channels) return;
@@ -61,20 +67,48 @@ void require_fit(const torch::Tensor& latent, const ModelOptions& model, const f
                    (axes == 4 ? ", h, w); pooled latents cannot be decoded" : ")"));
 }
 
+/// What a table would say of latents that came without one, from other programs.
+std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOptions& options,
+                                          const torch::Tensor& array) {
+  const Size size = fixed_network_size(options.size, model.options());
+  if (!size) {
+    throw std::runtime_error("there is no " + in_quotes(latent_table_path(options.latents)) +
+                             ", so the images' size is not known; say it with --size HxW");
+  }
+  std::vector<LatentRow> rows;
+  if (array.defined()) {
+    if (array.dim() < 1) refuse(options.latents, "it holds a single number, not latents");
+    for (std::int64_t i = 0; i < array.size(0); ++i) {
+      rows.push_back({fmt::format("latent_{:05}.npy", i), size, i, size, ""});
+    }
+  } else {
+    for (const auto& entry : fs::directory_iterator(options.latents)) {
+      if (entry.path().extension() != ".npy") continue;
+      const std::string name = entry.path().filename().string();
+      rows.push_back({name, size, 0, size, name});
+    }
+    std::ranges::sort(rows, {}, &LatentRow::name);
+  }
+  if (rows.empty()) refuse(options.latents, "there are no latents in it");
+  return rows;
+}
+
 }  // namespace
 
 DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
                             const Callbacks& callbacks) {
-  const std::vector<LatentRow> rows = checked_rows(latent_table_path(options.latents));
+  std::error_code error;
+  torch::Tensor array;
+  if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);
+  const fs::path table = latent_table_path(options.latents);
+  const std::vector<LatentRow> rows =
+      fs::exists(table, error) ? checked_rows(table) : rows_without_table(model, options, array);
   OutputFolder output(options.output, options.overwrite);
   std::vector<std::string> inputs;
   for (const LatentRow& row : rows) inputs.push_back(row.name);
   output.expect(inputs);
   DecodeResult result;
   for (const std::string& name : inputs) result.images.push_back(output.reserve(name, ".png"));
-  std::error_code error;
-  torch::Tensor array;
-  if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);
   callbacks.begin_writing();
   ImageWriter writer(worker_count(options.workers));
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -12,14 +12,18 @@
 namespace CONVAE_API convae {
 
 struct DecodeOptions {
-  std::filesystem::path latents;  ///< .npy with its table (.csv) beside it, or a folder of them
-  std::filesystem::path output;   ///< folder of the images; made where it is missing
-  std::int64_t workers = -1;      ///< threads that write images; -1: as many as cores
-  bool overwrite = false;         ///< replace files that exist
+  /// .npy with its table (.csv) beside it, or a folder of them. Without a table, all of the array
+  /// or of the folder's .npy files, at `size`.
+  std::filesystem::path latents;
+  Size size = {};  ///< of the images, where no table says it and the model takes several
+  std::filesystem::path output;  ///< folder of the images; made where it is missing
+  std::int64_t workers = -1;     ///< threads that write images; -1: as many as cores
+  bool overwrite = false;        ///< replace files that exist
 };
 
 struct DecodeResult {
-  std::vector<std::string> images;  ///< PNG files in `output`, in the table's order
+  std::vector<std::string>
+      images;  ///< PNG files in `output`, in the table's order; without a table, latent_00000.png …
 };
 
 /// Latents that encode_folder() wrote → images, at the sizes of their table. Throws

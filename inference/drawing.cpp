@@ -76,9 +76,10 @@ torch::Tensor contact_sheet(const std::vector<torch::Tensor>& images) {
 }
 
 torch::Tensor read_end(const std::filesystem::path& path, std::int64_t max_pixels,
-                       const ModelOptions& model) {
+                       const Model& model) {
   try {
-    return decode_image(read_file(path), static_cast<int>(model.channels), max_pixels);
+    return decode_image(read_file(path), static_cast<int>(model.options().channels), max_pixels,
+                        /*reduction=*/1, model.info().value_range);
   } catch (const ImageError& error) {
     throw std::runtime_error(in_quotes(path) + ": " + error.what());
   }
@@ -113,8 +114,8 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
                           const Callbacks& callbacks) {
   const std::int64_t steps = options.steps;
   check_count("steps", steps, 2, 10'000);
-  const torch::Tensor first = read_end(options.from, options.max_pixels, model.options());
-  const torch::Tensor last = read_end(options.to, options.max_pixels, model.options());
+  const torch::Tensor first = read_end(options.from, options.max_pixels, model);
+  const torch::Tensor last = read_end(options.to, options.max_pixels, model);
   Size size = fixed_network_size(options.size, model.options());
   if (!size) size = {first.size(1), first.size(2)};
   if (const auto reason = why_impossible(model.options().levels, size)) {

@@ -87,7 +87,8 @@ ModelFolder::ModelFolder(Model model, FoundImages images, const FolderOptions& o
                 .crop = {},
                 .cache = Cache::none,
                 .skip_bad = options.data.skip_bad,
-                .max_pixels = options.data.max_pixels}) {
+                .max_pixels = options.data.max_pixels,
+                .value_range = model_.info().value_range}) {
   batches_.batch_size = options.batch_size;
   batches_.network_size = fixed_size_;
   batches_.workers = worker_count(options.data.workers);
@@ -104,6 +105,10 @@ void ModelFolder::for_each(const std::string& stage,
     use(batch);
   });
   if (is_empty) throw std::runtime_error("none of the images could be read");
+  const std::string clipped = dataset_.clipped_line();
+  if (!clipped.empty() && clipped != std::exchange(said_clipped_, clipped)) {
+    callbacks_.warn(clipped);
+  }
 }
 
 std::vector<std::string> ModelFolder::names() const {

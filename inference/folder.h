@@ -62,7 +62,7 @@ public:
 
   /// The size the network sees an image of `own` size at.
   Size network_size(Size own) const { return fixed_size_ ? fixed_size_ : own; }
-  /// A batch's images (N, C, H, W), uint8 or uint16 → float in [0,1] at the network's size, on the
+  /// A batch's images (N, C, H, W), as loaded → float in [0,1] at the network's size, on the
   /// model's device.
   torch::Tensor network_input(const torch::Tensor& images) const;
 
@@ -77,6 +77,7 @@ private:
   BatchOptions batches_;
   std::vector<SkippedFile> skipped_;  // before any image was decoded
   ImageDataset dataset_;
+  std::string said_clipped_;  // the line last said
 };
 
 }  // namespace convae

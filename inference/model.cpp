@@ -117,6 +117,7 @@ std::string description_json(const Model& model) {
       {"parameters", options.parameter_count()},
       {"channels", options.channels},
       {"range", {options.output == Output::tanh ? -1 : 0, 1}},
+      {"value-range", to_string(info.value_range)},
       {"levels", levels},
       {"order", to_string(options.order)},
       {"activation", to_string(options.activation)},

@@ -3,6 +3,7 @@
 #include "convae/core/csv.h"
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
+#include "convae/data/image_io.h"
 #include "convae/data/image_writer.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
@@ -11,6 +12,7 @@
 #include "convae/training/corruption.h"
 #include "convae/training/run_folder.h"
 
+#include <mutex>
 #include <optional>
 
 namespace convae {
@@ -37,6 +39,7 @@ public:
       throw Interrupted(std::string(stop.what()) + "; no reconstruct.csv was written");
     }
     writer_.finish();
+    for (const std::string& line : lines_of(lost_)) callbacks_.warn(line);
     const ReconstructResult result = summary();
     write_file(output_.prepare("reconstruct.csv"), to_csv(result));
     return result;
@@ -96,17 +99,30 @@ private:
   void write_images(std::int64_t index, const torch::Tensor& input,
                     const torch::Tensor& reconstruction, const torch::Tensor& original) {
     const Names& names = names_[static_cast<std::size_t>(index)];
-    const ImageInfo& info = folder_.entry(index).info;
-    const bool is_deep = keeps_format() && info.bits == 16;
-    write(names.reconstruction, is_deep ? to_uint16(reconstruction) : to_uint8(reconstruction),
-          keeps_format() ? info.format : ImageFormat::png);
+    if (keeps_format()) {
+      write_like_original(index, reconstruction);
+    } else {
+      write(names.reconstruction, to_uint8(reconstruction));
+    }
     if (options_.grid) write(names.grid, comparison_picture(input, reconstruction, original));
     if (options_.error_map) write(names.error_map, error_picture(original, reconstruction));
   }
 
-  void write(const std::string& name, const torch::Tensor& pixels,
-             ImageFormat format = ImageFormat::png) {
-    writer_.write(output_.prepare(name), pixels, format);
+  void write_like_original(std::int64_t index, const torch::Tensor& reconstruction) {
+    const std::string& name = names_[static_cast<std::size_t>(index)].reconstruction;
+    writer_.write(output_.prepare(name), reconstruction, [this, index](const torch::Tensor& image) {
+      std::vector<std::string> lost;
+      const auto& file = folder_.entry(index).file;
+      auto bytes = encode_like(image, read_file(file.path), options_.images.data.max_pixels,
+                               folder_.model().info().value_range, lost);
+      std::lock_guard lock(mutex_);
+      for (const std::string& part : lost) lost_["not kept: " + part].push_back(file.name);
+      return bytes;
+    });
+  }
+
+  void write(const std::string& name, const torch::Tensor& pixels) {
+    writer_.write(output_.prepare(name), pixels, ImageFormat::png);
   }
 
   ReconstructResult summary() {
@@ -139,6 +155,8 @@ private:
   std::vector<Names> names_;
   std::vector<std::optional<ReconstructedImage>> images_;
   std::int64_t done_ = 0;
+  std::mutex mutex_;  // guards what follows
+  Remarks lost_;      // what files have that their reconstructions have not
   ImageWriter writer_;
 };
 

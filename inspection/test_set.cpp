@@ -38,7 +38,8 @@ std::vector<fs::path> files_in(const fs::path& folder) {
 torch::Tensor read_mask(const fs::path& path, const ImageInfo& image, std::int64_t max_pixels) {
   const std::vector<std::uint8_t> bytes = read_file(path);
   const ImageInfo info = probe_image(bytes, max_pixels);
-  torch::Tensor pixels = decode_image(bytes, /*channels=*/3, max_pixels);
+  torch::Tensor pixels = decode_image(bytes, /*channels=*/3, max_pixels, /*reduction=*/1,
+                                      {ValueRange::Kind::automatic});  // labels may be any numbers
   const auto fits = [&] {
     return pixels.size(1) == image.height && pixels.size(2) == image.width;
   };
@@ -52,7 +53,7 @@ torch::Tensor read_mask(const fs::path& path, const ImageInfo& image, std::int64
     throw ImageError("its background is transparent; save it without alpha");
   }
   const bool is_lossy = info.format == ImageFormat::jpeg || info.format == ImageFormat::webp;
-  return values.gt(is_lossy ? values.max().item<double>() / 2 : 0.0);
+  return is_lossy ? values.gt(values.max().item<double>() / 2) : values.ne(0);
 }
 
 }  // namespace

@@ -25,11 +25,11 @@ torch::Tensor bytes_to_float(const torch::Tensor& images) {
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
   const bool stays = device.is_cpu() && images.is_cpu();
   if (stays && images.scalar_type() == at::kByte) return bytes_to_float(images);
-  const double range = images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0;
   const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
-  return moved
-      .to(at::kFloat, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast)
-      .div_(range);
+  const torch::Tensor floats =
+      moved.to(at::kFloat, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+  if (images.is_floating_point()) return floats;
+  return floats.div_(images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0);
 }
 
 torch::Tensor to_model_range(const torch::Tensor& images, Output output) {

@@ -5,7 +5,8 @@
 
 namespace convae {
 
-/// uint8 or uint16 images → float32 on `device`, divided by 255 or 65535; channels-last.
+/// uint8, uint16 or float32 images → float32 on `device`, the first two divided by 255 or 65535;
+/// channels-last.
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
 
 /// Images in [0,1] → the range the model works on, [-1,1] for tanh.

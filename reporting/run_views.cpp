@@ -17,6 +17,21 @@ void warn_on_failure(const Callbacks& callbacks, const std::function<void()>& wr
   }
 }
 
+/// Beside the runs: TensorBoard follows links, and would show a run that `latest` leads to twice. A
+/// new run takes the place of one of its name that was deleted.
+std::filesystem::path events_folder(const std::filesystem::path& run, bool is_new) {
+  const std::filesystem::path own = std::filesystem::canonical(run);
+  const std::filesystem::path folder = own.parent_path() / "tensorboard" / own.filename();
+  std::filesystem::create_directories(folder);
+  if (!is_new) return folder;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with("events.out.tfevents.")) {
+      std::filesystem::remove(entry.path());
+    }
+  }
+  return folder;
+}
+
 }  // namespace
 
 RunViews::RunViews(bool report, bool tensorboard) : tensorboard_(tensorboard) {
@@ -26,8 +41,9 @@ RunViews::RunViews(bool report, bool tensorboard) : tensorboard_(tensorboard) {
 void RunViews::begin(const RunStatus& run) {
   if (tensorboard_) {
     const std::int64_t step = run.progress.step;
-    warn_on_failure(run.callbacks,
-                    [&] { events_.emplace(run.folder.path(), step > 0 ? step + 1 : 0); });
+    warn_on_failure(run.callbacks, [&] {
+      events_.emplace(events_folder(run.folder.path(), step == 0), step > 0 ? step + 1 : 0);
+    });
   }
   if (report_) warn_on_failure(run.callbacks, [&] { report_->write(run, RunState::running); });
 }

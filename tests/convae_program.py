@@ -160,7 +160,7 @@ def assert_same_tensors(a, b):
     assert not different, different
 
 
-def make_identity(program, folder, channels):
+def make_identity(program, folder, channels, *options):
     """A checkpoint of a model that gives every image back as it is, and as its own latent.
 
     A 1x1 convolution that copies its channels, relu (images are not negative), and its mirror.
@@ -176,5 +176,5 @@ def make_identity(program, folder, channels):
     program.run("train", "--data", data, "--init", weights, "--levels", f"{channels}:k1s1p0",
                 "--norm", "none", "--activation", "relu", "--output-activation", "linear",
                 "--channels", channels, "--lr", 0, "--epochs", 1, "--val-split", 0,
-                "--name", "identity", "--quiet", *ONE_CORE, cwd=folder)
+                "--name", "identity", "--quiet", *options, *ONE_CORE, cwd=folder)
     return folder / "runs" / "identity"

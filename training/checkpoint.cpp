@@ -105,11 +105,13 @@ void read_progress(const json& fields, Progress& progress) {
 
 std::string to_metadata(const CheckpointInfo& info) {
   const json range = info.model.output == Output::tanh ? json{-1, 1} : json{0, 1};
+  json data{{"channels", info.model.channels}, {"range", range}};
+  if (info.value_range.is_fixed()) data["value-range"] = to_string(info.value_range);
   return json{{"format", info.format},
               {"convae", info.convae_version},
               {"libtorch", info.libtorch_version},
               {"model", to_json(info.model)},
-              {"data", {{"channels", info.model.channels}, {"range", range}}},
+              {"data", data},
               {"epoch", info.progress.epoch},
               {"step", info.progress.step},
               {"seed", info.seed},
@@ -134,6 +136,11 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
     info.convae_version = metadata.at("convae").get<std::string>();
     info.libtorch_version = metadata.at("libtorch").get<std::string>();
     info.model = model_from_json(metadata.at("model"));
+    info.value_range =
+        parse_value_range(metadata.value("data", json::object()).value("value-range", "full"));
+    if (info.value_range.kind == ValueRange::Kind::automatic) {
+      throw std::invalid_argument("the value range is not known");
+    }
     info.progress.epoch = metadata.at("epoch").get<std::int64_t>();
     info.progress.step = metadata.at("step").get<std::int64_t>();
     info.seed = metadata.at("seed").get<std::uint64_t>();
@@ -184,7 +191,8 @@ std::string model_json(const ModelOptions& model) { return to_json(model).dump()
 void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
                      CheckpointInfo info, const WeightAverage* average) {
   // Version 0.1 would stop at the options in the configuration that it does not know.
-  info.format = info.config.empty() ? CheckpointInfo::kOldFormat : CheckpointInfo::kFormat;
+  const bool is_old = info.config.empty() && !info.value_range.is_fixed();
+  info.format = is_old ? CheckpointInfo::kOldFormat : CheckpointInfo::kFormat;
   info.convae_version = kVersion;
   info.libtorch_version = TORCH_VERSION;
   info.model = net->options();
@@ -199,7 +207,7 @@ void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimiz
     throw CheckpointError(in_quotes(path) + " is not written: '" + name +
                           "' holds values that are not finite; try a lower lr or clip-grad 1");
   }
-  write_safetensors(path, tensors, {{kMetadataKey, to_metadata(info)}});
+  write_safetensors(path, tensors, {kPyTorchFormat, {kMetadataKey, to_metadata(info)}});
 }
 
 Checkpoint read_weights_file(const fs::path& path) {

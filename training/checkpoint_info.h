@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
+#include "convae/data/options.h"
 #include "convae/models/options.h"
 #include "convae/training/options.h"
 
@@ -51,6 +52,7 @@ struct CheckpointInfo {
   std::string convae_version;
   std::string libtorch_version;
   ModelOptions model;
+  ValueRange value_range;  ///< that images are read with: full or fixed
   std::uint64_t seed = 0;
   Progress progress;
   std::string images;  ///< digest of the run's ImageList; empty: of version 0.1, or without a run

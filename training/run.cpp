@@ -229,6 +229,7 @@ void Run::save(const fs::path& path) const {
   info.progress = trainer_.progress();
   info.images = images_.digest();
   info.config = config_;
+  info.value_range = trainer_.dataset().options().value_range;
   save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());
 }
 

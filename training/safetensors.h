@@ -8,6 +8,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace convae {
 
@@ -32,6 +33,9 @@ inline constexpr const char* kMetadataKey = "convae";
 inline constexpr const char* kDigestKey = "xxh3";
 /// The digest's digits while it is computed; callers of write_safetensors write these.
 inline constexpr const char* kDigestPlaceholder = "0000000000000000";
+
+/// The metadata without which other loaders refuse a file: whose tensors these are.
+inline const std::pair<const std::string, std::string> kPyTorchFormat{"format", "pt"};
 
 /// Parses a complete file in memory. Checks the whole header (length, JSON depth, duplicate names,
 /// dtypes, shapes, offsets that cover the data exactly once) before it makes a tensor. Memory

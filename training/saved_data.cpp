@@ -62,6 +62,9 @@ SavedData read_values(const toml::table& config) {
   read_value(config, "size", "native", data.size);
   read_value(config, "crop", "none", data.crop);
   read_value(config, "data", "channels", data.channels);
+  std::string range = to_string(data.value_range);
+  read_value(config, "data", "value-range", range);
+  data.value_range = parse_value_range(range);
   read_value(config, "data", "max-pixels", data.max_pixels);
   read_value(config, "data", "skip-bad", data.skip_bad);
   read_value(config, "data", "workers", data.workers);

@@ -4,6 +4,7 @@
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
 #include "convae/data/split.h"
+#include "convae/data/value_range.h"
 #include "convae/metrics/similarity.h"
 #include "convae/models/plan_text.h"
 #include "convae/training/autocast.h"
@@ -35,7 +36,8 @@ bool is_comparable(const TrainJob& job) {
   return data.data == was_data.data && data.val == was_data.val &&
          data.val_split == was_data.val_split && data.group_regex == was_data.group_regex &&
          data.include == was_data.include && data.exclude == was_data.exclude &&
-         data.size == was_data.size && data.crop == was_data.crop && train.corruptions == was_train.corruptions &&
+         data.size == was_data.size && data.crop == was_data.crop &&
+         data.value_range == was_data.value_range && train.corruptions == was_train.corruptions &&
          train.loss == was_train.loss && train.beta == was_train.beta &&
          train.best == was_train.best;
 }
@@ -82,9 +84,12 @@ void make_absolute(DataOptions& data) {
   }
 }
 
-/// The architecture of a checkpoint takes the place of the job's.
-void adopt(TrainJob& job, const ModelOptions& model) {
+/// The architecture of a checkpoint takes the place of the job's, and so does the range its weights
+/// expect values in, unless another is asked for.
+void adopt(TrainJob& job, const CheckpointInfo& info) {
+  const ModelOptions& model = info.model;
   job.model = model;
+  if (job.data.value_range.kind != ValueRange::Kind::fixed) job.data.value_range = info.value_range;
   job.data.channels = model.channels;
   if (model.latent > 0 && !job.data.size && !job.data.crop) job.data.size = model.size;
 }
@@ -105,7 +110,7 @@ SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
   }
   RunFolder folder = RunFolder::open(job.resume);
   SavedRun saved{folder, read_last_checkpoint(folder.path())};
-  adopt(job, saved.checkpoint.info.model);
+  adopt(job, saved.checkpoint.info);
   if (!is_comparable(job)) forget_best(saved.checkpoint.info.progress, callbacks);
   return saved;
 }
@@ -165,7 +170,7 @@ std::map<std::string, torch::Tensor> initial_weights(TrainJob& job) {
   if (job.init.empty()) return {};
   Checkpoint file = read_weights_file(find_checkpoint(job.init));
   if (!file.is_described) return std::move(file.tensors);
-  adopt(job, file.info.model);
+  adopt(job, file.info);
   return tensors_to_use(file);
 }
 
@@ -190,6 +195,12 @@ public:
         job_.data, unfit_for_training(job_.model, job_.data, job_.train.loss), callbacks_);
     require_measure_of_best(job_, images.validation);
     job_.data.channels = job_.model.channels = images.channels;
+    if (job_.data.value_range.kind == ValueRange::Kind::automatic) {
+      job_.data.value_range = measure_value_range(images.training, job_.data, callbacks_);
+    }
+    if (job_.data.value_range.is_fixed()) {
+      callbacks_.say("value range " + to_string(job_.data.value_range));
+    }
     skipped_ = std::move(images.skipped);
     Autoencoder net = build(std::exchange(weights, {}));
     ImageDataset training(std::move(images.training), dataset_options());
@@ -223,7 +234,8 @@ private:
 
   ImageDataset::Options dataset_options() const {
     const DataOptions& data = job_.data;
-    return {data.channels, data.size, data.crop, data.cache, data.skip_bad, data.max_pixels};
+    return {data.channels, data.size,       data.crop,       data.cache,
+            data.skip_bad, data.max_pixels, data.value_range};
   }
 
   /// What a user wants to see before the first step.
@@ -276,6 +288,7 @@ private:
       saved_->checkpoint.tensors.clear();
     } else {
       require_a_readable_image(trainer.dataset());
+      warn_of_little_contrast(trainer.dataset(), callbacks_);
     }
     callbacks_.begin_writing();
     RunFolder folder = saved_
@@ -287,6 +300,9 @@ private:
     callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
     begin(run, folder);
     const RunState state = run.train();
+    if (const std::string line = trainer.dataset().clipped_line(); !line.empty()) {
+      callbacks_.warn(line);
+    }
     const Progress& progress = trainer.progress();
     if (state == RunState::interrupted) {
       throw Interrupted(fmt::format("stopped at step {}; go on with: convae train --resume {}",

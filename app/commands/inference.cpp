@@ -55,6 +55,7 @@ int run_decode(const CommandLine& line) {
   require_given(options.run.output, "output", "-o out");
   options.data.validate();
   const DecodeOptions job{.latents = options.call.latents,
+                          .size = options.data.size,
                           .output = options.run.output,
                           .workers = options.data.workers,
                           .overwrite = options.call.overwrite};

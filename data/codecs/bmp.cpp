@@ -3,6 +3,7 @@
 // Layout: Microsoft, "Bitmap Structures" (wingdi.h); all numbers are little-endian.
 
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
 
 #include <fmt/format.h>
@@ -65,8 +66,10 @@ public:
   }
 
   ImageInfo info;
+  const Palette& palette() const { return palette_; }
 
-  torch::Tensor decode(int channels) const {
+  torch::Tensor decode(int channels) {
+    if (is_in_runs()) read_runs();
     auto pixels = empty_pixels(info, channels);
     std::vector<std::uint8_t> colours(info.width * 4), indices(info.width);
     const bool opaque = !alpha_ || is_blank();
@@ -97,19 +100,20 @@ private:
     check_size(info.height, info.width, max_pixels);
   }
 
+  bool is_in_runs() const { return compression_ == kRle8 || compression_ == kRle4; }
+
   void read_depth() {
     depth_ = static_cast<int>(number(is_core() ? 24 : 28, 2));
     compression_ = is_core() ? kRgb : static_cast<std::uint32_t>(number(30, 4));
-    if (compression_ == kRle8 || compression_ == kRle4) {
-      throw ImageError("unsupported BMP: run-length compression (RLE); convert it to PNG");
-    }
     const bool bitfields = compression_ == kBitfields || compression_ == kAlphaBitfields;
-    if (compression_ != kRgb && (!bitfields || header_bytes_ == 64)) {
+    const bool runs = is_in_runs() && header_bytes_ >= 40;
+    if (compression_ != kRgb && !runs && (!bitfields || header_bytes_ == 64)) {
       throw ImageError(fmt::format("unsupported BMP: compression {}", compression_));
     }
     static constexpr int kDepths[] = {1, 2, 4, 8, 16, 24, 32};
     if (std::ranges::find(kDepths, depth_) == std::end(kDepths) ||
-        (bitfields && depth_ != 16 && depth_ != 32)) {
+        (bitfields && depth_ != 16 && depth_ != 32) ||
+        (runs && (depth_ != (compression_ == kRle8 ? 8 : 4) || top_down_))) {
       throw ImageError(fmt::format("damaged BMP: {} bits a pixel", depth_));
     }
     stride_ = (info.width * depth_ + 31) / 32 * 4;
@@ -153,11 +157,53 @@ private:
     pixels_at_ = number(10, 4);
     const std::int64_t headers = kFileHeader + header_bytes_;
     if (pixels_at_ < headers) throw ImageError("damaged BMP: the pixels begin within the header");
+    if (is_in_runs()) return;  // their length shows as they are read
     // The padding of the last row is often left out.
     const std::int64_t needed =
         pixels_at_ + (info.height - 1) * stride_ + (info.width * depth_ + 7) / 8;
     if (needed > static_cast<std::int64_t>(bytes_.size())) {
       throw ImageError(fmt::format("truncated BMP: {} of {} bytes", bytes_.size(), needed));
+    }
+  }
+
+  /// Run-length coded indices (BI_RLE8, BI_RLE4) → a byte each. Pixels that are passed over have
+  /// colour 0.
+  void read_runs() {
+    runs_.assign(static_cast<std::size_t>(info.height * info.width), 0);
+    std::int64_t at = pixels_at_, x = 0, y = 0;
+    const auto next = [&] {
+      if (at >= static_cast<std::int64_t>(bytes_.size())) {
+        throw ImageError(
+            fmt::format("truncated BMP: the data ends after {} of {} rows", y, info.height));
+      }
+      return static_cast<std::int64_t>(bytes_[at++]);
+    };
+    const auto put_pixel = [&](std::int64_t index) {  // runs may reach beyond the row
+      if (x < info.width) runs_[(info.height - 1 - y) * info.width + x++] = index & 0xFF;
+    };
+    const auto half = [&](std::int64_t byte, std::int64_t i) {
+      return depth_ == 8 ? byte : i % 2 == 0 ? byte >> 4 : byte & 15;
+    };
+    while (y < info.height) {
+      const std::int64_t count = next(), value = next();
+      if (count > 0) {
+        for (std::int64_t i = 0; i < count; ++i) put_pixel(half(value, i));
+      } else if (value == 0) {  // the end of a row
+        x = 0;
+        ++y;
+      } else if (value == 1) {  // of the picture
+        return;
+      } else if (value == 2) {  // a step to the right and up
+        x += next();
+        y += next();
+      } else {  // single pixels, in an even number of bytes
+        const std::int64_t begin = at;
+        for (std::int64_t i = 0, byte = 0; i < value; ++i) {
+          if (depth_ == 8 || i % 2 == 0) byte = next();
+          put_pixel(half(byte, i));
+        }
+        at += (at - begin) % 2;
+      }
     }
   }
 
@@ -184,6 +230,9 @@ private:
 
   /// Row `y` from the top as RGBA. `indices` is room for a row of them.
   void expand_row(std::int64_t y, bool opaque, std::uint8_t* indices, std::uint8_t* to) const {
+    if (is_in_runs()) {
+      return look_up(&runs_[y * info.width], info.width, palette_, "BMP", to);
+    }
     const auto* from = row(y);
     if (depth_ <= 8) {
       unpack_bits(from, depth_, info.width, indices);
@@ -203,6 +252,7 @@ private:
   int depth_ = 0;
   std::uint32_t compression_ = kRgb;
   bool top_down_ = false;
+  std::vector<std::uint8_t> runs_;  // indices from the top, where the file has them in runs
   Palette palette_;
   std::array<Field, 3> fields_;  // red, green, blue
   Field alpha_;
@@ -212,10 +262,26 @@ void put(std::vector<std::uint8_t>& bytes, std::uint64_t value, int count) {
   for (int i = 0; i < count; ++i) bytes.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
 }
 
-std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels) {
+Palette all_greys() {
+  Palette greys;
+  for (int i = 0; i < 256; ++i) {
+    const auto grey = static_cast<std::uint8_t>(i);
+    greys.push_back({grey, grey, grey, 255});
+  }
+  return greys;
+}
+
+/// 8-bit indices for grey and for a palette, else 24 bits, or 32 with alpha.
+std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels, const Original* original) {
+  constexpr std::int64_t kDotsAt = 38, kDotsBytes = 8;  // pixels a metre, both ways
   const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
-  const std::int64_t header = kFileHeader + 40;
-  const std::int64_t stride = (3 * width + 3) / 4 * 4;
+  Palette palette = original ? BmpReader(original->bytes, kAnyNumberOfPixels).palette() : Palette{};
+  if (palette.empty() && channels == 1) palette = all_greys();
+  const bool has_alpha = channels == 4;
+  const int samples = palette.empty() ? static_cast<int>(channels) : 1;
+  const std::int64_t own_header = has_alpha ? 108 : 40;  // BITMAPV4HEADER has a mask for alpha
+  const std::int64_t header = kFileHeader + own_header + 4 * std::ssize(palette);
+  const std::int64_t stride = (samples * width + 3) / 4 * 4;
   if (height > (std::numeric_limits<std::uint32_t>::max() - header) / stride) {
     throw ImageError("BMP holds at most 4 GiB; write PNG or TIFF");
   }
@@ -225,19 +291,40 @@ std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels) {
   put(bytes, header + height * stride, 4);
   put(bytes, 0, 4);
   put(bytes, header, 4);
-  put(bytes, 40, 4);
+  put(bytes, own_header, 4);
   put(bytes, width, 4);
   put(bytes, height, 4);
-  put(bytes, 1, 2);   // planes
-  put(bytes, 24, 2);  // bits a pixel
-  // The rest of the header is zero: no compression; size, resolution and colours left open.
+  put(bytes, 1, 2);            // planes
+  put(bytes, 8 * samples, 2);  // bits a pixel
+  put(bytes, has_alpha ? kBitfields : kRgb, 4);
+  // The rest of the header is zero: size, resolution and colours left open.
   bytes.resize(header + height * stride);
+  if (has_alpha) {
+    for (int c = 0; c < 4; ++c) bytes[kMasksAt + 4 * c + (c < 3 ? 2 - c : 3)] = 255;
+    std::ranges::copy("BGRs", &bytes[kMasksAt + 16]);  // sRGB
+    bytes[kMasksAt + 20] = 0;
+  }
+  if (original && original->bytes.size() > kDotsAt + kDotsBytes && original->bytes[14] >= 40) {
+    std::copy_n(&original->bytes[kDotsAt], kDotsBytes, &bytes[kDotsAt]);
+  }
+  auto* entry = &bytes[kFileHeader + own_header];
+  for (const auto& colour : palette) {
+    for (int c = 0; c < 3; ++c) entry[2 - c] = colour[c];
+    entry += 4;
+  }
+  const std::vector<std::uint8_t> indices =
+      palette.empty() ? std::vector<std::uint8_t>{} : nearest_colours(pixels, palette);
   const auto* from = pixels.const_data_ptr<std::uint8_t>();
   for (std::int64_t y = height - 1; y >= 0; --y) {  // the last row lies lowest in the file's order
     auto* to = &bytes[header + (height - 1 - y) * stride];
-    for (std::int64_t x = 0; x < width; ++x, to += 3) {
+    if (!palette.empty()) {
+      std::copy_n(&indices[y * width], width, to);
+      continue;
+    }
+    for (std::int64_t x = 0; x < width; ++x, to += samples) {
       const auto* pixel = from + (y * width + x) * channels;
-      for (int c = 0; c < 3; ++c) to[2 - c] = pixel[channels == 1 ? 0 : c];
+      for (int c = 0; c < 3; ++c) to[2 - c] = pixel[c];
+      if (has_alpha) to[3] = pixel[3];
     }
   }
   return bytes;

@@ -28,14 +28,21 @@ using Handle = std::unique_ptr<T, Release<release>>;
 /// are the sides of `pixels`.
 struct Decoded {
   ImageInfo info;
-  torch::Tensor pixels;  ///< (H, W, C) contiguous, uint8 or uint16
+  torch::Tensor pixels;  ///< (H, W, C) contiguous, as info.bits says
+  std::int64_t clipped = 0;
 };
+
+struct Original;  // likeness.h
 
 /// What reads and writes a format. All throw ImageError.
 struct Codec {
   ImageInfo (*probe)(Bytes bytes, std::int64_t max_pixels);  ///< the header, sides as stored
-  Decoded (*decode)(Bytes bytes, int channels, std::int64_t max_pixels);
-  std::vector<std::uint8_t> (*encode)(const torch::Tensor& pixels);  ///< (H, W, C) contiguous
+  /// Of 1, 3 or, for RGBA with colours not composited, 4 channels. Only float32 pixels are in
+  /// `range`.
+  Decoded (*decode)(Bytes bytes, int channels, std::int64_t max_pixels, const ValueRange& range);
+  /// (H, W, C) contiguous, C 1 to 4, the last one alpha where it is even. In the likeness of
+  /// `original`, unless that is null; only then come float64 pixels, in its numbers.
+  std::vector<std::uint8_t> (*encode)(const torch::Tensor& pixels, const Original* original);
   bool holds_16_bits;
 };
 extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp, kPnm;
@@ -43,29 +50,46 @@ extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp, kPnm;
 /// A codec of a Reader(bytes, max_pixels) with a member info and decode(channels): probing and
 /// decoding share its header code, so they cannot disagree.
 template <typename Reader>
-constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor&),
+constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor&, const Original*),
                          bool holds_16_bits) {
-  return {[](Bytes bytes, std::int64_t max_pixels) { return Reader(bytes, max_pixels).info; },
-          [](Bytes bytes, int channels, std::int64_t max_pixels) -> Decoded {
-            Reader reader(bytes, max_pixels);
-            return {reader.info, reader.decode(channels)};
-          },
-          encode, holds_16_bits};
+  return {
+      [](Bytes bytes, std::int64_t max_pixels) { return Reader(bytes, max_pixels).info; },
+      [](Bytes bytes, int channels, std::int64_t max_pixels, const ValueRange& range) -> Decoded {
+        Reader reader(bytes, max_pixels);
+        if constexpr (requires { reader.range; }) {
+          reader.range = range;
+          const torch::Tensor pixels = reader.decode(channels);
+          return {reader.info, pixels, reader.clipped};
+        } else {
+          return {reader.info, reader.decode(channels)};
+        }
+      },
+      encode, holds_16_bits};
 }
 
 /// Whether the file begins as a PBM, PGM or PPM.
 bool is_pnm(Bytes bytes);
+/// The codec of an encoded image, by its content. Throws ImageError where there is none.
+const Codec& codec_for(Bytes bytes);
+
+/// (H, W, C) as stored → (H, W, C) as meant to be seen. EXIF 2.32, tag 0x0112: the number says
+/// which corner of the scene the first stored row and column lie in.
+torch::Tensor oriented(const torch::Tensor& pixels, int orientation);
 
 /// A JPEG at ceil(side / reduction), for a reduction of 1, 2, 4 or 8.
 Decoded decode_jpeg_reduced(Bytes bytes, int channels, std::int64_t max_pixels, int reduction);
 /// At a quality from 1 to 100, colour at half the resolution (4:2:0).
 std::vector<std::uint8_t> encode_jpeg_at(const torch::Tensor& pixels, int quality);
 
-/// Throws std::invalid_argument unless `image` is (C, H, W) with C 1 or 3, uint8 or uint16.
-void check_image(const torch::Tensor& image, const char* where);
+/// Throws std::invalid_argument unless `image` is (C, H, W) with C 1 or 3, uint8 or uint16, or else
+/// float32 where that is taken.
+void check_image(const torch::Tensor& image, const char* where, bool takes_floats = false);
 
 /// (C, H, W) of any strides → (H, W, C) contiguous, on the CPU.
 torch::Tensor to_rows(const torch::Tensor& image);
+
+/// For files that were read before.
+inline constexpr std::int64_t kAnyNumberOfPixels = std::int64_t{1} << 60;
 
 /// Throws ImageError unless both sides are at least 1 and their product at most `max_pixels`. Call
 /// it before allocating anything for the pixels.
@@ -77,7 +101,7 @@ void check_side(const torch::Tensor& pixels, std::int64_t max_side, std::string_
 /// (H, W, C) for the pixels of `info`, uninitialised.
 torch::Tensor empty_pixels(const ImageInfo& info, int channels);
 
-/// (H, W, C) uint8 of the same values; 65535 becomes 255.
+/// (H, W, C) uint8 of the same values; 65535 and 1.0 become 255.
 torch::Tensor to_8_bits(const torch::Tensor& pixels);
 
 /// The unsigned number in `count` bytes at `at`, all of which are there.

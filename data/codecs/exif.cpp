@@ -31,11 +31,15 @@ int exif_orientation(Bytes exif) {
   exif_data_unset_option(data.get(), EXIF_DATA_OPTION_FOLLOW_SPECIFICATION);
   exif_data_load_data(data.get(), exif.data(), static_cast<unsigned>(exif.size()));
   const ExifEntry* entry = exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION);
-  if (!entry || entry->format != EXIF_FORMAT_SHORT || entry->components < 1 || entry->size < 2) {
-    return 1;
+  if (!entry || entry->components < 1) return 1;
+  const ExifByteOrder order = exif_data_get_byte_order(data.get());
+  std::uint32_t orientation = 1;
+  if (entry->format == EXIF_FORMAT_SHORT && entry->size >= 2) {
+    orientation = exif_get_short(entry->data, order);
+  } else if (entry->format == EXIF_FORMAT_LONG && entry->size >= 4) {  // some writers do
+    orientation = exif_get_long(entry->data, order);
   }
-  const int orientation = exif_get_short(entry->data, exif_data_get_byte_order(data.get()));
-  return orientation >= 1 && orientation <= 8 ? orientation : 1;
+  return orientation >= 1 && orientation <= 8 ? static_cast<int>(orientation) : 1;
 }
 
 }  // namespace convae::codec

@@ -1,4 +1,5 @@
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
 
 // clang-format off: jpeglib.h uses FILE without including it, and the numbers in jerror.h are
@@ -14,6 +15,7 @@
 #include <csetjmp>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,13 +29,16 @@ constexpr std::int64_t kMaxScans = 500;
 constexpr std::int64_t kMinMaxScans = 30;
 constexpr std::int64_t kMaxScannedPixels = 2'500'000'000;
 
+constexpr int kExifMarker = JPEG_APP0 + 1, kProfileMarker = JPEG_APP0 + 2;
+
 constexpr int kNearlyLossless = 95;  // of libjpeg's quality
 
 /// libjpeg's error manager, which must come first so that `jpeg->err` points to all of it.
 struct ErrorManager {
   jpeg_error_mgr base{};
   std::jmp_buf jump{};
-  bool ended_early = false;
+  bool ended_early = false;  // a marker or the end came where picture data were to be
+  bool at_end = false;       // libjpeg has read ahead to the end, which need not mean any harm
   char message[JMSG_LENGTH_MAX]{};
 };
 
@@ -55,7 +60,7 @@ void on_message(j_common_ptr jpeg, int level) {
     case JWRN_JFIF_MAJOR:
     case JWRN_NOT_SEQUENTIAL:
     case JWRN_TOO_MUCH_DATA: return;
-    case JWRN_JPEG_EOF:
+    case JWRN_JPEG_EOF: reinterpret_cast<ErrorManager*>(jpeg->err)->at_end = true; return;
     case JWRN_HIT_MARKER: reinterpret_cast<ErrorManager*>(jpeg->err)->ended_early = true; break;
     default: break;
   }
@@ -103,7 +108,8 @@ public:
       decoder_.progress = &progress_;
       progress_.progress_monitor = limit_scans;
       jpeg_mem_src(&decoder_, bytes.data(), bytes.size());
-      jpeg_save_markers(&decoder_, JPEG_APP0 + 1, 0xFFFF);
+      jpeg_save_markers(&decoder_, kExifMarker, 0xFFFF);
+      jpeg_save_markers(&decoder_, kProfileMarker, 0xFFFF);
       jpeg_read_header(&decoder_, /*require_image=*/TRUE);
     });
     check_size(decoder_.image_height, decoder_.image_width, max_pixels);
@@ -116,6 +122,49 @@ public:
   }
 
   ImageInfo info;
+
+  Bytes exif() const {
+    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
+      // XMP uses APP1 as well.
+      if (marker->marker == kExifMarker && marker->data_length >= 6 &&
+          std::memcmp(marker->data, "Exif\0\0", 6) == 0) {
+        return {marker->data, marker->data_length};
+      }
+    }
+    return {};
+  }
+
+  /// What goes into another file between its header and its picture.
+  void write_notes(jpeg_compress_struct& encoder, Bytes upright_exif, bool same_colours) {
+    if (decoder_.saw_JFIF_marker) {
+      encoder.density_unit = decoder_.density_unit;
+      encoder.X_density = decoder_.X_density;
+      encoder.Y_density = decoder_.Y_density;
+    }
+    jpeg_start_compress(&encoder, /*write_all_tables=*/TRUE);
+    if (!upright_exif.empty()) {
+      jpeg_write_marker(&encoder, kExifMarker, upright_exif.data(),
+                        static_cast<unsigned>(upright_exif.size()));
+    }
+    JOCTET* profile = nullptr;
+    unsigned length = 0;
+    if (same_colours && decoder_.num_components < 4 &&
+        jpeg_read_icc_profile(&decoder_, &profile, &length)) {
+      jpeg_write_icc_profile(&encoder, profile, length);
+      std::free(profile);
+    }
+  }
+
+  void note_losses(std::vector<std::string>& lost) const {
+    if (decoder_.num_components == 4) lost.emplace_back("its inks (CMYK; now RGB)");
+    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
+      constexpr std::string_view kXmp = "http://ns.adobe.com/xap/";
+      if (marker->data_length > kXmp.size() &&
+          std::memcmp(marker->data, kXmp.data(), kXmp.size()) == 0) {
+        lost.emplace_back("its XMP");
+      }
+    }
+  }
 
   /// Decodes at 1/2, 1/4 or 1/8: the inverse transform gives fewer pixels, in less time.
   void reduce(int reduction) {
@@ -132,8 +181,13 @@ public:
     const bool cmyk = decoder_.num_components == 4;
     std::vector<std::uint8_t> inks(cmyk ? 4 * info.width : 0), colours(cmyk ? 3 * info.width : 0);
     decoder_.out_color_space = cmyk ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    read_scans();
     run([&] {
-      jpeg_start_decompress(&decoder_);
+      if (decoder_.buffered_image) {
+        jpeg_start_output(&decoder_, decoder_.input_scan_number);
+      } else {
+        jpeg_start_decompress(&decoder_);
+      }
       for (; decoder_.output_scanline < decoder_.output_height; to += stride) {
         JSAMPROW row = cmyk ? inks.data() : to;
         jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1);
@@ -141,8 +195,7 @@ public:
         cmyk_to_rgb(inks.data(), info.width, /*inverted=*/true, colours.data());
         convert_pixels(colours.data(), kRgbPixels, info.width, to, channels);
       }
-      // Reads on to the end marker: a file cut after its last row is a cut file too.
-      jpeg_finish_decompress(&decoder_);
+      // What follows the last row, and whether an end marker does, is the maker's own business.
     });
     return pixels;
   }
@@ -153,22 +206,58 @@ private:
     if (!succeeds(errors_, calls)) throw ImageError(reason());
   }
 
+  /// Reads all scans of a file that has several. Without an end marker, or with something unknown
+  /// in its place, they have to be complete.
+  void read_scans() {
+    if (!jpeg_has_multiple_scans(&decoder_)) return;
+    decoder_.buffered_image = TRUE;
+    const bool ends_well = succeeds(errors_, [&] {
+      jpeg_start_decompress(&decoder_);
+      for (int got = 0; got != JPEG_REACHED_EOI; between_scans_ = got == JPEG_SCAN_COMPLETED) {
+        got = jpeg_consume_input(&decoder_);
+        limit_scans(reinterpret_cast<j_common_ptr>(&decoder_));
+        if (got == JPEG_REACHED_EOI) return;
+        if (got != JPEG_SCAN_COMPLETED) continue;
+        for (int i = 0; i < decoder_.comps_in_scan; ++i) {
+          scanned_ |= 1u << decoder_.cur_comp_info[i]->component_index;
+        }
+      }
+    });
+    if (ends_well && !errors_.at_end) return;
+    if (!between_scans_ || !has_all_scans()) {
+      errors_.ended_early = errors_.ended_early || errors_.at_end;
+      throw ImageError(reason());
+    }
+  }
+
+  bool has_all_scans() const {
+    for (int c = 0; c < decoder_.num_components; ++c) {
+      if ((scanned_ >> c & 1) == 0) return false;
+      if (!decoder_.progressive_mode) continue;
+      const int* missing_bits = decoder_.coef_bits[c];
+      if (std::any_of(missing_bits, missing_bits + DCTSIZE2, [](int bits) { return bits != 0; })) {
+        return false;
+      }
+    }
+    return true;
+  }
+
   std::string reason() const {
-    if (!errors_.ended_early) {
+    if (!errors_.ended_early && !errors_.at_end) {
       constexpr std::string_view kCorrupt = "Corrupt JPEG data: ";
       const std::string message = errors_.message;
       return message.starts_with(kCorrupt) ? "corrupt JPEG data: " + message.substr(kCorrupt.size())
                                            : "damaged or unsupported JPEG: " + message;
     }
     if (decoder_.output_height == 0) return "truncated JPEG: the data ends within the header";
-    if (decoder_.progressive_mode && decoder_.output_scanline == 0) {
+    if (decoder_.buffered_image) {
       return fmt::format("truncated JPEG: the data ends in scan {} of a progressive file",
                          decoder_.input_scan_number);
     }
-    return fmt::format(
-        "truncated JPEG: the data ends after {} of {} rows",
-        std::min(decoder_.output_scanline * decoder_.scale_denom, decoder_.image_height),
-        decoder_.image_height);
+    // Rows come out later than they are read, as colours are smoothed across them.
+    const auto rows = decoder_.input_iMCU_row * decoder_.max_v_samp_factor * DCTSIZE;
+    return fmt::format("truncated JPEG: the data ends after {} of {} rows",
+                       std::min(rows, decoder_.image_height), decoder_.image_height);
   }
 
   void check_supported() const {
@@ -189,16 +278,13 @@ private:
   }
 
   int orientation() const {
-    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
-      // XMP uses APP1 as well.
-      if (marker->data_length >= 6 && std::memcmp(marker->data, "Exif\0\0", 6) == 0) {
-        return exif_orientation({marker->data, marker->data_length});
-      }
-    }
-    return 1;
+    const Bytes block = exif();
+    return block.empty() ? 1 : exif_orientation(block);
   }
 
   ErrorManager errors_;
+  bool between_scans_ = false;  // the last thing read was the end of a scan
+  unsigned scanned_ = 0;        // components, a bit each
   jpeg_progress_mgr progress_{};
   jpeg_decompress_struct decoder_{};
   Handle<jpeg_decompress_struct, jpeg_destroy_decompress> destroys_{&decoder_};
@@ -207,8 +293,8 @@ private:
 void free_buffer(unsigned char** buffer) { std::free(*buffer); }
 
 /// Of a quality from 1 to 100, with a sample of colour for that many pixels per axis.
-std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality,
-                                     int pixels_a_colour) {
+std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality, int pixels_a_colour,
+                                     const Original* original = nullptr) {
   check_side(tensor, JPEG_MAX_DIMENSION, "JPEG");
   ErrorManager errors;
   install(errors);
@@ -221,6 +307,13 @@ std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality,
   const auto* pixels = tensor.const_data_ptr<std::uint8_t>();
   const auto channels = static_cast<int>(tensor.size(2));
   const auto stride = static_cast<std::size_t>(tensor.size(1) * channels);
+  std::optional<JpegReader> after;
+  std::vector<std::uint8_t> exif;
+  if (original) {
+    after.emplace(original->bytes, kAnyNumberOfPixels);
+    after->note_losses(original->lost);
+    exif = upright_exif(after->exif());
+  }
   const auto calls = [&] {
     jpeg_create_compress(&encoder);
     jpeg_mem_dest(&encoder, &buffer, &size);
@@ -234,7 +327,11 @@ std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality,
       const int samples = c == 0 && channels == 3 ? pixels_a_colour : 1;
       encoder.comp_info[c].h_samp_factor = encoder.comp_info[c].v_samp_factor = samples;
     }
-    jpeg_start_compress(&encoder, /*write_all_tables=*/TRUE);
+    if (after) {
+      after->write_notes(encoder, exif, original->same_colours);
+    } else {
+      jpeg_start_compress(&encoder, /*write_all_tables=*/TRUE);
+    }
     while (encoder.next_scanline < encoder.image_height) {
       // The API lacks a const.
       auto* row = const_cast<std::uint8_t*>(pixels + encoder.next_scanline * stride);
@@ -248,8 +345,8 @@ std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality,
   return {buffer, buffer + size};
 }
 
-std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels) {
-  return write_jpeg(pixels, kNearlyLossless, /*pixels_a_colour=*/1);  // 4:4:4
+std::vector<std::uint8_t> encode_jpeg(const torch::Tensor& pixels, const Original* original) {
+  return write_jpeg(pixels, kNearlyLossless, /*pixels_a_colour=*/1, original);  // 4:4:4
 }
 
 }  // namespace

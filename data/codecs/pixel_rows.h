@@ -14,11 +14,12 @@ struct Layout {
   bool alpha = false;
   bool premultiplied = false;  ///< colour is already multiplied by alpha
 };
-inline constexpr Layout kGreyPixels = {1}, kRgbPixels = {3}, kRgbaPixels = {3, /*alpha=*/true};
+inline constexpr Layout kRgbPixels = {3}, kRgbaPixels = {3, /*alpha=*/true};
 
-/// Converts `count` pixels from `layout` to `channels` (1 or 3) interleaved samples.
-/// Alpha is composited on white; colour becomes grey as 0.299 R + 0.587 G + 0.114 B; all
-/// results are rounded to the nearest. `Sample` is uint8 or uint16; `to` must not overlap `from`.
+/// Converts `count` pixels from `layout` to `channels` (1, 3 or 4) interleaved samples. With 4,
+/// RGBA, colours stay as they are; else alpha is composited on white. Colour becomes grey as 0.299
+/// R + 0.587 G + 0.114 B; all results are rounded to the nearest. `Sample` is uint8, uint16 or
+/// float; `to` must not overlap `from`.
 template <typename Sample>
 void convert_pixels(const Sample* from, Layout layout, std::int64_t count, Sample* to,
                     int channels);

@@ -1,19 +1,17 @@
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
 
 #include <spng.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <optional>
+#include <string>
 #include <string_view>
 
 namespace convae::codec {
 namespace {
-
-// Text, profiles and EXIF may each be compressed and unpack to gigabytes.
-constexpr std::size_t kMaxChunkBytes = 16 << 20;
-constexpr std::size_t kMaxStoredBytes = 64 << 20;
 
 // Photographs, one core: million pixels a second to encode and to decode, share of raw bytes.
 //   level 1, sub            26   55   0.57        level 3, up       18   62   0.55
@@ -47,24 +45,55 @@ std::uint32_t big_endian_32(Bytes bytes, std::size_t at) {
   return static_cast<std::uint32_t>(number_at(bytes, at, 4, std::endian::big));
 }
 
-/// The orientation in the eXIf chunk, which may follow the pixels, where spng's header functions do
-/// not look; decoding tests its checksum. Throws unless the file has all of its last chunk, which
-/// spng does not insist on.
-int walk_chunks(Bytes bytes) {
+struct Chunk {
+  std::string_view type;
+  Bytes data;
+  Bytes whole;  ///< with its length, type and checksum
+};
+
+/// Notes beside the picture, which spng reads and may refuse: damage there harms no pixel.
+bool is_note(const Chunk& chunk) {
+  const bool is_optional = (chunk.type[0] & 0x20) != 0;  // a small letter
+  return is_optional && chunk.type != "tRNS";
+}
+
+void check_sum(const Chunk& chunk) {
+  const Bytes summed = chunk.whole.subspan(4, chunk.whole.size() - 8);  // type and data
+  if (crc32_z(0, summed.data(), summed.size()) != big_endian_32(chunk.whole, 4 + summed.size())) {
+    check(SPNG_ECHUNK_CRC);
+  }
+}
+
+/// All chunks, to the last. Throws where the file does not have all of that, on which spng does not
+/// insist, or where the checksum of one that spng will not see is wrong.
+std::vector<Chunk> chunks_of(Bytes bytes) {
   constexpr std::size_t kSignature = 8, kFrame = 12;  // length, type and checksum
-  std::optional<int> orientation;
+  std::vector<Chunk> chunks;
   for (std::size_t at = kSignature; bytes.size() >= at + kFrame;) {
     const std::size_t length = big_endian_32(bytes, at);
     if (length > bytes.size() - at - kFrame) break;
-    const auto is = [type = &bytes[at + 4]](std::string_view name) {
-      return std::equal(name.begin(), name.end(), type);
-    };
-    if (is("IEND")) return orientation.value_or(1);
-    if (!orientation && is("eXIf")) orientation = exif_orientation(bytes.subspan(at + 8, length));
+    const auto* type = reinterpret_cast<const char*>(&bytes[at + 4]);
+    chunks.push_back(
+        {{type, 4}, bytes.subspan(at + 8, length), bytes.subspan(at, length + kFrame)});
+    if (is_note(chunks.back())) check_sum(chunks.back());
+    if (chunks.back().type == "IEND") return chunks;
     at += kFrame + length;
   }
   check(SPNG_IO_EOF);
-  return 1;
+  return {};
+}
+
+/// Of the eXIf chunk, which may follow the pixels, and be empty.
+int orientation_of(const std::vector<Chunk>& chunks) {
+  const auto exif = std::ranges::find(chunks, "eXIf", &Chunk::type);
+  return exif == chunks.end() || exif->data.empty() ? 1 : exif_orientation(exif->data);
+}
+
+/// Of an animation (APNG), whose first picture is read.
+int frames_of(const std::vector<Chunk>& chunks) {
+  const auto control = std::ranges::find(chunks, "acTL", &Chunk::type);
+  if (control == chunks.end() || control->data.size() < 4) return 1;
+  return static_cast<int>(std::clamp<std::uint32_t>(big_endian_32(control->data, 0), 1, kMaxPages));
 }
 
 class PngReader {
@@ -76,8 +105,15 @@ public:
       check_size(big_endian_32(bytes, kHeight), big_endian_32(bytes, kWidth), max_pixels);
     }
     auto* context = context_.get();
+    const std::vector<Chunk> chunks = chunks_of(bytes);
+    if (std::ranges::any_of(chunks, is_note)) {
+      plain_.assign(bytes.begin(), bytes.begin() + 8);
+      for (const Chunk& chunk : chunks) {
+        if (!is_note(chunk)) plain_.insert(plain_.end(), chunk.whole.begin(), chunk.whole.end());
+      }
+      bytes = plain_;
+    }
     check(spng_set_crc_action(context, SPNG_CRC_ERROR, SPNG_CRC_ERROR));
-    check(spng_set_chunk_limits(context, kMaxChunkBytes, kMaxStoredBytes));
     check(spng_set_png_buffer(context, bytes.data(), bytes.size()));
     check(spng_get_ihdr(context, &header_));
     is_indexed_ = header_.color_type == SPNG_COLOR_TYPE_INDEXED;
@@ -91,10 +127,31 @@ public:
                      ? std::ranges::any_of(palette_, [](const auto& c) { return c[3] < 255; })
                      : has_key_ || samples() % 2 == 0;
     info.bits = header_.bit_depth == 16 ? 16 : 8;
-    info.orientation = walk_chunks(bytes);
+    info.orientation = orientation_of(chunks);
+    info.pages = frames_of(chunks);
   }
 
   ImageInfo info;
+  const Palette& palette() const { return palette_; }
+
+  void note_losses(std::vector<std::string>& lost) const {
+    if (!is_indexed_ && header_.bit_depth < 8) {
+      lost.push_back("samples of " + std::to_string(header_.bit_depth) + " bits (now 8)");
+    }
+    if (has_key_) lost.emplace_back("its key colour (now alpha)");
+  }
+
+  void give_palette_to(spng_ctx* encoder) const {
+    if (!is_indexed_) return;
+    spng_plte palette{};
+    palette.n_entries = static_cast<std::uint32_t>(palette_.size());
+    for (std::size_t i = 0; i < palette_.size(); ++i) {
+      palette.entries[i] = {palette_[i][0], palette_[i][1], palette_[i][2], 255};
+    }
+    check(spng_set_plte(encoder, &palette));
+    spng_trns transparency = transparency_;
+    if (transparency.n_type3_entries > 0) check(spng_set_trns(encoder, &transparency));
+  }
 
   torch::Tensor decode(int channels) {
     auto pixels = empty_pixels(info, channels);
@@ -167,6 +224,7 @@ private:
     }
   }
 
+  std::vector<std::uint8_t> plain_;  // the file without notes; after it, what reads from it
   Spng context_;
   spng_ihdr header_{};
   spng_trns transparency_{};
@@ -175,29 +233,79 @@ private:
   Palette palette_;
 };
 
-std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels) {
+void expect_ok(int code) {
+  if (code != SPNG_OK) throw ImageError(std::string("cannot encode PNG: ") + spng_strerror(code));
+}
+
+/// Notes that say nothing of the type of samples go over as they are, between header and picture.
+void take_notes(std::vector<std::uint8_t>& png, const Original& original) {
+  static constexpr std::string_view kOfColours[] = {"iCCP", "sRGB", "cHRM"};
+  static constexpr std::string_view kKept[] = {"gAMA", "pHYs", "tEXt", "zTXt",
+                                               "iTXt", "tIME", "oFFs", "sCAL"};
+  constexpr std::ptrdiff_t kAfterHeader = 8 + 25;
+  std::vector<std::uint8_t> notes;
+  for (const Chunk& chunk : chunks_of(original.bytes)) {
+    if (!is_note(chunk) || chunk.type == "eXIf") continue;
+    const bool of_colours = std::ranges::find(kOfColours, chunk.type) != std::end(kOfColours);
+    if (of_colours ? original.same_colours
+                   : std::ranges::find(kKept, chunk.type) != std::end(kKept)) {
+      notes.insert(notes.end(), chunk.whole.begin(), chunk.whole.end());
+    } else {
+      original.lost.push_back("its chunk " + std::string(chunk.type));
+    }
+  }
+  png.insert(png.begin() + kAfterHeader, notes.begin(), notes.end());
+}
+
+std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original* original) {
+  static constexpr std::uint8_t kTypes[] = {
+      SPNG_COLOR_TYPE_GRAYSCALE, SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, SPNG_COLOR_TYPE_TRUECOLOR,
+      SPNG_COLOR_TYPE_TRUECOLOR_ALPHA};
   const auto context = new_context(SPNG_CTX_ENCODER);
   spng_ihdr header{};
   header.height = static_cast<std::uint32_t>(pixels.size(0));
   header.width = static_cast<std::uint32_t>(pixels.size(1));
   header.bit_depth = pixels.scalar_type() == at::kUInt16 ? 16 : 8;
-  header.color_type = pixels.size(2) == 1 ? SPNG_COLOR_TYPE_GRAYSCALE : SPNG_COLOR_TYPE_TRUECOLOR;
-  const auto expect_ok = [](int code) {
-    if (code != SPNG_OK) throw ImageError(std::string("cannot encode PNG: ") + spng_strerror(code));
-  };
+  header.color_type = kTypes[pixels.size(2) - 1];
   expect_ok(spng_set_option(context.get(), SPNG_ENCODE_TO_BUFFER, 1));
   expect_ok(spng_set_option(context.get(), SPNG_IMG_COMPRESSION_LEVEL, kCompressionLevel));
   expect_ok(spng_set_option(context.get(), SPNG_IMG_COMPRESSION_STRATEGY, kStrategy));
   expect_ok(spng_set_option(context.get(), SPNG_FILTER_CHOICE, kFilter));
-  expect_ok(spng_set_ihdr(context.get(), &header));
-  expect_ok(spng_encode_image(context.get(), pixels.const_data_ptr(), pixels.nbytes(), SPNG_FMT_PNG,
-                              SPNG_ENCODE_FINALIZE));
+  const void* data = pixels.const_data_ptr();
+  std::size_t data_bytes = pixels.nbytes();
+  std::vector<std::uint8_t> indices, exif;
+  if (original) {
+    const PngReader reader(original->bytes, kAnyNumberOfPixels);
+    reader.note_losses(original->lost);
+    if (!reader.palette().empty()) {
+      indices = nearest_colours(pixels, reader.palette());
+      header.color_type = SPNG_COLOR_TYPE_INDEXED;
+      data = indices.data();
+      data_bytes = indices.size();
+    }
+    expect_ok(spng_set_ihdr(context.get(), &header));
+    reader.give_palette_to(context.get());
+    const std::vector<Chunk> chunks = chunks_of(original->bytes);
+    const auto note = std::ranges::find(chunks, "eXIf", &Chunk::type);
+    if (note != chunks.end() && note->data.size() > 4) {
+      exif = upright_exif(note->data);
+      spng_exif block{exif.size(), reinterpret_cast<char*>(exif.data())};
+      if (spng_set_exif(context.get(), &block) != SPNG_OK) {
+        original->lost.emplace_back("its EXIF");
+      }
+    }
+  } else {
+    expect_ok(spng_set_ihdr(context.get(), &header));
+  }
+  expect_ok(spng_encode_image(context.get(), data, data_bytes, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE));
   std::size_t size = 0;
   int code = SPNG_OK;
   const Handle<void, std::free> buffer(spng_get_png_buffer(context.get(), &size, &code));
   expect_ok(code);
   const auto* begin = static_cast<const std::uint8_t*>(buffer.get());
-  return {begin, begin + size};
+  std::vector<std::uint8_t> png(begin, begin + size);
+  if (original) take_notes(png, *original);
+  return png;
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ private:
     std::vector<Sample> row(static_cast<std::size_t>(info.width * info.channels));
     for (row_ = 0; row_ < info.height; ++row_) {
       kind_ == 4 ? read_bits(row.data()) : read_samples(row);
-      convert_pixels(row.data(), info.channels == 3 ? kRgbPixels : kGreyPixels, info.width,
+      convert_pixels(row.data(), Layout{info.channels}, info.width,
                      to + row_ * info.width * channels, channels);
     }
   }
@@ -125,7 +125,7 @@ private:
   bool in_pixels_ = false;
 };
 
-std::vector<std::uint8_t> encode_pnm(const torch::Tensor& pixels) {
+std::vector<std::uint8_t> encode_pnm(const torch::Tensor& pixels, const Original*) {
   const bool is_wide = pixels.scalar_type() == at::kUInt16;
   const std::string header =
       fmt::format("P{}\n{} {}\n{}\n", pixels.size(2) == 3 ? 6 : 5, pixels.size(1), pixels.size(0),

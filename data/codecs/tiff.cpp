@@ -1,17 +1,25 @@
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
+
+#include <c10/util/Half.h>
 
 #include <fmt/format.h>
 #include <tiffio.h>
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <set>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace convae::codec {
@@ -25,6 +33,7 @@ constexpr int kDeflateLevel = 1;
 // buffers must fit in this; ours are bounded by the number of pixels.
 constexpr tmsize_t kMaxLibraryBytes = 256 << 20;
 constexpr std::int64_t kMaxBlockPixels = 1 << 22;
+constexpr std::int64_t kMaxLinks = 4 * kMaxPages;  // from directory to directory
 
 /// Memory in the shape of a file, reading from `bytes` or writing to `output`; and what libtiff
 /// says about it instead of writing to stderr.
@@ -111,23 +120,90 @@ Tiff open_tiff(const char* mode, File& file) {
                                 options.get()));
 }
 
-/// Counts the directories by their links alone: libtiff would parse each one, and hostile links may
+/// The pictures of a file that are pages, not smaller versions or masks of others.
+struct Pages {
+  int count = 0;
+  int first = 0;        ///< place of the first among all directories
+  bool is_cut = false;  ///< a link leads beyond the end
+};
+
+/// Walks the directories by their links alone: libtiff would parse each one, and hostile links may
 /// form a circle.
-int count_pages(Bytes bytes) {
+Pages find_pages(Bytes bytes) {
   const auto order = bytes[0] == 'I' ? std::endian::little : std::endian::big;
   const auto number = [&](std::uint64_t at, int count) {  // 0 beyond the end
     return at + count <= bytes.size() ? number_at(bytes, at, count, order) : 0;
   };
   const bool big = number(2, 2) == 43;  // BigTIFF
   const int count_bytes = big ? 8 : 2, entry_bytes = big ? 20 : 12, link_bytes = big ? 8 : 4;
+  const auto is_page = [&](std::uint64_t at, std::uint64_t entries) {
+    for (std::uint64_t i = 0; i < entries; ++i, at += entry_bytes) {  // in the tags' order
+      const std::uint64_t tag = number(at, 2);
+      if (tag == TIFFTAG_SUBFILETYPE) {
+        const auto kind = number(at + (big ? 12 : 8), 4);
+        return (kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK)) == 0;
+      }
+      if (tag == 0 || tag > TIFFTAG_SUBFILETYPE) break;
+    }
+    return true;
+  };
   std::set<std::uint64_t> seen;
+  Pages pages;
   auto at = big ? number(8, 8) : number(4, 4);
-  while (at != 0 && at < bytes.size() && std::ssize(seen) < kMaxPages) {
+  while (at != 0 && pages.count < kMaxPages && std::ssize(seen) < kMaxLinks) {
     const auto entries = number(at, count_bytes);
-    if (entries == 0 || entries > bytes.size() / entry_bytes || !seen.insert(at).second) break;
+    pages.is_cut = entries == 0 || entries > bytes.size() / entry_bytes;
+    if (pages.is_cut || !seen.insert(at).second) break;
+    if (is_page(at + count_bytes, entries) && pages.count++ == 0) {
+      pages.first = static_cast<int>(seen.size()) - 1;
+    }
     at = number(at + count_bytes + entries * entry_bytes, link_bytes);
   }
-  return std::max(1, static_cast<int>(seen.size()));
+  return pages;
+}
+
+/// The whole number that follows `key` in `text`, or 1.
+int number_after(std::string_view text, std::string_view key) {
+  const std::size_t at = text.find(key);
+  if (at == std::string_view::npos) return 1;
+  int number = 1;
+  std::from_chars(text.data() + at + key.size(), text.data() + text.size(), number);
+  return number;
+}
+
+/// Planes that writers put behind one another in one page: ImageJ's stacks, tifffile's arrays,
+/// MetaMorph's stacks and volumes after SGI. 1: none are noted.
+int noted_planes(TIFF* tiff, std::int64_t page_values) {
+  constexpr std::uint32_t kUic2 = 33629;  // of MetaMorph: its count is the number of planes
+  char* text = nullptr;
+  std::uint32_t depth = 1;
+  std::int64_t planes = 1;
+  if (TIFFGetField(tiff, TIFFTAG_IMAGEDEPTH, &depth)) planes = depth;
+  if (TIFFGetField(tiff, TIFFTAG_IMAGEDESCRIPTION, &text) && text != nullptr) {
+    std::string_view note(text);
+    constexpr std::string_view kShape = "{\"shape\": [";
+    if (note.starts_with("ImageJ=")) planes = number_after(note, "\nimages=");
+    if (note.starts_with(kShape)) {
+      note.remove_prefix(kShape.size());
+      std::int64_t values = 1, length = 0;
+      while (true) {
+        const auto [end, error] = std::from_chars(note.data(), note.data() + note.size(), length);
+        if (error != std::errc{} || __builtin_mul_overflow(values, length, &values)) break;
+        note.remove_prefix(end - note.data());
+        if (!note.starts_with(", ")) break;
+        note.remove_prefix(2);
+      }
+      planes = std::max(planes, values / page_values);
+    }
+  }
+  std::uint32_t count = 0;
+  void* ignored = nullptr;
+  if (const auto* field = TIFFFindField(tiff, kUic2, TIFF_ANY);
+      field != nullptr && TIFFFieldPassCount(field) &&
+      TIFFFieldReadCount(field) == TIFF_VARIABLE2 && TIFFGetField(tiff, kUic2, &count, &ignored)) {
+    planes = std::max<std::int64_t>(planes, count);
+  }
+  return static_cast<int>(std::clamp<std::int64_t>(planes, 1, kMaxPages));
 }
 
 class TiffReader {
@@ -136,6 +212,11 @@ public:
     file_.bytes = bytes;
     tiff_ = open_tiff("r", file_);
     if (!tiff_) fail();
+    const Pages pages = find_pages(bytes);
+    if (pages.count == 0 && pages.is_cut) {
+      throw ImageError("truncated TIFF: all but its preview lies beyond the end");
+    }
+    if (pages.first > 0 && !TIFFSetDirectory(tiff_.get(), static_cast<tdir_t>(pages.first))) fail();
     std::uint32_t height = 0, width = 0;
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGELENGTH, &height);
     TIFFGetField(tiff_.get(), TIFFTAG_IMAGEWIDTH, &width);
@@ -143,21 +224,27 @@ public:
     info.format = ImageFormat::tiff;
     info.height = height;
     info.width = width;
-    info.pages = count_pages(bytes);
     const int orientation = tag(TIFFTAG_ORIENTATION);
     info.orientation = orientation >= 1 && orientation <= 8 ? orientation : 1;
     read_samples();
     read_colours();
     read_blocks();
+    if (pages.count == 0) info.remark = "only a preview of another picture is in it";
+    info.pages =
+        std::max({1, pages.count, noted_planes(tiff_.get(), info.height * info.width * samples_)});
   }
 
   ImageInfo info;
+  ValueRange range;          // of float pixels
+  std::int64_t clipped = 0;  // of their values
 
   torch::Tensor decode(int channels) {
     file_.error[0] = '\0';
     file_.warnings_are_errors = true;
     auto pixels = empty_pixels(info, channels);
-    if (info.bits == 16) {
+    if (info.bits == 32) {
+      decode_blocks(pixels.data_ptr<float>(), channels);
+    } else if (info.bits == 16) {
       decode_blocks(static_cast<std::uint16_t*>(pixels.data_ptr()), channels);
     } else {
       decode_blocks(pixels.data_ptr<std::uint8_t>(), channels);
@@ -165,7 +252,51 @@ public:
     return pixels;
   }
 
+  const Palette& palette() const { return palette_; }
+  TIFF* handle() const { return tiff_.get(); }
+
+  /// The samples of `pixels`, float64 in the file's numbers, as the file stores them.
+  std::vector<std::uint8_t> stored(const torch::Tensor& pixels) const {
+    if (is_float_) {
+      return bits_ == 16   ? stored_as<c10::Half>(pixels)
+             : bits_ == 32 ? stored_as<float>(pixels)
+                           : stored_as<double>(pixels);
+    }
+    if (is_signed_) {
+      return bits_ == 8    ? stored_as<std::int8_t>(pixels)
+             : bits_ == 16 ? stored_as<std::int16_t>(pixels)
+             : bits_ == 32 ? stored_as<std::int32_t>(pixels)
+                           : stored_as<std::int64_t>(pixels);
+    }
+    return bits_ == 32 ? stored_as<std::uint32_t>(pixels) : stored_as<std::uint64_t>(pixels);
+  }
+
+  void note_losses(std::vector<std::string>& lost) const {
+    if (bits_ < 8 && palette_.empty()) {
+      lost.push_back(fmt::format("samples of {} bits (now 8)", bits_));
+    }
+    if (photometric_ == PHOTOMETRIC_SEPARATED) lost.emplace_back("its inks (CMYK; now RGB)");
+  }
+
 private:
+  template <typename Value>
+  static std::vector<std::uint8_t> stored_as(const torch::Tensor& pixels) {
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(pixels.numel()) * sizeof(Value));
+    const auto* from = pixels.const_data_ptr<double>();
+    for (std::int64_t i = 0; i < pixels.numel(); ++i) {
+      double number = from[i];
+      if constexpr (std::is_integral_v<Value>) {
+        // The greatest 64-bit number is no double: the next below it.
+        constexpr int kBeyond = sizeof(Value) == 8 ? 2048 : 0;
+        number = std::clamp(std::round(number), double(std::numeric_limits<Value>::lowest()),
+                            double(std::numeric_limits<Value>::max() - kBeyond));
+      }
+      const auto value = static_cast<Value>(number);
+      std::memcpy(&bytes[i * sizeof value], &value, sizeof value);
+    }
+    return bytes;
+  }
+
   [[noreturn]] void fail() const {
     throw ImageError(
         fmt::format("damaged TIFF: {}", file_.error[0] ? file_.error : "libtiff gives no reason"));
@@ -186,18 +317,19 @@ private:
     samples_ = tag(TIFFTAG_SAMPLESPERPIXEL);
     separate_ = samples_ > 1 && tag(TIFFTAG_PLANARCONFIG) == PLANARCONFIG_SEPARATE;
     const int format = tag(TIFFTAG_SAMPLEFORMAT);
+    const bool is_signed = format == SAMPLEFORMAT_INT;
+    const bool is_unsigned = format == SAMPLEFORMAT_UINT || format == SAMPLEFORMAT_VOID;
     is_float_ = format == SAMPLEFORMAT_IEEEFP;
-    const bool is_integer = format == SAMPLEFORMAT_UINT || format == SAMPLEFORMAT_VOID;
-    const bool fits = is_float_ ? bits_ == 32 || bits_ == 64
-                                : is_integer && bits_ <= 16 && std::has_single_bit<unsigned>(bits_);
-    if (!fits) {
-      refuse(fmt::format("{}-bit {}samples", bits_,
-                         is_float_                    ? "float "
-                         : is_integer                 ? ""
-                         : format == SAMPLEFORMAT_INT ? "signed integer "
-                                                      : "complex "));
-    }
-    info.bits = bits_ >= 16 ? 16 : 8;
+    const bool fits = std::has_single_bit<unsigned>(bits_) && bits_ <= 64 &&
+                      (is_unsigned || (is_signed && bits_ >= 8) || (is_float_ && bits_ >= 16));
+    kind_ = fmt::format("{}-bit {}samples", bits_,
+                        is_float_     ? "float "
+                        : is_unsigned ? ""
+                        : is_signed   ? "signed integer "
+                                      : "complex ");
+    if (!fits) refuse(kind_);
+    is_signed_ = is_signed;
+    info.bits = is_float_ || is_signed || bits_ > 16 ? 32 : bits_ == 16 ? 16 : 8;
     const int compression = tag(TIFFTAG_COMPRESSION);
     if (compression == COMPRESSION_OJPEG || !TIFFIsCODECConfigured(compression)) {
       const auto* codec = TIFFFindCODEC(compression);
@@ -211,8 +343,9 @@ private:
     TIFFGetField(tiff_.get(), TIFFTAG_PHOTOMETRIC, &photometric);
     photometric_ = photometric;
     switch (photometric_) {
-      case PHOTOMETRIC_MINISWHITE:
-      case PHOTOMETRIC_MINISBLACK: colours_ = 1; break;
+      case PHOTOMETRIC_MINISWHITE: colours_ = 1; break;
+      // Cameras and scanners note RGB so; of two samples, the second is no colour.
+      case PHOTOMETRIC_MINISBLACK: colours_ = samples_ >= 3 ? 3 : 1; break;
       case PHOTOMETRIC_YCBCR:
         // libtiff turns YCbCr to RGB for JPEG compression only.
         if (tag(TIFFTAG_COMPRESSION) != COMPRESSION_JPEG) refuse("YCbCr without JPEG compression");
@@ -225,6 +358,7 @@ private:
         break;
       case PHOTOMETRIC_SEPARATED:
         if (tag(TIFFTAG_INKSET) != INKSET_CMYK) refuse("inks other than CMYK");
+        if (info.bits == 32) refuse("CMYK of " + kind_);
         colours_ = 4;
         break;
       default:
@@ -238,7 +372,7 @@ private:
   }
 
   void read_palette() {
-    if (is_float_ || bits_ > 8) refuse(fmt::format("palette of {}-bit samples", bits_));
+    if (info.bits == 32 || bits_ > 8) refuse(fmt::format("palette of {}-bit samples", bits_));
     std::uint16_t* planes[3] = {};
     if (!TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &planes[0], &planes[1], &planes[2])) {
       throw ImageError("damaged TIFF: a palette image without a palette");
@@ -261,15 +395,23 @@ private:
     std::uint16_t* kinds = nullptr;
     TIFFGetFieldDefaulted(tiff_.get(), TIFFTAG_EXTRASAMPLES, &count, &kinds);
     const int extra = samples_ - colours_;
-    const bool alpha = extra == 1 && count == 1 && kinds && kinds[0] != EXTRASAMPLE_UNSPECIFIED;
-    // One sample without a meaning is padding (RGBX); more are data that would be lost.
-    if (extra < 0 || extra > 1 ||
-        (alpha && (colours_ == 4 || photometric_ == PHOTOMETRIC_PALETTE))) {
+    bool alpha = extra >= 1 && count >= 1 && kinds && kinds[0] != EXTRASAMPLE_UNSPECIFIED;
+    if (extra < 0 || (alpha && (colours_ == 4 || photometric_ == PHOTOMETRIC_PALETTE))) {
       refuse(fmt::format("{} samples a pixel with photometric interpretation {}", samples_,
                          photometric_));
     }
+    alpha = alpha && info.bits < 32;  // beside such numbers it has a scale of its own
     info.alpha = alpha;
-    premultiplied_ = alpha && kinds[0] == EXTRASAMPLE_ASSOCALPHA;
+    info.premultiplied = alpha && kinds[0] == EXTRASAMPLE_ASSOCALPHA;
+    const int read = colours_ + (alpha ? 1 : 0);
+    if (samples_ > read) {
+      info.remark = fmt::format("only {} of its {} channels {} read", read, samples_,
+                                read == 1 ? "is" : "are");
+    } else if (alpha && !info.premultiplied && colours_ == 3) {
+      info.remark =
+          "its fourth channel is noted as alpha and put on white; if it is another band, such as "
+          "infrared, leave it out of the file";
+    }
   }
 
   /// A block is what is read at once: a tile, a strip of each plane, or, where libtiff can give
@@ -340,7 +482,7 @@ private:
   /// One row of a block → interleaved samples over the full range of `Sample`, palette indices
   /// excepted. Planes follow each other at the distance of a block.
   template <typename Sample>
-  void load_samples(const std::uint8_t* row, std::int64_t columns, Sample* to) const {
+  void load_samples(const std::uint8_t* row, std::int64_t columns, Sample* to) {
     if (!separate_) return load_plane(row, columns * samples_, to);
     Sample* plane_row = to + columns * samples_;  // decode_blocks made room for it
     for (int plane = 0; plane < planes_; ++plane, row += block_height_ * row_bytes_) {
@@ -357,41 +499,70 @@ private:
     for (auto& value : std::span(to, count)) value = static_cast<std::uint8_t>(value * 255 / most);
   }
 
-  void load_plane(const std::uint8_t* from, std::int64_t count, std::uint16_t* to) const {
-    if (!is_float_) {
-      std::memcpy(to, from, count * sizeof *to);
-    } else if (bits_ == 32) {
-      load_floats<float>(from, count, to);
-    } else {
-      load_floats<double>(from, count, to);
+  static void load_plane(const std::uint8_t* from, std::int64_t count, std::uint16_t* to) {
+    std::memcpy(to, from, count * sizeof *to);
+  }
+
+  void load_plane(const std::uint8_t* from, std::int64_t count, float* to) {
+    if (is_float_) {
+      return bits_ == 16   ? load_values<c10::Half>(from, count, to)
+             : bits_ == 32 ? load_values<float>(from, count, to)
+                           : load_values<double>(from, count, to);
+    }
+    if (range.kind == ValueRange::Kind::full) {
+      throw ImageError("unsupported TIFF: " + kind_ +
+                       " have no range of their own; give it with --value-range auto or LO:HI");
+    }
+    if (is_signed_) {
+      return bits_ == 8    ? load_values<std::int8_t>(from, count, to)
+             : bits_ == 16 ? load_values<std::int16_t>(from, count, to)
+             : bits_ == 32 ? load_values<std::int32_t>(from, count, to)
+                           : load_values<std::int64_t>(from, count, to);
+    }
+    return bits_ == 32 ? load_values<std::uint32_t>(from, count, to)
+                       : load_values<std::uint64_t>(from, count, to);
+  }
+
+  template <typename Value>
+  void load_values(const std::uint8_t* from, std::int64_t count, float* to) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      Value value;
+      std::memcpy(&value, from + i * sizeof value, sizeof value);
+      to[i] = placed(static_cast<double>(value));
     }
   }
 
-  template <typename Float>
-  static void load_floats(const std::uint8_t* from, std::int64_t count, std::uint16_t* to) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      Float value;
-      std::memcpy(&value, from + i * sizeof value, sizeof value);
-      if (!(value >= 0 && value <= 1)) {  // NaN as well
-        throw ImageError(
-            fmt::format("unsupported TIFF: a float sample is {:f}, outside [0, 1]", value));
-      }
-      to[i] = static_cast<std::uint16_t>(std::lround(double{value} * 65535));
+  /// A number of the file, where `range` has it.
+  float placed(double value) {
+    if (range.kind == ValueRange::Kind::full && !(value >= 0 && value <= 1)) {  // NaN as well
+      throw ImageError(fmt::format(
+          "unsupported TIFF: a float sample is {:f}, outside [0, 1]; see --value-range", value));
     }
+    if (std::isnan(value) || (std::isinf(value) && !range.is_fixed())) {
+      throw ImageError("unsupported TIFF: a float sample is not a finite number");
+    }
+    if (!range.is_fixed()) return static_cast<float>(value);
+    const double place = (value - range.low) / (range.high - range.low);
+    clipped += place < 0 || place > 1 ? 1 : 0;
+    return static_cast<float>(std::clamp(place, 0.0, 1.0));
   }
 
   template <typename Sample>
   void convert_samples(Sample* from, std::int64_t columns, Sample* colours, Sample* to,
                        int channels) const {
-    if (!info.alpha && samples_ > colours_) {  // padding
+    if (const int used = colours_ + (info.alpha ? 1 : 0); samples_ > used) {
       for (std::int64_t x = 1; x < columns; ++x) {
-        std::copy_n(from + x * samples_, colours_, from + x * colours_);
+        std::copy_n(from + x * samples_, used, from + x * used);
       }
     }
     if (photometric_ == PHOTOMETRIC_MINISWHITE) {
       const int step = info.alpha ? 2 : 1;
       for (std::int64_t x = 0; x < columns; ++x) {
-        from[x * step] = static_cast<Sample>(~from[x * step]);
+        if constexpr (!std::is_same_v<Sample, float>) {
+          from[x * step] = static_cast<Sample>(~from[x * step]);
+        } else if (range.kind != ValueRange::Kind::automatic) {
+          from[x] = 1 - from[x];
+        }
       }
     }
     if (photometric_ == PHOTOMETRIC_PALETTE) {
@@ -400,10 +571,12 @@ private:
         convert_pixels(colours, kRgbaPixels, columns, to, channels);
       }
     } else if (colours_ == 4) {
-      cmyk_to_rgb(from, columns, /*inverted=*/false, colours);
-      convert_pixels(colours, kRgbPixels, columns, to, channels);
+      if constexpr (!std::is_same_v<Sample, float>) {  // as read_colours() insists
+        cmyk_to_rgb(from, columns, /*inverted=*/false, colours);
+        convert_pixels(colours, kRgbPixels, columns, to, channels);
+      }
     } else {
-      const Layout layout{colours_, info.alpha, premultiplied_};
+      const Layout layout{colours_, info.alpha, info.premultiplied};
       convert_pixels(from, layout, columns, to, channels);
     }
   }
@@ -414,8 +587,8 @@ private:
   int samples_ = 0;  // stored per pixel
   int colours_ = 0;  // samples without alpha or padding
   int photometric_ = 0;
-  bool is_float_ = false;
-  bool premultiplied_ = false;
+  bool is_float_ = false, is_signed_ = false;
+  std::string kind_;       // of samples, such as "16-bit float samples"
   bool separate_ = false;  // planes one after the other
   bool tiled_ = false;
   int planes_ = 1;
@@ -425,12 +598,96 @@ private:
   Palette palette_;
 };
 
-std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
-  const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
+/// Tags of a stack that is no longer one, by ImageJ, MetaMorph and Zeiss.
+constexpr std::uint32_t kOfStacks[] = {
+    TIFFTAG_IMAGEDESCRIPTION, 33628, 33629, 33630, 33631, 34412, 50838, 50839};
+
+/// Tells libtiff of a tag that it does not know, as it does itself on reading.
+void declare_tag(TIFF* tiff, const TIFFField* field) {
+  if (TIFFFindField(tiff, TIFFFieldTag(field), TIFF_ANY)) return;
+  const TIFFFieldInfo info{TIFFFieldTag(field),    TIFF_VARIABLE2,
+                           TIFF_VARIABLE2,         TIFFFieldDataType(field),
+                           FIELD_CUSTOM,
+                           /*field_oktochange=*/1,
+                           /*field_passcount=*/1,  const_cast<char*>("Tag")};
+  TIFFMergeFieldInfo(tiff, &info, 1);
+}
+
+bool copy_tag(TIFF* from, TIFF* to, std::uint32_t tag) {
+  const TIFFField* field = TIFFFieldWithTag(from, tag);
+  if (!field) return false;
+  const TIFFDataType type = TIFFFieldDataType(field);
+  if (type == TIFF_IFD || type == TIFF_IFD8) return false;  // leads to a place in the file
+  declare_tag(to, field);
+  if (TIFFFieldPassCount(field)) {
+    void* values = nullptr;
+    std::uint32_t count = 0;
+    std::uint16_t short_count = 0;
+    if (TIFFFieldReadCount(field) == TIFF_VARIABLE2) {
+      return TIFFGetField(from, tag, &count, &values) && TIFFSetField(to, tag, count, values);
+    }
+    return TIFFGetField(from, tag, &short_count, &values) &&
+           TIFFSetField(to, tag, short_count, values);
+  }
+  char* text = nullptr;
+  return type == TIFF_ASCII && TIFFGetField(from, tag, &text) && TIFFSetField(to, tag, text);
+}
+
+/// Resolution, place, colour profile and all that writers added.
+void take_tags(TIFF* from, TIFF* to, const Original& original) {
+  for (const auto tag :
+       {TIFFTAG_XRESOLUTION, TIFFTAG_YRESOLUTION, TIFFTAG_XPOSITION, TIFFTAG_YPOSITION}) {
+    float value = 0;
+    if (TIFFGetField(from, tag, &value)) TIFFSetField(to, tag, value);
+  }
+  std::uint16_t unit = 0;
+  if (TIFFGetField(from, TIFFTAG_RESOLUTIONUNIT, &unit)) {
+    TIFFSetField(to, TIFFTAG_RESOLUTIONUNIT, unit);
+  }
+  for (int i = 0; i < TIFFGetTagListCount(from); ++i) {
+    const std::uint32_t tag = TIFFGetTagListEntry(from, i);
+    if (tag == TIFFTAG_IMAGEDEPTH) continue;
+    const bool of_stack =
+        original.info.pages > 1 && std::ranges::find(kOfStacks, tag) != std::end(kOfStacks);
+    const bool fits = tag != TIFFTAG_ICCPROFILE || original.same_colours;
+    if (of_stack || !fits || !copy_tag(from, to, tag)) {
+      const auto* field = TIFFFieldWithTag(from, tag);
+      original.lost.push_back(
+          fmt::format("its tag {} ({})", tag, field ? TIFFFieldName(field) : "unknown"));
+    }
+  }
+}
+
+void write_palette(TIFF* tiff, const Palette& palette) {
+  std::vector<std::uint16_t> planes[3];
+  for (int c = 0; c < 3; ++c) {
+    for (const auto& colour : palette) {
+      planes[c].push_back(static_cast<std::uint16_t>(colour[c] * 257));
+    }
+    planes[c].resize(256);
+  }
+  TIFFSetField(tiff, TIFFTAG_COLORMAP, planes[0].data(), planes[1].data(), planes[2].data());
+}
+
+std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Original* original) {
+  const auto height = pixels.size(0), width = pixels.size(1);
+  std::optional<TiffReader> after;
+  std::vector<std::uint8_t> stored;  // where it is not what `pixels` has
+  if (original) {
+    after.emplace(original->bytes, kAnyNumberOfPixels);
+    after->note_losses(original->lost);
+    if (after->info.bits == 32) stored = after->stored(pixels);
+    if (!after->palette().empty()) stored = nearest_colours(pixels, after->palette());
+  }
+  const bool indexed = after && !after->palette().empty();
+  const auto channels = indexed ? 1 : pixels.size(2);
+  const auto size = stored.empty() ? pixels.nbytes() : stored.size();
+  const auto bits =
+      static_cast<int>(8 * size / static_cast<std::size_t>(height * width * channels));
   File file;
   // Offsets in a plain TIFF have 32 bits; Deflate adds less than a thousandth.
   constexpr std::size_t kMaxPlainBytes = 4'000'000'000;
-  auto tiff = open_tiff(pixels.nbytes() > kMaxPlainBytes ? "w8" : "w", file);
+  auto tiff = open_tiff(size > kMaxPlainBytes ? "w8" : "w", file);
   const auto expect = [&](bool done) {
     if (!done) throw ImageError(fmt::format("cannot encode TIFF: {}", file.error));
   };
@@ -439,18 +696,37 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels) {
   TIFFSetField(handle, TIFFTAG_IMAGELENGTH, static_cast<std::uint32_t>(height));
   TIFFSetField(handle, TIFFTAG_IMAGEWIDTH, static_cast<std::uint32_t>(width));
   TIFFSetField(handle, TIFFTAG_SAMPLESPERPIXEL, static_cast<int>(channels));
-  TIFFSetField(handle, TIFFTAG_BITSPERSAMPLE, static_cast<int>(8 * pixels.element_size()));
+  TIFFSetField(handle, TIFFTAG_BITSPERSAMPLE, bits);
   TIFFSetField(handle, TIFFTAG_PHOTOMETRIC,
-               channels == 1 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB);
+               indexed        ? PHOTOMETRIC_PALETTE
+               : channels < 3 ? PHOTOMETRIC_MINISBLACK
+                              : PHOTOMETRIC_RGB);
+  if (channels % 2 == 0) {
+    const bool premultiplied = original && original->info.premultiplied;
+    const std::uint16_t kind = premultiplied ? EXTRASAMPLE_ASSOCALPHA : EXTRASAMPLE_UNASSALPHA;
+    TIFFSetField(handle, TIFFTAG_EXTRASAMPLES, 1, &kind);
+  }
+  bool is_float = false;
+  if (after) {
+    std::uint16_t format = SAMPLEFORMAT_UINT;
+    TIFFGetFieldDefaulted(after->handle(), TIFFTAG_SAMPLEFORMAT, &format);
+    is_float = format == SAMPLEFORMAT_IEEEFP;
+    if (after->info.bits == 32) TIFFSetField(handle, TIFFTAG_SAMPLEFORMAT, format);
+    if (indexed) write_palette(handle, after->palette());
+    take_tags(after->handle(), handle, *original);
+  }
   TIFFSetField(handle, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
   TIFFSetField(handle, TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE);
-  TIFFSetField(handle, TIFFTAG_PREDICTOR, PREDICTOR_HORIZONTAL);
+  if (!indexed && bits <= 16 && !is_float) {  // others' readers know no more
+    TIFFSetField(handle, TIFFTAG_PREDICTOR, PREDICTOR_HORIZONTAL);
+  }
   TIFFSetField(handle, TIFFTAG_ZIPQUALITY, kDeflateLevel);
   TIFFSetField(handle, TIFFTAG_ROWSPERSTRIP, TIFFDefaultStripSize(handle, 0));
-  const auto stride = width * channels * static_cast<std::int64_t>(pixels.element_size());
+  const auto stride = static_cast<std::int64_t>(size) / height;
   // The predictor works in place, so that a row must be a copy.
   std::vector<std::uint8_t> row(stride);
-  const auto* from = static_cast<const std::uint8_t*>(pixels.const_data_ptr());
+  const auto* from =
+      stored.empty() ? static_cast<const std::uint8_t*>(pixels.const_data_ptr()) : stored.data();
   for (std::int64_t y = 0; y < height; ++y) {
     std::copy_n(from + y * stride, stride, row.data());
     expect(TIFFWriteScanline(handle, row.data(), static_cast<std::uint32_t>(y), 0) == 1);

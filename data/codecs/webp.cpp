@@ -1,4 +1,5 @@
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
 
 #include <ATen/ops/empty.h>
@@ -7,6 +8,7 @@
 #include <webp/decode.h>
 #include <webp/demux.h>
 #include <webp/encode.h>
+#include <webp/mux.h>
 
 namespace convae::codec {
 namespace {
@@ -81,7 +83,7 @@ ImageInfo probe_webp(Bytes bytes, std::int64_t max_pixels) {
   return info;
 }
 
-Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels) {
+Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels, const ValueRange&) {
   const auto info = probe_webp(bytes, max_pixels);
   const int samples = info.alpha ? 4 : 3;
   auto pixels = empty_pixels(info, channels);
@@ -96,14 +98,38 @@ Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels) {
   return {info, pixels};
 }
 
-std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels) {
+/// What the file has beside its picture goes over as it is, but for the EXIF orientation.
+std::vector<std::uint8_t> with_notes(const WebPData& picture, const Original& original) {
+  const WebPData from{original.bytes.data(), original.bytes.size()};
+  const Handle<WebPDemuxer, WebPDemuxDelete> demuxer(WebPDemux(&from));
+  const Handle<WebPMux, WebPMuxDelete> mux(WebPMuxCreate(&picture, /*copy_data=*/0));
+  for (const char* name : {"ICCP", "EXIF", "XMP "}) {
+    WebPChunkIterator chunk;
+    if (!demuxer || !mux || !WebPDemuxGetChunk(demuxer.get(), name, 1, &chunk)) continue;
+    std::vector<std::uint8_t> data = upright_exif({chunk.chunk.bytes, chunk.chunk.size});
+    if (*name != 'E') data.assign(chunk.chunk.bytes, chunk.chunk.bytes + chunk.chunk.size);
+    const WebPData note{data.data(), data.size()};
+    WebPMuxSetChunk(mux.get(), name, &note, /*copy_data=*/1);
+    WebPDemuxReleaseChunkIterator(&chunk);
+  }
+  WebPData whole{nullptr, 0};
+  const Handle<WebPData, WebPDataClear> frees(&whole);
+  if (!mux || WebPMuxAssemble(mux.get(), &whole) != WEBP_MUX_OK) {
+    throw ImageError("cannot encode WebP: its notes do not fit");
+  }
+  return {whole.bytes, whole.bytes + whole.size};
+}
+
+std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels, const Original* original) {
   check_side(pixels, WEBP_MAX_DIMENSION, "WebP");
   const auto height = pixels.size(0), width = pixels.size(1);
   auto colours = pixels;
-  if (pixels.size(2) == 1) {  // WebP has no grey
-    colours = at::empty({height, width, 3}, at::kByte);
-    convert_pixels(pixels.const_data_ptr<std::uint8_t>(), kGreyPixels, height * width,
-                   colours.data_ptr<std::uint8_t>(), /*channels=*/3);
+  if (pixels.size(2) < 3) {  // WebP has no grey
+    const Layout grey{1, /*alpha=*/pixels.size(2) == 2};
+    const int channels = grey.alpha ? 4 : 3;
+    colours = at::empty({height, width, channels}, at::kByte);
+    convert_pixels(pixels.const_data_ptr<std::uint8_t>(), grey, height * width,
+                   colours.data_ptr<std::uint8_t>(), channels);
   }
   WebPConfig config;
   WebPPicture picture;
@@ -119,12 +145,15 @@ std::vector<std::uint8_t> encode_webp(const torch::Tensor& pixels) {
   picture.use_argb = 1;
   picture.height = static_cast<int>(height);
   picture.width = static_cast<int>(width);
-  if (!WebPPictureImportRGB(&picture, colours.const_data_ptr<std::uint8_t>(),
-                            static_cast<int>(3 * width)) ||
+  const auto samples = static_cast<int>(colours.size(2));
+  const auto import = samples == 4 ? WebPPictureImportRGBA : WebPPictureImportRGB;
+  if (!import(&picture, colours.const_data_ptr<std::uint8_t>(),
+              samples * static_cast<int>(width)) ||
       !WebPEncode(&config, &picture)) {
     throw ImageError(
         fmt::format("cannot encode WebP: libwebp error {}", static_cast<int>(picture.error_code)));
   }
+  if (original) return with_notes({output.mem, output.size}, *original);
   return {output.mem, output.mem + output.size};
 }
 

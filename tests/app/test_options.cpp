@@ -31,9 +31,11 @@ std::string refusal_of_config(const std::string& text) {
 /// A valid value that is not the default.
 std::string another_value(const OptionSpec& option) {
   static const std::map<std::string, std::string> own = {
-      {"levels", "8:k5,16"},  {"kernel", "5x3"},         {"stride", "3x2"},
-      {"padding", "2x1"},     {"dilation", "1x2"},       {"size", "48x32"},
-      {"crop", "24x16"},      {"loss", "0.5*l1 + ssim"}, {"corrupt", "blur:2,noise:0.1"},
+      {"levels", "8:k5,16"},     {"kernel", "5x3"},
+      {"stride", "3x2"},         {"padding", "2x1"},
+      {"dilation", "1x2"},       {"size", "48x32"},
+      {"crop", "24x16"},         {"value-range", "-5:12.5"},
+      {"loss", "0.5*l1 + ssim"}, {"corrupt", "blur:2,noise:0.1"},
       {"augment", "flip:0.5"}};
   if (own.contains(option.name)) return own.at(option.name);
   const std::string usual = option.get(Options{});

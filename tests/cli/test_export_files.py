@@ -112,6 +112,10 @@ def test_safetensors_say_what_they_are(done, trained, tmp_path):
     with safe_open(tmp_path / "m", "pt") as file:
         metadata = file.metadata()
     model = json.loads(done("info", trained.run, "--json").stdout)
+    assert metadata["format"] == "pt"  # without it, other loaders refuse the file
+    with safe_open(trained.run / "weights" / "last.safetensors", "pt") as file:
+        assert file.metadata()["format"] == "pt"
+    assert metadata["value-range"] == "full"
     assert metadata["channels"] == "3" and json.loads(metadata["range"]) == [0, 1]
     assert json.loads(metadata["model"])["levels"] == model["levels"]
     assert metadata["version"] == model["convae"]

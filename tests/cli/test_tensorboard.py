@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 from tensorboard.compat.proto.event_pb2 import Event
 
 from convae_program import ONE_CORE, pixels_of, read_csv
@@ -20,13 +21,18 @@ OPTIONS = ("--levels", "4,8", "--batch-size", 4, "--val-split", 0.3, "--tensorbo
 SAMPLES = "input, reconstruction, error"
 
 
+def events_folder(run):
+    return run.parent / "tensorboard" / run.name
+
+
 def event_files(run):
-    return sorted(run.glob("events.out.tfevents.*"))
+    return sorted(events_folder(run).glob("events.out.tfevents.*"))
 
 
 def events_of(run):
     """All that TensorBoard finds in a folder; its reader checks every checksum."""
-    accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0})
+    accumulator = EventAccumulator(str(events_folder(run)),
+                                   size_guidance={"scalars": 0, "images": 0})
     accumulator.Reload()
     return accumulator
 
@@ -102,3 +108,17 @@ def test_resumed_run_goes_on_without_the_work_that_was_lost(program, photos, tmp
     assert len(rows) == 3
     assert_scalars_are_the_metrics(run, rows)
     assert events_of(run).Scalars("loss/train")[2].value != lost[2].value
+
+
+def test_a_run_is_shown_once(run):
+    folders = list(GetLogdirSubdirectories(str(run.parent)))
+    assert folders == [str(events_folder(run))]
+    assert (run.parent / "latest").is_symlink()
+
+
+def test_a_new_run_takes_the_place_of_a_deleted_one(program, squares, tmp_path):
+    for _ in range(2):
+        program.run("train", "--data", squares, "--epochs", 1, *OPTIONS, cwd=tmp_path)
+        run = tmp_path / "runs" / "squares"
+        assert len(event_files(run)) == 1 and len(events_of(run).Scalars("epoch")) == 1
+        shutil.rmtree(run)

@@ -305,6 +305,6 @@ def test_checkpoint_describes_itself(trained):
     with safe_open(trained.run / WEIGHTS, framework="np") as file:
         metadata = file.metadata()
         names = set(file.keys())
-    assert set(metadata) == {"convae"}
+    assert set(metadata) == {"convae", "format"}
     assert {"encoder.0.conv.weight", "encoder.1.norm.running_mean", "decoder.1.conv.bias",
             "optimizer.encoder.0.conv.weight.exp_avg"} <= names

@@ -30,7 +30,7 @@ manifest, refused, expected = [], [], bytearray()
 
 def add(name, data, pixels, *, alpha=False, orientation=1, pages=1, tolerance=0):
     pixels = np.ascontiguousarray(pixels)
-    assert pixels.ndim == 3 and pixels.dtype in (np.uint8, np.uint16)
+    assert pixels.ndim == 3 and pixels.dtype in (np.uint8, np.uint16, np.float32)
     height, width, channels = pixels.shape
     (HERE / name).write_bytes(data)
     kind = {"jpg": "jpeg", "tif": "tiff"}.get(name[-3:], name.rsplit(".", 1)[1])
@@ -293,9 +293,13 @@ def make_tiff():
                    extrasamples=["unassalpha"]), over_white(grey8, alpha8), alpha=True)
     real = RNG.random((5, 6)).astype(np.float32)
     real[0, :2] = 0, 1
-    as16 = np.floor(real.astype(np.float64) * 65535 + 0.5).astype(np.uint16)[..., None]
-    add("float32.tif", tiff_bytes(real, photometric="minisblack"), as16, tolerance=0)
-    add("float64.tif", tiff_bytes(real.astype(np.float64), photometric="minisblack"), as16)
+    add("float32.tif", tiff_bytes(real, photometric="minisblack"), real[..., None])
+    add("float64.tif", tiff_bytes(real.astype(np.float64), photometric="minisblack"),
+        real[..., None])
+    add("float_min_is_white.tif", tiff_bytes(real, photometric="miniswhite"), 1 - real[..., None])
+    half = real.astype(np.float16)
+    add("float16.tif", tiff_bytes(half, photometric="minisblack"),
+        half.astype(np.float32)[..., None])
     for name, value in [("nan", np.nan), ("above", 1.5), ("below", -0.01)]:
         bad = real.copy()
         bad[3, 3] = value
@@ -336,12 +340,8 @@ def make_tiff():
         add(f"orientation{orientation}.tif", data, turned, orientation=orientation)
     for name, array, reason in [("int16", grey16[..., 0].astype(np.int16), "16-bit signed integer"),
                                 ("uint32", grey16[..., 0].astype(np.uint32), "32-bit samples"),
-                                ("complex", real.astype(np.complex64), "64-bit complex samples"),
-                                ("float16", real.astype(np.float16), "16-bit float samples")]:
+                                ("complex", real.astype(np.complex64), "64-bit complex samples")]:
         refuse(f"{name}.tif", tiff_bytes(array, photometric="minisblack"), reason)
-    refuse("five_samples.tif",
-           tiff_bytes(np.zeros((4, 4, 5), np.uint8), photometric="minisblack",
-                      planarconfig="contig"), "5 samples a pixel")
     refuse("lab.tif", set_tag(tiff_bytes(rgb8[:2], photometric="rgb"), 262, 8),
            "photometric interpretation 8")
     refuse("zero.tif", set_tag(tiff_bytes(grey8[..., 0], photometric="minisblack"), 256, 0),
@@ -425,13 +425,103 @@ def make_bmp():
         rows = [row.astype("<u2").tobytes() for row in word][::-1]
         pixels = np.stack([np.floor(v * 255 / (2**w - 1) + 0.5) for v, w in zip(value, widths)], -1)
         add(f"rgb{name}.bmp", bmp(rows, 7, 5, 16, **options), pixels.astype(np.uint8))
-    refuse("rle8.bmp", bmp([b"\x07\x01\x00\x01"], 7, 5, 8, compression=1, palette=bytes(1024)),
-           "run-length compression (RLE)")
     refuse("short.bmp", bmp(bgr[1:], 7, 5, 24), "truncated BMP")
     refuse("huge.bmp", bmp([], 2_000_000_000, -2_000_000_000, 24), "too large: 2000000000")
     refuse("zero.bmp", bmp([], 0, 5, 24), "no pixels")
     refuse("palette_overrun.bmp", bmp([b"\x05\0\0\0"], 1, 1, 8, palette=bytes(8)),
            "colour 5 of a palette of 2")
+
+
+# What people really have: files that others read too ----------------------------------------------
+
+def make_tiff_of_others():
+    rgb16 = RNG.integers(0, 65536, (5, 4, 3)).astype(np.uint16)
+    add("rgb16_min_is_black.tif",
+        tiff_bytes(rgb16, photometric="minisblack", planarconfig="contig"), rgb16)
+    five = RNG.integers(0, 256, (4, 6, 5)).astype(np.uint8)
+    add("five_samples.tif",
+        tiff_bytes(five, photometric="minisblack", planarconfig="contig"), five[..., :3])
+    add("five_planes.tif", tiff_bytes(np.moveaxis(five, -1, 0), photometric="rgb",
+                                      planarconfig="separate"), five[..., :3])
+    grey = [RNG.integers(0, 256, (6, 5)).astype(np.uint8) for _ in range(3)]
+
+    def pages(*kinds):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            for picture, kind in zip(grey, kinds):
+                writer.write(picture, photometric="minisblack", metadata=None, software=False,
+                             subfiletype=kind)
+        return file.getvalue()
+
+    add("thumbnail_after.tif", pages(0, 1), grey[0][..., None])
+    add("thumbnail_before.tif", pages(1, 0, 1), grey[1][..., None])
+    add("preview.tif", pages(1), grey[0][..., None])
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.stack(grey), imagej=True)
+    whole = file.getvalue()
+    add("imagej.tif", whole, grey[0][..., None], pages=3)
+    # As ImageJ writes above 4 GB: one directory for all.
+    link = struct.unpack_from("<I", whole, 4)[0]
+    link += 2 + 12 * struct.unpack_from("<H", whole, link)[0]
+    add("imagej_one_directory.tif", whole[:link] + bytes(4) + whole[link + 4:], grey[0][..., None],
+        pages=3)
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.stack(grey), truncate=True, photometric="minisblack", software=False)
+    add("one_directory.tif", file.getvalue(), grey[0][..., None], pages=3)
+    volume = RNG.integers(0, 256, (3, 16, 16)).astype(np.uint8)
+    add("volume.tif", tiff_bytes(volume, photometric="minisblack", volumetric=True, tile=(16, 16)),
+        volume[0][..., None], pages=3)
+    uic2 = (33629, 5, 4, (1, 1) * 4, True)
+    add("metamorph.tif", tiff_bytes(grey[0], photometric="minisblack", extratags=[uic2]),
+        grey[0][..., None], pages=4)
+    both = RNG.random((4, 5, 2)).astype(np.float32)
+    add("float_alpha.tif", tiff_bytes(both, photometric="minisblack", planarconfig="contig",
+                                      extrasamples=["unassalpha"]), both[..., :1])
+
+
+def make_jpeg_of_others():
+    data = pil_bytes(Image.fromarray(scene(17, 21)), "JPEG", quality=90)
+    smooth = pil_bytes(Image.fromarray(scene(17, 21)), "JPEG", quality=90, progressive=True)
+    for name, whole in [("", data), ("progressive_", smooth)]:
+        pixels = jpeg_pixels(whole)
+        add(f"{name}without_end.jpg", whole[:-2], pixels, tolerance=1)
+        add(f"{name}trailer.jpg", whole[:-2] + b"\xff\x19" + b"SEFT" * 50, pixels, tolerance=1)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0x112, 4, 1, 6) + bytes(4)
+    turned = pil_bytes(Image.fromarray(scene(9, 10)), "JPEG", quality=90, exif=exif)
+    add("orientation_long.jpg", turned, jpeg_pixels(turned), orientation=6, tolerance=1)
+    # A restart marker after each row of blocks says where the data of 8 rows end.
+    rows = pil_bytes(Image.fromarray(scene(40, 12)[..., 0]), "JPEG", quality=90,
+                     restart_marker_rows=1)
+    third = rows.index(b"\xff\xd2")  # of the markers FFD0, FFD1 …
+    refuse("three_of_five_rows.jpg", rows[:third], "ends after 24 of 40 rows")
+    refuse("within_a_row.jpg", rows[:third + 5], "ends after 24 of 40 rows")
+    refuse("progressive_cut.jpg", smooth[:len(smooth) * 3 // 4], "of a progressive file")
+
+
+def make_png_of_others():
+    samples = RNG.integers(0, 256, (2, 3, 3))
+    pixels = samples.astype(np.uint8)
+    add("empty_exif.png", png(samples, 2, 8, before=chunk(b"eXIf", b"")), pixels)
+    add("broken_note.png", png(samples, 2, 8, before=chunk(b"iCCP", b"none")), pixels)
+
+
+def make_bmp_of_others():
+    palette8 = RNG.integers(0, 256, (256, 3)).astype(np.uint8)
+    table8 = b"".join(bytes([b, g, r, 0]) for r, g, b in palette8.tolist())
+
+    def rle(runs, depth, palette, width, height):
+        data = bmp([], width, height, depth, compression=2 if depth == 4 else 1, palette=palette)
+        return data + runs
+
+    # From the bottom: a run and single pixels; a step to the right and up; a row cut short.
+    runs = bytes([3, 9, 0, 3, 1, 2, 3, 0, 0, 0,  0, 2, 2, 1, 2, 7, 0, 0,  6, 5, 0, 1])
+    index = np.array([[5, 5, 5, 5, 5, 5], [0, 0, 7, 7, 0, 0], [0, 0, 0, 0, 0, 0],
+                      [9, 9, 9, 1, 2, 3]])
+    add("rle8.bmp", rle(runs, 8, table8, 6, 4), palette8[index])
+    refuse("rle8_cut.bmp", rle(runs[:-5], 8, table8, 6, 4), "ends after 2 of 4 rows")
+    runs = bytes([5, 0x12, 0, 0,  0, 5, 0x34, 0x56, 0x70, 0, 0, 0, 0, 1])
+    index = np.array([[0] * 5, [3, 4, 5, 6, 7], [1, 2, 1, 2, 1]])
+    add("rle4.bmp", rle(runs, 4, table8[:64], 5, 3), palette8[index])
 
 
 def make_others():
@@ -446,7 +536,9 @@ def main():
     HERE.mkdir(exist_ok=True)
     for old in HERE.iterdir():
         old.unlink()
-    for make in (make_jpeg, make_png, make_tiff, make_webp, make_bmp, make_others):
+    for make in (make_jpeg, make_png, make_tiff, make_webp, make_bmp, make_others,
+                 make_tiff_of_others, make_jpeg_of_others, make_png_of_others,
+                 make_bmp_of_others):
         make()
     (HERE / "manifest").write_text("\n".join(manifest) + "\n")
     (HERE / "refused").write_text("\n".join(refused) + "\n")

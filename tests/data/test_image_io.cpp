@@ -1,6 +1,7 @@
 // Fixtures and the pixels expected of them come from make_fixtures.py: from the arrays that were
 // written where the format is lossless, from Pillow where it is not.
 
+#include "convae/core/errors.h"
 #include "convae/core/files.h"
 #include "convae/data/image_io.h"
 #include "convae/tests/support.h"
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -56,8 +58,9 @@ std::vector<std::pair<std::string, std::string>> refused() {
 
 Bytes load(const std::string& name) { return read_file(kFixtures / name); }
 
-/// (H, W, C) int32: LibTorch has no arithmetic on uint16.
+/// (H, W, C) int32: LibTorch has no arithmetic on uint16. Floats in steps of 2^-24.
 torch::Tensor as_rows(const torch::Tensor& image) {
+  if (image.is_floating_point()) return as_rows((image * 0x1p24F).round().to(torch::kInt32));
   return image.permute({1, 2, 0}).to(torch::kInt32).contiguous();
 }
 
@@ -68,7 +71,13 @@ torch::Tensor expected_rows(const Fixture& f) {
   const std::size_t bytes = static_cast<std::size_t>(f.bits) / 8;
   for (std::int64_t i = 0; i < rows.numel(); ++i) {
     const auto at = f.offset + static_cast<std::size_t>(i) * bytes;
-    to[i] = all.at(at) | (bytes == 2 ? all.at(at + 1) << 8 : 0);
+    if (bytes == 4) {
+      float value = 0;
+      std::memcpy(&value, &all.at(at), sizeof value);
+      to[i] = static_cast<std::int32_t>(std::lrint(value * 0x1p24F));
+    } else {
+      to[i] = all.at(at) | (bytes == 2 ? all.at(at + 1) << 8 : 0);
+    }
   }
   return rows;
 }
@@ -107,7 +116,9 @@ class Decoding : public testing::TestWithParam<Fixture> {};
 TEST_P(Decoding, GivesTheExpectedPixels) {
   const auto& f = GetParam();
   const auto image = decode_image(load(f.name), f.channels);
-  EXPECT_EQ(image.scalar_type(), f.bits == 16 ? torch::kUInt16 : torch::kUInt8);
+  EXPECT_EQ(image.scalar_type(), f.bits == 32   ? torch::kFloat
+                                 : f.bits == 16 ? torch::kUInt16
+                                                : torch::kUInt8);
   EXPECT_EQ(image.strides(), (std::vector<std::int64_t>{1, f.width * f.channels, f.channels}));
   EXPECT_LE(largest_difference(as_rows(image), expected_rows(f)), f.tolerance);
 }
@@ -227,6 +238,105 @@ TEST(Refusing, ShowsTheFirstBytesOfWhatItDoesNotKnow) {
   const std::string pointer = "version https://git-lfs.github.com/spec/v1\n";
   EXPECT_NE(reason_of(Bytes(pointer.begin(), pointer.end())).find("git lfs pull"),
             std::string::npos);
+}
+
+/// ISO 3309, bit by bit.
+std::uint32_t checksum(std::span<const std::uint8_t> bytes) {
+  std::uint32_t sum = ~0U;
+  for (const std::uint8_t byte : bytes) {
+    sum ^= byte;
+    for (int bit = 0; bit < 8; ++bit) sum = sum >> 1 ^ (sum & 1 ? 0xEDB88320U : 0);
+  }
+  return ~sum;
+}
+
+/// A PNG with a chunk of notes after its header.
+Bytes with_note(const Bytes& png, const std::string& type, std::size_t length) {
+  Bytes whole(png.begin(), png.begin() + 33);
+  const auto append = [&](std::size_t number) {
+    for (int i = 3; i >= 0; --i) whole.push_back(static_cast<std::uint8_t>(number >> (8 * i)));
+  };
+  append(length);
+  whole.insert(whole.end(), type.begin(), type.end());
+  whole.insert(whole.end(), length, 'x');
+  append(checksum({whole.data() + 37, length + 4}));
+  whole.insert(whole.end(), png.begin() + 33, png.end());
+  return whole;
+}
+
+TEST(Notes, OfAnyLengthDoNotMatterToAPng) {
+  const auto image = noise(3, 5, 7, 8);
+  const auto png = encode_image(image, ImageFormat::png);
+  for (const auto& [type, length] :
+       {std::pair{"iTXt", std::size_t{20} << 20}, {"zTXt", 1}, {"iCCP", 3}, {"eXIf", 0}}) {
+    const auto whole = with_note(png, type, length);
+    EXPECT_EQ(probe_image(whole).orientation, 1);
+    EXPECT_EQ(largest_difference(as_rows(decode_image(whole, 3)), as_rows(image)), 0) << type;
+  }
+}
+
+TEST(Notes, OfAnAnimationGiveTheNumberOfItsPictures) {
+  const auto png = encode_image(noise(3, 5, 7, 8), ImageFormat::png);
+  EXPECT_EQ(probe_image(png).pages, 1);
+  EXPECT_EQ(probe_image(with_note(png, "acTL", 8)).pages, kMaxPages);  // 0x78787878
+}
+
+TEST(Remarks, SayWhatOfATiffIsNotRead) {
+  EXPECT_EQ(probe_image(load("five_samples.tif")).remark, "only 3 of its 5 channels are read");
+  EXPECT_EQ(probe_image(load("padding.tif")).remark, "only 3 of its 4 channels are read");
+  EXPECT_NE(probe_image(load("straight_alpha.tif")).remark.find("infrared"), std::string::npos);
+  EXPECT_EQ(probe_image(load("float_alpha.tif")).remark, "only 1 of its 2 channels is read");
+  EXPECT_EQ(probe_image(load("preview.tif")).remark, "only a preview of another picture is in it");
+  for (const char* plain : {"rgb8.tif", "premultiplied.tif", "rgb16_min_is_black.tif"}) {
+    EXPECT_EQ(probe_image(load(plain)).remark, "") << plain;
+  }
+}
+
+ValueRange range_of(double low, double high) { return {ValueRange::Kind::fixed, low, high}; }
+
+TEST(ValueRanges, AreReadAndWritten) {
+  for (const char* text : {"full", "auto", "0:4095", "-1024:3071", "0.25:1e+20"}) {
+    EXPECT_EQ(to_string(parse_value_range(text)), text);
+  }
+  for (const char* text : {"", "0", "0:0", "2:1", "a:b", "0:1:2", "nan:1", "0:inf", ":1"}) {
+    EXPECT_THROW(parse_value_range(text), OptionError) << text;
+  }
+}
+
+TEST(ValueRanges, PlaceWholeNumbersAndCountWhatIsClipped) {
+  const auto deep = torch::tensor({0, 100, 2147, 4095, 5000, 65535}).view({1, 2, 3});
+  std::int64_t clipped = 0;
+  const auto placed = decode_image(encode_image(deep.to(torch::kUInt16), ImageFormat::png), 1,
+                                   kDefaultMaxPixels, 1, range_of(100, 4095), &clipped);
+  EXPECT_EQ(placed.scalar_type(), torch::kUInt16);
+  const auto expected =
+      ((deep - 100).to(torch::kDouble) / 3995).clamp(0, 1).mul(65535).round().to(torch::kInt);
+  EXPECT_TRUE(torch::equal(placed.to(torch::kInt), expected));
+  EXPECT_EQ(clipped, 3);
+}
+
+TEST(ValueRanges, GiveBytesTheBitsThatTheirRangeNeeds) {
+  const auto bytes = encode_image(
+      torch::tensor({0, 50, 75, 100, 255, 60}).view({1, 2, 3}).to(torch::kUInt8), ImageFormat::png);
+  const auto narrow = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(50, 100));
+  EXPECT_EQ(narrow.scalar_type(), torch::kUInt8);
+  EXPECT_TRUE(torch::equal(narrow.view(-1).to(torch::kInt),
+                           torch::tensor({0, 0, 128, 255, 255, 51}, torch::kInt)));
+  const auto wide = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(0, 65535));
+  EXPECT_EQ(wide.view(-1).to(torch::kInt)[1].item<int>(), 50);
+}
+
+TEST(ValueRanges, MakeSignedAnd32BitSamplesUsable) {
+  for (const char* name : {"int16.tif", "uint32.tif"}) {
+    EXPECT_NE(reason_of(load(name)).find("--value-range auto or LO:HI"), std::string::npos) << name;
+    const auto raw =
+        decode_image(load(name), 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic});
+    EXPECT_EQ(raw.scalar_type(), torch::kFloat);
+    const double low = raw.min().item<double>(), high = raw.max().item<double>();
+    const auto placed = decode_image(load(name), 1, kDefaultMaxPixels, 1, range_of(low, high));
+    const auto expected = (raw.to(torch::kDouble) - low) / (high - low);
+    EXPECT_LT((placed - expected).abs().max().item<double>(), 1e-6) << name;
+  }
 }
 
 /// A picture without detail: what is decoded smaller must look like what is resized.

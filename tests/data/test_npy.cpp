@@ -155,19 +155,29 @@ TEST_F(Npy, ARowOfAnotherShapeIsRefusedAndLeavesNoFile) {
   EXPECT_TRUE(fs::is_empty(path().parent_path()));
 }
 
-TEST_F(Npy, RefusesFortranOrderAndSaysTheWayOut) {
-  EXPECT_EQ(refusal_of_header("'<f4'", "True", "(1,)"),
-            ": the array is in Fortran order; save it in C order: numpy.ascontiguousarray");
+TEST_F(Npy, FortranOrderHasTheFirstAxisFastest) {
+  // numpy.asfortranarray(numpy.arange(6).reshape(1, 2, 3)) in memory: 0 3 1 4 2 5.
+  const at::Tensor array =
+      read(file_of(header_of("'<f4'", "True", "(1, 2, 3)"), bytes_of<float>({0, 3, 1, 4, 2, 5})));
+  EXPECT_TRUE(at::equal(array, at::arange(6, at::kFloat).view({1, 2, 3})));
+  EXPECT_TRUE(array.is_contiguous());
+}
+
+TEST_F(Npy, ReadsHalfFloats) {
+  // 1, -2 and 65504, the greatest.
+  const at::Tensor array = read(file_of(header_of("'<f2'", "False", "(3,)"),
+                                        bytes_of<std::uint16_t>({0x3c00, 0xc000, 0x7bff})));
+  EXPECT_TRUE(at::equal(array, at::tensor({1.0F, -2.0F, 65504.0F})));
 }
 
 TEST_F(Npy, RefusesOtherDtypesByName) {
-  for (const std::string dtype : {"|u1", "<f2", ">f4", "<i8", "|O", "<c8", "|b1"}) {
+  for (const std::string dtype : {"|u1", ">f4", "<i8", "|O", "<c8", "|b1"}) {
     EXPECT_EQ(refusal_of_header("'" + dtype + "'", "False", "(1,)"),
-              ": expected an array of '<f4' or '<f8', but got '" + dtype +
+              ": expected an array of '<f2', '<f4' or '<f8', but got '" + dtype +
                   "'; save it with array.astype('<f4')");
   }
   EXPECT_EQ(refusal_of_header("[('x', '<f4')]", "False", "(1,)"),
-            ": expected an array of '<f4' or '<f8', but got a structured one");
+            ": expected an array of '<f2', '<f4' or '<f8', but got a structured one");
 }
 
 TEST_F(Npy, RefusesDataOfAnotherSize) {

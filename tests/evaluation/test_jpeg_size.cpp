@@ -13,7 +13,8 @@ std::int64_t distance(const SizedJpeg& jpeg, std::int64_t bytes) {
 TEST(JpegNear, ComesNearAnySizeThatJpegHas) {
   for (const std::int64_t channels : {1, 3}) {
     const torch::Tensor image =
-        test::wave(channels, 61, 94, 1) / 2 + test::noise(channels, 61, 94, 2) / 4;
+        (test::wave(channels, 61, 94, 1) / 2 + test::noise(channels, 61, 94, 2) / 4)
+            .to(torch::kUInt8);
     const std::int64_t smallest = encode_jpeg_near(image, 1).picture_bytes;
     const std::int64_t largest = encode_jpeg_near(image, 1'000'000).picture_bytes;
     ASSERT_LT(2 * smallest, largest);

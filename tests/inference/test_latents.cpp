@@ -92,6 +92,40 @@ TEST_F(LatentsTest, PooledLatentsAreMeansOfTheMaps) {
       "pooled latents cannot be decoded"));
 }
 
+TEST_F(LatentsTest, WithoutATableTheSizeIsAsked) {
+  EncodeOptions options = encoding("own.npy");
+  options.images.data.size = {15, 20};
+  encode_folder(model_, options);
+  decode_latents(model_, decoding("own.npy"));
+  std::filesystem::remove(folder_ / "own.csv");
+  DecodeOptions bare = decoding("own.npy");
+  bare.output = folder_ / "bare";
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { decode_latents(model_, bare); }),
+                       "own.csv', so the images' size is not known; say it with --size HxW"));
+  bare.size = {15, 20};
+  const DecodeResult result = decode_latents(model_, bare);
+  EXPECT_EQ(result.images, (Names{"latent_00000.png", "latent_00001.png", "latent_00002.png",
+                                  "latent_00003.png"}));
+  const torch::Tensor image = test::image_in(folder_ / "bare/latent_00002.png");
+  EXPECT_EQ(image.sizes(), torch::IntArrayRef({3, 15, 20}));
+  const torch::Tensor expected =
+      model_.decode(read_npy(folder_ / "own.npy").narrow(0, 2, 1), {15, 20})[0];
+  EXPECT_LE(test::difference(image, expected.mul(255).round()), 1);
+}
+
+TEST_F(LatentsTest, WithoutATableEachFileOfAFolderIsALatent) {
+  std::filesystem::create_directories(folder_ / "made");
+  const torch::Tensor latents = test::uniform({2, 6, 4, 5}, 3);
+  write_npy(folder_ / "made/b.x.npy", {latents[0]}, {6, 4, 5});
+  DecodeOptions options = decoding("made");
+  options.size = {15, 20};
+  EXPECT_EQ(decode_latents(model_, options).images, (Names{"b.x.png"}));
+  write_npy(folder_ / "made/two.npy", {latents[0], latents[1]}, {6, 4, 5});
+  options.overwrite = true;
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { decode_latents(model_, options); }),
+                       "one of its files holds 2 latents"));
+}
+
 TEST_F(LatentsTest, ADenseLatentTakesImagesOfAnySize) {
   ModelOptions options = test::small_options();
   options.latent = 5;

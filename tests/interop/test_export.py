@@ -234,6 +234,35 @@ def test_onnx_for_one_size_pads_instead_of_cutting(model, size):
     model.assert_reconstructs(names[0], decoder.run(None, {"latent": model.latent(names[0])})[0])
 
 
+@pytest.mark.parametrize("words", [[], ["--norm", "group", "--activation", "gelu"],
+                                   ["--order", "conv-act-bn", "--latent-channels", "3"],
+                                   ["--latent", "5", "--size", "33x57"]])
+def test_opencv_opens_a_file_for_one_size(program, tmp_path, words):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV's Python module is missing")
+    data = save_pictures(tmp_path / "data", [(33, 57)] * 3)
+    program.run("train", "--data", data, "--levels", "4,8", *words, "--epochs", 1, "--val-split", 0,
+                "--quiet", *ONE_CORE, cwd=tmp_path)
+    program.run("export", "--checkpoint", "runs/data", "--format", "onnx", "--input", "33x57",
+                "-o", "m.onnx", cwd=tmp_path)
+    images = np.stack([picture(33, 57, seed=i) for i in range(2)]).transpose(0, 3, 1, 2) / 255
+    images = images.astype(np.float32)
+    expected = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"images": images})[0]
+    for engine in (cv2.dnn.ENGINE_CLASSIC, cv2.dnn.ENGINE_NEW):  # that of OpenCV 4, and 5's own
+        net = cv2.dnn.readNetFromONNX(str(tmp_path / "m.onnx"), engine)
+        for image, wanted in zip(images, expected):
+            net.setInput(image[np.newaxis])
+            assert np.abs(net.forward()[0] - wanted).max() < TOLERANCE
+    # The documentation names what cannot read the other file.
+    if words == []:
+        program.run("export", "--checkpoint", "runs/data", "--format", "onnx", "-o", "any.onnx",
+                    cwd=tmp_path)
+        with pytest.raises(cv2.error):
+            cv2.dnn.readNetFromONNX(str(tmp_path / "any.onnx"), cv2.dnn.ENGINE_CLASSIC)
+        net = cv2.dnn.readNetFromONNX(str(tmp_path / "any.onnx"), cv2.dnn.ENGINE_NEW)
+        net.setInput(images)
+        assert np.abs(net.forward() - expected).max() < TOLERANCE
+
+
 def test_openvino_gives_the_reconstruction_at_every_size(model):
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed (pip install "
                                                       "openvino): nothing is known of it here")

@@ -121,7 +121,7 @@ def test_sixteen_bits_and_floats_keep_their_precision(program, identity, tmp_pat
     latents = np.load(tmp_path / "latents.npy").transpose(0, 2, 3, 1).astype(np.float64)
     rows = {row["path"]: latents[int(row["index"])] for row in read_csv(tmp_path / "latents.csv")}
     assert np.abs(rows["deep.tif"] - deep / 65535).max() <= 1e-7
-    assert np.abs(rows["float.tif"] - real).max() <= 0.5 / 65535 + 1e-7
+    assert np.abs(rows["float.tif"] - real).max() <= 1e-7
     assert np.abs(rows["grey.png"] - deep[:, :, :1] / 65535).max() <= 1e-7
     assert np.abs(rows["plain.png"] - picture(HEIGHT, WIDTH) / 255).max() <= 1e-7
 

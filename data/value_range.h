@@ -1,0 +1,21 @@
+#pragma once
+
+#include "convae/core/callbacks.h"
+#include "convae/data/dataset.h"
+#include "convae/data/options.h"
+
+#include <vector>
+
+namespace convae {
+
+/// From the least to the greatest number in these images, what --value-range auto means. Decodes
+/// all of them once, with `options.channels`; those that cannot be used are left out. Throws
+/// std::runtime_error where there are no two different numbers, and Interrupted.
+ValueRange measure_value_range(const std::vector<ImageEntry>& images, const DataOptions& options,
+                               const Callbacks& callbacks);
+
+/// Warns where up to 64 images, spread over the data set, use less than a quarter of its range. One
+/// image of the usual kind is enough to know, and it stays in the data set's cache.
+void warn_of_little_contrast(ImageDataset& images, const Callbacks& callbacks);
+
+}  // namespace convae

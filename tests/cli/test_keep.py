@@ -1,0 +1,185 @@
+"""reconstruct --format keep: each file comes back as what it is.
+
+The models give back what they are shown, so that every difference is one of writing.
+"""
+
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, ImageOps
+
+from convae_program import ONE_CORE, picture
+
+RNG = np.random.default_rng(4)
+HEIGHT, WIDTH = 13, 18
+COLOUR = picture(HEIGHT, WIDTH)
+GREY = COLOUR[..., 0]
+DEEP = picture(HEIGHT, WIDTH, dtype=np.uint16)
+ALPHA = RNG.integers(1, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+PLACE = [(33550, 12, 3, (0.5, 0.5, 0.0), True),  # ModelPixelScale
+         (33922, 12, 6, (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0), True),  # ModelTiepoint
+         (34735, 3, 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),  # GeoKeyDirectory
+         (34737, 2, 9, "WGS 84 |\0", True),  # GeoAsciiParams
+         (42113, 2, 3, "-9\0", True)]  # GDAL_NODATA
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def exif_of(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "a maker"
+    exif.get_ifd(0x8825)[1] = "N"  # GPS: north
+    return exif
+
+
+def write_colour_files(folder):
+    rgba = np.dstack([COLOUR, ALPHA])
+    Image.fromarray(rgba).save(folder / "rgba.png", dpi=(300, 300), icc_profile=SRGB)
+    Image.fromarray(rgba).save(folder / "rgba.webp", lossless=True, exact=True, icc_profile=SRGB,
+                               exif=exif_of(1))
+    palette = Image.fromarray(COLOUR).quantize(20)
+    palette.save(folder / "palette.png", transparency=bytes([0, 128, 255]))
+    palette.save(folder / "palette.bmp")
+    palette.save(folder / "palette.tif")
+    Image.fromarray(COLOUR).save(folder / "photo.jpg", quality=95, subsampling=0, dpi=(240, 240),
+                                 icc_profile=SRGB, exif=exif_of(6))
+    Image.fromarray(COLOUR).save(folder / "turned.png", exif=exif_of(8))
+    tifffile.imwrite(folder / "map.tif", DEEP, photometric="rgb", extratags=PLACE,
+                     resolution=(72.5, 72.5), iccprofile=SRGB, description="a place")
+    tifffile.imwrite(folder / "alpha.tif", np.dstack([DEEP, RNG.integers(
+        1, 65536, (HEIGHT, WIDTH)).astype(np.uint16)]), photometric="rgb",
+        extrasamples=["unassalpha"])
+    share = ALPHA[..., None] / 255
+    tifffile.imwrite(folder / "multiplied.tif", np.dstack([
+        np.floor(COLOUR * share).astype(np.uint8), ALPHA]), photometric="rgb",
+        extrasamples=["assocalpha"])
+    tifffile.imwrite(folder / "float.tif", RNG.random((HEIGHT, WIDTH, 3)).astype(np.float32),
+                     photometric="rgb", predictor=False)
+    # Pillow writes no BMP with alpha.
+    header = struct.pack("<IiiHHIIiiII", 108, WIDTH, HEIGHT, 1, 32, 3, 0, 3780, 3780, 0, 0)
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    body = np.dstack([COLOUR[..., ::-1], ALPHA])[::-1].tobytes()
+    (folder / "rgba.bmp").write_bytes(
+        struct.pack("<2sIHHI", b"BM", 122 + len(body), 0, 0, 122) + header + masks + body)
+    # A colour model, and a grey file.
+    Image.fromarray(GREY).save(folder / "grey.bmp")
+
+
+@pytest.fixture(scope="module")
+def kept(program, identity, tmp_path_factory):
+    root = tmp_path_factory.mktemp("keep")
+    (root / "in").mkdir()
+    write_colour_files(root / "in")
+    result = program.run("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out",
+                         "--format", "keep", *ONE_CORE, cwd=root)
+    return root / "in", root / "out", result
+
+
+def both(kept, name, read=Image.open):
+    before, after, _ = kept
+    return read(before / name), read(after / name)
+
+
+@pytest.mark.parametrize("name", ["rgba.png", "rgba.webp", "rgba.bmp"])
+def test_alpha_is_untouched_and_colours_show_the_same(kept, name):
+    before, after = both(kept, name)
+    assert after.mode == before.mode == "RGBA"
+    before, after = np.asarray(before).astype(int), np.asarray(after).astype(int)
+    assert (after[..., 3] == before[..., 3]).all()
+    # Of colours behind little alpha less was left to the network.
+    assert (np.abs(after - before)[..., :3] * ALPHA[..., None] / 255).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["palette.png", "palette.bmp", "palette.tif"])
+def test_palettes_are_untouched(kept, name):
+    before, after = both(kept, name)
+    assert after.mode == before.mode == "P"
+    assert after.getpalette()[:60] == before.getpalette()[:60]
+    before, after = (np.asarray(image.convert("RGBA")).astype(int) for image in (before, after))
+    assert (after[..., 3] == before[..., 3]).all()
+    opaque = before[..., 3] == 255
+    assert (after[opaque] == before[opaque]).all()
+
+
+def test_grey_stays_grey(kept):
+    before, after = both(kept, "grey.bmp")
+    assert after.mode == "L" and (np.asarray(after) == np.asarray(before)).all()
+
+
+def test_floats_come_back_as_floats(kept):
+    before, after = both(kept, "float.tif", tifffile.imread)
+    assert after.dtype == np.float32 and np.abs(after - before).max() < 1e-6
+
+
+def test_tiff_keeps_place_resolution_profile_and_depth(kept):
+    with tifffile.TiffFile(kept[1] / "map.tif") as file:
+        page = file.pages[0]
+        assert page.dtype == np.uint16 and (page.asarray() == DEEP).all()
+        for tag, _, count, value, _ in PLACE:
+            wanted = value.rstrip("\0") if isinstance(value, str) else value
+            assert page.tags[tag].value == wanted, tag
+        assert page.tags["XResolution"].value == tifffile.TiffFile(
+            kept[0] / "map.tif").pages[0].tags["XResolution"].value
+        assert bytes(page.iccprofile) == SRGB and page.description == "a place"
+
+
+@pytest.mark.parametrize("name, kind", [("alpha.tif", 2), ("multiplied.tif", 1)])
+def test_tiff_keeps_its_kind_of_alpha(kept, name, kind):
+    before, after = both(kept, name, tifffile.imread)
+    assert tifffile.TiffFile(kept[1] / name).pages[0].extrasamples == (kind,)
+    assert after.dtype == before.dtype and (after[..., 3] == before[..., 3]).all()
+    share = before[..., 3:] / np.iinfo(before.dtype).max if kind == 2 else 1
+    difference = np.abs(after[..., :3].astype(float) - before[..., :3]) * share
+    assert difference.max() <= 1
+
+
+def test_photographs_keep_exif_profile_and_resolution_upright(kept):
+    before, after = both(kept, "photo.jpg")
+    assert after.size == (before.size[1], before.size[0])
+    assert after.getexif()[0x0112] == 1 and after.getexif()[0x010F] == "a maker"
+    assert after.getexif().get_ifd(0x8825)[1] == "N"
+    assert after.info["icc_profile"] == SRGB
+    assert after.info["dpi"] == pytest.approx((240, 240))
+    upright = np.asarray(ImageOps.exif_transpose(before)).astype(int)
+    assert np.abs(np.asarray(after) - upright).mean() < 4
+    before, after = both(kept, "turned.png")
+    assert after.getexif()[0x0112] == 1 and after.getexif()[0x010F] == "a maker"
+    assert (np.asarray(after) == np.asarray(ImageOps.exif_transpose(before))).all()
+
+
+def test_png_and_webp_keep_what_is_beside_the_picture(kept):
+    png = Image.open(kept[1] / "rgba.png")
+    assert png.info["icc_profile"] == SRGB and png.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    webp = Image.open(kept[1] / "rgba.webp")
+    assert webp.info["icc_profile"] == SRGB and webp.getexif()[0x010F] == "a maker"
+    assert Image.open(kept[1] / "rgba.bmp").info["dpi"] == pytest.approx((96, 96), abs=0.1)
+
+
+def test_all_was_kept_and_nothing_else_is_said(kept):
+    assert not any("not kept" in line for line in kept[2].logs)
+
+
+def test_what_cannot_be_kept_is_said(done, grey_identity, identity, tmp_path):
+    for folder in ("colour", "inks"):
+        (tmp_path / folder).mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(COLOUR).save(tmp_path / "colour" / name)
+    result = done("reconstruct", "--checkpoint", grey_identity, "--data", "colour", "-o", "grey",
+                  "--format", "keep", *ONE_CORE)
+    assert any("warning: 'a.png' and 1 more like it: not kept: its colours (the model is grey)"
+               in line or "warning: 'b.png' and 1 more like it: not kept: its colours" in line
+               for line in result.logs)
+    Image.fromarray(np.dstack([COLOUR, GREY]), "CMYK").save(tmp_path / "inks" / "c.jpg")
+    Image.fromarray(COLOUR).convert("1").save(tmp_path / "inks" / "one.png")
+    stack = np.stack([GREY, 255 - GREY])
+    tifffile.imwrite(tmp_path / "inks" / "stack.tif", stack, imagej=True)
+    result = done("reconstruct", "--checkpoint", identity, "--data", "inks", "-o", "out",
+                  "--format", "keep", *ONE_CORE)
+    said = "\n".join(result.logs)
+    for part in ("'c.jpg': not kept: its inks (CMYK; now RGB)",
+                 "'one.png': not kept: samples of 1 bits (now 8)",
+                 "'stack.tif': only the first of its 2 pages is read",
+                 "'stack.tif': not kept: its tag 270 (ImageDescription)"):
+        assert part in said, said

@@ -1,0 +1,127 @@
+"""--value-range: data that use a part of what their type holds, or have no range of their own."""
+
+import json
+import tomllib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from safetensors import safe_open
+
+from convae_program import ONE_CORE, make_identity, picture, read_csv
+
+LOW, HIGH = -1024, 3071
+
+
+def numbers(dtype, seed=0):
+    """Numbers of the range, but for one below and two above it where the type holds them."""
+    pixels = np.random.default_rng(seed).uniform(max(LOW, np.iinfo(dtype).min if dtype != np.float32
+                                                     else LOW), HIGH, (9, 11))
+    pixels = pixels.astype(dtype)
+    if dtype != np.uint8:
+        pixels[4, 5:7] = 4000, 5000
+    if dtype in (np.int16, np.int32, np.float32):
+        pixels[3, 3] = -2000
+    return pixels
+
+
+FILES = {"u16.tif": np.uint16, "i16.tif": np.int16, "u32.tif": np.uint32, "i32.tif": np.int32,
+         "f32.tif": np.float32}
+
+
+@pytest.fixture(scope="module")
+def model(program, tmp_path_factory):
+    """Gives back what it is shown, of the range."""
+    return make_identity(program, tmp_path_factory.mktemp("range") / "grey", 1, "--value-range",
+                         f"{LOW}:{HIGH}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("range") / "in"
+    folder.mkdir()
+    for seed, (name, dtype) in enumerate(FILES.items()):
+        tifffile.imwrite(folder / name, numbers(dtype, seed), photometric="minisblack")
+    Image.fromarray(np.arange(99, dtype=np.uint8).reshape(9, 11)).save(folder / "u8.png")
+    return folder
+
+
+def stored(folder, name):
+    path = folder / name
+    return tifffile.imread(path) if path.suffix == ".tif" else np.asarray(Image.open(path))
+
+
+def test_the_network_sees_shares_of_the_range(done, model, folder, tmp_path):
+    result = done("encode", "--checkpoint", model, "--data", folder, "-o", "latents.npy", *ONE_CORE)
+    latents = np.load(tmp_path / "latents.npy")[:, 0]
+    rows = read_csv(tmp_path / "latents.csv")
+    assert {row["path"] for row in rows} == {*FILES, "u8.png"}
+    for row in rows:
+        exact = (stored(folder, row["path"]).astype(np.float64) - LOW) / (HIGH - LOW)
+        step = 1e-6 if row["path"][0] in "if" or row["path"] == "u32.tif" else 0.5 / 65535 + 1e-6
+        found = latents[int(row["index"])]
+        assert np.abs(found - np.clip(exact, 0, 1)).max() <= step, row["path"]
+    clipped = [line for line in result.logs if "outside the value range" in line]
+    assert len(clipped) == 1 and " warning: 5 of 6 images" in clipped[0]
+    assert f"{LOW}:{HIGH}: 13 (" in clipped[0]
+
+
+def test_keep_undoes_it(done, model, folder, tmp_path):
+    done("reconstruct", "--checkpoint", model, "--data", folder, "-o", "out", "--format", "keep",
+         *ONE_CORE)
+    for name in [*FILES, "u8.png"]:
+        before, after = stored(folder, name), stored(tmp_path / "out", name)
+        assert after.dtype == before.dtype, name
+        wanted = np.clip(before.astype(np.float64), LOW, HIGH)
+        assert np.abs(after - wanted).max() <= (0.01 if name == "f32.tif" else 0), name
+
+
+def test_png_shows_shares_of_the_range(done, model, folder, tmp_path):
+    done("reconstruct", "--checkpoint", model, "--data", folder / "i16.tif", "-o", "out", *ONE_CORE)
+    share = np.clip((stored(folder, "i16.tif").astype(np.float64) - LOW) / (HIGH - LOW), 0, 1)
+    written = np.asarray(Image.open(tmp_path / "out" / "i16.png")).astype(int)
+    assert np.abs(written - share * 255).max() <= 0.5 + 1e-3
+
+
+def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
+    (tmp_path / "deep").mkdir()
+    for i in range(6):
+        deep = picture(12, 13, 1, seed=i, dtype=np.uint16) // 16
+        deep[0, :2] = 7, 4095
+        Image.fromarray(deep).save(tmp_path / "deep" / f"{i}.png")
+    call = ("train", "--data", "deep", "--levels", "2", "--epochs", 1, "--val-split", 0, *ONE_CORE)
+    result = done(*call)
+    assert any("warning: the images use 6.2 % of their range" in line for line in result.logs)
+    result = done(*call, "--value-range", "auto", "--name", "auto")
+    assert not any(" warning" in line for line in result.logs)
+    run = tmp_path / "runs" / "auto"
+    assert tomllib.loads((run / "config.toml").read_text())["data"]["value-range"] == "7:4095"
+    with safe_open(run / "weights" / "last.safetensors", "np") as file:
+        assert json.loads(file.metadata()["convae"])["data"]["value-range"] == "7:4095"
+    assert json.loads(done("info", run, "--json").stdout)["value-range"] == "7:4095"
+    done("export", "--checkpoint", run, "--format", "safetensors", "-o", "m")
+    with safe_open(tmp_path / "m", "np") as file:
+        assert file.metadata()["value-range"] == "7:4095"
+    done("train", "--resume", run, "--epochs", 2, "--value-range", "auto")
+    assert json.loads(done("info", run, "--json").stdout)["value-range"] == "7:4095"
+    # Weights bring the range they expect.
+    done("train", "--data", "deep", "--init", run, "--epochs", 1, "--name", "init", "--val-split", 0,
+         "--quiet", *ONE_CORE)
+    assert json.loads(done("info", "runs/init", "--json").stdout)["value-range"] == "7:4095"
+
+
+def test_without_it_such_files_are_skipped_with_the_way_out(convae, done, grey_identity, folder,
+                                                             tmp_path):
+    result = done("reconstruct", "--checkpoint", grey_identity, "--data", folder, "-o", "out",
+                  *ONE_CORE)
+    for name in ("i16.tif", "u32.tif", "i32.tif", "f32.tif"):
+        line = next(line for line in result.logs if f"skipped '{name}'" in line)
+        assert "--value-range" in line, line
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"u8.png", "u16.png"}
+
+
+@pytest.mark.parametrize("text", ["1:0", "5", "a:b", "0:inf"])
+def test_what_is_no_range_is_refused(convae, squares, text):
+    convae("train", "--data", squares, "--value-range", text).assert_refused(
+        2, f"--value-range '{text}'", "full, auto or LO:HI", "0:4095")

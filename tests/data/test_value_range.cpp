@@ -1,0 +1,138 @@
+#include "convae/data/loader.h"
+#include "convae/data/split.h"
+#include "convae/data/value_range.h"
+#include "convae/tests/support.h"
+
+#include <string>
+#include <vector>
+
+namespace convae::test_value_range {
+namespace {
+
+using test::contains;
+using test::entries_of;
+using test::message_of;
+
+/// (1, 4, 5) uint16 with these as its least and greatest number.
+torch::Tensor deep(int low, int high) {
+  torch::Tensor image = torch::linspace(low, high, 20).round().to(torch::kInt).view({1, 4, 5});
+  return image.to(torch::kUInt16);
+}
+
+class ValueRangeTest : public testing::Test {
+protected:
+  ValueRangeTest() {
+    callbacks_.warning = [this](const std::string& line) { warnings_.push_back(line); };
+    options_.channels = 1;
+    options_.workers = 0;
+  }
+  void add(const std::string& name, const torch::Tensor& image) {
+    test::write_image(folder_ / name, image);
+  }
+  ImageDataset dataset(const ValueRange& range = {}) {
+    return ImageDataset(entries_of(folder_.path()), {.channels = 1,
+                                                     .size = {},
+                                                     .crop = {},
+                                                     .cache = Cache::none,
+                                                     .skip_bad = true,
+                                                     .max_pixels = kDefaultMaxPixels,
+                                                     .value_range = range});
+  }
+
+  test::TemporaryFolder folder_;
+  DataOptions options_;
+  Callbacks callbacks_;
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(ValueRangeTest, AutomaticIsFromTheLeastToTheGreatestNumberOfAllImages) {
+  add("a.png", deep(300, 3000));
+  add("b.png", deep(500, 4095));
+  test::write_text(folder_ / "broken.png", test::contents(folder_ / "a.png").substr(0, 60));
+  const ValueRange range = measure_value_range(entries_of(folder_.path()), options_, callbacks_);
+  EXPECT_EQ(to_string(range), "300:4095");
+  EXPECT_TRUE(warnings_.empty());
+  add("c.png", test::noise(1, 4, 5, 1));
+  measure_value_range(entries_of(folder_.path()), options_, callbacks_);
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_TRUE(contains(warnings_[0], "samples of different types")) << warnings_[0];
+}
+
+TEST_F(ValueRangeTest, AutomaticNeedsTwoNumbers) {
+  add("a.png", deep(7, 7));
+  EXPECT_EQ(message_of<std::runtime_error>(
+                [&] { measure_value_range(entries_of(folder_.path()), options_, callbacks_); }),
+            "--value-range auto: all values of the images are 7");
+}
+
+TEST_F(ValueRangeTest, LittleOfTheRangeIsSaidOnce) {
+  for (const char* name : {"a.png", "b.png"}) add(name, deep(0, 4095));
+  ImageDataset images = dataset();
+  warn_of_little_contrast(images, callbacks_);
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_EQ(warnings_[0],
+            "the images use 6.2 % of their range: values from 0 to 4095 of 0 to 65535; if that is "
+            "all they have, --value-range auto or LO:HI makes these 0 and 1");
+  ImageDataset fitting = dataset({ValueRange::Kind::fixed, 0, 4095});
+  ImageDataset wide = dataset({ValueRange::Kind::fixed, 0, 40950});
+  warn_of_little_contrast(fitting, callbacks_);
+  EXPECT_EQ(warnings_.size(), 1U);
+  warn_of_little_contrast(wide, callbacks_);
+  ASSERT_EQ(warnings_.size(), 2U);
+  EXPECT_TRUE(contains(warnings_[1], "10.0 % of their range: values from 0 to 4095"))
+      << warnings_[1];
+  EXPECT_TRUE(contains(warnings_[1], " of 0 to 40950; ")) << warnings_[1];
+}
+
+TEST_F(ValueRangeTest, OneImageOfMoreIsEnough) {
+  add("a.png", deep(0, 4095));
+  add("b.png", deep(0, 20000));
+  ImageDataset images = dataset();
+  warn_of_little_contrast(images, callbacks_);
+  EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(ValueRangeTest, ClippedValuesAreCountedOncePerImage) {
+  add("a.png", deep(0, 19));
+  add("b.png", deep(5, 9));
+  ImageDataset images = dataset({ValueRange::Kind::fixed, 2, 16});
+  EXPECT_EQ(images.clipped_line(), "");
+  for (int again = 0; again < 2; ++again) {
+    for (std::int64_t i = 0; i < 2; ++i) images.load(i);
+  }
+  EXPECT_EQ(images.clipped_line(),
+            "1 of 2 images have values outside the value range 2:16: 5 (25 % of theirs) were "
+            "clipped");
+}
+
+TEST_F(ValueRangeTest, BatchesTakeTheWidestType) {
+  test::write_text(folder_ / "a.tif", test::contents(std::filesystem::path(CONVAE_SOURCE_DIR) /
+                                                     "tests/data/fixtures/float32.tif"));
+  add("b.png", test::noise(1, 5, 6, 1));
+  add("c.png", test::noise(1, 5, 6, 2).to(torch::kInt).mul(200).to(torch::kUInt16));
+  ImageDataset images = dataset();
+  Loader loader(images, plan_in_order(images, 16), View{}, 0);
+  const torch::Tensor batch = loader.next()->at(0).images;
+  EXPECT_EQ(batch.scalar_type(), torch::kFloat);
+  EXPECT_TRUE(torch::equal(batch[0], *images.load(0)));
+  EXPECT_LT(test::difference(batch[1] * 255, *images.load(1)), 1e-4);
+  EXPECT_LT(test::difference(batch[2] * 65535, test::as_int(*images.load(2))), 1e-2);
+}
+
+TEST_F(ValueRangeTest, WhatIsNotReadIsOneLineForAllThatAreAlike) {
+  const std::filesystem::path fixtures =
+      std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures";
+  for (const char* name : {"a.tif", "b.tif", "c.tif"}) {
+    std::filesystem::copy(fixtures / "five_samples.tif", folder_ / name);
+  }
+  std::filesystem::copy(fixtures / "imagej_one_directory.tif", folder_ / "stack.tif");
+  options_.data = folder_.path().string();
+  const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
+  find_images(folder_.path(), options_, nothing, callbacks_);
+  EXPECT_EQ(warnings_, (std::vector<std::string>{
+                           "'a.tif' and 2 more like it: only 3 of its 5 channels are read",
+                           "'stack.tif': only the first of its 3 pages is read"}));
+}
+
+}  // namespace
+}  // namespace convae::test_value_range
