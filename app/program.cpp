@@ -25,6 +25,7 @@ constexpr const char* kNoGpuMemory =
 
 volatile std::sig_atomic_t received_signal = 0;
 volatile std::sig_atomic_t has_begun = 0;
+volatile std::sig_atomic_t save_is_asked = 0;
 
 extern "C" void note_signal(int signal) {
   // The first asks for an orderly end, if there is anything to end; a second ends at once. A
@@ -34,12 +35,17 @@ extern "C" void note_signal(int signal) {
   received_signal = signal;
 }
 
+extern "C" void note_save_signal(int /*signal*/) { save_is_asked = 1; }
+
 void watch_signals() {
   struct sigaction action = {};
   action.sa_handler = note_signal;
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  struct sigaction save = action;
+  save.sa_handler = note_save_signal;
+  sigaction(SIGUSR1, &save, nullptr);
   // nohup ignores it, so that the program outlives its terminal.
   if (std::signal(SIGHUP, SIG_IGN) != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
   // A file over the size limit (ulimit -f) is an error of its write, not the end of the program.
@@ -81,6 +87,12 @@ int complain(const char* message, int code) {
 void stop_in_order() { has_begun = 1; }
 
 int stop_signal() { return received_signal; }
+
+bool take_save_signal() {
+  if (save_is_asked == 0) return false;
+  save_is_asked = 0;
+  return true;
+}
 
 int run_program(int argc, char** argv) noexcept {
   try {

@@ -23,6 +23,8 @@ struct Callbacks {
   std::function<void()> before_writing;
   /// Asked between images or batches; true ends the job with Interrupted.
   std::function<bool()> should_stop;
+  /// Asked between steps of training; true saves the run, which goes on.
+  std::function<bool()> should_save;
 
   void say(const std::string& line) const {
     if (info) info(line);

@@ -25,4 +25,14 @@ public:
   using std::runtime_error::runtime_error;
 };
 
+/// Something failed for a reason that may pass, such as a network file system that does not answer,
+/// too many open files or too little memory.
+class PassingError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+/// True for PassingError and whatever says that memory could not be had.
+bool may_pass(const std::exception& error);
+
 }  // namespace convae

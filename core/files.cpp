@@ -1,5 +1,7 @@
 #include "convae/core/files.h"
 
+#include "convae/core/errors.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -35,6 +37,7 @@ public:
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
   int get() const { return descriptor_; }
+  int release() { return std::exchange(descriptor_, -1); }
 
 private:
   int descriptor_;
@@ -45,6 +48,16 @@ private:
 }
 
 std::string system_reason() { return std::strerror(errno); }
+
+/// For the reason in errno.
+[[noreturn]] void fail_to_read(const std::filesystem::path& path) {
+  static constexpr int kPassing[] = {EIO,    EMFILE, ENFILE,    ENOMEM,
+                                     ESTALE, EAGAIN, ETIMEDOUT, EHOSTDOWN};
+  const bool passes = std::ranges::find(kPassing, errno) != std::end(kPassing);
+  const std::string line = "cannot read " + printable(path.native()) + ": " + system_reason();
+  if (passes) throw PassingError(line);
+  throw std::runtime_error(line);
+}
 
 const char* kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
@@ -147,49 +160,78 @@ void exit_without_unfinished_files(int code) noexcept {
   ::_exit(code);
 }
 
-std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
+bool may_pass(const std::exception& error) {
+  if (dynamic_cast<const PassingError*>(&error) || dynamic_cast<const std::bad_alloc*>(&error)) {
+    return true;
+  }
+  // LibTorch and OpenCV throw their own kinds.
+  const std::string_view what = error.what();
+  return what.find("can't allocate memory") != std::string_view::npos ||
+         what.find("Failed to allocate") != std::string_view::npos;
+}
+
+InputFile::InputFile(std::filesystem::path path, std::int64_t max_bytes) : path_(std::move(path)) {
   const auto check_kind = [&](const struct stat& status) {
-    if (!S_ISREG(status.st_mode)) fail_to_read(path, kind_of(status.st_mode));
+    if (!S_ISREG(status.st_mode)) fail_to_read(path_, kind_of(status.st_mode));
     if (status.st_size > max_bytes) {
       fail_to_read(
-          path, fmt::format("{} bytes are more than the limit of {}", status.st_size, max_bytes));
+          path_, fmt::format("{} bytes are more than the limit of {}", status.st_size, max_bytes));
     }
   };
   struct stat status {};
   // Before opening, as opening a device or a pipe can already do something.
-  if (::stat(path.c_str(), &status) != 0) fail_to_read(path, system_reason());
+  if (::stat(path_.c_str(), &status) != 0) fail_to_read(path_);
   check_kind(status);
   // O_NONBLOCK: a pipe may have taken the place of the file since.
-  const Descriptor descriptor(open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) {
-    fail_to_read(path, system_reason());
-  }
+  Descriptor descriptor(open_file(path_, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) fail_to_read(path_);
   check_kind(status);
+  size_ = status.st_size;
+  descriptor_ = descriptor.release();
+}
+
+InputFile::~InputFile() { ::close(descriptor_); }
+
+std::int64_t InputFile::read_at(std::int64_t at, void* to, std::int64_t count) const {
+  std::int64_t done = 0;
+  while (done < count) {
+    const auto most = std::min(static_cast<std::size_t>(count - done), kReadBytes);
+    const auto got =
+        TEMP_FAILURE_RETRY(::pread(descriptor_, static_cast<char*>(to) + done, most, at + done));
+    if (got < 0) fail_to_read(path_);
+    if (got == 0) break;
+    done += got;
+  }
+  return done;
+}
+
+void InputFile::expect_few_reads() const {
+  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM);
+}
+
+std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
+  const InputFile file(path, max_bytes);
   std::vector<std::uint8_t> bytes;
-  std::size_t count = 0;
+  std::int64_t count = 0;
   try {
     // One more than expected: the end is then seen without a second allocation. Files in /proc
     // have contents although their size is 0.
-    bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
-    while (true) {
-      const auto got = TEMP_FAILURE_RETRY(::read(descriptor.get(), bytes.data() + count,
-                                                 std::min(bytes.size() - count, kReadBytes)));
-      if (got < 0) fail_to_read(path, system_reason());
-      if (got == 0) break;
-      count += static_cast<std::size_t>(got);
-      if (count > static_cast<std::size_t>(max_bytes)) {
+    for (std::int64_t room = file.size() + 1; std::ssize(bytes) == count; room = 2 * count + 4096) {
+      bytes.resize(static_cast<std::size_t>(room));
+      count += file.read_at(count, bytes.data() + count, room - count);
+      if (count > max_bytes) {
         fail_to_read(path, fmt::format("more than the limit of {} bytes", max_bytes));
       }
-      if (count == bytes.size()) bytes.resize(2 * count + 4096);
     }
   } catch (const std::bad_alloc&) {
-    fail_to_read(path, fmt::format("not enough memory for {} bytes", status.st_size));
+    throw PassingError(fmt::format("cannot read {}: not enough memory for {} bytes",
+                                   printable(path.native()), file.size()));
   }
-  if (count < static_cast<std::size_t>(status.st_size)) {
+  if (count < file.size()) {
     fail_to_read(path, fmt::format("it became shorter while it was read ({} of {} bytes)", count,
-                                   status.st_size));
+                                   file.size()));
   }
-  bytes.resize(count);
+  bytes.resize(static_cast<std::size_t>(count));
   return bytes;
 }
 
@@ -213,7 +255,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     const Creation creation;
     do {  // a process of the same number on another machine may share the folder
       temporary_ = path_.parent_path() / temporary_name(path_.filename().native());
-      descriptor_ = open_file(temporary_, O_WRONLY | O_CREAT | O_EXCL);
+      descriptor_ = open_file(temporary_, O_RDWR | O_CREAT | O_EXCL);
     } while (descriptor_ < 0 && errno == EEXIST);
     if (descriptor_ >= 0) unfinished_ = note_unfinished(temporary_.native());
   }
@@ -244,6 +286,20 @@ void AtomicFile::write(const void* bytes, std::size_t count) {
     from += written;
     count -= static_cast<std::size_t>(written);
   }
+}
+
+void AtomicFile::write_at(std::uint64_t at, const void* bytes, std::size_t count) {
+  if (::lseek(descriptor_, static_cast<off_t>(at), SEEK_SET) < 0) fail("write");
+  write(bytes, count);
+}
+
+void AtomicFile::read_at(std::uint64_t at, void* to, std::size_t count) {
+  const auto got = TEMP_FAILURE_RETRY(::pread(descriptor_, to, count, static_cast<off_t>(at)));
+  if (got != static_cast<ssize_t>(count)) fail("read back");
+}
+
+void AtomicFile::cut(std::uint64_t size) {
+  if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) fail("write");
 }
 
 void AtomicFile::commit() {

@@ -12,9 +12,30 @@
 
 namespace CONVAE_API convae {
 
-/// Reads a whole regular file. Folders, pipes, sockets and devices are refused without being
-/// opened, so a fifo never blocks the program. Throws std::runtime_error with the file and the
-/// reason (missing, unreadable, not a regular file, larger than `max_bytes`).
+/// A regular file that is open for reading. Folders, pipes, sockets and devices are refused without
+/// being opened, so a fifo never blocks the program. Throws std::runtime_error with the file and
+/// the reason (missing, unreadable, not a regular file, larger than `max_bytes`); PassingError
+/// where another try may succeed.
+class InputFile {
+public:
+  explicit InputFile(std::filesystem::path path, std::int64_t max_bytes = std::int64_t{1} << 40);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  std::int64_t size() const { return size_; }
+  /// Reads `count` bytes from `at` on, fewer at the end, and returns their number.
+  std::int64_t read_at(std::int64_t at, void* to, std::int64_t count) const;
+  /// Only what is asked for is to be read from the disk, and not what may be asked for next.
+  void expect_few_reads() const;
+
+private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::int64_t size_ = 0;
+};
+
+/// Reads a whole file; throws like InputFile.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path,
                                     std::int64_t max_bytes = std::int64_t{1} << 40);
 
@@ -35,6 +56,12 @@ public:
 
   void write(const void* bytes, std::size_t count);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// At a place of the file, and from there on; what lies between is zeros.
+  void write_at(std::uint64_t at, const void* bytes, std::size_t count);
+  /// What was written before.
+  void read_at(std::uint64_t at, void* to, std::size_t count);
+  /// Leaves out what comes after the first `size` bytes.
+  void cut(std::uint64_t size);
   void commit();
 
 private:

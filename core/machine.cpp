@@ -1,6 +1,7 @@
 #include "convae/core/machine.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/limits.h"
 
 #include <ATen/Parallel.h>
 
@@ -13,15 +14,16 @@
 #include <thread>
 
 namespace convae {
+namespace {
 
-std::int64_t available_cores() {
+std::int64_t cores_of_affinity() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
-std::int64_t free_memory_bytes() {
+std::int64_t free_bytes_of_machine() {
   std::ifstream file("/proc/meminfo");
   std::string key;
   std::int64_t kilobytes = 0;
@@ -30,6 +32,21 @@ std::int64_t free_memory_bytes() {
     if (key == "MemAvailable:") return kilobytes * 1024;
   }
   return 0;
+}
+
+}  // namespace
+
+std::int64_t available_cores() {
+  const std::int64_t quota = group_limits().cores;
+  return quota > 0 ? std::min(quota, cores_of_affinity()) : cores_of_affinity();
+}
+
+std::int64_t free_memory_bytes() {
+  const std::int64_t machine = free_bytes_of_machine();
+  const std::int64_t group = group_limits().free_bytes;
+  if (group < 0) return machine;
+  // 0 means unknown.
+  return std::max<std::int64_t>(1, machine > 0 ? std::min(machine, group) : group);
 }
 
 std::int64_t use_threads(std::int64_t threads) {

@@ -4,10 +4,12 @@
 
 namespace convae {
 
-/// Number of cores that this process may use.
+/// Number of cores that this process may use, by its affinity and the CPU quotas of its control
+/// groups; see group_limits().
 std::int64_t available_cores();
 
-/// Free memory in bytes (MemAvailable of /proc/meminfo); 0: unknown.
+/// Free memory in bytes: MemAvailable of /proc/meminfo, or less where a control group has less
+/// left; 0: unknown.
 std::int64_t free_memory_bytes();
 
 /// Number of threads that read or write images: `workers`, or one a core for -1.

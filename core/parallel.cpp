@@ -1,5 +1,14 @@
 #include "convae/core/parallel.h"
 
+#include <ATen/Parallel.h>
+
+#include <exception>
+#include <mutex>
+#include <system_error>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #ifdef __SANITIZE_THREAD__
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -24,6 +33,16 @@ void take_over(void* /*tag*/) {}
 
 CONVAE_UNWATCHED void parallel_for_each(std::int64_t count,
                                         const std::function<void(std::int64_t)>& work) {
+  std::exception_ptr error;
+  std::mutex mutex;  // guards it
+  const auto guarded = [&](std::int64_t i) {
+    try {
+      work(i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+    }
+  };
   char begun = 0;
   char ended = 0;
   hand_over(&begun);
@@ -32,10 +51,27 @@ CONVAE_UNWATCHED void parallel_for_each(std::int64_t count,
   {
     take_over(&begun);
 #pragma omp for schedule(static)
-    for (std::int64_t i = 0; i < count; ++i) work(i);
+    for (std::int64_t i = 0; i < count; ++i) guarded(i);
     hand_over(&ended);
   }
   take_over(&ended);
+  if (error) std::rethrow_exception(error);
+}
+
+std::vector<std::jthread> start_threads(std::int64_t count, const std::function<void()>& work) {
+  std::vector<std::jthread> threads;
+  try {
+    while (std::ssize(threads) < count) threads.emplace_back(work);
+  } catch (const std::system_error&) {
+  }
+  return threads;
+}
+
+void compute_on_this_thread_alone() {
+  at::get_num_threads();  // LibTorch sets the number at a thread's first use of it
+#ifdef _OPENMP
+  omp_set_num_threads(1);
+#endif
 }
 
 }  // namespace convae

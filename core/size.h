@@ -17,6 +17,7 @@ struct Size {
   std::int64_t h = 0;
   std::int64_t w = 0;
 
+  std::int64_t area() const { return h * w; }
   /// False for {0, 0}.
   explicit operator bool() const { return h != 0 || w != 0; }
   // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the comparison's own 0 for one

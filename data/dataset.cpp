@@ -2,54 +2,136 @@
 
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
+#include "convae/core/parallel.h"
+#include "convae/core/stopwatch.h"
+#include "convae/data/codecs/codecs.h"
+#include "convae/data/header_bytes.h"
+#include "convae/data/header_index.h"
 
 #include <fmt/format.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
+#include <chrono>
+#include <limits>
 #include <stdexcept>
 #include <thread>
 
 namespace convae {
 namespace {
 
-// A JPEG's header is in the first kilobytes; other formats may have parts of it at the end.
-constexpr std::int64_t kJpegHeaderBytes = 256 << 10;
+/// Reading is tried again after so many milliseconds where it failed for a reason that may pass.
+constexpr int kPauses[] = {50, 200};
 
-bool is_jpeg(const std::vector<std::uint8_t>& bytes) {
-  return bytes.size() > 2 && bytes[0] == 0xff && bytes[1] == 0xd8;
+template <typename Read>
+auto read_patiently(const Read& read) {
+  for (const int pause : kPauses) {
+    try {
+      return read();
+    } catch (const std::exception& error) {
+      if (!may_pass(error)) throw;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause));
+  }
+  return read();
 }
 
-ImageInfo probe_file(const std::filesystem::path& path, std::int64_t max_pixels) {
-  std::error_code error;
-  const auto file_bytes = std::filesystem::file_size(path, error);
-  if (!error && file_bytes > static_cast<std::uintmax_t>(kJpegHeaderBytes)) {
-    std::vector<std::uint8_t> head(kJpegHeaderBytes);
-    std::ifstream file(path, std::ios::binary);
-    file.read(reinterpret_cast<char*>(head.data()), kJpegHeaderBytes);
-    head.resize(static_cast<std::size_t>(file.gcount()));
-    if (is_jpeg(head)) {
-      try {
-        return probe_image(head, max_pixels);
-      } catch (const ImageError&) {
-        // The header may be larger: read the whole file.
-      }
+/// Whatever its size, which is checked afterwards: a file that is too large is not read whole.
+ImageInfo probe_file(const std::filesystem::path& path) {
+  constexpr std::int64_t kAnySize = std::numeric_limits<std::int64_t>::max();
+  const HeaderBytes header(path);
+  if (!header.bytes().empty()) {
+    try {
+      return probe_image(header.bytes(), kAnySize);
+    } catch (const ImageError&) {
+      // The whole file says what is wrong, or that nothing is.
     }
   }
-  return probe_image(read_file(path), max_pixels);
+  return probe_image(read_file(path), kAnySize);
 }
 
-std::int64_t decoded_bytes(const std::vector<ImageEntry>& entries, Size size,
-                           std::int64_t channels) {
-  std::int64_t total = 0;
-  for (const ImageEntry& entry : entries) {
-    const Size stored = size.h > 0 ? size : entry.file_size();
-    total += stored.h * stored.w * channels * (entry.info.bits / 8);
+/// As long as it takes at most, no progress is shown.
+constexpr double kSilentSeconds = 1;
+
+/// The headers of a folder's files, read on several threads.
+class HeaderScan {
+public:
+  HeaderScan(const ImageFolder& folder, const std::string& index, const Callbacks& callbacks)
+      : folder_(folder),
+        index_(index, folder.root),
+        callbacks_(callbacks),
+        known_(folder.files.size()),
+        reasons_(folder.files.size()) {}
+
+  FoundImages run(std::int64_t max_pixels, std::int64_t workers) {
+    const std::int64_t count = std::ssize(known_);
+    {
+      // A thread costs about as much as reading a few dozen small headers.
+      const std::int64_t helpers = std::min(std::max<std::int64_t>(workers - 1, 0), count / 64);
+      const auto threads = start_threads(helpers, [this] {
+        while (read_next()) continue;
+      });
+      const Stopwatch time;
+      while (read_next()) {
+        if (time.seconds() < kSilentSeconds) continue;
+        callbacks_.show("headers", std::min<std::int64_t>(next_, count), count);
+        if (callbacks_.stopped()) next_ = count;
+      }
+      if (time.seconds() >= kSilentSeconds) callbacks_.stop_if_asked(0, count);
+    }
+    return found(max_pixels);
   }
-  return total;
-}
+
+private:
+  bool read_next() {
+    const std::int64_t i = next_++;
+    if (i >= std::ssize(known_)) return false;
+    const ImageFile& file = folder_.files[static_cast<std::size_t>(i)];
+    HeaderIndex::Known& known = known_[static_cast<std::size_t>(i)];
+    known = {file.name, HeaderIndex::stamp(file.path), {}};
+    if (const ImageInfo* info = index_.find(known.name, known.stamp)) {
+      known.info = *info;
+      return true;
+    }
+    try {
+      known.info = read_patiently([&] { return probe_file(file.path); });
+      ++new_;
+    } catch (const std::exception& error) {
+      reasons_[static_cast<std::size_t>(i)] = error.what();
+    }
+    return true;
+  }
+
+  FoundImages found(std::int64_t max_pixels) {
+    FoundImages found{folder_.root, {}, folder_.skipped};
+    std::vector<HeaderIndex::Known> kept;
+    for (std::size_t i = 0; i < known_.size(); ++i) {
+      if (reasons_[i].empty()) kept.push_back(known_[i]);
+      try {
+        if (!reasons_[i].empty()) throw ImageError(reasons_[i]);
+        codec::check_size(known_[i].info.height, known_[i].info.width, max_pixels);
+        found.entries.push_back({folder_.files[i], known_[i].info});
+      } catch (const ImageError& error) {
+        found.skipped.push_back({folder_.files[i].name, error.what()});
+      }
+    }
+    if (new_ > 0) {
+      found.keep_headers = [index = std::move(index_), kept = std::move(kept)] {
+        index.save(kept);
+      };
+    }
+    return found;
+  }
+
+  const ImageFolder& folder_;
+  HeaderIndex index_;
+  const Callbacks& callbacks_;
+  std::atomic<std::int64_t> next_ = 0;
+  std::atomic<std::int64_t> new_ = 0;  // that were not in the index
+  std::vector<HeaderIndex::Known> known_;
+  std::vector<std::string> reasons_;  // why a file cannot be used; empty: it can
+};
 
 }  // namespace
 
@@ -57,36 +139,9 @@ bool all_grey(const std::vector<ImageEntry>& entries) {
   return std::ranges::all_of(entries, [](const auto& entry) { return entry.info.channels == 1; });
 }
 
-FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers) {
-  const std::size_t count = folder.files.size();
-  std::vector<std::optional<ImageInfo>> infos(count);
-  std::vector<std::string> reasons(count);
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < count; i = next++) {
-      try {
-        infos[i] = probe_file(folder.files[i].path, max_pixels);
-      } catch (const std::exception& error) {
-        reasons[i] = error.what();
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    // A thread costs about as much as reading a few dozen small headers.
-    const std::size_t helpers = std::min<std::size_t>(workers > 0 ? workers - 1 : 0, count / 64);
-    for (std::size_t i = 0; i < helpers; ++i) threads.emplace_back(work);
-    work();
-  }
-  FoundImages found{folder.root, {}, folder.skipped};
-  for (std::size_t i = 0; i < count; ++i) {
-    if (infos[i]) {
-      found.entries.push_back({folder.files[i], *infos[i]});
-    } else {
-      found.skipped.push_back({folder.files[i].name, reasons[i]});
-    }
-  }
-  return found;
+FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers,
+                         const std::string& index, const Callbacks& callbacks) {
+  return HeaderScan(folder, index, callbacks).run(max_pixels, workers);
 }
 
 bool in_validation_share(const std::string& group, double share) {
@@ -98,10 +153,26 @@ ImageDataset::ImageDataset(std::vector<ImageEntry> entries, const Options& optio
     : entries_(std::move(entries)),
       options_(options),
       kept_(entries_.size()),
-      bad_(entries_.size(), false) {
-  keep_ = options.cache == Cache::ram ||
-          (options.cache == Cache::automatic &&
-           decoded_bytes(entries_, options.size, options.channels) < free_memory_bytes() / 2);
+      states_(entries_.size(), State::good) {
+  cache_within(free_memory_bytes() / 2);
+}
+
+std::int64_t ImageDataset::cache_within(std::int64_t bytes) {
+  std::int64_t all = 0;
+  for (std::int64_t i = 0; i < size(); ++i) all += stored_bytes(i);
+  keep_ = options_.cache == Cache::ram || (options_.cache == Cache::automatic && all < bytes);
+  return keep_ ? all : 0;
+}
+
+std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
+  const ImageEntry& entry = entries_[index];
+  const Size own = entry.file_size();
+  return own.h * own.w * options_.channels * (entry.info.bits / 8);
+}
+
+std::int64_t ImageDataset::stored_bytes(std::int64_t index) const {
+  if (!options_.size) return decoded_bytes(index);
+  return options_.size.h * options_.size.w * options_.channels * (entries_[index].info.bits / 8);
 }
 
 Size ImageDataset::image_size(std::int64_t index) const {
@@ -112,7 +183,7 @@ Size ImageDataset::image_size(std::int64_t index) const {
 
 bool ImageDataset::cached(std::int64_t index) const {
   std::lock_guard lock(mutex_);
-  return kept_[index].has_value() || bad_[index];
+  return kept_[index].has_value() || states_[index] == State::bad;
 }
 
 torch::Tensor ImageDataset::decode(std::int64_t index) {
@@ -137,25 +208,24 @@ torch::Tensor ImageDataset::decode(std::int64_t index) {
 std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
   {
     std::lock_guard lock(mutex_);
-    if (bad_[index]) return std::nullopt;
+    if (states_[index] == State::bad) return std::nullopt;
     if (kept_[index]) return kept_[index];
   }
   try {
-    torch::Tensor image = decode(index);
-    if (keep_) {
-      std::lock_guard lock(mutex_);
-      kept_[index] = image;
+    torch::Tensor image = read_patiently([&] { return decode(index); });
+    std::lock_guard lock(mutex_);
+    if (keep_) kept_[index] = image;
+    if (states_[index] == State::failing) {
+      std::erase_if(bad_files_, [&](const auto& bad) { return bad.name == name_of(index); });
+      states_[index] = State::good;
     }
     return image;
   } catch (const std::exception& error) {
-    const SkippedFile bad{entries_[index].file.name, error.what()};
+    SkippedFile bad{name_of(index), error.what()};
     if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
-    std::lock_guard lock(mutex_);
-    if (!bad_[index]) {
-      bad_[index] = true;
-      bad_files_.push_back(bad);
-      if (on_bad_file) on_bad_file(bad);
-    }
+    const bool passes = may_pass(error);
+    if (passes) bad.reason += "; it is tried again when it is needed next";
+    note_bad(index, bad, passes ? State::failing : State::bad);
     return std::nullopt;
   }
 }
@@ -174,6 +244,17 @@ std::string ImageDataset::clipped_line() const {
       "theirs) were clipped",
       clipped_.size(), entries_.size(), to_string(options_.value_range), values,
       100 * values / all);
+}
+
+void ImageDataset::note_bad(std::int64_t index, const SkippedFile& bad, State state) {
+  {
+    std::lock_guard lock(mutex_);
+    const State before = std::exchange(states_[index], std::max(state, states_[index]));
+    if (before >= state) return;
+    std::erase_if(bad_files_, [&](const auto& known) { return known.name == bad.name; });
+    bad_files_.push_back(bad);
+  }
+  if (on_bad_file) on_bad_file(bad);  // which may ask for bad_files()
 }
 
 std::vector<SkippedFile> ImageDataset::bad_files() const {

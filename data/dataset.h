@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/callbacks.h"
 #include "convae/core/tensor.h"
 #include "convae/data/folder.h"
 #include "convae/data/image_io.h"
@@ -27,12 +28,15 @@ struct FoundImages {
   std::filesystem::path folder;     ///< that was listed
   std::vector<ImageEntry> entries;  ///< usable ones, sorted by name
   std::vector<SkippedFile> skipped;
+  std::function<void()> keep_headers = [] {};  ///< for the next run, in the folder `index`
 };
 
 bool all_grey(const std::vector<ImageEntry>& entries);
 
-/// Reads the headers of all files, on `workers` threads.
-FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers);
+/// Reads the headers of all files, on `workers` threads; those that HeaderIndex has in the folder
+/// `index` are not read again. Shows progress where it takes longer than a second.
+FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers,
+                         const std::string& index = "", const Callbacks& callbacks = {});
 
 /// True if a group of files (see Grouping; without one, a file) belongs to the validation share: a
 /// hash of its name is below the share, so adding files never moves others.
@@ -61,15 +65,24 @@ public:
   /// Size of the image in batches.
   Size image_size(std::int64_t index) const;
 
+  /// With Cache::automatic, keeps the images in memory if all of them take less than `bytes`; half
+  /// the free memory, where this is not called. To be called before the first load(). Returns the
+  /// bytes that all images will take, 0 where they are not kept.
+  std::int64_t cache_within(std::int64_t bytes);
+
+  /// Of the decoded image, at its own size and as it is handed out.
+  std::int64_t decoded_bytes(std::int64_t index) const;
+  std::int64_t stored_bytes(std::int64_t index) const;
+
   /// The resized, uncropped image: (C, H, W) as decode_image() gives it. One that
   /// cannot be used is reported once and nullopt; with skip_bad false, it throws
-  /// std::runtime_error.
+  /// std::runtime_error. Where the reason may pass (see may_pass()), the next call tries again.
   std::optional<torch::Tensor> load(std::int64_t index);
 
   /// True if load(index) needs no decoding.
   bool cached(std::int64_t index) const;
 
-  /// Images that turned out unusable so far, in that order.
+  /// Images that turned out unusable so far, in that order, without those that could be read later.
   std::vector<SkippedFile> bad_files() const;
 
   /// How many values of the images loaded so far lay outside the value range, for people; empty
@@ -80,14 +93,17 @@ public:
   std::function<void(const SkippedFile&)> on_bad_file;
 
 private:
+  enum class State { good, failing, bad };  ///< failing: for a reason that may pass
   torch::Tensor decode(std::int64_t index);
+  const std::string& name_of(std::int64_t index) const { return entries_[index].file.name; }
+  void note_bad(std::int64_t index, const SkippedFile& bad, State state);
 
   std::vector<ImageEntry> entries_;
   Options options_;
   bool keep_ = false;
   mutable std::mutex mutex_;  // guards what follows
   std::vector<std::optional<torch::Tensor>> kept_;
-  std::vector<bool> bad_;
+  std::vector<State> states_;
   std::vector<SkippedFile> bad_files_;
   std::map<std::int64_t, std::int64_t> clipped_;  // values of each image that has some
 };

@@ -1,11 +1,11 @@
 #include "convae/data/image_writer.h"
 
 #include "convae/core/files.h"
+#include "convae/core/parallel.h"
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <system_error>
 #include <utility>
 
 namespace convae {
@@ -33,13 +33,8 @@ torch::Tensor in_rows(const torch::Tensor& image) {
 }  // namespace
 
 ImageWriter::ImageWriter(std::int64_t workers, std::int64_t max_bytes) : max_bytes_(max_bytes) {
-  try {
-    while (std::ssize(threads_) < std::min(workers, kMaxThreads)) {
-      threads_.emplace_back([this] { work(); });
-    }
-  } catch (const std::system_error&) {
-    // Fewer threads work too; without any, write() writes the images.
-  }
+  // Fewer threads work too; without any, write() writes the images.
+  threads_ = start_threads(std::min(workers, kMaxThreads), [this] { work(); });
 }
 
 ImageWriter::~ImageWriter() {
@@ -57,14 +52,20 @@ void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image,
 }
 
 void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image, Encode encode) {
-  if (threads_.empty()) return write_file(path, encode(image));
-  Job job{std::move(path), in_rows(image), std::move(encode)};
-  const std::int64_t bytes = job.bytes();
+  const torch::Tensor rows = in_rows(image);
+  write(static_cast<std::int64_t>(rows.nbytes()),
+        [path = std::move(path), rows, encode = std::move(encode)] {
+          write_file(path, encode(rows));
+        });
+}
+
+void ImageWriter::write(std::int64_t bytes, std::function<void()> write) {
+  if (threads_.empty()) return write();
   std::unique_lock lock(mutex_);
   help_while(lock, [&] { return jobs_ > 0 && (jobs_ >= kMaxJobs || bytes_ + bytes > max_bytes_); });
   ++jobs_;
   bytes_ += bytes;
-  waiting_.push_back(std::move(job));
+  waiting_.push_back({bytes, std::move(write)});
   lock.unlock();
   job_waits_.notify_one();
 }
@@ -100,10 +101,10 @@ void ImageWriter::write_first(std::unique_lock<std::mutex>& lock) {
   Job job = std::move(waiting_.front());
   waiting_.pop_front();
   lock.unlock();
-  const std::int64_t bytes = job.bytes();
+  const std::int64_t bytes = job.bytes;
   std::exception_ptr error;
   try {
-    write_file(job.path, job.encode(job.image));
+    job.write();
   } catch (...) {
     error = std::current_exception();
   }

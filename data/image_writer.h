@@ -15,8 +15,8 @@
 
 namespace convae {
 
-/// Encodes images and writes their files on its own threads, while others make the next images: the
-/// Loader's counterpart.
+/// Encodes images and writes their files, or other ones, on its own threads, while others make the
+/// next images: the Loader's counterpart.
 class ImageWriter {
 public:
   /// Images that wait or are being written take at most `max_bytes`; a larger one is written alone.
@@ -35,15 +35,16 @@ public:
   using Encode = std::function<std::vector<std::uint8_t>(const torch::Tensor& image)>;
   void write(std::filesystem::path path, const torch::Tensor& image, Encode encode);
 
+  /// The same for any file of about `bytes`, which `write` writes.
+  void write(std::int64_t bytes, std::function<void()> write);
+
   /// Waits until all files are written. Throws the reason if one could not be.
   void finish();
 
 private:
   struct Job {
-    std::filesystem::path path;
-    torch::Tensor image;
-    Encode encode;
-    std::int64_t bytes() const { return static_cast<std::int64_t>(image.nbytes()); }
+    std::int64_t bytes = 0;
+    std::function<void()> write;
   };
   void work();
   /// Until `busy` ends, writes the first waiting image, or else waits for one that is being

@@ -1,5 +1,6 @@
 #include "convae/data/loader.h"
 
+#include "convae/core/machine.h"
 #include "convae/core/parallel.h"
 #include "convae/core/random.h"
 #include "convae/data/augment.h"
@@ -14,9 +15,16 @@
 namespace convae {
 namespace {
 
-/// Steps that are decoded ahead: enough to absorb one slow file, few enough that large images do
-/// not pile up.
+/// Steps that are decoded ahead: enough to absorb one slow file.
 constexpr std::size_t kStepsAhead = 2;
+
+/// Most that images decoded ahead take, at least one of them; less where memory is short.
+constexpr std::int64_t kBytesAhead = 256 << 20;
+
+std::int64_t most_bytes_ahead() {
+  const std::int64_t free = free_memory_bytes();
+  return free > 0 ? std::min(kBytesAhead, free / 8) : kBytesAhead;
+}
 
 /// Groups images of one size, in the order in which the sizes first appear.
 Step group_by_size(const ImageDataset& dataset, const std::vector<std::int64_t>& indices) {
@@ -106,8 +114,12 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
 }
 
 Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers,
-               bool pinned)
-    : dataset_(dataset), plan_(std::move(plan)), view_(std::move(view)), pinned_(pinned) {
+               bool pinned, std::int64_t bytes_ahead)
+    : dataset_(dataset),
+      plan_(std::move(plan)),
+      view_(std::move(view)),
+      pinned_(pinned),
+      bytes_ahead_(bytes_ahead > 0 ? bytes_ahead : most_bytes_ahead()) {
   std::size_t largest_step = 1;
   for (const Step& step : plan_) {
     for (const MicroBatch& batch : step) {
@@ -120,7 +132,8 @@ Loader::Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::in
   const bool idle = all_cached && (!view_.random || view_.augmentations.empty());
   if (idle || workers < 1) return;  // nothing to decode ahead, or no thread for it
   slots_.resize(std::max(largest_step, static_cast<std::size_t>(workers)) * kStepsAhead);
-  for (std::int64_t i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
+  // Fewer threads work too; without any, next() decodes.
+  threads_ = start_threads(workers, [this] { work(); });
 }
 
 Loader::~Loader() {
@@ -131,14 +144,22 @@ Loader::~Loader() {
   slot_free_.notify_all();
 }
 
+/// Images of which the first is waited for go on, whatever they take.
+bool Loader::has_room() const {
+  const bool is_next = started_ == released_;
+  return is_next || (started_ < released_ + slots_.size() &&
+                     bytes_held_ + dataset_.decoded_bytes(order_[started_]) <= bytes_ahead_);
+}
+
 void Loader::work() {
+  compute_on_this_thread_alone();
   std::unique_lock lock(mutex_);
   while (true) {
-    slot_free_.wait(lock, [&] {
-      return stopping_ || started_ == order_.size() || started_ < released_ + slots_.size();
-    });
+    slot_free_.wait(lock, [&] { return stopping_ || started_ == order_.size() || has_room(); });
     if (stopping_ || started_ == order_.size()) return;
     const std::size_t position = started_++;
+    const std::int64_t while_decoded = dataset_.decoded_bytes(order_[position]);
+    bytes_held_ += while_decoded;
     lock.unlock();
     std::optional<torch::Tensor> image;
     std::exception_ptr error;
@@ -147,9 +168,12 @@ void Loader::work() {
     } catch (...) {
       error = std::current_exception();
     }
+    const std::int64_t bytes = image ? static_cast<std::int64_t>(image->storage().nbytes()) : 0;
     lock.lock();
-    slots_[position % slots_.size()] = {true, std::move(image), error};
+    bytes_held_ += bytes - while_decoded;
+    slots_[position % slots_.size()] = {true, std::move(image), error, bytes};
     slot_ready_.notify_one();
+    slot_free_.notify_one();
   }
 }
 
@@ -160,7 +184,8 @@ std::optional<torch::Tensor> Loader::take(std::size_t position) {
   slot_ready_.wait(lock, [&] { return slot.ready; });
   const Slot taken = std::exchange(slot, {});
   released_ = position + 1;
-  slot_free_.notify_one();
+  bytes_held_ -= taken.bytes;
+  slot_free_.notify_all();
   lock.unlock();
   if (taken.error) std::rethrow_exception(taken.error);
   return taken.image;

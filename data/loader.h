@@ -57,9 +57,11 @@ struct View {
 /// from their step; a step may be empty.
 class Loader {
 public:
-  /// `workers` 0 decodes in next(). `pinned`: batches lie where a GPU fetches them by itself.
+  /// `workers` 0 decodes in next(). `pinned`: batches lie where a GPU fetches them by itself. Images
+  /// decoded ahead take at most `bytes_ahead`, but there may always be one; 0: 256 MiB, or an eighth
+  /// of the free memory.
   Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers,
-         bool pinned = false);
+         bool pinned = false, std::int64_t bytes_ahead = 0);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -69,6 +71,7 @@ public:
 
 private:
   void work();
+  bool has_room() const;
   std::optional<torch::Tensor> take(std::size_t position);
   std::optional<torch::Tensor> prepare(std::int64_t index);
 
@@ -76,6 +79,7 @@ private:
   std::vector<Step> plan_;
   View view_;
   bool pinned_;
+  std::int64_t bytes_ahead_;
   std::vector<std::int64_t> order_;  // dataset indices of all images, in the plan's order
   std::size_t next_step_ = 0;
   std::size_t taken_ = 0;  // images handed to next() so far
@@ -84,12 +88,14 @@ private:
     bool ready = false;
     std::optional<torch::Tensor> image;
     std::exception_ptr error;
+    std::int64_t bytes = 0;
   };
   std::mutex mutex_;  // guards what follows
   std::condition_variable slot_ready_, slot_free_;
   std::vector<Slot> slots_;  // a ring: position p of order_ lives in slot p % size
   std::size_t started_ = 0;  // images some worker has begun with
   std::size_t released_ = 0;
+  std::int64_t bytes_held_ = 0;  // by images that are being decoded or wait
   bool stopping_ = false;
   std::vector<std::jthread> threads_;
 };

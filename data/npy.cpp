@@ -1,8 +1,7 @@
 #include "convae/data/npy.h"
 
-#include "convae/core/files.h"
-
 #include <ATen/ops/empty.h>
+#include <c10/util/accumulate.h>
 
 #include <fmt/format.h>
 
@@ -226,10 +225,12 @@ at::ScalarType check(const Header& header, std::size_t data_size, const std::str
   return type->type;
 }
 
-std::string make_header(at::IntArrayRef shape) {
+/// At least `least` bytes.
+std::string make_header(at::IntArrayRef shape, std::size_t least = 0) {
   std::string dict = "{'descr': '<f4', 'fortran_order': False, 'shape': " + tuple(shape) + ", }";
   const std::size_t used = kPreamble + sizeof(std::uint16_t) + dict.size() + 1;
-  dict.append((kNpyAlignment - used % kNpyAlignment) % kNpyAlignment, ' ');
+  const std::size_t aligned = (used + kNpyAlignment - 1) / kNpyAlignment * kNpyAlignment;
+  dict.append(std::max(aligned, least) - used, ' ');
   dict += '\n';
   const auto length = static_cast<std::uint16_t>(dict.size());
   std::string header(kMagic);
@@ -240,25 +241,59 @@ std::string make_header(at::IntArrayRef shape) {
 
 }  // namespace
 
+NpyFile::NpyFile(const std::filesystem::path& path, std::int64_t rows,
+                 std::vector<std::int64_t> row_shape)
+    : file_(printable(path.string())),
+      row_shape_(std::move(row_shape)),
+      written_(static_cast<std::size_t>(rows), false),
+      output_(path),
+      row_bytes_(sizeof(float) * c10::multiply_integers(row_shape_)) {
+  if (row_shape_.size() + 1 > kMaxNpyDimensions) refuse_npy(file_, kTooManyDimensions);
+  std::vector<std::int64_t> shape{rows};
+  shape.insert(shape.end(), row_shape_.begin(), row_shape_.end());
+  const std::string header = make_header(shape);
+  header_bytes_ = header.size();
+  output_.write(header);
+}
+
+void NpyFile::write(std::int64_t row, const torch::Tensor& values) {
+  if (values.sizes() != at::IntArrayRef(row_shape_)) {
+    refuse_npy(file_, "expected row {} to have the shape {}, but got {}", row, tuple(row_shape_),
+               tuple(values.sizes()));
+  }
+  const at::Tensor floats = values.detach().to(at::kCPU, at::kFloat).resolve_neg().contiguous();
+  if (row_bytes_ > 0) output_.write_at(place_of(row), floats.const_data_ptr(), row_bytes_);
+  written_[static_cast<std::size_t>(row)] = true;
+}
+
+void NpyFile::commit() {
+  std::vector<char> moved(row_bytes_);
+  std::int64_t count = 0;
+  for (std::int64_t row = 0; row < std::ssize(written_); ++row) {
+    if (!written_[static_cast<std::size_t>(row)]) continue;
+    if (count < row && row_bytes_ > 0) {
+      output_.read_at(place_of(row), moved.data(), row_bytes_);
+      output_.write_at(place_of(count), moved.data(), row_bytes_);
+    }
+    ++count;
+  }
+  if (count < std::ssize(written_)) {
+    std::vector<std::int64_t> shape{count};
+    shape.insert(shape.end(), row_shape_.begin(), row_shape_.end());
+    const std::string header = make_header(shape, header_bytes_);
+    output_.write_at(0, header.data(), header.size());
+    output_.cut(place_of(count));
+  }
+  output_.commit();
+}
+
 void write_npy(const std::filesystem::path& path, const std::vector<torch::Tensor>& rows,
                const std::vector<std::int64_t>& row_shape) {
-  const std::string file = printable(path.string());
-  std::vector<std::int64_t> shape{std::ssize(rows)};
-  shape.insert(shape.end(), row_shape.begin(), row_shape.end());
-  if (shape.size() > kMaxNpyDimensions) refuse_npy(file, kTooManyDimensions);
-
-  AtomicFile output(path);
-  output.write(make_header(shape));
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].sizes() != at::IntArrayRef(row_shape)) {
-      refuse_npy(file, "expected row {} to have the shape {}, but got {}", i, tuple(row_shape),
-                 tuple(rows[i].sizes()));
-    }
-    const at::Tensor row =
-        rows[i].detach().to(at::kCPU, at::kFloat).resolve_neg().contiguous();  // row_shape
-    if (row.nbytes() > 0) output.write(row.const_data_ptr(), row.nbytes());
+  NpyFile file(path, std::ssize(rows), row_shape);
+  for (std::int64_t i = 0; i < std::ssize(rows); ++i) {
+    file.write(i, rows[static_cast<std::size_t>(i)]);
   }
-  output.commit();
+  file.commit();
 }
 
 torch::Tensor read_npy(const std::filesystem::path& path) {

@@ -52,6 +52,7 @@ struct DataOptions {
   std::int64_t workers = -1;  ///< decoding threads; -1: as many as cores
   bool skip_bad = true;       ///< skip images that cannot be used instead of stopping
   std::int64_t max_pixels = kDefaultMaxPixels;  ///< larger images cannot be used
+  std::string index;  ///< folder to keep headers in, so that they are read once; empty: none
 
   /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;

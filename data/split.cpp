@@ -221,7 +221,8 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
       callbacks.warn(glob + " matches no image; all below a folder is 'folder/**'");
     }
   }
-  FoundImages found = scan_headers(listed, options.max_pixels, worker_count(options.workers));
+  FoundImages found = scan_headers(listed, options.max_pixels, worker_count(options.workers),
+                                    options.index, callbacks);
   found.folder = folder;
   std::erase_if(found.entries, [&](const ImageEntry& entry) {
     const auto reason = refuse(entry);
@@ -299,6 +300,11 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
         "or --val-split 0",
         split.validation.size(), in_quotes(options.data)));
   }
+  split.keep_headers = [first = std::move(all.keep_headers),
+                        second = std::move(validation.keep_headers)] {
+    first();
+    second();
+  };
   split.skipped = std::move(all.skipped);
   split.skipped.insert(split.skipped.end(), validation.skipped.begin(), validation.skipped.end());
   return split;

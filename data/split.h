@@ -32,6 +32,7 @@ struct SplitImages {
   std::vector<ImageEntry> training, validation;
   std::vector<SkippedFile> skipped;
   std::int64_t channels = 3;  ///< options.channels, or 1 where all images are grey
+  std::function<void()> keep_headers = [] {};  ///< for the next run, in options.index
 };
 
 /// Finds the images of options.data and options.val. Without the latter, those that the layout of

@@ -9,7 +9,6 @@
 #include "convae/models/pixels.h"
 
 #include <algorithm>
-#include <exception>
 #include <functional>
 #include <numeric>
 
@@ -27,19 +26,11 @@ struct Jpeg {
 std::vector<Jpeg> through_jpeg(const torch::Tensor& images, std::int64_t bytes) {
   const auto count = static_cast<std::size_t>(images.size(0));
   std::vector<Jpeg> jpegs(count);
-  std::vector<std::exception_ptr> errors(count);
   parallel_for_each(images.size(0), [&](std::int64_t at) {
     const auto i = static_cast<std::size_t>(at);
-    try {
-      jpegs[i].file = encode_jpeg_near(images[at], bytes);
-      jpegs[i].image = decode_image(jpegs[i].file.file, static_cast<int>(images.size(1)));
-    } catch (...) {
-      errors[i] = std::current_exception();
-    }
+    jpegs[i].file = encode_jpeg_near(images[at], bytes);
+    jpegs[i].image = decode_image(jpegs[i].file.file, static_cast<int>(images.size(1)));
   });
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
   return jpegs;
 }
 

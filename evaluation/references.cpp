@@ -2,6 +2,7 @@
 
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
+#include "convae/data/header_index.h"
 #include "convae/data/loader.h"
 #include "convae/data/split.h"
 #include "convae/models/pixels.h"
@@ -32,6 +33,7 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
   data.workers = options.images.data.workers;
   data.skip_bad = options.images.data.skip_bad;
   data.max_pixels = options.images.data.max_pixels;
+  data.index = index_beside_run(model.path());
   return data;
 }
 
@@ -40,7 +42,9 @@ std::vector<ImageEntry> find_training_images(const DataOptions& data, References
                                              const Callbacks& callbacks) {
   // The levels take one image of this size, so they take all.
   const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
-  std::vector<ImageEntry> images = split_images(data, nothing, callbacks).training;
+  SplitImages split = split_images(data, nothing, callbacks);
+  split.keep_headers();
+  std::vector<ImageEntry> images = std::move(split.training);
   const fs::path root = fs::weakly_canonical(data.data);
   for (const ImageEntry& entry : images) {
     references.paths.insert((root / entry.file.name).string());

@@ -3,10 +3,11 @@
 #include "convae/core/errors.h"
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
+#include "convae/data/image_writer.h"
 #include "convae/data/npy.h"
 #include "convae/inference/folder.h"
 
-#include <ATen/ops/empty.h>
+#include <optional>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -30,10 +31,12 @@ public:
         array_(options.output.filename().string()),
         table_(one_array_ ? latent_table_path(options.output).filename().string() : "latents.csv"),
         folder_(model, options.images, callbacks),
-        output_(one_array_ ? fs::absolute(options.output).parent_path() : options.output,
-                options.overwrite),
-        latents_(static_cast<std::size_t>(folder_.size())),
-        files_(latents_.size()) {
+        array_folder_(fs::absolute(options.output).parent_path()),
+        folder_existed_(fs::exists(array_folder_)),
+        output_(one_array_ ? array_folder_ : options.output, options.overwrite),
+        is_encoded_(static_cast<std::size_t>(folder_.size()), false),
+        files_(is_encoded_.size()),
+        writer_(folder_.workers()) {
     if (one_array_) {
       if (options.pool == Pooling::none) require_one_shape();
       output_.reserve_exact(array_);
@@ -52,15 +55,14 @@ public:
     try {
       folder_.for_each("encode", [&](const MicroBatch& batch) { encode(batch); });
     } catch (const Interrupted& stop) {
+      drop_array();
       throw Interrupted(std::string(stop.what()) + "; no " +
                         (one_array_ ? printable(options_.output.string()) : table_) +
                         " was written");
     }
+    writer_.finish();
     EncodeResult result{rows(), folder_.skipped()};
-    if (one_array_) {
-      std::erase_if(latents_, [](const torch::Tensor& latent) { return !latent.defined(); });
-      write_npy(output_.prepare(array_), latents_, latents_[0].sizes().vec());
-    }
+    if (rows_) rows_->commit();
     write_file(output_.prepare(table_), write_latent_rows(result.rows));
     return result;
   }
@@ -97,20 +99,32 @@ private:
       const auto index = static_cast<std::size_t>(batch.indices[i]);
       const torch::Tensor latent = latents[static_cast<std::int64_t>(i)];
       if (one_array_) {
-        latents_[index] = latent;
+        if (!rows_) rows_.emplace(output_.prepare(array_), folder_.size(), latent.sizes().vec());
+        rows_->write(batch.indices[i], latent);
       } else {
         // A file of one image has the batch axis too, so that both kinds read alike.
-        write_npy(output_.prepare(files_[index]), {latent}, latent.sizes().vec());
-        latents_[index] = at::empty({0});
+        writer_.write(static_cast<std::int64_t>(latent.nbytes()),
+                      [path = output_.prepare(files_[index]), latent] {
+                        write_npy(path, {latent}, latent.sizes().vec());
+                      });
       }
+      is_encoded_[index] = true;
     }
+  }
+
+  /// An array that is not complete goes, and its folder if it was made for it.
+  void drop_array() {
+    if (!rows_) return;
+    rows_.reset();
+    std::error_code ignored;
+    if (!folder_existed_) fs::remove(array_folder_, ignored);
   }
 
   std::vector<LatentRow> rows() const {
     std::vector<LatentRow> rows;
     for (std::int64_t i = 0; i < folder_.size(); ++i) {
       const auto index = static_cast<std::size_t>(i);
-      if (!latents_[index].defined()) continue;
+      if (!is_encoded_[index]) continue;
       rows.push_back({folder_.name(i), folder_.entry(i).file_size(), std::ssize(rows),
                       network_size(i), files_[index]});
     }
@@ -122,9 +136,13 @@ private:
   bool one_array_;
   std::string array_, table_;  // names in the output folder
   ModelFolder folder_;
+  fs::path array_folder_;
+  bool folder_existed_;
   OutputFolder output_;
-  std::vector<torch::Tensor> latents_;  // of images that could be read; empty once written
-  std::vector<std::string> files_;      // of one image each
+  std::vector<bool> is_encoded_;
+  std::vector<std::string> files_;  // of one image each
+  std::optional<NpyFile> rows_;     // of one array, once the shape is known
+  ImageWriter writer_;
 };
 
 }  // namespace

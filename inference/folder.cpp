@@ -3,11 +3,14 @@
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
+#include "convae/data/header_index.h"
 #include "convae/models/pixels.h"
+#include "convae/training/memory.h"
 
 #include <torch/nn/functional/upsampling.h>
 
 #include <cmath>
+#include <set>
 
 namespace convae {
 namespace {
@@ -16,8 +19,11 @@ FoundImages images_for(const Model& model, const FolderOptions& options,
                        const Callbacks& callbacks) {
   options.validate();
   const Size fixed = fixed_network_size(options.data.size, model.options());
-  FoundImages found = find_images(options.data.data, options.data,
-                                  unfit_for(model.options(), fixed), callbacks, options.prefix);
+  DataOptions data = options.data;
+  data.index = index_beside_run(model.path());
+  FoundImages found =
+      find_images(data.data, data, unfit_for(model.options(), fixed), callbacks, options.prefix);
+  found.keep_headers();
   callbacks.say("images " + std::to_string(found.entries.size()) + " · skipped " +
                 std::to_string(found.skipped.size()));
   callbacks.say("device " + model.device().str());
@@ -92,6 +98,10 @@ ModelFolder::ModelFolder(Model model, FoundImages images, const FolderOptions& o
   batches_.batch_size = options.batch_size;
   batches_.network_size = fixed_size_;
   batches_.workers = worker_count(options.data.workers);
+  if (model_.device().is_cpu()) {
+    batches_.max_pixels =
+        require_memory_for_inference(model_.options(), network_sizes(), free_memory_bytes());
+  }
   dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
 }
 
@@ -109,6 +119,12 @@ void ModelFolder::for_each(const std::string& stage,
   if (!clipped.empty() && clipped != std::exchange(said_clipped_, clipped)) {
     callbacks_.warn(clipped);
   }
+}
+
+std::vector<Size> ModelFolder::network_sizes() const {
+  std::set<Size> sizes;
+  for (std::int64_t i = 0; i < size(); ++i) sizes.insert(network_size(entry(i).file_size()));
+  return {sizes.begin(), sizes.end()};
 }
 
 std::vector<std::string> ModelFolder::names() const {

@@ -40,8 +40,9 @@ enum class ImagesAt { own_size, network_size };
 ///     });
 class ModelFolder {
 public:
-  /// Finds the images of options.data.data, and says how many there are. Throws OptionError, and
-  /// what find_images() throws.
+  /// Finds the images of options.data.data, and says how many there are. Throws OptionError, what
+  /// find_images() throws, and std::runtime_error where memory cannot hold what one of them takes
+  /// in the network.
   ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks = {},
               ImagesAt at = ImagesAt::own_size);
   /// Images that were found before, with unfit_for(model). Says nothing.
@@ -71,6 +72,8 @@ public:
   std::int64_t workers() const { return batches_.workers; }  ///< threads, resolved
 
 private:
+  std::vector<Size> network_sizes() const;
+
   Model model_;
   Callbacks callbacks_;
   Size fixed_size_;  // {0, 0}: every image at its own size

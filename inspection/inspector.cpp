@@ -2,6 +2,7 @@
 
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
+#include "convae/data/header_index.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
@@ -50,10 +51,13 @@ SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
                              "folder of such images with --good DIR");
   }
   run.data.skip_bad = true;
+  run.data.index = index_beside_run(model.path());
   const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
   Callbacks silent = callbacks;
   silent.info = silent.warning = nullptr;
-  return split_images(run.data, refuse, silent);
+  SplitImages images = split_images(run.data, refuse, silent);
+  images.keep_headers();
+  return images;
 }
 
 /// The images of each group, in the order of their names.
@@ -90,7 +94,11 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
     held_out = std::move(run.validation);
   } else {
     const Size size = fixed_network_size(options.data.size, model.options());
-    held_out = find_good_images(options.data, unfit_for(model.options(), size), callbacks).entries;
+    DataOptions data = options.data;
+    data.index = index_beside_run(model.path());
+    FoundImages found = find_good_images(data, unfit_for(model.options(), size), callbacks);
+    found.keep_headers();
+    held_out = std::move(found.entries);
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
     throw std::runtime_error(

@@ -1,6 +1,7 @@
 #include "convae/inspection/scorer.h"
 
 #include "convae/core/parallel.h"
+#include "convae/core/size.h"
 
 #include <algorithm>
 #include <cmath>
@@ -143,7 +144,8 @@ AnomalyScorer::Observed AnomalyScorer::observe(const Views& views,
     };
     for_each_channel(ChannelMaps(views[v], kernels_[v]), v * channels_, look, add);
   }
-  return {peaks, std::log(static_cast<double>(size.area()))};
+  const std::int64_t area = Size{size.height, size.width}.area();  // cv's own is an int
+  return {peaks, std::log(static_cast<double>(area))};
 }
 
 void AnomalyScorer::calibrate(const Views& views, int fold) {

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace convae {
 namespace {
 
@@ -89,6 +91,16 @@ std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
     numbers = add(numbers, multiply(kept, add(encoded, decoded)));
   }
   return multiply(numbers, sizeof(float));
+}
+
+std::int64_t ModelOptions::inference_bytes_per_image(Size input) const {
+  std::int64_t most = 0;
+  for (const LevelPlan& level : plan_sizes(levels, input, channels).levels) {
+    const std::int64_t encoded = multiply(level.out_channels, multiply(level.out.h, level.out.w));
+    const std::int64_t decoded = multiply(level.in_channels, multiply(level.in.h, level.in.w));
+    most = std::max(most, add(encoded, decoded));
+  }
+  return multiply(add(most, multiply(channels, multiply(input.h, input.w))), sizeof(float));
 }
 
 }  // namespace convae

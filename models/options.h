@@ -79,6 +79,10 @@ struct ModelOptions {
   /// pass: the outputs of every level and of its convolution, in float32. Weights, gradients and
   /// workspace come on top. Throws GeometryError.
   std::int64_t training_bytes_per_image(Size input) const;
+
+  /// Bytes that inference holds at least for one image of that size: the input and output of the
+  /// largest level and the image itself, in float32. Throws GeometryError.
+  std::int64_t inference_bytes_per_image(Size input) const;
 };
 
 }  // namespace convae

@@ -1,14 +1,35 @@
 #include "convae/training/memory.h"
 
+#include "convae/data/loader.h"
+#include "convae/training/trainer.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 
 namespace convae {
 namespace {
 
 double gigabytes(double bytes) { return bytes / 1e9; }
+
+std::int64_t saturated_product(std::int64_t a, std::int64_t b) {
+  std::int64_t product = 0;
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  return __builtin_mul_overflow(a, b, &product) ? kMost : product;
+}
+
+/// For one image, between forward and backward pass.
+std::int64_t bytes_kept(const ModelOptions& model, const TrainOptions& train, Size size) {
+  const std::int64_t bytes = model.training_bytes_per_image(size);
+  return train.precision == Precision::bf16 ? bytes / 2 : bytes;
+}
+
+/// With gradients and workspace, as measured.
+std::int64_t bytes_with_workspace(const ModelOptions& model, const TrainOptions& train, Size size) {
+  return bytes_kept(model, train, size) / 3 * 4;
+}
 
 }  // namespace
 
@@ -34,25 +55,58 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
       gigabytes(static_cast<double>(free_bytes))));
 }
 
-void require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,
-                                const std::map<Size, std::int64_t>& images_by_size,
-                                std::int64_t free_bytes) {
-  if (free_bytes == 0) return;
+std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& train,
+                               const std::map<Size, std::int64_t>& images_by_size) {
+  std::int64_t most = 0;
   for (const auto& [size, count] : images_by_size) {
-    const std::int64_t bytes_per_float_image = model.training_bytes_per_image(size);
-    const std::int64_t an_image =
-        train.precision == Precision::bf16 ? bytes_per_float_image / 2 : bytes_per_float_image;
-    const std::int64_t batch = std::min(count, train.batch_size);
-    if (an_image <= free_bytes / batch) continue;
-    const std::int64_t fitting = free_bytes / an_image;
-    throw std::runtime_error(fmt::format(
-        "a batch of {} images of {} needs at least {:.1f} GB for training, but {:.1f} GB are "
-        "free; {}resize with --size or cut with --crop",
-        batch, to_string(size),
-        gigabytes(static_cast<double>(an_image) * static_cast<double>(batch)),
-        gigabytes(static_cast<double>(free_bytes)),
-        fitting > 0 ? "set --batch-size " + std::to_string(fitting) + " or less, " : ""));
+    const std::int64_t fitting =
+        std::max<std::int64_t>(1, Trainer::kMaxPixelsTogether / size.area());
+    const std::int64_t together = std::min({count, train.batch_size, fitting});
+    most = std::max(most, saturated_product(bytes_with_workspace(model, train, size), together));
   }
+  return most;
+}
+
+std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,
+                                        const std::map<Size, std::int64_t>& images_by_size,
+                                        std::int64_t free_bytes) {
+  std::int64_t together = Trainer::kMaxPixelsTogether;
+  if (free_bytes == 0) return together;
+  for (const auto& [size, count] : images_by_size) {
+    const std::int64_t an_image = bytes_kept(model, train, size);
+    if (an_image > free_bytes) {
+      throw std::runtime_error(fmt::format(
+          "a batch of {} images of {} needs at least {:.1f} GB for training, even one after the "
+          "other, but {:.1f} GB are free; resize with --size or cut with --crop",
+          std::min(count, train.batch_size), to_string(size),
+          gigabytes(static_cast<double>(an_image)), gigabytes(static_cast<double>(free_bytes))));
+    }
+    const std::int64_t fitting =
+        std::max<std::int64_t>(1, free_bytes / bytes_with_workspace(model, train, size));
+    if (fitting < std::min(count, train.batch_size)) {
+      together = std::min(together, saturated_product(fitting, size.area()));
+    }
+  }
+  return together;
+}
+
+std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
+                                          std::int64_t free_bytes) {
+  std::int64_t together = kMaxBatchPixels;
+  if (free_bytes == 0) return together;
+  for (const Size size : sizes) {
+    const std::int64_t an_image = model.inference_bytes_per_image(size);
+    if (an_image > free_bytes) {
+      throw std::runtime_error(fmt::format(
+          "an image of {} needs at least {:.1f} GB, but {:.1f} GB are free; resize with --size",
+          to_string(size), gigabytes(static_cast<double>(an_image)),
+          gigabytes(static_cast<double>(free_bytes))));
+    }
+    // Twice that, with workspace and what is measured.
+    const std::int64_t fitting = std::max<std::int64_t>(1, free_bytes / 2 / an_image);
+    together = std::min(together, saturated_product(fitting, size.area()));
+  }
+  return together;
 }
 
 }  // namespace convae

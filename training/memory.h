@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <vector>
 
 /// The OOM killer leaves no message, so memory is checked before training. `free_bytes` is what
 /// free_memory_bytes() says; 0 (unknown) lets everything pass.
@@ -20,10 +21,19 @@ Size most_common(const std::map<Size, std::int64_t>& images_by_size);
 /// Throws std::runtime_error if weights, gradients and two moments (16 bytes a weight) do not fit.
 void require_memory_for_weights(const ModelOptions& model, std::int64_t free_bytes);
 
-/// Throws std::runtime_error, naming the batch size that would fit, if what the largest batch keeps
-/// for its backward pass does not; see ModelOptions::training_bytes_per_image().
-void require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,
-                                const std::map<Size, std::int64_t>& images_by_size,
-                                std::int64_t free_bytes);
+/// What training on a CPU takes for the most images that go through the network together.
+std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& train,
+                               const std::map<Size, std::int64_t>& images_by_size);
+
+/// How many pixels can go through the network together: Trainer::kMaxPixelsTogether, or fewer where
+/// those do not fit. Throws std::runtime_error if not even one image does, by what it keeps for its
+/// backward pass; see ModelOptions::training_bytes_per_image().
+std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,
+                                        const std::map<Size, std::int64_t>& images_by_size,
+                                        std::int64_t free_bytes);
+
+/// The same without a backward pass: kMaxBatchPixels, or fewer where those do not fit.
+std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
+                                          std::int64_t free_bytes);
 
 }  // namespace convae

@@ -113,7 +113,13 @@ bool Run::after_step() {
   if (!trainer_.why_skipped().empty()) {
     callbacks_.warn(trainer_.why_skipped() + "; the step is skipped");
   }
-  if (options_.save_minutes > 0 && last_save_.seconds() >= 60 * options_.save_minutes) save_last();
+  const bool is_due =
+      options_.save_minutes > 0 && last_save_.seconds() >= 60 * options_.save_minutes;
+  const bool is_asked = callbacks_.should_save && callbacks_.should_save();
+  if (is_due || is_asked) save_last();
+  if (is_asked && save_problem_.empty()) {
+    callbacks_.say(fmt::format("saved at step {}", progress.step));
+  }
   const std::int64_t images_a_step = trainer_.options().batch_size;
   callbacks_.show(fmt::format("epoch {}/{}", progress.epoch + 1, trainer_.total_epochs()),
                   progress.step * images_a_step, trainer_.total_steps() * images_a_step);
@@ -126,7 +132,8 @@ std::optional<Quality> Run::measure() {
   const UseAverage average(trainer_.average());
   const Quality quality =
       validate(trainer_.net(), *validation_, trainer_.options(), trainer_.device(),
-               trainer_.workers(), [this] { return callbacks_.stopped(); });
+               trainer_.workers(), [this] { return callbacks_.stopped(); },
+               std::min(kMaxBatchPixels, trainer_.pixels_together()));
   return callbacks_.stopped() ? std::nullopt : std::optional(quality);
 }
 

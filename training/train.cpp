@@ -21,6 +21,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 namespace convae {
@@ -182,6 +183,9 @@ public:
 
   TrainResult run() {
     make_absolute(job_.data);
+    const fs::path output = job_.resume.empty() ? fs::path(job_.run.output)
+                                                : fs::absolute(job_.resume).parent_path();
+    job_.data.index = (output / ".index").string();
     if (!job_.resume.empty()) {
       saved_ = open_run(job_, callbacks_);
       job_.train.validate();
@@ -202,6 +206,7 @@ public:
       callbacks_.say("value range " + to_string(job_.data.value_range));
     }
     skipped_ = std::move(images.skipped);
+    keep_headers_ = std::move(images.keep_headers);
     Autoencoder net = build(std::exchange(weights, {}));
     ImageDataset training(std::move(images.training), dataset_options());
     ImageDataset validation(std::move(images.validation), dataset_options());
@@ -210,7 +215,9 @@ public:
     };
     describe(training, validation.size());
     if (saved_) compare_images({training, &validation});
+    const std::int64_t pixels_together = share_memory(training, validation);
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
+    trainer.limit_pixels_together(pixels_together);
     return train(trainer, validation.size() > 0 ? &validation : nullptr);
   }
 
@@ -254,9 +261,38 @@ private:
     if (validation_images == 0) {
       callbacks_.say("no validation images: 'best' follows the training loss");
     }
-    if (device_.is_cpu()) {
-      require_memory_for_batches(job_.model, job_.train, sizes, free_memory_bytes());
+  }
+
+  /// Batches come first; of what they leave, up to half the free memory is for decoded images,
+  /// those of training before those of validation. Returns how many pixels can go through the
+  /// network together.
+  std::int64_t share_memory(ImageDataset& training, ImageDataset& validation) const {
+    const std::int64_t free = free_memory_bytes();
+    const std::map<Size, std::int64_t> sizes = images_by_size(training);
+    const std::int64_t batches =
+        device_.is_cpu() ? bytes_for_batches(job_.model, job_.train, sizes) : 0;
+    const std::int64_t room = std::min(free / 2, free - batches);
+    std::int64_t kept = training.cache_within(room);
+    kept += validation.cache_within(room - kept);
+    if (free > 0 && kept >= free) {
+      throw std::runtime_error(fmt::format(
+          "--cache 'ram': the images take {:.1f} GB in memory, but {:.1f} GB are free; use --cache "
+          "auto, or resize with --size",
+          1e-9 * static_cast<double>(kept), 1e-9 * static_cast<double>(free)));
     }
+    if (!device_.is_cpu()) return std::numeric_limits<std::int64_t>::max();
+    const std::int64_t left = free > 0 ? free - kept : 0;
+    std::vector<Size> validated;
+    for (const auto& [size, count] : images_by_size(validation)) validated.push_back(size);
+    const std::int64_t together = require_memory_for_batches(job_.model, job_.train, sizes, left);
+    require_memory_for_inference(job_.model, validated, left);
+    if (together < Trainer::kMaxPixelsTogether) {
+      callbacks_.warn(fmt::format(
+          "memory is short ({:.1f} GB are free): at most {:.1f} megapixels go through the network "
+          "together, and batch normalisation sees only those as one batch",
+          1e-9 * static_cast<double>(left), 1e-6 * static_cast<double>(together)));
+    }
+    return together;
   }
 
   /// The order of an epoch follows from the list of images: with another list, it begins anew.
@@ -299,6 +335,7 @@ private:
     const std::string name = printable(folder.path().string());
     callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
     begin(run, folder);
+    std::exchange(keep_headers_, nullptr)();
     const RunState state = run.train();
     if (const std::string line = trainer.dataset().clipped_line(); !line.empty()) {
       callbacks_.warn(line);
@@ -353,6 +390,7 @@ private:
   std::optional<SavedRun> saved_;  // where a run is resumed
   torch::Device device_ = torch::kCPU;
   std::vector<SkippedFile> skipped_;  // before any image was decoded
+  std::function<void()> keep_headers_;
 };
 
 }  // namespace

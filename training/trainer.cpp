@@ -13,12 +13,32 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <cmath>
 
 namespace convae {
 namespace {
+
+/// The same images, no micro-batch of several with more than `most_pixels`.
+Step cut_to(const Step& step, std::int64_t most_pixels) {
+  Step pieces;
+  for (const MicroBatch& batch : step) {
+    const std::int64_t images = batch.images.size(0);
+    const std::int64_t pixels = batch.images.size(2) * batch.images.size(3);
+    const std::int64_t most = std::max<std::int64_t>(1, most_pixels / pixels);
+    for (std::int64_t begin = 0; begin < images; begin += most) {
+      const std::int64_t count = std::min(most, images - begin);
+      const auto part = [&](const torch::Tensor& all) {
+        return all.defined() ? all.narrow(0, begin, count) : all;
+      };
+      const auto first = batch.indices.begin() + begin;
+      pieces.push_back({{first, first + count}, part(batch.images), part(batch.corrupted)});
+    }
+  }
+  return pieces;
+}
 
 /// Consecutive micro-batches that go through the network together.
 std::vector<std::span<const MicroBatch>> groups(const Step& step, std::int64_t most_pixels) {
@@ -46,6 +66,18 @@ Size largest_size(const Step& step) {
     if (size.h * size.w > largest.h * largest.w) largest = size;
   }
   return largest;
+}
+
+/// (N, *shape), each image's own, so that neither batches nor an interruption change it.
+torch::Tensor latent_noise(const std::vector<std::int64_t>& indices, at::IntArrayRef shape,
+                           std::uint64_t seed, std::uint64_t epoch) {
+  std::vector<torch::Tensor> noise;
+  for (const std::int64_t index : indices) {
+    CounterRandom random(seed, epoch, static_cast<std::uint64_t>(index), Purpose::latent_noise);
+    noise.push_back(
+        at::randn(shape, at::detail::createCPUGenerator(random.next()), torch::kFloat));
+  }
+  return at::stack(noise);
 }
 
 /// A GPU may use half its free memory for them. There, activations and normalised maps are kept
@@ -81,7 +113,8 @@ std::int64_t Trainer::total_steps() const {
 }
 
 std::int64_t Trainer::total_epochs() const {
-  return (total_steps() + steps_per_epoch() - 1) / steps_per_epoch();
+  const std::int64_t steps = std::max<std::int64_t>(1, steps_per_epoch());
+  return (total_steps() + steps - 1) / steps;
 }
 
 std::int64_t Trainer::schedule_step() const {
@@ -103,11 +136,9 @@ Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
   if (!net_->options().variational) return net_->encoder->forward(inputs);
   Maps samples;
   for (const LatentDistribution& distribution : net_->encoder->distributions(inputs)) {
-    // Noise depends on seed and step alone, so that a resumed run goes on as if never interrupted.
-    CounterRandom random(options_.seed, static_cast<std::uint64_t>(progress_.step), draws_++,
-                         Purpose::latent_noise);
-    const at::Generator generator = at::detail::createCPUGenerator(random.next());
-    const torch::Tensor noise = at::randn(distribution.mean.sizes(), generator, torch::kFloat);
+    const torch::Tensor noise = latent_noise(in_network_[samples.size()].indices,
+                                             distribution.mean.sizes().slice(1), options_.seed,
+                                             static_cast<std::uint64_t>(progress_.epoch + 1));
     const torch::Tensor moved =
         device_.is_cuda() ? noise.pin_memory().to(device_, /*non_blocking=*/true) : noise;
     samples.push_back(sample(distribution, moved));
@@ -154,6 +185,7 @@ torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_
     const bool clean = !batch.corrupted.defined();
     inputs.push_back(clean ? targets.back() : to_model_range(batch.corrupted.to(device_), output));
   }
+  in_network_ = batches;
   const torch::Tensor loss = mean_loss(inputs, targets, images_in_step);
   loss.backward();
   return loss.detach() * images_in_step;
@@ -174,10 +206,10 @@ std::optional<double> Trainer::try_step(const Step& step, double lr) {
   const std::int64_t images = image_count(step);
   net_->train();
   net_->begin_step();
-  draws_ = 0;
   optimizer_.zero_grad();
   torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
-  for (const std::span<const MicroBatch> batches : groups(step, pixels_together_)) {
+  const Step pieces = cut_to(step, pixels_together_);
+  for (const std::span<const MicroBatch> batches : groups(pieces, pixels_together_)) {
     loss_sum += backward(batches, images);
   }
   const torch::Tensor norm = optimizer_.gradient_norm();

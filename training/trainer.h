@@ -10,6 +10,7 @@
 
 #include <c10/core/Stream.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <span>
@@ -48,10 +49,9 @@ public:
   /// The epoch's end, where its sums start at zero again.
   void close_epoch();
 
-  /// One optimizer step on the images of `step`, each counting the same. Micro-batches go through
-  /// the network together as long as they have at most kMaxPixelsTogether pixels (on a GPU, as many
-  /// as half its memory takes), so that batch normalisation sees them as one batch; beyond that,
-  /// gradients are accumulated.
+  /// One optimizer step on the images of `step`, each counting the same. Images go through the
+  /// network together as long as they have at most pixels_together() pixels, so that batch
+  /// normalisation sees them as one batch; beyond that, gradients are accumulated.
   /// Returns the sum of the images' losses, or nullopt where the step was left out because the loss
   /// or the gradient was not finite (on-nan skip; else NonFiniteError is thrown).
   std::optional<double> train_step(const Step& step, double lr);
@@ -61,6 +61,12 @@ public:
 
   /// 6 megapixels take about 2 GB in the default network.
   static constexpr std::int64_t kMaxPixelsTogether = 6'000'000;
+
+  /// kMaxPixelsTogether, on a GPU as many as half its memory takes; or less, where memory is short.
+  std::int64_t pixels_together() const { return pixels_together_; }
+  void limit_pixels_together(std::int64_t most) {
+    pixels_together_ = std::min(pixels_together_, most);
+  }
 
   /// All epochs or all `max_steps` are done, or the run stopped early.
   bool finished() const;
@@ -109,7 +115,7 @@ private:
   std::int64_t pixels_together_;
   Optimizer optimizer_;
   WeightAverage average_;
-  std::uint64_t draws_ = 0;  // of latent noise in the step under way
+  std::span<const MicroBatch> in_network_;  // whose loss is being computed
   Progress progress_;
   double waiting_share_ = 0;
   std::string why_skipped_;

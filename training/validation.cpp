@@ -1,11 +1,14 @@
 #include "convae/training/validation.h"
 
 #include "convae/metrics/image_metrics.h"
+#include "convae/metrics/similarity.h"
 #include "convae/training/corruption.h"
 #include "convae/training/losses.h"
 
 namespace convae {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// What the network makes of `inputs`, in its range, and each image's loss.
 std::pair<torch::Tensor, torch::Tensor> images_and_losses(Autoencoder& net,
@@ -27,7 +30,7 @@ std::pair<torch::Tensor, torch::Tensor> images_and_losses(Autoencoder& net,
 
 Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
-                 const std::function<bool()>& should_stop) {
+                 const std::function<bool()>& should_stop, std::int64_t max_pixels) {
   torch::NoGradGuard no_grad;
   const bool was_training = net->is_training();
   net->eval();
@@ -35,7 +38,7 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
   const CorruptionRule rule{options.corruptions, options.seed, /*epoch=*/0};
   ImageMean losses, errors, psnrs, ssims;
   Quality quality;
-  Loader loader(dataset, plan_in_order(dataset, options.batch_size), View{}, workers);
+  Loader loader(dataset, plan_in_order(dataset, options.batch_size, max_pixels), View{}, workers);
   while (const auto step = loader.next()) {
     if (should_stop && should_stop()) break;
     for (const MicroBatch& batch : *step) {
@@ -43,13 +46,14 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
       const torch::Tensor inputs = to_model_range(corrupt(images, rule, batch.indices), range);
       const auto [made, made_losses] =
           images_and_losses(net, inputs, to_model_range(images, range), options);
-      // An image whose loss overflowed must count, or a diverged model would look like a good one.
-      constexpr double kInfinity = std::numeric_limits<double>::infinity();
       losses.add(made_losses.nan_to_num(kInfinity, kInfinity));
       const torch::Tensor reconstruction = to_unit_range(made, range);
-      const torch::Tensor mse = image_mse(reconstruction, images);
+      const torch::Tensor mse = image_mse(reconstruction, images).nan_to_num(kInfinity, kInfinity);
       errors.add(mse);
-      const torch::Tensor ssim = image_ssim(reconstruction, images);
+      torch::Tensor ssim = image_ssim(reconstruction, images);
+      // Small images have none.
+      const bool has_ssim = std::min(images.size(2), images.size(3)) >= kSimilarityWindow;
+      if (has_ssim) ssim = ssim.nan_to_num(-kInfinity);
       ssims.add(ssim);
       for (std::int64_t i = 0; i < mse.numel(); ++i) {
         const std::int64_t index = batch.indices[i];

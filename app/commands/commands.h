@@ -71,6 +71,9 @@ Size set_input(ModelOptions& model, const std::string& text);
 /// the program at once, from then on the command ends as it sees fit.
 void stop_in_order();
 
+/// True once after each SIGUSR1.
+bool take_save_signal();
+
 /// The signal that asked the program to stop, or 0. A second one ends the program at once.
 int stop_signal();
 

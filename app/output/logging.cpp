@@ -105,7 +105,8 @@ Callbacks program_callbacks(const RunOptions& options) {
           .progress = [bar](const std::string& stage, std::int64_t done,
                             std::int64_t total) { bar->show(stage, done, total); },
           .before_writing = stop_in_order,
-          .should_stop = [] { return stop_signal() != 0; }};
+          .should_stop = [] { return stop_signal() != 0; },
+          .should_save = take_save_signal};
 }
 
 }  // namespace convae::app

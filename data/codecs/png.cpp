@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <string>
 #include <string_view>
 
@@ -106,15 +107,16 @@ public:
     }
     auto* context = context_.get();
     const std::vector<Chunk> chunks = chunks_of(bytes);
-    if (std::ranges::any_of(chunks, is_note)) {
-      plain_.assign(bytes.begin(), bytes.begin() + 8);
-      for (const Chunk& chunk : chunks) {
-        if (!is_note(chunk)) plain_.insert(plain_.end(), chunk.whole.begin(), chunk.whole.end());
-      }
-      bytes = plain_;
-    }
     check(spng_set_crc_action(context, SPNG_CRC_ERROR, SPNG_CRC_ERROR));
-    check(spng_set_png_buffer(context, bytes.data(), bytes.size()));
+    if (std::ranges::any_of(chunks, is_note)) {
+      essential_.push_back(bytes.first(8));
+      for (const Chunk& chunk : chunks) {
+        if (!is_note(chunk)) essential_.push_back(chunk.whole);
+      }
+      check(spng_set_png_stream(context, read_essential, this));
+    } else {
+      check(spng_set_png_buffer(context, bytes.data(), bytes.size()));
+    }
     check(spng_get_ihdr(context, &header_));
     is_indexed_ = header_.color_type == SPNG_COLOR_TYPE_INDEXED;
     read_transparency();
@@ -224,7 +226,21 @@ private:
     }
   }
 
-  std::vector<std::uint8_t> plain_;  // the file without notes; after it, what reads from it
+  /// spng's source: the file without notes.
+  static int read_essential(spng_ctx*, void* reader, void* to, std::size_t count) {
+    auto& left = static_cast<PngReader*>(reader)->essential_;
+    for (auto* out = static_cast<std::uint8_t*>(to); count > 0;) {
+      if (left.empty()) return SPNG_IO_EOF;
+      const std::size_t part = std::min(count, left.front().size());
+      out = std::copy_n(left.front().begin(), part, out);
+      count -= part;
+      left.front() = left.front().subspan(part);
+      if (left.front().empty()) left.pop_front();
+    }
+    return SPNG_OK;
+  }
+
+  std::deque<Bytes> essential_;  // what is left of it
   Spng context_;
   spng_ihdr header_{};
   spng_trns transparency_{};

@@ -1,7 +1,5 @@
 #include "convae/models/kernels/flat_maps.h"
 
-#include "convae/core/parallel.h"
-
 #include <ATen/Version.h>
 #include <ATen/ops/tensor.h>
 

@@ -1,8 +1,10 @@
 #pragma once
 
+#include "convae/core/parallel.h"
 #include "convae/core/tensor.h"
 #include "convae/models/kernels/kernels.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -82,12 +84,25 @@ public:
 
   void for_each(const std::function<void(const Piece&)>& work) const;
 
-  /// The sum of rows of that length.
+  /// The sum of rows of that length. Threads share its columns, so that every number is added in
+  /// the order of the rows, whatever their number.
   template <typename Rows>
   static Numbers add_rows(const Rows& rows, std::size_t row_length) {
+    constexpr std::size_t kColumns = 64;
     Numbers sum(0.0, row_length);
-    for (std::size_t begin = 0; begin < rows.size(); begin += row_length) {
-      for (std::size_t i = 0; i < row_length; ++i) sum[i] += rows[begin + i];
+    const auto add = [&](std::size_t first) {
+      const std::size_t last = std::min(first + kColumns, row_length);
+      for (std::size_t begin = 0; begin < rows.size(); begin += row_length) {
+        for (std::size_t i = first; i < last; ++i) sum[i] += rows[begin + i];
+      }
+    };
+    const std::size_t blocks = (row_length + kColumns - 1) / kColumns;
+    if (rows.size() < kManyNumbers) {
+      for (std::size_t block = 0; block < blocks; ++block) add(block * kColumns);
+    } else {
+      parallel_for_each(static_cast<std::int64_t>(blocks), [&](std::int64_t block) {
+        add(static_cast<std::size_t>(block) * kColumns);
+      });
     }
     return sum;
   }
@@ -96,6 +111,8 @@ public:
   std::int64_t index(const Piece& piece) const { return &piece - pieces_.data(); }
 
 private:
+  static constexpr std::size_t kManyNumbers = 1 << 16;  // to wake other threads for
+
   std::int64_t channels_, width_;
   std::vector<Piece> pieces_;
 };

@@ -33,7 +33,8 @@ def test_three_epochs_and_three_more_equal_six(done, photos, tmp_path):
     assert_same_tensors(whole / "weights/epoch_0005.safetensors",
                         parts / "weights/epoch_0005.safetensors")
     assert losses(whole) == losses(parts)
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["latest", "parts", "whole"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".index", "latest", "parts",
+                                                                       "whole"]
 
 
 def test_resume_goes_on_through_latest_with_other_workers(done, photos, tmp_path):

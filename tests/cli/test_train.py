@@ -148,7 +148,8 @@ def test_names_count_on_and_latest_follows(done, squares, tmp_path):
     for _ in range(3):
         done("train", "--data", squares, "--name", "shoes", "-o", "results", *TINY)
     results = tmp_path / "results"
-    assert sorted(path.name for path in results.iterdir()) == ["latest", "shoes", "shoes-2", "shoes-3"]
+    assert sorted(path.name for path in results.iterdir()) == [".index", "latest", "shoes", "shoes-2",
+                                                               "shoes-3"]
     assert (results / "latest").resolve() == (results / "shoes-3").resolve()
     assert_same_tensors(results / "shoes" / WEIGHTS, results / "shoes-3" / WEIGHTS)
 

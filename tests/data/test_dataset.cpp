@@ -1,3 +1,4 @@
+#include "convae/core/errors.h"
 #include "convae/core/machine.h"
 #include "convae/data/dataset.h"
 #include "convae/tests/support.h"
@@ -6,9 +7,11 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <xxhash.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <string>
 #include <thread>
@@ -317,6 +320,83 @@ TEST(ImageDataset, ReportsABadFileOnceHoweverOftenItIsAskedFor) {
   EXPECT_TRUE(contains(dataset.bad_files()[0].reason, "PNG")) << dataset.bad_files()[0].reason;
   EXPECT_TRUE(dataset.cached(1));  // nothing to decode any more
   EXPECT_FALSE(dataset.cached(0));
+}
+
+TEST(ImageDataset, CallbackForABadFileMayAskForAllOfThem) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 6, 7, 1));
+  ImageDataset dataset(entries_of(folder.path()), options_with(3));
+  write_text(folder / "a.png", "");
+  std::size_t known = 0;
+  dataset.on_bad_file = [&](const SkippedFile&) { known = dataset.bad_files().size(); };
+  EXPECT_FALSE(dataset.load(0));
+  EXPECT_EQ(known, 1U);
+}
+
+/// No further file can be opened while it lives.
+class NoMoreFiles {
+public:
+  NoMoreFiles() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit none = before_;
+    none.rlim_cur = 0;
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoMoreFiles() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+  rlimit before_{};
+};
+
+TEST(ImageDataset, AFileThatFailsForAPassingReasonIsTriedAgainAndNotBadForGood) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 6, 7, 1));
+  const ImageFolder listed = list_images(folder.path());
+  ImageDataset dataset(entries_of(folder.path()), options_with(3));
+  int reports = 0;
+  dataset.on_bad_file = [&](const SkippedFile&) { ++reports; };
+  {
+    const NoMoreFiles full;
+    EXPECT_FALSE(dataset.load(0));
+    EXPECT_FALSE(dataset.load(0));
+    EXPECT_EQ(reports, 1);
+    ASSERT_EQ(dataset.bad_files().size(), 1U);
+    EXPECT_TRUE(contains(dataset.bad_files()[0].reason, "Too many open files; it is tried again"))
+        << dataset.bad_files()[0].reason;
+    EXPECT_FALSE(dataset.cached(0));
+  }
+  EXPECT_TRUE(dataset.load(0));
+  EXPECT_TRUE(dataset.bad_files().empty());
+  // One that fails only for a moment is not even reported.
+  std::jthread opener;
+  {
+    const NoMoreFiles full;
+    opener = std::jthread([&] { EXPECT_TRUE(dataset.load(0)); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  opener.join();
+  EXPECT_EQ(reports, 1);
+}
+
+TEST(ImageDataset, MemoryThatCannotBeHadMayPassAndADamagedFileDoesNot) {
+  EXPECT_TRUE(may_pass(std::bad_alloc()));
+  EXPECT_TRUE(may_pass(PassingError("stale file handle")));
+  EXPECT_TRUE(may_pass(std::runtime_error("DefaultCPUAllocator: can't allocate memory: 9 bytes")));
+  EXPECT_FALSE(may_pass(ImageError("truncated PNG")));
+}
+
+TEST(ImageDataset, KeepsImagesOnlyWithinWhatItIsGiven) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 6, 7, 1));
+  ImageDataset dataset(entries_of(folder.path()), options_with(3, Cache::automatic));
+  EXPECT_EQ(dataset.cache_within(3 * 6 * 7), 0);
+  dataset.load(0);
+  EXPECT_FALSE(dataset.cached(0));
+  EXPECT_EQ(dataset.cache_within(3 * 6 * 7 + 1), 3 * 6 * 7);
+  dataset.load(0);
+  EXPECT_TRUE(dataset.cached(0));
+  ImageDataset always(entries_of(folder.path()), options_with(3, Cache::ram));
+  EXPECT_EQ(always.cache_within(0), 3 * 6 * 7);
 }
 
 TEST(ImageDataset, ThrowsForABadFileIfNoneMayBeSkipped) {

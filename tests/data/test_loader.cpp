@@ -3,14 +3,20 @@
 
 #include <torch/torch.h>
 
+#include <ATen/Parallel.h>
+
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace convae::test_loader {
@@ -164,6 +170,14 @@ TEST(PlanInOrder, KeepsBatchesWithinMaxPixels) {
   EXPECT_EQ(counts, (std::vector<std::int64_t>{2, 2, 2, 1, 1}));
 }
 
+TEST(PlanInOrder, CountsPixelsAtTheSizeTheNetworkSees) {
+  const std::vector<Size> small(4, Size{10, 10});
+  const std::vector<Step> plan =
+      plan_in_order(listed(small), 4, /*max_pixels=*/800, /*network_size=*/{20, 20});
+  ASSERT_EQ(plan.size(), 2U);
+  EXPECT_EQ(image_count(plan[0]), 2);
+}
+
 /// Eleven images of mixed sizes, 8 and 16 bit; two of them turn out bad when they are read.
 class LoaderTest : public testing::Test {
 protected:
@@ -303,6 +317,62 @@ TEST_F(LoaderTest, EndsWhenItIsLeftInTheMiddle) {
       EXPECT_TRUE(loader.next());
     }
   }
+}
+
+TEST_F(LoaderTest, DecodesAheadOnlyAsManyBytesAsItMay) {
+  ImageDataset::Options options = uncached();
+  options.cache = Cache::ram;
+  ImageDataset dataset(entries_, options);
+  Loader loader(dataset, plan_in_order(dataset, 1), {}, /*workers=*/3, /*pinned=*/false, /*bytes_ahead=*/1);
+  const std::int64_t first = loader.next().value().at(0).indices[0];
+  // However long it takes: one more is decoded and waits, and the next has to wait for that.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  std::int64_t cached = 0;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) cached += dataset.cached(i) ? 1 : 0;
+  EXPECT_TRUE(dataset.cached(first));
+  EXPECT_LE(cached, 2);
+  std::int64_t steps = 1;
+  while (loader.next()) ++steps;
+  EXPECT_EQ(steps, dataset.size()) << "and yet all come";
+}
+
+TEST_F(LoaderTest, WorksWithoutThreadsWhereNoneCanStart) {
+  pthread_attr_t usual, hopeless;
+  pthread_getattr_default_np(&usual);
+  pthread_getattr_default_np(&hopeless);
+  pthread_attr_setstacksize(&hopeless, std::size_t{1} << 47);  // more than all addresses
+  pthread_setattr_default_np(&hopeless);
+  ImageDataset dataset(entries_, uncached());
+  Loader loader(dataset, plan_in_order(dataset, 4), {}, /*workers=*/3);
+  pthread_setattr_default_np(&usual);
+  std::int64_t images = 0;
+  while (const auto step = loader.next()) images += image_count(*step);
+  EXPECT_EQ(images, dataset.size());
+}
+
+std::ptrdiff_t threads_of_this_process() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return std::distance(begin(tasks), end(tasks));
+}
+
+TEST(Loader, ThreadsThatDecodeStartNoComputeThreads) {
+  TemporaryFolder folder;
+  for (int i = 0; i < 4; ++i) write_image(folder / name_of(i), noise(3, 300, 400, i));
+  ImageDataset::Options options = uncached();
+  options.size = {260, 260};
+  options.crop = {250, 250};
+  ImageDataset dataset(entries_of(folder.path()), options);
+  const View view{.random = true, .augmentations = parse_augmentations("crop,flip,contrast")};
+  at::set_num_threads(4);
+  const auto load_all = [&](std::int64_t workers) {
+    Loader loader(dataset, plan_in_order(dataset, 1), view, workers);
+    while (loader.next()) continue;
+    return threads_of_this_process();
+  };
+  load_all(0);  // the calling thread's own compute threads stay
+  const std::ptrdiff_t before = threads_of_this_process();
+  EXPECT_LE(load_all(1), before + 1);
+  at::set_num_threads(1);
 }
 
 /// Every pixel of these images says where it lies, so that a crop shows where it was taken.

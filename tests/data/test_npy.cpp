@@ -130,6 +130,15 @@ TEST_F(Npy, RoundTripOfRowsOfAnyStride) {
   EXPECT_TRUE(at::equal(read_npy(path()), images));
 }
 
+TEST_F(Npy, RowsMayComeInAnyOrderAndSomeNever) {
+  const at::Tensor rows = at::arange(33, at::kFloat).view({11, 3});
+  NpyFile file(path(), 11, {3});
+  for (const std::int64_t row : {7, 2, 10, 3}) file.write(row, rows[row]);
+  EXPECT_FALSE(std::filesystem::exists(path()));
+  file.commit();
+  EXPECT_TRUE(at::equal(read_npy(path()), at::stack({rows[2], rows[3], rows[7], rows[10]})));
+}
+
 TEST_F(Npy, RoundTripOfScalarRowsAndOfNoRows) {
   write_npy(path(), {at::scalar_tensor(1.0F), at::scalar_tensor(2.0F)}, {});
   EXPECT_TRUE(at::equal(read_npy(path()), at::tensor({1.0F, 2.0F})));

@@ -1,5 +1,7 @@
+#include "convae/data/loader.h"
 #include "convae/tests/support.h"
 #include "convae/training/memory.h"
+#include "convae/training/trainer.h"
 
 #include <gtest/gtest.h>
 
@@ -27,27 +29,43 @@ TEST(TrainingMemory, WeightsTakeSixteenBytesEach) {
             "GB for training, but 0.2 GB are free; use fewer channels");
 }
 
-TEST(TrainingMemory, BatchesAreBoundByTheLargestAndTheImagesThereAre) {
+TEST(TrainingMemory, BatchesAreSplitWhereMemoryIsShortAndRefusedWhereNoImageFits) {
   TrainOptions train;
   train.batch_size = 8;
   const Size size{1000, 1000};
   const std::int64_t image = one_level().training_bytes_per_image(size);
-  const auto refusal = [&](std::int64_t images, std::int64_t free_bytes) {
-    return message_of<std::runtime_error>([&] {
-      require_memory_for_batches(one_level(), train, {{{8, 8}, 100}, {size, images}}, free_bytes);
-    });
+  const auto together = [&](std::int64_t images, std::int64_t free_bytes) {
+    return require_memory_for_batches(one_level(), train, {{{8, 8}, 100}, {size, images}},
+                                      free_bytes);
   };
-  EXPECT_NO_THROW(require_memory_for_batches(one_level(), train, {{size, 100}}, 8 * image));
-  EXPECT_NO_THROW(require_memory_for_batches(one_level(), train, {{size, 2}}, 2 * image));
-  EXPECT_NO_THROW(require_memory_for_batches(one_level(), train, {{size, 100}}, 0)) << "unknown";
-  EXPECT_EQ(refusal(100, 3 * image),
-            "a batch of 8 images of 1000x1000 needs at least 0.1 GB for training, but 0.0 GB are "
-            "free; set --batch-size 3 or less, resize with --size or cut with --crop");
-  EXPECT_EQ(refusal(1, image - 1),
-            "a batch of 1 images of 1000x1000 needs at least 0.0 GB for training, but 0.0 GB are "
-            "free; resize with --size or cut with --crop");
+  const std::int64_t most = Trainer::kMaxPixelsTogether;
+  EXPECT_EQ(together(100, 20 * image), most);
+  EXPECT_EQ(together(2, 3 * image), most) << "there are no more";
+  EXPECT_EQ(together(100, 0), most) << "unknown";
+  EXPECT_EQ(together(100, 4 * image), 3'000'000) << "a third more than what is kept";
+  EXPECT_EQ(together(100, image), 1'000'000);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { together(1, image - 1); }),
+            "a batch of 1 images of 1000x1000 needs at least 0.0 GB for training, even one after "
+            "the other, but 0.0 GB are free; resize with --size or cut with --crop");
+  EXPECT_EQ(bytes_for_batches(one_level(), train, {{{8, 8}, 100}, {size, 100}}),
+            6 * (image / 3 * 4))
+      << "no more than kMaxPixelsTogether";
   train.precision = Precision::bf16;
-  EXPECT_NO_THROW(require_memory_for_batches(one_level(), train, {{size, 100}}, 4 * image));
+  EXPECT_EQ(together(100, 2 * image), 3'000'000);
+}
+
+TEST(TrainingMemory, InferenceTakesFewerImagesTogetherBeforeItRefusesOne) {
+  const Size size{1000, 1000};
+  const std::int64_t image = one_level().inference_bytes_per_image(size);
+  const auto together = [&](std::int64_t free_bytes) {
+    return require_memory_for_inference(one_level(), {{8, 8}, size}, free_bytes);
+  };
+  EXPECT_EQ(together(0), kMaxBatchPixels) << "unknown";
+  EXPECT_EQ(together(100 * image), kMaxBatchPixels);
+  EXPECT_EQ(together(6 * image), 3'000'000);
+  EXPECT_LE(together(image), 1'000'000);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { together(image - 1); }),
+            "an image of 1000x1000 needs at least 0.0 GB, but 0.0 GB are free; resize with --size");
 }
 
 TEST(TrainingMemory, MostCommonSizeIsThatOfMostImages) {

@@ -55,6 +55,47 @@ TEST_F(TrainerTest, EachImageOfAStepCountsTheSameWhateverItsSize) {
   }
 }
 
+TEST_F(TrainerTest, ABatchOfOneSizeIsSplitLikeAnyOther) {
+  ImageDataset images = uniform_dataset(4);
+  const auto trained = [&](const std::vector<Step>& plan, std::int64_t pixels_together) {
+    Autoencoder net = seeded(model_options(Norm::batch));
+    Trainer trainer(net, images, train_options(1), torch::kCPU);
+    trainer.limit_pixels_together(pixels_together);
+    Loader loader(images, plan, {}, 0);
+    trainer.train_step(loader.next().value(), /*lr=*/0.01);
+    return state_of(net);
+  };
+  const std::vector<Step> whole = {{MicroBatch{{0, 1, 2, 3}, {}}}};
+  const std::vector<Step> halves = {{MicroBatch{{0, 1}, {}}, MicroBatch{{2, 3}, {}}}};
+  constexpr std::int64_t kTwo = 2 * 12 * 12;
+  expect_identical(trained(whole, kTwo + 100), trained(halves, kTwo));
+  const char* seen = "encoder.0.norm.running_mean";
+  EXPECT_FALSE(torch::equal(trained(whole, 2 * kTwo).at(seen), trained(whole, kTwo).at(seen)))
+      << "batch normalisation sees what goes together";
+}
+
+TEST_F(TrainerTest, LatentNoiseIsAnImagesOwnWhateverItsBatch) {
+  ImageDataset images = uniform_dataset(4);
+  ModelOptions model = model_options(Norm::none);
+  model.latent_channels = 2;
+  model.variational = true;
+  const auto gradients = [&](const std::vector<Step>& plan, std::int64_t steps_done) {
+    Autoencoder net = seeded(model);
+    Trainer trainer(net, images, train_options(1), torch::kCPU);
+    trainer.progress().step = steps_done;
+    Loader loader(images, plan, {}, 0);
+    trainer.train_step(loader.next().value(), /*lr=*/0);
+    Tensors all;
+    for (const auto& item : net->named_parameters()) all[item.key()] = item.value().grad().clone();
+    return all;
+  };
+  const Tensors whole = gradients({{MicroBatch{{0, 1, 2, 3}, {}}}}, 0);
+  const Tensors parts = gradients({{MicroBatch{{3, 1}, {}}, MicroBatch{{2, 0}, {}}}}, 7);
+  for (const auto& [name, gradient] : whole) {
+    EXPECT_LE(difference(gradient, parts.at(name)), 1e-6) << name;
+  }
+}
+
 TEST_F(TrainerTest, BFloat16TrainsNearlyAsFloatDoesAndKeepsItsWeightsInFloat) {
   ImageDataset images = dataset();
   TrainOptions options = train_options(/*epochs=*/6);

@@ -88,6 +88,13 @@ TEST_F(TrainerTest, CountsStepsOfAllEpochs) {
   EXPECT_TRUE(trainer.finished());
 }
 
+TEST_F(TrainerTest, NoImagesTakeNoEpochs) {
+  ImageDataset images({}, {});
+  Trainer trainer(seeded(model_options()), images, train_options(3), torch::kCPU);
+  EXPECT_EQ(trainer.total_steps(), 0);
+  EXPECT_EQ(trainer.total_epochs(), 0);
+}
+
 TEST_F(TrainerTest, EveryStepHasTheRateOfTheSchedule) {
   ImageDataset images = dataset();
   Autoencoder net = seeded(model_options());

@@ -52,6 +52,26 @@ TEST_F(TrainerTest, EvaluationOfNoImageHasNoValues) {
   EXPECT_TRUE(std::isnan(quality.psnr));
 }
 
+TEST_F(TrainerTest, AnImageThatDivergesCountsAsTheWorstAndNotAsNone) {
+  write_image(folder_ / "half/black.png", torch::zeros({3, 16, 16}, torch::kUInt8));
+  write_image(folder_ / "half/white.png", torch::full({3, 16, 16}, 255, torch::kUInt8));
+  ImageDataset images(entries_of(folder_ / "half"), {});
+  Autoencoder net = seeded(model_options(Norm::none));
+  {
+    torch::NoGradGuard no_grad;
+    torch::Tensor weight = net->encoder->parameters()[0];
+    weight.copy_(weight.sign() * 3e38);  // overflows for all but black
+  }
+  const Quality quality = validate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0);
+  ASSERT_EQ(quality.images.size(), 2U);
+  EXPECT_TRUE(std::isfinite(quality.images[0].mse));
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(quality.mse, kInfinity);
+  EXPECT_EQ(quality.psnr, -kInfinity);
+  EXPECT_EQ(quality.ssim, -kInfinity);
+  EXPECT_EQ(quality.loss, kInfinity);
+}
+
 TEST(ToFloat, DividesByTheRangeOfTheType) {
   const torch::Tensor bytes = torch::tensor({0, 51, 255}).to(torch::kUInt8).view({1, 1, 1, 3});
   EXPECT_LE(difference(to_float(bytes, torch::kCPU).flatten(), torch::tensor({0.0, 0.2, 1.0})),

@@ -1,0 +1,121 @@
+"""The machine around a run: memory limits of control groups, how much of files is read, SIGUSR1."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convae_program import ONE_CORE, picture
+
+TINY = ("--levels", "4", "--batch-size", "2", *ONE_CORE)
+LIMIT = 700 << 20
+
+
+@pytest.fixture
+def small_group():
+    """Words that start a program in a control group with LIMIT bytes of memory."""
+    for root, limit in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                        ("/sys/fs/cgroup", "memory.max")]:
+        group = pathlib.Path(root) / f"convae-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(LIMIT))
+        except OSError:
+            group.rmdir()
+            continue
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+        for _ in range(100):
+            try:
+                group.rmdir()
+                return
+            except OSError:  # the last process is still going away
+                time.sleep(0.02)
+        return
+    pytest.skip("NO MEMORY LIMIT TESTED: no control group can be made here (that takes root and a "
+                "writable /sys/fs/cgroup)")
+
+
+def test_more_images_than_a_groups_memory_holds_train_within_it(program, small_group, tmp_path):
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(8):  # 300 files, 900 MB decoded
+        pixels = rng.integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png", compress_level=0)
+    for index in range(8, 300):
+        os.link(folder / f"{index % 8}.png", folder / f"{index}.png")
+    words = [program.path, "train", "--data", str(folder), "--max-steps", "2", "--val-split", "0.02",
+             "--batch-size", "4"]
+    result = subprocess.run(small_group + words, cwd=tmp_path, capture_output=True, text=True,
+                            timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "memory is short (0." in result.stderr
+
+
+def read_in_all(program, words, cwd):
+    """Bytes that a call asked the system for."""
+    process = program.start(*words, cwd=cwd, stderr=subprocess.DEVNULL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        counts = dict(line.split(": ") for line in
+                      pathlib.Path(f"/proc/{process.pid}/io").read_text().splitlines())
+    except OSError:
+        pytest.skip("the system does not say what a process read")
+    finally:
+        process.communicate()
+    assert process.returncode == 0
+    return int(counts["rchar"])
+
+
+def test_headers_are_read_by_a_few_kilobytes_and_once(program, tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    Image.fromarray(picture(600, 600)).save(folder / "000.png", compress_level=0)  # 1 MB
+    for index in range(1, 100):
+        os.link(folder / "000.png", folder / f"{index:03}.png")
+    (tmp_path / "one").mkdir()
+    os.link(folder / "000.png", tmp_path / "one/a.png")
+    words = ["train", "--max-steps", "1", "--val-split", "0", "--size", "16", *TINY, "--data"]
+    alone = read_in_all(program, [*words, "one", "--output", "alone"], tmp_path)
+    first = read_in_all(program, [*words, "large"], tmp_path)
+    second = read_in_all(program, [*words, "large"], tmp_path)
+    # Some images are decoded for the step and the samples, in each of the three.
+    decoded = 12 << 20
+    assert first - alone < 100 * 20_000 + decoded
+    assert first - second > 100 * 8_000, "the second does not read what the first has kept"
+    assert len(list((tmp_path / "runs/.index").iterdir())) == 1
+    assert not (folder / ".index").exists()
+    # Commands find it beside the run of their checkpoint: they believe what it says.
+    kept = next((tmp_path / "alone/.index").iterdir())
+    kept.write_text(kept.read_text().replace(" 600 600 ", " 600 601 "))
+    result = program.call("reconstruct", "--checkpoint", "alone/one", "--data", "one", "-o", "out",
+                          *ONE_CORE, cwd=tmp_path)
+    assert "its size changed since it was listed" in result.stderr
+
+
+def test_sigusr1_saves_and_the_run_goes_on_until_a_hang_up_ends_it(program, photos, tmp_path):
+    process = program.start("train", "--data", photos, *TINY, "--epochs", "1000000", "--name", "r",
+                            "--log-level", "info", cwd=tmp_path)
+    last = tmp_path / "runs/r/weights/last.safetensors"
+    log = tmp_path / "runs/r/train.log"
+    deadline = time.monotonic() + 60
+    sent = False
+    while "saved at step" not in (log.read_text() if log.exists() else ""):
+        assert process.poll() is None and time.monotonic() < deadline
+        if last.exists() and not sent:
+            process.send_signal(signal.SIGUSR1)
+            sent = True
+        time.sleep(0.02)
+    assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 129
+    program.run("info", "runs/r", cwd=tmp_path)

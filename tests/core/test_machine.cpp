@@ -1,0 +1,149 @@
+#include "convae/core/limits.h"
+#include "convae/core/machine.h"
+#include "convae/core/parallel.h"
+#include "convae/core/size.h"
+#include "convae/tests/support.h"
+
+#include <ATen/Parallel.h>
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+
+namespace convae::test_machine {
+namespace {
+
+namespace fs = std::filesystem;
+using test::message_of;
+using test::TemporaryFolder;
+using test::write_text;
+
+/// The files that a process with control groups would see.
+class GroupLimitsTest : public testing::Test {
+protected:
+  void mount(const std::string& type, const std::string& at, const std::string& options,
+             const std::string& root = "/") {
+    mounts_ += "30 20 0:26 " + root + " " + (folder_ / at).string() +
+               " rw,nosuid shared:4 - " + type + " " + type + " rw," + options + "\n";
+  }
+
+  GroupLimits limits(const std::string& groups) {
+    write_text(folder_ / "self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts_);
+    write_text(folder_ / "self/cgroup", groups);
+    return group_limits(folder_ / "self");
+  }
+
+  void write(const std::string& name, const std::string& text) {
+    write_text(folder_ / name, text + "\n");
+  }
+
+  std::string mounts_;
+  TemporaryFolder folder_;
+};
+
+TEST_F(GroupLimitsTest, Version2TakesTheLowestOfAllAncestors) {
+  mount("cgroup2", "cg", "nsdelegate");
+  write("cg/memory.max", "max");  // of the root
+  write("cg/slice/memory.max", "5000");
+  write("cg/slice/memory.current", "4500");
+  write("cg/slice/memory.stat", "anon 300\nfile 4100\ninactive_file 3000\nactive_file 1000");
+  write("cg/slice/job/memory.max", "9000");
+  write("cg/slice/job/memory.current", "100");
+  write("cg/slice/cpu.max", "250000 100000");
+  write("cg/slice/job/cpu.max", "max 100000");
+  const GroupLimits found = limits("0::/slice/job\n");
+  EXPECT_EQ(found.free_bytes, 5000 - (4500 - 4000)) << "page cache does not count";
+  EXPECT_EQ(found.cores, 2) << "rounded down";
+}
+
+TEST_F(GroupLimitsTest, Version1HasAHierarchyForEachController) {
+  mount("cgroup", "cpu", "cpu,cpuacct");
+  mount("cgroup", "memory", "memory");
+  write("memory/memory.limit_in_bytes", "9223372036854771712");
+  write("memory/memory.usage_in_bytes", "123456");
+  write("memory/docker/a/memory.limit_in_bytes", "734003200");
+  write("memory/docker/a/memory.usage_in_bytes", "34003200");
+  write("memory/docker/a/memory.stat", "active_file 7\ntotal_inactive_file 3000000\n");
+  write("cpu/docker/cpu.cfs_quota_us", "50000");
+  write("cpu/docker/cpu.cfs_period_us", "100000");
+  write("cpu/docker/a/cpu.cfs_quota_us", "-1");
+  const GroupLimits found =
+      limits("9:name=systemd:/other\n4:memory:/docker/a\n3:cpu,cpuacct:/docker/a\n0::/\n");
+  EXPECT_EQ(found.free_bytes, 703'000'000);
+  EXPECT_EQ(found.cores, 1) << "at least";
+}
+
+TEST_F(GroupLimitsTest, HybridMountHasLimitsInEither) {
+  mount("cgroup", "memory", "memory");
+  mount("cgroup2", "unified", "nsdelegate");
+  write("memory/a/memory.limit_in_bytes", "1000");
+  write("memory/a/memory.usage_in_bytes", "1500");
+  write("unified/b/cpu.max", "400000 100000");
+  const GroupLimits found = limits("4:memory:/a\n0::/b\n");
+  EXPECT_EQ(found.free_bytes, 0) << "never less";
+  EXPECT_EQ(found.cores, 4);
+}
+
+TEST_F(GroupLimitsTest, AContainerSeesItsOwnGroupAsTheMountsRoot) {
+  mount("cgroup", "memory", "memory", "/docker/a");
+  write("memory/memory.limit_in_bytes", "1000");
+  write("memory/memory.usage_in_bytes", "400");
+  EXPECT_EQ(limits("4:memory:/docker/a\n").free_bytes, 600);
+  EXPECT_EQ(limits("4:memory:/elsewhere\n").free_bytes, 600);
+  EXPECT_EQ(limits("4:memory:/../../b\n").free_bytes, 600);
+}
+
+TEST_F(GroupLimitsTest, NothingThatCanBeReadIsNoLimit) {
+  EXPECT_EQ(group_limits(folder_ / "nowhere").free_bytes, -1);
+  EXPECT_EQ(group_limits(folder_ / "nowhere").cores, 0);
+  mount("cgroup2", "cg", "");
+  write("cg/memory.max", "max");
+  write("cg/memory.current", "77");
+  write("cg/cpu.max", "max 100000");
+  EXPECT_EQ(limits("0::/\n").free_bytes, -1);
+  EXPECT_EQ(limits("0::/\n").cores, 0);
+}
+
+TEST(Machine, FreeMemoryAndCoresAreThoseOfTheLowestLimit) {
+  EXPECT_GE(available_cores(), 1);
+  EXPECT_GT(free_memory_bytes(), 0);
+  if (const std::int64_t quota = group_limits().cores; quota > 0) {
+    EXPECT_LE(available_cores(), quota);
+  }
+}
+
+TEST(Parallel, AnExceptionOfAnyThreadComesOutAfterAllAreDone) {
+  std::atomic<int> calls = 0;
+  const auto work = [&](std::int64_t i) {
+    ++calls;
+    if (i % 3 == 1) throw std::runtime_error("image is damaged");
+  };
+  at::set_num_threads(4);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { parallel_for_each(8, work); }),
+            "image is damaged");
+  at::set_num_threads(1);
+  EXPECT_EQ(calls, 8);
+}
+
+TEST(Parallel, ThreadsThatCannotStartAreDoneWithout) {
+  pthread_attr_t usual, hopeless;
+  pthread_getattr_default_np(&usual);
+  pthread_getattr_default_np(&hopeless);
+  // No address space has room for such a stack: pthread_create fails as at a limit on processes.
+  pthread_attr_setstacksize(&hopeless, std::size_t{1} << 47);
+  pthread_setattr_default_np(&hopeless);
+  const std::size_t started = start_threads(3, [] {}).size();
+  pthread_setattr_default_np(&usual);
+  EXPECT_EQ(started, 0U);
+  EXPECT_EQ(start_threads(3, [] {}).size(), 3U);
+}
+
+TEST(Size, AreaOfTheLargestImagesIsRight) {
+  EXPECT_EQ((Size{46341, 46341}).area(), 2'147'488'281) << "above what an int holds";
+}
+
+}  // namespace
+}  // namespace convae::test_machine

@@ -1,0 +1,141 @@
+#include "convae/data/dataset.h"
+#include "convae/data/header_bytes.h"
+#include "convae/data/header_index.h"
+#include "convae/tests/support.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace convae::test_header_index {
+namespace {
+
+namespace fs = std::filesystem;
+using test::contents;
+using test::noise;
+using test::TemporaryFolder;
+using test::write_image;
+using test::write_text;
+
+void expect_same(const ImageInfo& a, const ImageInfo& b) {
+  EXPECT_EQ(a.format, b.format);
+  EXPECT_EQ(a.height, b.height);
+  EXPECT_EQ(a.width, b.width);
+  EXPECT_EQ(a.channels, b.channels);
+  EXPECT_EQ(a.alpha, b.alpha);
+  EXPECT_EQ(a.bits, b.bits);
+  EXPECT_EQ(a.orientation, b.orientation);
+  EXPECT_EQ(a.pages, b.pages);
+}
+
+TEST(HeaderBytes, AFewKilobytesOfALargeFileSayWhatAllOfItSays) {
+  TemporaryFolder folder;
+  const torch::Tensor deep = (noise(3, 300, 401, 1).to(torch::kInt) * 257).to(torch::kUInt16);
+  for (const ImageFormat format : {ImageFormat::png, ImageFormat::jpeg, ImageFormat::tiff,
+                                   ImageFormat::bmp, ImageFormat::webp}) {
+    const fs::path path = folder / to_string(format);
+    write_image(path, deep, format);
+    const HeaderBytes header(path);
+    ASSERT_EQ(header.bytes().size(), fs::file_size(path)) << to_string(format);
+    EXPECT_LE(header.bytes_read(), 20'000) << to_string(format);
+    expect_same(probe_image(header.bytes()), probe_image(read_file(path)));
+  }
+}
+
+TEST(HeaderBytes, AFileThatEndsEarlyIsReadWhole) {
+  TemporaryFolder folder;
+  write_image(folder / "a.png", noise(3, 300, 401, 1));
+  fs::resize_file(folder / "a.png", fs::file_size(folder / "a.png") - 5);
+  EXPECT_TRUE(HeaderBytes(folder / "a.png").bytes().empty());
+  const FoundImages scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
+  ASSERT_EQ(scan.skipped.size(), 1U);
+  EXPECT_EQ(scan.skipped[0].reason, "truncated PNG: the data ends early");
+}
+
+class HeaderIndexTest : public testing::Test {
+protected:
+  HeaderIndexTest() {
+    write_image(data_ / "a.png", noise(3, 30, 40, 1));
+    write_image(data_ / "sub/line\nbreak.jpg", noise(3, 31, 17, 2), ImageFormat::jpeg);
+    write_image(data_ / "deep.tif", noise(1, 4, 5, 3).to(torch::kUInt16), ImageFormat::tiff);
+  }
+
+  FoundImages scan() {
+    return scan_headers(list_images(data_), kDefaultMaxPixels, 0, (folder_ / ".index").string());
+  }
+
+  /// The same length and times, other contents: only what is kept can tell what it was.
+  static void spoil(const fs::path& path) {
+    const fs::file_time_type time = fs::last_write_time(path);
+    {
+      std::fstream file(path);
+      file << "XXXXXXXX";
+    }
+    fs::last_write_time(path, time);
+  }
+
+  TemporaryFolder folder_;
+  fs::path data_ = folder_ / "data";
+};
+
+TEST_F(HeaderIndexTest, KeepsWhatHeadersSayOnlyWhereItIsAskedTo) {
+  const FoundImages first = scan();
+  EXPECT_FALSE(fs::exists(folder_ / ".index"));
+  first.keep_headers();
+  const HeaderIndex index(folder_ / ".index", data_);
+  ASSERT_EQ(first.entries.size(), 3U);
+  for (const ImageEntry& entry : first.entries) {
+    const ImageInfo* info = index.find(entry.file.name, HeaderIndex::stamp(entry.file.path));
+    ASSERT_NE(info, nullptr) << entry.file.name;
+    expect_same(*info, entry.info);
+  }
+}
+
+TEST_F(HeaderIndexTest, AKnownFileIsNotReadAgain) {
+  scan().keep_headers();
+  const fs::path file = folder_ / ".index";
+  const fs::path kept = fs::directory_iterator(file)->path();
+  // Says something that only the index can: a width.
+  std::string text = contents(kept);
+  text.replace(text.find(" 30 40 "), 7, " 30 44 ");
+  write_text(kept, text);
+  EXPECT_EQ(scan().entries[0].file_size(), (Size{30, 44}));
+}
+
+TEST_F(HeaderIndexTest, AChangedFileIsReadAgainAndALimitHoldsForKnownOnesToo) {
+  scan().keep_headers();
+  spoil(data_ / "a.png");  // the time of its inode changes
+  const FoundImages changed = scan();
+  ASSERT_EQ(changed.skipped.size(), 1U);
+  EXPECT_EQ(changed.skipped[0].name, "a.png");
+  const FoundImages small = scan_headers(list_images(data_), /*max_pixels=*/100, 0,
+                                         (folder_ / ".index").string());
+  ASSERT_EQ(small.entries.size(), 1U);
+  EXPECT_EQ(small.entries[0].file.name, "deep.tif");
+  EXPECT_TRUE(test::contains(small.skipped.back().reason, "more than the limit of 100 pixels"));
+}
+
+TEST_F(HeaderIndexTest, ADamagedIndexAndAFolderThatCannotBeWrittenDoNoHarm) {
+  scan().keep_headers();
+  const fs::path kept = fs::directory_iterator(folder_ / ".index")->path();
+  const std::string text = contents(kept);
+  for (const std::string& damaged :
+       {std::string(), std::string("other\n"), text.substr(0, text.size() / 2),
+        text.substr(0, text.find('\n') + 1) + "99 x y\tz\n\n\t\n"}) {
+    write_text(kept, damaged);
+    EXPECT_EQ(scan().entries.size(), 3U);
+  }
+  fs::remove_all(folder_ / ".index");
+  write_text(folder_ / ".index", "a file where the folder would be");
+  EXPECT_NO_THROW(scan().keep_headers());
+}
+
+TEST_F(HeaderIndexTest, IsFoundBesideTheRunOfACheckpoint) {
+  write_text(folder_ / "runs/a/config.toml", "");
+  EXPECT_EQ(index_beside_run(folder_ / "runs/a/weights/best.safetensors"),
+            (folder_ / "runs/.index").string());
+  EXPECT_EQ(index_beside_run(folder_ / "elsewhere/best.safetensors"), "");
+}
+
+}  // namespace
+}  // namespace convae::test_header_index
