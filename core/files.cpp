@@ -205,9 +205,7 @@ std::int64_t InputFile::read_at(std::int64_t at, void* to, std::int64_t count) c
   return done;
 }
 
-void InputFile::expect_few_reads() const {
-  ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM);
-}
+void InputFile::expect_few_reads() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM); }
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
   const InputFile file(path, max_bytes);

@@ -21,9 +21,9 @@ namespace fs = std::filesystem;
 namespace {
 
 // GIF is listed so that reading refuses it with a reason instead of silently ignoring it.
-constexpr std::array<std::string_view, 15> kExtensions = {
-    ".jpg",  ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif",
-    ".tiff", ".webp", ".pgm", ".ppm",  ".pnm", ".pbm", ".gif"};
+constexpr std::array<std::string_view, 15> kExtensions = {".jpg", ".jpeg", ".jpe", ".jfif", ".png",
+                                                          ".bmp", ".dib",  ".tif", ".tiff", ".webp",
+                                                          ".pgm", ".ppm",  ".pnm", ".pbm",  ".gif"};
 
 /// In lower case; "" where there is none, or one of digits alone, as numbered files have.
 std::string ending_of(const fs::path& path) {
@@ -63,7 +63,9 @@ bool holds_results(const fs::path& folder) {
 class Lister {
 public:
   Lister(ImageFolder& folder, const Globs& globs)
-      : folder_(folder), include_(globs.include.size()), exclude_(globs.exclude.size()),
+      : folder_(folder),
+        include_(globs.include.size()),
+        exclude_(globs.exclude.size()),
         globs_(globs) {}
 
   void list_all(const std::string& prefix, std::error_code& error) {
@@ -118,8 +120,7 @@ private:
     std::error_code failure;
     list(folder.path, folder.real, folder.name + "/", failure);
     if (failure) {
-      folder_.skipped.push_back(
-          {folder.name, "the folder cannot be read: " + failure.message()});
+      folder_.skipped.push_back({folder.name, "the folder cannot be read: " + failure.message()});
     }
   }
 
@@ -178,7 +179,7 @@ private:
   std::vector<bool> include_, exclude_;  // whether a glob has matched a name
   const Globs& globs_;
   std::set<fs::path> listed_;  // without links
-  std::set<Folder> links_;                  // to folders, to be followed
+  std::set<Folder> links_;     // to folders, to be followed
 };
 
 }  // namespace

@@ -32,8 +32,8 @@ public:
   void save(const std::vector<Known>& all) const noexcept;
 
 private:
-  std::filesystem::path path_;  // empty: nothing is kept
-  std::string title_;           // the first line
+  std::filesystem::path path_;                        // empty: nothing is kept
+  std::string title_;                                 // the first line
   std::unordered_map<std::string, ImageInfo> infos_;  // by stamp and name
 };
 

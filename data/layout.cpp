@@ -95,9 +95,8 @@ std::string plain(std::string_view folder_name) {
 
 bool has_role(std::string_view folder_name, FolderRole role) {
   const std::string name = plain(folder_name);
-  return std::ranges::any_of(kRoleNames, [&](const RoleName& known) {
-    return known.role == role && known.name == name;
-  });
+  return std::ranges::any_of(
+      kRoleNames, [&](const RoleName& known) { return known.role == role && known.name == name; });
 }
 
 std::vector<std::string> subfolders(const fs::path& folder) {

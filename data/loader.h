@@ -57,9 +57,9 @@ struct View {
 /// from their step; a step may be empty.
 class Loader {
 public:
-  /// `workers` 0 decodes in next(). `pinned`: batches lie where a GPU fetches them by itself. Images
-  /// decoded ahead take at most `bytes_ahead`, but there may always be one; 0: 256 MiB, or an eighth
-  /// of the free memory.
+  /// `workers` 0 decodes in next(). `pinned`: batches lie where a GPU fetches them by itself.
+  /// Images decoded ahead take at most `bytes_ahead`, but there may always be one; 0: 256 MiB, or
+  /// an eighth of the free memory.
   Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers,
          bool pinned = false, std::int64_t bytes_ahead = 0);
   ~Loader();

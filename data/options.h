@@ -38,8 +38,8 @@ ValueRange parse_value_range(const std::string& text);
 
 /// Where images come from and how they are prepared.
 struct DataOptions {
-  std::string data;           ///< folder of images
-  std::string val;            ///< folder of validation images; empty: a share of `data`
+  std::string data;                  ///< folder of images
+  std::string val;                   ///< folder of validation images; empty: a share of `data`
   std::vector<std::string> include;  ///< globs of the files to use, see Globs; empty: all
   std::vector<std::string> exclude;  ///< globs of files to leave out
   double val_split = 0.1;     ///< share of `data` kept for validation, by a hash of the group

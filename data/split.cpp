@@ -5,9 +5,8 @@
 #include "convae/data/grouping.h"
 #include "convae/data/layout.h"
 
-#include <sys/stat.h>
-
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
@@ -21,11 +20,11 @@ namespace {
 
 /// Images in formats that are not read, and what converts them.
 constexpr std::pair<std::string_view, const char*> kConverters[] = {
-    {".heic", "heif-convert"}, {".heif", "heif-convert"}, {".avif", "avifdec"},
+    {".heic", "heif-convert"}, {".heif", "heif-convert"},  {".avif", "avifdec"},
     {".jxl", "djxl"},          {".jp2", "opj_decompress"}, {".dng", "darktable-cli"},
-    {".cr2", "darktable-cli"}, {".cr3", "darktable-cli"}, {".nef", "darktable-cli"},
-    {".arw", "darktable-cli"}, {".orf", "darktable-cli"}, {".raf", "darktable-cli"},
-    {".rw2", "darktable-cli"}, {".pef", "darktable-cli"}, {".srw", "darktable-cli"},
+    {".cr2", "darktable-cli"}, {".cr3", "darktable-cli"},  {".nef", "darktable-cli"},
+    {".arw", "darktable-cli"}, {".orf", "darktable-cli"},  {".raf", "darktable-cli"},
+    {".rw2", "darktable-cli"}, {".pef", "darktable-cli"},  {".srw", "darktable-cli"},
     {".raw", "darktable-cli"}};
 
 /// What was left out of a listing on purpose, and what it could not use.
@@ -40,9 +39,10 @@ void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
   for (const auto& [ending, program] : kConverters) {
     const auto found = listed.passed_over.find(std::string(ending));
     if (found == listed.passed_over.end()) continue;
-    callbacks.warn(fmt::format("{} {} files are images that convae does not read; convert them to "
-                               "JPEG or PNG, such as with {}",
-                               found->second, ending, program));
+    callbacks.warn(
+        fmt::format("{} {} files are images that convae does not read; convert them to "
+                    "JPEG or PNG, such as with {}",
+                    found->second, ending, program));
   }
 }
 
@@ -60,9 +60,10 @@ void warn_of_labels(const std::vector<ImageEntry>& entries, const Callbacks& cal
       return other.first != folder && std::ranges::includes(other.second, own);
     });
     if (!is_double) continue;
-    callbacks.warn(fmt::format("{} images in {} have the names of others and seem to be their "
-                               "masks; leave them out with --exclude '{}/**'",
-                               own.size(), in_quotes(folder), folder));
+    callbacks.warn(
+        fmt::format("{} images in {} have the names of others and seem to be their "
+                    "masks; leave them out with --exclude '{}/**'",
+                    own.size(), in_quotes(folder), folder));
   }
 }
 
@@ -98,11 +99,10 @@ void warn_of_masks(const std::vector<ImageEntry>& entries, const Callbacks& call
   }
   if (2 * twins >= std::ssize(by_stem) && twins > 0) {
     const std::string second = twin.first->file.name;
-    callbacks.warn(
-        fmt::format("{} images have the name of another but for the ending, such as {} and {}; if "
-                    "they are masks, leave them out with --exclude '*{}'",
-                    twins, in_quotes(twin.second), in_quotes(second),
-                    fs::path(second).extension().string()));
+    callbacks.warn(fmt::format(
+        "{} images have the name of another but for the ending, such as {} and {}; if "
+        "they are masks, leave them out with --exclude '*{}'",
+        twins, in_quotes(twin.second), in_quotes(second), fs::path(second).extension().string()));
   }
 }
 
@@ -151,15 +151,16 @@ void tell_of(const InspectionLayout& layout, const DataOptions& options,
   std::vector<std::string> rest;
   for (const std::string& name : subfolders(options.data)) {
     const auto is_in = [&](const std::string& path) { return path.starts_with(name + "/"); };
-    if (layout.training != name && !is_in(layout.training) && !(is_in(layout.validation) && options.val.empty())) {
+    if (layout.training != name && !is_in(layout.training) &&
+        !(is_in(layout.validation) && options.val.empty())) {
       rest.push_back(name);
     }
   }
   const bool validates = !layout.validation.empty() && options.val.empty();
-  callbacks.say(fmt::format(
-      "{} has the {} layout: training on {}{}{} (--include '**' takes all)", in_quotes(options.data),
-      layout.name, layout.training, validates ? ", validating on " + layout.validation : "",
-      rest.empty() ? "" : ", not on " + some_in_quotes(rest)));
+  callbacks.say(fmt::format("{} has the {} layout: training on {}{}{} (--include '**' takes all)",
+                            in_quotes(options.data), layout.name, layout.training,
+                            validates ? ", validating on " + layout.validation : "",
+                            rest.empty() ? "" : ", not on " + some_in_quotes(rest)));
 }
 
 /// The images in a folder of options.data; their names are relative to that.
@@ -186,12 +187,14 @@ void take_out(const std::vector<ImageEntry>& validation, std::vector<ImageEntry>
   }
   const auto shared = training.size() - rest.size();
   if (rest.empty()) {
-    callbacks.warn("all training images are validation images as well: validation cannot show "
-                   "what the network does with other images");
+    callbacks.warn(
+        "all training images are validation images as well: validation cannot show "
+        "what the network does with other images");
   } else if (shared > 0) {
-    callbacks.say(fmt::format("{} validation images are among the training images: taken out of "
-                              "training",
-                              shared));
+    callbacks.say(
+        fmt::format("{} validation images are among the training images: taken out of "
+                    "training",
+                    shared));
     training = std::move(rest);
   }
 }
@@ -222,7 +225,7 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
     }
   }
   FoundImages found = scan_headers(listed, options.max_pixels, worker_count(options.workers),
-                                    options.index, callbacks);
+                                   options.index, callbacks);
   found.folder = folder;
   std::erase_if(found.entries, [&](const ImageEntry& entry) {
     const auto reason = refuse(entry);

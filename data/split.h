@@ -31,14 +31,14 @@ struct SplitImages {
   std::filesystem::path folder;  ///< options.data, or where an InspectionLayout has good images
   std::vector<ImageEntry> training, validation;
   std::vector<SkippedFile> skipped;
-  std::int64_t channels = 3;  ///< options.channels, or 1 where all images are grey
+  std::int64_t channels = 3;                   ///< options.channels, or 1 where all images are grey
   std::function<void()> keep_headers = [] {};  ///< for the next run, in options.index
 };
 
 /// Finds the images of options.data and options.val. Without the latter, those that the layout of
 /// options.data has for it, else the share val_split of the groups are for validation. Validation
-/// images are taken out of training. Throws like find_images(), and std::runtime_error where no image is
-/// left to train on.
+/// images are taken out of training. Throws like find_images(), and std::runtime_error where no
+/// image is left to train on.
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,
                          const Callbacks& callbacks = {});
 

@@ -33,8 +33,8 @@ struct CalibrateOptions {
 
 /// What to score, and where results go.
 struct ScoreOptions {
-  /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, workers, skip_bad
-  /// and max_pixels, and batch_size.
+  /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, workers,
+  /// skip_bad and max_pixels, and batch_size.
   FolderOptions images;
   std::filesystem::path output;  ///< folder for scores.csv, summary.json and maps; empty: none
   bool overwrite = false;        ///< replace files that exist
@@ -113,8 +113,9 @@ Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
                         const Callbacks& callbacks = {});
 
 /// Scores with what the model's run keeps, and calibrates where there is none yet or it is of other
-/// weights: `convae score`. With good images named, or without a run, it keeps nothing. What is wrong with the folder or with the results' names
-/// is found before the first image is looked at. Throws what calibrate() and score() throw.
+/// weights: `convae score`. With good images named, or without a run, it keeps nothing. What is
+/// wrong with the folder or with the results' names is found before the first image is looked at.
+/// Throws what calibrate() and score() throw.
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
                          const ScoreOptions& options, const Callbacks& callbacks = {});
 

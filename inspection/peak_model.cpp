@@ -48,7 +48,7 @@ PeakModel::PeakModel(const torch::Tensor& peaks, const std::vector<int>& groups)
   const bool shows_spread = spread > 0 && seen > 1;
   shrinkage_ = shows_spread ? std::clamp(error * seen / (seen - 1) / spread, 0.0, 1.0) : 1;
   torch::Tensor shrunk = shrinkage_ * level * identity + (1 - shrinkage_) * covariance;
-  shrunk += kSmallestPeakDeviation * identity;  // all peaks may be the same
+  shrunk += kSmallestPeakDeviation * identity;     // all peaks may be the same
   inverse_ = at::linalg_inv(shrunk).contiguous();  // as a file keeps it, to the last bit
 }
 

@@ -1,9 +1,10 @@
+#include "convae/inspection/saved_inspector.h"
+
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/core/version.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
-#include "convae/inspection/saved_inspector.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/training/safetensors.h"
@@ -115,8 +116,9 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   if (!options.good.data.data.empty()) return inspector;
   if (model.run().empty()) {
-    callbacks.warn("a checkpoint file keeps no calibration: name its run folder, and the next call "
-                   "is faster and needs no good images");
+    callbacks.warn(
+        "a checkpoint file keeps no calibration: name its run folder, and the next call "
+        "is faster and needs no good images");
     return inspector;
   }
   try {

@@ -182,9 +182,9 @@ private:
   }
 
   void warn_of_mask(const std::vector<std::filesystem::path>& paths, const char* reason) const {
-    callbacks_.warn(fmt::format(
-        "mask {}{}: {}; the image does not count for pixel AUROC and PRO", in_quotes(paths[0]),
-        paths.size() > 1 ? " and others" : "", printable(reason)));
+    callbacks_.warn(fmt::format("mask {}{}: {}; the image does not count for pixel AUROC and PRO",
+                                in_quotes(paths[0]), paths.size() > 1 ? " and others" : "",
+                                printable(reason)));
   }
 
   const ScoreOptions& options_;

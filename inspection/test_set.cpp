@@ -40,9 +40,7 @@ torch::Tensor read_mask(const fs::path& path, const ImageInfo& image, std::int64
   const ImageInfo info = probe_image(bytes, max_pixels);
   torch::Tensor pixels = decode_image(bytes, /*channels=*/3, max_pixels, /*reduction=*/1,
                                       {ValueRange::Kind::automatic});  // labels may be any numbers
-  const auto fits = [&] {
-    return pixels.size(1) == image.height && pixels.size(2) == image.width;
-  };
+  const auto fits = [&] { return pixels.size(1) == image.height && pixels.size(2) == image.width; };
   if (!fits() && turns_sideways(image.orientation)) pixels = turned(pixels, image.orientation);
   if (!fits()) {
     throw MaskSizeError(fmt::format("its size is {}x{}, but its image's is {}x{}", pixels.size(1),

@@ -51,7 +51,7 @@ private:
   void refresh_batches_seen();
 
   bool in_step_ = false;
-  std::int64_t batches_seen_ = 0;  // num_batches_tracked without a device-to-host copy
+  std::int64_t batches_seen_ = 0;      // num_batches_tracked without a device-to-host copy
   std::vector<BatchStatistics> seen_;  // since begin_step()
 };
 TORCH_MODULE(BatchNorm);

@@ -130,10 +130,10 @@ bool Run::after_step() {
 std::optional<Quality> Run::measure() {
   if (validation_ == nullptr) return Quality{};
   const UseAverage average(trainer_.average());
-  const Quality quality =
-      validate(trainer_.net(), *validation_, trainer_.options(), trainer_.device(),
-               trainer_.workers(), [this] { return callbacks_.stopped(); },
-               std::min(kMaxBatchPixels, trainer_.pixels_together()));
+  const Quality quality = validate(
+      trainer_.net(), *validation_, trainer_.options(), trainer_.device(), trainer_.workers(),
+      [this] { return callbacks_.stopped(); },
+      std::min(kMaxBatchPixels, trainer_.pixels_together()));
   return callbacks_.stopped() ? std::nullopt : std::optional(quality);
 }
 

@@ -31,8 +31,8 @@ public:
   /// in images of all epochs.
   Run(Parts parts, const Callbacks& callbacks, RunObserver& observer);
 
-  /// Writes config.toml, commands.txt, images.csv, skipped.csv and the checkpoint (`last`) that a resume needs,
-  /// and cuts what lies past the trainer's progress. Throws std::runtime_error.
+  /// Writes config.toml, commands.txt, images.csv, skipped.csv and the checkpoint (`last`) that a
+  /// resume needs, and cuts what lies past the trainer's progress. Throws std::runtime_error.
   void begin(const std::string& command);
 
   /// Trains to the end, or until callbacks.should_stop or the trainer's own. Throws

@@ -183,8 +183,8 @@ public:
 
   TrainResult run() {
     make_absolute(job_.data);
-    const fs::path output = job_.resume.empty() ? fs::path(job_.run.output)
-                                                : fs::absolute(job_.resume).parent_path();
+    const fs::path output =
+        job_.resume.empty() ? fs::path(job_.run.output) : fs::absolute(job_.resume).parent_path();
     job_.data.index = (output / ".index").string();
     if (!job_.resume.empty()) {
       saved_ = open_run(job_, callbacks_);
@@ -362,9 +362,9 @@ private:
     for (std::int64_t i = 0; i < training.size(); ++i) {
       if (training.load(i)) return;
     }
-    throw std::runtime_error(fmt::format(
-        "no usable image in {} ({} skipped); convae reads {}", in_quotes(job_.data.data),
-        std::ssize(skipped_) + training.size(), kReadFormats));
+    throw std::runtime_error(fmt::format("no usable image in {} ({} skipped); convae reads {}",
+                                         in_quotes(job_.data.data),
+                                         std::ssize(skipped_) + training.size(), kReadFormats));
   }
 
   /// A new run that cannot even begin leaves nothing behind; one that is resumed has its last

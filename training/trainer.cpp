@@ -74,8 +74,7 @@ torch::Tensor latent_noise(const std::vector<std::int64_t>& indices, at::IntArra
   std::vector<torch::Tensor> noise;
   for (const std::int64_t index : indices) {
     CounterRandom random(seed, epoch, static_cast<std::uint64_t>(index), Purpose::latent_noise);
-    noise.push_back(
-        at::randn(shape, at::detail::createCPUGenerator(random.next()), torch::kFloat));
+    noise.push_back(at::randn(shape, at::detail::createCPUGenerator(random.next()), torch::kFloat));
   }
   return at::stack(noise);
 }
@@ -136,9 +135,9 @@ Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
   if (!net_->options().variational) return net_->encoder->forward(inputs);
   Maps samples;
   for (const LatentDistribution& distribution : net_->encoder->distributions(inputs)) {
-    const torch::Tensor noise = latent_noise(in_network_[samples.size()].indices,
-                                             distribution.mean.sizes().slice(1), options_.seed,
-                                             static_cast<std::uint64_t>(progress_.epoch + 1));
+    const torch::Tensor noise =
+        latent_noise(in_network_[samples.size()].indices, distribution.mean.sizes().slice(1),
+                     options_.seed, static_cast<std::uint64_t>(progress_.epoch + 1));
     const torch::Tensor moved =
         device_.is_cuda() ? noise.pin_memory().to(device_, /*non_blocking=*/true) : noise;
     samples.push_back(sample(distribution, moved));

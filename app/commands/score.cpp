@@ -57,7 +57,8 @@ int run_score(const CommandLine& line) {
                              .seed = options.train.seed};
   scoring.validate();
   const Callbacks callbacks = program_callbacks(options.run);
-  const auto result = score_folder(open_model(options), calibrate_options(line), scoring, callbacks);
+  const auto result =
+      score_folder(open_model(options), calibrate_options(line), scoring, callbacks);
   if (options.call.json) {
     fmt::print("{}\n", to_json(result));
   } else {

@@ -96,8 +96,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   std::set<std::string> lists;  // whose flags were read: the first replaces what was there
   for (const auto& argument : result.arguments()) {
     const OptionSpec& option = *find_option(line.command, argument.key());
-    const bool is_more =
-        option.value.kind == ValueKind::list && !lists.insert(option.name).second;
+    const bool is_more = option.value.kind == ValueKind::list && !lists.insert(option.name).second;
     const std::string before = is_more ? option.get(line.options) + "\n" : "";
     try {
       option.value.set(line.options, before + argument.value());

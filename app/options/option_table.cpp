@@ -29,7 +29,8 @@ std::string read_levels(const std::string& text) {
 std::vector<OptionSpec> make_table() {
   using enum Group;
   std::vector<OptionSpec> table = {
-      {data, "data", "train reconstruct encode evaluate score", "DIR", &DataOptions::data, "folder of images, searched recursively"},
+      {data, "data", "train reconstruct encode evaluate score", "DIR", &DataOptions::data,
+       "folder of images, searched recursively"},
       {data, "val", kTrain, "DIR", &DataOptions::val, "validation images, in place of val-split"},
       {data, "include", kReading, "GLOB", &DataOptions::include,
        "use only files that match, such as '*.png' or 'shift1/**'; may be repeated"},
@@ -39,9 +40,8 @@ std::vector<OptionSpec> make_table() {
        "share of the images kept for validation, by a hash of their names"},
       {data, "group-regex", "train calibrate score", "REGEX", &DataOptions::group_regex,
        "images whose names match it alike, or its first () alike, stay together"},
-      {data, "size",
-       "train reconstruct encode decode sample interpolate evaluate calibrate score", "SIZE",
-       Binding(&DataOptions::size, image_size("native")),
+      {data, "size", "train reconstruct encode decode sample interpolate evaluate calibrate score",
+       "SIZE", Binding(&DataOptions::size, image_size("native")),
        "resize images to N (N x N) or HxW pixels; native: keep their sizes"},
       {data, "crop", kTrain, "SIZE", Binding(&DataOptions::crop, image_size("none")),
        "cut N or HxW pixels out after resizing: anywhere in training, else centred"},

@@ -71,8 +71,8 @@ private:
   }
 
   [[noreturn]] void end_early() const {
-    throw ImageError(fmt::format("truncated PNM: the data ends after {} of {} rows", row_,
-                                 info.height));
+    throw ImageError(
+        fmt::format("truncated PNM: the data ends after {} of {} rows", row_, info.height));
   }
 
   template <typename Sample>
@@ -127,9 +127,8 @@ private:
 
 std::vector<std::uint8_t> encode_pnm(const torch::Tensor& pixels, const Original*) {
   const bool is_wide = pixels.scalar_type() == at::kUInt16;
-  const std::string header =
-      fmt::format("P{}\n{} {}\n{}\n", pixels.size(2) == 3 ? 6 : 5, pixels.size(1), pixels.size(0),
-                  is_wide ? 65535 : 255);
+  const std::string header = fmt::format("P{}\n{} {}\n{}\n", pixels.size(2) == 3 ? 6 : 5,
+                                         pixels.size(1), pixels.size(0), is_wide ? 65535 : 255);
   std::vector<std::uint8_t> bytes(header.begin(), header.end());
   const auto* from = static_cast<const std::uint8_t*>(pixels.const_data_ptr());
   bytes.insert(bytes.end(), from, from + pixels.nbytes());

@@ -27,8 +27,8 @@ struct BatchStatistics {
   std::int64_t count = 0;
 };
 
-/// True where the functions below apply: float or bfloat16 maps on a CPU, or on a GPU for which code
-/// can be compiled. Elsewhere LibTorch's own modules run.
+/// True where the functions below apply: float or bfloat16 maps on a CPU, or on a GPU for which
+/// code can be compiled. Elsewhere LibTorch's own modules run.
 bool can_fuse(const Maps& maps);
 
 /// Values a channel, of all maps together.

@@ -90,8 +90,7 @@ GpuProgram::GpuProgram(const std::string& source, std::vector<std::string> defin
   check(cuda().load_module(&module_, result.data()), "load convae's GPU code");
 }
 
-void GpuProgram::launch(const char* kernel, const Grid& grid,
-                        std::vector<Argument> arguments) {
+void GpuProgram::launch(const char* kernel, const Grid& grid, std::vector<Argument> arguments) {
   void*& function = kernels_[kernel];
   if (function == nullptr) {
     check(cuda().find_kernel(&function, module_, kernel), "find convae's GPU code");

@@ -136,16 +136,15 @@ torch::Tensor batch_lanes(const Maps& x, const GpuPass& pass, const torch::Tenso
   const void* origin = x[0].data_ptr();  // its first pixel: differences from it do not cancel
   maps.for_each(partial, [&](std::size_t i, long long rows, const GpuProgram::Grid& grid,
                              float* sums) {
-    maps.program().launch(
-        "moments", grid,
-        {x[i].data_ptr(), rows, maps.channels(), bias.data_ptr(), origin, sums});
+    maps.program().launch("moments", grid,
+                          {x[i].data_ptr(), rows, maps.channels(), bias.data_ptr(), origin, sums});
   });
   const torch::Tensor lanes = at::empty({4, pass.channels}, maps.floats());
   const torch::Tensor found = at::empty({2, pass.channels}, maps.floats().dtype(at::kDouble));
-  maps.program().launch("finish_moments", pass.finish_grid(),
-                        {partial.data_ptr(), maps.blocks(), maps.channels(), maps.count(),
-                         bias.data_ptr(), origin, weight.data_ptr(), offset.data_ptr(), epsilon,
-                         found.data_ptr(), lanes.data_ptr()});
+  maps.program().launch(
+      "finish_moments", pass.finish_grid(),
+      {partial.data_ptr(), maps.blocks(), maps.channels(), maps.count(), bias.data_ptr(), origin,
+       weight.data_ptr(), offset.data_ptr(), epsilon, found.data_ptr(), lanes.data_ptr()});
   if (statistics != nullptr) *statistics = {found[0], found[1], values_per_channel(x)};
   return lanes;
 }
@@ -193,32 +192,31 @@ struct GpuTail : torch::autograd::Function<GpuTail> {
     torch::Tensor more = at::zeros({4, pass.channels}, maps.floats());
     if (normalised) {
       const torch::Tensor partial = maps.partial_sums(2);
-      maps.for_each(partial, [&](std::size_t i, long long rows, const GpuProgram::Grid& grid,
-                                 float* sums) {
-        maps.program().launch("gradient_sums", grid,
-                              {x[i].data_ptr(), dz[i].data_ptr(), rows, maps.channels(),
-                               bias.data_ptr(), lanes.data_ptr(), sums});
-      });
+      maps.for_each(
+          partial, [&](std::size_t i, long long rows, const GpuProgram::Grid& grid, float* sums) {
+            maps.program().launch("gradient_sums", grid,
+                                  {x[i].data_ptr(), dz[i].data_ptr(), rows, maps.channels(),
+                                   bias.data_ptr(), lanes.data_ptr(), sums});
+          });
       maps.program().launch("finish_gradient_sums", pass.finish_grid(),
                             {partial.data_ptr(), maps.blocks(), maps.channels(), maps.count(),
                              lanes.data_ptr(), more.data_ptr()});
     }
     variable_list result;
     const torch::Tensor partial = maps.partial_sums(1);
-    maps.for_each(partial, [&](std::size_t i, long long rows, const GpuProgram::Grid& grid,
-                               float* sums) {
-      result.push_back(at::empty_like(x[i]));
-      maps.program().launch("gradient", grid,
-                            {x[i].data_ptr(), dz[i].data_ptr(), rows, maps.channels(),
-                             bias.data_ptr(), lanes.data_ptr(), more[2].data_ptr(),
-                             more[3].data_ptr(), result.back().data_ptr(), sums});
-    });
+    maps.for_each(partial,
+                  [&](std::size_t i, long long rows, const GpuProgram::Grid& grid, float* sums) {
+                    result.push_back(at::empty_like(x[i]));
+                    maps.program().launch("gradient", grid,
+                                          {x[i].data_ptr(), dz[i].data_ptr(), rows, maps.channels(),
+                                           bias.data_ptr(), lanes.data_ptr(), more[2].data_ptr(),
+                                           more[3].data_ptr(), result.back().data_ptr(), sums});
+                  });
     // Before normalisation, a bias changes nothing; rounding errors must not move it.
     const torch::Tensor dbias = at::zeros({pass.channels}, maps.floats());
     if (!pass.after) {
-      maps.program().launch(
-          "finish_sum", pass.finish_grid(),
-          {partial.data_ptr(), maps.blocks(), maps.channels(), dbias.data_ptr()});
+      maps.program().launch("finish_sum", pass.finish_grid(),
+                            {partial.data_ptr(), maps.blocks(), maps.channels(), dbias.data_ptr()});
     }
     result.push_back(dbias);
     result.push_back(normalised ? more[0] : torch::Tensor());

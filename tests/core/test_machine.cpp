@@ -26,8 +26,8 @@ class GroupLimitsTest : public testing::Test {
 protected:
   void mount(const std::string& type, const std::string& at, const std::string& options,
              const std::string& root = "/") {
-    mounts_ += "30 20 0:26 " + root + " " + (folder_ / at).string() +
-               " rw,nosuid shared:4 - " + type + " " + type + " rw," + options + "\n";
+    mounts_ += "30 20 0:26 " + root + " " + (folder_ / at).string() + " rw,nosuid shared:4 - " +
+               type + " " + type + " rw," + options + "\n";
   }
 
   GroupLimits limits(const std::string& groups) {

@@ -56,9 +56,9 @@ TEST(ImageFolderList, PathsLeadToTheFiles) {
 TEST(ImageFolderList, TakesEveryImageExtensionInAnyCase) {
   TemporaryFolder folder;
   Names expected;
-  for (const char* extension : {"BMP", "Gif", "JPEG", "bmp", "dib", "gif", "jfif", "jpe", "jpeg",
-                                "jpg", "pNg", "pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff",
-                                "webp"}) {
+  for (const char* extension :
+       {"BMP", "Gif", "JPEG", "bmp", "dib", "gif", "jfif", "jpe", "jpeg", "jpg", "pNg", "pbm",
+        "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"}) {
     expected.push_back(std::string("x.") + extension);
     write_text(folder / expected.back(), "x");
   }
@@ -128,12 +128,11 @@ TEST(ImageFolderList, LeavesOutMasksUnlessTheyAreNamed) {
 
 TEST(ImageFolderList, LeavesOutResultsOfConvae) {
   TemporaryFolder folder;
-  for (const char* name :
-       {"a.png", "runs/one/config.toml", "runs/one/weights/last.safetensors",
-        "runs/one/samples/epoch_0001.png", "score/scores.csv", "score/summary.json",
-        "score/heat/a.png", "drawn/samples.png", "drawn/sample_00001.png", "walk/strip.png",
-        "walk/step_00001.png", "measured/evaluate.csv", "measured/evaluate.json",
-        "measured/a.png"}) {
+  for (const char* name : {"a.png", "runs/one/config.toml", "runs/one/weights/last.safetensors",
+                           "runs/one/samples/epoch_0001.png", "score/scores.csv",
+                           "score/summary.json", "score/heat/a.png", "drawn/samples.png",
+                           "drawn/sample_00001.png", "walk/strip.png", "walk/step_00001.png",
+                           "measured/evaluate.csv", "measured/evaluate.json", "measured/a.png"}) {
     write_text(folder / name, "x");
   }
   write_text(folder / "out/reconstruct.csv", "path,width,height,mse,psnr,ssim\na.png,1,1,0,0,\n");
@@ -148,8 +147,8 @@ TEST(ImageFolderList, LeavesOutResultsOfConvae) {
     EXPECT_EQ(results.reason, "results of convae");
     left_out.push_back(results.name);
   }
-  EXPECT_EQ(left_out, (Names{"drawn", "measured", "out", "runs/latest", "runs/one", "score",
-                             "walk"}));
+  EXPECT_EQ(left_out,
+            (Names{"drawn", "measured", "out", "runs/latest", "runs/one", "score", "walk"}));
   EXPECT_EQ(names_of(list_images(folder / "out")), Names{"a.png"}) << "asked for";
 }
 

@@ -33,7 +33,10 @@ TEST(Globs, MatchNamesAndPaths) {
       {"a/*b*/c", {"a/xby/c"}, {"a/x/b/c", "a/b/x/c"}},
       {"**", {"a", "a/b"}, {}},
       {"a/[!x]b", {"a/yb"}, {"a/xb", "a//b"}},
-      {"gr\xC3\xB6*/*", {"gr\xC3\xB6\xC3\x9F" "e/a"}, {"gro/a"}},
+      {"gr\xC3\xB6*/*",
+       {"gr\xC3\xB6\xC3\x9F"
+        "e/a"},
+       {"gro/a"}},
   };
   for (const Case& c : cases) {
     for (const char* name : c.matching) EXPECT_TRUE(matches_glob(c.glob, name)) << c.glob << name;

@@ -108,8 +108,8 @@ TEST_F(HeaderIndexTest, AChangedFileIsReadAgainAndALimitHoldsForKnownOnesToo) {
   const FoundImages changed = scan();
   ASSERT_EQ(changed.skipped.size(), 1U);
   EXPECT_EQ(changed.skipped[0].name, "a.png");
-  const FoundImages small = scan_headers(list_images(data_), /*max_pixels=*/100, 0,
-                                         (folder_ / ".index").string());
+  const FoundImages small =
+      scan_headers(list_images(data_), /*max_pixels=*/100, 0, (folder_ / ".index").string());
   ASSERT_EQ(small.entries.size(), 1U);
   EXPECT_EQ(small.entries[0].file.name, "deep.tif");
   EXPECT_TRUE(test::contains(small.skipped.back().reason, "more than the limit of 100 pixels"));

@@ -560,8 +560,7 @@ TEST(Pnm, WhatIsWrittenReadsBackTheSame) {
 }
 
 TEST(Pnm, DamageIsNamed) {
-  EXPECT_EQ(pnm_refusal("P5 3 4 255\n1234567"),
-            "truncated PNM: the data ends after 2 of 4 rows");
+  EXPECT_EQ(pnm_refusal("P5 3 4 255\n1234567"), "truncated PNM: the data ends after 2 of 4 rows");
   EXPECT_EQ(pnm_refusal("P2 2 2 255\n1 2 3"), "truncated PNM: the data ends after 1 of 2 rows");
   EXPECT_EQ(pnm_refusal("P4 9 2\n12"), "truncated PNM: the data ends after 1 of 2 rows");
   EXPECT_EQ(pnm_refusal("P5 x"), "damaged PNM: its header does not say its size");

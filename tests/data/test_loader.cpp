@@ -1,9 +1,8 @@
 #include "convae/data/loader.h"
 #include "convae/tests/support.h"
 
-#include <torch/torch.h>
-
 #include <ATen/Parallel.h>
+#include <torch/torch.h>
 
 #include <gtest/gtest.h>
 #include <pthread.h>
@@ -323,7 +322,8 @@ TEST_F(LoaderTest, DecodesAheadOnlyAsManyBytesAsItMay) {
   ImageDataset::Options options = uncached();
   options.cache = Cache::ram;
   ImageDataset dataset(entries_, options);
-  Loader loader(dataset, plan_in_order(dataset, 1), {}, /*workers=*/3, /*pinned=*/false, /*bytes_ahead=*/1);
+  Loader loader(dataset, plan_in_order(dataset, 1), {}, /*workers=*/3, /*pinned=*/false,
+                /*bytes_ahead=*/1);
   const std::int64_t first = loader.next().value().at(0).indices[0];
   // However long it takes: one more is decoded and waits, and the next has to wait for that.
   std::this_thread::sleep_for(std::chrono::milliseconds(20));

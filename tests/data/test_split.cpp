@@ -23,7 +23,8 @@ protected:
   }
 
   SplitImages split() {
-    return split_images(options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
+    return split_images(
+        options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
   }
 
   static Names names_of(const std::vector<ImageEntry>& entries) {
@@ -49,8 +50,9 @@ TEST_F(SplitTest, LayoutsGiveTrainingAndValidationImages) {
   const SplitImages images = split();
   EXPECT_EQ(names_of(images.training), (Names{"train/good/1.png", "train/good/2.png"}));
   EXPECT_EQ(names_of(images.validation), Names{"validation/good/3.png"});
-  EXPECT_TRUE(has(said_, "has the MVTec AD 2 layout: training on train/good, validating on "
-                         "validation/good, not on 'test_public'"))
+  EXPECT_TRUE(has(said_,
+                  "has the MVTec AD 2 layout: training on train/good, validating on "
+                  "validation/good, not on 'test_public'"))
       << said_[0];
   EXPECT_TRUE(warned_.empty()) << warned_[0];
   const FoundImages good = find_good_images(
@@ -83,8 +85,8 @@ TEST_F(SplitTest, WarnsOfTestImagesAmongThoseToTrainOn) {
   options_.val_split = 0;
   split();
   ASSERT_EQ(warned_.size(), 1U);
-  for (const char* part : {"training on 'test' too", "--exclude '**/Test/**'", "--exclude 'test/**'",
-                           "--exclude 'val/**'"}) {
+  for (const char* part : {"training on 'test' too", "--exclude '**/Test/**'",
+                           "--exclude 'test/**'", "--exclude 'val/**'"}) {
     EXPECT_TRUE(contains(warned_[0], part)) << warned_[0];
   }
   warned_.clear();
@@ -111,8 +113,9 @@ TEST_F(SplitTest, NamesMasksBesideTheirImages) {
   options_.val_split = 0;
   split();
   ASSERT_EQ(warned_.size(), 1U);
-  EXPECT_TRUE(contains(warned_[0], "2 images seem to be masks of others, such as '1_GT.png' of "
-                                   "'1.png'; leave them out with --exclude '*_GT.*'"))
+  EXPECT_TRUE(contains(warned_[0],
+                       "2 images seem to be masks of others, such as '1_GT.png' of "
+                       "'1.png'; leave them out with --exclude '*_GT.*'"))
       << warned_[0];
   options_.exclude = {"*_GT.*"};
   EXPECT_EQ(names_of(split().training), (Names{"1.png", "2.png"}));
@@ -148,8 +151,9 @@ TEST_F(SplitTest, SaysWhatItPassesOverAndTheWayOut) {
   EXPECT_TRUE(has(said_, "passed over: 2 .heic, 1 .jxl, 1 .nef, 1 .txt"));
   EXPECT_TRUE(has(said_, "left out as masks: 'ground_truth', 'masks'"));
   ASSERT_EQ(warned_.size(), 3U);
-  EXPECT_TRUE(has(warned_, "2 .heic files are images that convae does not read; convert them to "
-                           "JPEG or PNG, such as with heif-convert"));
+  EXPECT_TRUE(has(warned_,
+                  "2 .heic files are images that convae does not read; convert them to "
+                  "JPEG or PNG, such as with heif-convert"));
   EXPECT_TRUE(has(warned_, "1 .nef files"));
 }
 

@@ -153,7 +153,7 @@ TEST(TorchScript, SaysWhatItIs) {
   ModelOptions options = small();
   options.output = Output::tanh;
   export_model(folder / "m.pt", model_of(options),
-                     {.format = ExportFormat::torchscript, .part = Part::encoder, .size = {}});
+               {.format = ExportFormat::torchscript, .part = Part::encoder, .size = {}});
   torch::jit::ExtraFilesMap extra = {{"convae.json", ""}};
   torch::jit::load((folder / "m.pt").string(), c10::nullopt, extra);
   const auto description = nlohmann::json::parse(extra.at("convae.json"));

@@ -23,9 +23,9 @@ TEST(ImageList, ChangesAreCountedWithTheirFirstNames) {
 }
 
 TEST(ImageList, DigestsDifferWithNamesOrderAndSide) {
-  const std::vector<ImageList> lists = {list_of({"a", "b"}), list_of({"b", "a"}), list_of({"a"}),
-                                        list_of({"a"}, {"b"}), list_of({}, {"a", "b"}),
-                                        list_of({"ab"}), list_of({})};
+  const std::vector<ImageList> lists = {
+      list_of({"a", "b"}),     list_of({"b", "a"}), list_of({"a"}), list_of({"a"}, {"b"}),
+      list_of({}, {"a", "b"}), list_of({"ab"}),     list_of({})};
   std::set<std::string> digests;
   for (const ImageList& list : lists) digests.insert(list.digest());
   EXPECT_EQ(digests.size(), lists.size());

@@ -60,8 +60,8 @@ TEST(SavedData, DamageIsRefused) {
   for (const char* config :
        {"[data", "[data]\nval-split = 'a lot'\n", "[data]\nval-split = 2.0\n",
         "[data]\nsize = '0x3'\n", "[data]\ncrop = 'large'\n", "[data]\ndata = 7\n",
-        "[data]\ninclude = 'a'\n", "[data]\nexclude = [1]\n",
-        "[data]\ngroup-regex = '('\n", "[train]\nloss = 'mse +'\n"}) {
+        "[data]\ninclude = 'a'\n", "[data]\nexclude = [1]\n", "[data]\ngroup-regex = '('\n",
+        "[train]\nloss = 'mse +'\n"}) {
     EXPECT_THROW(read(config), CheckpointError) << config;
   }
   const std::string message =
