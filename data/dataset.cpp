@@ -76,9 +76,11 @@ public:
       while (read_next()) {
         if (time.seconds() < kSilentSeconds) continue;
         callbacks_.show("headers", std::min<std::int64_t>(next_, count), count);
-        if (callbacks_.stopped()) next_ = count;
+        if (callbacks_.stopped()) {
+          next_ = count;
+          throw Interrupted(fmt::format("stopped while reading the headers of {} files", count));
+        }
       }
-      if (time.seconds() >= kSilentSeconds) callbacks_.stop_if_asked(0, count);
     }
     return found(max_pixels);
   }
@@ -164,15 +166,23 @@ std::int64_t ImageDataset::cache_within(std::int64_t bytes) {
   return keep_ ? all : 0;
 }
 
+/// Of a decoded image: 8 bits in a range that is wider become 16, see decode_image().
+std::int64_t ImageDataset::bytes_per_value(const ImageInfo& info) const {
+  const ValueRange& range = options_.value_range;
+  const bool grows = range.is_fixed() && range.high - range.low > 255;
+  return grows ? std::max(info.bits / 8, 2) : info.bits / 8;
+}
+
 std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
   const ImageEntry& entry = entries_[index];
   const Size own = entry.file_size();
-  return own.h * own.w * options_.channels * (entry.info.bits / 8);
+  return own.h * own.w * options_.channels * bytes_per_value(entry.info);
 }
 
 std::int64_t ImageDataset::stored_bytes(std::int64_t index) const {
   if (!options_.size) return decoded_bytes(index);
-  return options_.size.h * options_.size.w * options_.channels * (entries_[index].info.bits / 8);
+  return options_.size.h * options_.size.w * options_.channels *
+         bytes_per_value(entries_[index].info);
 }
 
 Size ImageDataset::image_size(std::int64_t index) const {

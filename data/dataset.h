@@ -95,6 +95,7 @@ public:
 private:
   enum class State { good, failing, bad };  ///< failing: for a reason that may pass
   torch::Tensor decode(std::int64_t index);
+  std::int64_t bytes_per_value(const ImageInfo& info) const;
   const std::string& name_of(std::int64_t index) const { return entries_[index].file.name; }
   void note_bad(std::int64_t index, const SkippedFile& bad, State state);
 

@@ -57,7 +57,7 @@ bool holds_results(const fs::path& folder) {
          (has("samples.png") && has("sample_00001.png")) ||
          (has("strip.png") && has("step_00001.png")) ||
          (has("reconstruct.csv") &&
-          first_line_of(folder / "reconstruct.csv") == "path,width,height,mse,psnr,ssim");
+          first_line_of(folder / "reconstruct.csv").starts_with("path,width,height,mse,psnr,ssim"));
 }
 
 class Lister {
@@ -133,7 +133,8 @@ private:
     if (listed_.contains(folder.real)) return "folders that are used already";
     const std::string own_name = folder.path.filename().string();
     const bool is_named = std::ranges::any_of(globs_.include, [&](const std::string& glob) {
-      return glob.find(own_name) != std::string::npos;
+      const fs::path parts = glob;
+      return std::ranges::find(parts, fs::path(own_name)) != parts.end();
     });
     if (has_role(own_name, FolderRole::masks) && !is_named) return "masks";
     return holds_results(folder.path) ? "results of convae" : "";

@@ -108,7 +108,7 @@ bool HeaderBytes::find_png() {
   for (bool ended = false; !ended && pages_ <= kMostPages; at += kFrame + length_at(at)) {
     if (load(at, 8).size() < 8) return false;
     ended = is_chunk(at, "IEND");
-    load(at, kFrame + length_at(at));
+    if (!is_chunk(at, "IDAT")) load(at, kFrame + length_at(at));
   }
   const std::uint64_t before = last * step;
   if (before >> 31 != 0) return false;  // more than a chunk may have
@@ -138,7 +138,7 @@ bool HeaderBytes::find_jpeg() {
   return false;
 }
 
-/// The first directory with the values of its tags, and the links to all others.
+/// All directories, and the values of tags up to the first that is a page and no small picture.
 bool HeaderBytes::find_tiff() {
   static constexpr std::uint64_t kTypeBytes[] = {1, 1, 1, 2, 4, 8, 1, 1, 2, 4,
                                                  8, 4, 8, 4, 1, 1, 8, 8, 8};
@@ -150,11 +150,17 @@ bool HeaderBytes::find_tiff() {
   const bool big = number(2, 2) == 43;  // BigTIFF
   const std::uint64_t offset = big ? 8 : 4, entry = big ? 20 : 12, count_bytes = big ? 8 : 2;
   std::uint64_t at = number(big ? 8 : 4, offset);
+  bool is_found = false;
   for (int page = 0; at != 0 && at < size_ && page < kMaxPages && pages_ <= kMostPages; ++page) {
     const std::uint64_t entries = number(at, count_bytes);
     if (entries == 0 || entries > size_ / entry) return page > 0;
     const std::uint64_t end = at + count_bytes + entries * entry;
-    for (std::uint64_t tag = at + count_bytes; page == 0 && tag < end; tag += entry) {
+    constexpr std::uint64_t kSubfileType = 254;
+    load(at, count_bytes + std::min<std::uint64_t>(entries, kMostTagBytes / entry) * entry);
+    const bool is_sought = !is_found;
+    is_found = is_found || number(at + count_bytes, 2) != kSubfileType ||
+               (number(at + count_bytes + 4 + offset, 4) & 5) == 0;  // reduced, or a mask
+    for (std::uint64_t tag = at + count_bytes; is_sought && tag < end; tag += entry) {
       const std::uint64_t type = number(tag + 2, 2), values = number(tag + 4, offset);
       if (type >= std::size(kTypeBytes) || values > kMostTagBytes) continue;
       const std::uint64_t bytes = values * kTypeBytes[type];

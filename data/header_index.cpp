@@ -8,12 +8,14 @@
 #include <xxhash.h>
 
 #include <iomanip>
+#include <set>
 #include <sstream>
 
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr int kStampWords = 4;
 constexpr std::int64_t kMostIndexBytes = std::int64_t{1} << 30;
 
 std::string to_line(const ImageInfo& info) {
@@ -28,7 +30,7 @@ std::string to_line(const ImageInfo& info) {
 bool read(std::istream& from, ImageInfo& info) {
   int format = 0;
   from >> format >> info.height >> info.width >> info.channels >> info.alpha >> info.bits >>
-      info.orientation >> info.pages;
+      info.orientation >> info.pages >> info.premultiplied >> std::quoted(info.remark);
   info.format = static_cast<ImageFormat>(format);
   return !from.fail() && format >= 0 && format < std::ssize(names(ImageFormat{}));
 }
@@ -39,12 +41,12 @@ std::string key_of(const std::string& stamp, const std::string& name) {
 
 }  // namespace
 
-HeaderIndex::HeaderIndex(const fs::path& where, const fs::path& data) {
+HeaderIndex::HeaderIndex(const fs::path& where, const fs::path& data) : data_(data) {
   if (where.empty()) return;
   std::error_code ignored;
   const std::string folder = fs::weakly_canonical(data, ignored).string();
   path_ = where / fmt::format("{:016x}.txt", XXH3_64bits(folder.data(), folder.size()));
-  title_ = fmt::format("convae {} headers of {}", kVersion, printable(folder));
+  title_ = fmt::format("convae {} headers, 10 numbers, of {}", kVersion, printable(folder));
   if (!fs::exists(path_, ignored)) return;
   try {
     std::istringstream lines(read_text(path_, kMostIndexBytes));
@@ -80,8 +82,20 @@ void HeaderIndex::save(const std::vector<Known>& all) const noexcept {
   if (path_.empty()) return;
   try {
     std::string text = title_ + "\n";
+    std::set<std::string> names;
+    const auto add = [&](const ImageInfo& info, const std::string& key) {
+      text += to_line(info) + "\t" + key + "\n";
+    };
     for (const Known& known : all) {
-      text += to_line(known.info) + "\t" + key_of(known.stamp, known.name) + "\n";
+      names.insert(printable(known.name));
+      add(known.info, key_of(known.stamp, known.name));
+    }
+    // A call may list a part of the folder only.
+    for (const auto& [key, info] : infos_) {
+      std::size_t at = 0;
+      for (int words = 0; words < kStampWords; ++words) at = key.find(' ', at) + 1;
+      const std::string name = key.substr(at);
+      if (!names.contains(name) && fs::exists(data_ / name)) add(info, key);
     }
     fs::create_directories(path_.parent_path());
     write_file(path_, text);

@@ -28,10 +28,12 @@ public:
     std::string name, stamp;
     ImageInfo info;
   };
-  /// Keeps these in the place of what was kept. Where that fails, headers are read anew next time.
+  /// Keeps these, and what was kept of other files that are still there. Where that fails, headers
+  /// are read anew next time.
   void save(const std::vector<Known>& all) const noexcept;
 
 private:
+  std::filesystem::path data_;
   std::filesystem::path path_;                        // empty: nothing is kept
   std::string title_;                                 // the first line
   std::unordered_map<std::string, ImageInfo> infos_;  // by stamp and name

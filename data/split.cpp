@@ -219,7 +219,8 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
                         const Callbacks& callbacks, const std::string& prefix) {
   const ImageFolder listed = list_images(folder, {options.include, options.exclude}, prefix);
   tell_of(listed, callbacks);
-  if (folder == fs::path(options.data)) {
+  const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
+  if (folder == fs::path(options.data) || is_training) {
     for (const std::string& glob : listed.unmatched) {
       callbacks.warn(glob + " matches no image; all below a folder is 'folder/**'");
     }

@@ -37,7 +37,11 @@ std::string Model::weights_digest() const {
 }
 
 torch::Tensor Model::input(const torch::Tensor& images) const {
-  return images.is_floating_point() ? images.to(device()) : to_float(images, device());
+  if (images.is_floating_point()) return images.to(device());
+  const ValueRange& range = info_.value_range;
+  if (!range.is_fixed()) return to_float(images, device());
+  return ((images.to(device()).to(torch::kFloat) - range.low) / (range.high - range.low))
+      .clamp(0, 1);
 }
 
 torch::Tensor Model::reconstruct(const torch::Tensor& images) const {

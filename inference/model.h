@@ -56,9 +56,10 @@ public:
   torch::Device device() const;
   Autoencoder net() const;  ///< see models/autoencoder.h
 
-private:
+  /// What the network sees of images as files hold them, by its value range; float images stay.
   torch::Tensor input(const torch::Tensor& images) const;
 
+private:
   std::shared_ptr<AutoencoderImpl> net_;
   CheckpointInfo info_;
   std::filesystem::path path_, run_;

@@ -8,6 +8,7 @@
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/training/safetensors.h"
+#include "convae/training/saved_data.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -40,6 +41,7 @@ void Inspector::save(const fs::path& file) const {
   const nlohmann::ordered_json about = {{kDigestKey, kDigestPlaceholder},
                                         {"version", kVersion},
                                         {"weights", model_.weights_digest()},
+                                        {"value-range", to_string(model_.info().value_range)},
                                         {"size", size_ ? to_string(size_) : kNative},
                                         {"group-regex", group_regex_},
                                         {"groups", calibration_.groups},
@@ -52,6 +54,9 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
   try {
     const auto about = nlohmann::json::parse(saved.metadata.at(kMetadataKey));
     if (about.at("weights").get<std::string>() != model.weights_digest()) return std::nullopt;
+    if (about.at("value-range").get<std::string>() != to_string(model.info().value_range)) {
+      return std::nullopt;
+    }
     const auto size = about.at("size").get<std::string>();
     Inspector inspector(model, size == kNative ? Size{} : parse_size(size).value(),
                         about.at("group-regex").get<std::string>(),
@@ -63,6 +68,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
       const torch::Tensor scores = saved.tensors.at(scores_name(way)).to(torch::kDouble);
       calibration.scores[way].assign(scores.data_ptr<double>(),
                                      scores.data_ptr<double>() + scores.numel());
+      if (calibration.scores[way].size() != calibration.images()) throw std::out_of_range("scores");
     }
     if (calibration.images() < AnomalyScorer::kFewestImages) throw std::out_of_range("scores");
     return inspector;
@@ -106,15 +112,20 @@ std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOpti
     callbacks.say("calibrating again, with another --group-regex");
     return std::nullopt;
   }
-  callbacks.say(fmt::format("calibrated before, on {} good images: {}",
-                            saved->calibration().images(), printable(file.string())));
+  callbacks.say(fmt::format(
+      "calibrated before, on {} good images at size {}: {}", saved->calibration().images(),
+      saved->size() ? to_string(saved->size()) : kNative, printable(file.string())));
   return saved;
 }
 
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
-  if (!options.good.data.data.empty()) return inspector;
+  // What one call asked for must not become every call's.
+  const DataOptions run = saved_data(model.info()).data;
+  const bool is_usual = options.size.value_or(run.size) == run.size &&
+                        options.group_regex.value_or(run.group_regex) == run.group_regex;
+  if (!options.good.data.data.empty() || !is_usual) return inspector;
   if (model.run().empty()) {
     callbacks.warn(
         "a checkpoint file keeps no calibration: name its run folder, and the next call "

@@ -51,7 +51,9 @@ torch::Tensor read_mask(const fs::path& path, const ImageInfo& image, std::int64
     throw ImageError("its background is transparent; save it without alpha");
   }
   const bool is_lossy = info.format == ImageFormat::jpeg || info.format == ImageFormat::webp;
-  return is_lossy ? values.gt(values.max().item<double>() / 2) : values.ne(0);
+  constexpr double kLeastLight = 16;  // of a lossy mask: what is darker is black with noise
+  return is_lossy ? values.gt(std::max(values.max().item<double>() / 2, kLeastLight))
+                  : values.ne(0);
 }
 
 }  // namespace

@@ -72,9 +72,9 @@ void Run::begin(const std::string& command) {
   folder_.cut_metrics(trainer_.progress().epoch);
   write_file(folder_.config(), config_);
   if (!command.empty()) folder_.add_command(command);
-  folder_.write_images(images_);
   folder_.write_skipped(skipped_);
   save(folder_.last());
+  folder_.write_images(images_);  // the digest in the checkpoint says whether it is of these
 }
 
 RunState Run::train() {

@@ -285,14 +285,14 @@ private:
     std::vector<Size> validated;
     for (const auto& [size, count] : images_by_size(validation)) validated.push_back(size);
     const std::int64_t together = require_memory_for_batches(job_.model, job_.train, sizes, left);
-    require_memory_for_inference(job_.model, validated, left);
+    const std::int64_t inferred = require_memory_for_inference(job_.model, validated, left);
     if (together < Trainer::kMaxPixelsTogether) {
       callbacks_.warn(fmt::format(
           "memory is short ({:.1f} GB are free): at most {:.1f} megapixels go through the network "
           "together, and batch normalisation sees only those as one batch",
           1e-9 * static_cast<double>(left), 1e-6 * static_cast<double>(together)));
     }
-    return together;
+    return inferred < kMaxBatchPixels ? std::min(together, inferred) : together;
   }
 
   /// The order of an epoch follows from the list of images: with another list, it begins anew.

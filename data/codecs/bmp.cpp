@@ -273,6 +273,12 @@ Palette all_greys() {
 
 /// 8-bit indices for grey and for a palette, else 24 bits, or 32 with alpha.
 std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels, const Original* original) {
+  if (pixels.size(2) == 2) {  // grey with alpha, which BMP has only in colour
+    torch::Tensor colours = pixels.new_empty({pixels.size(0), pixels.size(1), 4});
+    convert_pixels(pixels.const_data_ptr<std::uint8_t>(), {1, /*alpha=*/true},
+                   pixels.size(0) * pixels.size(1), colours.mutable_data_ptr<std::uint8_t>(), 4);
+    return encode_bmp(colours, original);
+  }
   constexpr std::int64_t kDotsAt = 38, kDotsBytes = 8;  // pixels a metre, both ways
   const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
   Palette palette = original ? BmpReader(original->bytes, kAnyNumberOfPixels).palette() : Palette{};

@@ -30,6 +30,7 @@ constexpr std::int64_t kMinMaxScans = 30;
 constexpr std::int64_t kMaxScannedPixels = 2'500'000'000;
 
 constexpr int kExifMarker = JPEG_APP0 + 1, kProfileMarker = JPEG_APP0 + 2;
+constexpr int kIptcMarker = JPEG_APP0 + 13;
 
 constexpr int kNearlyLossless = 95;  // of libjpeg's quality
 
@@ -38,6 +39,7 @@ struct ErrorManager {
   jpeg_error_mgr base{};
   std::jmp_buf jump{};
   bool ended_early = false;  // a marker or the end came where picture data were to be
+  bool is_lenient = false;   // warnings harm nothing that is read
   bool at_end = false;       // libjpeg has read ahead to the end, which need not mean any harm
   char message[JMSG_LENGTH_MAX]{};
 };
@@ -51,9 +53,8 @@ struct ErrorManager {
 /// libjpeg answers damaged data with a warning and grey pixels. The warnings named here harm no
 /// pixel; all others are errors.
 void on_message(j_common_ptr jpeg, int level) {
-  if (level >= 0) {  // a trace, not a warning
-    return;
-  }
+  if (level >= 0) return;  // a trace, not a warning
+  if (reinterpret_cast<ErrorManager*>(jpeg->err)->is_lenient) return;
   switch (jpeg->err->msg_code) {
     case JWRN_ADOBE_XFORM:
     case JWRN_EXTRANEOUS_DATA:  // between markers; cameras pad with zeros
@@ -110,6 +111,8 @@ public:
       jpeg_mem_src(&decoder_, bytes.data(), bytes.size());
       jpeg_save_markers(&decoder_, kExifMarker, 0xFFFF);
       jpeg_save_markers(&decoder_, kProfileMarker, 0xFFFF);
+      jpeg_save_markers(&decoder_, JPEG_COM, 1);  // only that they are there
+      jpeg_save_markers(&decoder_, kIptcMarker, 1);
       jpeg_read_header(&decoder_, /*require_image=*/TRUE);
     });
     check_size(decoder_.image_height, decoder_.image_width, max_pixels);
@@ -124,10 +127,9 @@ public:
   ImageInfo info;
 
   Bytes exif() const {
-    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
+    for (const auto* marker : markers()) {
       // XMP uses APP1 as well.
-      if (marker->marker == kExifMarker && marker->data_length >= 6 &&
-          std::memcmp(marker->data, "Exif\0\0", 6) == 0) {
+      if (marker->marker == kExifMarker && begins_with(*marker, {"Exif\0\0", 6})) {
         return {marker->data, marker->data_length};
       }
     }
@@ -135,7 +137,7 @@ public:
   }
 
   /// What goes into another file between its header and its picture.
-  void write_notes(jpeg_compress_struct& encoder, Bytes upright_exif, bool same_colours) {
+  void write_notes(jpeg_compress_struct& encoder, Bytes upright_exif) {
     if (decoder_.saw_JFIF_marker) {
       encoder.density_unit = decoder_.density_unit;
       encoder.X_density = decoder_.X_density;
@@ -146,23 +148,31 @@ public:
       jpeg_write_marker(&encoder, kExifMarker, upright_exif.data(),
                         static_cast<unsigned>(upright_exif.size()));
     }
+    if (profile_) jpeg_write_icc_profile(&encoder, profile_.get(), profile_bytes_);
+  }
+
+  /// Before write_notes(), which must not throw or jump: it runs within another encoder's calls.
+  void read_profile(const Original& original) {
+    const bool is_there = std::ranges::any_of(markers(), [](const auto* marker) {
+      return marker->marker == kProfileMarker && begins_with(*marker, "ICC_PROFILE");
+    });
+    if (!is_there) return;
     JOCTET* profile = nullptr;
-    unsigned length = 0;
-    if (same_colours && decoder_.num_components < 4 &&
-        jpeg_read_icc_profile(&decoder_, &profile, &length)) {
-      jpeg_write_icc_profile(&encoder, profile, length);
-      std::free(profile);
+    if (original.same_colours && decoder_.num_components < 4) {
+      errors_.is_lenient = true;
+      run([&] { jpeg_read_icc_profile(&decoder_, &profile, &profile_bytes_); });
     }
+    profile_.reset(profile);
+    if (!profile_) original.lost.emplace_back("its colour profile");
   }
 
   void note_losses(std::vector<std::string>& lost) const {
     if (decoder_.num_components == 4) lost.emplace_back("its inks (CMYK; now RGB)");
-    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
-      constexpr std::string_view kXmp = "http://ns.adobe.com/xap/";
-      if (marker->data_length > kXmp.size() &&
-          std::memcmp(marker->data, kXmp.data(), kXmp.size()) == 0) {
-        lost.emplace_back("its XMP");
-      }
+    constexpr std::string_view kXmp = "http://ns.adobe.com/xap/";
+    for (const auto* marker : markers()) {
+      if (begins_with(*marker, kXmp)) lost.emplace_back("its XMP");
+      if (marker->marker == JPEG_COM) lost.emplace_back("a comment");
+      if (marker->marker == kIptcMarker) lost.emplace_back("its IPTC data");
     }
   }
 
@@ -201,6 +211,19 @@ public:
   }
 
 private:
+  std::vector<const jpeg_marker_struct*> markers() const {
+    std::vector<const jpeg_marker_struct*> markers;
+    for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
+      markers.push_back(marker);
+    }
+    return markers;
+  }
+
+  static bool begins_with(const jpeg_marker_struct& marker, std::string_view text) {
+    return marker.data_length >= text.size() &&
+           std::memcmp(marker.data, text.data(), text.size()) == 0;
+  }
+
   template <typename Calls>
   void run(const Calls& calls) {
     if (!succeeds(errors_, calls)) throw ImageError(reason());
@@ -286,6 +309,8 @@ private:
   bool between_scans_ = false;  // the last thing read was the end of a scan
   unsigned scanned_ = 0;        // components, a bit each
   jpeg_progress_mgr progress_{};
+  std::unique_ptr<JOCTET, decltype(&std::free)> profile_{nullptr, &std::free};
+  unsigned profile_bytes_ = 0;
   jpeg_decompress_struct decoder_{};
   Handle<jpeg_decompress_struct, jpeg_destroy_decompress> destroys_{&decoder_};
 };
@@ -312,6 +337,7 @@ std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality, i
   if (original) {
     after.emplace(original->bytes, kAnyNumberOfPixels);
     after->note_losses(original->lost);
+    after->read_profile(*original);
     exif = upright_exif(after->exif());
   }
   const auto calls = [&] {
@@ -328,7 +354,7 @@ std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality, i
       encoder.comp_info[c].h_samp_factor = encoder.comp_info[c].v_samp_factor = samples;
     }
     if (after) {
-      after->write_notes(encoder, exif, original->same_colours);
+      after->write_notes(encoder, exif);
     } else {
       jpeg_start_compress(&encoder, /*write_all_tables=*/TRUE);
     }

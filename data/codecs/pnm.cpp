@@ -2,6 +2,7 @@
 // Layout: the manual pages pbm(5), pgm(5) and ppm(5) of netpbm.
 
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
 
 #include <fmt/format.h>
@@ -28,6 +29,21 @@ public:
     info.channels = kind_ == 3 || kind_ == 6 ? 3 : 1;
     info.bits = most_ > 255 ? 16 : 8;
     ++at_;  // the one blank before the pixels
+    const std::int64_t row =
+        kind_ == 4 ? (info.width + 7) / 8 : info.width * info.channels * (info.bits / 8);
+    const std::size_t end = at_ + static_cast<std::size_t>(row * info.height);
+    if (!is_text() && bytes.size() > end + 1) {
+      info.remark = "what follows its first picture is not read";
+    }
+  }
+
+  void note_losses(std::vector<std::string>& lost) const {
+    if (is_bits()) lost.emplace_back("single bits (now 8)");
+    if (is_text()) lost.emplace_back("numbers as text (now binary)");
+    if (!is_bits() && most_ != 255 && most_ != kMostValue) {
+      lost.push_back(
+          fmt::format("its largest value {} (now {})", most_, most_ > 255 ? 65535 : 255));
+    }
   }
 
   torch::Tensor decode(int channels) {
@@ -41,6 +57,8 @@ public:
   }
 
   ImageInfo info;
+  ValueRange range;  ///< other than full, samples stay the file's own numbers
+  std::int64_t clipped = 0;
 
 private:
   bool is_bits() const { return kind_ == 1 || kind_ == 4; }
@@ -102,7 +120,8 @@ private:
       if (value > most_) {
         throw ImageError(fmt::format("damaged PNM: a value of {} above {}", value, most_));
       }
-      sample = static_cast<Sample>((value * kFull + most_ / 2) / most_);
+      const bool spreads = is_bits() || range.kind == ValueRange::Kind::full;
+      sample = static_cast<Sample>(spreads ? (value * kFull + most_ / 2) / most_ : value);
       if (is_bits()) sample = static_cast<Sample>(kFull - sample);
     }
   }
@@ -125,7 +144,8 @@ private:
   bool in_pixels_ = false;
 };
 
-std::vector<std::uint8_t> encode_pnm(const torch::Tensor& pixels, const Original*) {
+std::vector<std::uint8_t> encode_pnm(const torch::Tensor& pixels, const Original* original) {
+  if (original) PnmReader(original->bytes, kAnyNumberOfPixels).note_losses(original->lost);
   const bool is_wide = pixels.scalar_type() == at::kUInt16;
   const std::string header = fmt::format("P{}\n{} {}\n{}\n", pixels.size(2) == 3 ? 6 : 5,
                                          pixels.size(1), pixels.size(0), is_wide ? 65535 : 255);

@@ -137,7 +137,8 @@ Pages find_pages(Bytes bytes) {
   const bool big = number(2, 2) == 43;  // BigTIFF
   const int count_bytes = big ? 8 : 2, entry_bytes = big ? 20 : 12, link_bytes = big ? 8 : 4;
   const auto is_page = [&](std::uint64_t at, std::uint64_t entries) {
-    for (std::uint64_t i = 0; i < entries; ++i, at += entry_bytes) {  // in the tags' order
+    constexpr std::uint64_t kMostLooks = 16;  // in the tags' order it comes first
+    for (std::uint64_t i = 0; i < std::min(entries, kMostLooks); ++i, at += entry_bytes) {
       const std::uint64_t tag = number(at, 2);
       if (tag == TIFFTAG_SUBFILETYPE) {
         const auto kind = number(at + (big ? 12 : 8), 4);

@@ -223,7 +223,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
 
 bool can_fuse(const Maps& maps) {
   return std::all_of(maps.begin(), maps.end(), [](const torch::Tensor& x) {
-    return (x.is_cpu() || (x.is_cuda() && gpu_can_fuse())) && x.numel() > 0 &&
+    return (x.is_cpu() || (x.is_cuda() && gpu_can_fuse(x.device()))) && x.numel() > 0 &&
            (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
   });
 }

@@ -90,11 +90,10 @@ GpuProgram::GpuProgram(const std::string& source, std::vector<std::string> defin
   check(cuda().load_module(&module_, result.data()), "load convae's GPU code");
 }
 
-void GpuProgram::launch(const char* kernel, const Grid& grid, std::vector<Argument> arguments) {
-  void*& function = kernels_[kernel];
-  if (function == nullptr) {
-    check(cuda().find_kernel(&function, module_, kernel), "find convae's GPU code");
-  }
+void GpuProgram::launch(const char* kernel, const Grid& grid,
+                        std::vector<Argument> arguments) const {
+  void* function = nullptr;  // the driver looks it up in less than the start takes
+  check(cuda().find_kernel(&function, module_, kernel), "find convae's GPU code");
   std::vector<void*> values;
   for (Argument& argument : arguments) values.push_back(&argument);
   check(cuda().launch(function, grid.blocks_x, grid.blocks_y, 1, grid.threads_x, grid.threads_y, 1,

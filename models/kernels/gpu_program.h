@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -33,11 +32,10 @@ public:
     unsigned blocks_x, blocks_y, threads_x, threads_y;
   };
   /// Queues a kernel behind all that LibTorch has queued on its default stream.
-  void launch(const char* kernel, const Grid& grid, std::vector<Argument> arguments);
+  void launch(const char* kernel, const Grid& grid, std::vector<Argument> arguments) const;
 
 private:
   void* module_ = nullptr;  // lives as long as the process
-  std::map<std::string, void*> kernels_;
 };
 
 }  // namespace convae

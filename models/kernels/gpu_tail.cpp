@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -234,9 +235,9 @@ torch::Tensor on_gpu(const torch::Tensor& per_channel, const torch::Tensor& map,
 
 }  // namespace
 
-bool gpu_can_fuse() {
+bool gpu_can_fuse(c10::Device device) {
   static const bool can = GpuProgram::possible();
-  return can;
+  return can && c10::impl::VirtualGuardImpl(device.type()).getStream(device).id() == 0;
 }
 
 Maps gpu_training_tail(const Maps& convolved, const BlockTail& tail, double epsilon,

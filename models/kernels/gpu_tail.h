@@ -5,8 +5,9 @@
 /// The functions of fused.h on a GPU. Internal.
 namespace convae {
 
-/// False where code cannot be compiled for the GPU at hand; LibTorch's own operations run then.
-bool gpu_can_fuse();
+/// False where code cannot be compiled for the GPU at hand, or where the caller works on another
+/// stream than the default one; LibTorch's own operations run then.
+bool gpu_can_fuse(c10::Device device);
 
 Maps gpu_training_tail(const Maps& convolved, const BlockTail& tail, double epsilon,
                        BatchStatistics* statistics);

@@ -91,8 +91,6 @@ class Autoencoder(nn.Module):
 def load(path):
     with safe_open(path, "pt") as file:
         about = file.metadata()
-        if int(about.get("format", 1)) > 2:
-            raise ValueError(f"{path}: format {about['format']}, but this module reads 1 and 2")
         net = Autoencoder(json.loads(about["model"]))
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, strict=True)
     return net.eval()

@@ -110,3 +110,10 @@ def test_another_size_is_refused_and_another_network_calibrated_again(program, c
     file.write_bytes(before[:100])
     convae("score", "--checkpoint", "runs/run", "--data", "test parts", "-o", "d").assert_refused(
         1, "inspector.safetensors")
+
+
+def test_what_one_call_asked_for_is_not_kept(program, place):
+    for word, value in (("--size", 32), ("--group-regex", "(x)")):
+        score(program, place, f"with {word}", word, value)
+        assert not (place / "runs/run/inspector.safetensors").exists()
+    assert score(program, place, "plain")[1]["calibration"]["groups"] > 1

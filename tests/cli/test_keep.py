@@ -34,6 +34,29 @@ def exif_of(orientation):
     return exif
 
 
+def test_grey_with_alpha_as_bmp_and_a_broken_profile(program, grey_identity, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rgba = np.dstack([GREY, GREY, GREY, ALPHA])
+    header = struct.pack("<IiiHHIIiiIIIIII", 108, WIDTH, HEIGHT, 1, 32, 3, 0, 0, 0, 0, 0, 0xFF0000, 0xFF00,
+                         0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    (folder / "rgba.bmp").write_bytes(struct.pack("<2sIII", b"BM", 122 + len(pixels), 0, 122) + header + pixels)
+    Image.fromarray(GREY).save(folder / "photo.jpg", quality=95, comment=b"made by hand")
+    content = (folder / "photo.jpg").read_bytes()
+    marker = b"ICC_PROFILE\0\2\1" + bytes(40)  # the second of one
+    (folder / "photo.jpg").write_bytes(
+        content[:2] + b"\xff\xe2" + struct.pack(">H", 2 + len(marker)) + marker + content[2:])
+    result = program.run("reconstruct", "--checkpoint", grey_identity, "--data", folder, "--format", "keep",
+                         "-o", "out", *ONE_CORE, cwd=tmp_path)
+    back = np.asarray(Image.open(tmp_path / "out/rgba.bmp"))
+    assert back.shape == rgba.shape
+    assert (back[..., 3] == ALPHA).all()
+    assert abs(np.asarray(Image.open(tmp_path / "out/photo.jpg")).astype(int) - GREY).max() < 12
+    assert any("photo.jpg" in line and "colour profile" in line for line in result.logs)
+    assert any("photo.jpg" in line and "comment" in line for line in result.logs)
+
+
 def write_colour_files(folder):
     rgba = np.dstack([COLOUR, ALPHA])
     Image.fromarray(rgba).save(folder / "rgba.png", dpi=(300, 300), icc_profile=SRGB)

@@ -125,3 +125,17 @@ def test_without_it_such_files_are_skipped_with_the_way_out(convae, done, grey_i
 def test_what_is_no_range_is_refused(convae, squares, text):
     convae("train", "--data", squares, "--value-range", text).assert_refused(
         2, f"--value-range '{text}'", "full, auto or LO:HI", "0:4095")
+
+
+def test_a_pgm_counts_in_its_own_numbers(program, tmp_path):
+    model = make_identity(program, tmp_path / "twelve", 1, "--value-range", "0:4095")
+    values = np.random.default_rng(5).integers(0, 4096, (9, 11)).astype(">u2")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.pgm").write_bytes(b"P5 11 9 4095\n" + values.tobytes())
+    program.run("encode", "--checkpoint", model, "--data", "in", "-o", "latents.npy", *ONE_CORE, cwd=tmp_path)
+    assert np.load(tmp_path / "latents.npy")[0, 0] == pytest.approx(values / 4095, abs=2e-3)
+    result = program.run("reconstruct", "--checkpoint", model, "--data", "in", "--format", "keep", "-o", "out",
+                         *ONE_CORE, cwd=tmp_path)
+    back = np.asarray(Image.open(tmp_path / "out/a.pgm")).astype(int)
+    assert abs(back - values).max() <= 8
+    assert any("4095" in line and "not kept" in line for line in result.logs)

@@ -135,7 +135,7 @@ TEST(ImageFolderList, LeavesOutResultsOfConvae) {
                            "measured/evaluate.csv", "measured/evaluate.json", "measured/a.png"}) {
     write_text(folder / name, "x");
   }
-  write_text(folder / "out/reconstruct.csv", "path,width,height,mse,psnr,ssim\na.png,1,1,0,0,\n");
+  write_text(folder / "out/reconstruct.csv", "path,width,height,mse,psnr,ssim,input_mse\n");
   write_text(folder / "out/a.png", "x");
   write_text(folder / "own/reconstruct.csv", "other,columns\n");
   write_text(folder / "own/b.png", "x");

@@ -26,6 +26,8 @@ void expect_same(const ImageInfo& a, const ImageInfo& b) {
   EXPECT_EQ(a.bits, b.bits);
   EXPECT_EQ(a.orientation, b.orientation);
   EXPECT_EQ(a.pages, b.pages);
+  EXPECT_EQ(a.premultiplied, b.premultiplied);
+  EXPECT_EQ(a.remark, b.remark);
 }
 
 TEST(HeaderBytes, AFewKilobytesOfALargeFileSayWhatAllOfItSays) {
@@ -77,6 +79,23 @@ protected:
   TemporaryFolder folder_;
   fs::path data_ = folder_ / "data";
 };
+
+TEST_F(HeaderIndexTest, KeepsRemarksAndWhatACallDoesNotList) {
+  write_text(data_ / "two.pgm", "P5 2 1 255\n12P5 2 1 255\n34");
+  scan().keep_headers();
+  const ImageFolder one = list_images(data_, {{"deep.tif"}, {}});
+  write_image(data_ / "deep.tif", noise(1, 6, 5, 4).to(torch::kUInt16), ImageFormat::tiff);
+  scan_headers(one, kDefaultMaxPixels, 0, (folder_ / ".index").string()).keep_headers();
+  const HeaderIndex index(folder_ / ".index", data_);
+  for (const ImageEntry& entry : scan().entries) {
+    const ImageInfo* info = index.find(entry.file.name, HeaderIndex::stamp(entry.file.path));
+    const bool is_odd = entry.file.name.find('\n') != std::string::npos;  // escaped in the index
+    if (is_odd) continue;
+    ASSERT_NE(info, nullptr) << entry.file.name;
+    expect_same(*info, entry.info);
+    EXPECT_EQ(info->remark.empty(), entry.file.name != "two.pgm");
+  }
+}
 
 TEST_F(HeaderIndexTest, KeepsWhatHeadersSayOnlyWhereItIsAskedTo) {
   const FoundImages first = scan();
