@@ -60,6 +60,17 @@ bool holds_results(const fs::path& folder) {
           first_line_of(folder / "reconstruct.csv").starts_with("path,width,height,mse,psnr,ssim"));
 }
 
+}  // namespace
+
+bool looks_like_image(const fs::path& path) {
+  std::error_code failure;
+  const std::string ending = ending_of(path);
+  if (!ending.empty()) return std::ranges::find(kExtensions, ending) != kExtensions.end();
+  return fs::is_regular_file(path, failure) && begins_as_an_image(path);
+}
+
+namespace {
+
 class Lister {
 public:
   Lister(ImageFolder& folder, const Globs& globs)
@@ -142,15 +153,12 @@ private:
 
   void add_file(const fs::directory_entry& entry, const std::string& name) {
     std::error_code failure;
-    const std::string ending = ending_of(entry.path());
     const bool is_regular = entry.is_regular_file(failure);
-    const bool has_none = ending.empty();
-    const bool is_image = has_none ? is_regular && begins_as_an_image(entry.path())
-                                   : std::ranges::find(kExtensions, ending) != kExtensions.end();
-    if (!is_image) {
-      ++folder_.passed_over[!is_regular ? "not a regular file"
-                            : has_none  ? "without an ending"
-                                        : ending];
+    if (!looks_like_image(entry.path())) {
+      const std::string ending = ending_of(entry.path());
+      ++folder_.passed_over[!is_regular      ? "not a regular file"
+                            : ending.empty() ? "without an ending"
+                                             : ending];
     } else if (!is_taken(name)) {
       ++folder_.excluded;
     } else if (is_regular) {

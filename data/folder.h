@@ -49,6 +49,9 @@ struct Globs {
   std::vector<std::string> include, exclude;
 };
 
+/// By its ending; without one (or with one of digits), by its first bytes.
+bool looks_like_image(const std::filesystem::path& path);
+
 /// Lists the files below `root` with an image's extension (.jpg .jpeg .jpe .jfif .png .bmp .dib
 /// .tif .tiff .webp .pgm .ppm .pnm .pbm .gif, any case), without opening them, and those without
 /// one (or with one of digits alone) whose first bytes are an image's. Their names begin with

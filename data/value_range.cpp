@@ -63,7 +63,7 @@ ValueRange measure_value_range(const std::vector<ImageEntry>& images, const Data
 }
 
 void warn_of_little_contrast(ImageDataset& images, const Callbacks& callbacks) {
-  constexpr std::int64_t kMost = 64;
+  constexpr std::int64_t kMost = 16;
   constexpr double kLittle = 0.25;
   ValueRange used = nothing_yet();
   double top = 255;  // what 1 is

@@ -14,7 +14,7 @@ namespace convae {
 ValueRange measure_value_range(const std::vector<ImageEntry>& images, const DataOptions& options,
                                const Callbacks& callbacks);
 
-/// Warns where up to 64 images, spread over the data set, use less than a quarter of its range. One
+/// Warns where up to 16 images, spread over the data set, use less than a quarter of its range. One
 /// image of the usual kind is enough to know, and it stays in the data set's cache.
 void warn_of_little_contrast(ImageDataset& images, const Callbacks& callbacks);
 

@@ -183,7 +183,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
 ImageScore Inspector::score(const torch::Tensor& image) const {
   const Size own{image.size(1), image.size(2)};
   const torch::Tensor seen = size_ && size_ != own ? resize_image(image, size_.h, size_.w) : image;
-  const torch::Tensor input = model_.input(seen.unsqueeze(0));
+  const torch::Tensor input = model_.input(alone(seen));
   const ViewedImage viewed = views_of(input[0].cpu(), model_.reconstruct(input)[0].cpu());
   require_finite(viewed.mean_error, "the image");
   AnomalyScorer::Maps maps;

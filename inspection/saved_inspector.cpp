@@ -118,6 +118,12 @@ std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOpti
   return saved;
 }
 
+Inspector inspector_for(const Model& model, const CalibrateOptions& options,
+                        const Callbacks& callbacks) {
+  const std::optional<Inspector> saved = saved_inspector(model, options, callbacks);
+  return saved ? *saved : calibrate_and_keep(model, options, callbacks);
+}
+
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);

@@ -11,6 +11,10 @@ namespace convae {
 std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOptions& options,
                                          const Callbacks& callbacks);
 
+/// That, or what calibrate_and_keep() gives.
+Inspector inspector_for(const Model& model, const CalibrateOptions& options,
+                        const Callbacks& callbacks);
+
 /// Calibrates, and keeps the result where good images are the run's own; a run that cannot be
 /// written is a warning.
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,

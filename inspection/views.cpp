@@ -16,6 +16,13 @@ torch::Tensor resize_map(const torch::Tensor& map, Size size) {
       .view(per_axis(size));
 }
 
+torch::Tensor alone(const torch::Tensor& image) {
+  return image.permute({1, 2, 0})
+      .clone(torch::MemoryFormat::Contiguous)
+      .unsqueeze(0)
+      .permute({0, 3, 1, 2});
+}
+
 ViewedImage views_of(const torch::Tensor& input, const torch::Tensor& reconstruction) {
   const auto brightness = input.mean().item<double>();
   ViewedImage image;
@@ -33,7 +40,7 @@ void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::s
   const auto use_batch = [&](const MicroBatch& batch) {
     for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
       // Alone: in a batch the last bits of a convolution depend on how many images there are.
-      const torch::Tensor input = folder.network_input(batch.images.narrow(0, i, 1));
+      const torch::Tensor input = folder.network_input(alone(batch.images[i]));
       ViewedImage image = views_of(input[0].cpu(), folder.model().reconstruct(input)[0].cpu());
       image.index = batch.indices[static_cast<std::size_t>(i)];
       image.pixels = batch.images[i];

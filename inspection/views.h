@@ -26,6 +26,10 @@ struct ViewedImage {
 /// Views and error of an image; input, reconstruction: (C, H, W) float in [0,1] on the CPU.
 ViewedImage views_of(const torch::Tensor& input, const torch::Tensor& reconstruction);
 
+/// (C, H, W) → (1, C, H, W), with strides that do not depend on where the image comes from:
+/// convolutions choose by them how they add up, and scores show the last bits.
+torch::Tensor alone(const torch::Tensor& image);
+
 /// A map (H, W) float at the size wanted.
 torch::Tensor resize_map(const torch::Tensor& map, Size size);
 

@@ -3,9 +3,14 @@
 #include "convae/app/output/tables.h"
 #include "convae/core/text.h"
 #include "convae/inspection/inspector.h"
+#include "convae/inspection/live.h"
+#include "convae/inspection/saved_inspector.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <cstdio>
 
 namespace convae::app {
 
@@ -18,6 +23,33 @@ CalibrateOptions calibrate_options(const CommandLine& line) {
   if (line.has("size")) calibration.size = options.data.size;
   if (line.has("group-regex")) calibration.group_regex = options.data.group_regex;
   return calibration;
+}
+
+int score_live(const CommandLine& line) {
+  const Options& options = line.options;
+  const char* flag = options.call.watch ? "--watch" : "--stdin";
+  require_option(!options.call.watch || !options.call.from_stdin,
+                 "--watch and --stdin exclude each other: pictures come from one of them");
+  require_option(!line.has("output"),
+                 std::string("--output with ") + flag +
+                     ": results go to the standard output, a line each; leave it out");
+  if (options.call.watch) require_given(options.data.data, "data", "--data camera");
+  require_option(options.call.watch || options.data.data.empty(),
+                 "--data with --stdin: paths come on the standard input; leave it out");
+  require_false_alarms(options.call.fpr);
+  const Callbacks callbacks = program_callbacks(options.run);
+  const Inspector inspector =
+      inspector_for(open_model(options), calibrate_options(line), callbacks);
+  const LiveOptions live{
+      .images = {options.data}, .fpr = options.call.fpr, .on_line = [](const std::string& text) {
+        std::puts(text.c_str());
+        std::fflush(stdout);
+      }};
+  callbacks.begin_writing();
+  const std::int64_t anomalies = options.call.watch
+                                     ? score_watched(inspector, live, callbacks)
+                                     : score_paths(inspector, STDIN_FILENO, live, callbacks);
+  return options.call.fail_on_anomaly && anomalies > 0 ? kAnomaly : kDone;
 }
 
 }  // namespace
@@ -48,6 +80,7 @@ int run_calibrate(const CommandLine& line) {
 
 int run_score(const CommandLine& line) {
   const Options& options = line.options;
+  if (options.call.watch || options.call.from_stdin) return score_live(line);
   require_given(options.run.output, "output", "-o scores");
   const ScoreOptions scoring{.images = folder_options(options),
                              .output = options.run.output,

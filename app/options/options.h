@@ -50,6 +50,8 @@ struct CallOptions {
   bool error_map = false;
   bool heat_maps = true;
   bool fail_on_anomaly = false;
+  bool watch = false;       ///< score what comes into the folder, too
+  bool from_stdin = false;  ///< score the paths that come on the standard input
   bool overwrite = false;
   bool json = false;
 };

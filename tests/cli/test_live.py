@@ -1,0 +1,99 @@
+"""score --stdin and --watch: a line of JSON for each picture, as it comes."""
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+
+import numpy as np
+import pytest
+
+from convae_program import ONE_CORE, pixels_of, read_csv
+from drawn_parts import GROUPS, SIZES, make_parts, part, save
+
+
+@pytest.fixture(scope="module")
+def place(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    data = make_parts(folder / "parts", good=10)
+    program.run("train", "--data", data, "--levels", "8,16", "--epochs", 10, "--val-split", 0.4, "--lr", 5e-3,
+                "--batch-size", 8, "--name", "run", "--group-regex", GROUPS, "--quiet", *ONE_CORE, cwd=folder)
+    program.run("score", "--checkpoint", "runs/run", "--data", data, "-o", "scores", "--fpr", 0.2, *ONE_CORE,
+                cwd=folder)
+    return folder
+
+
+WORDS = ("score", "--checkpoint", "runs/run", "--fpr", 0.2, "--quiet", *ONE_CORE)
+
+
+def test_paths_on_standard_input(program, place):
+    rows = {"parts/" + row["path"]: row for row in read_csv(place / "scores/scores.csv")}
+    (place / "empty.png").write_bytes(b"")
+    lines = "\n".join([*rows, "no such.png", "empty.png"])  # the last without an end of line
+    process = program.start(*WORDS, "--stdin", cwd=place, stdin=subprocess.PIPE)
+    printed, messages = process.communicate(lines, timeout=60)
+    assert process.returncode == 0, messages
+    found = [json.loads(line) for line in printed.splitlines()]
+    assert [line["path"] for line in found] == [*rows, "no such.png", "empty.png"]
+    for line, row in zip(found, rows.values()):
+        assert line["score"] == pytest.approx(float(row["score"]), rel=1e-12)
+        assert line["anomalous"] == (row["anomalous"] == "1") == (line["score"] > line["threshold"])
+        assert line["ms"] > 0
+        assert (line["box"] is None) == (not line["anomalous"])
+    assert {*found[-1]} == {*found[-2]} == {"path", "error"}
+    hits = 0
+    for line in found:
+        if line.get("anomalous") and "/good/" not in line["path"]:
+            x, y, w, h = line["box"]
+            mask = pixels_of(place / line["path"].replace("test/", "ground_truth/").replace(
+                ".png", "_mask.png")) > 0
+            height, width = mask.shape
+            assert 0 <= x < x + w <= width and 0 <= y < y + h <= height
+            hits += mask[y:y + h, x:x + w].any()
+    assert hits >= 6
+
+
+def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):
+    shutil.copytree(place / "runs", tmp_path / "runs", symlinks=True)
+    camera = tmp_path / "camera"
+    bad = part(900, SIZES[0])
+    bad[12:24, 14:26] = 0
+    save(camera / "first.png", part(901, SIZES[0]))
+    process = program.start(*WORDS, "--data", "camera", "--watch", "--exclude", "*_thumb*", cwd=tmp_path)
+    killer = threading.Timer(60, process.kill)
+    killer.start()
+    try:
+        def line():
+            return json.loads(process.stdout.readline())
+
+        assert line()["path"] == "camera/first.png"
+        save(tmp_path / "second.png", bad)
+        content = (tmp_path / "second.png").read_bytes()
+        with open(camera / "second.png", "wb") as file:  # in two parts, and by another name first
+            file.write(content[:100])
+            file.flush()
+            (camera / "notes.txt").write_text("no image")
+            save(camera / "second_thumb.png", bad)
+            (tmp_path / "second.png").rename(camera / "third.png")
+            assert line()["path"] == "camera/third.png", "the second is not complete"
+            file.write(content[100:])
+        second = line()
+        assert second["path"] == "camera/second.png" and second["anomalous"]
+        (camera / "shift 2").mkdir()
+        save(camera / "shift 2/fourth.png", np.zeros((2, 2)))
+        assert line()["path"] == "camera/shift 2/fourth.png"
+        process.send_signal(signal.SIGTERM)
+        rest, messages = process.communicate(timeout=30)
+        assert (process.returncode, rest) == (0, ""), messages
+    finally:
+        killer.cancel()
+        process.kill()
+
+
+def test_what_does_not_go_together_is_refused(convae):
+    for words, parts in (((*WORDS, "--stdin", "--watch", "--data", "x"), ("--watch", "--stdin")),
+                         ((*WORDS, "--stdin", "--data", "x"), ("--data", "--stdin")),
+                         ((*WORDS, "--watch"), ("--data",)),
+                         ((*WORDS, "--stdin", "-o", "out"), ("--output", "--stdin"))):
+        convae(*words).assert_refused(2, *parts)
