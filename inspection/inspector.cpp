@@ -180,12 +180,13 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   return inspector;
 }
 
-ImageScore Inspector::score(const torch::Tensor& image) const {
+ImageScore Inspector::score(const torch::Tensor& image, bool with_map) const {
   const Size own{image.size(1), image.size(2)};
   const torch::Tensor seen = size_ && size_ != own ? resize_image(image, size_.h, size_.w) : image;
   const torch::Tensor input = model_.input(alone(seen));
   const ViewedImage viewed = views_of(input[0].cpu(), model_.reconstruct(input)[0].cpu());
   require_finite(viewed.mean_error, "the image");
+  if (!with_map) return {scorer_->score(viewed.views)[kNetwork], {}};
   AnomalyScorer::Maps maps;
   const double score = scorer_->score(viewed.views, &maps)[kNetwork];
   return {score, resize_map(maps[kNetwork], own)};

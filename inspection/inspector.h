@@ -78,8 +78,9 @@ public:
   /// Interrupted, without scores.csv then.
   ScoreResult score(const ScoreOptions& options, const Callbacks& callbacks = {}) const;
 
-  /// image: (C, H, W) uint8 or uint16, with the model's channels.
-  ImageScore score(const torch::Tensor& image) const;
+  /// image: (C, H, W) uint8 or uint16, with the model's channels. Without its map, which is
+  /// undefined then, a score takes less time.
+  ImageScore score(const torch::Tensor& image, bool with_map = true) const;
 
   /// The score that at most a share `fpr` of unseen good images will exceed.
   double threshold(double fpr = 0.01) const { return calibration_.thresholds(fpr)[kNetwork]; }

@@ -40,8 +40,8 @@ nlohmann::json box_of(const torch::Tensor& map) {
           number(cv::CC_STAT_HEIGHT)};
 }
 
-ImageScore score_bytes(const Inspector& inspector, const std::vector<std::uint8_t>& bytes,
-                       std::int64_t max_pixels) {
+torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint8_t>& bytes,
+                         std::int64_t max_pixels) {
   const Model& model = inspector.model();
   const ImageInfo info = probe_image(bytes, max_pixels);
   const Refusal refuse = unfit_for(model.options(), inspector.size());
@@ -49,9 +49,8 @@ ImageScore score_bytes(const Inspector& inspector, const std::vector<std::uint8_
   // Whole numbers stay the file's own: the model knows what they mean.
   const ValueRange& range = model.info().value_range;
   const bool is_placed = info.bits == 32 || !range.is_fixed();
-  return inspector.score(decode_image(bytes, static_cast<int>(model.options().channels), max_pixels,
-                                      /*reduction=*/1,
-                                      is_placed ? range : ValueRange{ValueRange::Kind::automatic}));
+  return decode_image(bytes, static_cast<int>(model.options().channels), max_pixels,
+                      /*reduction=*/1, is_placed ? range : ValueRange{ValueRange::Kind::automatic});
 }
 
 bool is_wanted(const Globs& globs, const std::string& name) {
@@ -124,14 +123,15 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
   nlohmann::ordered_json line = {{"path", printable(path)}};
   bool anomalous = false;
   try {
-    const ImageScore found =
-        score_bytes(inspector, read_file(path), options.images.data.max_pixels);
+    const torch::Tensor image =
+        decode_for(inspector, read_file(path), options.images.data.max_pixels);
+    const double score = inspector.score(image, /*with_map=*/false).score;
     const double threshold = inspector.threshold(options.fpr);
-    anomalous = found.score > threshold;
-    line["score"] = found.score;
+    anomalous = score > threshold;
+    line["score"] = score;
     line["anomalous"] = anomalous;
     line["threshold"] = threshold;
-    line["box"] = anomalous ? box_of(found.map) : nlohmann::json(nullptr);
+    line["box"] = anomalous ? box_of(inspector.score(image).map) : nlohmann::json(nullptr);
     line["ms"] = 1000 * time.seconds();
   } catch (const std::exception& error) {
     line["error"] = printable(first_line(error.what()));
