@@ -139,3 +139,16 @@ def test_a_pgm_counts_in_its_own_numbers(program, tmp_path):
     back = np.asarray(Image.open(tmp_path / "out/a.pgm")).astype(int)
     assert abs(back - values).max() <= 8
     assert any("4095" in line and "not kept" in line for line in result.logs)
+
+
+def test_a_thumbnail_before_a_palette_picture(done, tmp_path):
+    """The headers of both are read by a few kilobytes: the colours are the second's."""
+    (tmp_path / "in").mkdir()
+    indices = np.random.default_rng(6).integers(0, 256, (200, 220)).astype(np.uint8)
+    colours = np.random.default_rng(7).integers(0, 65536, (3, 256)).astype(np.uint16)
+    with tifffile.TiffWriter(tmp_path / "in/a.tif") as file:
+        file.write(np.zeros((20, 22), np.uint8), photometric="minisblack", subfiletype=1)
+        file.write(indices, photometric="palette", colormap=colours)
+    assert (tmp_path / "in/a.tif").stat().st_size > 16 << 10
+    result = done("train", "--data", "in", "--levels", "2", "--max-steps", 1, "--val-split", 0, *ONE_CORE)
+    assert any("1 for training" in line and "3 channels" in line for line in result.logs)
