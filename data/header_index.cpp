@@ -1,11 +1,11 @@
 #include "convae/data/header_index.h"
 
+#include "convae/core/digest.h"
 #include "convae/core/files.h"
 #include "convae/core/version.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 #include <iomanip>
 #include <set>
@@ -45,7 +45,7 @@ HeaderIndex::HeaderIndex(const fs::path& where, const fs::path& data) : data_(da
   if (where.empty()) return;
   std::error_code ignored;
   const std::string folder = fs::weakly_canonical(data, ignored).string();
-  path_ = where / fmt::format("{:016x}.txt", XXH3_64bits(folder.data(), folder.size()));
+  path_ = where / (digest_of(folder) + ".txt");
   title_ = fmt::format("convae {} headers, 10 numbers, of {}", kVersion, printable(folder));
   if (!fs::exists(path_, ignored)) return;
   try {

@@ -29,12 +29,7 @@ Autoencoder Model::net() const { return Autoencoder(net_); }
 
 torch::Device Model::device() const { return net_->parameters().front().device(); }
 
-std::string Model::weights_digest() const {
-  std::map<std::string, torch::Tensor> tensors;
-  for (const auto& item : net_->named_parameters()) tensors[item.key()] = item.value();
-  for (const auto& item : net_->named_buffers()) tensors[item.key()] = item.value();
-  return digest_of(tensors);
-}
+std::string Model::weights_digest() const { return digest_of(weights_of(*net_)); }
 
 torch::Tensor Model::input(const torch::Tensor& images) const {
   if (images.is_floating_point()) return images.to(device());

@@ -1,9 +1,9 @@
 #include "convae/training/image_list.h"
 
+#include "convae/core/digest.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <iomanip>
@@ -64,7 +64,7 @@ std::string ImageList::to_csv() const {
 
 std::string ImageList::digest() const {
   const std::string text = to_csv();
-  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+  return digest_of(text);
 }
 
 std::string changes_between(const ImageList& before, const ImageList& now) {

@@ -27,7 +27,7 @@ bool is_fused(const Loss& loss);
 
 /// `scale` times the sum of all images' losses, from the maps of Decoder::forward_open(): the last
 /// bias, the output function, the loss and the gradient of all three in one pass. `targets` are in
-/// the model's range. Needs maps that can_fuse(); differentiable once. Returns a double scalar.
+/// the model's range. Needs maps on a CPU; differentiable once. Returns a double scalar.
 torch::Tensor fused_loss(const Maps& open, const torch::Tensor& last_bias, const Maps& targets,
                          Output output, LossKind kind, double scale);
 
