@@ -153,7 +153,8 @@ def main():
     for shape in SHAPES:
         root = make_parts(arguments.out / shape, shape, arguments.seed)
         print(root)
-        print(make_part_frames(arguments.out / "frames" / shape, shape, root / "test/good", seed=arguments.seed))
+        frames = arguments.out / "frames" / shape
+        print(make_part_frames(frames, shape, root / "test/good", seed=arguments.seed))
 
 
 if __name__ == "__main__":
