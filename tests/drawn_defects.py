@@ -52,11 +52,11 @@ def scratch(pixels, random, scrap):
     strokes = np.zeros(pixels.shape, np.uint8)
     for start, end in zip(line, line[1:]):
         cv2.line(strokes, np.round(start * 16).astype(int), np.round(end * 16).astype(int),
-                 int(random.uniform(140, 255)), round(2 * one) or 1, cv2.LINE_AA, shift=4)
+                 int(random.uniform(190, 255)), round(2 * one) or 1, cv2.LINE_AA, shift=4)
     opacity = smooth(strokes / 255, random.uniform(0.5, 0.8))
     shadow = np.roll(opacity, (1, 1), (0, 1))
     dark, light = np.quantile(pixels, (0.02, 0.98))
-    level, side = random.choice([(dark - 0.1, 0.1), (light + 0.15, -0.2)])
+    level, side = random.choice([(dark - 0.1, 0.1), (light + 0.2, -0.2)])
     return mix(pixels + side * shadow, level, opacity), opacity > 0.2
 
 
@@ -76,7 +76,7 @@ def stain(pixels, random, scrap):
     radius = random.uniform(11, 20) * unit(pixels)
     opacity = blob(pixels, somewhere(pixels, random), radius, random, edge=3)
     ring = opacity - smooth(opacity, radius / 3) * opacity
-    tint = random.choice([random.uniform(0.5, 0.65), random.uniform(1.4, 1.6)])
+    tint = random.choice([random.uniform(0.35, 0.5), random.uniform(1.4, 1.6)])
     return pixels * (1 + (tint - 1) * np.clip(0.7 * opacity + 1.2 * ring, 0, 1.1)), opacity > 0.3
 
 
