@@ -20,6 +20,7 @@ from drawn_parts import save
 from inspection_textures import make_set, seeded, texture
 
 SHAPES = ("round", "square")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SIDES = (136, 185)  # of a picture, in pixels; the upper one is not reached
 
 
@@ -120,9 +121,9 @@ FRAMES = {
 
 def make_frames(out, good, count=8, seed=0, kinds=tuple(FRAMES)):
     """OUT/KIND of frames that must never pass, made from the first good pictures of a folder."""
-    paths = sorted(path for path in pathlib.Path(good).rglob("*") if path.suffix == ".png")[:count]
+    paths = sorted(path for path in pathlib.Path(good).rglob("*") if path.suffix.lower() in PICTURES)[:count]
     if not paths:
-        raise SystemExit(f"{good}: no PNG files to make frames from")
+        raise SystemExit(f"{good}: no pictures to make frames from ({', '.join(PICTURES)})")
     for kind in kinds:
         for index, path in enumerate(paths):
             with Image.open(path) as image:
