@@ -41,6 +41,9 @@ public:
   /// Uniform in [0, 1).
   double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
 
+  /// Uniform in [low, high).
+  double uniform(double low, double high) { return low + (high - low) * uniform(); }
+
 private:
   static constexpr std::uint64_t kGamma = 0x9e3779b97f4a7c15;
 

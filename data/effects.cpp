@@ -27,6 +27,7 @@ constexpr Known kKnown[] = {
     {Kind::contrast, "contrast", 0.1, 0, 1}, {Kind::noise, "noise", 0.1, 0, 10},
     {Kind::blur, "blur", 1, 0, 100},         {Kind::cutout, "cutout", 0.25, 0, 1},
     {Kind::grid, "grid", 16, 2, 65536},      {Kind::blemish, "blemish", 0.4, 0, 1},
+    {Kind::defects, "defects", 0.75, 0, 1},
 };
 constexpr std::size_t kAugmentations = 5;  // the first of them; the others are corruptions
 
@@ -62,6 +63,10 @@ Effects parse(std::string_view text, std::span<const Known> known) {
 }
 
 }  // namespace
+
+bool has(const Effects& effects, Effect::Kind kind) {
+  return std::ranges::find(effects, kind, &Effect::kind) != effects.end();
+}
 
 std::string to_string(const Effects& effects) {
   std::string text;

@@ -22,6 +22,7 @@ struct Effect {
     cutout,
     grid,
     blemish,
+    defects,
   };
   Kind kind{};
   double amount = 0;
@@ -30,6 +31,8 @@ struct Effect {
 
 /// Applied in that order.
 using Effects = std::vector<Effect>;
+
+bool has(const Effects& effects, Effect::Kind kind);
 
 /// "noise:0.1,blur:1"; "" for none.
 std::string to_string(const Effects& effects);
@@ -51,6 +54,7 @@ std::string to_string(const Effects& effects);
 /// | cutout     | side of a grey square, as a share of the image's shorter side | 0.25 |
 /// | grid       | distance in pixels of a grid of grey squares of half that side | 16 |
 /// | blemish    | contrast of spots, scratches and displaced patches, of a range of 1 | 0.4 |
+/// | defects    | share of the images that get a drawn defect | 0.75 |
 ///
 /// Throws OptionError saying what was expected.
 Effects parse_augmentations(const std::string& text);

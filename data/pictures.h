@@ -36,6 +36,9 @@ torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor
 /// Enlarges small images by a whole factor and shrinks those with a side above `max_side` to it.
 Size shown_size(Size own, std::int64_t max_side = kAnySide);
 
+/// A picture (C, H, W) at that size.
+torch::Tensor at_shown_size(const torch::Tensor& picture, std::int64_t max_side);
+
 /// Pictures of one height, (1 or 3, h, w_i) uint8, beside each other with white between →
 /// (3, h, w).
 torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures);

@@ -24,6 +24,7 @@ public:
       : options_(options),
         callbacks_(callbacks),
         folder_(model, options.images, callbacks),
+        good_pictures_(good_pictures_for(options.corruptions, folder_.dataset())),
         output_(options.output, options.overwrite),
         names_(static_cast<std::size_t>(folder_.size())),
         images_(names_.size()),
@@ -73,7 +74,7 @@ private:
     const torch::Tensor original = to_float(batch.images, folder_.model().device());
     const torch::Tensor shown =
         corrupt(folder_.network_input(batch.images),
-                {options_.corruptions, options_.seed, /*epoch=*/0}, batch.indices);
+                {options_.corruptions, options_.seed, /*epoch=*/0, good_pictures_}, batch.indices);
     const torch::Tensor reconstruction = resize_back(folder_.model().reconstruct(shown), own);
     const torch::Tensor input = corrupts() ? resize_back(shown, own) : original;
     const torch::Tensor mse = image_mse(reconstruction, original);
@@ -151,6 +152,7 @@ private:
   const ReconstructOptions& options_;
   const Callbacks& callbacks_;
   ModelFolder folder_;
+  GoodPictures good_pictures_;
   OutputFolder output_;
   std::vector<Names> names_;
   std::vector<std::optional<ReconstructedImage>> images_;

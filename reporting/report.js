@@ -413,6 +413,13 @@ function showExtremes(title, picture) {
   for (const image of picture.images) new Card(place).show(image, picture.epoch);
 }
 
+function showDefects() {
+  if (!data.defects) return;
+  byId("defects").hidden = false;
+  byId("defects").append(make("img", {src: data.defects, alt:
+    "Eight pictures with drawn defects, one of each kind, each beside a map of how much it changed"}));
+}
+
 // ---- Errors -----------------------------------------------------------------------------------
 
 function binName(index) {
@@ -528,6 +535,7 @@ showHeading();
 showTiles();
 showCurves();
 showSamples();
+showDefects();
 showErrors();
 showNetwork();
 showSettings();

@@ -40,6 +40,10 @@ std::string base64(const std::vector<std::uint8_t>& bytes) {
   return text;
 }
 
+std::string jpeg_uri(const torch::Tensor& image) {
+  return "data:image/jpeg;base64," + base64(encode_small_jpeg(image, kThumbnailQuality));
+}
+
 std::string thumbnail(const torch::Tensor& shown, Size own) {
   using torch::indexing::None;
   using torch::indexing::Slice;
@@ -50,7 +54,16 @@ std::string thumbnail(const torch::Tensor& shown, Size own) {
   if (size.h < image.size(1) || size.w < image.size(2)) image = resize_image(image, size.h, size.w);
   // Pages show small images enlarged, where a JPEG's blocks would be seen.
   if (factor > 1) return "data:image/png;base64," + base64(encode_image(image, ImageFormat::png));
-  return "data:image/jpeg;base64," + base64(encode_small_jpeg(image, kThumbnailQuality));
+  return jpeg_uri(image);
+}
+
+/// samples/defects.png, or null.
+ordered_json defects_json(const RunFolder& folder) try {
+  std::error_code error;
+  if (!std::filesystem::exists(folder.defects(), error)) return nullptr;
+  return jpeg_uri(decode_image(read_file(folder.defects()), /*channels=*/3));
+} catch (const std::runtime_error&) {
+  return nullptr;
 }
 
 /// The images of a picture, from samples.csv.
@@ -136,6 +149,7 @@ void ReportPictures::add_to(ordered_json& data, const RunFolder& folder) {
   for (const std::string& name : shown_epochs(pictures)) data["samples"].push_back(write(name));
   data["best"] = write("best");
   data["worst"] = write("worst");
+  data["defects"] = defects_json(folder);
   data["pictures"] = uris;
   cut_ = std::move(shown);
 }

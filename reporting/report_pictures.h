@@ -19,9 +19,10 @@ using ThumbnailRow = std::array<std::string, 3>;
 /// The sample pictures of a run as its report shows them.
 class ReportPictures {
 public:
-  /// Adds "samples" (pictures of up to 20 epochs), "best" and "worst" to a report's data, and their
-  /// "pictures", each data: URI once. A picture that cannot be read or does not match samples.csv
-  /// is not shown; the rest of the report still helps.
+  /// Adds "samples" (pictures of up to 20 epochs), "best" and "worst" to a report's data, their
+  /// "pictures", each data: URI once, and "defects", samples/defects.png (null: none). A picture
+  /// that cannot be read or does not match samples.csv is not shown; the rest of the report still
+  /// helps.
   void add_to(nlohmann::ordered_json& data, const RunFolder& folder);
 
 private:

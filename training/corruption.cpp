@@ -4,6 +4,8 @@
 #include "convae/core/random.h"
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/ops/zeros.h>
+
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -14,10 +16,6 @@ namespace convae {
 namespace {
 
 constexpr double kGrey = 0.5;
-
-double between(CounterRandom& random, double low, double high) {
-  return low + (high - low) * random.uniform();
-}
 
 int below(CounterRandom& random, int bound) {
   return static_cast<int>(random.below(std::max(bound, 1)));
@@ -61,18 +59,18 @@ void displace(cv::Mat& image, int reach, double change, CounterRandom& random) {
 void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
   cv::Mat mask(image.rows, image.cols, CV_32F, cv::Scalar(0));
   const cv::Point centre(below(random, image.cols), below(random, image.rows));
-  const double angle = between(random, 0, std::numbers::pi);
+  const double angle = random.uniform(0, std::numbers::pi);
   if (random.below(2) == 0) {
     const cv::Size radii(1 + below(random, reach), 1 + below(random, reach));
     cv::ellipse(mask, centre, radii, angle * 180 / std::numbers::pi, 0, 360, cv::Scalar(1),
                 cv::FILLED);
   } else {
-    const double length = between(random, 1, 4) * reach;
+    const double length = random.uniform(1, 4) * reach;
     const cv::Point way(static_cast<int>(std::lround(length * std::cos(angle))),
                         static_cast<int>(std::lround(length * std::sin(angle))));
     cv::line(mask, centre - way, centre + way, cv::Scalar(1), 1 + below(random, 1 + reach / 8));
   }
-  cv::GaussianBlur(mask, mask, {}, between(random, 0.5, 1.5), 0, cv::BORDER_CONSTANT);
+  cv::GaussianBlur(mask, mask, {}, random.uniform(0.5, 1.5), 0, cv::BORDER_CONSTANT);
   std::vector<cv::Mat> channels(static_cast<std::size_t>(image.channels()), mask);
   cv::Mat cover;
   cv::merge(channels, cover);
@@ -83,7 +81,7 @@ void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
   const int reach = std::max(1, std::min(image.rows, image.cols) / 10);
   for (int i = 1 + below(random, 3); i > 0; --i) {
     const double sign = random.below(2) == 0 ? 1 : -1;
-    const double change = sign * contrast * between(random, 0.25, 1);
+    const double change = sign * contrast * random.uniform(0.25, 1);
     if (random.below(3) == 0) {
       displace(image, reach, change, random);
     } else {
@@ -92,7 +90,8 @@ void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
   }
 }
 
-void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
+void apply(cv::Mat& image, cv::Mat* label, const Effect& effect, const CorruptionRule& rule,
+           CounterRandom& random) {
   switch (effect.kind) {
     case Effect::Kind::noise: {
       auto* values = image.ptr<float>();
@@ -107,16 +106,19 @@ void apply(cv::Mat& image, const Effect& effect, CounterRandom& random) {
     case Effect::Kind::cutout: return cut_out(image, effect.amount, random);
     case Effect::Kind::grid: return mask_grid(image, effect.amount, random);
     case Effect::Kind::blemish: return blemish(image, effect.amount, random);
+    case Effect::Kind::defects:
+      if (random.uniform() >= effect.amount) return;
+      return draw_defect(image, any_defect(random), random, rule.good_pictures, label);
     default: return;  // augmentations: parse_corruptions() gives none
   }
 }
 
-/// One image, (H, W, C) floats in a row.
-void corrupt_image(cv::Mat image, const CorruptionRule& rule, std::int64_t index) {
+/// One image, (H, W, C) floats in a row, and its label, (H, W); null: not asked for.
+void corrupt_image(cv::Mat image, cv::Mat* label, const CorruptionRule& rule, std::int64_t index) {
   std::uint64_t nth = 0;
   for (const Effect& effect : rule.corruptions) {
     CounterRandom random(rule.seed, rule.epoch, index, Purpose::corruption, nth++);
-    apply(image, effect, random);
+    apply(image, label, effect, rule, random);
   }
   cv::min(cv::max(image, 0.0), 1.0, image);
 }
@@ -124,16 +126,26 @@ void corrupt_image(cv::Mat image, const CorruptionRule& rule, std::int64_t index
 }  // namespace
 
 torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,
-                      const std::vector<std::int64_t>& indices) {
+                      const std::vector<std::int64_t>& indices, torch::Tensor* labels) {
+  torch::Tensor marks;
+  if (labels != nullptr) {
+    marks = at::zeros({images.size(0), 1, images.size(2), images.size(3)}, at::kFloat);
+    *labels = marks.to(images.device());
+  }
   if (rule.corruptions.empty()) return images;
   const torch::Tensor pixels =
       images.to(at::kCPU).permute({0, 2, 3, 1}).clone(at::MemoryFormat::Contiguous);
+  const auto height = static_cast<int>(pixels.size(1)), width = static_cast<int>(pixels.size(2));
   parallel_for_each(pixels.size(0), [&](std::int64_t i) {
-    const cv::Mat image(static_cast<int>(pixels.size(1)), static_cast<int>(pixels.size(2)),
-                        CV_32FC(static_cast<int>(pixels.size(3))),
+    const cv::Mat image(height, width, CV_32FC(static_cast<int>(pixels.size(3))),
                         values<float>(pixels) + i * pixels.stride(0));
-    corrupt_image(image, rule, indices[i]);
+    cv::Mat label;
+    if (marks.defined()) {
+      label = cv::Mat(height, width, CV_32F, values<float>(marks) + i * marks.stride(0));
+    }
+    corrupt_image(image, marks.defined() ? &label : nullptr, rule, indices[i]);
   });
+  if (labels != nullptr) *labels = marks.to(images.device());
   return pixels.permute({0, 3, 1, 2}).to(images.device());
 }
 

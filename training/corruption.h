@@ -2,6 +2,7 @@
 
 #include "convae/core/tensor.h"
 #include "convae/data/effects.h"
+#include "convae/training/defects.h"
 
 #include <cstdint>
 #include <vector>
@@ -12,7 +13,8 @@ namespace convae {
 struct CorruptionRule {
   Effects corruptions;
   std::uint64_t seed = 0;
-  std::int64_t epoch = 0;  ///< 0 in validation and reconstruction: always the same
+  std::int64_t epoch = 0;           ///< 0 in validation and reconstruction: always the same
+  GoodPictures good_pictures = {};  ///< that drawn defects take pieces of
 };
 
 /// Corrupts the input of a network that learns to restore images: (N, C, H, W) float in [0,1] → the
@@ -21,8 +23,11 @@ struct CorruptionRule {
 ///
 /// Squares of `cutout` and `grid` are mid-grey. A `blemish` is one to three defects, each a soft
 /// spot, a scratch or a displaced patch of the image (as in CutPaste, Li et al. 2021,
-/// https://arxiv.org/abs/2104.04015), lighter or darker by up to the amount.
+/// https://arxiv.org/abs/2104.04015), lighter or darker by up to the amount. `defects`
+/// draws one defect, see draw_defect(), on that share of the images.
+///
+/// `labels`, where not null, becomes (N, 1, H, W) in [0,1]: how much `defects` changed each pixel.
 torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,
-                      const std::vector<std::int64_t>& indices);
+                      const std::vector<std::int64_t>& indices, torch::Tensor* labels = nullptr);
 
 }  // namespace convae

@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kSampleImages = 6;
-constexpr std::int64_t kExtremes = 3;  // images shown that came back best, and worst
+constexpr std::int64_t kDefectImages = 8;  // a kind of defect each
+constexpr std::int64_t kExtremes = 3;      // images shown that came back best, and worst
 
 double value_of(const MetricsRow& row, BestBy measure) {
   const std::string_view name = to_string(measure);
@@ -75,6 +76,7 @@ void Run::begin(const std::string& command) {
   folder_.write_skipped(skipped_);
   save(folder_.last());
   folder_.write_images(images_);  // the digest in the checkpoint says whether it is of these
+  write_defects();
 }
 
 RunState Run::train() {
@@ -133,7 +135,7 @@ std::optional<Quality> Run::measure() {
   const Quality quality = validate(
       trainer_.net(), *validation_, trainer_.options(), trainer_.device(), trainer_.workers(),
       [this] { return callbacks_.stopped(); },
-      std::min(kMaxBatchPixels, trainer_.pixels_together()));
+      std::min(kMaxBatchPixels, trainer_.pixels_together()), trainer_.good_pictures());
   return callbacks_.stopped() ? std::nullopt : std::optional(quality);
 }
 
@@ -311,12 +313,28 @@ void Run::write_samples(std::int64_t epoch, const Quality& quality) {
   if (!worst.empty()) write_sample("worst", epoch, worst, kExtremes);
 }
 
+/// So that people see whether the defects look like theirs.
+void Run::write_defects() {
+  if (!has(trainer_.options().corruptions, Effect::Kind::defects)) return;
+  ImageDataset& source = shown_images();
+  std::vector<torch::Tensor> images;
+  for (std::int64_t i = 0; i < source.size() && std::ssize(images) < kDefectImages; ++i) {
+    const auto image = load_cropped(source, i);
+    if (image) images.push_back(to_float(image->unsqueeze(0), torch::kCPU)[0]);
+  }
+  if (images.empty()) return;
+  write_file(folder_.defects(),
+             encode_image(defect_sheet(images, trainer_.good_pictures(), trainer_.options().seed),
+                          ImageFormat::png));
+}
+
 /// Of the first `count` of these images that can be read, below each other.
 void Run::write_sample(const std::string& picture, std::int64_t epoch,
                        const std::vector<std::int64_t>& indices, std::int64_t count) {
   const torch::NoGradGuard no_grad;
   const UseAverage average(trainer_.average());
-  const CorruptionRule rule{trainer_.options().corruptions, trainer_.options().seed, /*epoch=*/0};
+  const CorruptionRule rule{trainer_.options().corruptions, trainer_.options().seed, /*epoch=*/0,
+                            trainer_.good_pictures()};
   ImageDataset& source = shown_images();
   trainer_.net()->eval();
   std::vector<torch::Tensor> pictures;

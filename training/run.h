@@ -31,7 +31,8 @@ public:
   /// in images of all epochs.
   Run(Parts parts, const Callbacks& callbacks, RunObserver& observer);
 
-  /// Writes config.toml, commands.txt, images.csv, skipped.csv and the checkpoint (`last`) that a
+  /// Writes config.toml, commands.txt, images.csv, skipped.csv, samples/defects.png where
+  /// defects are drawn, and the checkpoint (`last`) that a
   /// resume needs, and cuts what lies past the trainer's progress. Throws std::runtime_error.
   void begin(const std::string& command);
 
@@ -58,6 +59,7 @@ private:
   bool attempt(const std::function<void()>& write);
   void write_skipped();
   void write_samples(std::int64_t epoch, const Quality& quality);
+  void write_defects();
   void write_sample(const std::string& picture, std::int64_t epoch,
                     const std::vector<std::int64_t>& indices, std::int64_t count);
   ImageDataset& shown_images();

@@ -83,6 +83,8 @@ public:
   std::filesystem::path best() const { return weights("best"); }
   std::filesystem::path epoch_weights(std::int64_t epoch) const;
   std::filesystem::path metrics() const { return path_ / "metrics.csv"; }
+  /// Drawn defects, each beside its label; only where the run trains on such.
+  std::filesystem::path defects() const { return sample("defects"); }
   std::filesystem::path report() const { return path_ / "report.html"; }
   /// A sample picture's file: by its name in samples.csv, or that of an epoch.
   std::filesystem::path sample(const std::string& picture) const;

@@ -97,6 +97,7 @@ Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& opt
       options_(options),
       device_(device),
       workers_(workers),
+      good_pictures_(good_pictures_for(options.corruptions, dataset)),
       copies_(copy_stream(device)),
       pixels_together_(most_pixels_together(net_->options(), device)),
       optimizer_(*net_, options_),
@@ -230,7 +231,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
                                                progress_.epoch_position);
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
   Loader loader(dataset_, std::move(plan), view, workers_, /*pinned=*/device_.is_cuda());
-  const CorruptionRule rule{options_.corruptions, options_.seed, epoch};
+  const CorruptionRule rule{options_.corruptions, options_.seed, epoch, good_pictures_};
   Feed feed(loader, rule, copies_, /*ahead=*/device_.is_cuda());
   const double seconds_before = progress_.epoch_train_seconds;
   const Stopwatch time;

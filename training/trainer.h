@@ -4,6 +4,7 @@
 #include "convae/data/loader.h"
 #include "convae/models/autoencoder.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/defects.h"
 #include "convae/training/ema.h"
 #include "convae/training/optimizer.h"
 #include "convae/training/options.h"
@@ -95,6 +96,8 @@ public:
   const ImageDataset& dataset() const { return dataset_; }
   const TrainOptions& options() const { return options_; }
   const ModelOptions& model() const { return net_->options(); }
+  /// What drawn defects take pieces of, in training and validation.
+  const GoodPictures& good_pictures() const { return good_pictures_; }
   torch::Device device() const { return device_; }
   std::int64_t workers() const { return workers_; }
 
@@ -111,6 +114,7 @@ private:
   TrainOptions options_;
   torch::Device device_;
   std::int64_t workers_;
+  GoodPictures good_pictures_;
   std::optional<c10::Stream> copies_;
   std::int64_t pixels_together_;
   Optimizer optimizer_;

@@ -30,12 +30,13 @@ std::pair<torch::Tensor, torch::Tensor> images_and_losses(Autoencoder& net,
 
 Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
-                 const std::function<bool()>& should_stop, std::int64_t max_pixels) {
+                 const std::function<bool()>& should_stop, std::int64_t max_pixels,
+                 const GoodPictures& good_pictures) {
   torch::NoGradGuard no_grad;
   const bool was_training = net->is_training();
   net->eval();
   const Output range = net->options().output;
-  const CorruptionRule rule{options.corruptions, options.seed, /*epoch=*/0};
+  const CorruptionRule rule{options.corruptions, options.seed, /*epoch=*/0, good_pictures};
   ImageMean losses, errors, psnrs, ssims;
   Quality quality;
   Loader loader(dataset, plan_in_order(dataset, options.batch_size, max_pixels), View{}, workers);

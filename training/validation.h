@@ -5,6 +5,7 @@
 #include "convae/metrics/image_quality.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
+#include "convae/training/defects.h"
 #include "convae/training/options.h"
 
 #include <functional>
@@ -25,14 +26,15 @@ struct Quality {
 
 /// Reconstructs every image of `dataset` in evaluation mode and measures, with the loss, beta,
 /// corruptions (always the same ones), seed and batch size of `options`; the model's mode is put
-/// back. At most `max_pixels` go through the network together. `should_stop` is asked between
-/// batches; once it says yes the result covers only the images so far.
+/// back. At most `max_pixels` go through the network together. Drawn defects take pieces of
+/// `good_pictures`. `should_stop` is asked between batches; once it says yes the result covers only
+/// the images so far.
 ///
 /// An image whose reconstruction is not finite has the worst values there are, and not none: a
 /// model that diverged on some images must not look better for it.
 Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
                  torch::Device device, std::int64_t workers,
                  const std::function<bool()>& should_stop = {},
-                 std::int64_t max_pixels = kMaxBatchPixels);
+                 std::int64_t max_pixels = kMaxBatchPixels, const GoodPictures& good_pictures = {});
 
 }  // namespace convae

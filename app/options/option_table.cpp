@@ -104,7 +104,8 @@ std::vector<OptionSpec> make_table() {
        "weight of a variational model's divergence per latent number"},
       {train, "corrupt", "train reconstruct", "LIST",
        Binding(&TrainOptions::corruptions, parse_corruptions),
-       "restore images from noise:0.1, blur:1, cutout:0.25, grid:16, blemish:0.4 or several"},
+       "restore images from noise:0.1, blur:1, cutout:0.25, grid:16, blemish:0.4, defects:0.75 "
+       "or several"},
       {train, "ema", kTrain, "DECAY", &TrainOptions::ema,
        "decay of the averaged weights, such as 0.999; 0: off"},
       {train, "best", kTrain, "MEASURE", &TrainOptions::best, "measure of the best checkpoint"},

@@ -299,6 +299,18 @@ class TestPage:
         assert broken == 0 and page.locator("img").count() > 18
         assert page.locator("#config").text_content() == (odd_run / "config.toml").read_text()
 
+    def test_shows_drawn_defects(self, look, program, odd, odd_run, tmp_path):
+        program.run("train", "--data", odd, "--corrupt", "defects", "--levels", "4,8", "--max-steps", 1,
+                    *ONE_CORE, cwd=tmp_path)
+        run = tmp_path / "runs" / "latest"
+        with Image.open(run / "samples" / "defects.png") as sheet:
+            shape = sheet.size
+        page = look(run / "report.html")
+        assert page.get_by_role("heading", name="Drawn defects").is_visible()
+        assert page.evaluate("(({naturalWidth: w, naturalHeight: h}) => [w, h])"
+                             "(document.querySelector('#defects img'))") == list(shape)
+        assert not look(odd_run / "report.html").locator("#defects").is_visible()
+
     def test_shows_every_name_as_it_is(self, look, odd_run):
         data = report_data(odd_run)
         page = look(odd_run / "report.html")

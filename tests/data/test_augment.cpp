@@ -31,8 +31,8 @@ TEST(Effects, AreReadAndWritten) {
   EXPECT_EQ(to_string(parse_augmentations(" flip , crop:0.6,brightness:0.05 ")),
             "flip:0.5,crop:0.6,brightness:0.05");
   EXPECT_EQ(to_string(parse_corruptions("noise")), "noise:0.1");
-  EXPECT_EQ(to_string(parse_corruptions("blur:2.5,cutout,grid:8,blemish")),
-            "blur:2.5,cutout:0.25,grid:8,blemish:0.4");
+  EXPECT_EQ(to_string(parse_corruptions("blur:2.5,cutout,grid:8,blemish,defects")),
+            "blur:2.5,cutout:0.25,grid:8,blemish:0.4,defects:0.75");
   EXPECT_TRUE(parse_corruptions("").empty());
   EXPECT_TRUE(parse_augmentations("none").empty());
 }
@@ -44,6 +44,7 @@ TEST(Effects, AreRefusedWithWhatWasExpected) {
   EXPECT_TRUE(contains(corruption("flip"), "noise, blur, cutout, grid, blemish"));
   EXPECT_TRUE(contains(corruption("noise:-1"), "from 0 to 10"));
   EXPECT_TRUE(contains(corruption("noise:nan"), "from 0 to 10"));
+  EXPECT_TRUE(contains(corruption("defects:1.1"), "from 0 to 1"));
   EXPECT_TRUE(contains(corruption("noise:"), "expected a number"));
   EXPECT_TRUE(contains(corruption("noise,,blur"), "NAME or NAME:AMOUNT"));
   EXPECT_TRUE(contains(message_of<std::invalid_argument>([] { parse_augmentations("noise"); }),

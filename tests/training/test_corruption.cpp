@@ -69,7 +69,7 @@ TEST_P(EveryCorruption, TakesEverySize) {
 
 INSTANTIATE_TEST_SUITE_P(All, EveryCorruption,
                          testing::Values("noise:0.1", "blur:1.5", "cutout:0.3", "grid:8",
-                                         "blemish:0.5", "noise:0.05,cutout"),
+                                         "blemish:0.5", "noise:0.05,cutout", "defects:1"),
                          [](const auto& info) {
                            std::string name;
                            for (const char c : std::string(info.param)) {
