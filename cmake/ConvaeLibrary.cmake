@@ -38,6 +38,7 @@ set(CONVAE_PUBLIC_HEADERS
   metrics/statistics.h
   models/autoencoder.h
   models/blocks.h
+  models/detector.h
   models/geometry.h
   models/kernels/fused.h
   models/options.h

@@ -24,6 +24,8 @@ struct MicroBatch {
   torch::Tensor images;
   /// What the network sees in their place, float32 in [0, 1]; undefined: `images`.
   torch::Tensor corrupted = {};
+  /// (N, 1, H, W) in [0, 1], how much each pixel was changed; undefined: not at all, or not asked.
+  torch::Tensor labels = {};
 };
 
 /// The images of one optimizer step, up to batch_size, in one micro-batch a size.

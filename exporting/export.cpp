@@ -5,6 +5,9 @@
 #include "convae/models/autoencoder.h"
 #include "convae/training/checkpoint.h"
 
+#include <map>
+#include <string>
+
 namespace convae {
 namespace {
 
@@ -23,6 +26,20 @@ ExportDescription describe(const Model& model, const ExportOptions& options) {
           {"step", std::to_string(model.info().progress.step)}};
 }
 
+/// Other programs get the autoencoder.
+Model without_detector(const Model& model) {
+  if (model.options().detector.empty()) return model;
+  CheckpointInfo info = model.info();
+  info.model = model.options();
+  info.model.detector.clear();
+  std::map<std::string, torch::Tensor> weights = weights_of(*model.net());
+  std::erase_if(weights, [](const auto& item) { return item.first.starts_with("detector."); });
+  Autoencoder net(info.model);
+  load_weights(net, weights, "the model");
+  net->to(model.device());
+  return Model(net, info, model.path(), model.run());
+}
+
 }  // namespace
 
 const torch::nn::Module& part_of(const Model& model, Part part) {
@@ -32,9 +49,10 @@ const torch::nn::Module& part_of(const Model& model, Part part) {
   return *net;
 }
 
-void export_model(const std::filesystem::path& path, const Model& model,
+void export_model(const std::filesystem::path& path, const Model& whole,
                   const ExportOptions& options) {
-  options.validate(model.options());
+  options.validate(whole.options());
+  const Model model = without_detector(whole);
   ExportDescription description = describe(model, options);
   switch (options.format) {
     case ExportFormat::onnx: return write_onnx(path, model, options, description);

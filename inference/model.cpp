@@ -54,6 +54,16 @@ torch::Tensor Model::decode(const torch::Tensor& latents, Size size) const {
   return decode_images(net(), latents.to(device()), size);
 }
 
+torch::Tensor Model::detect(const torch::Tensor& images,
+                            const torch::Tensor& reconstructions) const {
+  if (options().detector.empty()) {
+    throw std::runtime_error(in_quotes(path_) +
+                             " has no detector; train with --detector 16,32,64 --corrupt defects");
+  }
+  const torch::NoGradGuard no_grad;
+  return net_->detect(input(images), reconstructions.to(device()));
+}
+
 void Model::require_variational() const {
   if (options().variational) return;
   throw std::runtime_error(in_quotes(path_) +
@@ -126,6 +136,8 @@ std::string description_json(const Model& model) {
       {"size", fixes_size ? ordered_json(to_string(options.size)) : ordered_json(nullptr)},
       {"output", to_string(options.output)},
       {"variational", options.variational},
+      {"detector", options.detector.empty() ? ordered_json(nullptr)
+                                            : ordered_json(widths_text(options.detector))},
       {"best-epoch", progress.best_epoch},
       {"best-by", to_string(progress.best_by)},
       {"best-loss", has_best ? ordered_json(progress.best_value) : ordered_json(nullptr)}};

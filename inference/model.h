@@ -29,6 +29,10 @@ public:
 
   torch::Tensor reconstruct(const torch::Tensor& images) const;
 
+  /// Where images are anomalous, seen beside their reconstruct()ions: (N, 1, H, W), from 0 to 1.
+  /// Throws std::runtime_error unless the model has a detector.
+  torch::Tensor detect(const torch::Tensor& images, const torch::Tensor& reconstructions) const;
+
   /// → (N, c, h, w), or (N, D) with a dense latent.
   torch::Tensor encode(const torch::Tensor& images) const;
 

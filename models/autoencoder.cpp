@@ -173,17 +173,29 @@ Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& siz
 
 Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes) {
   Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes), sizes);
-  for (torch::Tensor& x : maps) {
-    // In float: a bfloat16 near 1 is 1, and its gradient 0.
-    if (options_.output == Output::sigmoid) x = torch::sigmoid(x.to(torch::kFloat));
-    if (options_.output == Output::tanh) x = torch::tanh(x.to(torch::kFloat));
+  for (torch::Tensor& x : maps) x = output_of(x);
+  return maps;
+}
+
+Maps DecoderImpl::close(const Maps& open) const {
+  Maps maps;
+  for (const torch::Tensor& x : open) {
+    maps.push_back(output_of(x.to(torch::kFloat) + last_bias().view({1, -1, 1, 1})));
   }
   return maps;
+}
+
+torch::Tensor DecoderImpl::output_of(const torch::Tensor& x) const {
+  // In float: a bfloat16 near 1 is 1, and its gradient 0.
+  if (options_.output == Output::sigmoid) return torch::sigmoid(x.to(torch::kFloat));
+  if (options_.output == Output::tanh) return torch::tanh(x.to(torch::kFloat));
+  return x;
 }
 
 AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validated(options)) {
   encoder = register_module("encoder", Encoder(options));
   decoder = register_module("decoder", Decoder(options));
+  if (!options.detector.empty()) detector = register_module("detector", Detector(options));
   use_channels_last(*this);
   for (const auto& module : modules(/*include_self=*/false)) {
     if (auto norm = std::dynamic_pointer_cast<BatchNormImpl>(module)) {
@@ -196,6 +208,12 @@ torch::Tensor AutoencoderImpl::forward(const torch::Tensor& x) { return forward(
 
 Maps AutoencoderImpl::forward(const Maps& batches) {
   return decoder->forward(encoder->forward(batches), sizes_of(batches));
+}
+
+torch::Tensor AutoencoderImpl::detect(const torch::Tensor& images,
+                                      const torch::Tensor& reconstructions) {
+  TORCH_CHECK(detector, "this model has no detector");
+  return detector->forward(images, reconstructions);
 }
 
 std::shared_ptr<torch::nn::Module> AutoencoderImpl::clone(

@@ -2,6 +2,7 @@
 
 #include "convae/core/api.h"
 #include "convae/models/blocks.h"
+#include "convae/models/detector.h"
 #include "convae/models/options.h"
 
 #include <memory>
@@ -57,12 +58,15 @@ public:
   /// The same for batches of several sizes at once.
   Maps forward(const Maps& latents, const std::vector<Size>& sizes);
 
-  /// Up to the last convolution, without its bias, last_bias(), and the output function.
+  /// Up to the last convolution, without its bias, last_bias(), and the output function; and what
+  /// was left out.
   Maps forward_open(const Maps& latents, const std::vector<Size>& sizes);
+  Maps close(const Maps& open) const;
   torch::Tensor last_bias() const { return blocks_.back()->conv_bias(); }
 
 private:
   Maps all_but_last_level(const Maps& latents, const std::vector<Size>& sizes);
+  torch::Tensor output_of(const torch::Tensor& x) const;
   void check_latent(const torch::Tensor& latent, Size size, Size map) const;
 
   ModelOptions options_;
@@ -72,7 +76,8 @@ private:
 };
 TORCH_MODULE(Decoder);
 
-/// Encoder and decoder; the reconstruction has exactly the input's size.
+/// Encoder and decoder; the reconstruction has exactly the input's size. Where the options ask for
+/// one, a detector beside them marks what is anomalous.
 ///
 ///     Autoencoder net(ModelOptions{.channels = 3});
 ///     net->forward(torch::rand({1, 3, 481, 321}));   // (1, 3, 481, 321)
@@ -99,10 +104,15 @@ public:
   void begin_step();
   void commit_statistics();
 
+  /// Where images are anomalous: both (N, C, H, W) in [0,1] → (N, 1, H, W); see Detector::forward.
+  /// Needs options().detector.
+  torch::Tensor detect(const torch::Tensor& images, const torch::Tensor& reconstructions);
+
   const ModelOptions& options() const { return options_; }
 
   Encoder encoder{nullptr};
   Decoder decoder{nullptr};
+  Detector detector{nullptr};  ///< null without options().detector
 
 private:
   ModelOptions options_;

@@ -1,6 +1,7 @@
 #include "convae/models/options.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/text.h"
 
 #include <fmt/format.h>
 
@@ -18,7 +19,100 @@ std::int64_t multiply(std::int64_t a, std::int64_t b) {
 
 std::int64_t add(std::int64_t a, std::int64_t b) { return a > kSaturated - b ? kSaturated : a + b; }
 
+std::int64_t norm_weights(Norm norm, std::int64_t channels) {
+  return norm == Norm::none ? 0 : 2 * channels;
+}
+
+std::int64_t detector_parameters(const ModelOptions& model) {
+  std::int64_t total = 0;
+  for (const DetectorLayer& layer : model.detector_layers()) {
+    const bool is_last = layer.kind == DetectorLayer::Kind::last;
+    total = add(total, multiply(9, multiply(layer.in, layer.out)));
+    total = add(total, layer.out + (is_last ? 0 : norm_weights(model.norm, layer.out)));
+  }
+  return total;
+}
+
+/// Numbers in the outputs of the detector's layers: all of them, and most of a layer with its
+/// input.
+struct DetectorMaps {
+  std::int64_t all = 0, most = 0;
+};
+
+DetectorMaps detector_maps(const ModelOptions& model, Size input) {
+  DetectorMaps maps;
+  for (const DetectorLayer& layer : model.detector_layers()) {
+    const Size map = detector_map(input, layer.level);
+    const std::int64_t area = multiply(map.h, map.w);
+    maps.all = add(maps.all, multiply(area, layer.out));
+    maps.most = std::max(maps.most, multiply(area, layer.in + layer.out));
+  }
+  return maps;
+}
+
+// What a detector sees: image, reconstruction and two differences.
+constexpr std::int64_t kDetectorInputs = 4;
+
 }  // namespace
+
+std::string DetectorLayer::name() const {
+  constexpr const char* kNames[] = {"down", "keep", "up", "merge", "last"};
+  return kind == Kind::last ? "last"
+                            : kNames[static_cast<std::size_t>(kind)] + std::to_string(level);
+}
+
+LevelSpec DetectorLayer::spec() const {
+  LevelSpec spec{out};
+  const bool strided = kind == Kind::up || (kind == Kind::down && level > 0);
+  spec.stride = strided ? Size{2, 2} : Size{1, 1};
+  return spec;
+}
+
+std::vector<DetectorLayer> ModelOptions::detector_layers() const {
+  using Kind = DetectorLayer::Kind;
+  std::vector<DetectorLayer> layers;
+  if (detector.empty()) return layers;
+  constexpr std::int64_t kTogether = 4;  // pixels that are channels of one
+  std::int64_t in = kDetectorInputs * kTogether * channels;
+  for (std::size_t level = 0; level < detector.size(); ++level) {
+    layers.push_back({Kind::down, level, in, detector[level]});
+    layers.push_back({Kind::keep, level, detector[level], detector[level]});
+    in = detector[level];
+  }
+  for (std::size_t level = detector.size() - 1; level-- > 0;) {
+    layers.push_back({Kind::up, level, detector[level + 1], detector[level]});
+    layers.push_back({Kind::merge, level, 2 * detector[level], detector[level]});
+  }
+  layers.push_back({Kind::last, 0, detector[0], kTogether});
+  return layers;
+}
+
+Size detector_map(Size image, std::size_t level) {
+  Size map{(image.h + 1) / 2, (image.w + 1) / 2};
+  const LevelSpec halving{1};  // k3 s2 p1, which any size passes
+  for (std::size_t i = 0; i < level; ++i) {
+    map = {*halving.vertical().conv_length(map.h), *halving.horizontal().conv_length(map.w)};
+  }
+  return map;
+}
+
+std::vector<std::int64_t> parse_widths(const std::string& text) {
+  std::vector<std::int64_t> widths;
+  std::string_view rest = trimmed(text);
+  if (rest.empty() || rest == "none") return widths;
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    const auto width = parse_as<std::int64_t>(std::string(trimmed(rest.substr(0, comma))));
+    if (!width) throw OptionError("expected channels, comma-separated, such as 16,32,64");
+    widths.push_back(*width);
+    if (comma == std::string_view::npos) return widths;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+std::string widths_text(const std::vector<std::int64_t>& widths) {
+  return fmt::format("{}", fmt::join(widths, ","));
+}
 
 void ModelOptions::validate() const {
   check_levels(levels);
@@ -35,6 +129,13 @@ void ModelOptions::validate() const {
   require_option(
       !variational || latent > 0 || latent_channels > 0,
       "variational needs a bottleneck: set latent-channels, or latent together with size");
+  require_option(
+      detector.size() <= 12 &&
+          std::ranges::all_of(detector,
+                              [](std::int64_t width) { return width >= 1 && width <= (1 << 20); }),
+      fmt::format("detector must be 1 to 12 numbers of channels between 1 and 1048576, "
+                  "such as 16,32,64, but is {}",
+                  widths_text(detector)));
   if (latent == 0) return;
   require_option(
       size.h > 0 && size.w > 0,
@@ -55,16 +156,16 @@ std::vector<std::int64_t> ModelOptions::latent_shape(Size input) const {
 }
 
 std::int64_t ModelOptions::parameter_count() const {
-  const auto norm_weights = [&](std::int64_t c) { return norm == Norm::none ? 0 : 2 * c; };
-  std::int64_t total = 0;
+  std::int64_t total = detector_parameters(*this);
   std::int64_t in = channels;
   for (const LevelSpec& level : levels) {
     const std::int64_t kernel_area = multiply(level.kernel.h, level.kernel.w);
     const std::int64_t weights = multiply(kernel_area, multiply(in, level.channels));
     total = add(total, multiply(2, weights));
-    total = add(total, level.channels + in);           // biases of both directions
-    total = add(total, norm_weights(level.channels));  // encoder
-    if (&level != &levels.front()) total = add(total, norm_weights(in));  // decoder, but its last
+    total = add(total, level.channels + in);                 // biases of both directions
+    total = add(total, norm_weights(norm, level.channels));  // encoder
+    if (&level != &levels.front())
+      total = add(total, norm_weights(norm, in));  // decoder, but its last
     in = level.channels;
   }
   const std::int64_t narrow = latent > 0 ? latent : latent_channels;
@@ -76,7 +177,7 @@ std::int64_t ModelOptions::parameter_count() const {
   }
   const std::int64_t encoded = variational ? multiply(2, narrow) : narrow;
   total = add(total, multiply(wide, add(encoded, narrow)));
-  return add(total, add(add(wide, encoded), norm_weights(in)));
+  return add(total, add(add(wide, encoded), norm_weights(norm, in)));
 }
 
 std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
@@ -90,6 +191,10 @@ std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
     const std::int64_t decoded = multiply(level.in_channels, multiply(level.in.h, level.in.w));
     numbers = add(numbers, multiply(kept, add(encoded, decoded)));
   }
+  if (!detector.empty()) {
+    const std::int64_t seen = multiply(2 * kDetectorInputs * channels, multiply(input.h, input.w));
+    numbers = add(numbers, add(seen, multiply(kept, detector_maps(*this, input).all)));
+  }
   return multiply(numbers, sizeof(float));
 }
 
@@ -100,6 +205,7 @@ std::int64_t ModelOptions::inference_bytes_per_image(Size input) const {
     const std::int64_t decoded = multiply(level.in_channels, multiply(level.in.h, level.in.w));
     most = std::max(most, add(encoded, decoded));
   }
+  most = std::max(most, detector_maps(*this, input).most);
   return multiply(add(most, multiply(channels, multiply(input.h, input.w))), sizeof(float));
 }
 

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace CONVAE_API convae {
@@ -35,6 +36,23 @@ constexpr auto names(Output) {
       {{Output::sigmoid, "sigmoid"}, {Output::tanh, "tanh"}, {Output::linear, "linear"}});
 }
 
+/// A 3×3 convolution of the detector, with what follows it.
+struct DetectorLayer {
+  enum class Kind {
+    down,   ///< from the image, or by stride 2 from the level above
+    keep,   ///< at the same size
+    up,     ///< transposed, by stride 2 from the level below
+    merge,  ///< of what comes from below and, beside it, what went down there
+    last    ///< to the map, four pixels a value, without normalisation and activation
+  };
+  Kind kind;
+  std::size_t level;  ///< of its output; 0 is half the image's size, each further one half again
+  std::int64_t in, out;
+
+  std::string name() const;  ///< "down0"; "last"
+  LevelSpec spec() const;
+};
+
 /// The architecture of an Autoencoder.
 struct ModelOptions {
   /// Image channels: 1 (grey) or 3 (RGB). 0 in a run's options: inferred from the images.
@@ -62,11 +80,20 @@ struct ModelOptions {
   /// means before logarithms of variances.
   bool variational = false;
 
+  /// Channels of the detector, from half the image's size down, such as {16, 32, 64}: a network
+  /// beside the autoencoder that learns from drawn defects where an image is anomalous. Empty:
+  /// none.
+  std::vector<std::int64_t> detector;
+
   /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;
 
-  /// Number of weights, computed without allocating any. Saturates at 2^62.
+  /// Number of weights, the detector's included, computed without allocating any. Saturates at
+  /// 2^62.
   std::int64_t parameter_count() const;
+
+  /// The detector's convolutions in the order of their calls; none without one.
+  std::vector<DetectorLayer> detector_layers() const;
 
   /// Channels of the latent map; a dense latent has none, and this is the map's before it.
   std::int64_t latent_map_channels() const;
@@ -84,5 +111,12 @@ struct ModelOptions {
   /// largest level and the image itself, in float32. Throws GeometryError.
   std::int64_t inference_bytes_per_image(Size input) const;
 };
+
+/// The size of the detector's maps at a level, of an image of that size.
+Size detector_map(Size image, std::size_t level);
+
+/// "16,32,64", or "" or "none" for none. Throws OptionError saying what was expected.
+std::vector<std::int64_t> parse_widths(const std::string& text);
+std::string widths_text(const std::vector<std::int64_t>& widths);
 
 }  // namespace convae

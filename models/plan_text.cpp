@@ -50,6 +50,15 @@ std::string level_table(const ModelOptions& model, Size input) {
   return text;
 }
 
+std::string detector_line(const ModelOptions& model, Size input) {
+  if (model.detector.empty()) return "";
+  std::string text = "detector  ";
+  for (std::size_t i = 0; i < model.detector.size(); ++i) {
+    text += shape_text(model.detector[i], detector_map(input, i)) + " → ";
+  }
+  return text + shape_text(1, input);
+}
+
 std::string plan_json(const ModelOptions& model, Size input) {
   using nlohmann::ordered_json;
   const auto shape = [](std::int64_t channels, Size size) {
@@ -67,10 +76,13 @@ std::string plan_json(const ModelOptions& model, Size input) {
                         {"out", outer}}}});
   }
   const ordered_json image = shape(model.channels, input);
-  const ordered_json json = {{"input", image},
-                             {"levels", levels},
-                             {"latent", model.latent_shape(input)},
-                             {"output", image}};
+  ordered_json json = {{"input", image},
+                       {"levels", levels},
+                       {"latent", model.latent_shape(input)},
+                       {"output", image}};
+  for (std::size_t i = 0; i < model.detector.size(); ++i) {
+    json["detector"].push_back(shape(model.detector[i], detector_map(input, i)));
+  }
   return json.dump();
 }
 

@@ -20,7 +20,12 @@ std::string level_table(const ModelOptions& model, Size input);
 ///      "levels":[{"conv":{"in":…,"out":…},
 ///                 "convT":{"in":…,"output_padding":[h,w],"without":…,"out":…}}…],
 ///      "latent":[c,h,w] or [D],"output":[C,H,W]}
+///
+/// and where there is a detector "detector":[[c,h,w]…], the shapes of its levels.
 std::string plan_json(const ModelOptions& model, Size input);
+
+/// "detector  16x12x12 → 32x6x6 → 64x3x3 → 1x24x24"; "" without one.
+std::string detector_line(const ModelOptions& model, Size input);
 
 /// "3x24x24".
 std::string shape_text(std::int64_t channels, Size size);

@@ -31,16 +31,18 @@ Enum named(const json& fields, const char* key) {
 json to_json(const ModelOptions& model) {
   json levels = json::array();
   for (const LevelSpec& level : model.levels) levels.push_back(to_string(level));
-  return {{"channels", model.channels},
-          {"levels", levels},
-          {"order", to_string(model.order)},
-          {"activation", to_string(model.activation)},
-          {"norm", to_string(model.norm)},
-          {"latent-channels", model.latent_channels},
-          {"latent", model.latent},
-          {"size", to_string(model.size)},
-          {"output", to_string(model.output)},
-          {"variational", model.variational}};
+  json fields{{"channels", model.channels},
+              {"levels", levels},
+              {"order", to_string(model.order)},
+              {"activation", to_string(model.activation)},
+              {"norm", to_string(model.norm)},
+              {"latent-channels", model.latent_channels},
+              {"latent", model.latent},
+              {"size", to_string(model.size)},
+              {"output", to_string(model.output)},
+              {"variational", model.variational}};
+  if (!model.detector.empty()) fields["detector"] = model.detector;
+  return fields;
 }
 
 ModelOptions model_from_json(const json& spec) {
@@ -61,6 +63,7 @@ ModelOptions model_from_json(const json& spec) {
   model.output = named<Output>(spec, "output");
   // Added within a format: older checkpoints do not have it.
   model.variational = spec.value("variational", false);
+  model.detector = spec.value("detector", std::vector<std::int64_t>());
   model.validate();
   return model;
 }
@@ -190,8 +193,10 @@ std::string model_json(const ModelOptions& model) { return to_json(model).dump()
 
 void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
                      CheckpointInfo info, const WeightAverage* average) {
-  // Version 0.1 would stop at the options in the configuration that it does not know.
-  const bool is_old = info.config.empty() && !info.value_range.is_fixed();
+  // Version 0.1 would stop at the options in the configuration that it does not know, and at the
+  // weights of a detector.
+  const bool is_old =
+      info.config.empty() && !info.value_range.is_fixed() && net->options().detector.empty();
   info.format = is_old ? CheckpointInfo::kOldFormat : CheckpointInfo::kFormat;
   info.convae_version = kVersion;
   info.libtorch_version = TORCH_VERSION;

@@ -14,8 +14,8 @@ std::optional<c10::Stream> copy_stream(torch::Device device) {
 }
 
 Feed::Feed(Loader& loader, const CorruptionRule& rule, std::optional<c10::Stream> copies,
-           bool ahead)
-    : loader_(loader), rule_(rule), copies_(copies) {
+           bool ahead, bool labelled)
+    : loader_(loader), rule_(rule), copies_(copies), labelled_(labelled) {
   if (!ahead) return;
   thread_ = std::jthread([this, threads = at::get_num_threads()](const std::stop_token& stop) {
     at::set_num_threads(threads);  // OpenMP counts them by thread
@@ -44,6 +44,7 @@ std::optional<Step> Feed::next() {
       // Their memory is given back to the copies' stream, but not before this one has read them.
       batch.images.record_stream(computing);
       if (batch.corrupted.defined()) batch.corrupted.record_stream(computing);
+      if (batch.labels.defined()) batch.labels.record_stream(computing);
     }
   }
   return std::move(staged.step);
@@ -53,7 +54,8 @@ std::optional<Step> Feed::gather() {
   std::optional<Step> step = loader_.next();
   if (!step || rule_.corruptions.empty()) return step;
   for (MicroBatch& batch : *step) {
-    batch.corrupted = corrupt(to_float(batch.images, c10::kCPU), rule_, batch.indices);
+    batch.corrupted = corrupt(to_float(batch.images, c10::kCPU), rule_, batch.indices,
+                              labelled_ ? &batch.labels : nullptr);
   }
   return step;
 }
@@ -70,6 +72,7 @@ Feed::Staged Feed::stage() {
   for (MicroBatch& batch : *staged.step) {
     copy(batch.images);
     copy(batch.corrupted);
+    copy(batch.labels);
   }
   staged.copied.emplace(copies_->device_type());
   staged.copied->record(*copies_);

@@ -25,7 +25,9 @@ std::optional<c10::Stream> copy_stream(torch::Device device);
 class Feed {
 public:
   /// `copies`: copy_stream(device). `ahead`: prepare the next step on a thread of its own.
-  Feed(Loader& loader, const CorruptionRule& rule, std::optional<c10::Stream> copies, bool ahead);
+  /// `labelled`: with labels of what was corrupted.
+  Feed(Loader& loader, const CorruptionRule& rule, std::optional<c10::Stream> copies, bool ahead,
+       bool labelled = false);
   Feed(const Feed&) = delete;
   Feed& operator=(const Feed&) = delete;
 
@@ -46,6 +48,7 @@ private:
   Loader& loader_;
   const CorruptionRule& rule_;
   std::optional<c10::Stream> copies_;
+  bool labelled_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::optional<Staged> coming_;

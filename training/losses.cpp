@@ -111,6 +111,14 @@ torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Ten
   return sum;
 }
 
+torch::Tensor detection_losses(const torch::Tensor& logits, const torch::Tensor& labels) {
+  return at::binary_cross_entropy_with_logits(logits, labels, /*weight=*/{}, /*pos_weight=*/{},
+                                              at::Reduction::None)
+      .flatten(1)
+      .mean(1)
+      .mul(kDetectionWeight);
+}
+
 bool is_fused(const Loss& loss) {
   return loss.size() == 1 && (loss[0].kind == LossKind::mse || loss[0].kind == LossKind::l1);
 }

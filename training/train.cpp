@@ -143,6 +143,10 @@ void check_job(TrainJob& job) {
   if (model.channels == 0) model.channels = job.data.channels > 0 ? job.data.channels : 3;
   if (model.latent > 0) fix_size_of_dense_latent(model, job.data);
   model.validate();
+  require_option(model.detector.empty() || has(job.train.corruptions, Effect::Kind::defects),
+                 "--detector '" + widths_text(model.detector) +
+                     "' learns from drawn defects; add them with --corrupt defects, or use "
+                     "--detector none");
   if (const Size seen = one_size(job.data)) plan_sizes(model.levels, seen, model.channels);
   require_memory_for_weights(model, free_memory_bytes());
 }
@@ -257,6 +261,7 @@ private:
                                sizes.at(shown), to_string(shown)));
     std::istringstream table(level_table(job_.model, shown));
     for (std::string line; std::getline(table, line);) callbacks_.say(line);
+    if (!job_.model.detector.empty()) callbacks_.say(detector_line(job_.model, shown));
     callbacks_.say(fmt::format("{} parameters", job_.model.parameter_count()));
     if (validation_images == 0) {
       callbacks_.say("no validation images: 'best' follows the training loss");

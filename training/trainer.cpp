@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace convae {
 namespace {
@@ -34,7 +35,8 @@ Step cut_to(const Step& step, std::int64_t most_pixels) {
         return all.defined() ? all.narrow(0, begin, count) : all;
       };
       const auto first = batch.indices.begin() + begin;
-      pieces.push_back({{first, first + count}, part(batch.images), part(batch.corrupted)});
+      pieces.push_back(
+          {{first, first + count}, part(batch.images), part(batch.corrupted), part(batch.labels)});
     }
   }
   return pieces;
@@ -148,21 +150,40 @@ Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
   return samples;
 }
 
-torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets,
+/// Both in the model's range → the detector's logits.
+Maps Trainer::detect(const Maps& inputs, const Maps& outputs) {
+  Maps images, reconstructions;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const auto unit = [&](const torch::Tensor& x) {
+      return to_unit_range(x.detach().to(torch::kFloat), net_->options().output);
+    };
+    images.push_back(unit(inputs[i]));
+    reconstructions.push_back(unit(outputs[i]));
+  }
+  return net_->detector->logits(images, reconstructions);
+}
+
+torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                                  std::int64_t images_in_step) {
   const double share = 1 / static_cast<double>(images_in_step);
   torch::Tensor divergence_sum, loss;
   const Output output = net_->options().output;
-  Maps outputs;
+  Maps outputs, logits;
   {
     const Autocast autocast(device_, options_.precision);
     const Maps codes = latents(inputs, divergence_sum);
     if (device_.is_cpu() && is_fused(options_.loss)) {
-      loss = fused_loss(net_->decoder->forward_open(codes, sizes_of(inputs)),
-                        net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
+      const Maps open = net_->decoder->forward_open(codes, sizes_of(inputs));
+      if (net_->detector) {
+        const torch::NoGradGuard no_grad;
+        outputs = net_->decoder->close(open);
+      }
+      if (net_->detector) logits = detect(inputs, std::exchange(outputs, {}));
+      loss = fused_loss(open, net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
                         share * options_.loss[0].weight);
     } else {
       outputs = net_->decoder->forward(codes, sizes_of(inputs));
+      if (net_->detector) logits = detect(inputs, outputs);
     }
   }
   // In float: the variances of SSIM are differences of nearly equal numbers.
@@ -172,21 +193,26 @@ torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets,
     loss = i == 0 ? sum : loss + sum;
   }
   if (!outputs.empty()) loss = loss * share;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    loss = loss + share * detection_losses(logits[i], labels[i]).sum();
+  }
   return divergence_sum.defined() ? loss + options_.beta * share * divergence_sum : loss;
 }
 
 torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_t images_in_step) {
   const Output output = net_->options().output;
-  Maps inputs;
-  Maps targets;
+  Maps inputs, targets, labels;
   for (const MicroBatch& batch : batches) {
     const torch::Tensor images = to_float(batch.images, device_);
     targets.push_back(to_model_range(images, output));
     const bool clean = !batch.corrupted.defined();
     inputs.push_back(clean ? targets.back() : to_model_range(batch.corrupted.to(device_), output));
+    if (!net_->detector) continue;
+    labels.push_back(batch.labels.defined() ? batch.labels.to(device_)
+                                            : torch::zeros_like(images.narrow(1, 0, 1)));
   }
   in_network_ = batches;
-  const torch::Tensor loss = mean_loss(inputs, targets, images_in_step);
+  const torch::Tensor loss = mean_loss(inputs, targets, labels, images_in_step);
   loss.backward();
   return loss.detach() * images_in_step;
 }
@@ -232,7 +258,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
   Loader loader(dataset_, std::move(plan), view, workers_, /*pinned=*/device_.is_cuda());
   const CorruptionRule rule{options_.corruptions, options_.seed, epoch, good_pictures_};
-  Feed feed(loader, rule, copies_, /*ahead=*/device_.is_cuda());
+  Feed feed(loader, rule, copies_, /*ahead=*/device_.is_cuda(), /*labelled=*/!!net_->detector);
   const double seconds_before = progress_.epoch_train_seconds;
   const Stopwatch time;
   double waited = 0;

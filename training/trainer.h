@@ -103,7 +103,9 @@ public:
 
 private:
   std::int64_t schedule_step() const;
-  torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, std::int64_t images_in_step);
+  torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
+                          std::int64_t images_in_step);
+  Maps detect(const Maps& inputs, const Maps& outputs);
   Maps latents(const Maps& inputs, torch::Tensor& divergence_sum);
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
   std::optional<double> try_step(const Step& step, double lr);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-/// What the network makes of `inputs`, in its range, and each image's loss.
+/// What the autoencoder makes of `inputs`, in its range, and each image's loss.
 std::pair<torch::Tensor, torch::Tensor> images_and_losses(Autoencoder& net,
                                                           const torch::Tensor& inputs,
                                                           const torch::Tensor& targets,
@@ -44,11 +44,18 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
     if (should_stop && should_stop()) break;
     for (const MicroBatch& batch : *step) {
       const torch::Tensor images = to_float(batch.images, device);
-      const torch::Tensor inputs = to_model_range(corrupt(images, rule, batch.indices), range);
-      const auto [made, made_losses] =
-          images_and_losses(net, inputs, to_model_range(images, range), options);
-      losses.add(made_losses.nan_to_num(kInfinity, kInfinity));
+      torch::Tensor labels;
+      const torch::Tensor shown =
+          corrupt(images, rule, batch.indices, net->detector ? &labels : nullptr);
+      const auto [made, made_losses] = images_and_losses(net, to_model_range(shown, range),
+                                                         to_model_range(images, range), options);
       const torch::Tensor reconstruction = to_unit_range(made, range);
+      torch::Tensor all_losses = made_losses;
+      if (net->detector) {
+        const Maps logits = net->detector->logits({shown}, {reconstruction});
+        all_losses = all_losses + detection_losses(logits[0], labels);
+      }
+      losses.add(all_losses.nan_to_num(kInfinity, kInfinity));
       const torch::Tensor mse = image_mse(reconstruction, images).nan_to_num(kInfinity, kInfinity);
       errors.add(mse);
       torch::Tensor ssim = image_ssim(reconstruction, images);

@@ -18,7 +18,9 @@ void print_text(const ModelOptions& model, Size size) {
   const std::string input = shape_text(model.channels, size);
   fmt::print("input   {}\n\n{}\n", input, level_table(model, size));
   fmt::print("latent  {}, {} numbers for {}\n", latent, numbers, model.channels * size.h * size.w);
-  fmt::print("output  {}, the input's size\n\n", input);
+  fmt::print("output  {}, the input's size\n", input);
+  if (!model.detector.empty()) fmt::print("{}\n", detector_line(model, size));
+  std::puts("");
   std::puts(
       "Per axis, with e = d(k-1)+1: a convolution makes m = floor((n + 2p - e) / s) + 1 of n, a\n"
       "transposed one n' = (m - 1)s - 2p + e + output_padding of m, and n' = n exactly for\n"

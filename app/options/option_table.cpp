@@ -78,6 +78,9 @@ std::vector<OptionSpec> make_table() {
        "numbers of a dense latent, which fixes the image size; 0: none"},
       {model, "variational", kTrain, "BOOL", &ModelOptions::variational,
        "make the latent a distribution that convae sample can draw from"},
+      {model, "detector", "train shapes", "LIST",
+       Binding(&ModelOptions::detector, {parse_widths, widths_text}),
+       "channels of a detector of anomalies, level by level, such as 16,32,64; none: no detector"},
       {model, "output-activation", kTrain, "NAME", &ModelOptions::output,
        "last function of the decoder"},
 

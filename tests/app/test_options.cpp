@@ -36,7 +36,7 @@ std::string another_value(const OptionSpec& option) {
       {"dilation", "1x2"},       {"size", "48x32"},
       {"crop", "24x16"},         {"value-range", "-5:12.5"},
       {"loss", "0.5*l1 + ssim"}, {"corrupt", "blur:2,noise:0.1"},
-      {"augment", "flip:0.5"}};
+      {"detector", "4,8"},       {"augment", "flip:0.5"}};
   if (own.contains(option.name)) return own.at(option.name);
   const std::string usual = option.get(Options{});
   if (!option.value.choices.empty()) {

@@ -116,7 +116,8 @@ class Device(unittest.TestCase):
                       ("--norm", "none", "--activation", "gelu"), ("--loss", "ssim"),
                       ("--loss", "l1+0.5*ms-ssim", "--crop", "48"), ("--optimizer", "sgd", "--lr", "0.01"),
                       ("--optimizer", "adamw", "--ema", "0.9", "--clip-grad", "1"),
-                      ("--corrupt", "noise:0.1,blemish:0.5"), ("--latent-channels", "4", "--variational"),
+                      ("--corrupt", "noise:0.1,blemish:0.5"), ("--corrupt", "defects", "--detector", "4,8"),
+                      ("--latent-channels", "4", "--variational"),
                       ("--latent", "16", "--size", "32"), ("--augment", "flip", "--size", "40"),
                       ("--precision", "bf16", "--loss", "ssim", "--norm", "group")):
             with self.subTest(words):

@@ -1,0 +1,114 @@
+#include "convae/models/detector.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/pixel_shuffle.h>
+#include <ATen/ops/pixel_unshuffle.h>
+#include <ATen/ops/replication_pad2d.h>
+#include <ATen/ops/sigmoid.h>
+
+namespace convae {
+namespace {
+
+constexpr double kBlurSigma = 4;
+constexpr std::int64_t kBlurReach = 12;
+
+// Differences are small numbers beside the images they are of.
+constexpr double kDifferenceGain = 4;
+
+// Few pixels are anomalous: the first guess of a fresh detector is 5 %.
+constexpr double kFirstLogit = -3;
+
+torch::Tensor gaussian_kernel() {
+  const torch::Tensor at = at::arange(-kBlurReach, kBlurReach + 1, at::kFloat) / kBlurSigma;
+  const torch::Tensor weights = (at.square() / -2).exp();
+  return weights / weights.sum();
+}
+
+/// (N, C, H, W), every channel on its own; beyond an edge lies what is at it.
+torch::Tensor blurred(const torch::Tensor& images, const torch::Tensor& gaussian) {
+  const torch::Tensor kernel = gaussian.to(images.device());
+  const std::int64_t h = images.size(2), w = images.size(3);
+  torch::Tensor x = images.contiguous().view({-1, 1, h, w});
+  x = at::conv2d(at::replication_pad2d(x, {kBlurReach, kBlurReach, 0, 0}),
+                 kernel.view({1, 1, 1, -1}));
+  x = at::conv2d(at::replication_pad2d(x, {0, 0, kBlurReach, kBlurReach}),
+                 kernel.view({1, 1, -1, 1}));
+  return x.view(images.sizes());
+}
+
+/// (N, C, H, W) → (N, 16·C, ⌈H/2⌉, ⌈W/2⌉).
+torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reconstruction,
+                           const torch::Tensor& gaussian) {
+  const torch::Tensor x =
+      at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
+               (image - blurred(image, gaussian)) * kDifferenceGain},
+              /*dim=*/1);
+  const std::int64_t odd_h = x.size(2) % 2, odd_w = x.size(3) % 2;
+  const bool is_even = odd_h + odd_w == 0;
+  return at::pixel_unshuffle(is_even ? x : at::replication_pad2d(x, {0, odd_w, 0, odd_h}), 2)
+      .contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+}  // namespace
+
+DetectorImpl::DetectorImpl(const ModelOptions& options)
+    : levels_(options.detector.size()),
+      layers_(options.detector_layers()),
+      gaussian_(gaussian_kernel()) {
+  for (const DetectorLayer& layer : layers_) {
+    const bool grows = layer.kind == DetectorLayer::Kind::up;
+    const bool activated = layer.kind != DetectorLayer::Kind::last;
+    blocks_.emplace_back(register_module(
+        layer.name(), Block(grows ? BlockImpl::Kind::conv_transpose : BlockImpl::Kind::conv,
+                            layer.in, layer.spec(), options, activated)));
+  }
+  const torch::NoGradGuard no_grad;
+  blocks_.back()->conv_bias().fill_(kFirstLogit);
+}
+
+torch::Tensor DetectorImpl::forward(const torch::Tensor& images,
+                                    const torch::Tensor& reconstructions) {
+  const torch::Tensor map = logits({images}, {reconstructions})[0];
+  return is_training() ? map : at::sigmoid(map);
+}
+
+Maps DetectorImpl::logits(const Maps& images, const Maps& reconstructions) {
+  Maps maps;
+  std::vector<std::vector<Size>> sizes(levels_);  // by level, then by batch
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    TORCH_CHECK(images[i].sizes() == reconstructions[i].sizes(),
+                "the detector takes images and their reconstructions, but got ", images[i].sizes(),
+                " and ", reconstructions[i].sizes());
+    maps.push_back(what_it_sees(images[i].detach(), reconstructions[i].detach(), gaussian_));
+    const Size image{images[i].size(2), images[i].size(3)};
+    for (std::size_t level = 0; level < levels_; ++level) {
+      sizes[level].push_back(detector_map(image, level));
+    }
+  }
+  maps = pass(std::move(maps), sizes);
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    // In float: sums of many pixels' losses are taken of it.
+    maps[i] = at::pixel_shuffle(maps[i].to(at::kFloat), 2)
+                  .narrow(2, 0, images[i].size(2))
+                  .narrow(3, 0, images[i].size(3));
+  }
+  return maps;
+}
+
+Maps DetectorImpl::pass(Maps maps, const std::vector<std::vector<Size>>& sizes) {
+  std::vector<Maps> skipped;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const auto [kind, level, in, out] = layers_[i];
+    if (kind == DetectorLayer::Kind::down && level > 0) skipped.push_back(maps);
+    maps = blocks_[i]->forward(maps, sizes[level]);
+    if (kind != DetectorLayer::Kind::up) continue;
+    for (std::size_t k = 0; k < maps.size(); ++k) {
+      maps[k] = at::cat({maps[k], skipped[level][k]}, /*dim=*/1);
+    }
+  }
+  return maps;
+}
+
+}  // namespace convae

@@ -1,0 +1,79 @@
+"""A detector trained beside the autoencoder, as a user asks for it."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.numpy import load_file
+
+from convae_program import ONE_CORE, assert_same_tensors, read_csv
+
+LAST = "weights/last.safetensors"
+SMALL = ("--levels", "4,8", "--detector", "4,6", "--corrupt", "defects", "--batch-size", 4, *ONE_CORE)
+
+
+@pytest.fixture(scope="module")
+def detecting(program, photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detecting")
+    program.run("train", "--data", photos, "--max-steps", 6, "--ema", 0.9, "--schedule", "constant", *SMALL,
+                "--name", "run", cwd=folder)
+    return folder / "runs" / "run"
+
+
+def test_a_run_keeps_the_detector_and_says_so(done, detecting, photos):
+    info = json.loads(done("info", detecting, "--json").stdout)
+    assert (info["detector"], info["format"]) == ("4,6", 2)
+    weights = load_file(detecting / LAST)
+    assert {"detector.down0.conv.weight", "detector.last.conv.bias", "ema.detector.up0.conv.weight"} <= set(weights)
+    names = [name for name in weights if not name.startswith(("ema.", "optimizer."))]
+    counted = sum(weights[name].size for name in names
+                  if not name.endswith(("running_mean", "running_var", "num_batches_tracked")))
+    assert info["parameters"] == counted
+    assert "detector  4x" in (detecting / "train.log").read_text()
+    assert all(row["val_loss"] for row in read_csv(detecting / "metrics.csv"))
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(done, detecting, photos, tmp_path):
+    done("train", "--data", photos, "--max-steps", 2, "--ema", 0.9, "--schedule", "constant", *SMALL, "--name", "run")
+    done("train", "--resume", "runs/run", "--max-steps", 6)
+    assert_same_tensors(detecting / LAST, tmp_path / "runs" / "run" / LAST)
+
+
+def test_a_config_file_holds_it(done, detecting, photos, tmp_path):
+    done("train", "--config", detecting / "config.toml", "--max-steps", 6, "--name", "again")
+    assert_same_tensors(detecting / LAST, tmp_path / "runs" / "again" / LAST)
+    (tmp_path / "list.toml").write_text('[model]\ndetector = [4, 6]\n[train]\ncorrupt = "defects:0.5"\n')
+    shown = done("shapes", "--config", "list.toml", "--input", "3x13x12").stdout
+    assert "detector  4x7x6 → 6x4x3 → 1x13x12" in shown
+
+
+def test_shapes_shows_its_levels(done):
+    plan = json.loads(done("shapes", "--input", "1x25x24", "--detector", "8,16,32", "--json").stdout)
+    assert plan["detector"] == [[8, 13, 12], [16, 7, 6], [32, 4, 3]]
+    assert "detector" not in json.loads(done("shapes", "--input", "1x25x24", "--json").stdout)
+
+
+def test_exports_leave_it_out(done, detecting, tmp_path):
+    done("export", "--checkpoint", detecting, "--format", "safetensors", "-o", "model.safetensors")
+    assert not [name for name in load_file(tmp_path / "model.safetensors") if "detector" in name]
+
+
+def test_commands_of_the_autoencoder_work_as_before(done, detecting, photos, tmp_path):
+    done("reconstruct", "--checkpoint", detecting, "--data", photos, "--corrupt", "defects:1", "-o", "out")
+    rows = read_csv(tmp_path / "out" / "reconstruct.csv")
+    assert rows and all(float(row["input_mse"]) >= 0 for row in rows)
+    assert any(float(row["input_mse"]) > 0 for row in rows)
+
+
+def test_what_cannot_work_is_refused(convae, detecting, photos, tmp_path):
+    convae("train", "--data", photos, "--detector", "4,6").assert_refused(
+        2, "--detector '4,6'", "--corrupt defects")
+    convae("train", "--data", photos, "--detector", "4,6", "--corrupt", "noise").assert_refused(
+        2, "--detector '4,6'", "--corrupt defects")
+    convae("train", "--data", photos, "--detector", "4;6").assert_refused(2, "--detector '4;6'", "16,32,64")
+    convae("train", "--data", photos, "--detector", "4,0", "--corrupt", "defects").assert_refused(2, "detector", "4,0")
+    convae("bench", "--detector", "4,6").assert_refused(2, "--detector")
+    run = shutil.copytree(detecting, tmp_path / "run")
+    convae("train", "--resume", run, "--max-steps", 8, "--corrupt", "none").assert_refused(
+        2, "--detector '4,6'", "--corrupt defects")
+    convae("train", "--resume", run, "--detector", "8").assert_refused(2, "--detector '8'", "contradicts")
