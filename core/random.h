@@ -13,6 +13,7 @@ enum class Purpose : std::uint64_t {
   augmentation = 100,  ///< and one more for each further augmentation
   corruption = 200,    ///< likewise
   latent_noise = 300,
+  folds = 400,
   bootstrap = 0xb007,
 };
 

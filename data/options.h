@@ -42,6 +42,8 @@ struct DataOptions {
   std::string val;                   ///< folder of validation images; empty: a share of `data`
   std::vector<std::string> include;  ///< globs of the files to use, see Globs; empty: all
   std::vector<std::string> exclude;  ///< globs of files to leave out
+  std::vector<std::string> images;   ///< the only ones to use, by their names in `data` as
+                                     ///< printable() shows them; empty: all
   double val_split = 0.1;     ///< share of `data` kept for validation, by a hash of the group
   std::string group_regex;    ///< which images belong together, see Grouping; empty: each alone
   Size size;                  ///< resize to; {0, 0}: native

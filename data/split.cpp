@@ -139,7 +139,17 @@ void warn_of_test_images(const std::vector<ImageEntry>& entries, const Callbacks
       in_quotes(first), fmt::join(flags, " ")));
 }
 
+/// Of the files listed, those that `images` names; all where it is empty.
+void keep_named(ImageFolder& listed, const std::vector<std::string>& images) {
+  if (images.empty()) return;
+  const std::set<std::string> names(images.begin(), images.end());
+  const auto is_other = [&](const auto& file) { return !names.contains(printable(file.name)); };
+  std::erase_if(listed.files, is_other);
+  std::erase_if(listed.skipped, is_other);
+}
+
 std::optional<InspectionLayout> layout_of(const DataOptions& options) {
+  if (!options.images.empty()) return std::nullopt;
   const bool is_chosen = std::ranges::any_of(options.include, [](const std::string& glob) {
     return glob == "**" || glob.find('/') != std::string::npos;
   });
@@ -217,7 +227,8 @@ void warn_of_what_is_not_read(const std::vector<ImageEntry>& entries, const Call
 
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
                         const Callbacks& callbacks, const std::string& prefix) {
-  const ImageFolder listed = list_images(folder, {options.include, options.exclude}, prefix);
+  ImageFolder listed = list_images(folder, {options.include, options.exclude}, prefix);
+  keep_named(listed, options.images);
   tell_of(listed, callbacks);
   const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
   if (folder == fs::path(options.data) || is_training) {
@@ -281,13 +292,15 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   split.folder = all.folder;
   FoundImages validation;
   if (!options.val.empty()) {
-    validation = find_images(options.val, options, refuse, callbacks);
+    DataOptions others = options;
+    others.images.clear();  // those are of options.data
+    validation = find_images(options.val, others, refuse, callbacks);
   } else if (layout && !layout->validation.empty()) {
     validation = find_part(options, layout->validation, refuse, callbacks);
   }
   const bool is_apart = !validation.entries.empty();
   if (is_apart) take_out(validation.entries, all.entries, callbacks);
-  if (!layout) warn_of_test_images(all.entries, callbacks);
+  if (!layout && options.images.empty()) warn_of_test_images(all.entries, callbacks);
   split.channels = options.channels > 0                                    ? options.channels
                    : all_grey(all.entries) && all_grey(validation.entries) ? 1
                                                                            : 3;

@@ -17,11 +17,11 @@ namespace convae {
 /// headers and images above max_pixels.
 using Refusal = std::function<std::optional<std::string>(const ImageEntry&)>;
 
-/// Lists `folder` (with options.include and exclude), reads the headers and applies `refuse`. Names
-/// are relative to `folder`, after `prefix`. Warns of each skipped file, of unread pages and of
-/// masks among the images; says what was left out and passed over. Throws std::runtime_error where
-/// the folder cannot be read, nothing is left, or, with options.skip_bad false, an image cannot be
-/// used.
+/// Lists `folder` (with options.include, exclude and images), reads the headers and applies
+/// `refuse`. Names are relative to `folder`, after `prefix`. Warns of each skipped file, of unread
+/// pages and of masks among the images; says what was left out and passed over. Throws
+/// std::runtime_error where the folder cannot be read, nothing is left, or, with options.skip_bad
+/// false, an image cannot be used.
 FoundImages find_images(const std::filesystem::path& folder, const DataOptions& options,
                         const Refusal& refuse, const Callbacks& callbacks = {},
                         const std::string& prefix = "");
@@ -35,10 +35,10 @@ struct SplitImages {
   std::function<void()> keep_headers = [] {};  ///< for the next run, in options.index
 };
 
-/// Finds the images of options.data and options.val. Without the latter, those that the layout of
-/// options.data has for it, else the share val_split of the groups are for validation. Validation
-/// images are taken out of training. Throws like find_images(), and std::runtime_error where no
-/// image is left to train on.
+/// Finds the images of options.data and options.val. Where options.images names them, no layout
+/// counts. Without options.val, those that the layout of options.data has for it, else the share
+/// val_split of the groups are for validation. Validation images are taken out of training. Throws
+/// like find_images(), and std::runtime_error where no image is left to train on.
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,
                          const Callbacks& callbacks = {});
 

@@ -33,7 +33,7 @@ struct CalibrateOptions {
 
 /// What to score, and where results go.
 struct ScoreOptions {
-  /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, workers,
+  /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, images, workers,
   /// skip_bad and max_pixels, and batch_size.
   FolderOptions images;
   std::filesystem::path output;  ///< folder for scores.csv, summary.json and maps; empty: none

@@ -16,13 +16,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-/// "no_network".
-std::string key_of(Way way) {
-  std::string key = to_string(way);
-  std::replace(key.begin(), key.end(), ' ', '_');
-  return key;
-}
-
 ordered_json json_of(const Interval& interval) {
   if (std::isnan(interval.low)) return nullptr;
   return {interval.low, interval.high};
@@ -210,6 +203,12 @@ const char* to_string(Way way) {
   constexpr PerWay<const char*> kTitles = {"network", "residual alone", "no network", "mean error",
                                            "image area"};
   return kTitles[way];
+}
+
+std::string key_of(Way way) {
+  std::string key = to_string(way);
+  std::replace(key.begin(), key.end(), ' ', '_');
+  return key;
 }
 
 std::string to_string(const Estimate& estimate) {

@@ -33,6 +33,8 @@ using PerWay = std::array<Value, kWays>;
 
 /// "no network".
 const char* to_string(Way way);
+/// The same as a key of JSON: "no_network".
+std::string key_of(Way way);
 
 /// One image that was scored.
 struct ScoredImage {

@@ -73,12 +73,15 @@ private:
   std::vector<std::string> overlays_, heats_;  // of each image, if wanted
 };
 
-/// The images to list, for a network that sees them at `size`.
+/// The images to list, for a network that sees them at `size`. Those that are named may lie
+/// anywhere in the folder.
 FolderOptions images_of(const ScoreOptions& options, const InspectionFolder& layout, Size size) {
   options.validate();
   FolderOptions images = options.images;
-  images.data.data = layout.images.string();
-  images.prefix = layout.prefix;
+  if (images.data.images.empty()) {
+    images.data.data = layout.images.string();
+    images.prefix = layout.prefix;
+  }
   images.data.size = size;
   return images;
 }

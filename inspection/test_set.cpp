@@ -78,6 +78,10 @@ InspectionFolder::InspectionFolder(const fs::path& root) : images(root) {
     images = root / prefix.substr(0, prefix.size() - 1);
     beside = root;
     labelled = true;
+    const InspectionLayout layout = find_layout(root).value_or(InspectionLayout{});
+    for (const std::string& folder : {layout.training, layout.validation}) {
+      if (!folder.empty() && !folder.starts_with(prefix)) good_folders.push_back(folder);
+    }
   }
   if (!labelled) return;
   for (const fs::path& folder : {beside, images}) {
@@ -89,6 +93,9 @@ InspectionFolder::InspectionFolder(const fs::path& root) : images(root) {
 
 std::string InspectionFolder::label(const std::string& name) const {
   if (!labelled) return "";
+  const auto is_in = [&](const std::string& folder) { return name.starts_with(folder + "/"); };
+  if (std::ranges::any_of(good_folders, is_in)) return kGoodLabel;
+  if (!name.starts_with(prefix)) return "";
   const std::string inner = name.substr(prefix.size());
   const std::size_t slash = inner.find('/');
   if (slash == std::string::npos) return "";

@@ -29,6 +29,8 @@ public:
 
   std::filesystem::path images;  ///< what to list: `root`/test in the layout, else `root`
   std::string prefix;  ///< before names in `images`, for names relative to `root`: "test/" or ""
+  /// Folders with more good images, relative to `root`: those of training, beside `images`.
+  std::vector<std::string> good_folders;
   std::vector<std::filesystem::path> mask_folders;  ///< beside `images`, and in it
   bool labelled = false;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <numeric>
 
 namespace convae {
@@ -31,6 +32,15 @@ std::vector<Tie> ties(const ScoredImages& images) {
     (images.anomalous[order[i]] ? result.back().anomalous : result.back().good) += 1;
   }
   return result;
+}
+
+/// The 0.975-quantile of Student's t: exact to 3 digits, beyond ten degrees of freedom to 0.003.
+double student_quantile(std::size_t freedom) {
+  constexpr double kFirst[] = {12.706, 4.303, 3.182, 2.776, 2.571,
+                               2.447,  2.365, 2.306, 2.262, 2.228};
+  if (freedom <= std::size(kFirst)) return kFirst[freedom - 1];
+  const auto n = static_cast<double>(freedom);
+  return 1.960 + 2.372 / n + 2.822 / (n * n);  // Cornish & Fisher 1938
 }
 
 }  // namespace
@@ -100,6 +110,29 @@ double threshold_for_rate(std::vector<double> good_scores, double rate) {
 }
 
 double smallest_rate(std::size_t good_scores) { return 1 / static_cast<double>(good_scores + 1); }
+
+Interval Spread::interval() const {
+  if (count < 2) return {};
+  const double margin =
+      student_quantile(count - 1) * deviation / std::sqrt(static_cast<double>(count));
+  return {mean - margin, mean + margin};
+}
+
+Spread spread_of(const std::vector<double>& values) {
+  std::vector<double> known;
+  std::ranges::copy_if(values, std::back_inserter(known), [](double v) { return !std::isnan(v); });
+  Spread spread{.count = known.size()};
+  if (known.empty()) return spread;
+  const auto n = static_cast<double>(known.size());
+  spread.mean = std::accumulate(known.begin(), known.end(), 0.0) / n;
+  spread.least = std::ranges::min(known);
+  spread.most = std::ranges::max(known);
+  if (known.size() < 2) return spread;
+  double squares = 0;
+  for (const double value : known) squares += (value - spread.mean) * (value - spread.mean);
+  spread.deviation = std::sqrt(squares / (n - 1));
+  return spread;
+}
 
 double correlation(const std::vector<double>& a, const std::vector<double>& b) {
   const auto n = static_cast<double>(a.size());

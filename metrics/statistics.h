@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
+#include "convae/metrics/bootstrap.h"
 
 #include <cstdint>
 #include <limits>
@@ -48,6 +49,19 @@ double threshold_for_rate(std::vector<double> good_scores, double rate);
 
 /// The lowest rate that threshold_for_rate() can promise with n scores: 1/(n + 1).
 double smallest_rate(std::size_t good_scores);
+
+/// Mean of values, such as one of each fold, and how far they spread; NaN values do not count.
+struct Spread {
+  std::size_t count = 0;
+  double mean = kNoValue;
+  double deviation = kNoValue;  ///< standard deviation of a sample; NaN for fewer than two
+  double least = kNoValue, most = kNoValue;
+
+  /// 95 % interval of the mean of such values (Student 1908, https://doi.org/10.2307/2331554); NaN
+  /// for fewer than two.
+  Interval interval() const;
+};
+Spread spread_of(const std::vector<double>& values);
 
 /// Pearson's correlation; NaN where one side does not vary or there are fewer than two values.
 double correlation(const std::vector<double>& a, const std::vector<double>& b);

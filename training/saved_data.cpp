@@ -57,6 +57,7 @@ SavedData read_values(const toml::table& config) {
   read_value(config, "data", "val", data.val);
   read_value(config, "include", data.include);
   read_value(config, "exclude", data.exclude);
+  read_value(config, "images", data.images);
   read_value(config, "data", "val-split", data.val_split);
   read_value(config, "data", "group-regex", data.group_regex);
   read_value(config, "size", "native", data.size);

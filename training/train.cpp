@@ -37,10 +37,10 @@ bool is_comparable(const TrainJob& job) {
   return data.data == was_data.data && data.val == was_data.val &&
          data.val_split == was_data.val_split && data.group_regex == was_data.group_regex &&
          data.include == was_data.include && data.exclude == was_data.exclude &&
-         data.size == was_data.size && data.crop == was_data.crop &&
-         data.value_range == was_data.value_range && train.corruptions == was_train.corruptions &&
-         train.loss == was_train.loss && train.beta == was_train.beta &&
-         train.best == was_train.best;
+         data.images == was_data.images && data.size == was_data.size &&
+         data.crop == was_data.crop && data.value_range == was_data.value_range &&
+         train.corruptions == was_train.corruptions && train.loss == was_train.loss &&
+         train.beta == was_train.beta && train.best == was_train.best;
 }
 
 /// config.toml and the checkpoint are UTF-8; a path they cannot hold could not be resumed.

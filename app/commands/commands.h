@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/app/options/command_line.h"
+#include "convae/app/options/resume.h"
 #include "convae/inference/model.h"
 #include "convae/inference/options.h"
 
@@ -46,6 +47,7 @@ int run_export(const CommandLine& line);
 int run_evaluate(const CommandLine& line);
 int run_calibrate(const CommandLine& line);
 int run_score(const CommandLine& line);
+int run_score_folds(const CommandLine& line);  ///< score --folds
 int run_shapes(const CommandLine& line);
 int run_info(const CommandLine& line);
 int run_bench(const CommandLine& line);
@@ -57,6 +59,9 @@ int run_man(const CommandLine& line);
 /// Says that `flag` is needed where `value` is empty.
 void require_given(const std::string& value, const char* flag, const char* example);
 void require_checkpoint(const Options& options);
+
+/// A job with those options; `words` are the command line's.
+TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>& words);
 
 /// The model of --checkpoint, on --device with --threads, with a line in the log.
 Model open_model(const Options& options);

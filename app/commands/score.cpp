@@ -80,6 +80,10 @@ int run_calibrate(const CommandLine& line) {
 
 int run_score(const CommandLine& line) {
   const Options& options = line.options;
+  if (line.has("folds")) return run_score_folds(line);
+  require_option(options.call.config.empty(),
+                 "--config " + in_quotes(options.call.config) +
+                     ": a recipe is for --folds; without it score uses --checkpoint alone");
   if (options.call.watch || options.call.from_stdin) return score_live(line);
   require_given(options.run.output, "output", "-o scores");
   const ScoreOptions scoring{.images = folder_options(options),

@@ -26,28 +26,6 @@ std::string shell_word(const std::string& word) {
   return quoted + "'";
 }
 
-TrainJob job_of(const TrainingOptions& given, const std::vector<std::string>& words) {
-  const Options& options = given.options;
-  TrainJob job{.data = options.data,
-               .model = options.model,
-               .train = options.train,
-               .run = options.run,
-               .init = options.call.init,
-               .resume = options.call.resume,
-               .earlier = given.earlier,
-               .config = {},
-               .command = "convae"};
-  for (const std::string& word : words) job.command += " " + shell_word(word);
-  job.config = [options](const TrainJob& complete) {
-    Options all = options;
-    all.data = complete.data;
-    all.model = complete.model;
-    static_cast<convae::RunOptions&>(all.run) = complete.run;
-    return write_config(all);
-  };
-  return job;
-}
-
 /// The measure that makes the best checkpoint, as the result names it.
 const char* name_of_best(BestBy measure) {
   const bool is_loss = measure == BestBy::val_loss || measure == BestBy::train_loss;
@@ -72,10 +50,32 @@ void print(const TrainResult& result) {
 
 }  // namespace
 
+TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>& words) {
+  const Options& options = given.options;
+  TrainJob job{.data = options.data,
+               .model = options.model,
+               .train = options.train,
+               .run = options.run,
+               .init = options.call.init,
+               .resume = options.call.resume,
+               .earlier = given.earlier,
+               .config = {},
+               .command = "convae"};
+  for (const std::string& word : words) job.command += " " + shell_word(word);
+  job.config = [options](const TrainJob& complete) {
+    Options all = options;
+    all.data = complete.data;
+    all.model = complete.model;
+    static_cast<convae::RunOptions&>(all.run) = complete.run;
+    return write_config(all);
+  };
+  return job;
+}
+
 int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
-  print(train(job_of(given, line.words), program_callbacks(given.options.run)));
+  print(train(train_job(given, line.words), program_callbacks(given.options.run)));
   return kDone;
 }
 

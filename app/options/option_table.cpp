@@ -36,6 +36,8 @@ std::vector<OptionSpec> make_table() {
        "use only files that match, such as '*.png' or 'shift1/**'; may be repeated"},
       {data, "exclude", kReading, "GLOB", &DataOptions::exclude,
        "leave out files that match, such as '*_GT.*' or 'test/**'; may be repeated"},
+      {data, "images", "", "LIST", &DataOptions::images,
+       "the only images to use, by their names in data; written by score --folds"},
       {data, "val-split", kTrain, "SHARE", &DataOptions::val_split,
        "share of the images kept for validation, by a hash of their names"},
       {data, "group-regex", "train calibrate score", "REGEX", &DataOptions::group_regex,
@@ -145,7 +147,7 @@ std::vector<OptionSpec> make_table() {
       {run, "log-level", kLogging, "LEVEL", &RunOptions::log_level, "least severe messages shown"},
       {run, "quiet", kLogging, "BOOL", &RunOptions::quiet, "only warnings, errors and results"},
 
-      {call, "config", "train shapes", "FILE", &CallOptions::config,
+      {call, "config", "train shapes score", "FILE", &CallOptions::config,
        "TOML file of options; flags override it"},
       {call, "resume", kTrain, "RUN", &CallOptions::resume, "go on from a run's last checkpoint"},
       {call, "init", kTrain, "FILE", &CallOptions::init,
@@ -182,6 +184,9 @@ std::vector<OptionSpec> make_table() {
        "score what is in --data and then what is written into it; a line of JSON each"},
       {call, "stdin", "score", "BOOL", &CallOptions::from_stdin,
        "score the files whose paths come on standard input; a line of JSON each"},
+      {call, "folds", "score", "K", &CallOptions::folds,
+       "judge a recipe (--config or --checkpoint) by K deals of the good images: trains and scores "
+       "each"},
       {call, "overwrite", kInference, "BOOL", &CallOptions::overwrite, "replace files that exist"},
       {call, "rounds", "bench", "N", &CallOptions::rounds, "timed rounds; the table shows medians"},
       {call, "count", "sample", "N", &CallOptions::count, "images to draw"},

@@ -23,7 +23,7 @@ constexpr auto names(Group) {
 struct OptionSpec {
   Group group;
   std::string name;        ///< "batch-size", as flag and as key
-  std::string commands;    ///< that take it, separated by blanks
+  std::string commands;    ///< that take it, separated by blanks; "": a key alone, no flag
   std::string value_name;  ///< "N"
   Binding value;
   std::string help;

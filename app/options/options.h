@@ -52,6 +52,7 @@ struct CallOptions {
   bool fail_on_anomaly = false;
   bool watch = false;       ///< score what comes into the folder, too
   bool from_stdin = false;  ///< score the paths that come on the standard input
+  std::int64_t folds = 0;   ///< deals that a recipe is judged by; 0: none
   bool overwrite = false;
   bool json = false;
 };

@@ -84,7 +84,28 @@ Options options_of_init(const CommandLine& line) {
   return options;
 }
 
+/// The options of the run or checkpoint that --checkpoint names, with the command line's over them.
+Options options_of_checkpoint(const CommandLine& line) {
+  const std::string& source = line.options.call.checkpoint;
+  const CheckpointInfo info = read_checkpoint(find_checkpoint(source)).info;
+  require_option(!info.config.empty(), "--checkpoint " + in_quotes(source) +
+                                           ": it does not keep how it was trained; name a recipe "
+                                           "with --config FILE");
+  return read_command_line(line.words, saved_options(info, source)).options;
+}
+
 }  // namespace
+
+TrainingOptions recipe_options(const CommandLine& line) {
+  const CallOptions& call = line.options.call;
+  require_option(call.config.empty() != call.checkpoint.empty(),
+                 "--folds needs a recipe: --config FILE, or --checkpoint RUN for that of a run");
+  Options options = call.config.empty() ? options_of_checkpoint(line) : line.options;
+  options.run.name.clear();
+  options.data.val.clear();
+  options.data.images.clear();
+  return {options, {}};
+}
 
 TrainingOptions training_options(const CommandLine& line) {
   const Options& options = line.options;

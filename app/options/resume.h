@@ -13,6 +13,11 @@ struct TrainingOptions {
   std::optional<TrainJob::Earlier> earlier;  ///< of the run that --resume names
 };
 
+/// The options of the recipe for score --folds: those of --config, or of the run that --checkpoint
+/// names, with the command line's over them. Without what belongs to one run alone: its name, its
+/// validation folder and its list of images. Throws like training_options().
+TrainingOptions recipe_options(const CommandLine& line);
+
 /// Lays the command line's options over those of the run that --resume names, or of the checkpoint
 /// that --init names. Throws OptionError, also where they contradict its architecture,
 /// CheckpointError or std::runtime_error.

@@ -54,7 +54,7 @@ std::string escaped(const std::string& text, std::string_view special) {
 std::string bash_script() {
   std::string names, values, operands, flags;
   for (const OptionSpec& option : option_table()) {
-    if (option.is_switch()) continue;
+    if (option.is_switch() || option.commands.empty()) continue;
     std::istringstream commands(option.commands);
     std::string pattern;
     for (std::string command; commands >> command;) {

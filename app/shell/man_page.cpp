@@ -72,7 +72,9 @@ int run_man(const CommandLine& /*line*/) {
   }
   for (const auto& [group, title] : kGroupTitles) {
     options += fmt::format(".SS {}\n", title);
-    for (const OptionSpec* option : options_of(group)) options += option_text(*option);
+    for (const OptionSpec* option : options_of(group)) {
+      if (!option->commands.empty()) options += option_text(*option);
+    }
   }
   for (const auto& [code, meaning] : kExitCodes) {
     codes += fmt::format(".TP\n.B {}\n{}\n", roff(code), roff(meaning));

@@ -80,6 +80,18 @@ TEST_F(SplitTest, GlobsOfPathsChooseAmongAllFolders) {
   EXPECT_EQ(names_of(split().training), (Names{"NG/2.png", "OK/1.png"}));
 }
 
+TEST_F(SplitTest, ImagesThatAreNamedAreAllThereAre) {
+  draw({"train/good/1.png", "train/good/back\\slash.png", "test/good/3.png", "test/bad/4.png"});
+  options_.images = {"train/good/back\\\\slash.png", "test/good/3.png", "gone.png"};
+  options_.val_split = 0;
+  const SplitImages images = split();
+  EXPECT_EQ(names_of(images.training), (Names{"test/good/3.png", "train/good/back\\slash.png"}))
+      << "wherever they lie";
+  EXPECT_TRUE(warned_.empty()) << warned_[0];
+  options_.images = {"gone.png"};
+  EXPECT_TRUE(contains(test::message_of<std::runtime_error>([&] { split(); }), "no usable image"));
+}
+
 TEST_F(SplitTest, WarnsOfTestImagesAmongThoseToTrainOn) {
   draw({"train/1.png", "test/2.png", "val/3.png", "deep/train/a/4.png", "deep/Test/5.png"});
   options_.val_split = 0;

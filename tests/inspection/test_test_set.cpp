@@ -21,6 +21,9 @@ TEST(InspectionFolder, KnowsTheLayout) {
   EXPECT_EQ(set.images, folder / "test");
   EXPECT_EQ(set.prefix, "test/");
   EXPECT_EQ(set.label("test/good/1.png"), "good");
+  EXPECT_EQ(set.label("train/good/0.png"), "good");
+  EXPECT_EQ(set.label("train/bad/0.png"), "") << "not in a folder of good images to train on";
+  EXPECT_EQ(set.good_folders, std::vector<std::string>{"train/good"});
   EXPECT_EQ(set.label("test/crack/deeper/2.png"), "crack");
   EXPECT_EQ(set.label("test/stray.png"), "");
   EXPECT_EQ(set.masks("test/crack/2.png"), Paths{folder / "ground_truth/crack/2_mask.png"});

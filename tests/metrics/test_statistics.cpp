@@ -141,5 +141,27 @@ TEST(Correlation, KnownValues) {
   EXPECT_TRUE(std::isnan(correlation({1}, {1})));
 }
 
+TEST(Statistics, SpreadsAreThoseOfKnownValues) {
+  const Spread spread = spread_of({0.9, std::nan(""), 0.8, 0.85, 0.95});
+  EXPECT_EQ(spread.count, 4U);
+  EXPECT_DOUBLE_EQ(spread.mean, 0.875);
+  EXPECT_DOUBLE_EQ(spread.least, 0.8);
+  EXPECT_DOUBLE_EQ(spread.most, 0.95);
+  EXPECT_NEAR(spread.deviation, 0.0645497, 1e-7);  // numpy.std(ddof=1)
+  // scipy.stats.t.interval(0.95, 3, 0.875, 0.0645497 / 2)
+  EXPECT_NEAR(spread.interval().low, 0.7722879, 2e-5);
+  EXPECT_NEAR(spread.interval().high, 0.9777121, 2e-5);
+  EXPECT_TRUE(std::isnan(spread_of({0.5}).interval().low));
+  EXPECT_TRUE(std::isnan(spread_of({}).mean));
+}
+
+TEST(Statistics, IntervalsOfManyValuesAreStudentsToo) {
+  std::vector<double> values;
+  for (int i = 0; i < 16; ++i) values.push_back(i % 2 == 0 ? 1 : -1);
+  const Spread spread = spread_of(values);
+  // scipy.stats.t.ppf(0.975, 15) = 2.13145
+  EXPECT_NEAR(spread.interval().high, 2.13145 * spread.deviation / 4, 1e-3);
+}
+
 }  // namespace
 }  // namespace convae::test_statistics
