@@ -1,13 +1,13 @@
-# What reporting/ is made of beside its sources: the report's page, put together of its template,
-# style and script, and TensorBoard's messages.
+# What reporting/ is made of beside its sources: the reports' pages, put together of their templates,
+# style and scripts, and TensorBoard's messages.
 
 set(report_dir ${CMAKE_BINARY_DIR}/generated/report)
-set(report_parts report.html report.css report.js)
+set(report_parts page_head.html page.css page.js report.html report.js scores.html scores.js)
 list(TRANSFORM report_parts PREPEND ${PROJECT_SOURCE_DIR}/reporting/)
 add_custom_command(OUTPUT ${report_dir}/report_page.cpp
   COMMAND ${CMAKE_COMMAND} -DFOLDER=${PROJECT_SOURCE_DIR}/reporting
           -DOUTPUT=${report_dir}/report_page.cpp -P ${PROJECT_SOURCE_DIR}/cmake/EmbedReport.cmake
-  DEPENDS ${report_parts} ${PROJECT_SOURCE_DIR}/cmake/EmbedReport.cmake VERBATIM COMMENT "Putting the report's page together")
+  DEPENDS ${report_parts} ${PROJECT_SOURCE_DIR}/cmake/EmbedReport.cmake VERBATIM COMMENT "Putting the reports' pages together")
 
 # event_file.cpp is compiled without LibTorch in sight, for the reasons ConvaeOnnx.cmake gives; that
 # also finds protoc and protobuf_lite.

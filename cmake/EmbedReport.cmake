@@ -1,14 +1,17 @@
-# Makes a C++ source of reporting/report.html with its style and script in it.
+# Makes a C++ source of the pages in reporting/, each with the head, style and script that all share.
 # Needs FOLDER (reporting/) and OUTPUT (the source to write).
-file(READ ${FOLDER}/report.html page)
-file(READ ${FOLDER}/report.css style)
-file(READ ${FOLDER}/report.js script)
-string(REPLACE "@REPORT_STYLE@" "${style}" page "${page}")
-string(REPLACE "@REPORT_SCRIPT@" "${script}" page "${page}")
-file(WRITE ${OUTPUT} "#include <string_view>
-
-namespace convae {
-extern const std::string_view kReportTemplate;
-const std::string_view kReportTemplate = R\"TEMPLATE(${page})TEMPLATE\";
-}  // namespace convae
+foreach(part page_head.html page.css page.js)
+  file(READ ${FOLDER}/${part} ${part})
+endforeach()
+set(source "#include <string_view>\n\nnamespace convae {\n")
+foreach(name report scores)
+  file(READ ${FOLDER}/${name}.html page)
+  file(READ ${FOLDER}/${name}.js script)
+  string(REPLACE "@PAGE_HEAD@" "${page_head.html}" page "${page}")
+  string(REPLACE "@PAGE_STYLE@" "${page.css}" page "${page}")
+  string(REPLACE "@PAGE_SCRIPT@" "${page.js}\n${script}" page "${page}")
+  string(APPEND source "extern const std::string_view k_${name}_page;
+const std::string_view k_${name}_page = R\"TEMPLATE(${page})TEMPLATE\";
 ")
+endforeach()
+file(WRITE ${OUTPUT} "${source}}  // namespace convae\n")

@@ -36,8 +36,10 @@ struct ScoreOptions {
   /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, images, workers,
   /// skip_bad and max_pixels, and batch_size.
   FolderOptions images;
-  std::filesystem::path output;  ///< folder for scores.csv, summary.json and maps; empty: none
+  std::filesystem::path output;  ///< folder for scores.csv, summary.json, the report and maps;
+                                 ///< empty: none
   bool overwrite = false;        ///< replace files that exist
+  bool report = true;            ///< also write report.html, a page of verdicts and pictures
   bool heat_maps = true;         ///< also write maps, over the image to overlay/, alone to heat/
   double fpr = 0.01;             ///< share of good images that may be called anomalous, 0 … 1
   std::uint64_t seed = 0;        ///< of the bootstrap that intervals come from

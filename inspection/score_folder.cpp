@@ -7,6 +7,7 @@
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/saved_inspector.h"
+#include "convae/inspection/score_report.h"
 #include "convae/inspection/test_set.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
@@ -44,6 +45,7 @@ public:
       : output_(options.output, options.overwrite), writer_(folder.workers()) {
     output_.reserve_exact("scores.csv");
     output_.reserve_exact("summary.json");
+    if (options.report) output_.reserve_exact(kReport);
     if (!options.heat_maps) return;
     const std::vector<std::string> inputs = folder.names();
     for (const char* subfolder : {"overlay", "heat"}) output_.expect(inputs, subfolder);
@@ -53,11 +55,9 @@ public:
     }
   }
 
-  void write_map(const ViewedImage& image, const torch::Tensor& map) {
-    const auto index = static_cast<std::size_t>(image.index);
-    const torch::Tensor share = share_of(map);
-    writer_.write(output_.prepare(overlays_[index]), heat_over_image(image.pixels, share),
-                  ImageFormat::png);
+  void write_map(std::int64_t image, const torch::Tensor& share, const torch::Tensor& overlay) {
+    const auto index = static_cast<std::size_t>(image);
+    writer_.write(output_.prepare(overlays_[index]), overlay, ImageFormat::png);
     writer_.write(output_.prepare(heats_[index]), to_uint16(share.unsqueeze(0)), ImageFormat::png);
   }
 
@@ -67,7 +67,11 @@ public:
     write_file(output_.prepare("summary.json"), to_json(result, /*indent=*/2) + "\n");
   }
 
+  void write_report(const std::string& page) { write_file(output_.prepare(kReport), page); }
+
 private:
+  static constexpr const char* kReport = "report.html";
+
   OutputFolder output_;
   ImageWriter writer_;
   std::vector<std::string> overlays_, heats_;  // of each image, if wanted
@@ -104,6 +108,7 @@ public:
     scores_.rate = options_.fpr;
     scores_.thresholds = scores_.calibration.thresholds(options_.fpr);
     if (writes_maps()) scores_.heat_full_scale = kFullHeat;
+    if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);
     if (layout_.labelled) {
@@ -118,11 +123,17 @@ public:
     std::ranges::sort(scores_.images, {}, &ScoredImage::name);
     ScoreResult result = summarize(std::move(scores_), options_.seed);
     if (files_) files_->write_results(result);
+    if (report_) files_->write_report(report_->page(result, name_of_folder()));
     return result;
   }
 
 private:
   bool writes_maps() const { return files_ && options_.heat_maps; }
+
+  std::string name_of_folder() const {
+    const std::filesystem::path path = std::filesystem::absolute(options_.images.data.data);
+    return printable((path / "").lexically_normal().parent_path().filename().string());
+  }
 
   void warn_of_strays(const Grouping& grouping) const {
     if (!grouping.groups()) return;
@@ -146,14 +157,24 @@ private:
     for (const Way way : kMappedWays) scored.scores[way] = found[way];
     scored.scores[kMeanError] = image.mean_error;
     scored.scores[kArea] = static_cast<double>(image.pixels[0].numel());
-    scores_.images.push_back(std::move(scored));
+    const bool is_shown = report_ && report_->wants(scored);
+    if (is_shown && maps.empty()) scorer.score(image.views, &maps);
     for (torch::Tensor& map : maps) {
       map = resize_map(map, {image.pixels.size(1), image.pixels.size(2)});
     }
     for (const Way way : kMappedWays) {
       if (mask) scores_.pixels[way][label].add(maps[way], *mask);
     }
-    if (writes_maps()) files_->write_map(image, maps[kNetwork]);
+    if (writes_maps() || is_shown) show(image, scored, maps[kNetwork], is_shown);
+    scores_.images.push_back(std::move(scored));
+  }
+
+  void show(const ViewedImage& image, const ScoredImage& scored, const torch::Tensor& map,
+            bool in_report) {
+    const torch::Tensor share = share_of(map);
+    const torch::Tensor overlay = heat_over_image(image.pixels, share);
+    if (writes_maps()) files_->write_map(image.index, share, overlay);
+    if (in_report) report_->add(scored, image.pixels, overlay);
   }
 
   /// (H, W) bool: where a defect is. Undefined for a good image; nullopt where nothing is known of
@@ -195,6 +216,7 @@ private:
   InspectionFolder layout_;
   ModelFolder folder_;
   std::optional<ScoreFiles> files_;
+  std::optional<ScoreReport> report_;
   Scores scores_;
 };
 

@@ -1,17 +1,15 @@
 #include "convae/reporting/report.h"
 
 #include "convae/core/files.h"
-#include "convae/core/version.h"
+#include "convae/reporting/page.h"
 #include "convae/reporting/report_data.h"
 
 #include <nlohmann/json.hpp>
 
-#include <ctime>
+#include <algorithm>
+#include <utility>
 
 namespace convae {
-
-/// report.html with its style and script; see cmake/EmbedReport.cmake.
-extern const std::string_view kReportTemplate;
 
 namespace {
 
@@ -21,14 +19,6 @@ using nlohmann::ordered_json;
 constexpr std::size_t kMaxRows = 500;  // of the curves
 constexpr std::size_t kMaxSkipped = 200;
 constexpr std::size_t kMaxCommands = 50;
-
-std::string now() {
-  const std::time_t time = std::time(nullptr);
-  std::tm local{};
-  localtime_r(&time, &local);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local)};
-}
 
 ordered_json skipped_json(const std::vector<SkippedFile>& skipped) {
   ordered_json files = ordered_json::array();
@@ -43,15 +33,6 @@ ordered_json latest_of(const std::vector<std::string>& lines) {
   return std::vector<std::string>(lines.end() - count, lines.end());
 }
 
-/// The page with its data, JSON from script_json().
-std::string report_page(std::string_view json) {
-  constexpr std::string_view kPlace = "@REPORT_DATA@";
-  const std::size_t place = kReportTemplate.find(kPlace);
-  if (place == std::string_view::npos) throw std::logic_error("the report's template has no data");
-  std::string page(kReportTemplate);
-  return page.replace(place, kPlace.size(), json);
-}
-
 }  // namespace
 
 void RunReport::update(const RunStatus& run) {
@@ -62,8 +43,6 @@ void RunReport::update(const RunStatus& run) {
 void RunReport::write(const RunStatus& run, RunState state, const std::string& message) {
   const Clock::time_point start = Clock::now();
   ordered_json data = {{"name", printable(run.folder.path().filename().string())},
-                       {"version", kVersion},
-                       {"written", now()},
                        {"state", to_string(state)},
                        {"message", message},
                        {"epochs", run.epochs},
@@ -82,7 +61,7 @@ void RunReport::write(const RunStatus& run, RunState state, const std::string& m
   data["commands"] = latest_of(run.folder.read_commands());
   data["config"] = read_text(run.folder.config());
   data["skipped"] = skipped_json(run.skipped);
-  write_file(run.folder.report(), report_page(script_json(data)));
+  write_file(run.folder.report(), page_with(Page::run, std::move(data)));
   written_at_ = Clock::now();
   cost_ = written_at_ - start;
 }

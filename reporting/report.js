@@ -1,41 +1,10 @@
-"use strict";
-// Everything that comes from the run reaches the page as text (textContent) or as an attribute:
-// no name can become markup.
-const data = JSON.parse(document.getElementById("data").textContent);
-
-const byId = (id) => document.getElementById(id);
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-function draw(tag, attributes = {}, text) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
-// ---- Numbers and words ------------------------------------------------------------------------
-
-function short(value, digits = 4) {
-  if (value === null || value === undefined) return "–";
-  if (Number.isInteger(value)) return String(value);
-  const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e6) return value.toExponential(2).replace(/\.?0+e/, "e");
-  return String(Number(value.toPrecision(digits)));
-}
+// The page of a training run.
 
 function duration(seconds) {
   if (seconds < 60) return `${short(seconds, 3)} s`;
   const minutes = Math.round(seconds / 60);
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
-
-const many = (count, one, several = one + "s") => `${count} ${count === 1 ? one : several}`;
 
 const shape = (numbers) => numbers.join("×");
 
@@ -68,12 +37,6 @@ function showHeading() {
   byId("watch").hidden = false;
 }
 
-function addTile(title, value, remark = "") {
-  const description = make("dd", {}, value);
-  if (remark) description.append(make("small", {}, remark));
-  byId("tiles").append(make("div", {}, make("dt", {}, title), description));
-}
-
 function showTiles() {
   const at = epochs.indexOf(data.best_epoch);
   const whenBest = `epoch ${data.best_epoch}, best by ${data.best_by}`;
@@ -94,19 +57,6 @@ function showTiles() {
 }
 
 // ---- Curves -----------------------------------------------------------------------------------
-
-const MARGIN = {left: 58, right: 14, top: 10, bottom: 26};
-
-function linearTicks(low, high, wanted) {
-  const rough = (high - low) / wanted;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= 0.75 * rough);
-  const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) {
-    ticks.push(Number((i * step).toPrecision(12)));
-  }
-  return ticks;
-}
 
 function logTicks(low, high) {
   const ticks = [];
@@ -154,22 +104,12 @@ class Chart {
     this.reading = make("p", {class: "reading"});
     const heading = make("h3", {}, this.title + (this.unit ? ` (${this.unit})` : "") + (this.scale.logarithmic ? ", logarithmic" : ""));
     const caption = make("figcaption", {}, heading);
-    if (this.series.length > 1) caption.append(this.legend());
+    if (this.series.length > 1) caption.append(makeLegend(this.series));
     byId("charts").append(make("figure", {class: wide ? "chart wide" : "chart"}, caption, this.plot, this.reading));
     this.plot.addEventListener("pointermove", (event) => this.point(event));
     this.plot.addEventListener("pointerdown", (event) => this.point(event));
     this.plot.addEventListener("keydown", (event) => this.key(event));
     this.choose(last);
-  }
-
-  legend() {
-    const legend = make("div", {class: "legend"});
-    for (const series of this.series) {
-      const sample = draw("svg", {viewBox: "0 0 30 10", "aria-hidden": "true"});
-      sample.append(draw("line", {x1: 0, y1: 5, x2: 30, y2: 5, class: `line ${series.style}`}));
-      legend.append(make("span", {}, sample, series.label));
-    }
-    return legend;
   }
 
   summary() {
@@ -291,22 +231,6 @@ function showCurves() {
   showMetricsTable();
 }
 
-function fillTable(table, caption, heads, rows, classOf = () => "number") {
-  const row = (cells, tag, attributes) => {
-    const line = make("tr");
-    cells.forEach((cell, i) => line.append(make(tag, {class: classOf(i), ...attributes(i)}, cell)));
-    return line;
-  };
-  const body = make("tbody");
-  for (const cells of rows) {
-    const line = row(cells, "td", () => ({}));
-    line.firstChild.replaceWith(make("th", {scope: "row", class: classOf(0)}, cells[0]));
-    body.append(line);
-  }
-  table.append(make("caption", {}, caption),
-               make("thead", {}, row(heads, "th", () => ({scope: "col"}))), body);
-}
-
 function showMetricsTable() {
   const names = Object.keys(data.metrics);
   fillTable(byId("metrics"), "One row an epoch, as in metrics.csv", names,
@@ -422,36 +346,24 @@ function showDefects() {
 
 // ---- Errors -----------------------------------------------------------------------------------
 
-function binName(index) {
-  const {start, width} = data.validation.histogram;
-  const digits = Math.max(0, Math.ceil(-Math.log10(width) - 1e-9));
-  return `${(start + index * width).toFixed(digits)} – ${(start + (index + 1) * width).toFixed(digits)}`;
-}
-
 function paintHistogram(plot) {
   const {start, width, counts} = data.validation.histogram;
-  const box = plot.getBoundingClientRect();
-  const inner = box.width - MARGIN.left - MARGIN.right, height = box.height - MARGIN.top - MARGIN.bottom;
-  if (inner <= 0) return;
-  const most = Math.max(...counts), bottom = MARGIN.top + height, bar = inner / counts.length;
+  const room = roomIn(plot);
+  if (room === null) return;
+  const most = Math.max(...counts), bar = room.width / counts.length, end = start + counts.length * width;
   const svg = draw("svg", {role: "img", "aria-label":
-    `Histogram: most images, ${most}, have an error of ${binName(counts.indexOf(most))}. The table below has all bars.`});
-  for (const tick of linearTicks(0, most, Math.min(most, 4)).filter(Number.isInteger)) {
-    const y = bottom - tick / most * height;
-    svg.append(draw("line", {class: "grid", x1: MARGIN.left, x2: MARGIN.left + inner, y1: y, y2: y}),
-               draw("text", {x: MARGIN.left - 8, y: y + 4, "text-anchor": "end"}, tick));
-  }
+    `Histogram: most images, ${most}, have an error of ${binName(data.validation.histogram, counts.indexOf(most))}. The table below has all bars.`});
+  drawAxes(svg, room, {
+    xTicks: linearTicks(start, end, Math.max(2, Math.floor(room.width / 90))),
+    x: (tick) => MARGIN.left + (tick - start) / (end - start) * room.width,
+    yTicks: linearTicks(0, most, Math.min(most, 4)).filter(Number.isInteger),
+    y: (count) => room.bottom - count / most * room.height});
   counts.forEach((count, i) => {
-    const size = count / most * height;
-    const rectangle = draw("rect", {class: "count", x: MARGIN.left + i * bar + 1, y: bottom - size, width: Math.max(1, bar - 2), height: size});
-    rectangle.append(draw("title", {}, `${binName(i)}: ${many(count, "image")}`));
+    const size = count / most * room.height;
+    const rectangle = draw("rect", {class: "count", x: MARGIN.left + i * bar + 1, y: room.bottom - size, width: Math.max(1, bar - 2), height: size});
+    rectangle.append(draw("title", {}, `${binName(data.validation.histogram, i)}: ${many(count, "image")}`));
     svg.append(rectangle);
   });
-  svg.append(draw("line", {class: "axis", x1: MARGIN.left, x2: MARGIN.left + inner, y1: bottom, y2: bottom}));
-  const end = start + counts.length * width;
-  for (const tick of linearTicks(start, end, Math.max(2, Math.floor(inner / 90)))) {
-    svg.append(draw("text", {x: MARGIN.left + (tick - start) / (end - start) * inner, y: bottom + 18, "text-anchor": "middle"}, short(tick)));
-  }
   plot.replaceChildren(svg);
 }
 
@@ -465,10 +377,8 @@ function showErrors() {
   const plot = make("div", {class: "plot"});
   const table = make("table");
   fillTable(table, "Images by root mean squared error", ["error", "images"],
-            histogram.counts.map((count, i) => [binName(i), String(count)]), (i) => (i === 0 ? "" : "number"));
-  const numbers = make("details", {}, make("summary", {}, "The bars as a table"),
-                       make("div", {class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Bars of the histogram"}, table));
-  byId("histogram").append(make("figure", {}, plot), numbers);
+            histogram.counts.map((count, i) => [binName(histogram, i), String(count)]), (i) => (i === 0 ? "" : "number"));
+  byId("histogram").append(make("figure", {}, plot), numbersBelow("The bars as a table", "Bars of the histogram", table));
   new ResizeObserver(() => paintHistogram(plot)).observe(plot);
   showExtremes(`Smallest error, epoch ${epoch}`, data.best);
   showExtremes(`Largest error, epoch ${epoch}`, data.worst);

@@ -1,6 +1,7 @@
 #include "convae/reporting/report_data.h"
 
 #include "convae/models/plan_text.h"
+#include "convae/reporting/page.h"
 
 #include <nlohmann/json.hpp>
 
@@ -12,17 +13,6 @@ namespace convae {
 namespace {
 
 using nlohmann::ordered_json;
-
-constexpr double kBins = 20;  // of the histogram, about
-
-/// The smallest of 1, 2 or 5 times a power of ten that is at least `value`.
-double round_up(double value) {
-  const double power = std::pow(10.0, std::floor(std::log10(value)));
-  for (const double step : {1.0, 2.0, 5.0}) {
-    if (step * power >= value) return step * power;
-  }
-  return 10 * power;
-}
 
 }  // namespace
 
@@ -59,15 +49,8 @@ ordered_json histogram_json(const std::vector<ImageQuality>& images) {
     if (std::isfinite(image.mse) && image.mse >= 0) errors.push_back(std::sqrt(image.mse));
   }
   if (errors.empty()) return nullptr;
-  const auto [least, most] = std::minmax_element(errors.begin(), errors.end());
-  const double range = std::max(*most - *least, *most * 1e-3);
-  const double width = range > 0 ? round_up(range / kBins) : 1e-3;
-  const double first = std::floor(*least / width);
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(std::floor(*most / width) - first) + 1);
-  for (const double error : errors) {
-    ++counts[static_cast<std::size_t>(std::floor(error / width) - first)];
-  }
-  return {{"width", width}, {"start", first * width}, {"counts", counts}};
+  const Bins bins = bins_between(std::ranges::min(errors), std::ranges::max(errors));
+  return {{"width", bins.width}, {"start", bins.start}, {"counts", bins.counts(errors)}};
 }
 
 ordered_json model_json(const ModelOptions& model, Size input) {

@@ -3,6 +3,7 @@
 #include "convae/core/files.h"
 #include "convae/data/image_io.h"
 #include "convae/data/pictures.h"
+#include "convae/reporting/page.h"
 #include "convae/reporting/report_data.h"
 #include "convae/training/run_folder.h"
 
@@ -13,7 +14,6 @@
 #include <algorithm>
 #include <iterator>
 #include <stdexcept>
-#include <string_view>
 
 namespace convae {
 namespace {
@@ -22,48 +22,24 @@ using nlohmann::ordered_json;
 
 constexpr std::size_t kMaxSamples = 20;       // epochs with pictures
 constexpr std::int64_t kThumbnailSide = 144;  // at most, in pixels
-constexpr int kThumbnailQuality = 80;         // of JPEG: half the bytes of 95
-
-std::string base64(const std::vector<std::uint8_t>& bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t count = std::min<std::size_t>(3, bytes.size() - i);
-    std::uint32_t group = 0;
-    for (std::size_t k = 0; k < 3; ++k) group = group << 8 | (k < count ? bytes[i + k] : 0U);
-    for (std::size_t k = 0; k < 4; ++k) {
-      text += k <= count ? kDigits[group >> (18 - 6 * k) & 63] : '=';
-    }
-  }
-  return text;
-}
-
-std::string jpeg_uri(const torch::Tensor& image) {
-  return "data:image/jpeg;base64," + base64(encode_small_jpeg(image, kThumbnailQuality));
-}
-
-std::string thumbnail(const torch::Tensor& shown, Size own) {
-  using torch::indexing::None;
-  using torch::indexing::Slice;
-  const std::int64_t factor = shown.size(1) / own.h;
-  torch::Tensor image = shown;
-  if (factor > 1) image = shown.index({Slice(), Slice(0, None, factor), Slice(0, None, factor)});
-  const Size size = shown_size({image.size(1), image.size(2)}, kThumbnailSide);
-  if (size.h < image.size(1) || size.w < image.size(2)) image = resize_image(image, size.h, size.w);
-  // Pages show small images enlarged, where a JPEG's blocks would be seen.
-  if (factor > 1) return "data:image/png;base64," + base64(encode_image(image, ImageFormat::png));
-  return jpeg_uri(image);
-}
 
 /// samples/defects.png, or null.
 ordered_json defects_json(const RunFolder& folder) try {
   std::error_code error;
   if (!std::filesystem::exists(folder.defects(), error)) return nullptr;
-  return jpeg_uri(decode_image(read_file(folder.defects()), /*channels=*/3));
+  const torch::Tensor sheet = decode_image(read_file(folder.defects()), /*channels=*/3);
+  return thumbnail_uri(sheet, std::max(sheet.size(1), sheet.size(2)));
 } catch (const std::runtime_error&) {
   return nullptr;
+}
+
+/// A part of a sample picture, which shows images of `own` size, small ones enlarged.
+std::string thumbnail(const torch::Tensor& shown, Size own) {
+  using torch::indexing::None;
+  using torch::indexing::Slice;
+  const std::int64_t factor = std::max<std::int64_t>(1, shown.size(1) / own.h);
+  return thumbnail_uri(shown.index({Slice(), Slice(0, None, factor), Slice(0, None, factor)}),
+                       kThumbnailSide);
 }
 
 /// The images of a picture, from samples.csv.

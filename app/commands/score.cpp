@@ -89,6 +89,7 @@ int run_score(const CommandLine& line) {
   const ScoreOptions scoring{.images = folder_options(options),
                              .output = options.run.output,
                              .overwrite = options.call.overwrite,
+                             .report = options.run.report,
                              .heat_maps = options.call.heat_maps,
                              .fpr = options.call.fpr,
                              .seed = options.train.seed};

@@ -47,6 +47,7 @@ int run_score_folds(const CommandLine& line) {
                    .scoring = {.images = {options.data, options.train.batch_size},
                                .output = options.run.output,
                                .overwrite = options.call.overwrite,
+                               .report = options.run.report,
                                // Numbers are what folds are for; pictures of each are many.
                                .heat_maps = line.has("heat-maps") && options.call.heat_maps,
                                .fpr = options.call.fpr,

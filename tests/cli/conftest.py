@@ -1,5 +1,6 @@
 import io
 import pathlib
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from convae_program import (ODD_NAMES, ONE_CORE, Program, make_identity, picture,  # noqa: E402
                             save_pictures)
+from report_page import CHROMIUM_FLAGS  # noqa: E402
 
 # Odd and even, wide and high: three sizes that no run of convolutions can confuse.
 SIZES = [(16, 16), (17, 20), (24, 19)]
@@ -86,3 +88,42 @@ def identity(program, tmp_path_factory):
 @pytest.fixture(scope="session")
 def grey_identity(program, tmp_path_factory):
     return make_identity(program, tmp_path_factory.mktemp("identity") / "grey", 1)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("no browser tests: the package playwright is missing")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no browser tests: there is no chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(chromium):
+    """Opens a report; at the end of the test the page must have complained of nothing and asked
+    for nothing."""
+    contexts, wrong = [], []
+
+    def open_page(report, width=1280, height=900, scheme="light"):
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme,
+                                       reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda request: request.url.startswith(("data:", "file:"))
+                or wrong.append(f"request: {request.url}"))
+        page.goto(report.as_uri())
+        return page
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []

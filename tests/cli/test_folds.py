@@ -200,12 +200,13 @@ class TestAgain:
 
     def test_the_recipe_may_be_that_of_a_run(self, copy, program):
         program.run("score", "--data", "parts", "--folds", 2, "-o", "again", "--checkpoint", "out/fold-1",
-                    *ONE_CORE, cwd=copy)
+                    "--report", "false", *ONE_CORE, cwd=copy)
         rows = [row["path"] for run in runs_of(copy / "again", 2) for row in read_csv(run / "images.csv")]
         assert len(rows) == len(set(rows)) == 34, "all, not those of the run"
         for run in runs_of(copy / "again", 2):
             config = tomllib.loads((run / "config.toml").read_text())
             assert (config["train"]["epochs"], config["data"]["val-split"]) == (2, 0.4)
+            assert not (run / "scores/report.html").exists()
 
 
 class TestErrors:

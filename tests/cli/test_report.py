@@ -1,7 +1,5 @@
 """report.html, read as data and looked at in a real browser."""
 
-import base64
-import io
 import json
 import re
 import shutil
@@ -12,31 +10,9 @@ import pytest
 from PIL import Image
 
 from convae_program import ONE_CORE, picture, read_csv, save_pictures
+from report_page import CONTRAST, assert_sane_to_a_screen_reader, pictures_of, report_data
 
 SMALL = ("--levels", "4,8", "--batch-size", 4, "--val-split", 0.3, *ONE_CORE)
-
-# Without these, Chromium asks its maker's hosts for this and that.
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                  "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-def report_data(run):
-    html = (run / "report.html").read_text(encoding="utf-8")
-    found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
-    assert len(found) == 1
-    return json.loads(found[0])
-
-
-def pictures_of(data):
-    """The report's pictures, decoded."""
-    images = []
-    for uri in data["pictures"]:
-        kind, text = re.fullmatch(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)", uri).groups()
-        image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)))
-        image.load()
-        assert image.format.lower() == kind
-        images.append(image)
-    return images
 
 
 class TestData:
@@ -224,45 +200,6 @@ class TestHarmless:
 
 # ---- In a browser ------------------------------------------------------------------------------
 
-@pytest.fixture(scope="session")
-def chromium():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("no browser tests: the package playwright is missing")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser tests: there is no chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def look(chromium):
-    """Opens a report; at the end of the test the page must have complained of nothing and asked
-    for nothing."""
-    contexts, wrong = [], []
-
-    def open_page(report, width=1280, height=900, scheme="light"):
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme,
-                                       reduced_motion="reduce")
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: wrong.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
-        page.on("request", lambda request: request.url.startswith(("data:", "file:"))
-                or wrong.append(f"request: {request.url}"))
-        page.goto(report.as_uri())
-        return page
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
 @pytest.fixture(scope="module")
 def odd_run(program, odd, tmp_path_factory):
     """A run on names that trip over, some of which are markup, and files that are skipped."""
@@ -370,18 +307,7 @@ class TestPage:
 
     def test_is_sane_to_a_screen_reader(self, look, odd_run):
         page = look(odd_run / "report.html")
-        assert page.locator("html").get_attribute("lang") == "en"
-        assert page.locator("h1").count() == 1 and page.get_by_role("main").count() == 1
-        assert page.locator("img:not([alt]), img[alt='']").count() == 0
-        assert page.locator("table:not(:has(caption))").count() == 0
-        unnamed = page.evaluate("""[...document.querySelectorAll('section, [role], input, [tabindex]')]
-            .filter((e) => !e.matches('[aria-label], [aria-labelledby], label *') && !e.labels?.length)
-            .map((e) => e.outerHTML.slice(0, 80))""")
-        assert unnamed == []
-        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
-        assert len(ids) == len(set(ids))
-        for link in page.locator("nav a").all():
-            assert page.locator(link.get_attribute("href")).count() == 1
+        assert_sane_to_a_screen_reader(page)
 
     def test_every_state_of_a_run_has_a_page(self, look, done, squares, tmp_path, program):
         options = ("--levels", "4", "--val-split", 0, "--quiet", *ONE_CORE)
@@ -410,34 +336,3 @@ class TestPage:
         page.goto((odd_run / "report.html").as_uri())
         assert "metrics.csv" in page.locator("noscript").inner_text()
         context.close()
-
-
-# The text of the lowest contrast against what is behind it (WCAG 2.1's ratio).
-CONTRAST = """() => {
-  const channels = (color) => color.match(/[\\d.]+/g).map(Number);
-  const luminance = (color) => {
-    const [r, g, b] = channels(color).slice(0, 3).map((v) => {
-      v /= 255;
-      return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const color = getComputedStyle(e).backgroundColor;
-      if ((channels(color)[3] ?? 1) > 0) return color;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  let worst = {ratio: 21};
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !element.getClientRects().length || element.closest('script, style, noscript')) continue;
-    const style = getComputedStyle(element);
-    const color = element instanceof SVGElement ? style.fill : style.color;
-    const [a, b] = [luminance(color), luminance(behind(element))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < worst.ratio) worst = {ratio, text: element.textContent.slice(0, 40), color, behind: behind(element)};
-  }
-  return worst;
-}"""

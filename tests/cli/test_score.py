@@ -138,7 +138,7 @@ def test_json_is_the_summary(program, parts, run, tmp_path):
                          "--heat-maps", "false", *ONE_CORE, cwd=tmp_path)
     printed = json.loads(result.stdout)
     assert printed == summary_of(tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv",
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "scores.csv",
                                                                           "summary.json"]
 
 
