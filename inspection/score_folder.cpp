@@ -151,8 +151,8 @@ private:
     const std::string label = layout_.label(name);
     const std::optional<torch::Tensor> mask = mask_of(image, name, label);
     AnomalyScorer::Maps maps;
-    const AnomalyScorer::Scores found =
-        scorer.score(image.views, writes_maps() || mask ? &maps : nullptr);
+    const bool needs_maps = writes_maps() || mask || (report_ && report_->wants_any());
+    const AnomalyScorer::Scores found = scorer.score(image.views, needs_maps ? &maps : nullptr);
     ScoredImage scored{name, label, grouping.of(name)};
     for (const Way way : kMappedWays) scored.scores[way] = found[way];
     scored.scores[kMeanError] = image.mean_error;

@@ -22,6 +22,9 @@ public:
   /// Whether the page shows this picture, unless enough others turn out to be more telling.
   bool wants(const ScoredImage& image) const { return !places_of(image).empty(); }
 
+  /// Whether it shows the next picture, whatever its score.
+  bool wants_any() const { return lists_[kRanked].size() < kMost[kRanked]; }
+
   /// To be called where it does. picture: (C, H, W) uint8, uint16 or float in [0,1]; overlay:
   /// (3, H, W) uint8, the picture with its unusual places.
   void add(const ScoredImage& image, const torch::Tensor& picture, const torch::Tensor& overlay);
