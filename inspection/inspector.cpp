@@ -1,14 +1,17 @@
 #include "convae/inspection/inspector.h"
 
+#include "convae/core/parallel.h"
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
 #include "convae/data/header_index.h"
 #include "convae/inference/folder.h"
+#include "convae/inspection/faults.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
 #include "convae/training/saved_data.h"
 
 #include <fmt/format.h>
+#include <opencv2/core.hpp>
 
 #include <algorithm>
 #include <map>
@@ -16,21 +19,18 @@
 namespace convae {
 namespace {
 
-/// More images change nothing in the noise that can be seen.
-constexpr std::int64_t kNoiseImages = 100;
 constexpr std::size_t kMostTrainingImages = 500;
-constexpr std::size_t kMostFolds = 10;
+constexpr int kFolds = 5;
+/// Pictures with a drawn fault that are learnt from, unless one good image each gives more.
+constexpr std::int64_t kFaultyPictures = 1500;
 
 /// Images without a defect that others are compared with.
 struct GoodImages {
-  /// Images the network was trained on, for what good images leave at each place (at most
-  /// kMostTrainingImages, spread evenly), and after them held-out ones, which the network was not
-  /// trained on, for everything that decides about a score.
+  /// Images the network was trained on (at most kMostTrainingImages, spread evenly), and held-out
+  /// ones, which show what unseen images get.
   std::vector<ImageEntry> entries;
-  /// Of each of entries, see AnomalyScorer: images of one group share a fold.
-  std::vector<int> folds;
-  int fold_count = 0;
-  std::int64_t groups = 0;  ///< of held-out images
+  std::vector<AnomalyScorer::Example> examples;  ///< of each of entries
+  std::int64_t groups = 0;                       ///< of held-out images
   std::int64_t training_images = 0;
 };
 
@@ -70,15 +70,14 @@ std::vector<std::vector<ImageEntry>> groups_of(const std::vector<ImageEntry>& en
   return groups;
 }
 
-/// Adds the groups, dealt to the folds in turns, fold by fold.
-void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>>& groups) {
-  const std::size_t folds = std::min(kMostFolds, groups.size());
-  good.fold_count = static_cast<int>(folds);
-  for (std::size_t fold = 0; fold < folds; ++fold) {
-    for (std::size_t i = fold; i < groups.size(); i += folds) {
-      good.folds.insert(good.folds.end(), groups[i].size(), static_cast<int>(fold));
-      good.entries.insert(good.entries.end(), groups[i].begin(), groups[i].end());
-    }
+/// Adds the groups, dealt to the folds in turns.
+void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>>& groups,
+                     bool held_out) {
+  int fold = 0;
+  for (const std::vector<ImageEntry>& group : groups) {
+    good.examples.insert(good.examples.end(), group.size(), {.fold = fold, .held_out = held_out});
+    good.entries.insert(good.entries.end(), group.begin(), group.end());
+    fold = (fold + 1) % kFolds;
   }
 }
 
@@ -86,11 +85,10 @@ void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>
 /// the model's run: its training images and those it kept out of training.
 GoodImages good_images_for(const Model& model, const FolderOptions& options,
                            const Callbacks& callbacks) {
-  GoodImages good;
-  std::vector<ImageEntry> held_out;
+  std::vector<ImageEntry> training, held_out;
   if (options.data.data.empty()) {
     SplitImages run = images_of_run(model, callbacks);
-    good.entries = evenly_spread(std::move(run.training), kMostTrainingImages);
+    training = evenly_spread(std::move(run.training), kMostTrainingImages);
     held_out = std::move(run.validation);
   } else {
     const Size size = fixed_network_size(options.data.size, model.options());
@@ -107,18 +105,54 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
                     "of training (--val-split 0.2), or name a folder of others with --good DIR",
                     held_out.size(), AnomalyScorer::kFewestImages));
   }
-  good.training_images = std::ssize(good.entries);
-  good.folds.assign(good.entries.size(), AnomalyScorer::kTrainingFold);
-  auto groups = groups_of(held_out, Grouping(options.data.group_regex));
+  GoodImages good;
+  const Grouping grouping(options.data.group_regex);
+  auto groups = groups_of(held_out, grouping);
   good.groups = std::ssize(groups);
   if (groups.size() == 1) {
     callbacks.warn(
         "all good images are of one group: the threshold may be too low for other parts");
     groups = groups_of(held_out, Grouping());
   }
-  deal_into_folds(good, groups);
+  good.training_images = std::ssize(training);
+  deal_into_folds(good, groups, /*held_out=*/true);
+  deal_into_folds(good, groups_of(training, grouping), /*held_out=*/false);
   return good;
 }
+
+/// Draws faults on good images as the network sees them: each image gets some of the kinds.
+class FaultDrawing {
+public:
+  explicit FaultDrawing(ModelFolder& folder)
+      : others_(good_pictures_for(parse_corruptions("defects"), folder.dataset())),
+        an_image_(std::clamp<std::int64_t>(kFaultyPictures / folder.size(), 1, kFaultKinds)) {}
+
+  std::int64_t an_image() const { return an_image_; }
+
+  /// The kind of an image's nth fault: from a random one on, so that every fold sees every kind.
+  int kind(const ViewedImage& image, std::int64_t nth) const {
+    CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
+                         Purpose::corruption);
+    return 1 + static_cast<int>((random.below(kFaultKinds) + static_cast<std::uint64_t>(nth)) %
+                                kFaultKinds);
+  }
+
+  /// (1, C, H, W) on the image's device. Several threads may call it.
+  torch::Tensor draw(const ViewedImage& image, int kind) const {
+    torch::Tensor pixels =
+        image.input[0].cpu().permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous);
+    cv::Mat picture(static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
+                    CV_32FC(static_cast<int>(pixels.size(2))), pixels.data_ptr());
+    CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
+                         Purpose::corruption, static_cast<std::uint64_t>(kind));
+    draw_fault(picture, kind, random, others_);
+    return alone(pixels.permute({2, 0, 1})).to(image.input.device());
+  }
+
+private:
+  GoodPictures others_;
+  std::int64_t an_image_;
+};
 
 }  // namespace
 
@@ -144,32 +178,34 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   const FolderOptions complete = options.complete(model);
   const GoodImages good = good_images_for(model, complete, callbacks);
   Inspector inspector(model, fixed_network_size(complete.data.size, model.options()),
-                      complete.data.group_regex,
-                      std::make_shared<AnomalyScorer>(kImageViews, good.fold_count));
+                      complete.data.group_regex, std::make_shared<AnomalyScorer>(kFolds));
   AnomalyScorer& scorer = *inspector.scorer_;
   Calibration& calibration = inspector.calibration_;
   ModelFolder folder(model, {{}, good.entries, {}}, complete, callbacks);
   const auto pass = [&](const char* stage, const auto& use) {
     for_each_viewed(folder, stage, "the good images", callbacks, [&](const ViewedImage& image) {
-      return use(image, good.folds[static_cast<std::size_t>(image.index)]);
+      use(image, good.examples[static_cast<std::size_t>(image.index)]);
+      return true;
     });
   };
-  std::int64_t seen = 0;
-  pass("noise", [&](const ViewedImage& image, int fold) {
-    if (fold != AnomalyScorer::kTrainingFold && good.training_images > 0) return true;
-    scorer.learn_noise(image.views);
-    return ++seen < kNoiseImages;
+  pass("good images", [&](const ViewedImage& image, const AnomalyScorer::Example& example) {
+    scorer.learn_places(image.seen, example.fold);
   });
-  pass("good images", [&](const ViewedImage& image, int fold) {
-    scorer.learn_locations(image.views, fold);
-    return true;
-  });
-  pass("calibration", [&](const ViewedImage& image, int fold) {
-    scorer.calibrate(image.views, fold);
-    if (fold == AnomalyScorer::kTrainingFold) return true;
+  scorer.close_places();
+  const FaultDrawing faults(folder);
+  pass("calibration", [&](const ViewedImage& image, const AnomalyScorer::Example& example) {
+    scorer.learn(scorer.observe(image.seen, example));
+    std::vector<AnomalyScorer::Learnt> faulty(static_cast<std::size_t>(faults.an_image()));
+    parallel_for_each(faults.an_image(), [&](std::int64_t i) {
+      AnomalyScorer::Example drawn = example;
+      drawn.kind = faults.kind(image, i);
+      faulty[static_cast<std::size_t>(i)] =
+          scorer.observe(look_at(model, faults.draw(image, drawn.kind)), drawn);
+    });
+    for (AnomalyScorer::Learnt& learnt : faulty) scorer.learn(std::move(learnt));
+    if (!example.held_out) return;
     calibration.scores[kMeanError].push_back(image.mean_error);
     calibration.scores[kArea].push_back(static_cast<double>(image.pixels[0].numel()));
-    return true;
   });
   scorer.finish();
   for (const AnomalyScorer::Scores& scores : scorer.good_scores()) {
@@ -182,13 +218,13 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
 
 ImageScore Inspector::score(const torch::Tensor& image, bool with_map) const {
   const Size own{image.size(1), image.size(2)};
-  const torch::Tensor seen = size_ && size_ != own ? resize_image(image, size_.h, size_.w) : image;
-  const torch::Tensor input = model_.input(alone(seen));
-  const ViewedImage viewed = views_of(input[0].cpu(), model_.reconstruct(input)[0].cpu());
-  require_finite(viewed.mean_error, "the image");
-  if (!with_map) return {scorer_->score(viewed.views)[kNetwork], {}};
-  AnomalyScorer::Maps maps;
-  const double score = scorer_->score(viewed.views, &maps)[kNetwork];
+  const torch::Tensor shown = size_ && size_ != own ? resize_image(image, size_.h, size_.w) : image;
+  double mean_error = 0;
+  const SeenImage seen = look_at(model_, model_.input(alone(shown)), &mean_error);
+  require_finite(mean_error, "the image");
+  if (!with_map) return {scorer_->score(seen)[kNetwork], {}};
+  AnomalyScorer::HeatMaps maps;
+  const double score = scorer_->score(seen, &maps)[kNetwork];
   return {score, resize_map(maps[kNetwork], own)};
 }
 

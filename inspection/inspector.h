@@ -62,8 +62,9 @@ struct ImageScore {
 ///     bool anomalous = inspector.score(image).score > inspector.threshold(0.01);
 class Inspector {
 public:
-  /// Looks at the good images three times. Throws OptionError, CheckpointError where the model's
-  /// run cannot be read, std::runtime_error where there are too few good images, and Interrupted.
+  /// Looks at the good images twice, and at some with drawn faults. Throws OptionError,
+  /// CheckpointError where the model's run cannot be read, std::runtime_error where there are too
+  /// few good images, and Interrupted.
   static Inspector calibrate(const Model& model, const CalibrateOptions& options = {},
                              const Callbacks& callbacks = {});
 
@@ -91,7 +92,7 @@ public:
   Size size() const { return size_; }  ///< at which the network sees images; {0, 0}: their own
   const std::string& group_regex() const { return group_regex_; }
   const Calibration& calibration() const { return calibration_; }
-  const AnomalyScorer& scorer() const { return *scorer_; }  ///< of the views in ImageView
+  const AnomalyScorer& scorer() const { return *scorer_; }
 
 private:
   Inspector(const Model& model, Size size, std::string group_regex,
@@ -109,6 +110,10 @@ void require_false_alarms(double fpr);
 
 /// Where a run keeps what was learnt of good images.
 std::filesystem::path inspector_file(const Model& model);
+
+/// What the model's run keeps. Throws OptionError for a model that was not loaded from a run,
+/// std::runtime_error where there is nothing, or what is of other weights, and what load() throws.
+Inspector inspector_of_run(const Model& model);
 
 /// Calibrates and keeps the result in the model's run: `convae calibrate`. Throws OptionError for a
 /// model that was not loaded from a run, and what calibrate() and save() throw.

@@ -25,7 +25,7 @@ enum Way : std::size_t {
   kArea,           ///< control: pixels of the image
   kWays
 };
-/// Those with maps, in the order of AnomalyScorer::Scores for the views in ImageView.
+/// Those with maps, in the order of AnomalyScorer::Scores.
 constexpr auto kMappedWays = std::to_array({kNetwork, kResidualAlone, kNoNetwork});
 constexpr auto kControls = std::to_array({kNoNetwork, kMeanError, kArea});
 template <typename Value>

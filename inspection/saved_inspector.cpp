@@ -60,7 +60,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
     const auto size = about.at("size").get<std::string>();
     Inspector inspector(model, size == kNative ? Size{} : parse_size(size).value(),
                         about.at("group-regex").get<std::string>(),
-                        std::make_shared<AnomalyScorer>(kImageViews, saved.tensors));
+                        std::make_shared<AnomalyScorer>(saved.tensors));
     Calibration& calibration = inspector.calibration_;
     calibration.groups = about.at("groups").get<std::int64_t>();
     calibration.training_images = about.at("training-images").get<std::int64_t>();
@@ -80,6 +80,20 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
 
 fs::path inspector_file(const Model& model) {
   return model.run().empty() ? fs::path() : model.run() / "inspector.safetensors";
+}
+
+Inspector inspector_of_run(const Model& model) {
+  require_option(!model.run().empty(),
+                 "--checkpoint " + in_quotes(model.path()) +
+                     ": what was learnt of good images is kept in a run folder; name that, such as "
+                     "runs/latest");
+  const fs::path file = inspector_file(model);
+  const bool is_there = fs::exists(file);
+  const auto saved = is_there ? Inspector::load(model, file) : std::nullopt;
+  if (saved) return *saved;
+  throw std::runtime_error(in_quotes(file) + (is_there ? " is of other weights" : " is not there") +
+                           "; run convae calibrate --checkpoint " +
+                           printable(model.run().string()));
 }
 
 Inspector calibrate_run(const Model& model, const CalibrateOptions& options,

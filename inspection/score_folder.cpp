@@ -150,17 +150,17 @@ private:
     const std::string& name = folder_.name(image.index);
     const std::string label = layout_.label(name);
     const std::optional<torch::Tensor> mask = mask_of(image, name, label);
-    AnomalyScorer::Maps maps;
+    AnomalyScorer::HeatMaps maps;
     const bool needs_maps = writes_maps() || mask || (report_ && report_->wants_any());
-    const AnomalyScorer::Scores found = scorer.score(image.views, needs_maps ? &maps : nullptr);
+    const AnomalyScorer::Scores found = scorer.score(image.seen, needs_maps ? &maps : nullptr);
     ScoredImage scored{name, label, grouping.of(name)};
     for (const Way way : kMappedWays) scored.scores[way] = found[way];
     scored.scores[kMeanError] = image.mean_error;
     scored.scores[kArea] = static_cast<double>(image.pixels[0].numel());
     const bool is_shown = report_ && report_->wants(scored);
-    if (is_shown && maps.empty()) scorer.score(image.views, &maps);
+    if (is_shown && !needs_maps) scorer.score(image.seen, &maps);
     for (torch::Tensor& map : maps) {
-      map = resize_map(map, {image.pixels.size(1), image.pixels.size(2)});
+      if (map.defined()) map = resize_map(map, {image.pixels.size(1), image.pixels.size(2)});
     }
     for (const Way way : kMappedWays) {
       if (mask) scores_.pixels[way][label].add(maps[way], *mask);

@@ -1,240 +1,280 @@
 #include "convae/inspection/scorer.h"
 
 #include "convae/core/parallel.h"
-#include "convae/core/size.h"
+#include "convae/inspection/views.h"
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <functional>
+#include <set>
 #include <stdexcept>
 
 namespace convae {
 namespace {
 
-constexpr double kSmallestPeak = 1e-6;  // that maps are divided by
+constexpr double kSteadiest = 0.05;  // of a logarithm of peaks: none decides alone
+constexpr double kImagesOfATrend = 20, kSmallestSpread = 1e-6;
 
-/// Calls use(index, map) for all channels of a view, several at once, where `index` is `first` for
-/// the first; and after_scale(maps) with those of a scale when they are done.
-template <typename Use, typename AfterScale>
-void for_each_channel(const ChannelMaps& channels, std::size_t first, const Use& use,
-                      const AfterScale& after_scale) {
-  for (std::size_t scale = 0; scale < ChannelMaps::kScales.size(); ++scale) {
-    std::vector<cv::Mat> maps = channels.at_scale(scale);
-    parallel_for_each(std::ssize(maps), [&](std::int64_t i) {
-      use(first + static_cast<std::size_t>(i), maps[static_cast<std::size_t>(i)]);
-    });
-    after_scale(maps);
-    first += maps.size();
+bool is_texture(const LevelMaps& maps) { return maps.values.size(0) == kTextureMaps; }
+
+/// (K, h, w), which of them have a peak: for textures also what is far too smooth.
+torch::Tensor both_ends(const torch::Tensor& standardised, bool texture) {
+  if (!texture) return standardised;
+  return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRoughnessStep)});
+}
+
+/// (K, h, w) → (K) double: mean of the highest kPeakShare of each map, of at least one pixel.
+torch::Tensor peaks_of(const torch::Tensor& maps) {
+  const torch::Tensor flat = maps.flatten(1);
+  const auto count = static_cast<std::int64_t>(
+      std::max(1.0, std::round(AnomalyScorer::kPeakShare * static_cast<double>(flat.size(1)))));
+  return std::get<0>(flat.topk(count, 1, /*largest=*/true, /*sorted=*/false))
+      .to(torch::kDouble)
+      .mean(1);
+}
+
+struct Places {
+  torch::Tensor rows, columns;
+  Places(const LevelMaps& maps, Size size)
+      : rows(places_of_pixels(maps.values.size(1), size.h, maps.level)),
+        columns(places_of_pixels(maps.values.size(2), size.w, maps.level)) {}
+};
+
+/// All maps of an image, the network's first.
+Pyramid all_maps(const SeenImage& image) {
+  Pyramid all = image.network;
+  all.insert(all.end(), image.image.begin(), image.image.end());
+  return all;
+}
+
+torch::Tensor standardised_map(const LevelMaps& maps, const torch::Tensor& scale, Size size) {
+  const Places places(maps, size);
+  return PlaceStatistics::standardise(maps.values, places.rows, places.columns, scale);
+}
+
+std::int64_t feature_count(const Pyramid& maps) {
+  std::int64_t count = 0;
+  for (const LevelMaps& level : maps) {
+    count += level.values.size(0) + (is_texture(level) ? kTextureMaps / kRoughnessStep : 0);
   }
+  return count;
 }
 
-cv::Size size_of(const AnomalyScorer::Views& views) {
-  const torch::Tensor& values = views[0].values;
-  return {static_cast<int>(values.size(2)), static_cast<int>(values.size(1))};
-}
-
-/// A mean of squares → its root, as a tensor.
-torch::Tensor root(const cv::Mat& square_sum, std::size_t channels) {
-  cv::Mat map;
-  cv::sqrt(square_sum / static_cast<double>(channels), map);
-  return torch::from_blob(map.data, {map.rows, map.cols}, torch::kFloat).clone();
-}
-
-/// Without a copy.
-torch::Tensor as_tensor_of(const cv::Mat& kernel) {
-  return torch::from_blob(kernel.data, {kernel.rows, kernel.cols}, torch::kFloat);
-}
-
-torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name,
-                     at::IntArrayRef shape, at::ScalarType type) {
+torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name) {
   const auto found = state.find(name);
-  if (found == state.end() || found->second.sizes() != shape ||
-      found->second.scalar_type() != type || !found->second.isfinite().all().item<bool>()) {
-    throw std::invalid_argument("it has no '" + name + "' of the shape and type expected");
+  if (found == state.end() || !found->second.isfinite().all().item<bool>()) {
+    throw std::invalid_argument("it has no usable '" + name + "'");
   }
   return found->second;
 }
 
-/// "peaks.0.": all views together; "peaks.1.": the first alone.
-std::string model_prefix(std::size_t model) { return "peaks." + std::to_string(model) + "."; }
+std::string places_name(std::size_t index) { return "places." + std::to_string(index); }
+std::string part_name(std::size_t part, const char* what) {
+  return "part." + std::to_string(part) + "." + what;
+}
 
 }  // namespace
 
-AnomalyScorer::AnomalyScorer(std::size_t views, int folds)
-    : views_(views),
-      channels_(ChannelMaps::kScales.size() * ChannelMaps::kChannelsPerScale),
-      whitening_(views),
-      kernels_(views),
-      locations_(views * channels_, folds) {}
-
 AnomalyScorer::State AnomalyScorer::state() const {
-  std::vector<torch::Tensor> kernels;
-  for (const cv::Mat& kernel : kernels_) kernels.push_back(as_tensor_of(kernel));
-  State state = {{"whitening", torch::stack(kernels)}, {"places", locations_.prepared()}};
-  for (std::size_t m = 0; m < models_.size(); ++m) {
-    state[model_prefix(m) + "mean"] = models_[m].mean();
-    state[model_prefix(m) + "deviation"] = models_[m].deviation();
-    state[model_prefix(m) + "inverse"] = models_[m].inverse();
+  State state = {{"mean", mean_},
+                 {"slope", slope_},
+                 {"deviation", deviation_},
+                 {"network-features", torch::tensor(network_features_)}};
+  const Scales& scales = scales_.at(-1);
+  state["maps"] = torch::tensor(std::ssize(scales));
+  for (std::size_t i = 0; i < scales.size(); ++i) state[places_name(i)] = scales[i];
+  for (std::size_t part = 0; part < kParts; ++part) {
+    state[part_name(part, "weights")] = classifiers_[part].weights();
+    state[part_name(part, "biases")] = classifiers_[part].biases();
   }
-  if (!trend_.slopes().defined()) return state;
-  state["trend.slopes"] = trend_.slopes();
-  state["trend.centre"] = torch::tensor(trend_.centre(), torch::kDouble);
   return state;
 }
 
-AnomalyScorer::AnomalyScorer(std::size_t views, const State& state) : AnomalyScorer(views, 0) {
-  constexpr std::int64_t kSide = Whitening::kKernelSide, kPlaces = Places::kPlaces;
-  const auto all = static_cast<std::int64_t>(views * channels_);
-  const torch::Tensor kernels =
-      needed(state, "whitening", {static_cast<std::int64_t>(views), kSide, kSide}, torch::kFloat);
-  for (std::size_t v = 0; v < views; ++v) {
-    kernels_[v] = cv::Mat(kSide, kSide, CV_32F);
-    as_tensor_of(kernels_[v]).copy_(kernels[static_cast<std::int64_t>(v)]);
+AnomalyScorer::AnomalyScorer(const State& state)
+    : network_features_(needed(state, "network-features").item<std::int64_t>()),
+      mean_(needed(state, "mean")),
+      slope_(needed(state, "slope")),
+      deviation_(needed(state, "deviation")) {
+  if (mean_.dim() != 1 || deviation_.sizes() != mean_.sizes() || slope_.sizes() != mean_.sizes() ||
+      mean_.scalar_type() != torch::kDouble || deviation_.scalar_type() != torch::kDouble ||
+      slope_.scalar_type() != torch::kDouble || network_features_ < 0 ||
+      network_features_ > mean_.size(0)) {
+    throw std::invalid_argument("'mean', 'slope', 'deviation' and 'network-features' do not fit");
   }
-  locations_.restore(needed(state, "places", {2, all, kPlaces, kPlaces}, torch::kFloat));
-  for (std::size_t m = 0; m <= views; ++m) {
-    const std::int64_t count = m == 0 ? all : static_cast<std::int64_t>(channels_);
-    const auto part = [&](const char* name, at::IntArrayRef shape) {
-      return needed(state, model_prefix(m) + name, shape, torch::kDouble);
-    };
-    models_.emplace_back(part("mean", {count}), part("deviation", {count}),
-                         part("inverse", {count, count}));
-  }
-  if (!state.contains("trend.slopes")) return;
-  trend_ = AreaTrend(needed(state, "trend.slopes", {all}, torch::kDouble),
-                     needed(state, "trend.centre", {}, torch::kDouble).item<double>());
-}
-
-void AnomalyScorer::learn_noise(const Views& views) {
-  for (std::size_t v = 0; v < views_; ++v) whitening_[v].add(views[v].values);
-}
-
-void AnomalyScorer::learn_locations(const Views& views, int fold) {
-  const LocationStatistics::Grid grid(size_of(views));
-  for (std::size_t v = 0; v < views_; ++v) {
-    if (kernels_[v].empty()) kernels_[v] = whitening_[v].kernel();
-    for_each_channel(
-        ChannelMaps(views[v], kernels_[v]), v * channels_,
-        [&](std::size_t index, const cv::Mat& map) { locations_.add(index, map, grid, fold); },
-        [](const std::vector<cv::Mat>&) {});
-  }
-  locations_.count(fold);
-}
-
-AnomalyScorer::Observed AnomalyScorer::observe(const Views& views,
-                                               std::vector<cv::Mat>* square_sums) const {
-  torch::Tensor peaks =
-      torch::empty({static_cast<std::int64_t>(views_ * channels_)}, torch::kDouble);
-  const cv::Size size = size_of(views);
-  const LocationStatistics::Grid grid(size);
-  auto* peak_of = peaks.data_ptr<double>();
-  for (std::size_t v = 0; v < views_; ++v) {
-    const auto look = [&](std::size_t index, cv::Mat& map) {
-      map = locations_.standardise(index, map, grid);
-      peak_of[index] = peak(map);
-      if (square_sums == nullptr) return;
-      const auto usual = models_[0].mean()[static_cast<std::int64_t>(index)].item<double>();
-      const cv::Mat above = cv::max(map, 0.0) / std::max(usual, kSmallestPeak);
-      map = above.mul(above);
-    };
-    // In the order of channels: sums of floats depend on it, but must not on threads.
-    const auto add = [&](const std::vector<cv::Mat>& squares) {
-      if (square_sums == nullptr) return;
-      for (const cv::Mat& square : squares) (*square_sums)[v] += square;
-    };
-    for_each_channel(ChannelMaps(views[v], kernels_[v]), v * channels_, look, add);
-  }
-  const std::int64_t area = Size{size.height, size.width}.area();  // cv's own is an int
-  return {peaks, std::log(static_cast<double>(area))};
-}
-
-void AnomalyScorer::calibrate(const Views& views, int fold) {
-  locations_.prepare(fold);
-  Observed observed = observe(views, nullptr);
-  observed.fold = fold;
-  (fold == kTrainingFold ? training_ : held_out_).push_back(std::move(observed));
-}
-
-/// Of all channels for the first model, of one view's for the others.
-torch::Tensor AnomalyScorer::peaks_of(const torch::Tensor& peaks, std::size_t model) const {
-  if (model == 0) return peaks;
-  const auto channels = static_cast<std::int64_t>(channels_);
-  return peaks.narrow(-1, static_cast<std::int64_t>(model - 1) * channels, channels);
-}
-
-AreaTrend AnomalyScorer::fit_trend() const {
-  std::vector<AreaTrend::Set> sets;
-  for (const auto* images : {&training_, &held_out_}) {
-    if (images->empty()) continue;
-    std::vector<torch::Tensor> peaks;
-    std::vector<double> log_areas;
-    for (const Observed& image : *images) {
-      peaks.push_back(image.peaks);
-      log_areas.push_back(image.log_area);
+  Scales& scales = scales_[-1];
+  const auto maps = needed(state, "maps").item<std::int64_t>();
+  while (std::ssize(scales) < maps) {
+    const torch::Tensor scale = needed(state, places_name(scales.size()));
+    if (scale.dim() != 4 || scale.size(0) != 2 || scale.size(2) != kPlaces ||
+        scale.size(3) != kPlaces || scale.scalar_type() != torch::kFloat) {
+      throw std::invalid_argument("'" + places_name(scales.size()) + "' has another shape or type");
     }
-    sets.push_back({torch::stack(peaks), torch::tensor(log_areas, torch::kDouble)});
+    scales.push_back(scale);
   }
-  return AreaTrend(sets);
+  for (std::size_t part = 0; part < kParts; ++part) {
+    const torch::Tensor weights = needed(state, part_name(part, "weights"));
+    const torch::Tensor biases = needed(state, part_name(part, "biases"));
+    if (weights.dim() != 2 || weights.size(1) != part_of(mean_, part).size(0) ||
+        biases.sizes() != at::IntArrayRef{weights.size(0)} ||
+        weights.scalar_type() != torch::kDouble || biases.scalar_type() != torch::kDouble) {
+      throw std::invalid_argument("weights and biases of a part do not fit");
+    }
+    classifiers_.emplace_back(weights, biases);
+  }
 }
 
-AnomalyScorer::Models AnomalyScorer::models_without(int fold) const {
-  std::vector<torch::Tensor> others;
-  std::vector<int> folds;
-  for (const Observed& image : held_out_) {
-    if (image.fold == fold) continue;
-    others.push_back(trend_.without(image.peaks, image.log_area));
-    folds.push_back(image.fold);
+void AnomalyScorer::learn_places(const SeenImage& image, int fold) {
+  const Pyramid all = all_maps(image);
+  if (places_.empty()) {
+    places_.assign(all.size(), PlaceStatistics(folds_));
+    network_features_ = feature_count(image.network);
   }
-  const torch::Tensor peaks = torch::stack(others);
-  // Folds for groups: no group is in two of them.
-  Models models;
-  for (std::size_t m = 0; m <= views_; ++m) models.emplace_back(peaks_of(peaks, m), folds);
-  return models;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Places places(all[i], image.size);
+    places_[i].add(all[i].values, places.rows, places.columns, fold);
+  }
+}
+
+AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
+  Scales scales;
+  for (const PlaceStatistics& places : places_) scales.push_back(places.without(fold));
+  return scales;
+}
+
+torch::Tensor AnomalyScorer::features(const SeenImage& image, const Scales& scales) const {
+  const Pyramid all = all_maps(image);
+  std::vector<torch::Tensor> features(all.size());
+  parallel_for_each(std::ssize(all), [&](std::int64_t index) {
+    const auto i = static_cast<std::size_t>(index);
+    const torch::Tensor map = standardised_map(all[i], scales[i], image.size);
+    features[i] = peaks_of(both_ends(map, is_texture(all[i]))).clamp_min(kSmallestPeak).log();
+  });
+  features.push_back(image.whole);
+  return torch::cat(features);
+}
+
+void AnomalyScorer::close_places() {
+  for (int fold = -1; fold < folds_; ++fold) scales_[fold] = scales_without(fold);
+}
+
+AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example) const {
+  return {features(image, scales_.at(example.fold)), example};
+}
+
+torch::Tensor AnomalyScorer::part_of(const torch::Tensor& features, std::size_t part) const {
+  if (part == kNetworkPart) return features.narrow(-1, 0, network_features_);
+  return part == kImagePart ? features.slice(-1, network_features_) : features;
+}
+
+torch::Tensor AnomalyScorer::standardised(const torch::Tensor& features) const {
+  const torch::Tensor rest = features - mean_;
+  return ((rest - rest.slice(-1, -1) * slope_) / deviation_).clamp(kLowest, kHighest);
+}
+
+/// In a larger image more can stand out: what is usual is a straight line over the logarithm of the
+/// area, as far as so many images show one.
+void AnomalyScorer::fit_usual(const torch::Tensor& good) {
+  mean_ = good.mean(0);
+  const torch::Tensor rest = good - mean_, area = rest.select(1, -1);
+  const double images = static_cast<double>(good.size(0));
+  slope_ = area.matmul(rest) / (area.square().sum() + kSmallestSpread) *
+           (images / (images + kImagesOfATrend));
+  deviation_ = (rest - area.unsqueeze(1) * slope_).std(0) + kSteadiest;
+}
+
+AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
+  std::vector<torch::Tensor> rows;
+  std::vector<int> kinds;
+  for (const Learnt& image : learnt_) {
+    if (image.example.fold == fold) continue;
+    rows.push_back(image.features);
+    kinds.push_back(image.example.kind);
+  }
+  const torch::Tensor features = standardised(torch::stack(rows));
+  Classifiers classifiers;
+  for (std::size_t part = 0; part < kParts; ++part) {
+    classifiers.push_back(FaultClassifier::fit(part_of(features, part), kinds));
+  }
+  return classifiers;
 }
 
 void AnomalyScorer::finish() {
-  const std::size_t images = held_out_.size();
-  std::map<int, std::size_t> of_fold;
-  for (const Observed& image : held_out_) ++of_fold[image.fold];
-  if (images < kFewestImages || of_fold.size() < 2) {
+  std::vector<torch::Tensor> good;
+  std::set<int> folds, held_out_folds;
+  std::size_t held_out = 0;
+  for (const Learnt& image : learnt_) {
+    if (image.example.kind != 0) continue;
+    good.push_back(image.features);
+    folds.insert(image.example.fold);
+    if (!image.example.held_out) continue;
+    held_out_folds.insert(image.example.fold);
+    ++held_out;
+  }
+  if (held_out < kFewestImages || folds.size() < 2) {
     throw std::invalid_argument("calibration takes " + std::to_string(kFewestImages) +
                                 " images or more in two folds or more, but there are " +
-                                std::to_string(images) + " in " + std::to_string(of_fold.size()));
+                                std::to_string(held_out) + " in " + std::to_string(folds.size()));
   }
-  trend_ = fit_trend();
-  good_scores_.resize(images);
-  for (const auto& [fold, members] : of_fold) {
-    // One image alone shows no spread: then all are compared with all.
-    const bool enough = images - members >= static_cast<std::size_t>(PeakModel::kFewestImages);
-    const Models models = models_without(enough ? fold : kTrainingFold);
-    for (std::size_t i = 0; i < images; ++i) {
-      if (held_out_[i].fold == fold) good_scores_[i] = scores_of(held_out_[i], models);
-    }
+  fit_usual(torch::stack(good));
+  std::map<int, Classifiers> without;
+  for (const int fold : held_out_folds) without[fold] = fit_without(fold);
+  for (const Learnt& image : learnt_) {
+    if (image.example.kind != 0 || !image.example.held_out) continue;
+    good_scores_.push_back(scores_of(image.features, without.at(image.example.fold)));
   }
-  models_ = models_without(kTrainingFold);
-  locations_.prepare(kTrainingFold);
+  classifiers_ = fit_without(-1);
 }
 
-AnomalyScorer::Scores AnomalyScorer::scores_of(const Observed& image, const Models& models) const {
-  const torch::Tensor peaks = trend_.without(image.peaks, image.log_area);
-  Scores scores;
-  for (std::size_t m = 0; m < models.size(); ++m) {
-    scores.push_back(models[m].score(peaks_of(peaks, m)));
+AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
+                                               const Classifiers& classifiers) const {
+  const torch::Tensor z = standardised(features);
+  Scores scores{};
+  for (std::size_t part = 0; part < kParts; ++part) {
+    scores[part] = FaultClassifier::score(classifiers[part].log_ratios(part_of(z, part)));
   }
-  if (!std::isfinite(scores[0])) throw std::runtime_error("a score is not finite");
+  if (!std::isfinite(scores[kAll])) throw std::runtime_error("a score is not finite");
   return scores;
 }
 
-AnomalyScorer::Scores AnomalyScorer::score(const Views& views, Maps* maps) const {
-  if (maps == nullptr) return scores_of(observe(views, nullptr), models_);
-  std::vector<cv::Mat> sums;
-  for (std::size_t v = 0; v < views_; ++v) sums.push_back(cv::Mat::zeros(size_of(views), CV_32F));
-  const Observed image = observe(views, &sums);
-  cv::Mat all = cv::Mat::zeros(size_of(views), CV_32F);
-  for (const cv::Mat& sum : sums) all += sum;
-  *maps = {root(all, views_ * channels_)};
-  for (const cv::Mat& sum : sums) maps->push_back(root(sum, channels_));
-  return scores_of(image, models_);
+AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const SeenImage& image,
+                                                 const torch::Tensor& features) const {
+  const torch::Tensor z = standardised(features);
+  std::array<torch::Tensor, kParts> weights, sums;
+  for (std::size_t part = 0; part < kParts; ++part) {
+    const FaultClassifier& classifier = classifiers_[part];
+    // Of the kinds it looks like.
+    const torch::Tensor likely = classifier.log_ratios(part_of(z, part)).softmax(0);
+    const torch::Tensor weight = likely.matmul(classifier.weights().clamp_min(0));
+    torch::Tensor all = torch::zeros_like(features);
+    part_of(all, part).copy_(weight / weight.sum().clamp_min(kLeastWeight));
+    weights[part] = all.to(torch::kFloat);
+    sums[part] = torch::zeros(per_axis(image.size));
+  }
+  const Pyramid all = all_maps(image);
+  const torch::Tensor usual = mean_.exp().to(torch::kFloat);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const torch::Tensor map =
+        both_ends(standardised_map(all[i], scales_.at(-1)[i], image.size), is_texture(all[i]));
+    const std::int64_t count = map.size(0);
+    const torch::Tensor squares =
+        (map / usual.narrow(0, first, count).view({-1, 1, 1})).clamp(0, kMostHeat).square();
+    for (std::size_t part = 0; part < kParts; ++part) {
+      const torch::Tensor weight = weights[part].narrow(0, first, count);
+      if (weight.sum().item<float>() == 0) continue;
+      const torch::Tensor sum = weight.matmul(squares.flatten(1)).view_as(squares[0]);
+      sums[part] += resize_map(sum, image.size);
+    }
+    first += count;
+  }
+  for (torch::Tensor& sum : sums) sum = sum.clamp_min(0).sqrt();
+  return sums;
+}
+
+AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps) const {
+  const torch::Tensor found = features(image, scales_.at(-1));
+  if (maps != nullptr) *maps = heat_maps(image, found);
+  return scores_of(found, classifiers_);
 }
 
 }  // namespace convae

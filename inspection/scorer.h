@@ -1,102 +1,123 @@
 #pragma once
 
-#include "convae/inspection/channels.h"
-#include "convae/inspection/locations.h"
-#include "convae/inspection/peak_model.h"
+#include "convae/core/size.h"
+#include "convae/inspection/classifier.h"
+#include "convae/inspection/features.h"
+#include "convae/inspection/places.h"
 
 #include <torch/types.h>
 
-#include <cstddef>
+#include <array>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace convae {
 
-/// How anomalous images are, from what is left of them in one view or several (what a network
-/// leaves, the image itself), learnt from good images alone.
+/// What scores look at in one image.
+struct SeenImage {
+  Pyramid network;      ///< of what the network leaves, and of its detector
+  Pyramid image;        ///< of the image itself
+  torch::Tensor whole;  ///< (W) double: logarithms of brightness, contrast and, last, the area
+  Size size;
+};
+
+/// How anomalous images are, learnt from good images and from faults drawn on them.
 ///
-/// Each channel of each view (see inspection/channels.h) is standardised at each place by what good
-/// images leave there, and its peak is the mean of its highest 0.1 % of pixels: a defect is small,
-/// and a mean over the image would drown it. The score is how far the peaks are above those of good
-/// images (PeakModel), as they would be at one size of image (AreaTrend).
+/// Each map (see inspection/features.h) is standardised at each place by what good images have
+/// there, and its peak is the mean of its highest 0.1 % of pixels: a defect is small, and a mean
+/// over the image would drown it. Of roughness the lowest values have a peak, too. From the
+/// logarithms of the peaks a FaultClassifier tells images with a fault from good ones.
 ///
-/// Three passes over good images, in this order: learn_noise(), learn_locations() and calibrate().
-/// Images the network was trained on may be among them, in kTrainingFold: they show what is left at
-/// which place and how peaks go with the image's size, but never what a usual peak is.
+/// Two passes over good images, in this order: learn_places(), and learn() for each image as it is
+/// and with faults drawn on it.
 ///
-///     AnomalyScorer scorer(/*views=*/2, folds);
-///     for (…) scorer.learn_noise(views);
-///     for (…) scorer.learn_locations(views, fold);
-///     for (…) scorer.calibrate(views, fold);
+///     AnomalyScorer scorer(folds);
+///     for (…) scorer.learn_places(image, fold);
+///     scorer.close_places();
+///     for (…) scorer.learn(scorer.observe(image, {.fold = fold, .held_out = true}));
 ///     scorer.finish();
-///     scorer.score(views)[0];
+///     scorer.score(image)[AnomalyScorer::kAll];
 class AnomalyScorer {
 public:
-  static constexpr int kTrainingFold = LocationStatistics::kTrainingFold;
   static constexpr std::size_t kFewestImages = 3;
+  static constexpr double kPeakShare = 0.001;
+  static constexpr double kSmallestPeak = 0.05;  ///< in deviations: below it nothing stands out
+  static constexpr double kLowest = -3, kHighest = 8;  ///< deviations beyond say nothing more
+  static constexpr double kMostHeat = 50;  ///< peaks of good images a pixel of a map counts for
+  static constexpr double kLeastWeight = 1e-9;  ///< divisor of weights that are all zero
 
-  /// What is left of one image, as many as there are views and of one size.
-  using Views = std::vector<Residual>;
-  /// By all views together, then by each view as if there were no other.
-  using Scores = std::vector<double>;
-  /// Likewise (H, W) float of where a score comes from: root mean square over channels of the
-  /// standardised residual where it is above the mean, divided by the mean peak of good images. 1
-  /// is as much as the strongest pixels of good images have.
-  using Maps = std::vector<torch::Tensor>;
+  /// What a score goes by.
+  enum Part : std::size_t { kAll, kNetworkPart, kImagePart, kParts };
+  using Scores = std::array<double, kParts>;
+  /// (H, W) float: where a score comes from. Root mean square over maps of what is above the mean,
+  /// in shares of the mean peak of good images, weighted as the classifier does: 1 is as much as
+  /// the strongest pixels of good images have.
+  using HeatMaps = std::array<torch::Tensor, kParts>;
 
-  /// Held-out images are in folds 0 … folds-1: those of one fold are compared with the others,
-  /// since an image that is to show what unseen good images get must not be compared with itself.
-  /// Images of one part belong in one fold. kTrainingFold is that of images only learnt from.
-  AnomalyScorer(std::size_t views, int folds);
+  /// An image that is learnt from.
+  struct Example {
+    int fold = 0;           ///< images of one part are in one fold
+    int kind = 0;           ///< of the fault drawn on it; 0: none
+    bool held_out = false;  ///< from the network's training: it shows what unseen images get
+  };
+
+  /// Folds 0 … folds-1: what is learnt for the images of one comes from the others.
+  explicit AnomalyScorer(int folds) : folds_(folds) {}
 
   /// All that score() needs, by name.
   using State = std::map<std::string, torch::Tensor>;
   State state() const;
   /// One that can score(). Throws std::invalid_argument where a tensor is missing or is not what
   /// state() makes.
-  AnomalyScorer(std::size_t views, const State& state);
+  explicit AnomalyScorer(const State& state);
 
-  void learn_noise(const Views& views);
-  void learn_locations(const Views& views, int fold);
-  /// Images of one fold after each other are faster. Only the trend is learnt from kTrainingFold.
-  void calibrate(const Views& views, int fold);
+  void learn_places(const SeenImage& image, int fold);
+  /// Throws std::invalid_argument where images of one fold only were learnt.
+  void close_places();
 
-  /// Throws std::invalid_argument where fewer than kFewestImages held-out images, or of one fold
-  /// only, were calibrated on.
+  /// What there is to learn from an image. Several threads may call it after close_places().
+  struct Learnt {
+    torch::Tensor features;  ///< (F) double
+    Example example;
+  };
+  Learnt observe(const SeenImage& image, const Example& example) const;
+  void learn(Learnt image) { learnt_.push_back(std::move(image)); }
+
+  /// Throws std::invalid_argument where fewer than kFewestImages held-out images without a fault,
+  /// or images of one fold only, were learnt.
   void finish();
 
-  /// Of the held-out images, in the order of calibrate(), each compared with other folds: what
-  /// unseen good images get.
+  /// Of the held-out images without a fault, in the order of learn(), each by what other folds
+  /// showed: what unseen good images get.
   const std::vector<Scores>& good_scores() const { return good_scores_; }
 
   /// Makes maps where there is a place for them. Several threads may call it after finish().
   /// Throws std::runtime_error where a score is not finite.
-  Scores score(const Views& views, Maps* maps = nullptr) const;
+  Scores score(const SeenImage& image, HeatMaps* maps = nullptr) const;
 
 private:
-  /// The peaks of an image, (all channels) double, and how large it is.
-  struct Observed {
-    torch::Tensor peaks;
-    double log_area = 0;
-    int fold = kTrainingFold;
-  };
-  using Models = std::vector<PeakModel>;  // of all channels, then of those of each view
+  using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
+  using Classifiers = std::vector<FaultClassifier>;
 
-  Observed observe(const Views& views, std::vector<cv::Mat>* square_sums) const;
-  AreaTrend fit_trend() const;
-  torch::Tensor peaks_of(const torch::Tensor& peaks, std::size_t model) const;
-  Models models_without(int fold) const;
-  Scores scores_of(const Observed& image, const Models& models) const;
+  Scales scales_without(int fold) const;
+  torch::Tensor features(const SeenImage& image, const Scales& scales) const;
+  torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
+  torch::Tensor standardised(const torch::Tensor& features) const;
+  void fit_usual(const torch::Tensor& good);
+  Classifiers fit_without(int fold) const;
+  Scores scores_of(const torch::Tensor& features, const Classifiers& classifiers) const;
+  HeatMaps heat_maps(const SeenImage& image, const torch::Tensor& features) const;
 
-  std::size_t views_, channels_;  // channels of one view
-  std::vector<Whitening> whitening_;
-  std::vector<cv::Mat> kernels_;  // empty until they are needed
-  LocationStatistics locations_;  // channels of the first view, then those of the next
-  std::vector<Observed> training_, held_out_;
-  AreaTrend trend_;
+  int folds_ = 0;
+  std::int64_t network_features_ = 0;    // the first of all
+  std::vector<PlaceStatistics> places_;  // of each of an image's maps
+  std::map<int, Scales> scales_;         // by the fold they are without
+  std::vector<Learnt> learnt_;
+  torch::Tensor mean_, slope_, deviation_;  // (F) double, of good images; slope: over the last one
   std::vector<Scores> good_scores_;
-  Models models_;
+  Classifiers classifiers_;
 };
 
 }  // namespace convae

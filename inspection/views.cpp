@@ -1,6 +1,7 @@
 #include "convae/inspection/views.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/parallel.h"
 
 #include <torch/nn/functional/upsampling.h>
 
@@ -23,14 +24,28 @@ torch::Tensor alone(const torch::Tensor& image) {
       .permute({0, 3, 1, 2});
 }
 
-ViewedImage views_of(const torch::Tensor& input, const torch::Tensor& reconstruction) {
-  const auto brightness = input.mean().item<double>();
-  ViewedImage image;
-  image.views.resize(kImageViews);
-  image.views[kResidualView] = {input - reconstruction, brightness};
-  image.views[kImageView] = {input - input.mean({1, 2}, /*keepdim=*/true), brightness};
-  image.mean_error = image.views[kResidualView].values.square().mean().item<double>();
-  return image;
+SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error) {
+  const torch::Tensor reconstruction = model.reconstruct(input);
+  const torch::Tensor image = input[0].cpu(), residual = image - reconstruction[0].cpu();
+  torch::Tensor detected;
+  if (!model.options().detector.empty()) detected = model.detect(input, reconstruction)[0].cpu();
+  const auto brightness = image.mean().item<double>();
+  const auto contrast = image.std(/*unbiased=*/false).item<double>();
+  const auto area = static_cast<double>(image[0].numel());
+  if (mean_error != nullptr) *mean_error = residual.square().mean().item<double>();
+
+  SeenImage seen;
+  seen.size = {image.size(1), image.size(2)};
+  seen.whole =
+      torch::tensor({brightness, contrast, area}, torch::kDouble).clamp_min(kDarkest).log();
+  parallel_for_each(2, [&](std::int64_t i) {
+    (i == 0 ? seen.network : seen.image) = texture_maps(i == 0 ? residual : image, brightness);
+  });
+  if (detected.defined()) {
+    const Pyramid of_detector = mean_maps(detected);
+    seen.network.insert(seen.network.end(), of_detector.begin(), of_detector.end());
+  }
+  return seen;
 }
 
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
@@ -40,8 +55,9 @@ void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::s
   const auto use_batch = [&](const MicroBatch& batch) {
     for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
       // Alone: in a batch the last bits of a convolution depend on how many images there are.
-      const torch::Tensor input = folder.network_input(alone(batch.images[i]));
-      ViewedImage image = views_of(input[0].cpu(), folder.model().reconstruct(input)[0].cpu());
+      ViewedImage image;
+      image.input = folder.network_input(alone(batch.images[i]));
+      image.seen = look_at(folder.model(), image.input, &image.mean_error);
       image.index = batch.indices[static_cast<std::size_t>(i)];
       image.pixels = batch.images[i];
       require_finite(image.mean_error, folder.name(image.index));

@@ -11,11 +11,9 @@
 namespace convae {
 namespace {
 
-constexpr double kBlurSigma = 4;
-constexpr std::int64_t kBlurReach = 12;
-
-// Differences are small numbers beside the images they are of.
-constexpr double kDifferenceGain = 4;
+constexpr double kBlurSigma = DetectorImpl::kBlurSigma;
+constexpr double kDifferenceGain = DetectorImpl::kDifferenceGain;
+constexpr auto kBlurReach = static_cast<std::int64_t>(3 * kBlurSigma);
 
 // Few pixels are anomalous: the first guess of a fresh detector is 5 %.
 constexpr double kFirstLogit = -3;

@@ -16,6 +16,10 @@ namespace CONVAE_API convae {
 /// Children: one Block a DetectorLayer, `down0`, `keep0`, `down1`, … `up1`, `merge1`, … `last`.
 class DetectorImpl : public torch::nn::Module {
 public:
+  static constexpr double kBlurSigma = 4;  ///< of the blur, which reaches three of them
+  /// Differences are small numbers beside the images they are of.
+  static constexpr double kDifferenceGain = 4;
+
   /// Needs options.detector.
   explicit DetectorImpl(const ModelOptions& options);
 

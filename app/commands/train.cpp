@@ -4,7 +4,9 @@
 #include "convae/app/options/config_file.h"
 #include "convae/app/options/resume.h"
 #include "convae/app/output/logging.h"
+#include "convae/core/errors.h"
 #include "convae/core/text.h"
+#include "convae/inspection/inspector.h"
 
 #include <fmt/format.h>
 
@@ -48,6 +50,23 @@ void print(const TrainResult& result) {
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
 }
 
+/// A detector is there for inspection: from now on score needs no training image. What goes wrong
+/// takes nothing from the training.
+void calibrate_after_training(const TrainResult& result, const std::string& device,
+                              const Callbacks& callbacks) {
+  try {
+    const Model model = load(result.folder, device);
+    if (model.options().detector.empty()) return;
+    const Inspector inspector = calibrate_run(model, {}, callbacks);
+    callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
+                              printable(inspector_file(model).string())));
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    callbacks.warn("not calibrated for score: " + first_line(error.what()));
+  }
+}
+
 }  // namespace
 
 TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>& words) {
@@ -75,7 +94,10 @@ TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>&
 int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
-  print(train(train_job(given, line.words), program_callbacks(given.options.run)));
+  const Callbacks callbacks = program_callbacks(given.options.run);
+  const TrainResult result = train(train_job(given, line.words), callbacks);
+  print(result);
+  if (!result.was_finished) calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;
 }
 

@@ -77,3 +77,18 @@ def test_what_cannot_work_is_refused(convae, detecting, photos, tmp_path):
     convae("train", "--resume", run, "--max-steps", 8, "--corrupt", "none").assert_refused(
         2, "--detector '4,6'", "--corrupt defects")
     convae("train", "--resume", run, "--detector", "8").assert_refused(2, "--detector '8'", "contradicts")
+
+
+def test_a_training_ends_with_what_score_needs(done, photos, tmp_path):
+    arguments = ("train", "--data", photos, "--max-steps", 2, *SMALL, "--val-split", 0.5, "--name")
+    said = done(*arguments, "calibrated").stderr
+    assert "calibrated on" in said
+    assert (tmp_path / "runs" / "calibrated" / "inspector.safetensors").exists()
+    scored = done("score", "--checkpoint", "runs/calibrated", "--data", photos, "-o", "scores")
+    assert "calibrated before" in scored.stderr
+
+
+def test_too_few_held_out_images_leave_a_training_as_it_is(done, photos, tmp_path):
+    ended = done("train", "--data", photos, "--max-steps", 2, *SMALL, "--val-split", 0, "--name", "alone")
+    assert "not calibrated for score" in ended.stderr and "--val-split" in ended.stderr
+    assert not (tmp_path / "runs" / "alone" / "inspector.safetensors").exists()

@@ -48,17 +48,7 @@ def judged(program, tmp_path_factory):
     return judge
 
 
-def failing(cases, reasons):
-    """The cases, those that the scorer of today gets wrong marked with why; strictly, so that better is noticed."""
-    return [pytest.param(case, marks=pytest.mark.xfail(reason=reasons[case], strict=True))
-            if case in reasons else case for case in cases]
-
-
-TOO_SMOOTH = ["grey", "mean", "defocus-2", "defocus-4", "defocus-8"]
-FINE = "a restless texture hides defects"
-
-
-@pytest.mark.parametrize("family", failing(TEXTURES + SHAPES, {"grass": FINE, "gravel": FINE}))
+@pytest.mark.parametrize("family", TEXTURES + SHAPES)
 def test_defects_stand_out(judged, family):
     assert judged(family)[0]["image_auroc"] > 0.75
 
@@ -70,7 +60,11 @@ def test_good_pictures_are_seldom_anomalous(judged, families):
     assert sum(verdicts) / len(verdicts) <= 0.15
 
 
-@pytest.mark.parametrize("kind", failing(FRAMES, dict.fromkeys(TOO_SMOOTH, "far too smooth passes")))
+# Strictly, so that better is noticed.
+SLIGHT = pytest.mark.xfail(reason="a slight defocus passes on some families", strict=True)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=SLIGHT) if kind == "defocus-2" else kind for kind in FRAMES])
 def test_a_frame_that_must_never_pass_is_anomalous(judged, kind):
     passed = {}
     for family in SHAPES if kind == "turned" else FRAMED:

@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <set>
+
 namespace convae::test_inspector {
 namespace {
 
@@ -57,7 +59,7 @@ void write_test_set(const fs::path& root) {
   }
 }
 
-/// Not trained: then the image's own view decides.
+/// Not trained: then what is seen in the image itself decides.
 Model small_model(const std::string& config = "") {
   torch::manual_seed(3);
   ModelOptions options;
@@ -112,7 +114,7 @@ TEST_F(CalibratedInspector, AHoleScoresAboveGoodImagesAndTheMapShowsIt) {
     const ImageScore good = inspector().score(good_part(seed));
     const torch::Tensor part = with_hole(good_part(seed));
     const ImageScore bad = inspector().score(part);
-    EXPECT_GT(bad.score, 2 * good.score);
+    EXPECT_GT(bad.score, good.score + 1);
     EXPECT_GT(bad.score, threshold);
     ASSERT_EQ(bad.map.sizes(), part[0].sizes());
     const auto place = bad.map.argmax().item<std::int64_t>();
@@ -173,7 +175,7 @@ TEST_F(CalibratedInspector, GivesTheSameScoresAgain) {
   const ScoreResult afresh = score_folder(small_model(), good_images_of(good()), options);
   EXPECT_EQ(to_csv(once), to_csv(afresh));
   const double alone = inspector().score(with_hole(good_part(73))).score;
-  EXPECT_NEAR(once.images[8].scores[kNetwork], alone, 1e-4 * alone);
+  EXPECT_NEAR(once.images[8].scores[kNetwork], alone, 1e-4);
 }
 
 TEST_F(CalibratedInspector, WritesWhereItIsToldAndNowhereElse) {
@@ -189,7 +191,11 @@ TEST_F(CalibratedInspector, WritesWhereItIsToldAndNowhereElse) {
   ScoreOptions options = images_of(set(), folder / "plain");
   options.heat_maps = false;
   EXPECT_EQ(inspector().score(options).heat_full_scale, 0);
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "plain"), {}), 2);
+  std::set<std::string> files;
+  for (const auto& file : fs::directory_iterator(folder / "plain")) {
+    files.insert(file.path().filename().string());
+  }
+  EXPECT_EQ(files, (std::set<std::string>{"report.html", "scores.csv", "summary.json"}));
 }
 
 TEST_F(CalibratedInspector, RefusesNamesThatAreTakenBeforeItLooksAtImages) {

@@ -1,125 +1,305 @@
 #include "convae/inspection/scorer.h"
 #include "convae/tests/support.h"
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
 namespace convae::test_scorer {
 namespace {
 
-using Views = AnomalyScorer::Views;
+using test::contains;
+using test::message_of;
+using Example = AnomalyScorer::Example;
+using Scores = AnomalyScorer::Scores;
 
-/// What a network leaves of a good part: noise, and more of it at the right border.
-Residual good_residual(std::int64_t height, std::int64_t width, std::uint64_t seed) {
-  torch::Tensor values = test::gaussian({1, height, width}, seed) * 0.05;
-  values.narrow(2, width - width / 8, width / 8) *= 6;
-  return {values, 0.5};
+enum Kind { kGood, kSpot, kTooSmooth };
+
+/// (1, H, W): grey with grain, six times as much of it in the last eighth of the columns.
+torch::Tensor good_image(std::uint64_t seed, std::int64_t height = 40, std::int64_t width = 48) {
+  torch::Tensor grain = test::gaussian({1, height, width}, seed) * 0.02;
+  grain.narrow(2, width - width / 8, width / 8) *= 6;
+  return 0.5 + grain;
 }
 
-Residual with_spot(Residual residual, std::int64_t x, double depth) {
-  const std::int64_t y = residual.values.size(1) / 2;
-  residual.values.narrow(1, y, 4).narrow(2, x, 4) -= depth;
-  return residual;
+/// The spot has 4 × 4 pixels, its first at `at`.
+torch::Tensor with_spot(const torch::Tensor& image, std::int64_t at_y, std::int64_t at_x,
+                        double depth = 0.2) {
+  torch::Tensor result = image.clone();
+  result.narrow(1, at_y, 4).narrow(2, at_x, 4) -= depth;
+  return result;
 }
 
-/// Learnt from 24 good images of two sizes in four folds.
-class AnomalyScorerOfNoise : public testing::Test {
-protected:
-  AnomalyScorerOfNoise() {
-    const auto each = [&](auto&& use) {
-      for (std::uint64_t i = 0; i < 24; ++i) {
-        use(Views{good_residual(64 + 9 * (i % 2), 80, i)}, static_cast<int>(i % 4));
-      }
-    };
-    each([&](const Views& views, int) { scorer_.learn_noise(views); });
-    each([&](const Views& views, int fold) { scorer_.learn_locations(views, fold); });
-    each([&](const Views& views, int fold) { scorer_.calibrate(views, fold); });
-    scorer_.finish();
+torch::Tensor too_smooth(const torch::Tensor& image) { return 0.5 + 0.25 * (image - 0.5); }
+
+torch::Tensor with_fault(const torch::Tensor& image, int kind, std::uint64_t seed) {
+  const auto at = static_cast<std::int64_t>(seed);
+  if (kind == kTooSmooth) return too_smooth(image);
+  return with_spot(image, (at * 7) % (image.size(1) - 4), (at * 11) % (image.size(2) * 3 / 4 - 4));
+}
+
+/// What there is to see of an image whose grain the network leaves.
+SeenImage seen(const torch::Tensor& image) {
+  const auto brightness = image.mean().item<double>();
+  const auto contrast = image.std(/*unbiased=*/false).item<double>();
+  const auto area = static_cast<double>(image.numel());
+  return {texture_maps(image - 0.5, brightness),
+          texture_maps(image, brightness),
+          torch::tensor({brightness, contrast, area}, torch::kDouble).clamp_min(1e-3).log(),
+          {image.size(1), image.size(2)}};
+}
+
+int fold_of(std::uint64_t seed, int folds) {
+  return static_cast<int>(seed % static_cast<std::uint64_t>(folds));
+}
+
+/// Places of so many good images, 0 … images-1.
+AnomalyScorer with_places(std::uint64_t images, int folds) {
+  AnomalyScorer scorer(folds);
+  for (std::uint64_t i = 0; i < images; ++i) {
+    scorer.learn_places(seen(good_image(i, 40 + 9 * (i % 2))), fold_of(i, folds));
   }
+  scorer.close_places();
+  return scorer;
+}
 
-  double score(const Residual& residual) { return scorer_.score({residual})[0]; }
-  double highest_of_good() const {
-    double highest = 0;
-    for (const auto& good : scorer_.good_scores()) highest = std::max(highest, good[0]);
+/// From the good images, and each with every kind of fault.
+AnomalyScorer learnt_from(std::uint64_t images, int folds) {
+  AnomalyScorer scorer = with_places(images, folds);
+  for (std::uint64_t i = 0; i < images; ++i) {
+    const torch::Tensor image = good_image(i, 40 + 9 * (i % 2));
+    const int fold = fold_of(i, folds);
+    scorer.learn(scorer.observe(seen(image), {.fold = fold, .held_out = true}));
+    for (const int kind : {kSpot, kTooSmooth}) {
+      scorer.learn(scorer.observe(seen(with_fault(image, kind, i)),
+                                  {.fold = fold, .kind = kind, .held_out = true}));
+    }
+  }
+  scorer.finish();
+  return scorer;
+}
+
+/// Learnt from 16 good images of two sizes in four folds, once for all tests.
+class AnomalyScorerOfGrain : public testing::Test {
+protected:
+  static void SetUpTestSuite() { scorer_ = std::make_unique<AnomalyScorer>(learnt_from(16, 4)); }
+  static void TearDownTestSuite() { scorer_.reset(); }
+
+  static const AnomalyScorer& scorer() { return *scorer_; }
+  static Scores scores(const torch::Tensor& image) { return scorer_->score(seen(image)); }
+  static double score(const torch::Tensor& image) { return scores(image)[AnomalyScorer::kAll]; }
+  static double highest_of_good() {
+    double highest = -1e9;
+    for (const Scores& good : scorer_->good_scores()) highest = std::max(highest, good[0]);
     return highest;
   }
 
-  AnomalyScorer scorer_{1, 4};
+private:
+  static inline std::unique_ptr<AnomalyScorer> scorer_;
 };
 
-TEST_F(AnomalyScorerOfNoise, FindsASpotAndNoUnseenGoodImage) {
-  double good = 0;
-  for (std::uint64_t i = 100; i < 110; ++i) good += score(good_residual(70, 80, i)) / 10;
-  EXPECT_LT(good, highest_of_good());
-  EXPECT_GT(score(with_spot(good_residual(70, 80, 200), 30, 0.3)), 2 * highest_of_good());
+TEST_F(AnomalyScorerOfGrain, FindsASpotByAllParts) {
+  for (std::uint64_t seed = 100; seed < 105; ++seed) {
+    const Scores good = scores(good_image(seed));
+    const Scores bad = scores(with_spot(good_image(seed), 17, 21));
+    for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+      EXPECT_GT(bad[part], good[part] + 1) << "part " << part;
+    }
+    EXPECT_GT(bad[0], highest_of_good());
+  }
 }
 
-TEST_F(AnomalyScorerOfNoise, WhatIsUsualAtAPlaceIsNoAnomalyThere) {
-  // As much noise as there always is at the border, in the middle.
-  Residual moved = good_residual(70, 80, 300);
-  moved.values = moved.values.roll({-40}, {2});
-  EXPECT_GT(score(moved), 2 * score(good_residual(70, 80, 300)));
+TEST_F(AnomalyScorerOfGrain, UnseenGoodImagesGetWhatHeldOutOnesGot) {
+  ASSERT_EQ(scorer().good_scores().size(), 16U);
+  double unseen = 0, held_out = 0;
+  for (std::uint64_t seed = 200; seed < 216; ++seed) unseen += score(good_image(seed)) / 16;
+  for (const Scores& good : scorer().good_scores()) held_out += good[0] / 16;
+  EXPECT_NEAR(unseen, held_out, 1);
+  EXPECT_LT(held_out, 0) << "more likely good than not";
 }
 
-TEST_F(AnomalyScorerOfNoise, TheMapIsHighestAtTheSpot) {
-  AnomalyScorer::Maps maps;
-  const Residual residual = with_spot(good_residual(64, 80, 400), 30, 0.4);
-  const auto scores = scorer_.score({residual}, &maps);
-  EXPECT_DOUBLE_EQ(scores[0], score(residual)) << "a map changes no score";
-  ASSERT_EQ(maps[0].sizes(), (std::vector<std::int64_t>{64, 80}));
-  const auto place = maps[0].argmax().item<std::int64_t>();
-  EXPECT_NEAR(static_cast<double>(place / 80), 33.5, 3);
-  EXPECT_NEAR(static_cast<double>(place % 80), 31.5, 3);
-  EXPECT_LT(test::difference(maps[0], maps[1]), 1e-6) << "there is one view only";
+TEST_F(AnomalyScorerOfGrain, WhatIsUsualAtAPlaceIsNoAnomalyThere) {
+  // As much grain as there always is at the border, in the middle.
+  const torch::Tensor image = good_image(300);
+  EXPECT_GT(score(image.roll({-20}, {2})), highest_of_good());
+  EXPECT_LT(score(image), highest_of_good());
 }
 
-TEST_F(AnomalyScorerOfNoise, DoesNotDependOnThreads) {
-  const Residual residual = with_spot(good_residual(64, 80, 500), 30, 0.2);
-  AnomalyScorer::Maps one, two;
-  const double alone = scorer_.score({residual}, &one)[0];
+TEST_F(AnomalyScorerOfGrain, FarTooSmoothIsAnAnomalyWhereSuchWereLearnt) {
+  for (std::uint64_t seed = 400; seed < 405; ++seed) {
+    EXPECT_GT(score(too_smooth(good_image(seed))), highest_of_good()) << seed;
+  }
+}
+
+TEST_F(AnomalyScorerOfGrain, TheMapShowsAnAreaThatIsTooSmooth) {
+  torch::Tensor image = good_image(450);
+  image.narrow(1, 12, 20).narrow(2, 6, 20) = 0.5;
+  AnomalyScorer::HeatMaps maps;
+  scorer().score(seen(image), &maps);
+  const double inside = maps[0].narrow(0, 16, 12).narrow(1, 10, 12).mean().item<double>();
+  EXPECT_GT(inside, 1.5 * maps[0].mean().item<double>());
+}
+
+TEST_F(AnomalyScorerOfGrain, TheMapIsHighestAtTheSpotAndHasTheImagesSize) {
+  AnomalyScorer::HeatMaps maps, of_good;
+  const torch::Tensor image = with_spot(good_image(500, 41, 55), 20, 30);
+  const Scores found = scorer().score(seen(image), &maps);
+  EXPECT_EQ(found, scores(image)) << "a map changes no score";
+  scorer().score(seen(good_image(500, 41, 55)), &of_good);
+  for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+    ASSERT_EQ(maps[part].sizes(), (std::vector<std::int64_t>{41, 55}));
+    const auto place = maps[part].argmax().item<std::int64_t>();
+    EXPECT_NEAR(static_cast<double>(place / 55), 21.5, 3);
+    EXPECT_NEAR(static_cast<double>(place % 55), 31.5, 3);
+    EXPECT_GT(maps[part].max().item<float>(), 1) << "more than the peaks of good images";
+    EXPECT_GT(maps[part].max().item<float>(), 1.3 * of_good[part].max().item<float>());
+    EXPECT_GE(maps[part].min().item<float>(), 0);
+  }
+}
+
+TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnThreads) {
+  const SeenImage image = seen(with_spot(good_image(600), 10, 8, 0.1));
+  AnomalyScorer::HeatMaps one, two;
+  const Scores alone = scorer().score(image, &one);
   torch::set_num_threads(2);
-  const double together = scorer_.score({residual}, &two)[0];
+  const Scores together = scorer().score(image, &two);
   torch::set_num_threads(1);
-  EXPECT_DOUBLE_EQ(alone, together);
-  EXPECT_TRUE(torch::equal(one[0], two[0]));
+  for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+    EXPECT_NEAR(alone[part], together[part], 1e-9);
+    EXPECT_LT(test::difference(one[part], two[part]), 1e-5);
+  }
 }
 
-TEST(AnomalyScorer, ViewsAreScoredTogetherAndAlone) {
-  AnomalyScorer both(2, 3), first(1, 3);
-  for (int pass = 0; pass < 3; ++pass) {
-    for (std::uint64_t i = 0; i < 9; ++i) {
-      const Views views = {good_residual(40, 40, i), good_residual(40, 40, i + 50)};
-      const Views alone = {views[0]};
-      const int fold = static_cast<int>(i % 3);
-      if (pass == 0) both.learn_noise(views), first.learn_noise(alone);
-      if (pass == 1) both.learn_locations(views, fold), first.learn_locations(alone, fold);
-      if (pass == 2) both.calibrate(views, fold), first.calibrate(alone, fold);
+TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnOtherImages) {
+  std::vector<SeenImage> images;
+  for (std::uint64_t seed = 700; seed < 706; ++seed) {
+    images.push_back(seen(good_image(seed, 30 + 3 * (seed % 4))));
+  }
+  std::vector<Scores> forwards, at_once(images.size());
+  for (const SeenImage& image : images) forwards.push_back(scorer().score(image));
+  for (std::size_t i = images.size(); i-- > 0;) EXPECT_EQ(scorer().score(images[i]), forwards[i]);
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      threads.emplace_back([&, i] { at_once[i] = scorer().score(images[i]); });
     }
   }
-  both.finish();
-  first.finish();
-  const Residual spot = with_spot(good_residual(40, 40, 70), 12, 0.5);
-  const Residual plain = good_residual(40, 40, 71);
-  const auto scores = both.score({spot, plain});
-  EXPECT_NEAR(scores[1], first.score({spot})[0], 1e-9);
-  EXPECT_GT(scores[1], scores[2]);
-  EXPECT_GT(scores[0], both.score({plain, plain})[0]);
+  EXPECT_EQ(at_once, forwards);
+}
+
+TEST_F(AnomalyScorerOfGrain, AnImageTwiceTheSizeOrOfOnePixelHasAScore) {
+  EXPECT_TRUE(std::isfinite(score(good_image(800, 90, 120))));
+  AnomalyScorer::HeatMaps maps;
+  EXPECT_TRUE(std::isfinite(scorer().score(seen(torch::full({1, 1, 1}, 0.5)), &maps)[0]));
+  EXPECT_EQ(maps[0].sizes(), (std::vector<std::int64_t>{1, 1}));
+}
+
+TEST_F(AnomalyScorerOfGrain, AScoreThatIsNotFiniteIsRefused) {
+  SeenImage image = seen(good_image(900));
+  image.whole[0] = std::nan("");
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { scorer().score(image); }), "finite"));
+}
+
+TEST_F(AnomalyScorerOfGrain, StateKeepsAllThatScoringNeeds) {
+  const AnomalyScorer copy(scorer().state());
+  for (const torch::Tensor& image : {good_image(1000), with_spot(good_image(1001), 5, 7)}) {
+    AnomalyScorer::HeatMaps ours, theirs;
+    EXPECT_EQ(copy.score(seen(image), &theirs), scorer().score(seen(image), &ours));
+    for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+      EXPECT_TRUE(torch::equal(ours[part], theirs[part]));
+    }
+  }
+}
+
+TEST_F(AnomalyScorerOfGrain, ADamagedStateIsRefused) {
+  const AnomalyScorer::State whole = scorer().state();
+  const auto refused = [](const AnomalyScorer::State& state) {
+    return message_of<std::invalid_argument>([&] { AnomalyScorer scorer(state); });
+  };
+  for (const auto& [name, tensor] : whole) {
+    AnomalyScorer::State without = whole;
+    without.erase(name);
+    EXPECT_FALSE(refused(without).empty()) << "without " << name;
+
+    AnomalyScorer::State cut = whole;
+    cut[name] = tensor.dim() == 0 ? tensor + 100000 : tensor.slice(-1, 1).contiguous();
+    EXPECT_FALSE(refused(cut).empty()) << "a cut " << name;
+
+    if (!tensor.is_floating_point()) continue;
+    AnomalyScorer::State not_finite = whole;
+    not_finite[name] = tensor.clone();
+    not_finite[name].view(-1)[0] = std::nan("");
+    EXPECT_TRUE(contains(refused(not_finite), "'" + name + "'")) << name;
+
+    AnomalyScorer::State rounded = whole;
+    rounded[name] = tensor.to(torch::kHalf);
+    EXPECT_FALSE(refused(rounded).empty()) << "rounded " << name;
+  }
+  EXPECT_TRUE(contains(refused({}), "network-features"));
+}
+
+/// What is learnt from 12 images: the scores of the good ones, where `change` may alter each.
+template <typename Change>
+std::vector<Scores> good_scores_with(const Change& change) {
+  AnomalyScorer scorer = with_places(12, 3);
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    const torch::Tensor image = good_image(i, 40 + 9 * (i % 2));
+    for (const int kind : {kGood, kSpot}) {
+      const torch::Tensor shown = kind == kGood ? image : with_fault(image, kind, i);
+      AnomalyScorer::Learnt learnt =
+          scorer.observe(seen(shown), {.fold = fold_of(i, 3), .kind = kind, .held_out = true});
+      change(learnt);
+      scorer.learn(std::move(learnt));
+    }
+  }
+  scorer.finish();
+  return scorer.good_scores();
+}
+
+TEST(AnomalyScorer, GoodImagesAreScoredByWhatOtherFoldsShowed) {
+  const auto before = good_scores_with([](const AnomalyScorer::Learnt&) {});
+  const auto after = good_scores_with([](AnomalyScorer::Learnt& learnt) {
+    if (learnt.example.kind == kSpot && learnt.example.fold == 1) learnt.features += 0.5;
+  });
+  ASSERT_EQ(before.size(), 12U);
+  ASSERT_EQ(after.size(), 12U);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const double change = std::abs(after[i][0] - before[i][0]);
+    if (i % 3 == 1) {
+      EXPECT_LT(change, 1e-9) << "its own fold changed";
+    } else {
+      EXPECT_GT(change, 1e-3) << "another fold changed";
+    }
+  }
+}
+
+TEST(AnomalyScorer, ImagesOfTheTrainingShowNothingOfUnseenOnes) {
+  int held_out = 0;
+  const auto scores = good_scores_with([&](AnomalyScorer::Learnt& learnt) {
+    if (learnt.example.kind == kGood) learnt.example.held_out = ++held_out % 2 == 0;
+  });
+  EXPECT_EQ(scores.size(), 6U);
 }
 
 TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
-  for (const std::uint64_t images : {2, 3}) {
-    AnomalyScorer scorer(1, static_cast<int>(images));
-    for (std::uint64_t i = 0; i < images; ++i) {
-      scorer.learn_locations({good_residual(30, 20, i)}, static_cast<int>(i));
-    }
-    for (std::uint64_t i = 0; i < images; ++i) {
-      scorer.calibrate({good_residual(30, 20, i)}, static_cast<int>(i));
-    }
-    if (images == 2) {
-      EXPECT_THROW(scorer.finish(), std::invalid_argument);
-    } else {
-      scorer.finish();
-      const double good = scorer.score({good_residual(30, 20, 9)})[0];
-      EXPECT_GT(scorer.score({with_spot(good_residual(30, 20, 9), 8, 0.6)})[0], good);
-    }
+  EXPECT_TRUE(contains(message_of<std::invalid_argument>([] { learnt_from(2, 2); }),
+                       "3 images or more in two folds or more, but there are 2 in 2"));
+  const AnomalyScorer scorer = learnt_from(3, 3);
+  EXPECT_EQ(scorer.good_scores().size(), 3U);
+  for (std::uint64_t seed = 30; seed < 33; ++seed) {
+    const double good = scorer.score(seen(good_image(seed)))[0];
+    EXPECT_GT(scorer.score(seen(with_spot(good_image(seed), 17, 21, 0.3)))[0], good);
   }
+}
+
+TEST(AnomalyScorer, ImagesOfOneFoldAreNotEnough) {
+  EXPECT_TRUE(
+      contains(message_of<std::invalid_argument>([] { learnt_from(6, 1); }), "two folds or more"));
 }
 
 }  // namespace

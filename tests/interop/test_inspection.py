@@ -81,5 +81,5 @@ def test_pixel_measures_are_those_of_the_heat_maps(scored, summary, kind):
     ours = summary if kind is None else summary["kinds"][kind]
     labels = np.concatenate([mask.ravel() for _, mask in maps])
     values = np.concatenate([heat.ravel() for heat, _ in maps])
-    assert ours["pixel_auroc"] == pytest.approx(roc_auc_score(labels, values), abs=0.005)
+    assert ours["pixel_auroc"] == pytest.approx(roc_auc_score(labels, values), abs=0.01)
     assert ours["pro"] == pytest.approx(per_region_overlap(maps), abs=0.01)

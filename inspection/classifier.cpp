@@ -1,0 +1,60 @@
+#include "convae/inspection/classifier.h"
+
+#include <torch/optim/lbfgs.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace convae {
+namespace {
+
+/// Variance of the prior of a weight: of many features that rise together, all get a little.
+constexpr double kPriorVariance = 1e-3;
+constexpr std::int64_t kMostSteps = 200;
+
+}  // namespace
+
+FaultClassifier::FaultClassifier(torch::Tensor weights, torch::Tensor biases)
+    : weights_(std::move(weights)), biases_(std::move(biases)) {}
+
+FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::vector<int>& kinds) {
+  const int count = *std::ranges::max_element(kinds);
+  const torch::Tensor kind = torch::tensor(kinds).unsqueeze(1);
+  const torch::Tensor good = (kind == 0).to(torch::kDouble);
+  const torch::Tensor faulty = (kind == torch::arange(1, count + 1)).to(torch::kDouble);
+  // Good images and those of a kind weigh the same, together as much as there are of them.
+  const torch::Tensor of_kind = faulty.sum(0).clamp_min(1), all = good.sum() + of_kind;
+  const torch::Tensor good_weights = good * (all / 2 / good.sum());
+  const torch::Tensor fault_weights = faulty * (all / 2 / of_kind);
+
+  torch::Tensor weights = torch::zeros({count, features.size(1)}, torch::kDouble);
+  torch::Tensor biases = torch::zeros({count}, torch::kDouble);
+  weights.requires_grad_(true);
+  biases.requires_grad_(true);
+  torch::optim::LBFGS optimizer(
+      {weights, biases},
+      torch::optim::LBFGSOptions(1).max_iter(kMostSteps).line_search_fn("strong_wolfe"));
+  const torch::AutoGradMode with_gradients(true);
+  optimizer.step([&] {
+    optimizer.zero_grad();
+    const torch::Tensor logits = features.matmul(weights.t()) + biases;
+    const torch::Tensor errors =
+        good_weights * torch::softplus(logits) + fault_weights * torch::softplus(-logits);
+    const torch::Tensor loss = errors.sum() + weights.square().sum() / (2 * kPriorVariance);
+    loss.backward();
+    return loss;
+  });
+  return {weights.detach(), biases.detach()};
+}
+
+torch::Tensor FaultClassifier::log_ratios(const torch::Tensor& features) const {
+  return weights_.matmul(features) + biases_;
+}
+
+double FaultClassifier::score(const torch::Tensor& log_ratios) {
+  const double kinds = static_cast<double>(log_ratios.size(0));
+  return torch::logsumexp(log_ratios, 0).item<double>() - std::log(kinds);
+}
+
+}  // namespace convae

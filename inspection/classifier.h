@@ -1,0 +1,33 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <vector>
+
+namespace convae {
+
+/// Tells good images from ones with a fault by their features: for each kind of fault a logistic
+/// regression against good images. The score is the logarithm of the mean likelihood ratio over the
+/// kinds; 0 is as likely good as not, where half of all images had a fault.
+class FaultClassifier {
+public:
+  /// Weights (kinds, features) and biases (kinds), double.
+  FaultClassifier(torch::Tensor weights, torch::Tensor biases);
+
+  /// features: (images, features) double, standardised; kinds: of each image, 0 for a good one,
+  /// else 1 …; weights are kept small as by a normal prior. Good images and those of a kind weigh
+  /// the same, however many there are of each.
+  static FaultClassifier fit(const torch::Tensor& features, const std::vector<int>& kinds);
+
+  /// (features) double → the logarithm of each kind's likelihood ratio, (kinds) double.
+  torch::Tensor log_ratios(const torch::Tensor& features) const;
+  static double score(const torch::Tensor& log_ratios);
+
+  const torch::Tensor& weights() const { return weights_; }
+  const torch::Tensor& biases() const { return biases_; }
+
+private:
+  torch::Tensor weights_, biases_;
+};
+
+}  // namespace convae

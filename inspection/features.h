@@ -1,0 +1,47 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstddef>
+#include <vector>
+
+namespace convae {
+
+/// Maps of one view of an image at one level of a pyramid: level l has sides of 1/2^l, rounded up.
+struct LevelMaps {
+  torch::Tensor values;  ///< (K, h, w) float, non-negative
+  int level = 0;
+};
+using Pyramid = std::vector<LevelMaps>;
+
+inline constexpr int kPyramidLevels = 6;  // the coarsest sees uneven light
+
+/// (1, 1, 1, n) float: a Gaussian of that σ in pixels of a level, which adds up to 1.
+torch::Tensor blur_kernel(double sigma);
+inline constexpr double kFineBlur = 1, kSurroundingsBlur = 2.5;
+inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is black or uniform
+
+/// What is looked at in an image or a residual, at each level, of a blur by σ = 1:
+///
+/// | map        | is |
+/// |------------|----|
+/// | lighter    | how much lighter a place is than its surroundings (a blur by σ = 2.5) |
+/// | darker     | how much darker |
+/// | gradient y | absolute difference to the neighbours above and below |
+/// | gradient x | … to the left and right |
+/// | roughness  | standard deviation of what the blur takes away |
+///
+/// All are there twice: divided by the map's mean in this image, so that an image which is rough
+/// everywhere is no anomaly, and by the image's brightness, so that one which is smooth everywhere
+/// is none for its faintest marks. Colours: the largest of them counts.
+///
+/// planes: (C, H, W) float; brightness: the image's mean.
+Pyramid texture_maps(const torch::Tensor& planes, double brightness);
+
+/// Maps of texture_maps(); those of roughness are kRoughness and each kRoughnessStep further.
+inline constexpr std::int64_t kTextureMaps = 10, kRoughness = 4, kRoughnessStep = 5;
+
+/// A detector's map (1, H, W) in [0,1], averaged at each level.
+Pyramid mean_maps(const torch::Tensor& map);
+
+}  // namespace convae

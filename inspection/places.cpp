@@ -1,0 +1,100 @@
+#include "convae/inspection/places.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace convae {
+namespace {
+
+/// No place is held to be steadier than this share of the mean deviation: where good images happen
+/// to have nothing, a trace of something would count without end.
+constexpr double kSteadiest = 0.1;
+constexpr double kSmallestDeviation = 1e-5;  // below it there are only errors of rounding
+/// Weight of places that no pixel of a short side is near.
+constexpr double kFarWeight = 1e-4;
+
+/// Where pixels' centres are, from 0 to kPlaces.
+torch::Tensor place_of(const torch::Tensor& at, double length) {
+  const double inner_places = kPlaces - 2 * kBorderPlaces;
+  const double inner_pixels = length - 2.0 * kBorder;
+  if (inner_pixels < inner_places) return at * (kPlaces / length);
+  const torch::Tensor between =
+      (at - static_cast<double>(kBorder)) * (inner_places / inner_pixels) + kBorderPlaces;
+  const torch::Tensor end = (at - length) / kPixelsAPlace + static_cast<double>(kPlaces);
+  const double last_border = length - static_cast<double>(kBorder);
+  return torch::where(at < kBorder, at / kPixelsAPlace,
+                      torch::where(at > last_border, end, between));
+}
+
+/// (n, kPlaces) → (kPlaces, n): for each place the mean of the pixels it says most about.
+torch::Tensor means_at_places(const torch::Tensor& of_pixels) {
+  const torch::Tensor n = torch::arange(of_pixels.size(0), torch::kFloat);
+  const torch::Tensor distance =
+      (of_pixels.matmul(torch::arange(kPlaces, torch::kFloat)).unsqueeze(0) -
+       torch::arange(kPlaces, torch::kFloat).unsqueeze(1))
+          .abs();
+  const torch::Tensor weights = of_pixels.t() + kFarWeight * torch::exp(-distance);
+  return weights / weights.sum(1, /*keepdim=*/true);
+}
+
+/// (K, kPlaces, kPlaces): neighbouring places share what they know.
+torch::Tensor smoothed(const torch::Tensor& places) {
+  const torch::Tensor line = torch::tensor({1.0, 4.0, 6.0, 4.0, 1.0}, torch::kDouble) / 16;
+  const torch::Tensor kernel = line.unsqueeze(0) * line.unsqueeze(1);
+  const torch::Tensor padded = torch::replication_pad2d(places.unsqueeze(1), {2, 2, 2, 2});
+  return torch::conv2d(padded, kernel.view({1, 1, 5, 5})).squeeze(1);
+}
+
+}  // namespace
+
+torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level) {
+  const auto side = static_cast<double>(length);
+  // The last pixel of a level may reach beyond an odd side.
+  const torch::Tensor at =
+      ((torch::arange(n, torch::kFloat) + 0.5) * (1 << level)).clamp_max(side - 0.25);
+  const torch::Tensor place =
+      (place_of(at, side) - 0.5).clamp(0, static_cast<double>(kPlaces - 1)).unsqueeze(1);
+  return (1 - (place - torch::arange(kPlaces, torch::kFloat)).abs()).clamp_min(0);
+}
+
+void PlaceStatistics::add(const torch::Tensor& maps, const torch::Tensor& rows,
+                          const torch::Tensor& columns, int fold) {
+  const torch::Tensor down = means_at_places(rows), across = means_at_places(columns).t();
+  const auto at_places = [&](const torch::Tensor& values) {
+    return down.matmul(values.matmul(across)).to(torch::kDouble);
+  };
+  Sums& sums = sums_[static_cast<std::size_t>(fold)];
+  const torch::Tensor values = at_places(maps), squares = at_places(maps.square());
+  sums.values = sums.images > 0 ? sums.values + values : values;
+  sums.squares = sums.images > 0 ? sums.squares + squares : squares;
+  ++sums.images;
+}
+
+torch::Tensor PlaceStatistics::without(int fold) const {
+  torch::Tensor values, squares;
+  std::int64_t images = 0;
+  for (std::size_t i = 0; i < sums_.size(); ++i) {
+    const Sums& sums = sums_[i];
+    if (static_cast<int>(i) == fold || sums.images == 0) continue;
+    values = images > 0 ? values + sums.values : sums.values;
+    squares = images > 0 ? squares + sums.squares : sums.squares;
+    images += sums.images;
+  }
+  if (images == 0) throw std::invalid_argument("places take images of two folds or more");
+  const torch::Tensor mean = smoothed(values / images), square = smoothed(squares / images);
+  const torch::Tensor deviation = (square - mean.square()).clamp_min(0).sqrt();
+  const torch::Tensor least =
+      kSteadiest * deviation.mean({1, 2}, /*keepdim=*/true) + kSmallestDeviation;
+  const torch::Tensor scale = 1 / torch::maximum(deviation, least);
+  return torch::stack({scale, mean * scale}).to(torch::kFloat);
+}
+
+torch::Tensor PlaceStatistics::standardise(const torch::Tensor& maps, const torch::Tensor& rows,
+                                           const torch::Tensor& columns,
+                                           const torch::Tensor& scale) {
+  const torch::Tensor at_pixels = rows.matmul(scale).matmul(columns.t());  // (2, K, h, w)
+  return maps * at_pixels[0] - at_pixels[1];
+}
+
+}  // namespace convae
