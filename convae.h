@@ -28,7 +28,7 @@
 // How anomalous images are: Inspector, score_folder().
 #include "convae/inspection/inspector.h"
 
-// The model for other programs: export_model(), description_json().
+// The model for other programs: export_model(), export_inspector(), description_json().
 #include "convae/exporting/export.h"
 
 // Image files and OpenCV's images as tensors.

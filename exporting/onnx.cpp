@@ -1,7 +1,7 @@
 #include "convae/core/files.h"
 #include "convae/core/version.h"
 #include "convae/exporting/formats.h"
-#include "convae/exporting/onnx_graph.h"
+#include "convae/exporting/onnx_values.h"
 #include "convae/models/autoencoder.h"
 #include "convae/training/checkpoint.h"
 
@@ -24,35 +24,54 @@ OnnxGraph::Attributes convolution(const LevelSpec& level) {
 /// Blocks have their names in the model: "encoder.0".
 class NetworkGraph {
 public:
-  NetworkGraph(const Model& model, const ExportOptions& options)
-      : spec_(model.options()),
-        weights_(weights_of(*model.net())),
-        graph_(std::string("convae ") + to_string(options.part), kVersion) {
-    const Size fixed = options.fixed_size(spec_);
+  /// `fixed`: the one size of all images; {0, 0}: every size.
+  NetworkGraph(OnnxGraph& graph, const Model& model, Size fixed)
+      : spec_(model.options()), weights_(weights_of(*model.net())), graph_(graph) {
     if (fixed) plan_ = plan_sizes(spec_.levels, fixed, spec_.channels);
   }
 
-  std::string file(Part part, const ExportDescription& description) {
+  void write(Part part) {
     if (part == Part::decoder) {
       const std::string latent = graph_.input("latent", latent_shape(), "as the encoder gives it");
-      reconstruct(latent, plan_ ? ""
-                                : graph_.input("size", {std::int64_t{2}},
-                                               "height and width of the images that the latents "
-                                               "came from",
-                                               OnnxGraph::Type::int64));
-      return graph_.serialize(description);
+      const std::string size =
+          plan_ ? ""
+                : graph_.input("size", {std::int64_t{2}},
+                               "height and width of the images that the latents came from",
+                               OnnxGraph::Type::int64);
+      return output(decoder(latent, size));
     }
     const std::string images =
         graph_.input("images", image_shape(), "(N, C, H, W) in the model's range");
-    const std::string latent = encoder(images);
-    if (part == Part::encoder) {
-      graph_.output(latent, "latent", latent_shape(), "of each image");
-    } else {
-      reconstruct(
-          latent,
-          plan_ ? "" : graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}}));
+    if (part != Part::encoder) return output(autoencoder(images));
+    graph_.output(encoder(images), "latent", latent_shape(), "of each image");
+  }
+
+  std::string autoencoder(const std::string& images) {
+    const std::string size =
+        plan_ ? "" : graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}});
+    return decoder(encoder(images), size);
+  }
+
+  /// As DetectorImpl::pass().
+  std::string detector(std::string x) {
+    std::vector<std::string> skipped;
+    for (const DetectorLayer& part : spec_.detector_layers()) {
+      using Kind = DetectorLayer::Kind;
+      const std::string block = "detector." + part.name();
+      const bool grows = part.kind == Kind::up;
+      if (part.kind == Kind::down && part.level > 0) skipped.push_back(x);
+      const Layer conv = layer(block, "conv", /*axis=*/grows ? 1 : 0);
+      if (grows) {
+        const std::string& beside = skipped[part.level];
+        const auto size = graph_.node(block, "Shape", {beside}, {{"start", std::int64_t{2}}});
+        x = tail(block, transpose(block, x, conv, part.spec(), size), conv, part.out);
+        x = graph_.node(block, "Concat", {x, beside}, {{"axis", std::int64_t{1}}});
+      } else {
+        x = apply(block, "conv", "Conv", x, conv, convolution(part.spec()));
+        if (part.kind != Kind::last) x = tail(block, x, conv, part.out);
+      }
     }
-    return graph_.serialize(description);
+    return x;
   }
 
 private:
@@ -74,9 +93,7 @@ private:
   }
 
   std::string constant(const std::string& name, const torch::Tensor& tensor) {
-    const torch::Tensor plain = tensor.detach().to(torch::kCPU, torch::kFloat).contiguous();
-    return graph_.floats(name, plain.sizes().vec(),
-                         {plain.const_data_ptr<float>(), static_cast<std::size_t>(plain.numel())});
+    return add_constant(graph_, name, tensor);
   }
 
   torch::Tensor weight(const std::string& name) const { return weights_.at(name).detach(); }
@@ -205,8 +222,8 @@ private:
     return apply("encoder", "latent", "Gemm", flat, last, {{"transB", std::int64_t{1}}});
   }
 
-  void reconstruct(const std::string& latent, const std::string& size) {
-    graph_.output(decoder(latent, size), "reconstruction", image_shape(),
+  void output(const std::string& reconstruction) {
+    graph_.output(reconstruction, "reconstruction", image_shape(),
                   "of exactly the images' size, in the model's range");
   }
 
@@ -217,7 +234,8 @@ private:
     for (std::size_t i = levels_.size(); i-- > 0;) {
       const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
       const Layer conv = layer(block, "conv", /*axis=*/1);
-      x = transpose(block, x, conv, i, plan_ ? "" : sizes[i]);
+      x = plan_ ? transpose(block, x, conv, levels_[i], plan_->levels[i].output_padding)
+                : transpose(block, x, conv, levels_[i], sizes[i]);
       if (i > 0) x = tail(block, x, conv, levels_[i - 1].channels);
     }
     if (spec_.output == Output::sigmoid) return graph_.node("decoder", "Sigmoid", {x});
@@ -243,16 +261,20 @@ private:
     return tail(block, x, conv, channels);
   }
 
+  std::string transpose(const std::string& block, const std::string& x, const Layer& conv,
+                        const LevelSpec& level, Size output_padding) {
+    OnnxGraph::Attributes attributes = convolution(level);
+    attributes["output_padding"] = per_axis(output_padding);
+    return apply(block, "conv", "ConvTranspose", x, conv, attributes);
+  }
+
   /// In ONNX output_padding cannot depend on the size. It only appends rows and columns and changes
   /// none of the others, so where sizes vary the largest one and a cut give the same.
   std::string transpose(const std::string& block, const std::string& x, const Layer& conv,
-                        std::size_t level, const std::string& size) {
-    const Size stride = levels_[level].stride;
-    OnnxGraph::Attributes attributes = convolution(levels_[level]);
-    attributes["output_padding"] =
-        per_axis(plan_ ? plan_->levels[level].output_padding : Size{stride.h - 1, stride.w - 1});
-    std::string whole = apply(block, "conv", "ConvTranspose", x, conv, attributes);
-    if (plan_ || stride == Size{1, 1}) return whole;
+                        const LevelSpec& level, const std::string& size) {
+    const Size stride = level.stride;
+    std::string whole = transpose(block, x, conv, level, Size{stride.h - 1, stride.w - 1});
+    if (stride == Size{1, 1}) return whole;
     return graph_.node(block, "Slice",
                        {whole, graph_.integers(block + ".begin", {0, 0}), size,
                         graph_.integers(block + ".axes", {2, 3})});
@@ -279,7 +301,7 @@ private:
   const ModelOptions& spec_;
   const std::vector<LevelSpec>& levels_ = spec_.levels;
   std::map<std::string, torch::Tensor> weights_;
-  OnnxGraph graph_;
+  OnnxGraph& graph_;
   std::optional<Plan> plan_;  ///< where all images have one size
 };
 
@@ -287,7 +309,24 @@ private:
 
 void write_onnx(const std::filesystem::path& path, const Model& model, const ExportOptions& options,
                 const ExportDescription& description) {
-  write_file(path, NetworkGraph(model, options).file(options.part, description));
+  OnnxGraph graph(std::string("convae ") + to_string(options.part), kVersion);
+  NetworkGraph(graph, model, options.fixed_size(model.options())).write(options.part);
+  write_file(path, graph.serialize(description));
+}
+
+std::string add_autoencoder(OnnxGraph& graph, const Model& model, Size fixed,
+                            const std::string& images) {
+  return NetworkGraph(graph, model, fixed).autoencoder(images);
+}
+
+std::string add_detector(OnnxGraph& graph, const Model& model, const std::string& seen) {
+  return NetworkGraph(graph, model, /*fixed=*/{0, 0}).detector(seen);
+}
+
+std::string add_constant(OnnxGraph& graph, const std::string& name, const torch::Tensor& tensor) {
+  const torch::Tensor plain = tensor.detach().to(torch::kCPU, torch::kFloat).contiguous();
+  return graph.floats(name, plain.sizes().vec(),
+                      {plain.const_data_ptr<float>(), static_cast<std::size_t>(plain.numel())});
 }
 
 }  // namespace convae

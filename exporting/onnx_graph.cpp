@@ -44,6 +44,11 @@ void set(schema::AttributeProto& attribute, float value) {
   attribute.set_f(value);
 }
 
+void set(schema::AttributeProto& attribute, const std::string& value) {
+  attribute.set_type(schema::AttributeProto::STRING);
+  attribute.set_s(value);
+}
+
 void set(schema::AttributeProto& attribute, const OnnxGraph::Ints& values) {
   attribute.set_type(schema::AttributeProto::INTS);
   for (const std::int64_t value : values) attribute.add_ints(value);
@@ -109,7 +114,8 @@ std::string OnnxGraph::integers(const std::string& name, const Ints& values) {
 }
 
 std::string OnnxGraph::node(const std::string& scope, const std::string& op,
-                            const std::vector<std::string>& inputs, const Attributes& attributes) {
+                            const std::vector<std::string>& inputs, const Attributes& attributes,
+                            int unused) {
   std::string name = scope + "/" + op;
   if (const int times = ++times_used_[name]; times > 1) name += "_" + std::to_string(times);
   schema::NodeProto& node = *model_->graph().add_node();
@@ -117,6 +123,7 @@ std::string OnnxGraph::node(const std::string& scope, const std::string& op,
   node.set_op_type(op);
   for (const std::string& input : inputs) node.add_input(input);
   node.add_output(name);
+  for (int i = 1; i <= unused; ++i) node.add_output(name + "." + std::to_string(i));
   for (const auto& [key, value] : attributes) {
     schema::AttributeProto& attribute = *node.add_attribute();
     attribute.set_name(key);

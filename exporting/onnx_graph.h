@@ -23,7 +23,7 @@ public:
   using Ints = std::vector<std::int64_t>;
   /// A length, or the name of one that is known only when the model runs.
   using Length = std::variant<std::int64_t, std::string>;
-  using Attributes = std::map<std::string, std::variant<std::int64_t, float, Ints>>;
+  using Attributes = std::map<std::string, std::variant<std::int64_t, float, std::string, Ints>>;
   enum class Type { float32, int64 };
 
   OnnxGraph(const std::string& name, const std::string& producer_version);
@@ -43,8 +43,10 @@ public:
   std::string integers(const std::string& name, const Ints& values);
 
   /// Applies an operator; returns the result's name, `scope`/`op`, with a number if that is taken.
+  /// An input "" is left out. `unused`: further results that the operator has to have.
   std::string node(const std::string& scope, const std::string& op,
-                   const std::vector<std::string>& inputs, const Attributes& attributes = {});
+                   const std::vector<std::string>& inputs, const Attributes& attributes = {},
+                   int unused = 0);
 
   /// The bytes of the file. Throws std::runtime_error for more than protobuf's 2 GiB.
   std::string serialize(const std::map<std::string, std::string>& metadata);

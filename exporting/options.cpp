@@ -7,6 +7,10 @@
 namespace convae {
 
 void ExportOptions::validate(const ModelOptions& model) const {
+  if (part == Part::inspector) {
+    require_option(format != ExportFormat::safetensors,
+                   "part inspector: safetensors files hold weights only; use onnx or torchscript");
+  }
   if (size.h == 0) return;
   require_option(format == ExportFormat::onnx,
                  fmt::format("input {}: only onnx files can be made for one size; a {} file takes "

@@ -1,15 +1,15 @@
 #include "convae/core/files.h"
-#include "convae/exporting/formats.h"
+#include "convae/exporting/script.h"
 #include "convae/models/autoencoder.h"
 
 #include <torch/csrc/jit/serialization/export.h>
-#include <torch/script.h>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <exception>
+#include <set>
 
 namespace convae {
 namespace {
@@ -34,16 +34,23 @@ public:
     if (name == "encoder") return encoder();
     if (name == "decoder") return decoder();
     if (name == "decoder.latent") return decoder_start();
+    if (name == "detector") return detector();
+    for (const DetectorLayer& layer : spec_.detector_layers()) {
+      if (name == "detector." + layer.name()) return detector_layer(layer);
+    }
     const std::size_t dot = name.find('.');
     const std::string last = name.substr(dot + 1);
     if (last.find_first_not_of("0123456789") != std::string::npos) return "";
     const auto index = static_cast<std::size_t>(std::stoul(last));
-    return name.starts_with("encoder.") ? conv(levels_[index])
-                                        : conv_transpose(levels_.size() - 1 - index);
+    if (name.starts_with("encoder.")) return conv(levels_[index]) + tail(levels_[index].channels);
+    const std::size_t level = levels_.size() - 1 - index;
+    return conv_transpose(levels_[level]) +
+           (level > 0 ? tail(levels_[level - 1].channels) : kReturn);
   }
 
 private:
   static constexpr const char* kChannelsLast = ".contiguous(memory_format=2)";
+  static constexpr const char* kReturn = "    return x\n";
 
   bool dense() const { return spec_.latent > 0; }
   bool has_bottleneck() const { return dense() || spec_.latent_channels > 0; }
@@ -147,33 +154,54 @@ private:
 
   std::string conv(const LevelSpec& level) const {
     return fmt::format(
-               "def forward(self, x: Tensor) -> Tensor:\n"
-               "    x = torch.conv2d(x, self.conv.weight, self.conv.bias, {}, {}, {})\n",
-               list(level.stride), list(level.padding), list(level.dilation)) +
-           tail(level.channels);
+        "def forward(self, x: Tensor) -> Tensor:\n"
+        "    x = torch.conv2d(x, self.conv.weight, self.conv.bias, {}, {}, {})\n",
+        list(level.stride), list(level.padding), list(level.dilation));
   }
 
-  std::string conv_transpose(std::size_t index) const {
-    const LevelSpec& level = levels_[index];
+  std::string conv_transpose(const LevelSpec& level) const {
     const auto missing = [](int which, const Axis& axis) {
       return fmt::format("size[{}] - ((x.size({}) - 1) * {} - {} + {})", which, which + 2,
                          axis.stride, 2 * axis.padding, axis.span());
     };
     return fmt::format(
-               "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n"
-               "    output_padding = [{}, {}]\n"
-               "    x = torch.conv_transpose2d(x, self.conv.weight, self.conv.bias, {}, {}, "
-               "output_padding, 1, {})\n",
-               missing(0, level.vertical()), missing(1, level.horizontal()), list(level.stride),
-               list(level.padding), list(level.dilation)) +
-           (index > 0 ? tail(levels_[index - 1].channels) : "    return x\n");
+        "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n"
+        "    output_padding = [{}, {}]\n"
+        "    x = torch.conv_transpose2d(x, self.conv.weight, self.conv.bias, {}, {}, "
+        "output_padding, 1, {})\n",
+        missing(0, level.vertical()), missing(1, level.horizontal()), list(level.stride),
+        list(level.padding), list(level.dilation));
+  }
+
+  /// As DetectorImpl::pass(): what the detector sees → its logits, four pixels each.
+  std::string detector() const {
+    std::string code = "def forward(self, x: Tensor) -> Tensor:\n";
+    for (const DetectorLayer& layer : spec_.detector_layers()) {
+      using Kind = DetectorLayer::Kind;
+      const bool grows = layer.kind == Kind::up;
+      if (layer.kind == Kind::down && layer.level > 0) {
+        code += fmt::format("    skipped{} = x\n", layer.level - 1);
+      }
+      const std::string size =
+          grows ? fmt::format(", [skipped{0}.size(2), skipped{0}.size(3)]", layer.level) : "";
+      code += fmt::format("    x = self.{}.forward(x{})\n", layer.name(), size);
+      if (grows) code += fmt::format("    x = torch.cat([x, skipped{}], 1)\n", layer.level);
+    }
+    return code + kReturn;
+  }
+
+  std::string detector_layer(const DetectorLayer& layer) const {
+    const LevelSpec spec = layer.spec();
+    const bool grows = layer.kind == DetectorLayer::Kind::up;
+    return (grows ? conv_transpose(spec) : conv(spec)) +
+           (layer.kind == DetectorLayer::Kind::last ? kReturn : tail(layer.out));
   }
 
   std::string tail(std::int64_t channels) const {
     const std::string act = "    x = " + activation() + "\n";
     const std::string norm =
         spec_.norm == Norm::none ? "" : "    x = " + normalisation(channels) + "\n";
-    return (spec_.order == Order::conv_bn_act ? norm + act : act + norm) + "    return x\n";
+    return (spec_.order == Order::conv_bn_act ? norm + act : act + norm) + kReturn;
   }
 
   std::string activation() const {
@@ -227,13 +255,16 @@ jit::Module scripted(const torch::nn::Module& module, const std::string& name,
   return script;
 }
 
+/// Keys of the description whose text is JSON.
+const std::set<std::string> kJsonKeys = {"channels", "range", "model",    "epoch",
+                                         "step",     "fpr",   "threshold"};
+
 /// The description as one JSON object: {"channels": 3, "range": [0, 1], "model": {…}, …}.
 std::string script_description(const ExportDescription& description) {
   nlohmann::ordered_json object;
   for (const auto& [key, text] : description) {
-    const bool is_json =
-        key == "channels" || key == "range" || key == "model" || key == "epoch" || key == "step";
-    object[key] = is_json ? nlohmann::ordered_json::parse(text) : nlohmann::ordered_json(text);
+    object[key] = kJsonKeys.contains(key) ? nlohmann::ordered_json::parse(text)
+                                          : nlohmann::ordered_json(text);
   }
   return object.dump();
 }
@@ -242,9 +273,18 @@ std::string script_description(const ExportDescription& description) {
 
 void write_torchscript(const std::filesystem::path& path, const Model& model, Part part,
                        const ExportDescription& description) {
+  write_script(path, scripted_part(model, part, std::make_shared<jit::CompilationUnit>()),
+               description);
+}
+
+jit::Module scripted_part(const Model& model, Part part,
+                          const std::shared_ptr<jit::CompilationUnit>& types) {
   const std::string name = part == Part::autoencoder ? "" : to_string(part);
-  const jit::Module script = scripted(part_of(model, part), name, NetworkSource(model.options()),
-                                      std::make_shared<jit::CompilationUnit>());
+  return scripted(part_of(model, part), name, NetworkSource(model.options()), types);
+}
+
+void write_script(const std::filesystem::path& path, const jit::Module& script,
+                  const ExportDescription& description) {
   AtomicFile file(path);
   // LibTorch's writer goes on writing in its destructor, from where nothing may be thrown.
   std::exception_ptr failure;

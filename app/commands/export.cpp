@@ -10,11 +10,15 @@ namespace convae::app {
 namespace fs = std::filesystem;
 namespace {
 
-ExportOptions export_options(const CallOptions& call) {
+ExportOptions export_options(const CommandLine& line) {
+  const CallOptions& call = line.options.call;
   if (!call.export_format) {
     throw OptionError("--format is needed: onnx, torchscript or safetensors");
   }
-  ExportOptions wanted{.format = *call.export_format, .part = call.part, .size = {}};
+  require_option(call.part == Part::inspector || !line.has("fpr"),
+                 "--fpr: only --part inspector has a threshold; leave it out");
+  ExportOptions wanted{
+      .format = *call.export_format, .part = call.part, .size = {}, .fpr = call.fpr};
   if (call.input.empty()) return wanted;
   const auto size = parse_size(call.input);
   if (!size || size->h < 1 || size->w < 1) {
@@ -40,7 +44,7 @@ int run_export(const CommandLine& line) {
   options.run.device = "cpu";  // a file's tensors are for every machine
   require_checkpoint(options);
   require_given(options.run.output, "output", "-o model.onnx");
-  const ExportOptions wanted = export_options(options.call);
+  ExportOptions wanted = export_options(line);
   const fs::path target(options.run.output);
   std::error_code error;
   if (!target.has_filename() || fs::is_directory(target, error)) {
@@ -51,7 +55,13 @@ int run_export(const CommandLine& line) {
   const std::string name = output.reserve_exact(target.filename().string());
   const Model model = open_model(options);
   wanted.validate(model.options());
-  export_model(output.prepare(name), model, wanted);
+  if (wanted.part == Part::inspector) {
+    const Inspector inspector = inspector_of_run(model);
+    export_inspector(output.prepare(name), inspector, wanted);
+    if (inspector.size()) wanted.size = inspector.size();
+  } else {
+    export_model(output.prepare(name), model, wanted);
+  }
   fmt::print("{} {} in {}\n", to_string(wanted.part), images_taken(wanted, model.options()),
              printable(options.run.output));
   return kDone;

@@ -174,7 +174,7 @@ std::vector<OptionSpec> make_table() {
        "also write the error pictures to error/"},
       {call, "good", "calibrate score", "DIR", &CallOptions::good,
        "good images to calibrate on, instead of those the run kept out of training"},
-      {call, "fpr", "calibrate score", "SHARE", &CallOptions::fpr,
+      {call, "fpr", "calibrate score export", "SHARE", &CallOptions::fpr,
        "share of good images that may be called anomalous"},
       {call, "heat-maps", "score", "BOOL", &CallOptions::heat_maps,
        "write where the anomalies are: over the image to overlay/, alone to heat/"},

@@ -19,7 +19,7 @@ FORMATS = ["onnx", "torchscript", "safetensors"]
     (["--checkpoint", "x", "-o", "m"], ["--format is needed", "onnx, torchscript or safetensors"]),
     (["--checkpoint", "x", "-o", "m", "--format", "onx"], ["--format 'onx'", "did you mean 'onnx'?"]),
     (["--checkpoint", "x", "-o", "m", "--format", "onnx", "--part", "all"],
-     ["--part 'all'", "autoencoder, encoder or decoder"]),
+     ["--part 'all'", "autoencoder, encoder, decoder or inspector"]),
     (["--checkpoint", "x", "-o", "m", "--format", "onnx", "--input", "3x9x9"],
      ["--input '3x9x9'", "HxW"]),
     (["--checkpoint", "x", "-o", "m", "--format", "onnx", "--input", "0x9"], ["--input '0x9'"]),

@@ -330,6 +330,8 @@ def test_examples_of_the_documentation_run(program, tmp_path, monkeypatch, capsy
     namespace = {}
     reconstructions = []
     for block in blocks_of(page):
+        if "inspector.onnx" in block:
+            continue  # of a run that was calibrated: see tests/cli/test_export_inspector.py
         exec(block, namespace)
         if "images = torch.rand" in block:
             assert namespace["reconstruction"].shape == namespace["images"].shape == (2, 1, 33, 57)
