@@ -2,7 +2,7 @@
 # style and scripts, and TensorBoard's messages.
 
 set(report_dir ${CMAKE_BINARY_DIR}/generated/report)
-set(report_parts page_head.html page.css page.js report.html report.js scores.html scores.js)
+set(report_parts page_head.html page_foot.html page.css page.js report.html report.js scores.html scores.js)
 list(TRANSFORM report_parts PREPEND ${PROJECT_SOURCE_DIR}/reporting/)
 add_custom_command(OUTPUT ${report_dir}/report_page.cpp
   COMMAND ${CMAKE_COMMAND} -DFOLDER=${PROJECT_SOURCE_DIR}/reporting

@@ -6,6 +6,7 @@
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/models/detector.h"
+#include "convae/models/gaussian.h"
 
 #include <fmt/format.h>
 
@@ -122,7 +123,7 @@ private:
 
   Value blur(const Value& planes, double sigma) {
     const std::string name = fmt::format("blur/{}", sigma);
-    const torch::Tensor kernel = blur_kernel(sigma);
+    const torch::Tensor kernel = gaussian_kernel(sigma);
     return filtered(filtered(planes, name, kernel, /*down=*/false), name, kernel, /*down=*/true);
   }
 

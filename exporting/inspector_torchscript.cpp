@@ -3,6 +3,7 @@
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/models/detector.h"
+#include "convae/models/gaussian.h"
 
 #include <fmt/format.h>
 
@@ -197,8 +198,8 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   for (std::size_t i = 0; i < numbers.places.size(); ++i) {
     script.register_buffer(fmt::format("places{}", i), numbers.places[i]);
   }
-  script.register_buffer("fine", blur_kernel(kFineBlur));
-  script.register_buffer("surroundings", blur_kernel(kSurroundingsBlur));
+  script.register_buffer("fine", gaussian_kernel(kFineBlur));
+  script.register_buffer("surroundings", gaussian_kernel(kSurroundingsBlur));
   script.register_buffer("mean", numbers.mean);
   script.register_buffer("slope", numbers.slope);
   script.register_buffer("deviation", numbers.deviation);
@@ -208,7 +209,7 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   script.define(places_source());
   script.define(score_source(numbers.biases.size(0)));
   if (!inspector.model().options().detector.empty()) {
-    script.register_buffer("detector_blur", blur_kernel(DetectorImpl::kBlurSigma));
+    script.register_buffer("detector_blur", gaussian_kernel(DetectorImpl::kBlurSigma));
     script.define(detect_source());
   }
   script.define(forward_source(inspector.model().options(), fixed));

@@ -1,7 +1,5 @@
 #include "convae/inspection/faults.h"
 
-#include "convae/models/kernels/flat_maps.h"
-
 #include <opencv2/imgproc.hpp>
 
 #include <algorithm>
@@ -9,13 +7,6 @@
 
 namespace convae {
 namespace {
-
-void add_grain(cv::Mat& picture, double deviation, CounterRandom& random) {
-  auto* values = picture.ptr<float>();
-  kernels_of_this_processor().add_noise(
-      values, static_cast<std::int64_t>(picture.total()) * picture.channels(), random.next(),
-      /*first=*/0, static_cast<float>(deviation), values);
-}
 
 cv::Scalar some_grey(CounterRandom& random) {
   const std::uint64_t choice = random.below(4);
@@ -48,12 +39,12 @@ void draw_frame_fault(cv::Mat& picture, FrameFault fault, CounterRandom& random)
       // From what is just seen to what leaves shapes alone.
       const double sigma = 1.2 * std::pow(std::max(side / 16, 2.0) / 1.2, random.uniform());
       cv::GaussianBlur(picture, picture, {}, sigma, sigma, cv::BORDER_REPLICATE);
-      if (random.below(2) == 0) add_grain(picture, random.uniform(0.002, 0.02), random);
+      if (random.below(2) == 0) add_noise(picture, random.uniform(0.002, 0.02), random);
       break;
     }
     case FrameFault::uniform:
       picture.setTo(random.below(2) == 0 ? cv::mean(picture) : some_grey(random));
-      if (random.below(2) == 0) add_grain(picture, random.uniform(0.001, 0.02), random);
+      if (random.below(2) == 0) add_noise(picture, random.uniform(0.001, 0.02), random);
       break;
     case FrameFault::over_exposed: {
       // Of a picture that is bright already, too, so much that parts turn white.
@@ -65,7 +56,7 @@ void draw_frame_fault(cv::Mat& picture, FrameFault fault, CounterRandom& random)
     case FrameFault::covered: cover(picture, random); break;
     case FrameFault::noise:
       picture.setTo(cv::Scalar::all(random.uniform(0.2, 0.8)));
-      add_grain(picture, random.uniform(0.05, 0.4), random);
+      add_noise(picture, random.uniform(0.05, 0.4), random);
       break;
     case FrameFault::turned: turn(picture, random); break;
   }

@@ -1,20 +1,16 @@
 #include "convae/inspection/features.h"
 
+#include "convae/models/gaussian.h"
+
 #include <algorithm>
 #include <cmath>
 
 namespace convae {
 namespace {
 
-/// (C, H, W) → the same, blurred; edges repeated.
+/// (C, H, W) → the same, blurred.
 torch::Tensor blur(const torch::Tensor& planes, double sigma) {
-  const torch::Tensor kernel = blur_kernel(sigma);
-  const std::int64_t radius = kernel.size(3) / 2;
-  torch::Tensor x = planes.unsqueeze(1);
-  x = torch::conv2d(torch::replication_pad2d(x, {radius, radius, 0, 0}), kernel);
-  x = torch::conv2d(torch::replication_pad2d(x, {0, 0, radius, radius}),
-                    kernel.view({1, 1, -1, 1}));
-  return x.squeeze(1);
+  return blurred(planes.unsqueeze(1), gaussian_kernel(sigma)).squeeze(1);
 }
 
 /// Half the difference of both neighbours; at an edge, of the pixel and its neighbour.
@@ -56,13 +52,6 @@ Pyramid pyramid(torch::Tensor planes, const Map& map) {
 }
 
 }  // namespace
-
-torch::Tensor blur_kernel(double sigma) {
-  const auto radius = static_cast<std::int64_t>(std::ceil(3 * sigma));
-  torch::Tensor kernel = torch::arange(-radius, radius + 1, torch::kFloat);
-  kernel = torch::exp(-kernel.square() / (2 * sigma * sigma));
-  return (kernel / kernel.sum()).view({1, 1, 1, -1});
-}
 
 Pyramid texture_maps(const torch::Tensor& planes, double brightness) {
   return pyramid(planes, [&](const torch::Tensor& level) { return maps_of(level, brightness); });

@@ -16,9 +16,7 @@ using Pyramid = std::vector<LevelMaps>;
 
 inline constexpr int kPyramidLevels = 6;  // the coarsest sees uneven light
 
-/// (1, 1, 1, n) float: a Gaussian of that σ in pixels of a level, which adds up to 1.
-torch::Tensor blur_kernel(double sigma);
-inline constexpr double kFineBlur = 1, kSurroundingsBlur = 2.5;
+inline constexpr double kFineBlur = 1, kSurroundingsBlur = 2.5;  ///< σ in pixels of a level
 inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is black or uniform
 
 /// What is looked at in an image or a residual, at each level, of a blur by σ = 1:

@@ -23,6 +23,8 @@ constexpr std::size_t kMostTrainingImages = 500;
 constexpr int kFolds = 5;
 /// Pictures with a drawn fault that are learnt from, unless one good image each gives more.
 constexpr std::int64_t kFaultyPictures = 1500;
+/// Of pictures that are looked at side by side.
+constexpr std::int64_t kPixelsTogether = 6'000'000;
 
 /// Images without a defect that others are compared with.
 struct GoodImages {
@@ -124,20 +126,36 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
 class FaultDrawing {
 public:
   explicit FaultDrawing(ModelFolder& folder)
-      : others_(good_pictures_for(parse_corruptions("defects"), folder.dataset())),
+      : others_(good_pictures(folder.dataset())),
         an_image_(std::clamp<std::int64_t>(kFaultyPictures / folder.size(), 1, kFaultKinds)) {}
 
-  std::int64_t an_image() const { return an_image_; }
+  /// Calls learn(observe(picture (1, C, H, W), kind)) for each of an image's faults, in order;
+  /// observe() on several threads, at most kPixelsTogether at a time.
+  template <typename Observe, typename Learn>
+  void for_each(const ViewedImage& image, const Observe& observe, const Learn& learn) const {
+    const std::int64_t pixels = image.input[0][0].numel();
+    const std::int64_t together = std::max<std::int64_t>(1, kPixelsTogether / pixels);
+    for (std::int64_t first = 0; first < an_image_; first += together) {
+      std::vector<AnomalyScorer::Learnt> found(
+          static_cast<std::size_t>(std::min(together, an_image_ - first)));
+      parallel_for_each(std::ssize(found), [&](std::int64_t i) {
+        const int kind = kind_of(image, first + i);
+        found[static_cast<std::size_t>(i)] = observe(draw(image, kind), kind);
+      });
+      std::ranges::for_each(found, learn);
+    }
+  }
 
-  /// The kind of an image's nth fault: from a random one on, so that every fold sees every kind.
-  int kind(const ViewedImage& image, std::int64_t nth) const {
+private:
+  /// From a random one on, so that every fold sees every kind.
+  int kind_of(const ViewedImage& image, std::int64_t nth) const {
     CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
                          Purpose::corruption);
     return 1 + static_cast<int>((random.below(kFaultKinds) + static_cast<std::uint64_t>(nth)) %
                                 kFaultKinds);
   }
 
-  /// (1, C, H, W) on the image's device. Several threads may call it.
+  /// (1, C, H, W) on the image's device.
   torch::Tensor draw(const ViewedImage& image, int kind) const {
     torch::Tensor pixels =
         image.input[0].cpu().permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous);
@@ -149,7 +167,6 @@ public:
     return alone(pixels.permute({2, 0, 1})).to(image.input.device());
   }
 
-private:
   GoodPictures others_;
   std::int64_t an_image_;
 };
@@ -185,7 +202,6 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   const auto pass = [&](const char* stage, const auto& use) {
     for_each_viewed(folder, stage, "the good images", callbacks, [&](const ViewedImage& image) {
       use(image, good.examples[static_cast<std::size_t>(image.index)]);
-      return true;
     });
   };
   pass("good images", [&](const ViewedImage& image, const AnomalyScorer::Example& example) {
@@ -195,14 +211,14 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   const FaultDrawing faults(folder);
   pass("calibration", [&](const ViewedImage& image, const AnomalyScorer::Example& example) {
     scorer.learn(scorer.observe(image.seen, example));
-    std::vector<AnomalyScorer::Learnt> faulty(static_cast<std::size_t>(faults.an_image()));
-    parallel_for_each(faults.an_image(), [&](std::int64_t i) {
-      AnomalyScorer::Example drawn = example;
-      drawn.kind = faults.kind(image, i);
-      faulty[static_cast<std::size_t>(i)] =
-          scorer.observe(look_at(model, faults.draw(image, drawn.kind)), drawn);
-    });
-    for (AnomalyScorer::Learnt& learnt : faulty) scorer.learn(std::move(learnt));
+    faults.for_each(
+        image,
+        [&](const torch::Tensor& picture, int kind) {
+          AnomalyScorer::Example drawn = example;
+          drawn.kind = kind;
+          return scorer.observe(look_at(model, picture), drawn);
+        },
+        [&](AnomalyScorer::Learnt learnt) { scorer.learn(std::move(learnt)); });
     if (!example.held_out) return;
     calibration.scores[kMeanError].push_back(image.mean_error);
     calibration.scores[kArea].push_back(static_cast<double>(image.pixels[0].numel()));
@@ -216,16 +232,16 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   return inspector;
 }
 
-ImageScore Inspector::score(const torch::Tensor& image, bool with_map) const {
+ImageScore Inspector::score(const torch::Tensor& image, double map_above) const {
   const Size own{image.size(1), image.size(2)};
   const torch::Tensor shown = size_ && size_ != own ? resize_image(image, size_.h, size_.w) : image;
   double mean_error = 0;
   const SeenImage seen = look_at(model_, model_.input(alone(shown)), &mean_error);
   require_finite(mean_error, "the image");
-  if (!with_map) return {scorer_->score(seen)[kNetwork], {}};
   AnomalyScorer::HeatMaps maps;
-  const double score = scorer_->score(seen, &maps)[kNetwork];
-  return {score, resize_map(maps[kNetwork], own)};
+  const double score = scorer_->score(seen, &maps, map_above)[kNetwork];
+  const torch::Tensor& map = maps[kNetwork];
+  return {score, map.defined() ? resize_map(map, own) : map};
 }
 
 }  // namespace convae

@@ -7,6 +7,7 @@
 #include "convae/inspection/results.h"
 
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -81,9 +82,10 @@ public:
   /// Interrupted, without scores.csv then.
   ScoreResult score(const ScoreOptions& options, const Callbacks& callbacks = {}) const;
 
-  /// image: (C, H, W) uint8 or uint16, with the model's channels. Without its map, which is
-  /// undefined then, a score takes less time.
-  ImageScore score(const torch::Tensor& image, bool with_map = true) const;
+  /// image: (C, H, W) uint8 or uint16, with the model's channels. The map, which takes time, is
+  /// made where the score is above `map_above`, and undefined elsewhere.
+  ImageScore score(const torch::Tensor& image,
+                   double map_above = -std::numeric_limits<double>::infinity()) const;
 
   /// The score that at most a share `fpr` of unseen good images will exceed.
   double threshold(double fpr = 0.01) const { return calibration_.thresholds(fpr)[kNetwork]; }

@@ -125,13 +125,13 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
   try {
     const torch::Tensor image =
         decode_for(inspector, read_file(path), options.images.data.max_pixels);
-    const double score = inspector.score(image, /*with_map=*/false).score;
     const double threshold = inspector.threshold(options.fpr);
+    const auto [score, map] = inspector.score(image, /*map_above=*/threshold);
     anomalous = score > threshold;
     line["score"] = score;
     line["anomalous"] = anomalous;
     line["threshold"] = threshold;
-    line["box"] = anomalous ? box_of(inspector.score(image).map) : nlohmann::json(nullptr);
+    line["box"] = anomalous ? box_of(map) : nlohmann::json(nullptr);
     line["ms"] = 1000 * time.seconds();
   } catch (const std::exception& error) {
     line["error"] = printable(first_line(error.what()));

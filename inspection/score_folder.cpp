@@ -19,17 +19,15 @@
 namespace convae {
 namespace {
 
-/// Heat maps are full where there is so many times what the strongest pixels of good images have.
-constexpr double kFullHeat = 2;
+/// Overlays are full where there is so many times what the strongest pixels of good images have.
+constexpr double kFullOverlay = 2;
 constexpr double kMostCover = 0.75;  // of an image, where its map is at its highest
 
-/// A map (H, W) → the same between 0 and 1. All are on one scale, so that those of a whole set can
-/// be compared with each other.
-torch::Tensor share_of(const torch::Tensor& map) { return (map / kFullHeat).clamp(0, 1); }
-
-/// The map over its image, in grey: transparent where it is 0, through red to yellow.
-/// image: (C, H, W) uint8 or uint16; share: (H, W) → (3, H, W) uint8.
-torch::Tensor heat_over_image(const torch::Tensor& image, const torch::Tensor& share) {
+/// The map (H, W) over its image, in grey: transparent where it is 0, through red to yellow. All
+/// are on one scale, so that those of a whole set can be compared with each other. image: (C, H, W)
+/// uint8 or uint16 → (3, H, W) uint8.
+torch::Tensor heat_over_image(const torch::Tensor& image, const torch::Tensor& map) {
+  const torch::Tensor share = (map / kFullOverlay).clamp(0, 1);
   const torch::Tensor grey = to_float(image.unsqueeze(0), torch::kCPU)[0].mean(0, /*keepdim=*/true);
   // The map's darkest colours would hide dark images: how much shows grows with the map.
   const torch::Tensor cover = share * kMostCover;
@@ -55,7 +53,8 @@ public:
     }
   }
 
-  void write_map(std::int64_t image, const torch::Tensor& share, const torch::Tensor& overlay) {
+  void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay) {
+    const torch::Tensor share = (map / AnomalyScorer::kMostHeat).clamp(0, 1);
     const auto index = static_cast<std::size_t>(image);
     writer_.write(output_.prepare(overlays_[index]), overlay, ImageFormat::png);
     writer_.write(output_.prepare(heats_[index]), to_uint16(share.unsqueeze(0)), ImageFormat::png);
@@ -107,7 +106,7 @@ public:
     scores_.calibration = inspector.calibration();
     scores_.rate = options_.fpr;
     scores_.thresholds = scores_.calibration.thresholds(options_.fpr);
-    if (writes_maps()) scores_.heat_full_scale = kFullHeat;
+    if (writes_maps()) scores_.heat_full_scale = AnomalyScorer::kMostHeat;
     if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);
@@ -115,10 +114,8 @@ public:
       callbacks_.say("good images and kinds of defects are told by the folders in " +
                      in_quotes(layout_.images));
     }
-    for_each_viewed(folder_, "score", "the images", callbacks_, [&](const ViewedImage& image) {
-      score(image, grouping, inspector.scorer());
-      return true;
-    });
+    for_each_viewed(folder_, "score", "the images", callbacks_,
+                    [&](const ViewedImage& image) { score(image, grouping, inspector.scorer()); });
     scores_.skipped = folder_.skipped();
     std::ranges::sort(scores_.images, {}, &ScoredImage::name);
     ScoreResult result = summarize(std::move(scores_), options_.seed);
@@ -171,9 +168,8 @@ private:
 
   void show(const ViewedImage& image, const ScoredImage& scored, const torch::Tensor& map,
             bool in_report) {
-    const torch::Tensor share = share_of(map);
-    const torch::Tensor overlay = heat_over_image(image.pixels, share);
-    if (writes_maps()) files_->write_map(image.index, share, overlay);
+    const torch::Tensor overlay = heat_over_image(image.pixels, map);
+    if (writes_maps()) files_->write_map(image.index, map, overlay);
     if (in_report) report_->add(scored, image.pixels, overlay);
   }
 

@@ -5,14 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <set>
 #include <stdexcept>
 
 namespace convae {
 namespace {
 
-constexpr double kSteadiest = 0.05;  // of a logarithm of peaks: none decides alone
+constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides alone
 constexpr double kImagesOfATrend = 20, kSmallestSpread = 1e-6;
 
 bool is_texture(const LevelMaps& maps) { return maps.values.size(0) == kTextureMaps; }
@@ -141,13 +140,17 @@ AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
   return scales;
 }
 
-torch::Tensor AnomalyScorer::features(const SeenImage& image, const Scales& scales) const {
+torch::Tensor AnomalyScorer::features(const SeenImage& image, const Scales& scales,
+                                      std::vector<torch::Tensor>* kept) const {
   const Pyramid all = all_maps(image);
   std::vector<torch::Tensor> features(all.size());
+  if (kept != nullptr) kept->resize(all.size());
   parallel_for_each(std::ssize(all), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    const torch::Tensor map = standardised_map(all[i], scales[i], image.size);
-    features[i] = peaks_of(both_ends(map, is_texture(all[i]))).clamp_min(kSmallestPeak).log();
+    const torch::Tensor maps =
+        both_ends(standardised_map(all[i], scales[i], image.size), is_texture(all[i]));
+    features[i] = peaks_of(maps).clamp_min(kSmallestPeak).log();
+    if (kept != nullptr) (*kept)[i] = maps;
   });
   features.push_back(image.whole);
   return torch::cat(features);
@@ -179,7 +182,7 @@ void AnomalyScorer::fit_usual(const torch::Tensor& good) {
   const double images = static_cast<double>(good.size(0));
   slope_ = area.matmul(rest) / (area.square().sum() + kSmallestSpread) *
            (images / (images + kImagesOfATrend));
-  deviation_ = (rest - area.unsqueeze(1) * slope_).std(0) + kSteadiest;
+  deviation_ = (rest - area.unsqueeze(1) * slope_).std(0) + kLeastSpread;
 }
 
 AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
@@ -236,8 +239,8 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
   return scores;
 }
 
-AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const SeenImage& image,
-                                                 const torch::Tensor& features) const {
+AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const std::vector<torch::Tensor>& maps,
+                                                 const torch::Tensor& features, Size size) const {
   const torch::Tensor z = standardised(features);
   std::array<torch::Tensor, kParts> weights, sums;
   for (std::size_t part = 0; part < kParts; ++part) {
@@ -248,14 +251,11 @@ AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const SeenImage& image,
     torch::Tensor all = torch::zeros_like(features);
     part_of(all, part).copy_(weight / weight.sum().clamp_min(kLeastWeight));
     weights[part] = all.to(torch::kFloat);
-    sums[part] = torch::zeros(per_axis(image.size));
+    sums[part] = torch::zeros(per_axis(size));
   }
-  const Pyramid all = all_maps(image);
   const torch::Tensor usual = mean_.exp().to(torch::kFloat);
   std::int64_t first = 0;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const torch::Tensor map =
-        both_ends(standardised_map(all[i], scales_.at(-1)[i], image.size), is_texture(all[i]));
+  for (const torch::Tensor& map : maps) {
     const std::int64_t count = map.size(0);
     const torch::Tensor squares =
         (map / usual.narrow(0, first, count).view({-1, 1, 1})).clamp(0, kMostHeat).square();
@@ -263,7 +263,7 @@ AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const SeenImage& image,
       const torch::Tensor weight = weights[part].narrow(0, first, count);
       if (weight.sum().item<float>() == 0) continue;
       const torch::Tensor sum = weight.matmul(squares.flatten(1)).view_as(squares[0]);
-      sums[part] += resize_map(sum, image.size);
+      sums[part] += resize_map(sum, size);
     }
     first += count;
   }
@@ -271,10 +271,13 @@ AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const SeenImage& image,
   return sums;
 }
 
-AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps) const {
-  const torch::Tensor found = features(image, scales_.at(-1));
-  if (maps != nullptr) *maps = heat_maps(image, found);
-  return scores_of(found, classifiers_);
+AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps,
+                                           double maps_above) const {
+  std::vector<torch::Tensor> kept;
+  const torch::Tensor found = features(image, scales_.at(-1), maps != nullptr ? &kept : nullptr);
+  const Scores scores = scores_of(found, classifiers_);
+  if (maps != nullptr && scores[kAll] > maps_above) *maps = heat_maps(kept, found, image.size);
+  return scores;
 }
 
 }  // namespace convae

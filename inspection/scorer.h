@@ -8,6 +8,7 @@
 #include <torch/types.h>
 
 #include <array>
+#include <limits>
 #include <map>
 #include <string>
 #include <utility>
@@ -45,7 +46,7 @@ public:
   static constexpr double kPeakShare = 0.001;
   static constexpr double kSmallestPeak = 0.05;  ///< in deviations: below it nothing stands out
   static constexpr double kLowest = -3, kHighest = 8;  ///< deviations beyond say nothing more
-  static constexpr double kMostHeat = 50;  ///< peaks of good images a pixel of a map counts for
+  static constexpr double kMostHeat = 10;  ///< peaks of good images a pixel of a map counts for
   static constexpr double kLeastWeight = 1e-9;  ///< divisor of weights that are all zero
 
   /// What a score goes by.
@@ -93,22 +94,26 @@ public:
   /// showed: what unseen good images get.
   const std::vector<Scores>& good_scores() const { return good_scores_; }
 
-  /// Makes maps where there is a place for them. Several threads may call it after finish().
-  /// Throws std::runtime_error where a score is not finite.
-  Scores score(const SeenImage& image, HeatMaps* maps = nullptr) const;
+  /// Makes maps where there is a place for them and the score is above `maps_above`. Several
+  /// threads may call it after finish(). Throws std::runtime_error where a score is not finite.
+  Scores score(const SeenImage& image, HeatMaps* maps = nullptr,
+               double maps_above = -std::numeric_limits<double>::infinity()) const;
 
 private:
   using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
   using Classifiers = std::vector<FaultClassifier>;
 
   Scales scales_without(int fold) const;
-  torch::Tensor features(const SeenImage& image, const Scales& scales) const;
+  /// `kept` gets the standardised maps that they come from, unless it is null.
+  torch::Tensor features(const SeenImage& image, const Scales& scales,
+                         std::vector<torch::Tensor>* kept = nullptr) const;
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
   torch::Tensor standardised(const torch::Tensor& features) const;
   void fit_usual(const torch::Tensor& good);
   Classifiers fit_without(int fold) const;
   Scores scores_of(const torch::Tensor& features, const Classifiers& classifiers) const;
-  HeatMaps heat_maps(const SeenImage& image, const torch::Tensor& features) const;
+  HeatMaps heat_maps(const std::vector<torch::Tensor>& maps, const torch::Tensor& features,
+                     Size size) const;
 
   int folds_ = 0;
   std::int64_t network_features_ = 0;    // the first of all

@@ -50,8 +50,7 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
 
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
                      const Callbacks& callbacks,
-                     const std::function<bool(const ViewedImage&)>& use) {
-  bool enough = false;
+                     const std::function<void(const ViewedImage&)>& use) {
   const auto use_batch = [&](const MicroBatch& batch) {
     for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
       // Alone: in a batch the last bits of a convolution depend on how many images there are.
@@ -61,17 +60,15 @@ void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::s
       image.index = batch.indices[static_cast<std::size_t>(i)];
       image.pixels = batch.images[i];
       require_finite(image.mean_error, folder.name(image.index));
-      enough = !use(image);
+      use(image);
       // Looking at an image takes much longer than putting it through the network.
-      if (enough || callbacks.stopped()) throw Interrupted("");
+      if (callbacks.stopped()) throw Interrupted("");
     }
   };
   try {
     folder.for_each(stage, use_batch);
   } catch (const Interrupted&) {
-    if (!enough) {
-      throw Interrupted("stopped while looking at " + what + "; no scores.csv was written");
-    }
+    throw Interrupted("stopped while looking at " + what + "; no scores.csv was written");
   }
 }
 

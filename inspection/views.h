@@ -29,12 +29,12 @@ torch::Tensor alone(const torch::Tensor& image);
 /// A map (H, W) float at the size wanted.
 torch::Tensor resize_map(const torch::Tensor& map, Size size);
 
-/// Puts the images of a folder through its model and hands over each, until `use` says false.
-/// `stage` is what Callbacks::progress is told, `what` what Interrupted calls the images ("the good
-/// images"). Throws it also between images of one batch, and std::runtime_error naming the image
-/// where the network's output is not finite.
+/// Puts the images of a folder through its model and hands over each. `stage` is what
+/// Callbacks::progress is told, `what` what Interrupted calls the images ("the good images").
+/// Throws it also between images of one batch, and std::runtime_error naming the image where the
+/// network's output is not finite.
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
                      const Callbacks& callbacks,
-                     const std::function<bool(const ViewedImage&)>& use);
+                     const std::function<void(const ViewedImage&)>& use);
 
 }  // namespace convae

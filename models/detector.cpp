@@ -1,8 +1,8 @@
 #include "convae/models/detector.h"
 
-#include <ATen/ops/arange.h>
+#include "convae/models/gaussian.h"
+
 #include <ATen/ops/cat.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/pixel_shuffle.h>
 #include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/replication_pad2d.h>
@@ -11,29 +11,15 @@
 namespace convae {
 namespace {
 
-constexpr double kBlurSigma = DetectorImpl::kBlurSigma;
 constexpr double kDifferenceGain = DetectorImpl::kDifferenceGain;
-constexpr auto kBlurReach = static_cast<std::int64_t>(3 * kBlurSigma);
 
 // Few pixels are anomalous: the first guess of a fresh detector is 5 %.
 constexpr double kFirstLogit = -3;
 
-torch::Tensor gaussian_kernel() {
-  const torch::Tensor at = at::arange(-kBlurReach, kBlurReach + 1, at::kFloat) / kBlurSigma;
-  const torch::Tensor weights = (at.square() / -2).exp();
-  return weights / weights.sum();
-}
-
-/// (N, C, H, W), every channel on its own; beyond an edge lies what is at it.
-torch::Tensor blurred(const torch::Tensor& images, const torch::Tensor& gaussian) {
-  const torch::Tensor kernel = gaussian.to(images.device());
-  const std::int64_t h = images.size(2), w = images.size(3);
-  torch::Tensor x = images.contiguous().view({-1, 1, h, w});
-  x = at::conv2d(at::replication_pad2d(x, {kBlurReach, kBlurReach, 0, 0}),
-                 kernel.view({1, 1, 1, -1}));
-  x = at::conv2d(at::replication_pad2d(x, {0, 0, kBlurReach, kBlurReach}),
-                 kernel.view({1, 1, -1, 1}));
-  return x.view(images.sizes());
+/// (N, C, H, W), every channel on its own.
+torch::Tensor each_blurred(const torch::Tensor& images, const torch::Tensor& gaussian) {
+  const torch::Tensor planes = images.contiguous().view({-1, 1, images.size(2), images.size(3)});
+  return blurred(planes, gaussian.to(images.device())).view(images.sizes());
 }
 
 /// (N, C, H, W) → (N, 16·C, ⌈H/2⌉, ⌈W/2⌉).
@@ -41,7 +27,7 @@ torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reco
                            const torch::Tensor& gaussian) {
   const torch::Tensor x =
       at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
-               (image - blurred(image, gaussian)) * kDifferenceGain},
+               (image - each_blurred(image, gaussian)) * kDifferenceGain},
               /*dim=*/1);
   const std::int64_t odd_h = x.size(2) % 2, odd_w = x.size(3) % 2;
   const bool is_even = odd_h + odd_w == 0;
@@ -54,7 +40,7 @@ torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reco
 DetectorImpl::DetectorImpl(const ModelOptions& options)
     : levels_(options.detector.size()),
       layers_(options.detector_layers()),
-      gaussian_(gaussian_kernel()) {
+      gaussian_(gaussian_kernel(kBlurSigma)) {
   for (const DetectorLayer& layer : layers_) {
     const bool grows = layer.kind == DetectorLayer::Kind::up;
     const bool activated = layer.kind != DetectorLayer::Kind::last;

@@ -93,13 +93,7 @@ void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
 void apply(cv::Mat& image, cv::Mat* label, const Effect& effect, const CorruptionRule& rule,
            CounterRandom& random) {
   switch (effect.kind) {
-    case Effect::Kind::noise: {
-      auto* values = image.ptr<float>();
-      kernels_of_this_processor().add_noise(
-          values, static_cast<std::int64_t>(image.total()) * image.channels(), random.next(),
-          /*first=*/0, static_cast<float>(effect.amount), values);
-      return;
-    }
+    case Effect::Kind::noise: return add_noise(image, effect.amount, random);
     case Effect::Kind::blur:
       if (effect.amount > 0) cv::GaussianBlur(image, image, {}, effect.amount);
       return;

@@ -50,9 +50,7 @@ public:
   /// Standard normal, in an (h, w) map.
   Mat gaussian(cv::Size size) {
     Mat map(size, CV_32F, cv::Scalar(0));
-    auto* values = map.ptr<float>();
-    kernels_of_this_processor().add_noise(values, static_cast<std::int64_t>(map.total()),
-                                          random_.next(), /*first=*/0, /*deviation=*/1, values);
+    add_noise(map, /*deviation=*/1, random_);
     return map;
   }
 
@@ -460,7 +458,10 @@ DefectKind any_defect(CounterRandom& random) {
 }
 
 GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images) {
-  if (!has(corruptions, Effect::Kind::defects)) return nullptr;
+  return has(corruptions, Effect::Kind::defects) ? good_pictures(images) : nullptr;
+}
+
+GoodPictures good_pictures(ImageDataset& images) {
   const auto all = static_cast<std::size_t>(images.size());
   std::vector<torch::Tensor> found(std::min(all, kMostGoodPictures));
   parallel_for_each(std::ssize(found), [&](std::int64_t i) {
@@ -469,6 +470,13 @@ GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images)
   });
   std::erase_if(found, [](const torch::Tensor& image) { return !image.defined(); });
   return std::make_shared<const std::vector<torch::Tensor>>(std::move(found));
+}
+
+void add_noise(Mat& picture, double deviation, CounterRandom& random) {
+  auto* values = picture.ptr<float>();
+  kernels_of_this_processor().add_noise(
+      values, static_cast<std::int64_t>(picture.total()) * picture.channels(), random.next(),
+      /*first=*/0, static_cast<float>(deviation), values);
 }
 
 void draw_defect(Mat& picture, DefectKind kind, CounterRandom& random, const GoodPictures& others,

@@ -47,9 +47,14 @@ DefectKind any_defect(CounterRandom& random);
 /// them of the picture they are drawn on.
 using GoodPictures = std::shared_ptr<const std::vector<torch::Tensor>>;
 
-/// Up to 64 of the images, evenly spread, cut to the 512 pixels a side in their middle. Null
-/// where `corruptions` draw no defects. Images that cannot be used are left out.
+/// Up to 64 of the images, evenly spread, cut to the 512 pixels a side in their middle. Images that
+/// cannot be used are left out.
+GoodPictures good_pictures(ImageDataset& images);
+/// The same, or null where `corruptions` draw no defects.
 GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images);
+
+/// Adds normal noise to all values of a picture of floats.
+void add_noise(cv::Mat& picture, double deviation, CounterRandom& random);
 
 /// Pictures with a shorter side stay as they are.
 inline constexpr int kLeastDefectSide = 8;

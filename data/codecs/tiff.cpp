@@ -1,6 +1,8 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/pixel_rows.h"
+#include "convae/data/codecs/tiff_memory.h"
+#include "convae/data/codecs/tiff_tags.h"
 
 #include <c10/util/Half.h>
 
@@ -11,8 +13,6 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -29,96 +29,8 @@ namespace {
 // 0.61; level 3 takes half as long again for 0.55.
 constexpr int kDeflateLevel = 1;
 
-// Tags of a few hundred bytes can ask for gigabytes. libtiff's own tables (strip offsets) and
-// buffers must fit in this; ours are bounded by the number of pixels.
-constexpr tmsize_t kMaxLibraryBytes = 256 << 20;
 constexpr std::int64_t kMaxBlockPixels = 1 << 22;
 constexpr std::int64_t kMaxLinks = 4 * kMaxPages;  // from directory to directory
-
-/// Memory in the shape of a file, reading from `bytes` or writing to `output`; and what libtiff
-/// says about it instead of writing to stderr.
-struct File {
-  Bytes bytes;
-  std::vector<std::uint8_t> output;
-  std::uint64_t position = 0;
-  char error[256] = "";  // the first, which is the cause of the others
-  bool warnings_are_errors = false;
-
-  std::uint64_t size() const { return std::max(bytes.size(), output.size()); }
-  void set_error(const char* format, std::va_list arguments) {
-    if (error[0] == '\0') std::vsnprintf(error, sizeof error, format, arguments);
-  }
-};
-
-File& file_of(void* handle) { return *static_cast<File*>(handle); }
-
-int on_error(TIFF*, void* file, const char*, const char* format, std::va_list arguments) {
-  file_of(file).set_error(format, arguments);
-  return 1;  // handled
-}
-
-/// While a directory is read, warnings are about unknown tags and harmless. While pixels are read,
-/// a warning means that libtiff made some up, such as the rest of a fax line that was cut short.
-int on_warning(TIFF*, void* file, const char*, const char* format, std::va_list arguments) {
-  const bool harmless = std::string_view(format).starts_with("Old-style LZW");
-  if (file_of(file).warnings_are_errors && !harmless) file_of(file).set_error(format, arguments);
-  return 1;
-}
-
-tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) {
-  auto& file = file_of(handle);
-  const auto rest = file.bytes.subspan(std::min<std::uint64_t>(file.position, file.bytes.size()));
-  const auto taken = rest.first(std::min(rest.size(), static_cast<std::size_t>(count)));
-  std::ranges::copy(taken, static_cast<std::uint8_t*>(to));
-  file.position += taken.size();
-  return static_cast<tmsize_t>(taken.size());
-}
-
-tmsize_t write_stream(thandle_t handle, void* from, tmsize_t count) try {
-  auto& file = file_of(handle);
-  const auto end = file.position + static_cast<std::uint64_t>(count);
-  file.output.resize(std::max<std::uint64_t>(file.output.size(), end));
-  std::memcpy(file.output.data() + file.position, from, static_cast<std::size_t>(count));
-  file.position = end;
-  return count;
-} catch (const std::exception&) {
-  return 0;  // no exception may pass through libtiff
-}
-
-toff_t stream_size(thandle_t handle) { return file_of(handle).size(); }
-
-toff_t seek_stream(thandle_t handle, toff_t offset, int whence) {
-  auto& file = file_of(handle);
-  const std::uint64_t base = whence == SEEK_SET   ? 0
-                             : whence == SEEK_CUR ? file.position
-                                                  : file.size();
-  return file.position = base + offset;
-}
-
-int close_stream(thandle_t) { return 0; }
-
-/// Lets libtiff read the bytes where they are.
-int map_stream(thandle_t handle, void** base, toff_t* size) {
-  const Bytes bytes = file_of(handle).bytes;
-  *base = const_cast<std::uint8_t*>(bytes.data());
-  *size = bytes.size();
-  return 1;
-}
-
-void unmap_stream(thandle_t, void*, toff_t) {}
-
-using Tiff = Handle<TIFF, TIFFClose>;
-
-Tiff open_tiff(const char* mode, File& file) {
-  const Handle<TIFFOpenOptions, TIFFOpenOptionsFree> options(TIFFOpenOptionsAlloc());
-  if (!options) throw ImageError("TIFF: out of memory");
-  TIFFOpenOptionsSetErrorHandlerExtR(options.get(), on_error, &file);
-  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &file);
-  TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMaxLibraryBytes);
-  return Tiff(TIFFClientOpenExt("image", mode, &file, read_stream, write_stream, seek_stream,
-                                close_stream, stream_size, map_stream, unmap_stream,
-                                options.get()));
-}
 
 /// The pictures of a file that are pages, not smaller versions or masks of others.
 struct Pages {
@@ -582,7 +494,7 @@ private:
     }
   }
 
-  File file_;
+  TiffMemory file_;
   Tiff tiff_;        // after what it points to
   int bits_ = 0;     // of a stored sample
   int samples_ = 0;  // stored per pixel
@@ -598,66 +510,6 @@ private:
   std::int64_t row_bytes_ = 0;  // of one plane in one block
   Palette palette_;
 };
-
-/// Tags of a stack that is no longer one, by ImageJ, MetaMorph and Zeiss.
-constexpr std::uint32_t kOfStacks[] = {
-    TIFFTAG_IMAGEDESCRIPTION, 33628, 33629, 33630, 33631, 34412, 50838, 50839};
-
-/// Tells libtiff of a tag that it does not know, as it does itself on reading.
-void declare_tag(TIFF* tiff, const TIFFField* field) {
-  if (TIFFFindField(tiff, TIFFFieldTag(field), TIFF_ANY)) return;
-  const TIFFFieldInfo info{TIFFFieldTag(field),    TIFF_VARIABLE2,
-                           TIFF_VARIABLE2,         TIFFFieldDataType(field),
-                           FIELD_CUSTOM,
-                           /*field_oktochange=*/1,
-                           /*field_passcount=*/1,  const_cast<char*>("Tag")};
-  TIFFMergeFieldInfo(tiff, &info, 1);
-}
-
-bool copy_tag(TIFF* from, TIFF* to, std::uint32_t tag) {
-  const TIFFField* field = TIFFFieldWithTag(from, tag);
-  if (!field) return false;
-  const TIFFDataType type = TIFFFieldDataType(field);
-  if (type == TIFF_IFD || type == TIFF_IFD8) return false;  // leads to a place in the file
-  declare_tag(to, field);
-  if (TIFFFieldPassCount(field)) {
-    void* values = nullptr;
-    std::uint32_t count = 0;
-    std::uint16_t short_count = 0;
-    if (TIFFFieldReadCount(field) == TIFF_VARIABLE2) {
-      return TIFFGetField(from, tag, &count, &values) && TIFFSetField(to, tag, count, values);
-    }
-    return TIFFGetField(from, tag, &short_count, &values) &&
-           TIFFSetField(to, tag, short_count, values);
-  }
-  char* text = nullptr;
-  return type == TIFF_ASCII && TIFFGetField(from, tag, &text) && TIFFSetField(to, tag, text);
-}
-
-/// Resolution, place, colour profile and all that writers added.
-void take_tags(TIFF* from, TIFF* to, const Original& original) {
-  for (const auto tag :
-       {TIFFTAG_XRESOLUTION, TIFFTAG_YRESOLUTION, TIFFTAG_XPOSITION, TIFFTAG_YPOSITION}) {
-    float value = 0;
-    if (TIFFGetField(from, tag, &value)) TIFFSetField(to, tag, value);
-  }
-  std::uint16_t unit = 0;
-  if (TIFFGetField(from, TIFFTAG_RESOLUTIONUNIT, &unit)) {
-    TIFFSetField(to, TIFFTAG_RESOLUTIONUNIT, unit);
-  }
-  for (int i = 0; i < TIFFGetTagListCount(from); ++i) {
-    const std::uint32_t tag = TIFFGetTagListEntry(from, i);
-    if (tag == TIFFTAG_IMAGEDEPTH) continue;
-    const bool of_stack =
-        original.info.pages > 1 && std::ranges::find(kOfStacks, tag) != std::end(kOfStacks);
-    const bool fits = tag != TIFFTAG_ICCPROFILE || original.same_colours;
-    if (of_stack || !fits || !copy_tag(from, to, tag)) {
-      const auto* field = TIFFFieldWithTag(from, tag);
-      original.lost.push_back(
-          fmt::format("its tag {} ({})", tag, field ? TIFFFieldName(field) : "unknown"));
-    }
-  }
-}
 
 void write_palette(TIFF* tiff, const Palette& palette) {
   std::vector<std::uint16_t> planes[3];
@@ -685,7 +537,7 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
   const auto size = stored.empty() ? pixels.nbytes() : stored.size();
   const auto bits =
       static_cast<int>(8 * size / static_cast<std::size_t>(height * width * channels));
-  File file;
+  TiffMemory file;
   // Offsets in a plain TIFF have 32 bits; Deflate adds less than a thousandth.
   constexpr std::size_t kMaxPlainBytes = 4'000'000'000;
   auto tiff = open_tiff(size > kMaxPlainBytes ? "w8" : "w", file);

@@ -1,0 +1,88 @@
+#include "convae/data/codecs/tiff_memory.h"
+
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+
+namespace convae::codec {
+namespace {
+
+// Tags of a few hundred bytes can ask for gigabytes. libtiff's own tables (strip offsets) and
+// buffers must fit in this; those of this program are bounded by the number of pixels.
+constexpr tmsize_t kMaxLibraryBytes = 256 << 20;
+
+TiffMemory& file_of(void* handle) { return *static_cast<TiffMemory*>(handle); }
+
+int on_error(TIFF*, void* file, const char*, const char* format, std::va_list arguments) {
+  file_of(file).set_error(format, arguments);
+  return 1;  // handled
+}
+
+/// While a directory is read, warnings are about unknown tags and harmless. While pixels are read,
+/// a warning means that libtiff made some up, such as the rest of a fax line that was cut short.
+int on_warning(TIFF*, void* file, const char*, const char* format, std::va_list arguments) {
+  const bool harmless = std::string_view(format).starts_with("Old-style LZW");
+  if (file_of(file).warnings_are_errors && !harmless) file_of(file).set_error(format, arguments);
+  return 1;
+}
+
+tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) {
+  auto& file = file_of(handle);
+  const auto rest = file.bytes.subspan(std::min<std::uint64_t>(file.position, file.bytes.size()));
+  const auto taken = rest.first(std::min(rest.size(), static_cast<std::size_t>(count)));
+  std::ranges::copy(taken, static_cast<std::uint8_t*>(to));
+  file.position += taken.size();
+  return static_cast<tmsize_t>(taken.size());
+}
+
+tmsize_t write_stream(thandle_t handle, void* from, tmsize_t count) try {
+  auto& file = file_of(handle);
+  const auto end = file.position + static_cast<std::uint64_t>(count);
+  file.output.resize(std::max<std::uint64_t>(file.output.size(), end));
+  std::memcpy(file.output.data() + file.position, from, static_cast<std::size_t>(count));
+  file.position = end;
+  return count;
+} catch (const std::exception&) {
+  return 0;  // no exception may pass through libtiff
+}
+
+toff_t stream_size(thandle_t handle) { return file_of(handle).size(); }
+
+toff_t seek_stream(thandle_t handle, toff_t offset, int whence) {
+  auto& file = file_of(handle);
+  const std::uint64_t base = whence == SEEK_SET   ? 0
+                             : whence == SEEK_CUR ? file.position
+                                                  : file.size();
+  return file.position = base + offset;
+}
+
+int close_stream(thandle_t) { return 0; }
+
+/// Lets libtiff read the bytes where they are.
+int map_stream(thandle_t handle, void** base, toff_t* size) {
+  const Bytes bytes = file_of(handle).bytes;
+  *base = const_cast<std::uint8_t*>(bytes.data());
+  *size = bytes.size();
+  return 1;
+}
+
+void unmap_stream(thandle_t, void*, toff_t) {}
+
+}  // namespace
+
+void TiffMemory::set_error(const char* format, std::va_list arguments) {
+  if (error[0] == '\0') std::vsnprintf(error, sizeof error, format, arguments);
+}
+
+Tiff open_tiff(const char* mode, TiffMemory& memory) {
+  const Handle<TIFFOpenOptions, TIFFOpenOptionsFree> options(TIFFOpenOptionsAlloc());
+  if (!options) throw ImageError("TIFF: out of memory");
+  TIFFOpenOptionsSetErrorHandlerExtR(options.get(), on_error, &memory);
+  TIFFOpenOptionsSetWarningHandlerExtR(options.get(), on_warning, &memory);
+  TIFFOpenOptionsSetMaxSingleMemAlloc(options.get(), kMaxLibraryBytes);
+  return Tiff(TIFFClientOpenExt("image", mode, &memory, read_stream, write_stream, seek_stream,
+                                close_stream, stream_size, map_stream, unmap_stream,
+                                options.get()));
+}
+
+}  // namespace convae::codec
