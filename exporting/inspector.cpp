@@ -15,7 +15,9 @@ InspectorNumbers numbers_of(const Inspector& inspector) {
                            .slope = number("slope"),
                            .deviation = number("deviation"),
                            .weights = number(part + ".weights"),
-                           .biases = number(part + ".biases")};
+                           .biases = number(part + ".biases"),
+                           .heat_weights = number(part + ".heat-weights"),
+                           .heat_bias = number(part + ".heat-bias")};
   for (std::size_t i = 0; state.contains("places." + std::to_string(i)); i += kPyramidLevels) {
     std::vector<torch::Tensor> levels;
     for (std::size_t level = 0; level < kPyramidLevels; ++level) {

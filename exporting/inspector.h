@@ -15,7 +15,8 @@ struct InspectorNumbers {
   std::vector<torch::Tensor> places;
   /// (F) double, of the features of good images; slope: over the last one
   torch::Tensor mean, slope, deviation;
-  torch::Tensor weights, biases;  ///< (kinds, F) and (kinds) double
+  torch::Tensor weights, biases;          ///< (kinds, F) and (kinds) double
+  torch::Tensor heat_weights, heat_bias;  ///< see HeatMap
 };
 InspectorNumbers numbers_of(const Inspector& inspector);
 

@@ -296,36 +296,27 @@ private:
                                     constant("score/biases", numbers_.biases)});
     const auto kinds = static_cast<double>(numbers_.biases.size(0));
     const Value score = op("Sub", {op("ReduceLogSumExp", {ratios}), number(std::log(kinds))});
-    const Value likely = op("Softmax", {ratios}, {{"axis", std::int64_t{0}}});
-    const Value sum =
-        op("MatMul", {likely, constant("score/positive", numbers_.weights.clamp_min(0))});
-    const Value weights =
-        op("Div", {sum, op("Max", {op("ReduceSum", {sum}), number(AnomalyScorer::kLeastWeight)})});
-    const Value map = heat(weights);
     graph_.output(score, "score", {std::int64_t{1}}, "above the threshold: anomalous");
-    graph_.output(map, "map", shape(1), "where the score comes from");
+    graph_.output(heat(), "map", shape(1), "where it is anomalous");
   }
 
-  /// weights: (F)
-  Value heat(const Value& weights) {
+  Value heat() {
     scope_ = "map";
     const Value sizes = concat({integers({1, 1}), size_}, 0);
-    Value sum;
+    Value sum = constant("map/bias", numbers_.heat_bias);
     std::int64_t first = 0;
     for (const Map& map : maps_) {
-      const Value usual =
-          constant(fmt::format("map/usual.{}", first),
-                   numbers_.mean.narrow(0, first, map.count).exp().view({1, map.count, 1, 1}));
-      const Value share = clip(op("Div", {map.values, usual}), 0, AnomalyScorer::kMostHeat);
-      const Value weight =
-          op("Reshape", {op("Slice", {weights, integers({first}), integers({first + map.count})}),
-                         integers({1, map.count, 1, 1})});
-      Value heat = op("ReduceSum", {op("Mul", {op("Mul", {share, share}), weight}), integers({1})});
+      const Value share = clip(map.values, 0, kMostDeviations);
+      const torch::Tensor weights = numbers_.heat_weights.narrow(0, first, map.count);
+      Value heat =
+          op("Conv",
+             {op("Log", {op("Add", {share, number(1)})}),
+              constant(fmt::format("map/weights.{}", first), weights.view({1, map.count, 1, 1}))});
       if (map.level > 0) heat = op("Resize", {heat, "", "", sizes}, {{"mode", "linear"}});
-      sum = sum.empty() ? heat : op("Add", {sum, heat});
+      sum = op("Add", {heat, sum});
       first += map.count;
     }
-    return op("Sqrt", {op("Relu", {sum})});
+    return clip(sum, 0, HeatMap::kMost);
   }
 
   Model model_;

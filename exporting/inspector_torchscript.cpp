@@ -79,7 +79,7 @@ def standardised(self, maps: Tensor, level: int, size: List[int], known: Tensor)
       fmt::arg("pixels", kPixelsAPlace));
 }
 
-/// As in inspection/scorer.cpp.
+/// As in inspection/scorer.cpp and heat.cpp.
 std::string score_source(std::int64_t kinds) {
   return fmt::format(
       R"py(
@@ -101,18 +101,16 @@ def peaks(self, map: Tensor) -> Tensor:
     highest = torch.topk(flat, count, 1, True, False)[0].to({double}).mean([1])
     return highest.clamp_min({smallest}).log()
 
-def heat(self, maps: List[Tensor], weights: Tensor, size: List[int]) -> Tensor:
-    usual = self.mean.exp().to({single})
-    sum = torch.zeros([1, 1, size[0], size[1]], device=weights.device)
+def heat(self, maps: List[Tensor], size: List[int]) -> Tensor:
+    sum = self.heat_bias.expand([1, 1, size[0], size[1]])
     first = 0
     for map in maps:
         count = map.size(0)
-        share = map / usual[first:first + count].view([-1, 1, 1])
-        squares = share.clamp(0, {most_heat}).square()
-        weighted = (weights[first:first + count].view([-1, 1, 1]) * squares).sum([0])
+        weights = self.heat_weights[first:first + count].view([-1, 1, 1])
+        weighted = (weights * map.clamp(0, {most_deviations}).log1p()).sum([0])
         sum = sum + torch.upsample_bilinear2d(weighted[None, None], size, False)
         first += count
-    return sum.clamp_min(0).sqrt()
+    return sum.clamp(0, {most_heat})
 
 def verdict(self, maps: List[Tensor], whole: Tensor, size: List[int]) -> Tuple[Tensor, Tensor]:
     features = torch.cat([self.peaks(map) for map in maps] + [whole])
@@ -120,16 +118,14 @@ def verdict(self, maps: List[Tensor], whole: Tensor, size: List[int]) -> Tuple[T
     z = ((rest - rest[-1] * self.slope) / self.deviation).clamp({lowest}, {highest})
     ratios = self.weights.matmul(z) + self.biases
     score = torch.logsumexp(ratios, [0], True) - {log_kinds}
-    sum = ratios.softmax(0).matmul(self.weights.clamp_min(0))
-    weights = (sum / sum.sum().clamp_min({least_weight})).to({single})
-    return score.to({single}), self.heat(maps, weights, size)
+    return score.to({single}), self.heat(maps, size)
 )py",
       fmt::arg("levels", kPyramidLevels), fmt::arg("rough", kRoughness),
       fmt::arg("rough_step", kRoughnessStep), fmt::arg("share", AnomalyScorer::kPeakShare),
       fmt::arg("smallest", AnomalyScorer::kSmallestPeak), fmt::arg("double", kDouble),
       fmt::arg("single", kSingle), fmt::arg("lowest", AnomalyScorer::kLowest),
-      fmt::arg("highest", AnomalyScorer::kHighest), fmt::arg("most_heat", AnomalyScorer::kMostHeat),
-      fmt::arg("least_weight", AnomalyScorer::kLeastWeight),
+      fmt::arg("highest", AnomalyScorer::kHighest), fmt::arg("most_heat", HeatMap::kMost),
+      fmt::arg("most_deviations", kMostDeviations),
       fmt::arg("log_kinds", std::log(static_cast<double>(kinds))));
 }
 
@@ -205,6 +201,8 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   script.register_buffer("deviation", numbers.deviation);
   script.register_buffer("weights", numbers.weights);
   script.register_buffer("biases", numbers.biases);
+  script.register_buffer("heat_weights", numbers.heat_weights);
+  script.register_buffer("heat_bias", numbers.heat_bias);
   script.define(maps_source());
   script.define(places_source());
   script.define(score_source(numbers.biases.size(0)));

@@ -65,9 +65,12 @@ void draw_frame_fault(cv::Mat& picture, FrameFault fault, CounterRandom& random)
 
 }  // namespace
 
-void draw_fault(cv::Mat& picture, int kind, CounterRandom& random, const GoodPictures& others) {
+void draw_fault(cv::Mat& picture, int kind, CounterRandom& random, const GoodPictures& others,
+                cv::Mat* label) {
+  if (is_defect(kind)) {
+    return draw_defect(picture, static_cast<DefectKind>(kind - 1), random, others, label);
+  }
   const int frame = kind - 1 - (kFaultKinds - kFrameFaults);
-  if (frame < 0) return draw_defect(picture, static_cast<DefectKind>(kind - 1), random, others);
   draw_frame_fault(picture, static_cast<FrameFault>(frame), random);
 }
 

@@ -125,11 +125,17 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
 /// Draws faults on good images as the network sees them: each image gets some of the kinds.
 class FaultDrawing {
 public:
+  struct Drawn {
+    int kind;
+    torch::Tensor picture;  ///< (1, C, H, W) on the image's device
+    torch::Tensor label;    ///< (H, W), of a defect
+  };
+
   explicit FaultDrawing(ModelFolder& folder)
       : others_(good_pictures(folder.dataset())),
         an_image_(std::clamp<std::int64_t>(kFaultyPictures / folder.size(), 1, kFaultKinds)) {}
 
-  /// Calls learn(observe(picture (1, C, H, W), kind)) for each of an image's faults, in order;
+  /// Calls learn(observe(fault)) for each of an image's faults, in order;
   /// observe() on several threads, at most kPixelsTogether at a time.
   template <typename Observe, typename Learn>
   void for_each(const ViewedImage& image, const Observe& observe, const Learn& learn) const {
@@ -139,8 +145,7 @@ public:
       std::vector<AnomalyScorer::Learnt> found(
           static_cast<std::size_t>(std::min(together, an_image_ - first)));
       parallel_for_each(std::ssize(found), [&](std::int64_t i) {
-        const int kind = kind_of(image, first + i);
-        found[static_cast<std::size_t>(i)] = observe(draw(image, kind), kind);
+        found[static_cast<std::size_t>(i)] = observe(draw(image, kind_of(image, first + i)));
       });
       std::ranges::for_each(found, learn);
     }
@@ -155,16 +160,18 @@ private:
                                 kFaultKinds);
   }
 
-  /// (1, C, H, W) on the image's device.
-  torch::Tensor draw(const ViewedImage& image, int kind) const {
+  Drawn draw(const ViewedImage& image, int kind) const {
     torch::Tensor pixels =
         image.input[0].cpu().permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous);
     cv::Mat picture(static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
                     CV_32FC(static_cast<int>(pixels.size(2))), pixels.data_ptr());
     CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
                          Purpose::corruption, static_cast<std::uint64_t>(kind));
-    draw_fault(picture, kind, random, others_);
-    return alone(pixels.permute({2, 0, 1})).to(image.input.device());
+    torch::Tensor marks = torch::zeros({pixels.size(0), pixels.size(1)});
+    cv::Mat label(picture.rows, picture.cols, CV_32F, marks.data_ptr());
+    draw_fault(picture, kind, random, others_, &label);
+    return {kind, alone(pixels.permute({2, 0, 1})).to(image.input.device()),
+            is_defect(kind) ? marks : torch::Tensor()};
   }
 
   GoodPictures others_;
@@ -213,10 +220,10 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
     scorer.learn(scorer.observe(image.seen, example));
     faults.for_each(
         image,
-        [&](const torch::Tensor& picture, int kind) {
-          AnomalyScorer::Example drawn = example;
-          drawn.kind = kind;
-          return scorer.observe(look_at(model, picture), drawn);
+        [&](const FaultDrawing::Drawn& drawn) {
+          AnomalyScorer::Example faulty = example;
+          faulty.kind = drawn.kind;
+          return scorer.observe(look_at(model, drawn.picture), faulty, drawn.label);
         },
         [&](AnomalyScorer::Learnt learnt) { scorer.learn(std::move(learnt)); });
     if (!example.held_out) return;

@@ -94,7 +94,7 @@ torch::Tensor PlaceStatistics::standardise(const torch::Tensor& maps, const torc
                                            const torch::Tensor& columns,
                                            const torch::Tensor& scale) {
   const torch::Tensor at_pixels = rows.matmul(scale).matmul(columns.t());  // (2, K, h, w)
-  return maps * at_pixels[0] - at_pixels[1];
+  return at_pixels[0].mul_(maps).sub_(at_pixels[1]);
 }
 
 }  // namespace convae

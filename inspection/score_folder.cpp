@@ -54,7 +54,7 @@ public:
   }
 
   void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay) {
-    const torch::Tensor share = (map / AnomalyScorer::kMostHeat).clamp(0, 1);
+    const torch::Tensor share = (map / HeatMap::kMost).clamp(0, 1);
     const auto index = static_cast<std::size_t>(image);
     writer_.write(output_.prepare(overlays_[index]), overlay, ImageFormat::png);
     writer_.write(output_.prepare(heats_[index]), to_uint16(share.unsqueeze(0)), ImageFormat::png);
@@ -106,7 +106,7 @@ public:
     scores_.calibration = inspector.calibration();
     scores_.rate = options_.fpr;
     scores_.thresholds = scores_.calibration.thresholds(options_.fpr);
-    if (writes_maps()) scores_.heat_full_scale = AnomalyScorer::kMostHeat;
+    if (writes_maps()) scores_.heat_full_scale = HeatMap::kMost;
     if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <set>
 #include <stdexcept>
 
@@ -22,14 +24,21 @@ torch::Tensor both_ends(const torch::Tensor& standardised, bool texture) {
   return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRoughnessStep)});
 }
 
-/// (K, h, w) → (K) double: mean of the highest kPeakShare of each map, of at least one pixel.
+/// (K, h, w) → (K) double: mean of the highest kPeakShare of each map, of at least one pixel. By a
+/// heap of the highest, since at::topk sorts pairs of values and places, which takes much longer.
 torch::Tensor peaks_of(const torch::Tensor& maps) {
-  const torch::Tensor flat = maps.flatten(1);
-  const auto count = static_cast<std::int64_t>(
-      std::max(1.0, std::round(AnomalyScorer::kPeakShare * static_cast<double>(flat.size(1)))));
-  return std::get<0>(flat.topk(count, 1, /*largest=*/true, /*sorted=*/false))
-      .to(torch::kDouble)
-      .mean(1);
+  const torch::Tensor flat = maps.flatten(1).contiguous();
+  const std::int64_t pixels = flat.size(1);
+  std::vector<float> highest(static_cast<std::size_t>(
+      std::max(1.0, std::round(AnomalyScorer::kPeakShare * static_cast<double>(pixels)))));
+  std::vector<double> peaks;
+  for (std::int64_t i = 0; i < flat.size(0); ++i) {
+    const float* map = flat.const_data_ptr<float>() + i * pixels;
+    std::partial_sort_copy(map, map + pixels, highest.begin(), highest.end(), std::greater<>());
+    peaks.push_back(std::accumulate(highest.begin(), highest.end(), 0.0) /
+                    static_cast<double>(highest.size()));
+  }
+  return torch::tensor(peaks, torch::kDouble);
 }
 
 struct Places {
@@ -46,9 +55,18 @@ Pyramid all_maps(const SeenImage& image) {
   return all;
 }
 
-torch::Tensor standardised_map(const LevelMaps& maps, const torch::Tensor& scale, Size size) {
-  const Places places(maps, size);
-  return PlaceStatistics::standardise(maps.values, places.rows, places.columns, scale);
+/// By the scale of each of an image's maps.
+Pyramid standardised_maps(const SeenImage& image, const std::vector<torch::Tensor>& scales) {
+  Pyramid all = all_maps(image);
+  parallel_for_each(std::ssize(all), [&](std::int64_t index) {
+    const auto i = static_cast<std::size_t>(index);
+    const Places places(all[i], image.size);
+    const bool texture = is_texture(all[i]);
+    all[i].values = both_ends(
+        PlaceStatistics::standardise(all[i].values, places.rows, places.columns, scales[i]),
+        texture);
+  });
+  return all;
 }
 
 std::int64_t feature_count(const Pyramid& maps) {
@@ -85,6 +103,8 @@ AnomalyScorer::State AnomalyScorer::state() const {
   for (std::size_t part = 0; part < kParts; ++part) {
     state[part_name(part, "weights")] = classifiers_[part].weights();
     state[part_name(part, "biases")] = classifiers_[part].biases();
+    state[part_name(part, "heat-weights")] = heat_[part].weights();
+    state[part_name(part, "heat-bias")] = heat_[part].bias();
   }
   return state;
 }
@@ -119,6 +139,14 @@ AnomalyScorer::AnomalyScorer(const State& state)
       throw std::invalid_argument("weights and biases of a part do not fit");
     }
     classifiers_.emplace_back(weights, biases);
+    const torch::Tensor heat = needed(state, part_name(part, "heat-weights"));
+    const torch::Tensor bias = needed(state, part_name(part, "heat-bias"));
+    if (heat.dim() != 1 || heat.size(0) != mean_.size(0) - kWholeNumbers ||
+        heat.scalar_type() != torch::kFloat || bias.sizes() != at::IntArrayRef{1} ||
+        bias.scalar_type() != torch::kFloat) {
+      throw std::invalid_argument("weights of a heat map do not fit");
+    }
+    heat_.emplace_back(heat, bias);
   }
 }
 
@@ -140,19 +168,13 @@ AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
   return scales;
 }
 
-torch::Tensor AnomalyScorer::features(const SeenImage& image, const Scales& scales,
-                                      std::vector<torch::Tensor>* kept) const {
-  const Pyramid all = all_maps(image);
-  std::vector<torch::Tensor> features(all.size());
-  if (kept != nullptr) kept->resize(all.size());
-  parallel_for_each(std::ssize(all), [&](std::int64_t index) {
+torch::Tensor AnomalyScorer::features(const Pyramid& maps, const torch::Tensor& whole) {
+  std::vector<torch::Tensor> features(maps.size());
+  parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    const torch::Tensor maps =
-        both_ends(standardised_map(all[i], scales[i], image.size), is_texture(all[i]));
-    features[i] = peaks_of(maps).clamp_min(kSmallestPeak).log();
-    if (kept != nullptr) (*kept)[i] = maps;
+    features[i] = peaks_of(maps[i].values).clamp_min(kSmallestPeak).log();
   });
-  features.push_back(image.whole);
+  features.push_back(whole);
   return torch::cat(features);
 }
 
@@ -160,8 +182,14 @@ void AnomalyScorer::close_places() {
   for (int fold = -1; fold < folds_; ++fold) scales_[fold] = scales_without(fold);
 }
 
-AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example) const {
-  return {features(image, scales_.at(example.fold)), example};
+AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example,
+                                             const torch::Tensor& label) const {
+  const Pyramid maps = standardised_maps(image, scales_.at(example.fold));
+  Learnt learnt{features(maps, image.whole), example, {}};
+  if (example.kind == 0 || label.defined()) {
+    learnt.pixels = SampledPixels::of(maps, image.size, label);
+  }
+  return learnt;
 }
 
 torch::Tensor AnomalyScorer::part_of(const torch::Tensor& features, std::size_t part) const {
@@ -226,6 +254,21 @@ void AnomalyScorer::finish() {
     good_scores_.push_back(scores_of(image.features, without.at(image.example.fold)));
   }
   classifiers_ = fit_without(-1);
+  heat_ = fit_heat();
+}
+
+std::vector<HeatMap> AnomalyScorer::fit_heat() const {
+  std::vector<torch::Tensor> maps;
+  SampledPixels all;
+  for (const Learnt& image : learnt_) {
+    if (!image.pixels.maps.defined()) continue;
+    maps.push_back(image.pixels.maps);
+    all.defects.insert(all.defects.end(), image.pixels.defects.begin(), image.pixels.defects.end());
+  }
+  all.maps = torch::cat(maps);
+  const std::int64_t count = all.maps.size(1);
+  return {HeatMap::fit(all, 0, count), HeatMap::fit(all, 0, network_features_),
+          HeatMap::fit(all, network_features_, count - network_features_)};
 }
 
 AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
@@ -239,44 +282,15 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
   return scores;
 }
 
-AnomalyScorer::HeatMaps AnomalyScorer::heat_maps(const std::vector<torch::Tensor>& maps,
-                                                 const torch::Tensor& features, Size size) const {
-  const torch::Tensor z = standardised(features);
-  std::array<torch::Tensor, kParts> weights, sums;
-  for (std::size_t part = 0; part < kParts; ++part) {
-    const FaultClassifier& classifier = classifiers_[part];
-    // Of the kinds it looks like.
-    const torch::Tensor likely = classifier.log_ratios(part_of(z, part)).softmax(0);
-    const torch::Tensor weight = likely.matmul(classifier.weights().clamp_min(0));
-    torch::Tensor all = torch::zeros_like(features);
-    part_of(all, part).copy_(weight / weight.sum().clamp_min(kLeastWeight));
-    weights[part] = all.to(torch::kFloat);
-    sums[part] = torch::zeros(per_axis(size));
-  }
-  const torch::Tensor usual = mean_.exp().to(torch::kFloat);
-  std::int64_t first = 0;
-  for (const torch::Tensor& map : maps) {
-    const std::int64_t count = map.size(0);
-    const torch::Tensor squares =
-        (map / usual.narrow(0, first, count).view({-1, 1, 1})).clamp(0, kMostHeat).square();
-    for (std::size_t part = 0; part < kParts; ++part) {
-      const torch::Tensor weight = weights[part].narrow(0, first, count);
-      if (weight.sum().item<float>() == 0) continue;
-      const torch::Tensor sum = weight.matmul(squares.flatten(1)).view_as(squares[0]);
-      sums[part] += resize_map(sum, size);
-    }
-    first += count;
-  }
-  for (torch::Tensor& sum : sums) sum = sum.clamp_min(0).sqrt();
-  return sums;
-}
-
 AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps,
                                            double maps_above) const {
-  std::vector<torch::Tensor> kept;
-  const torch::Tensor found = features(image, scales_.at(-1), maps != nullptr ? &kept : nullptr);
-  const Scores scores = scores_of(found, classifiers_);
-  if (maps != nullptr && scores[kAll] > maps_above) *maps = heat_maps(kept, found, image.size);
+  const Pyramid standardised = standardised_maps(image, scales_.at(-1));
+  const Scores scores = scores_of(features(standardised, image.whole), classifiers_);
+  if (maps != nullptr && scores[kAll] > maps_above) {
+    for (std::size_t part = 0; part < kParts; ++part) {
+      (*maps)[part] = heat_[part].of(standardised, image.size);
+    }
+  }
   return scores;
 }
 

@@ -3,6 +3,7 @@
 #include "convae/core/size.h"
 #include "convae/inspection/classifier.h"
 #include "convae/inspection/features.h"
+#include "convae/inspection/heat.h"
 #include "convae/inspection/places.h"
 
 #include <torch/types.h>
@@ -16,11 +17,14 @@
 
 namespace convae {
 
+/// Logarithms of an image's brightness, contrast and, last, its area.
+inline constexpr std::int64_t kWholeNumbers = 3;
+
 /// What scores look at in one image.
 struct SeenImage {
   Pyramid network;      ///< of what the network leaves, and of its detector
   Pyramid image;        ///< of the image itself
-  torch::Tensor whole;  ///< (W) double: logarithms of brightness, contrast and, last, the area
+  torch::Tensor whole;  ///< (kWholeNumbers) double
   Size size;
 };
 
@@ -46,15 +50,11 @@ public:
   static constexpr double kPeakShare = 0.001;
   static constexpr double kSmallestPeak = 0.05;  ///< in deviations: below it nothing stands out
   static constexpr double kLowest = -3, kHighest = 8;  ///< deviations beyond say nothing more
-  static constexpr double kMostHeat = 10;  ///< peaks of good images a pixel of a map counts for
-  static constexpr double kLeastWeight = 1e-9;  ///< divisor of weights that are all zero
 
   /// What a score goes by.
   enum Part : std::size_t { kAll, kNetworkPart, kImagePart, kParts };
   using Scores = std::array<double, kParts>;
-  /// (H, W) float: where a score comes from. Root mean square over maps of what is above the mean,
-  /// in shares of the mean peak of good images, weighted as the classifier does: 1 is as much as
-  /// the strongest pixels of good images have.
+  /// (H, W) float: where an image is anomalous by each part; see HeatMap.
   using HeatMaps = std::array<torch::Tensor, kParts>;
 
   /// An image that is learnt from.
@@ -82,8 +82,11 @@ public:
   struct Learnt {
     torch::Tensor features;  ///< (F) double
     Example example;
+    SampledPixels pixels;  ///< none of an image with a fault whose place is not known
   };
-  Learnt observe(const SeenImage& image, const Example& example) const;
+  /// `label` (H, W): how much a drawn defect changed.
+  Learnt observe(const SeenImage& image, const Example& example,
+                 const torch::Tensor& label = {}) const;
   void learn(Learnt image) { learnt_.push_back(std::move(image)); }
 
   /// Throws std::invalid_argument where fewer than kFewestImages held-out images without a fault,
@@ -104,16 +107,14 @@ private:
   using Classifiers = std::vector<FaultClassifier>;
 
   Scales scales_without(int fold) const;
-  /// `kept` gets the standardised maps that they come from, unless it is null.
-  torch::Tensor features(const SeenImage& image, const Scales& scales,
-                         std::vector<torch::Tensor>* kept = nullptr) const;
+  /// Of an image whose standardised maps are these.
+  static torch::Tensor features(const Pyramid& maps, const torch::Tensor& whole);
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
   torch::Tensor standardised(const torch::Tensor& features) const;
   void fit_usual(const torch::Tensor& good);
   Classifiers fit_without(int fold) const;
+  std::vector<HeatMap> fit_heat() const;
   Scores scores_of(const torch::Tensor& features, const Classifiers& classifiers) const;
-  HeatMaps heat_maps(const std::vector<torch::Tensor>& maps, const torch::Tensor& features,
-                     Size size) const;
 
   int folds_ = 0;
   std::int64_t network_features_ = 0;    // the first of all
@@ -123,6 +124,7 @@ private:
   torch::Tensor mean_, slope_, deviation_;  // (F) double, of good images; slope: over the last one
   std::vector<Scores> good_scores_;
   Classifiers classifiers_;
+  std::vector<HeatMap> heat_;  // of each part
 };
 
 }  // namespace convae

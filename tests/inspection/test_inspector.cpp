@@ -184,7 +184,7 @@ TEST_F(CalibratedInspector, WritesWhereItIsToldAndNowhereElse) {
   const ScoreResult result = inspector().score(images_of(set(), folder / "out"));
   EXPECT_EQ(test::contents(folder / "out/scores.csv"), to_csv(result));
   EXPECT_EQ(test::contents(folder / "out/summary.json"), to_json(result, 2) + "\n");
-  EXPECT_EQ(result.heat_full_scale, AnomalyScorer::kMostHeat);
+  EXPECT_EQ(result.heat_full_scale, HeatMap::kMost);
   for (const ScoredImage& image : result.images) {
     EXPECT_TRUE(fs::is_regular_file(folder / "out/overlay" / image.name)) << image.name;
     EXPECT_TRUE(fs::is_regular_file(folder / "out/heat" / image.name)) << image.name;

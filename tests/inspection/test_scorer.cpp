@@ -43,6 +43,11 @@ torch::Tensor with_fault(const torch::Tensor& image, int kind, std::uint64_t see
   return with_spot(image, (at * 7) % (image.size(1) - 4), (at * 11) % (image.size(2) * 3 / 4 - 4));
 }
 
+/// (H, W): where the fault is.
+torch::Tensor label_of(const torch::Tensor& image, const torch::Tensor& faulty) {
+  return (image != faulty)[0].to(torch::kFloat);
+}
+
 /// What there is to see of an image whose grain the network leaves.
 SeenImage seen(const torch::Tensor& image) {
   const auto brightness = image.mean().item<double>();
@@ -76,8 +81,9 @@ AnomalyScorer learnt_from(std::uint64_t images, int folds) {
     const int fold = fold_of(i, folds);
     scorer.learn(scorer.observe(seen(image), {.fold = fold, .held_out = true}));
     for (const int kind : {kSpot, kTooSmooth}) {
-      scorer.learn(scorer.observe(seen(with_fault(image, kind, i)),
-                                  {.fold = fold, .kind = kind, .held_out = true}));
+      const torch::Tensor faulty = with_fault(image, kind, i);
+      scorer.learn(scorer.observe(seen(faulty), {.fold = fold, .kind = kind, .held_out = true},
+                                  label_of(image, faulty)));
     }
   }
   scorer.finish();

@@ -1,0 +1,83 @@
+#include "convae/inspection/heat.h"
+
+#include "convae/inspection/classifier.h"
+#include "convae/inspection/views.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kPixelsOfAKind = 32;  // of an image
+// Of a label: what lies between is neither.
+constexpr double kChanged = 0.5, kUnchanged = 0.05;
+constexpr double kStrongest = 0.999;  // share of good pixels that are below 1
+constexpr double kSmallestScale = 1e-6;
+
+torch::Tensor logarithms(const torch::Tensor& maps) {
+  return maps.clamp(0, kMostDeviations).log1p();
+}
+
+/// (n, 2) int64: rows and columns of some of the pixels where `where` (H, W) is, evenly spread.
+torch::Tensor some_of(const torch::Tensor& where) {
+  const torch::Tensor all = where.nonzero();
+  if (all.size(0) <= kPixelsOfAKind) return all;
+  const double step = static_cast<double>(all.size(0)) / kPixelsOfAKind;
+  const torch::Tensor nth = (torch::arange(kPixelsOfAKind, torch::kDouble) + 0.5) * step;
+  return all.index_select(0, nth.to(torch::kLong));
+}
+
+}  // namespace
+
+SampledPixels SampledPixels::of(const Pyramid& maps, Size size, const torch::Tensor& label) {
+  const torch::Tensor drawn = label.defined() ? label : torch::zeros(per_axis(size));
+  const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(drawn < kUnchanged);
+  const torch::Tensor pixels = torch::cat({defect, good});
+  SampledPixels sampled;
+  std::vector<torch::Tensor> rows;
+  for (const LevelMaps& level : maps) {
+    const torch::Tensor at = pixels.bitwise_right_shift(level.level);
+    rows.push_back(
+        level.values.index({torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)}));
+  }
+  sampled.maps = torch::cat(rows).t().contiguous();
+  sampled.defects.assign(static_cast<std::size_t>(defect.size(0)), 1);
+  sampled.defects.resize(static_cast<std::size_t>(pixels.size(0)), 0);
+  return sampled;
+}
+
+HeatMap::HeatMap(torch::Tensor weights, torch::Tensor bias)
+    : weights_(std::move(weights)), bias_(std::move(bias)) {}
+
+HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64_t count) {
+  torch::Tensor weights = torch::zeros({pixels.maps.size(1)}), bias = torch::zeros({1});
+  const auto defects = std::ranges::count(pixels.defects, 1);
+  if (defects == 0 || defects == std::ssize(pixels.defects)) return {weights, bias};
+
+  const torch::Tensor seen = logarithms(pixels.maps.narrow(1, first, count)).to(torch::kDouble);
+  const FaultClassifier classifier = FaultClassifier::fit(seen, pixels.defects);
+  const torch::Tensor ratios =
+      (seen.matmul(classifier.weights().t()) + classifier.biases()).flatten();
+  const torch::Tensor good = ratios.index({torch::tensor(pixels.defects) == 0});
+  const torch::Tensor usual = good.median();
+  const torch::Tensor scale = (good.quantile(kStrongest) - usual).clamp_min(kSmallestScale);
+  weights.narrow(0, first, count).copy_(classifier.weights()[0] / scale);
+  bias.copy_((classifier.biases() - usual) / scale);
+  return {weights, bias};
+}
+
+torch::Tensor HeatMap::of(const Pyramid& maps, Size size) const {
+  torch::Tensor heat = bias_.expand(per_axis(size)).clone();
+  std::int64_t first = 0;
+  for (const LevelMaps& level : maps) {
+    const torch::Tensor weights = weights_.narrow(0, first, level.values.size(0));
+    first += level.values.size(0);
+    if (!weights.any().item<bool>()) continue;
+    const torch::Tensor sum = weights.matmul(logarithms(level.values).flatten(1));
+    heat += resize_map(sum.view_as(level.values[0]), size);
+  }
+  return heat.clamp_(0, kMost);
+}
+
+}  // namespace convae

@@ -1,0 +1,48 @@
+#pragma once
+
+#include "convae/core/size.h"
+#include "convae/inspection/features.h"
+
+#include <torch/types.h>
+
+#include <vector>
+
+namespace convae {
+
+/// Some pixels of an image with a drawn defect or of a good one.
+struct SampledPixels {
+  torch::Tensor maps;        ///< (n, K) float, what all of the image's maps have there
+  std::vector<int> defects;  ///< (n): 1 where the defect is, else 0
+
+  /// maps: of all levels, for an image of `size`. `label` (H, W): how much a drawn defect changed;
+  /// not defined: it is a good image.
+  static SampledPixels of(const Pyramid& maps, Size size, const torch::Tensor& label);
+};
+
+/// Where an image is anomalous: the logarithm of how much likelier a pixel is where a defect was
+/// drawn than where none was, by logistic regression on what the maps have there; scaled so that 0
+/// is usual and 1 what the strongest 0.1 % of good pixels have.
+class HeatMap {
+public:
+  static constexpr double kMost = 10;  ///< nothing is above
+
+  /// weights: (K) float, of the logarithms of maps; bias: (1) float.
+  HeatMap(torch::Tensor weights, torch::Tensor bias);
+  /// By `count` maps from `first` on; the others have weight 0. Without pixels of defects and
+  /// pixels without, the map is 0.
+  static HeatMap fit(const SampledPixels& pixels, std::int64_t first, std::int64_t count);
+
+  /// maps: standardised, of all levels → (H, W) float of `size`.
+  torch::Tensor of(const Pyramid& maps, Size size) const;
+
+  const torch::Tensor& weights() const { return weights_; }
+  const torch::Tensor& bias() const { return bias_; }
+
+private:
+  torch::Tensor weights_, bias_;
+};
+
+/// A standardised value's logarithm, by which pixels are told apart; deviations beyond say no more.
+inline constexpr double kMostDeviations = 30;
+
+}  // namespace convae
