@@ -76,7 +76,8 @@ private:
         corrupt(folder_.network_input(batch.images),
                 {options_.corruptions, options_.seed, /*epoch=*/0, good_pictures_}, batch.indices);
     const torch::Tensor reconstruction = resize_back(folder_.model().reconstruct(shown), own);
-    const torch::Tensor input = corrupts() ? resize_back(shown, own) : original;
+    // As a picture shows it: noise has left [0,1].
+    const torch::Tensor input = corrupts() ? resize_back(shown, own).clamp(0, 1) : original;
     const torch::Tensor mse = image_mse(reconstruction, original);
     const torch::Tensor input_mse = image_mse(input, original);
     const torch::Tensor ssim = image_ssim(reconstruction, original);

@@ -2,8 +2,11 @@
 
 #include "convae/core/parallel.h"
 #include "convae/core/random.h"
+#include "convae/data/codecs/codecs.h"
+#include "convae/data/mat.h"
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <opencv2/imgproc.hpp>
@@ -16,6 +19,8 @@ namespace convae {
 namespace {
 
 constexpr double kGrey = 0.5;
+
+void keep_in_range(cv::Mat& image) { cv::min(cv::max(image, 0.0), 1.0, image); }
 
 int below(CounterRandom& random, int bound) {
   return static_cast<int>(random.below(std::max(bound, 1)));
@@ -77,6 +82,58 @@ void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
   cv::scaleAdd(cover, change, image, image);
 }
 
+/// A number of photons where `mean` are expected.
+double poisson(double mean, CounterRandom& random) {
+  if (!(mean > 0)) return 0;
+  constexpr double kFew = 10;
+  if (mean < kFew) {
+    double left = random.uniform(), share = std::exp(-mean), count = 0;
+    while ((left -= share) >= 0 && share > 0) share *= mean / ++count;
+    return count;
+  }
+  // PTRS of Hörmann 1993, https://doi.org/10.1016/0167-6687(93)90997-4: transformed rejection.
+  const double b = 0.931 + 2.53 * std::sqrt(mean), a = -0.059 + 0.02483 * b;
+  const double scale = 1.1239 + 1.1328 / (b - 3.4), safe = 0.9277 - 3.6224 / (b - 2);
+  while (true) {
+    const double u = random.uniform() - 0.5, v = random.uniform(), from_end = 0.5 - std::abs(u);
+    const double count = std::floor((2 * a / from_end + b) * u + mean + 0.43);
+    if (from_end >= 0.07 && v <= safe) return count;
+    if (count < 0 || (from_end < 0.013 && v > from_end)) continue;
+    int sign = 0;  // std::lgamma() would share it between threads
+    if (std::log(v * scale / (a / (from_end * from_end) + b)) <=
+        count * std::log(mean) - mean - lgamma_r(count + 1, &sign)) {
+      return count;
+    }
+  }
+}
+
+void add_shot_noise(cv::Mat& image, double photons, double read_noise, CounterRandom& random) {
+  auto* values = image.ptr<float>();
+  for (std::size_t i = 0; i < image.total() * image.channels(); ++i) {
+    values[i] = static_cast<float>(poisson(values[i] * photons, random) / photons);
+  }
+  if (read_noise > 0) add_noise(image, read_noise / photons, random);
+}
+
+void make_jpeg(cv::Mat& image, int quality) {
+  torch::Tensor pixels = at::empty({image.rows, image.cols, image.channels()}, at::kByte);
+  cv::Mat view = mat_view(pixels);
+  image.convertTo(view, CV_8U, 255);
+  pixels = decode_image(codec::encode_jpeg_at(pixels, quality), image.channels(),
+                        codec::kAnyNumberOfPixels);
+  mat_view(pixels.permute({1, 2, 0}).contiguous()).convertTo(image, CV_32F, 1.0 / 255);
+}
+
+void shrink(cv::Mat& image, double factor) {
+  const auto smaller = [&](int side) {
+    return std::max(1, static_cast<int>(std::lround(side / factor)));
+  };
+  cv::Mat small;
+  cv::resize(image, small, {smaller(image.cols), smaller(image.rows)}, 0, 0, cv::INTER_AREA);
+  cv::resize(small, image, image.size(), 0, 0, cv::INTER_CUBIC);
+  keep_in_range(image);
+}
+
 void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
   const int reach = std::max(1, std::min(image.rows, image.cols) / 10);
   for (int i = 1 + below(random, 3); i > 0; --i) {
@@ -88,15 +145,32 @@ void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
       stain(image, reach, change, random);
     }
   }
+  keep_in_range(image);
+}
+
+/// What this image gets of a range.
+double amount_of(const Effect& effect, CounterRandom& random) {
+  return effect.most > effect.amount ? random.uniform(effect.amount, effect.most) : effect.amount;
+}
+
+int quality_of(const Effect& effect, CounterRandom& random) {
+  return static_cast<int>(effect.amount) +
+         below(random, 1 + static_cast<int>(effect.most - effect.amount));
 }
 
 void apply(cv::Mat& image, cv::Mat* label, const Effect& effect, const CorruptionRule& rule,
            CounterRandom& random) {
   switch (effect.kind) {
-    case Effect::Kind::noise: return add_noise(image, effect.amount, random);
+    case Effect::Kind::noise: return add_noise(image, amount_of(effect, random), random);
+    case Effect::Kind::shot:
+      return add_shot_noise(image, amount_of(effect, random), effect.read_noise, random);
     case Effect::Kind::blur:
-      if (effect.amount > 0) cv::GaussianBlur(image, image, {}, effect.amount);
+      if (const double sigma = amount_of(effect, random); sigma > 0) {
+        cv::GaussianBlur(image, image, {}, sigma);
+      }
       return;
+    case Effect::Kind::jpeg: return make_jpeg(image, quality_of(effect, random));
+    case Effect::Kind::shrink: return shrink(image, effect.amount);
     case Effect::Kind::cutout: return cut_out(image, effect.amount, random);
     case Effect::Kind::grid: return mask_grid(image, effect.amount, random);
     case Effect::Kind::blemish: return blemish(image, effect.amount, random);
@@ -114,7 +188,6 @@ void corrupt_image(cv::Mat image, cv::Mat* label, const CorruptionRule& rule, st
     CounterRandom random(rule.seed, rule.epoch, index, Purpose::corruption, nth++);
     apply(image, label, effect, rule, random);
   }
-  cv::min(cv::max(image, 0.0), 1.0, image);
 }
 
 }  // namespace

@@ -18,8 +18,17 @@ struct CorruptionRule {
 };
 
 /// Corrupts the input of a network that learns to restore images: (N, C, H, W) float in [0,1] → the
-/// same shape and range, on the images' device. `indices` are the N images' places in their data
-/// set. Returns `images` themselves if there is nothing to do; never changes them.
+/// same shape, on the images' device. `indices` are the N images' places in their data set. Returns
+/// `images` themselves if there is nothing to do; never changes them.
+///
+/// `noise` and `shot` leave [0,1] and are not clipped: that would move the mean of dark and bright
+/// areas, which a network cannot undo. What draws on the image or makes a file of it (`blemish`,
+/// `defects`, `jpeg`, `shrink`) gives values in [0,1].
+///
+/// `shot` replaces each value x by n / P, where n is Poisson-distributed around x P, P being the
+/// photons that white has; read noise of standard deviation r / P is added. `jpeg` encodes and
+/// decodes 8 bits. `shrink` makes each side N times smaller (rounded, at least 1) by an area filter
+/// and, bicubically, large again.
 ///
 /// Squares of `cutout` and `grid` are mid-grey. A `blemish` is one to three defects, each a soft
 /// spot, a scratch or a displaced patch of the image (as in CutPaste, Li et al. 2021,

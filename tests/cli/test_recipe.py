@@ -37,7 +37,7 @@ def stop_in_an_epoch(program, words, run, cwd):
 
 
 @pytest.mark.parametrize("flags", [
-    ("--corrupt", "noise:0.1,cutout,blemish", "--augment", "flip,crop:0.7,brightness,contrast"),
+    ("--corrupt", "noise:0.02-0.2,shot:50-500+2,jpeg:20-60,shrink,cutout,blemish", "--augment", "flip,crop:0.7,brightness,contrast"),
     ("--ema", 0.9, "--loss", "mse + 0.2*ssim"),
     ("--schedule", "one-cycle", "--loss", "charbonnier", "--warmup", 2),
     ("--schedule", "plateau", "--lr-epochs", 1, "--lr", 0.1, "--best", "val_ssim"),
@@ -158,12 +158,13 @@ def test_a_denoiser_is_shown_noise_and_held_against_the_clean_image(done, tmp_pa
         assert np.mean((shown - clean) ** 2) == pytest.approx(float(row["input_mse"]), rel=0.05)
 
 
-def test_corruption_is_the_same_however_it_is_batched(done, photos, tmp_path):
+def test_corruption_is_the_same_however_it_is_batched_and_read(done, photos, tmp_path):
     done("train", "--data", photos, "--epochs", 1, *TINY)
     tables = []
     for size in (1, 7):
         done("reconstruct", "--checkpoint", "runs/latest", "--data", photos, "-o", f"out{size}",
-             "--corrupt", "noise:0.1,blemish,grid:4", "--batch-size", size)
+             "--corrupt", "noise:0.05-0.1,shot:50-500+2,jpeg:20-60,shrink,blemish,grid:4",
+             "--batch-size", size, "--workers", size)
         tables.append([float(row["input_mse"])
                        for row in read_csv(tmp_path / f"out{size}/reconstruct.csv")])
     assert tables[0] == pytest.approx(tables[1], rel=1e-4)

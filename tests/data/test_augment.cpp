@@ -33,6 +33,12 @@ TEST(Effects, AreReadAndWritten) {
   EXPECT_EQ(to_string(parse_corruptions("noise")), "noise:0.1");
   EXPECT_EQ(to_string(parse_corruptions("blur:2.5,cutout,grid:8,blemish,defects")),
             "blur:2.5,cutout:0.25,grid:8,blemish:0.4,defects:0.75");
+  EXPECT_EQ(to_string(parse_corruptions("noise:0.02 - 0.2, shot:20-1e3+2.5,jpeg:20-60,shrink:3")),
+            "noise:0.02-0.2,shot:20-1000+2.5,jpeg:20-60,shrink:3");
+  EXPECT_EQ(to_string(parse_corruptions("noise:1e-6-1e-5")), "noise:1e-06-1e-05");
+  EXPECT_EQ(parse_corruptions(to_string(parse_corruptions("noise:1e-6-1e-5"))),
+            parse_corruptions("noise:1e-6-1e-5"));
+  EXPECT_EQ(to_string(parse_corruptions("shot,jpeg,shrink")), "shot:100,jpeg:30,shrink:2");
   EXPECT_TRUE(parse_corruptions("").empty());
   EXPECT_TRUE(parse_augmentations("none").empty());
 }
@@ -41,11 +47,26 @@ TEST(Effects, AreRefusedWithWhatWasExpected) {
   const auto corruption = [](const char* text) {
     return message_of<std::invalid_argument>([&] { parse_corruptions(text); });
   };
-  EXPECT_TRUE(contains(corruption("flip"), "noise, blur, cutout, grid, blemish"));
+  EXPECT_TRUE(
+      contains(corruption("flip"), "noise, shot, blur, jpeg, shrink, cutout, grid, blemish"));
   EXPECT_TRUE(contains(corruption("noise:-1"), "from 0 to 10"));
   EXPECT_TRUE(contains(corruption("noise:nan"), "from 0 to 10"));
   EXPECT_TRUE(contains(corruption("defects:1.1"), "from 0 to 1"));
   EXPECT_TRUE(contains(corruption("noise:"), "expected a number"));
+  for (const char* text : {"noise:0.2-0.1", "noise:0.1-", "noise:0.1-0.2-0.3", "noise:-1-2",
+                           "noise:0.1+2", "blur:1-101"}) {
+    EXPECT_TRUE(contains(corruption(text), "or a range LOW-HIGH of such")) << text;
+  }
+  for (const char* text : {"shot:0.5", "shot:100+", "shot:100+-1", "shot:+2", "shot:1+2-3"}) {
+    EXPECT_TRUE(contains(corruption(text), "from 1 to 50000")) << text;
+    EXPECT_TRUE(contains(corruption(text), "read noise, such as 100+2")) << text;
+  }
+  for (const char* text : {"jpeg:0", "jpeg:101", "jpeg:20.5", "jpeg:20-60.5"}) {
+    EXPECT_TRUE(contains(corruption(text), "expected a whole number from 1 to 100")) << text;
+  }
+  for (const char* text : {"shrink:1", "shrink:1.5", "shrink:2-4", "shrink:x"}) {
+    EXPECT_TRUE(contains(corruption(text), "expected a whole number from 2 to 64 after")) << text;
+  }
   EXPECT_TRUE(contains(corruption("noise,,blur"), "NAME or NAME:AMOUNT"));
   EXPECT_TRUE(contains(message_of<std::invalid_argument>([] { parse_augmentations("noise"); }),
                        "flip, flip-vertical, crop, brightness, contrast"));

@@ -1,3 +1,5 @@
+#include "convae/data/image_io.h"
+#include "convae/data/pictures.h"
 #include "convae/training/corruption.h"
 
 #include <torch/torch.h>
@@ -5,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 namespace convae::test_corruption {
 namespace {
@@ -30,21 +33,33 @@ TEST(Corruption, NoneGivesTheImagesThemselves) {
 
 class EveryCorruption : public testing::TestWithParam<const char*> {};
 
-TEST_P(EveryCorruption, ChangesACopyWithinTheRange) {
+bool starts_with_noise(const std::string& effects) {
+  return effects.starts_with("noise") || effects.starts_with("shot");
+}
+
+bool is_random(const std::string& effects) {
+  const bool draws_nothing =
+      effects.starts_with("blur") || effects.starts_with("jpeg") || effects.starts_with("shrink");
+  return !draws_nothing || effects.find('-') != std::string::npos;
+}
+
+TEST_P(EveryCorruption, ChangesACopyAndOnlyNoiseLeavesTheRange) {
   const torch::Tensor images = pictures();
   const torch::Tensor before = images.clone();
   const torch::Tensor result = corrupted(images, GetParam());
   EXPECT_TRUE(torch::equal(images, before));
   ASSERT_EQ(result.sizes(), images.sizes());
   EXPECT_TRUE(result.is_contiguous(torch::MemoryFormat::ChannelsLast));
-  EXPECT_GE(result.min().item<float>(), 0);
-  EXPECT_LE(result.max().item<float>(), 1);
+  if (!starts_with_noise(GetParam())) {
+    EXPECT_GE(result.min().item<float>(), 0);
+    EXPECT_LE(result.max().item<float>(), 1);
+  }
   for (std::int64_t i = 0; i < images.size(0); ++i)
     EXPECT_FALSE(torch::equal(result[i], images[i]));
 }
 
 TEST_P(EveryCorruption, DependsOnSeedEpochAndIndexAlone) {
-  if (std::string(GetParam()).starts_with("blur")) GTEST_SKIP() << "nothing about it is random";
+  if (!is_random(GetParam())) GTEST_SKIP() << "nothing about it is random";
   const torch::Tensor images = pictures(3);
   const torch::Tensor all = corrupted(images, GetParam(), {4, 9, 2});
   // Another batch, another place in it.
@@ -68,15 +83,136 @@ TEST_P(EveryCorruption, TakesEverySize) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EveryCorruption,
-                         testing::Values("noise:0.1", "blur:1.5", "cutout:0.3", "grid:8",
-                                         "blemish:0.5", "noise:0.05,cutout", "defects:1"),
+                         testing::Values("noise:0.1", "noise:0.02-0.2", "shot:50", "shot:20-100+2",
+                                         "blur:1.5", "blur:0.5-2", "jpeg:30", "jpeg:20-60",
+                                         "shrink:3", "cutout:0.3", "grid:8", "blemish:0.5",
+                                         "noise:0.05,cutout", "defects:1"),
                          [](const auto& info) {
                            std::string name;
                            for (const char c : std::string(info.param)) {
-                             if (std::isalpha(c) != 0) name += c;
+                             name += std::isalnum(c) != 0 ? c : '_';
                            }
                            return name;
                          });
+
+/// Draws the same numbers whether or not the amount could have been a range.
+TEST(CorruptionNoise, ARangeOfOneValueIsThatValue) {
+  for (const auto& [range, value] : std::map<std::string, std::string>{
+           {"noise:0.1-0.1", "noise:0.1"}, {"shot:50-50+3", "shot:50+3"}, {"jpeg:9-9", "jpeg:9"}}) {
+    EXPECT_TRUE(torch::equal(corrupted(pictures(), range), corrupted(pictures(), value))) << range;
+  }
+}
+
+/// Each image's amount, sorted, beside the quantiles of a uniform distribution over the range.
+void expect_uniform(torch::Tensor amounts, double low, double high) {
+  amounts = std::get<0>(amounts.to(torch::kDouble).sort());
+  const std::int64_t n = amounts.numel();
+  const torch::Tensor shares = (torch::arange(n, torch::kDouble) + 0.5) / n;
+  EXPECT_LT(((amounts - low) / (high - low) - shares).abs().max().item<double>(),
+            2.7 / std::sqrt(n));
+}
+
+TEST(CorruptionNoise, RangeIsDrawnFromByEachImageAlike) {
+  const torch::Tensor noise =
+      corrupted(torch::full({1000, 1, 64, 64}, 0.5), "noise:0.02-0.2") - 0.5;
+  expect_uniform(noise.flatten(1).std(1), 0.02, 0.2);
+  // x / variance = photons at white, for one value x.
+  const torch::Tensor shot = corrupted(torch::full({1000, 1, 64, 64}, 0.5), "shot:50-500");
+  expect_uniform(0.5 / shot.flatten(1).var(1), 50, 500);
+}
+
+/// Clipped noise would have a mean above 0 in the dark.
+TEST(CorruptionNoise, IsNotClipped) {
+  const torch::Tensor dark = corrupted(torch::zeros({2, 3, 100, 100}), "noise:0.1");
+  EXPECT_NEAR(dark.mean().item<double>(), 0, 5 * 0.1 / std::sqrt(60'000));
+  EXPECT_NEAR((dark < 0).to(torch::kDouble).mean().item<double>(), 0.5, 0.011);
+  const torch::Tensor white = corrupted(torch::ones({2, 3, 100, 100}), "shot:50");
+  EXPECT_NEAR(white.mean().item<double>(), 1, 5 / std::sqrt(50.0 * 60'000));
+  EXPECT_GT(white.max().item<double>(), 1.3);
+}
+
+/// Shares of counts up to every k beside the distribution function of Poisson's, mean and variance;
+/// both ways to draw, and where they meet.
+TEST(CorruptionShot, CountsPhotonsAsPoissonSays) {
+  for (const double mean : {0.2, 3.0, 9.9, 10.1, 40.0, 4000.0}) {
+    const double value = 0.125, photons = std::max(1.0, mean / value);
+    const torch::Tensor images = torch::full({4, 3, 150, 150}, mean / photons);
+    const torch::Tensor exact =
+        corrupted(images, "shot:" + std::to_string(photons)).to(torch::kDouble) * photons;
+    const torch::Tensor counts = exact.round().flatten();
+    EXPECT_LT((exact.flatten() - counts).abs().max().item<double>(), 1e-3) << mean;
+    const auto n = static_cast<double>(counts.numel());
+    EXPECT_NEAR(counts.mean().item<double>(), mean, 5 * std::sqrt(mean / n));
+    EXPECT_NEAR(counts.var().item<double>(), mean,
+                5 * std::sqrt((mean + 2 * mean * mean) / n) + 1e-4 * mean);
+    const std::int64_t most = counts.max().item<std::int64_t>();
+    const torch::Tensor k = torch::arange(most + 1, torch::kDouble);
+    const torch::Tensor shares =
+        torch::bincount(counts.to(torch::kLong), {}, most + 1).cumsum(0).to(torch::kDouble) / n;
+    const torch::Tensor expected = torch::special::gammaincc(k + 1, torch::full_like(k, mean));
+    EXPECT_LT((shares - expected).abs().max().item<double>(), 2.7 / std::sqrt(n)) << mean;
+    const torch::Tensor z = (counts - mean) / std::sqrt(mean);
+    const torch::Tensor product = z.narrow(0, 0, z.numel() - 1) * z.narrow(0, 1, z.numel() - 1);
+    EXPECT_NEAR(product.mean().item<double>(), 0, 5 / std::sqrt(n)) << mean;
+  }
+  const torch::Tensor black = torch::zeros({1, 1, 9, 9});
+  EXPECT_TRUE(torch::equal(corrupted(black, "shot:50"), black));
+}
+
+TEST(CorruptionShot, ReadNoiseIsInPhotons) {
+  const torch::Tensor read = corrupted(torch::full({4, 3, 150, 150}, 0.5), "shot:100+5");
+  const double expected = (50 + 25) / 1e4;
+  EXPECT_NEAR(read.to(torch::kDouble).var().item<double>(), expected,
+              5 * expected * std::sqrt(2.0 / 270'000));
+}
+
+TEST(CorruptionJpeg, DrawsEveryQualityOfTheRange) {
+  const torch::Tensor images = pictures(300, 16, 24);
+  const torch::Tensor shown = corrupted(images, "jpeg:20-22");
+  std::map<int, int> found;
+  for (std::int64_t i = 0; i < images.size(0); ++i) {
+    for (int quality = 19; quality <= 23; ++quality) {
+      const torch::Tensor file =
+          decode_image(encode_small_jpeg(to_uint8(images[i]), quality), /*channels=*/3);
+      if (torch::allclose(shown[i], file.to(torch::kFloat) / 255, 0, 1e-6)) ++found[quality];
+    }
+  }
+  EXPECT_EQ(found.size(), 3U);
+  for (const int quality : {20, 21, 22}) EXPECT_NEAR(found[quality], 100, 40) << quality;
+}
+
+/// (to, from): how much of an output's share of the axis each input covers.
+torch::Tensor area_filter(std::int64_t from, std::int64_t to) {
+  const double step = static_cast<double>(from) / static_cast<double>(to);
+  const torch::Tensor out = torch::arange(to, torch::kDouble).unsqueeze(1);
+  const torch::Tensor in = torch::arange(from, torch::kDouble).unsqueeze(0);
+  const torch::Tensor begin = torch::maximum(out * step, in);
+  return (torch::minimum((out + 1) * step, in + 1) - begin).clamp_min(0) / step;
+}
+
+TEST(CorruptionShrink, IsAnAreaFilterAndBicubicAtEverySize) {
+  namespace F = torch::nn::functional;
+  torch::manual_seed(1);
+  for (const auto& [h, w] : std::vector<std::pair<int, int>>{{40, 50}, {41, 53}, {7, 5}, {1, 30}}) {
+    for (const std::int64_t factor : {2, 3, 4}) {
+      const torch::Tensor images = torch::rand({2, 3, h, w});
+      const auto smaller = [&](double side) {
+        return std::max<std::int64_t>(1, std::lround(side / static_cast<double>(factor)));
+      };
+      const torch::Tensor small = area_filter(h, smaller(h))
+                                      .matmul(images.to(torch::kDouble))
+                                      .matmul(area_filter(w, smaller(w)).t());
+      const torch::Tensor large = F::interpolate(small, F::InterpolateFuncOptions()
+                                                            .size(std::vector<std::int64_t>{h, w})
+                                                            .mode(torch::kBicubic)
+                                                            .align_corners(false))
+                                      .clamp(0, 1);
+      const torch::Tensor found = corrupted(images, "shrink:" + std::to_string(factor));
+      EXPECT_LT((found - large).abs().max().item<double>(), 1e-4)
+          << h << "x" << w << " by " << factor;
+    }
+  }
+}
 
 /// Shares of a sample below the quantiles of N(0, 1), moments, and no correlation of neighbours.
 TEST(CorruptionNoise, IsNormallyDistributed) {
