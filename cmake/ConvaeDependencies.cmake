@@ -22,24 +22,32 @@ add_library(convae_codecs INTERFACE)
 target_link_libraries(convae_codecs INTERFACE PkgConfig::jpeg PkgConfig::spng PkgConfig::tiff
                       PkgConfig::webp PkgConfig::exif PkgConfig::zlib)
 
-# Only core and imgproc: OpenCV's own package file comes with all modules and their 139 libraries.
+# Only core, imgproc and photo: OpenCV's own package file comes with all modules and their 139
+# libraries. Without photo, evaluate --corrupt leaves out non-local means.
 find_path(OPENCV_INCLUDE_DIR opencv2/imgproc.hpp PATH_SUFFIXES opencv4 REQUIRED)
 add_library(convae_opencv INTERFACE)
 target_include_directories(convae_opencv SYSTEM INTERFACE ${OPENCV_INCLUDE_DIR})
+set(opencv_name opencv_)
+if(CONVAE_WHEEL)
+  set(opencv_name libopencv_)
+  set(opencv_suffix .a)
+endif()
+find_library(OPENCV_CORE_LIBRARY ${opencv_name}core${opencv_suffix} REQUIRED)
+find_library(OPENCV_IMGPROC_LIBRARY ${opencv_name}imgproc${opencv_suffix} REQUIRED)
+find_library(OPENCV_PHOTO_LIBRARY ${opencv_name}photo${opencv_suffix})
+if(OPENCV_PHOTO_LIBRARY AND EXISTS ${OPENCV_INCLUDE_DIR}/opencv2/photo.hpp)
+  target_compile_definitions(convae_opencv INTERFACE CONVAE_OPENCV_PHOTO)
+  target_link_libraries(convae_opencv INTERFACE ${OPENCV_PHOTO_LIBRARY})
+endif()
+target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY})
 if(CONVAE_WHEEL)
   # Debian's shared OpenCV needs OpenGL and X11. Of the static one only what is used is linked, and
   # that has no OpenGL but for one function, which no_opengl.cpp has.
-  find_library(OPENCV_CORE_LIBRARY libopencv_core.a REQUIRED)
-  find_library(OPENCV_IMGPROC_LIBRARY libopencv_imgproc.a REQUIRED)
   add_library(convae_no_opengl OBJECT python/wheel/no_opengl.cpp)
   target_compile_options(convae_no_opengl PRIVATE -fPIC -fvisibility=hidden)
-  target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY}
+  target_link_libraries(convae_opencv INTERFACE
     $<TARGET_OBJECTS:convae_no_opengl> -l:libtbb.so.12 -l:liblapack.so.3 -l:libblas.so.3 -lz -Wl,--gc-sections
     -Wl,--exclude-libs,ALL)
-else()
-  find_library(OPENCV_CORE_LIBRARY opencv_core REQUIRED)
-  find_library(OPENCV_IMGPROC_LIBRARY opencv_imgproc REQUIRED)
-  target_link_libraries(convae_opencv INTERFACE ${OPENCV_IMGPROC_LIBRARY} ${OPENCV_CORE_LIBRARY})
 endif()
 
 find_path(CXXOPTS_INCLUDE_DIR cxxopts.hpp REQUIRED)

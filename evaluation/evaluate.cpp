@@ -1,16 +1,21 @@
 #include "convae/evaluation/evaluate.h"
 
+#include "convae/core/errors.h"
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/parallel.h"
+#include "convae/core/text.h"
+#include "convae/evaluation/filters.h"
 #include "convae/evaluation/jpeg_size.h"
 #include "convae/evaluation/references.h"
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
+#include "convae/training/corruption.h"
 
 #include <algorithm>
 #include <functional>
 #include <numeric>
+#include <span>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -38,10 +43,28 @@ std::vector<Jpeg> through_jpeg(const torch::Tensor& images, std::int64_t bytes) 
 struct Batch {
   torch::Tensor stored;   ///< (N, C, H, W) uint8 or uint16
   torch::Tensor images;   ///< the same as float in [0,1], on the model's device
-  torch::Tensor latents;  ///< (N, c, h, w) or (N, D)
+  torch::Tensor shown;    ///< the same, corrupted
+  torch::Tensor latents;  ///< (N, c, h, w) or (N, D); none where images are restored
 
   Size size() const { return {images.size(2), images.size(3)}; }
 };
+
+// Images that filters are tried on.
+constexpr std::int64_t kTrials = 10;
+// Few: a stop is asked for between them, and non-local means take seconds for a photograph.
+constexpr std::int64_t kRestoredTogether = 8;
+
+FolderOptions images_of(const EvaluateOptions& options) {
+  FolderOptions images = options.images;
+  if (options.corruptions.empty()) return images;
+  if (!options.train_data.empty()) {
+    throw OptionError("--train-data " + in_quotes(options.train_data) +
+                      " is of no use with --corrupt, whose references need no training images; "
+                      "leave one of them out");
+  }
+  images.batch_size = std::min(images.batch_size, kRestoredTogether);
+  return images;
+}
 
 class Evaluator {
 public:
@@ -49,21 +72,15 @@ public:
       : model_(model),
         options_(options),
         callbacks_(callbacks),
-        folder_(model, options.images, callbacks, ImagesAt::network_size) {
+        folder_(model, images_of(options), callbacks, ImagesAt::network_size),
+        rule_{options.corruptions, options.seed, /*epoch=*/0,
+              good_pictures_for(options.corruptions, folder_.dataset())} {
     result_.checkpoint = model.path().string();
     result_.data = options.images.data.data;
     result_.channels = model.options().channels;
     result_.size = one_size();
-    add(Coder::network, [&](const Batch& b) { return model_.decode(b.latents, b.size()); });
-    if (result_.size) {
-      latent_numbers_ = c10::multiply_integers(model.options().latent_shape(result_.size));
-      add_references();
-      return;
-    }
-    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
-      leave_out(coder,
-                "the images have several sizes, and references need one; choose it with --size");
-    }
+    result_.corruptions = to_string(options.corruptions);
+    restores() ? add_ways_to_restore() : add_ways_to_code();
   }
 
   Evaluation run() {
@@ -78,12 +95,50 @@ private:
   using Reconstruct = std::function<torch::Tensor(const Batch&)>;
 
   void add(Coder coder, Reconstruct reconstruct) {
-    result_.contenders.push_back({.coder = coder, .bytes = {}, .measures = {}});
+    result_.contenders.push_back({.coder = coder, .bytes = {}, .strength = {}, .measures = {}});
     reconstructs_.push_back(std::move(reconstruct));
   }
 
   void leave_out(Coder coder, const std::string& reason) {
     result_.left_out.push_back({coder, reason});
+  }
+
+  bool restores() const { return !rule_.corruptions.empty(); }
+
+  void add_ways_to_restore() {
+    add(Coder::network, [&](const Batch& b) { return model_.reconstruct(b.shown); });
+    add(Coder::corrupted, [](const Batch& b) { return b.shown.clamp(0, 1); });
+    const std::vector<Trial> trials = read_trials();
+    add_filter(Coder::gaussian_blur, gaussian_blur, kBlurStrengths, trials);
+    if (kHasNonLocalMeans) {
+      add_filter(Coder::non_local_means, non_local_means, kMeansStrengths, trials);
+    } else {
+      leave_out(Coder::non_local_means, "convae was built without OpenCV's module photo");
+    }
+    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
+      leave_out(coder, "they code images; with --corrupt, images are restored");
+    }
+  }
+
+  std::vector<Trial> read_trials() {
+    std::vector<Trial> trials;
+    const std::int64_t count = std::min(folder_.size(), kTrials);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t index = i * folder_.size() / count;
+      const auto stored = folder_.dataset().load(index);
+      if (!stored) continue;
+      const torch::Tensor image = folder_.network_input(stored->unsqueeze(0)).cpu();
+      trials.push_back({image, corrupt(image, rule_, {index})});
+      trials.back().keep_middle();
+    }
+    return trials;
+  }
+
+  void add_filter(Coder coder, Filter filter, std::span<const double> strengths,
+                  const std::vector<Trial>& trials) {
+    const double best = best_strength(filter, strengths, trials, callbacks_);
+    add(coder, [filter, best](const Batch& b) { return filter(b.shown, best); });
+    result_.contenders.back().strength = best;
   }
 
   /// The size of all images, or {0, 0}.
@@ -95,7 +150,17 @@ private:
     return first;
   }
 
+  void add_ways_to_code() {
+    add(Coder::network, [&](const Batch& b) { return model_.decode(b.latents, b.size()); });
+    if (result_.size) return add_references();
+    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
+      leave_out(coder,
+                "the images have several sizes, and references need one; choose it with --size");
+    }
+  }
+
   void add_references() {
+    latent_numbers_ = c10::multiply_integers(model_.options().latent_shape(result_.size));
     references_ = fit_references(model_, options_, result_.size, callbacks_);
     result_.train_data = references_.folder;
     result_.training_images = references_.statistics.count;
@@ -154,8 +219,9 @@ private:
   }
 
   void measure(const MicroBatch& batch) {
-    Batch b{batch.images, folder_.network_input(batch.images), {}};
-    b.latents = model_.encode(b.images);
+    Batch b{batch.images, folder_.network_input(batch.images), {}, {}};
+    b.shown = corrupt(b.images, rule_, batch.indices);
+    if (!restores()) b.latents = model_.encode(b.images);
     for (std::size_t i = 0; i < reconstructs_.size(); ++i) {
       const torch::Tensor found = reconstructs_[i](b);
       result_.contenders[i].measures.add(found, b.images.to(found.device()));
@@ -164,7 +230,7 @@ private:
     for (const std::int64_t index : batch.indices) {
       result_.images.push_back({folder_.name(index), b.size()});
       result_.numbers_in += b.images[0].numel();
-      result_.numbers_latent += b.latents[0].numel();
+      result_.numbers_latent += c10::multiply_integers(model_.options().latent_shape(b.size()));
       if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
     }
   }
@@ -197,6 +263,7 @@ private:
   const EvaluateOptions& options_;
   const Callbacks& callbacks_;
   ModelFolder folder_;
+  CorruptionRule rule_;
   fs::path root_ = fs::weakly_canonical(options_.images.data.data);
   std::int64_t latent_numbers_ = 0;  // of one image, where all have one size
   References references_;

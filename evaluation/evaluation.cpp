@@ -28,6 +28,7 @@ ordered_json interval_json(const MeanInterval& value) {
 ordered_json contender_json(const Contender& contender) {
   ordered_json result;
   if (contender.bytes) result["bytes"] = *contender.bytes;
+  if (contender.strength) result["strength"] = *contender.strength;
   for (const Measure measure : kMeasures) {
     result[to_string(measure)] = interval_json(contender.measures.mean(measure));
   }
@@ -61,7 +62,9 @@ std::vector<Duel> Evaluation::duels() const {
   std::vector<Duel> all;
   for (Duel duel :
        {Duel{Coder::network, Coder::pca, {}}, Duel{Coder::network, Coder::mean_image, {}},
-        Duel{Coder::network_8_bit, Coder::jpeg, {}}}) {
+        Duel{Coder::network_8_bit, Coder::jpeg, {}}, Duel{Coder::network, Coder::corrupted, {}},
+        Duel{Coder::network, Coder::gaussian_blur, {}},
+        Duel{Coder::network, Coder::non_local_means, {}}}) {
     const Contender* network = find(duel.network);
     const Contender* rival = find(duel.rival);
     if (network == nullptr || rival == nullptr) continue;
@@ -80,6 +83,7 @@ std::string to_json(const Evaluation& e) {
   json["skipped"] = skipped_files_json(e.skipped);
   json["size"] = e.size ? ordered_json(to_string(e.size)) : ordered_json(nullptr);
   json["channels"] = e.channels;
+  if (!e.corruptions.empty()) json["corrupted_by"] = e.corruptions;
   const auto count = static_cast<double>(e.images.size());
   json["numbers_in"] = static_cast<double>(e.numbers_in) / count;
   json["numbers_latent"] = static_cast<double>(e.numbers_latent) / count;

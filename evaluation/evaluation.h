@@ -14,22 +14,36 @@
 
 namespace CONVAE_API convae {
 
-/// A way to code images in few numbers or bytes: the network and its references.
-enum class Coder { network, pca, mean_image, network_8_bit, jpeg };
+/// The network and its references: ways to code images in few numbers or bytes or, where the
+/// network is shown corrupted images, to restore them.
+enum class Coder {
+  network,
+  pca,
+  mean_image,
+  network_8_bit,
+  jpeg,
+  corrupted,  ///< nothing is done
+  gaussian_blur,
+  non_local_means
+};
 constexpr auto names(Coder) {
   return std::to_array<Name<Coder>>({{Coder::network, "network"},
                                      {Coder::pca, "pca"},
                                      {Coder::mean_image, "mean_image"},
                                      {Coder::network_8_bit, "network_8_bit"},
-                                     {Coder::jpeg, "jpeg"}});
+                                     {Coder::jpeg, "jpeg"},
+                                     {Coder::corrupted, "corrupted"},
+                                     {Coder::gaussian_blur, "gaussian_blur"},
+                                     {Coder::non_local_means, "non_local_means"}});
 }
 
 /// How well a coder gives the images back, from how much.
 struct Contender {
   Coder coder = Coder::network;
-  std::int64_t numbers = 0;     ///< in an image's code, mean; where it is made of numbers
-  std::optional<double> bytes;  ///< of an image's code, mean; where it is made of bytes
-  ImageMeasures measures;       ///< in the order of Evaluation::images
+  std::int64_t numbers = 0;        ///< in an image's code, mean; where it is made of numbers
+  std::optional<double> bytes;     ///< of an image's code, mean; where it is made of bytes
+  std::optional<double> strength;  ///< of a filter: σ of the blur in pixels, h of the means
+  ImageMeasures measures;          ///< in the order of Evaluation::images
 };
 
 /// A reference that could not be computed.
@@ -44,7 +58,7 @@ struct EvaluatedImage {
   Size size;
 };
 
-/// The network beside a reference that codes images in as much.
+/// The network beside a reference that codes images in as much, or restores them.
 struct Duel {
   Coder network = Coder::network;  ///< or network_8_bit
   Coder rival = Coder::pca;
@@ -65,6 +79,7 @@ struct Evaluation {
   std::int64_t channels = 0;        ///< of all images
   std::int64_t numbers_in = 0;      ///< C·H·W of all images together
   std::int64_t numbers_latent = 0;  ///< of all images together
+  std::string corruptions;          ///< of what the network was shown; empty: nothing
 
   std::string train_data;            ///< folder that references were fitted to; empty: none
   std::int64_t training_images = 0;  ///< that references were fitted to
@@ -79,7 +94,8 @@ struct Evaluation {
 
   /// Null where the coder was left out.
   const Contender* find(Coder coder) const;
-  /// The network against PCA and the mean image, its 8-bit codes against JPEG, where they are.
+  /// The network against PCA, the mean image, the corrupted image and filters, its 8-bit codes
+  /// against JPEG, where they are.
   std::vector<Duel> duels() const;
 };
 

@@ -12,7 +12,9 @@ int run_evaluate(const CommandLine& line) {
   const Options& options = line.options;
   EvaluateOptions job{.train_data = options.call.train_data,
                       .output = options.run.output,
-                      .overwrite = options.call.overwrite};
+                      .overwrite = options.call.overwrite,
+                      .corruptions = options.train.corruptions,
+                      .seed = options.train.seed};
   job.images.data = folder_options(options).data;
   const auto result = evaluate(open_model(options), job, program_callbacks(options.run));
   const std::string text = options.call.json ? to_json(result) + "\n" : evaluation_table(result);

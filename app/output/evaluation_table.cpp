@@ -17,12 +17,20 @@ const char* title(Coder coder) {
     case Coder::mean_image: return "mean image";
     case Coder::network_8_bit: return "network in 8 bits";
     case Coder::jpeg: return "JPEG";
+    case Coder::corrupted: return "corrupted image";
+    case Coder::gaussian_blur: return "Gaussian blur";
+    case Coder::non_local_means: return "non-local means";
   }
   return "";
 }
 
-/// What an image's code takes.
-std::string code(const Contender& contender) {
+/// What an image's code takes or, where images are restored, how strong a filter is.
+std::string code(const Evaluation& e, const Contender& contender) {
+  if (contender.strength) {
+    return fmt::format("{} {:g}", contender.coder == Coder::gaussian_blur ? "sigma" : "h",
+                       *contender.strength);
+  }
+  if (!e.corruptions.empty()) return "";
   return contender.bytes ? fmt::format("{:.0f} bytes", *contender.bytes)
                          : fmt::format("{} numbers", contender.numbers);
 }
@@ -60,8 +68,8 @@ std::string without_trailing_blanks(std::string line) {
 }
 
 /// Two lines: means, and their intervals below them.
-std::string rows(const Contender& contender) {
-  std::string means = fmt::format("{:<20}{:<15}", title(contender.coder), code(contender));
+std::string rows(const Evaluation& e, const Contender& contender) {
+  std::string means = fmt::format("{:<20}{:<15}", title(contender.coder), code(e, contender));
   std::string intervals(35, ' ');
   for (const Measure measure : kMeasures) {
     const MeanInterval value = contender.measures.mean(measure);
@@ -76,6 +84,9 @@ std::string head(const Evaluation& e) {
   const double ratio = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
   const std::string shape = e.size ? fmt::format("of {}x{}", e.channels, to_string(e.size))
                                    : fmt::format("of several sizes, {} channels", e.channels);
+  if (!e.corruptions.empty()) {
+    return fmt::format("{} images {}, corrupted by {}\n", count, shape, e.corruptions);
+  }
   return fmt::format("{} images {} · {} numbers in, {} latent: {:.1f} to 1\n", count, shape,
                      e.numbers_in / count, e.numbers_latent / count, ratio);
 }
@@ -83,14 +94,17 @@ std::string head(const Evaluation& e) {
 std::string verdict(const Evaluation& e, const Duel& duel) {
   const Contender& network = *e.find(duel.network);
   const Contender& rival = *e.find(duel.rival);
-  const std::string rival_name =
-      std::string(duel.rival == Coder::mean_image ? "the " : "") + title(duel.rival);
+  const bool is_name =
+      duel.rival == Coder::pca || duel.rival == Coder::jpeg || duel.rival == Coder::non_local_means;
+  const std::string rival_name = std::string(is_name ? "" : "the ") + title(duel.rival);
+  const std::string how = code(e, rival);
   const auto mse = [](double value) { return number(value, Measure::mse); };
   const auto mean = [&](const Contender& c) { return mse(c.measures.mean(Measure::mse).mean); };
   std::string line = fmt::format(
-      "The {}{} {} {} ({}): mse {} against {} x 1e-3, difference {}", title(duel.network),
-      network.bytes ? " (" + code(network) + ")" : "", duel.wins() ? "beats" : "LOSES TO",
-      rival_name, code(rival), mean(network), mean(rival), mse(duel.difference.mean));
+      "The {}{} {} {}{}: mse {} against {} x 1e-3, difference {}", title(duel.network),
+      network.bytes ? " (" + code(e, network) + ")" : "", duel.wins() ? "beats" : "LOSES TO",
+      rival_name, how.empty() ? "" : " (" + how + ")", mean(network), mean(rival),
+      mse(duel.difference.mean));
   const Interval& interval = duel.difference.interval;
   if (!std::isnan(interval.low)) {
     line += fmt::format(" [{}, {}]", mse(interval.low), mse(interval.high));
@@ -154,10 +168,11 @@ std::string notes(const Evaluation& e) {
 
 std::string evaluation_table(const Evaluation& e) {
   std::string text = head(e) + "\n";
-  std::string titles = fmt::format("{:<20}{:<15}", "", "an image");
+  const char* of_code = e.corruptions.empty() ? "an image" : "strength";
+  std::string titles = fmt::format("{:<20}{:<15}", "", of_code);
   for (const Measure measure : kMeasures) titles += fmt::format("{:<19}", shown(measure).title);
   text += without_trailing_blanks(titles);
-  for (const Contender& contender : e.contenders) text += rows(contender);
+  for (const Contender& contender : e.contenders) text += rows(e, contender);
   text += "\n";
   for (const Duel& duel : e.duels()) text += verdict(e, duel);
   return text + notes(e) + "Below each mean its 95 % interval, by bootstrap over the images\n";

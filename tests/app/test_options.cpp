@@ -207,6 +207,8 @@ TEST(OptionsTest, BadWordsAreRefusedByName) {
       {{"train", "--corrupt", "noise:x"}, {"--corrupt 'noise:x'"}},
       {{"train", "--corrupt", "noise:-1"}, {"--corrupt 'noise:-1'"}},
       {{"train", "--corrupt", "flip"}, {"--corrupt 'flip'"}},
+      {{"evaluate", "--corrupt", "noise:0.2-0.1"}, {"--corrupt 'noise:0.2-0.1'", "LOW-HIGH"}},
+      {{"train", "--corrupt", "shrink:1.5"}, {"--corrupt 'shrink:1.5'", "whole number"}},
       {{"train", "--augment", "noise"}, {"--augment 'noise'"}},
       {{"train", "--augment", "crop:0"}, {"--augment 'crop:0'"}},
       {{"train", "--loss", "mse + 0.2*sim"}, {"--loss 'mse + 0.2*sim'", "ssim"}},

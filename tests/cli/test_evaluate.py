@@ -146,6 +146,33 @@ def test_several_sizes_have_no_references_until_one_is_chosen(evaluated, evaluat
     assert "needs more than 96 training images" in result["left_out"]["pca"]
 
 
+def test_a_denoiser_stands_beside_what_costs_nothing(evaluate, evaluated, done, trained, photos, tmp_path):
+    words = ("--corrupt", "noise:0.05-0.1", "--seed", 3)
+    result = evaluated(trained.run, photos, *words)
+    assert result["corrupted_by"] == "noise:0.05-0.1" and result["size"] is None
+    filters = ["gaussian_blur", "non_local_means"]
+    if "module photo" in result["left_out"].pop("non_local_means", ""):  # built without
+        filters.pop()
+    assert list(result["results"]) == ["network", "corrupted", *filters]
+    assert list(result["against"]) == ["corrupted", *filters]
+    assert set(result["left_out"]) == REFERENCES
+    assert all("--corrupt" in reason for reason in result["left_out"].values())
+    assert 20 < result["results"]["corrupted"]["psnr"]["mean"] < 27  # -20 lg σ
+    assert all(result["results"][name]["strength"] > 0 for name in filters)
+    # The same noise as reconstruct shows.
+    done("reconstruct", "--checkpoint", trained.run, "--data", photos, "-o", "made", *words, *ONE_CORE)
+    rows = read_csv(tmp_path / "made" / "reconstruct.csv")
+    for key, name in (("input_psnr", "corrupted"), ("psnr", "network")):
+        mean = np.mean([float(row[key]) for row in rows])
+        assert mean == pytest.approx(result["results"][name]["psnr"]["mean"], rel=1e-5)
+    text = evaluate(trained.run, photos, *words, "-o", "out").stdout
+    assert text.splitlines()[0] == "15 images of several sizes, 3 channels, corrupted by noise:0.05-0.1"
+    assert "\nGaussian blur       sigma " in text
+    assert ("\nnon-local means     h " in text) == ("non_local_means" in filters)
+    assert "The network LOSES TO the corrupted image: mse " in text
+    assert csv_columns(tmp_path / "out" / "evaluate.csv")[7:11] == [f"corrupted_{name}" for name in MEASURES]
+
+
 def test_sizes_of_their_own_are_measured_as_reconstruct_does(evaluate, done, trained, photos, tmp_path):
     evaluate(trained.run, photos, "-o", "measured")
     done("reconstruct", "--checkpoint", trained.run, "--data", photos, "-o", "made", *ONE_CORE)
@@ -228,6 +255,8 @@ def test_bad_calls_are_refused(convae, dense, fresh, tmp_path):
     words = ("evaluate", "--checkpoint", dense, "--data", fresh)
     convae(*words, "--size", 32).assert_refused(2, "--size '32x32'", "16x20 only")
     convae(*words, "--train-date", "x").assert_refused(2, "--train-date", "--train-data")
+    convae(*words, "--corrupt", "noise:0.2-0.1").assert_refused(2, "--corrupt 'noise:0.2-0.1'", "LOW-HIGH")
+    convae(*words, "--corrupt", "noise", "--train-data", "x").assert_refused(2, "--train-data 'x'", "--corrupt")
     convae("evaluate", "--checkpoint", "nowhere", "--data", fresh).assert_refused(1, "nowhere")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,10 @@
 #include "convae/core/csv.h"
+#include "convae/core/errors.h"
 #include "convae/evaluation/evaluate.h"
+#include "convae/evaluation/filters.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
+#include "convae/training/corruption.h"
 
 #include <nlohmann/json.hpp>
 
@@ -257,6 +260,52 @@ TEST_F(EvaluateTest, FilesHoldTheResultAndAreNeverReplacedUnasked) {
       test::message_of<std::runtime_error>([&] { evaluate(dense_model(), wanted, callbacks); });
   EXPECT_TRUE(contains(message, "exists")) << message;
   EXPECT_EQ(begun, 1);
+}
+
+TEST_F(EvaluateTest, RestoringIsMeasuredBesideWhatCostsNothing) {
+  const Model model = dense_model();
+  EvaluateOptions wanted = options();
+  wanted.corruptions = parse_corruptions("noise:0.05-0.2");
+  wanted.seed = 5;
+  const Evaluation evaluation = evaluate(model, wanted);
+  const torch::Tensor shown =
+      corrupt(tested_, {wanted.corruptions, wanted.seed}, {0, 1, 2, 3, 4, 5, 6});
+  const auto expect = [&](Coder coder, const torch::Tensor& found) {
+    const double expected = mse(found, tested_).mean().item<double>();
+    EXPECT_NEAR(mean_mse(evaluation, coder), expected, 1e-4 * expected) << to_string(coder);
+  };
+  expect(Coder::network, model.reconstruct(shown));
+  expect(Coder::corrupted, shown.clamp(0, 1));
+  const std::optional<double> sigma = evaluation.find(Coder::gaussian_blur)->strength;
+  ASSERT_TRUE(sigma);
+  expect(Coder::gaussian_blur, gaussian_blur(shown, *sigma));
+  for (const double other : kBlurStrengths) {
+    EXPECT_LE(mean_mse(evaluation, Coder::gaussian_blur),
+              mse(gaussian_blur(shown, other), tested_).mean().item<double>() + 1e-7);
+  }
+  if (kHasNonLocalMeans) {
+    expect(Coder::non_local_means,
+           non_local_means(shown, *evaluation.find(Coder::non_local_means)->strength));
+  } else {
+    EXPECT_TRUE(contains(reason(evaluation, Coder::non_local_means), "module photo"));
+  }
+  for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
+    EXPECT_TRUE(contains(reason(evaluation, coder), "--corrupt")) << to_string(coder);
+  }
+  EXPECT_EQ(evaluation.duels().size(), kHasNonLocalMeans ? 3U : 2U);
+  EXPECT_EQ(to_json(evaluation), to_json(evaluate(model, wanted)));
+}
+
+TEST_F(EvaluateTest, RestoringTakesSeveralSizesAndNoTrainingImages) {
+  test::write_image(folder_ / "tested/larger.png", test::wave(3, 25, 33, 1));
+  EvaluateOptions wanted = options();
+  wanted.corruptions = parse_corruptions("shrink");
+  const Evaluation evaluation = evaluate(model_of_all_sizes(), wanted);
+  EXPECT_EQ(evaluation.find(Coder::gaussian_blur)->measures.values(Measure::mse).size(), 8U);
+  wanted.train_data = (folder_ / "trained").string();
+  const std::string message =
+      test::message_of<OptionError>([&] { evaluate(model_of_all_sizes(), wanted); });
+  EXPECT_TRUE(contains(message, "--train-data '") && contains(message, "--corrupt")) << message;
 }
 
 TEST_F(EvaluateTest, CanBeStoppedAnywhereAndLeavesNothing) {
