@@ -41,6 +41,7 @@ set(CONVAE_PUBLIC_HEADERS
   models/detector.h
   models/geometry.h
   models/kernels/fused.h
+  models/level.h
   models/options.h
   training/checkpoint_info.h
   training/loss_terms.h

@@ -80,7 +80,13 @@ public:
     result_.channels = model.options().channels;
     result_.size = one_size();
     result_.corruptions = to_string(options.corruptions);
-    restores() ? add_ways_to_restore() : add_ways_to_code();
+    if (restores()) {
+      add_ways_to_restore();
+    } else if (model.options().has_latents()) {
+      add_ways_to_code();
+    } else {
+      add_network_alone();
+    }
   }
 
   Evaluation run() {
@@ -139,6 +145,13 @@ private:
     const double best = best_strength(filter, strengths, trials, callbacks_);
     add(coder, [filter, best](const Batch& b) { return filter(b.shown, best); });
     result_.contenders.back().strength = best;
+  }
+
+  void add_network_alone() {
+    add(Coder::network, [&](const Batch& b) { return model_.reconstruct(b.images); });
+    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
+      leave_out(coder, "the model has no latent whose size they could have");
+    }
   }
 
   /// The size of all images, or {0, 0}.
@@ -221,7 +234,8 @@ private:
   void measure(const MicroBatch& batch) {
     Batch b{batch.images, folder_.network_input(batch.images), {}, {}};
     b.shown = corrupt(b.images, rule_, batch.indices);
-    if (!restores()) b.latents = model_.encode(b.images);
+    const bool has_latents = model_.options().has_latents();
+    if (has_latents && !restores()) b.latents = model_.encode(b.images);
     for (std::size_t i = 0; i < reconstructs_.size(); ++i) {
       const torch::Tensor found = reconstructs_[i](b);
       result_.contenders[i].measures.add(found, b.images.to(found.device()));
@@ -230,7 +244,9 @@ private:
     for (const std::int64_t index : batch.indices) {
       result_.images.push_back({folder_.name(index), b.size()});
       result_.numbers_in += b.images[0].numel();
-      result_.numbers_latent += c10::multiply_integers(model_.options().latent_shape(b.size()));
+      if (has_latents) {
+        result_.numbers_latent += c10::multiply_integers(model_.options().latent_shape(b.size()));
+      }
       if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
     }
   }

@@ -86,8 +86,10 @@ std::string to_json(const Evaluation& e) {
   if (!e.corruptions.empty()) json["corrupted_by"] = e.corruptions;
   const auto count = static_cast<double>(e.images.size());
   json["numbers_in"] = static_cast<double>(e.numbers_in) / count;
-  json["numbers_latent"] = static_cast<double>(e.numbers_latent) / count;
-  json["compression"] = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
+  if (e.numbers_latent > 0) {
+    json["numbers_latent"] = static_cast<double>(e.numbers_latent) / count;
+    json["compression"] = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
+  }
   json["train_data"] =
       e.training_images > 0 ? ordered_json(printable(e.train_data)) : ordered_json(nullptr);
   json["training_images"] = e.training_images;

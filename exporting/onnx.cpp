@@ -3,9 +3,12 @@
 #include "convae/exporting/formats.h"
 #include "convae/exporting/onnx_values.h"
 #include "convae/models/autoencoder.h"
+#include "convae/models/shortcut.h"
 #include "convae/training/checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace convae {
 namespace {
@@ -49,7 +52,12 @@ public:
   std::string autoencoder(const std::string& images) {
     const std::string size =
         plan_ ? "" : graph_.node("size", "Shape", {images}, {{"start", std::int64_t{2}}});
-    return decoder(encoder(images), size);
+    const std::string decoded = decoder(encoder(images), size);
+    if (!spec_.residual) return decoded;
+    return graph_.node("residual", "Clip",
+                       {graph_.node("residual", "Sub", {images, decoded}),
+                        constant("residual.low", torch::tensor(0.0F)),
+                        constant("residual.high", torch::tensor(1.0F))});
   }
 
   /// As DetectorImpl::pass().
@@ -205,8 +213,10 @@ private:
     for (std::size_t i = 0; i < levels_.size(); ++i) {
       const std::string block = "encoder." + std::to_string(i);
       const Layer conv = layer(block, "conv", /*axis=*/0);
-      x = tail(block, apply(block, "conv", "Conv", x, conv, convolution(levels_[i])), conv,
-               levels_[i].channels);
+      const std::string convolved = apply(block, "conv", "Conv", x, conv, convolution(levels_[i]));
+      const std::string y = tail(block, convolved, conv, levels_[i].channels);
+      x = refined(block, has_shortcut() ? plus(block, y, shuffled_down(block, x, i)) : y, i);
+      if (spec_.skip == Skip::add) skipped_.push_back(x);
     }
     if (!weights_.contains("encoder.latent.weight")) return x;
     Layer last{weight("encoder.latent.weight"), weight("encoder.latent.bias")};
@@ -234,9 +244,12 @@ private:
     for (std::size_t i = levels_.size(); i-- > 0;) {
       const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
       const Layer conv = layer(block, "conv", /*axis=*/1);
-      x = plan_ ? transpose(block, x, conv, levels_[i], plan_->levels[i].output_padding)
-                : transpose(block, x, conv, levels_[i], sizes[i]);
-      if (i > 0) x = tail(block, x, conv, levels_[i - 1].channels);
+      x = refined(block, x, i);
+      std::string y = plan_ ? transpose(block, x, conv, levels_[i], plan_->levels[i].output_padding)
+                            : transpose(block, x, conv, levels_[i], sizes[i]);
+      if (i > 0) y = tail(block, y, conv, levels_[i - 1].channels);
+      if (has_shortcut()) y = plus(block, y, shuffled_up(block, x, i, plan_ ? "" : sizes[i]));
+      x = i > 0 && spec_.skip == Skip::add ? plus(block, y, skipped_[i - 1]) : y;
     }
     if (spec_.output == Output::sigmoid) return graph_.node("decoder", "Sigmoid", {x});
     if (spec_.output == Output::tanh) return graph_.node("decoder", "Tanh", {x});
@@ -274,10 +287,125 @@ private:
                         const LevelSpec& level, const std::string& size) {
     const Size stride = level.stride;
     std::string whole = transpose(block, x, conv, level, Size{stride.h - 1, stride.w - 1});
-    if (stride == Size{1, 1}) return whole;
-    return graph_.node(block, "Slice",
-                       {whole, graph_.integers(block + ".begin", {0, 0}), size,
-                        graph_.integers(block + ".axes", {2, 3})});
+    return stride == Size{1, 1} ? whole : cut(block, whole, size);
+  }
+
+  /// The first rows and columns.
+  std::string cut(const std::string& scope, const std::string& x, const std::string& size) {
+    return graph_.node(scope, "Slice",
+                       {x, graph_.integers(scope + ".begin", {0, 0}), size,
+                        graph_.integers(scope + ".axes", {2, 3})});
+  }
+
+  bool has_shortcut() const { return spec_.shortcut == Shortcut::shuffle; }
+
+  std::string plus(const std::string& block, const std::string& x, const std::string& y) {
+    return graph_.node(block, "Add", {x, y});
+  }
+
+  /// The residual blocks of a level.
+  std::string refined(const std::string& block, std::string x, std::size_t level) {
+    const std::int64_t channels = levels_[level].channels;
+    for (std::int64_t i = 0; i < levels_[level].residual_blocks; ++i) {
+      const std::string name = block + ".residual" + std::to_string(i);
+      const auto convolved = [&](const std::string& which, const std::string& input) {
+        const Layer conv = layer(which, "conv", /*axis=*/0);
+        const auto y =
+            apply(which, "conv", "Conv", input, conv, convolution(keeping_size(channels)));
+        return which.ends_with("first") ? tail(which, y, conv, channels) : y;
+      };
+      x = plus(name, convolved(name + ".second", convolved(name + ".first", x)), x);
+    }
+    return x;
+  }
+
+  /// What a level's convolution takes.
+  std::int64_t channels_into(std::size_t level) const {
+    return level > 0 ? levels_[level - 1].channels : spec_.channels;
+  }
+
+  /// The sizes are n and m of models/geometry.h: shuffled, m is m·s, which n may exceed or miss by
+  /// less than s.
+  std::string shuffled_down(const std::string& block, std::string x, std::size_t level) {
+    const std::string scope = block + ".shortcut";
+    const std::int64_t channels = channels_into(level);
+    const Size stride = levels_[level].stride;
+    const std::int64_t pixels = stride.h * stride.w;
+    if (pixels > 1) {
+      // What is padded beyond m·s, the convolution leaves out.
+      const auto beyond = [](const Axis& axis, std::int64_t n, std::int64_t m) {
+        return n > 0 ? std::max<std::int64_t>(0, m * axis.stride - n)
+                     : axis.stride + 2 * axis.padding - axis.span();
+      };
+      x = graph_.node(
+          scope, "Conv",
+          {padded(scope, x, along_axes(level, beyond)), pixel_weights(scope, channels, stride)},
+          {{"group", channels}, {"kernel_shape", per_axis(stride)}, {"strides", per_axis(stride)}});
+    }
+    return averaged(scope, x, channels * pixels, levels_[level].channels);
+  }
+
+  /// `size`: the value with the size to come to; unused where the sizes are fixed.
+  std::string shuffled_up(const std::string& block, std::string x, std::size_t level,
+                          const std::string& size) {
+    const std::string scope = block + ".shortcut";
+    const std::int64_t channels = channels_into(level);
+    const Size stride = levels_[level].stride;
+    const std::int64_t pixels = stride.h * stride.w;
+    x = averaged(scope, x, levels_[level].channels, channels * pixels);
+    if (pixels == 1) return x;
+    const auto beyond = [](const Axis& axis, std::int64_t n, std::int64_t m) {
+      return n > 0 ? std::max<std::int64_t>(0, m * axis.stride - n) : 0;
+    };
+    const auto missing = [](const Axis& axis, std::int64_t n, std::int64_t m) {
+      return n > 0 ? std::max<std::int64_t>(0, n - m * axis.stride)
+                   : std::max<std::int64_t>(0, axis.span() - 2 * axis.padding - 1);
+    };
+    const Size cut_off = along_axes(level, beyond);
+    x = graph_.node(scope, "ConvTranspose", {x, pixel_weights(scope, channels, stride)},
+                    {{"group", channels},
+                     {"kernel_shape", per_axis(stride)},
+                     {"strides", per_axis(stride)},
+                     {"pads", Ints{0, 0, cut_off.h, cut_off.w}}});
+    x = padded(scope, x, along_axes(level, missing));
+    return plan_ ? x : cut(scope, x, size);
+  }
+
+  /// What `of` gives for both axes of a level, with its n and m, which are 0 where sizes vary.
+  template <typename Of>
+  Size along_axes(std::size_t level, const Of& of) const {
+    const Size n = plan_ ? plan_->levels[level].in : Size{};
+    const Size m = plan_ ? plan_->levels[level].out : Size{};
+    return {of(levels_[level].vertical(), n.h, m.h), of(levels_[level].horizontal(), n.w, m.w)};
+  }
+
+  /// With its last row and column repeated so many times.
+  std::string padded(const std::string& scope, const std::string& x, Size more) {
+    if (more == Size{0, 0}) return x;
+    return graph_.node(scope, "Pad",
+                       {x, graph_.integers(scope + ".pads", {0, 0, 0, 0, 0, 0, more.h, more.w})},
+                       {{"mode", "edge"}});
+  }
+
+  /// Of a convolution that puts every pixel of a stride into a channel of its own, or takes it from
+  /// there: OpenCV and others know operators for that with square strides only.
+  std::string pixel_weights(const std::string& scope, std::int64_t channels, Size stride) {
+    const std::int64_t pixels = stride.h * stride.w;
+    return constant(
+        scope + ".pixels",
+        torch::eye(pixels).view({pixels, 1, stride.h, stride.w}).repeat({channels, 1, 1, 1}));
+  }
+
+  /// As models/shortcut.h makes channels of others.
+  std::string averaged(const std::string& scope, const std::string& x, std::int64_t from,
+                       std::int64_t to) {
+    if (from == to) return x;
+    const std::int64_t groups = std::gcd(from, to);
+    const torch::Tensor shares = channel_shares(from / groups, to / groups).t();
+    const auto weight =
+        constant(scope + ".shares", shares.repeat({groups, 1}).view({to, -1, 1, 1}));
+    return graph_.node(scope, "Conv", {x, weight},
+                       {{"group", groups}, {"kernel_shape", Ints{1, 1}}});
   }
 
   /// Height and width of each level's input in the encoder and output in the decoder:
@@ -302,7 +430,8 @@ private:
   const std::vector<LevelSpec>& levels_ = spec_.levels;
   std::map<std::string, torch::Tensor> weights_;
   OnnxGraph& graph_;
-  std::optional<Plan> plan_;  ///< where all images have one size
+  std::vector<std::string> skipped_;  ///< what each level of the encoder gave, for the decoder
+  std::optional<Plan> plan_;          ///< where all images have one size
 };
 
 }  // namespace

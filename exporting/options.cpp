@@ -11,6 +11,9 @@ void ExportOptions::validate(const ModelOptions& model) const {
     require_option(format != ExportFormat::safetensors,
                    "part inspector: safetensors files hold weights only; use onnx or torchscript");
   }
+  if (part == Part::encoder || part == Part::decoder) {
+    model.require_latents(std::string("part ") + to_string(part));
+  }
   if (size.h == 0) return;
   require_option(format == ExportFormat::onnx,
                  fmt::format("input {}: only onnx files can be made for one size; a {} file takes "

@@ -35,7 +35,7 @@ struct ExportOptions {
 
   /// Throws OptionError for a size in a format that takes every size anyway, a size other than the
   /// one of a dense latent, or one that cannot pass the levels; for an inspector as safetensors,
-  /// and for a share that is none.
+  /// for a part of a model without latents, and for a share that is none.
   void validate(const ModelOptions& model) const;
 
   /// The size of all images: that of a dense latent, or the one asked for; {0, 0}: every size.

@@ -38,43 +38,56 @@ public:
     for (const DetectorLayer& layer : spec_.detector_layers()) {
       if (name == "detector." + layer.name()) return detector_layer(layer);
     }
-    const std::size_t dot = name.find('.');
-    const std::string last = name.substr(dot + 1);
-    if (last.find_first_not_of("0123456789") != std::string::npos) return "";
-    const auto index = static_cast<std::size_t>(std::stoul(last));
-    if (name.starts_with("encoder.")) return conv(levels_[index]) + tail(levels_[index].channels);
-    const std::size_t level = levels_.size() - 1 - index;
-    return conv_transpose(levels_[level]) +
-           (level > 0 ? tail(levels_[level - 1].channels) : kReturn);
+    const std::size_t begin = name.find('.') + 1;
+    const std::size_t end = name.find('.', begin);
+    const std::string number = name.substr(begin, end - begin);  // "encoder.2.residual0.first"
+    if (number.find_first_not_of("0123456789") != std::string::npos) return "";
+    const auto index = static_cast<std::size_t>(std::stoul(number));
+    const bool encodes = name.starts_with("encoder.");
+    const std::size_t level = encodes ? index : levels_.size() - 1 - index;
+    if (end == std::string::npos) return encodes ? encoder_level(level) : decoder_level(level);
+    return part_of_residual(name.substr(end + 1), levels_[level].channels);
   }
 
 private:
   static constexpr const char* kChannelsLast = ".contiguous(memory_format=2)";
+  static constexpr const char* kForward = "def forward(self, x: Tensor) -> Tensor:\n";
+  static constexpr const char* kForwardToSize =
+      "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n";
   static constexpr const char* kReturn = "    return x\n";
 
   bool dense() const { return spec_.latent > 0; }
   bool has_bottleneck() const { return dense() || spec_.latent_channels > 0; }
 
+  bool skips() const { return spec_.skip == Skip::add; }
+  bool has_shortcut() const { return spec_.shortcut == Shortcut::shuffle; }
+
   std::string autoencoder() const {
-    return fmt::format(
+    const std::string parts = fmt::format(
         "def encode(self, images: Tensor) -> Tensor:\n"
         "    return self.encoder.forward(images)\n"
         "def decode(self, latent: Tensor{0}) -> Tensor:\n"
-        "    return self.decoder.forward({1})\n"
-        "def forward(self, images: Tensor) -> Tensor:\n"
-        "    latent = self.encoder.forward(images)\n"
-        "    size = [images.size(2), images.size(3)]\n"
         "    return self.decoder.forward({1})\n",
         dense() ? "" : ", size: List[int]", dense() ? "latent" : "latent, size");
+    return (spec_.has_latents() ? parts : "") + fmt::format(
+                                                    "def forward(self, images: Tensor) -> Tensor:\n"
+                                                    "    latent = self.encoder.forward(images)\n"
+                                                    "    size = [images.size(2), images.size(3)]\n"
+                                                    "    return {1}self.decoder.forward({0}){2}\n",
+                                                    dense() ? "latent" : "latent, size",
+                                                    spec_.residual ? "(images - " : "",
+                                                    spec_.residual ? ").clamp(0, 1)" : "");
   }
 
   std::string encoder() const {
     std::string code =
-        fmt::format("def forward(self, images: Tensor) -> Tensor:\n{}    x = images{}\n",
-                    check_images(), kChannelsLast);
+        fmt::format("def forward(self, images: Tensor) -> {}:\n{}    x = images{}\n",
+                    skips() ? "List[Tensor]" : "Tensor", check_images(), kChannelsLast);
     for (std::size_t i = 0; i < levels_.size(); ++i) {
       code += fmt::format("    x = getattr(self, \"{}\").forward(x)\n", i);
+      if (skips()) code += i == 0 ? "    maps = [x]\n" : "    maps.append(x)\n";
     }
+    if (skips()) return code + "    return maps\n";
     if (has_bottleneck()) {
       code += fmt::format("    x = torch.{}, self.latent.weight, self.latent.bias)\n",
                           dense() ? "linear(x.flatten(1)" : "conv2d(x");
@@ -97,12 +110,15 @@ private:
 
   std::string decoder() const {
     const std::size_t count = levels_.size();
-    std::string code = fmt::format("def forward(self, latent: Tensor{}) -> Tensor:\n{}{}",
-                                   dense() ? "" : ", size: List[int]", sizes(), check_latent());
+    std::string code = fmt::format(
+        "def forward(self, {}{}) -> Tensor:\n{}{}{}",
+        skips() ? "maps: List[Tensor]" : "latent: Tensor", dense() ? "" : ", size: List[int]",
+        skips() ? "    latent = maps[-1]\n" : "", sizes(), check_latent());
     code += has_bottleneck() ? "    x = self.latent.forward(latent)\n"
                              : fmt::format("    x = latent{}\n", kChannelsLast);
     for (std::size_t i = 0; i < count; ++i) {
       code += fmt::format("    x = getattr(self, \"{}\").forward(x, size{})\n", i, count - 1 - i);
+      if (skips() && i + 1 < count) code += fmt::format("    x = x + maps[{}]\n", count - 2 - i);
     }
     if (spec_.output == Output::sigmoid) code += "    x = torch.sigmoid(x)\n";
     if (spec_.output == Output::tanh) code += "    x = torch.tanh(x)\n";
@@ -149,14 +165,88 @@ private:
                       channels, plan_.latent().h, plan_.latent().w, kChannelsLast)
                 : fmt::format("    x = torch.conv2d(x{}, self.conv.weight, self.conv.bias)\n",
                               kChannelsLast);
-    return "def forward(self, x: Tensor) -> Tensor:\n" + layer + tail(channels);
+    return kForward + layer + tail(channels) + kReturn;
+  }
+
+  std::string encoder_level(std::size_t i) const {
+    const LevelSpec& level = levels_[i];
+    return kForward + keep_input() + conv(level) + tail(level.channels) + shuffled_down(i) +
+           residuals(level) + kReturn;
+  }
+
+  std::string decoder_level(std::size_t i) const {
+    return kForwardToSize + residuals(levels_[i]) + keep_input() + conv_transpose(levels_[i]) +
+           (i > 0 ? tail(levels_[i - 1].channels) : "") + shuffled_up(i) + kReturn;
+  }
+
+  std::string keep_input() const { return has_shortcut() ? "    input = x\n" : ""; }
+
+  std::string residuals(const LevelSpec& level) const {
+    std::string code;
+    for (std::int64_t i = 0; i < level.residual_blocks; ++i) {
+      code += fmt::format("    x = self.residual{}.forward(x)\n", i);
+    }
+    return code;
+  }
+
+  /// "residual0", "residual0.first"; nothing for plain layers.
+  std::string part_of_residual(const std::string& name, std::int64_t channels) const {
+    if (!name.starts_with("residual")) return "";
+    const std::string convolution = kForward + conv(keeping_size(channels));
+    if (name.ends_with(".first")) return convolution + tail(channels) + kReturn;
+    if (name.ends_with(".second")) return convolution + kReturn;
+    if (name.find('.') != std::string::npos) return "";
+    return std::string(kForward) + "    return x + self.second.forward(self.first.forward(x))\n";
+  }
+
+  std::int64_t channels_into(std::size_t level) const {
+    return level > 0 ? levels_[level - 1].channels : spec_.channels;
+  }
+
+  /// As models/shortcut.h says: `input` → what is added to x.
+  std::string shuffled_down(std::size_t i) const {
+    if (!has_shortcut()) return "";
+    const auto [sh, sw] = levels_[i].stride;
+    const std::int64_t in = channels_into(i);
+    return fmt::format(
+               "    n, h, w = x.size(0), x.size(2), x.size(3)\n"
+               "    H, W = h * {0}, w * {1}\n"
+               "    y = {2}\n"
+               "    y = y.reshape([n, {3}, h, {0}, w, {1}]).permute([0, 1, 3, 5, 2, 4])\n"
+               "    y = y.reshape([n, {4}, h, w])\n",
+               sh, sw, kFitted, in, in * sh * sw) +
+           averaged(in * sh * sw, levels_[i].channels) + "    x = x + y\n";
+  }
+
+  std::string shuffled_up(std::size_t i) const {
+    if (!has_shortcut()) return "";
+    const auto [sh, sw] = levels_[i].stride;
+    const std::int64_t out = channels_into(i);
+    return "    n, h, w = input.size(0), input.size(2), input.size(3)\n"
+           "    y = input\n" +
+           averaged(levels_[i].channels, out * sh * sw) +
+           fmt::format(
+               "    y = y.reshape([n, {2}, {0}, {1}, h, w]).permute([0, 1, 4, 2, 5, 3])\n"
+               "    input = y.reshape([n, {2}, h * {0}, w * {1}])\n"
+               "    H, W = size[0], size[1]\n"
+               "    x = x + {3}\n",
+               sh, sw, out, kFitted);
+  }
+
+  /// `input` cut at its end, or with its edge repeated, to H×W.
+  static constexpr const char* kFitted =
+      "torch.pad(input[:, :, :H, :W], [0, max(0, W - input.size(3)), 0, max(0, H - "
+      "input.size(2))], \"replicate\")";
+
+  static std::string averaged(std::int64_t from, std::int64_t to) {
+    if (from == to) return "";
+    return fmt::format("    y = torch.adaptive_avg_pool3d(y.unsqueeze(1), [{}, h, w]).squeeze(1)\n",
+                       to);
   }
 
   std::string conv(const LevelSpec& level) const {
-    return fmt::format(
-        "def forward(self, x: Tensor) -> Tensor:\n"
-        "    x = torch.conv2d(x, self.conv.weight, self.conv.bias, {}, {}, {})\n",
-        list(level.stride), list(level.padding), list(level.dilation));
+    return fmt::format("    x = torch.conv2d(x, self.conv.weight, self.conv.bias, {}, {}, {})\n",
+                       list(level.stride), list(level.padding), list(level.dilation));
   }
 
   std::string conv_transpose(const LevelSpec& level) const {
@@ -165,7 +255,6 @@ private:
                          axis.stride, 2 * axis.padding, axis.span());
     };
     return fmt::format(
-        "def forward(self, x: Tensor, size: List[int]) -> Tensor:\n"
         "    output_padding = [{}, {}]\n"
         "    x = torch.conv_transpose2d(x, self.conv.weight, self.conv.bias, {}, {}, "
         "output_padding, 1, {})\n",
@@ -193,15 +282,15 @@ private:
   std::string detector_layer(const DetectorLayer& layer) const {
     const LevelSpec spec = layer.spec();
     const bool grows = layer.kind == DetectorLayer::Kind::up;
-    return (grows ? conv_transpose(spec) : conv(spec)) +
-           (layer.kind == DetectorLayer::Kind::last ? kReturn : tail(layer.out));
+    return (grows ? kForwardToSize + conv_transpose(spec) : kForward + conv(spec)) +
+           (layer.kind == DetectorLayer::Kind::last ? "" : tail(layer.out)) + kReturn;
   }
 
   std::string tail(std::int64_t channels) const {
     const std::string act = "    x = " + activation() + "\n";
     const std::string norm =
         spec_.norm == Norm::none ? "" : "    x = " + normalisation(channels) + "\n";
-    return (spec_.order == Order::conv_bn_act ? norm + act : act + norm) + kReturn;
+    return spec_.order == Order::conv_bn_act ? norm + act : act + norm;
   }
 
   std::string activation() const {

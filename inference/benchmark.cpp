@@ -38,15 +38,19 @@ public:
       const LevelSpec& spec = model.levels[i];
       const torch::Tensor outer = random({images, level.in_channels, level.in.h, level.in.w});
       const torch::Tensor inner = random({images, level.out_channels, level.out.h, level.out.w});
-      const auto add = [&](const torch::Tensor& input, const torch::Tensor& gradient,
-                           bool transposed) {
+      const auto add = [&](const LevelSpec& spec, const torch::Tensor& input,
+                           const torch::Tensor& gradient, bool transposed) {
+        const torch::Tensor& wide = transposed ? gradient : input;
         convolutions_.push_back(
-            {input, random({level.out_channels, level.in_channels, spec.kernel.h, spec.kernel.w}),
-             gradient, per_axis(spec.stride), per_axis(spec.padding), per_axis(spec.dilation),
+            {input, random({spec.channels, wide.size(1), spec.kernel.h, spec.kernel.w}), gradient,
+             per_axis(spec.stride), per_axis(spec.padding), per_axis(spec.dilation),
              per_axis(transposed ? level.output_padding : Size{}), transposed});
       };
-      add(outer, inner, /*transposed=*/false);
-      add(inner, outer, /*transposed=*/true);
+      add(spec, outer, inner, /*transposed=*/false);
+      add(spec, inner, outer, /*transposed=*/true);
+      for (std::int64_t k = 0; k < 4 * spec.residual_blocks; ++k) {  // two a block, on both ways
+        add(keeping_size(spec.channels), inner, inner, /*transposed=*/false);
+      }
     }
   }
 

@@ -97,6 +97,7 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
 
 DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
                             const Callbacks& callbacks) {
+  model.options().require_latents("decode");
   std::error_code error;
   torch::Tensor array;
   if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);

@@ -90,6 +90,7 @@ torch::Tensor read_end(const std::filesystem::path& path, std::int64_t max_pixel
 DrawnPictures draw_samples(const Model& model, const SampleOptions& options,
                            const Callbacks& callbacks) {
   check_count("count", options.count, 1, 100'000);
+  model.options().require_latents("sample");
   model.require_variational();
   const Size size = fixed_network_size(options.size, model.options());
   require_option(static_cast<bool>(size),
@@ -114,6 +115,7 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
                           const Callbacks& callbacks) {
   const std::int64_t steps = options.steps;
   check_count("steps", steps, 2, 10'000);
+  model.options().require_latents("interpolate");
   const torch::Tensor first = read_end(options.from, options.max_pixels, model);
   const torch::Tensor last = read_end(options.to, options.max_pixels, model);
   Size size = fixed_network_size(options.size, model.options());

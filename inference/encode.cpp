@@ -149,6 +149,7 @@ private:
 
 EncodeResult encode_folder(const Model& model, const EncodeOptions& options,
                            const Callbacks& callbacks) {
+  model.options().require_latents("encode");
   return EncodeJob(model, options, callbacks).run();
 }
 

@@ -45,11 +45,13 @@ torch::Tensor Model::reconstruct(const torch::Tensor& images) const {
 }
 
 torch::Tensor Model::encode(const torch::Tensor& images) const {
+  options().require_latents("encode");
   const torch::NoGradGuard no_grad;
   return encode_images(net(), input(images));
 }
 
 torch::Tensor Model::decode(const torch::Tensor& latents, Size size) const {
+  options().require_latents("decode");
   const torch::NoGradGuard no_grad;
   return decode_images(net(), latents.to(device()), size);
 }
@@ -136,6 +138,9 @@ std::string description_json(const Model& model) {
       {"size", fixes_size ? ordered_json(to_string(options.size)) : ordered_json(nullptr)},
       {"output", to_string(options.output)},
       {"variational", options.variational},
+      {"shortcut", to_string(options.shortcut)},
+      {"skip", to_string(options.skip)},
+      {"residual", options.residual},
       {"detector", options.detector.empty() ? ordered_json(nullptr)
                                             : ordered_json(widths_text(options.detector))},
       {"best-epoch", progress.best_epoch},

@@ -33,7 +33,8 @@ public:
   /// Throws std::runtime_error unless the model has a detector.
   torch::Tensor detect(const torch::Tensor& images, const torch::Tensor& reconstructions) const;
 
-  /// → (N, c, h, w), or (N, D) with a dense latent.
+  /// → (N, c, h, w), or (N, D) with a dense latent. This and decode() throw OptionError where the
+  /// options say that latents are not all the decoder needs.
   torch::Tensor encode(const torch::Tensor& images) const;
 
   /// Latents of images of `size` → images.

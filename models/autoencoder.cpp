@@ -1,6 +1,7 @@
 #include "convae/models/autoencoder.h"
 
 #include "convae/models/pixels.h"
+#include "convae/models/shortcut.h"
 
 namespace convae {
 namespace {
@@ -46,7 +47,7 @@ EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), level
   for (std::size_t i = 0; i < levels_.size(); ++i) {
     blocks_.emplace_back(register_module(
         std::to_string(i),
-        Block(BlockImpl::Kind::conv, channels, levels_[i], options, /*activated=*/true)));
+        Level(BlockImpl::Kind::conv, channels, levels_[i], options, /*activated=*/true)));
     channels = levels_[i].channels;
   }
   const std::int64_t outputs = options.variational ? 2 : 1;  // of a latent number
@@ -63,8 +64,8 @@ EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), level
 
 torch::Tensor EncoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
 
-Maps EncoderImpl::forward(const Maps& batches) {
-  Maps maps = bottleneck(batches);
+Maps EncoderImpl::forward(const Maps& batches, std::vector<Maps>* skipped) {
+  Maps maps = bottleneck(batches, skipped);
   if (!options_.variational) return maps;
   for (torch::Tensor& map : maps) map = split_distribution(map).mean;
   return maps;
@@ -79,7 +80,7 @@ std::vector<LatentDistribution> EncoderImpl::distributions(const Maps& batches) 
   return distributions;
 }
 
-Maps EncoderImpl::bottleneck(const Maps& batches) {
+Maps EncoderImpl::bottleneck(const Maps& batches, std::vector<Maps>* skipped) {
   Maps maps;
   std::vector<Plan> plans;
   for (const torch::Tensor& x : batches) {
@@ -95,6 +96,8 @@ Maps EncoderImpl::bottleneck(const Maps& batches) {
   }
   for (std::size_t level = 0; level < blocks_.size(); ++level) {
     maps = blocks_[level]->forward(maps, sizes_at(plans, level, &LevelPlan::out));
+    const bool is_last = level + 1 == blocks_.size();
+    if (skipped != nullptr && options_.skip == Skip::add && !is_last) skipped->push_back(maps);
   }
   for (torch::Tensor& x : maps) {
     if (latent_conv_) x = latent_conv_->forward(x);
@@ -121,7 +124,7 @@ DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), level
     mirrored.channels = i > 0 ? levels_[i - 1].channels : options.channels;
     blocks_.emplace_back(register_module(
         std::to_string(levels_.size() - 1 - i),
-        Block(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
+        Level(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
               /*activated=*/i > 0)));
   }
 }
@@ -149,7 +152,11 @@ torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, Size size) {
   return forward(Maps{latent}, std::vector<Size>{size})[0];
 }
 
-Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size>& sizes) {
+Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size>& sizes,
+                                     const std::vector<Maps>& skipped) {
+  const std::size_t skips = options_.skip == Skip::add ? blocks_.size() - 1 : 0;
+  TORCH_CHECK(skipped.size() == skips, "the decoder needs ", skips,
+              " levels' maps of the encoder, but got ", skipped.size());
   Maps maps;
   std::vector<Plan> plans;
   std::vector<Size> deepest;
@@ -162,17 +169,24 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size
   }
   if (latent_block_) maps = latent_block_->forward(maps, deepest);
   for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
-    maps = blocks_[i]->forward(maps, sizes_at(plans, blocks_.size() - 1 - i, &LevelPlan::in));
+    const std::size_t level = blocks_.size() - 1 - i;
+    maps = blocks_[i]->forward(maps, sizes_at(plans, level, &LevelPlan::in));
+    if (skipped.empty()) continue;
+    for (std::size_t k = 0; k < maps.size(); ++k) {
+      maps[k] = added(maps[k], skipped[level - 1][k]);
+    }
   }
   return maps;
 }
 
-Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& sizes) {
-  return blocks_.back()->convolve_only(all_but_last_level(latents, sizes), sizes);
+Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& sizes,
+                               const std::vector<Maps>& skipped) {
+  return blocks_.back()->forward_open(all_but_last_level(latents, sizes, skipped), sizes);
 }
 
-Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes) {
-  Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes), sizes);
+Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes,
+                          const std::vector<Maps>& skipped) {
+  Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes, skipped), sizes);
   for (torch::Tensor& x : maps) x = output_of(x);
   return maps;
 }
@@ -207,7 +221,18 @@ AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validat
 torch::Tensor AutoencoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
 
 Maps AutoencoderImpl::forward(const Maps& batches) {
-  return decoder->forward(encoder->forward(batches), sizes_of(batches));
+  std::vector<Maps> skipped;
+  const Maps latents = encoder->forward(batches, &skipped);
+  return finish(decoder->forward(latents, sizes_of(batches), skipped), batches);
+}
+
+Maps AutoencoderImpl::finish(Maps decoded, const Maps& inputs) const {
+  if (!options_.residual) return decoded;
+  for (std::size_t i = 0; i < decoded.size(); ++i) {
+    decoded[i] = inputs[i].contiguous(torch::MemoryFormat::ChannelsLast) - decoded[i];
+    if (!is_training()) decoded[i] = decoded[i].clamp(0, 1);
+  }
+  return decoded;
 }
 
 torch::Tensor AutoencoderImpl::detect(const torch::Tensor& images,
@@ -251,12 +276,6 @@ torch::Tensor divergence(const LatentDistribution& distribution) {
   const torch::Tensor of_numbers =
       (distribution.mean.square() + log_variance.exp() - 1 - log_variance) / 2;
   return of_numbers.flatten(1).mean(1);
-}
-
-std::vector<Size> sizes_of(const Maps& batches) {
-  std::vector<Size> sizes;
-  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
-  return sizes;
 }
 
 torch::Tensor encode_images(Autoencoder net, const torch::Tensor& images) {

@@ -3,6 +3,7 @@
 #include "convae/core/api.h"
 #include "convae/models/blocks.h"
 #include "convae/models/detector.h"
+#include "convae/models/level.h"
 #include "convae/models/options.h"
 
 #include <memory>
@@ -19,7 +20,7 @@ struct LatentDistribution {
 };
 
 /// Strided convolutions and, if the options have one, a bottleneck.
-/// Children: `0` … `L-1` (Block), `latent` (1×1 convolution or linear layer).
+/// Children: `0` … `L-1` (Level), `latent` (1×1 convolution or linear layer).
 class EncoderImpl : public torch::nn::Module {
 public:
   explicit EncoderImpl(const ModelOptions& options);
@@ -27,25 +28,26 @@ public:
   /// x: (N, C, H, W) in the model's range → latent (N, c, h, w), or (N, D) with a dense latent; the
   /// means of a variational model. Throws GeometryError where H×W cannot pass.
   torch::Tensor forward(const torch::Tensor& x);
-  /// The same for batches of several sizes at once; see Block::forward.
-  Maps forward(const Maps& batches);
+  /// The same for batches of several sizes at once; see Block::forward. Where the options have
+  /// skip add, `skipped` gets what each level but the last gives, for the decoder.
+  Maps forward(const Maps& batches, std::vector<Maps>* skipped = nullptr);
 
   /// The whole distributions of a variational model.
   std::vector<LatentDistribution> distributions(const Maps& batches);
 
 private:
-  Maps bottleneck(const Maps& batches);
+  Maps bottleneck(const Maps& batches, std::vector<Maps>* skipped = nullptr);
 
   ModelOptions options_;
   std::vector<LevelSpec> levels_;
-  std::vector<Block> blocks_;
+  std::vector<Level> blocks_;
   torch::nn::Conv2d latent_conv_{nullptr};
   torch::nn::Linear latent_linear_{nullptr};
 };
 TORCH_MODULE(Encoder);
 
 /// The encoder's mirror: transposed convolutions, each with the output_padding that restores the
-/// size the encoder saw. Children: `latent` (Block), `0` … `L-1` (Block), deepest level first.
+/// size the encoder saw. Children: `latent` (Block), `0` … `L-1` (Level), deepest level first.
 class DecoderImpl : public torch::nn::Module {
 public:
   explicit DecoderImpl(const ModelOptions& options);
@@ -55,24 +57,27 @@ public:
   /// image.
   torch::Tensor forward(const torch::Tensor& latent, Size size);
 
-  /// The same for batches of several sizes at once.
-  Maps forward(const Maps& latents, const std::vector<Size>& sizes);
+  /// The same for batches of several sizes at once; `skipped` is what the encoder gave.
+  Maps forward(const Maps& latents, const std::vector<Size>& sizes,
+               const std::vector<Maps>& skipped = {});
 
   /// Up to the last convolution, without its bias, last_bias(), and the output function; and what
   /// was left out.
-  Maps forward_open(const Maps& latents, const std::vector<Size>& sizes);
+  Maps forward_open(const Maps& latents, const std::vector<Size>& sizes,
+                    const std::vector<Maps>& skipped = {});
   Maps close(const Maps& open) const;
   torch::Tensor last_bias() const { return blocks_.back()->conv_bias(); }
 
 private:
-  Maps all_but_last_level(const Maps& latents, const std::vector<Size>& sizes);
+  Maps all_but_last_level(const Maps& latents, const std::vector<Size>& sizes,
+                          const std::vector<Maps>& skipped);
   torch::Tensor output_of(const torch::Tensor& x) const;
   void check_latent(const torch::Tensor& latent, Size size, Size map) const;
 
   ModelOptions options_;
   std::vector<LevelSpec> levels_;  // in the encoder's order
   Block latent_block_{nullptr};
-  std::vector<Block> blocks_;
+  std::vector<Level> blocks_;
 };
 TORCH_MODULE(Decoder);
 
@@ -92,6 +97,10 @@ public:
   /// The same for batches of several sizes at once; in training, batch normalisation takes its
   /// statistics over all of them.
   Maps forward(const Maps& batches);
+
+  /// The reconstructions, from what the decoder gave for `inputs`: the same, or where the options
+  /// have residual, what is left of the inputs without it; outside training limited to [0,1].
+  Maps finish(Maps decoded, const Maps& inputs) const;
 
   /// The same network with weights, buffers and mode of its own, on `device` or where it is.
   ///
@@ -126,9 +135,6 @@ torch::Tensor sample(const LatentDistribution& distribution, const torch::Tensor
 /// Kullback-Leibler divergence from N(0, 1) of each image, mean over its latent numbers:
 /// (mean² + variance - 1 - log variance) / 2. → (N) float, at least 0.
 torch::Tensor divergence(const LatentDistribution& distribution);
-
-/// Heights and widths of batches.
-std::vector<Size> sizes_of(const Maps& batches);
 
 /// Images (N, C, H, W) in [0,1] → latents; latents of images of `size` → images in [0,1]; and both.
 torch::Tensor encode_images(Autoencoder net, const torch::Tensor& images);

@@ -65,6 +65,12 @@ BatchStatistics pooled(const std::vector<BatchStatistics>& passes) {
 
 }  // namespace
 
+std::vector<Size> sizes_of(const Maps& batches) {
+  std::vector<Size> sizes;
+  for (const torch::Tensor& x : batches) sizes.push_back({x.size(2), x.size(3)});
+  return sizes;
+}
+
 std::int64_t group_count(std::int64_t channels) {
   for (std::int64_t groups = 8; groups > 1; --groups) {
     if (channels % groups == 0) return groups;

@@ -80,6 +80,10 @@ public:
   /// (C); undefined for Kind::linear, which adds its own, one a pixel.
   torch::Tensor conv_bias() const { return kind_ == Kind::linear ? torch::Tensor() : bias_; }
 
+protected:
+  Kind kind_;
+  LevelSpec level_;
+
 private:
   Maps convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias);
   torch::Tensor convolve(const torch::Tensor& x, Size out, bool with_bias);
@@ -89,8 +93,6 @@ private:
   torch::Tensor normalise(const torch::Tensor& x);
   torch::Tensor finish(const torch::Tensor& x);
 
-  Kind kind_;
-  LevelSpec level_;
   Size map_;
   Order order_;
   Activation activation_;
@@ -100,6 +102,9 @@ private:
   torch::nn::GroupNorm group_norm_{nullptr};
 };
 TORCH_MODULE(Block);
+
+/// Heights and widths of batches.
+std::vector<Size> sizes_of(const Maps& batches);
 
 /// Groups of a group normalisation over `channels`: the largest divisor up to 8.
 std::int64_t group_count(std::int64_t channels);

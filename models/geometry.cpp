@@ -12,6 +12,7 @@ namespace {
 constexpr std::int64_t kMaxParameter = std::int64_t{1} << 20;
 constexpr std::int64_t kMaxChannels = std::int64_t{1} << 20;
 constexpr std::size_t kMaxLevels = 64;
+constexpr std::int64_t kMaxResidualBlocks = 64;  // of a level
 
 /// The smallest length that passes all levels along one axis.
 std::int64_t smallest_length(const std::vector<LevelSpec>& levels,
@@ -68,7 +69,7 @@ std::optional<std::string> fill_plan(const std::vector<LevelSpec>& levels, Size 
 
 [[noreturn]] void bad_level(std::string_view text, const std::string& reason) {
   throw GeometryError(fmt::format(
-      "level '{}': {}; expected CHANNELS[:kHxWsHxWpHxWdHxW], such as 128 or 128:k3x5s2p1", text,
+      "level '{}': {}; expected CHANNELS[:kHxWsHxWpHxWdHxWrN], such as 128 or 128:k3x5s2p1", text,
       reason));
 }
 
@@ -86,6 +87,17 @@ std::int64_t Axis::conv_transpose_length(std::int64_t m, std::int64_t output_pad
 
 std::int64_t Axis::output_padding_for(std::int64_t n) const {
   return (n + 2 * padding - span()) % stride;
+}
+
+bool Axis::divides_by_stride() const {
+  // floor((n + 2p - e) / s) + 1 lies between floor((n - s) / s) + 1 and floor((n - 1) / s) + 1.
+  return span() > 2 * padding && span() <= 2 * padding + stride;
+}
+
+LevelSpec keeping_size(std::int64_t channels) {
+  LevelSpec spec{channels};
+  spec.stride = {1, 1};
+  return spec;
 }
 
 void check_level(const LevelSpec& level, std::size_t index) {
@@ -106,6 +118,8 @@ void check_level(const LevelSpec& level, std::size_t index) {
   require_sizes("stride", level.stride, 1);
   require_sizes("dilation", level.dilation, 1);
   require_sizes("padding", level.padding, 0);
+  require(level.residual_blocks >= 0 && level.residual_blocks <= kMaxResidualBlocks,
+          "residual blocks", std::to_string(level.residual_blocks), 0, kMaxResidualBlocks);
 }
 
 Size smallest_input(const std::vector<LevelSpec>& levels) {
@@ -152,13 +166,20 @@ LevelSpec parse_level(std::string_view text, const LevelSpec& defaults) {
                    : letter == 'p' ? &level.padding
                    : letter == 'd' ? &level.dilation
                                    : nullptr;
+    const bool is_count = letter == 'r';
     const auto bad = [&](const char* reason) {
       bad_level(text, fmt::format(fmt::runtime(reason), letter));
     };
-    if (target == nullptr) bad("'{}' is none of k, s, p, d");
+    if (target == nullptr && !is_count) bad("'{}' is none of k, s, p, d, r");
     if (seen.find(letter) != std::string::npos) bad("'{}' is given twice");
     seen.push_back(letter);
     rest.remove_prefix(1);
+    if (is_count) {
+      const auto count = take_count(rest);
+      if (!count) bad("'{}' needs a number after it");
+      level.residual_blocks = *count;
+      continue;
+    }
     const auto value = take_size(rest);
     if (!value) bad("'{}' needs a number or HxW after it");
     *target = *value;
@@ -178,8 +199,10 @@ std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defa
 }
 
 std::string to_string(const LevelSpec& level) {
-  return fmt::format("{}:k{}s{}p{}d{}", level.channels, to_string(level.kernel),
-                     to_string(level.stride), to_string(level.padding), to_string(level.dilation));
+  const std::string text =
+      fmt::format("{}:k{}s{}p{}d{}", level.channels, to_string(level.kernel),
+                  to_string(level.stride), to_string(level.padding), to_string(level.dilation));
+  return level.residual_blocks > 0 ? fmt::format("{}r{}", text, level.residual_blocks) : text;
 }
 
 std::string to_string(const std::vector<LevelSpec>& levels) {
@@ -193,8 +216,10 @@ std::string settings_text(const LevelSpec& level) {
     return value.h == value.w ? std::to_string(value.h) : to_string(value);
   };
   const std::string dilation = level.dilation == Size{1, 1} ? "" : " d" + text(level.dilation);
+  const std::string blocks =
+      level.residual_blocks > 0 ? fmt::format(" r{}", level.residual_blocks) : "";
   return "k" + text(level.kernel) + " s" + text(level.stride) + " p" + text(level.padding) +
-         dilation;
+         dilation + blocks;
 }
 
 }  // namespace convae

@@ -41,6 +41,8 @@ struct Axis {
   /// The output_padding with which conv_transpose_length(conv_length(n)) = n. Needs a length n that
   /// conv_length() takes.
   std::int64_t output_padding_for(std::int64_t n) const;
+  /// Whether conv_length(n) is n / stride, rounded up or down, for every n that it takes.
+  bool divides_by_stride() const;
 };
 
 /// One level of the encoder and, mirrored, of the decoder.
@@ -50,10 +52,14 @@ struct LevelSpec {
   Size stride{2, 2};
   Size padding{1, 1};
   Size dilation{1, 1};
+  std::int64_t residual_blocks = 0;  ///< after the convolution, and before its mirror
   Axis vertical() const { return {kernel.h, stride.h, padding.h, dilation.h}; }
   Axis horizontal() const { return {kernel.w, stride.w, padding.w, dilation.w}; }
   friend bool operator==(const LevelSpec&, const LevelSpec&) = default;
 };
+
+/// A 3×3 convolution that keeps the size.
+LevelSpec keeping_size(std::int64_t channels);
 
 /// Sizes of one level for one input size.
 struct LevelPlan {
@@ -90,21 +96,23 @@ void check_level(const LevelSpec& level, std::size_t index);
 /// The same for all levels; there must be 1 to 64.
 void check_levels(const std::vector<LevelSpec>& levels);
 
-/// Reads one level: CHANNELS[:kHxW sHxW pHxW dHxW without blanks], such as "128",
-/// "64:k5s2p2", "256:k3x5s2x1p1x2d1". A single number serves both axes; what is left out comes
-/// from `defaults`. Throws GeometryError with the text and what is wrong with it.
+/// Reads one level: CHANNELS[:kHxW sHxW pHxW dHxW rN without blanks], such as "128",
+/// "64:k5s2p2", "256:k3x5s2x1p1x2d1", "128:r2" with two residual blocks. A single number serves
+/// both axes; what is left out comes from `defaults`. Throws GeometryError with the text and what
+/// is wrong with it.
 LevelSpec parse_level(std::string_view text, const LevelSpec& defaults = {});
 
 /// Reads a comma-separated list of levels: "32,64,128:k3s2p1".
 std::vector<LevelSpec> parse_levels(std::string_view text, const LevelSpec& defaults = {});
 
-/// The level in the grammar of parse_level, complete: "128:k3x3s2x2p1x1d1x1".
+/// The level in the grammar of parse_level, complete: "128:k3x3s2x2p1x1d1x1", and "r2"
+/// at its end where it has residual blocks.
 std::string to_string(const LevelSpec& level);
 
 /// The same for a list, comma-separated.
 std::string to_string(const std::vector<LevelSpec>& levels);
 
-/// A level's settings for people: "k3 s2 p1", "k3x5 s2 p1 d2".
+/// A level's settings for people: "k3 s2 p1", "k3x5 s2 p1 d2 r2".
 std::string settings_text(const LevelSpec& level);
 
 }  // namespace convae

@@ -23,6 +23,14 @@ std::int64_t norm_weights(Norm norm, std::int64_t channels) {
   return norm == Norm::none ? 0 : 2 * channels;
 }
 
+/// Of the residual blocks of a level, in the encoder or its mirror.
+std::int64_t residual_parameters(const LevelSpec& level, Norm norm) {
+  const std::int64_t convolution =
+      add(multiply(9, multiply(level.channels, level.channels)), level.channels);
+  return multiply(level.residual_blocks,
+                  add(multiply(2, convolution), norm_weights(norm, level.channels)));
+}
+
 std::int64_t detector_parameters(const ModelOptions& model) {
   std::int64_t total = 0;
   for (const DetectorLayer& layer : model.detector_layers()) {
@@ -48,6 +56,47 @@ DetectorMaps detector_maps(const ModelOptions& model, Size input) {
     maps.most = std::max(maps.most, multiply(area, layer.in + layer.out));
   }
   return maps;
+}
+
+/// What makes a level divide the size by its stride.
+std::string way_out_of_shuffle(const LevelSpec& level) {
+  const auto least = [](const Axis& axis) { return (axis.span() - 1) / 2; };
+  const bool has_padding = (level.vertical().span() % 2 == 1 || level.stride.h > 1) &&
+                           (level.horizontal().span() % 2 == 1 || level.stride.w > 1);
+  if (!has_padding) return "an odd kernel";
+  return "padding " + to_string(Size{least(level.vertical()), least(level.horizontal())});
+}
+
+/// Throws OptionError where a shortcut does not fit a level.
+void check_shuffle(const ModelOptions& model) {
+  constexpr std::int64_t kMost = 1 << 20;
+  std::int64_t in = model.channels;
+  for (std::size_t i = 0; i < model.levels.size(); ++i) {
+    const LevelSpec& level = model.levels[i];
+    require_option(
+        level.vertical().divides_by_stride() && level.horizontal().divides_by_stride(),
+        fmt::format(
+            "shortcut shuffle needs levels that divide the size by their stride, rounded up "
+            "or down, which level {} ({}) does not; use {} there, or shortcut none",
+            i + 1, settings_text(level), way_out_of_shuffle(level)));
+    const std::int64_t shuffled = multiply(in, multiply(level.stride.h, level.stride.w));
+    require_option(
+        shuffled <= kMost,
+        fmt::format("shortcut shuffle makes {} channels of {} at level {} with stride {}, but at "
+                    "most {} are possible; use a smaller stride, or shortcut none",
+                    shuffled, in, i + 1, to_string(level.stride), kMost));
+    in = level.channels;
+  }
+}
+
+/// In the maps of a level's smaller and larger side.
+struct LevelNumbers {
+  std::int64_t encoded, decoded;
+};
+
+LevelNumbers numbers_of(const LevelPlan& level) {
+  return {multiply(level.out_channels, multiply(level.out.h, level.out.w)),
+          multiply(level.in_channels, multiply(level.in.h, level.in.w))};
 }
 
 // What a detector sees: image, reconstruction and two differences.
@@ -129,6 +178,14 @@ void ModelOptions::validate() const {
   require_option(
       !variational || latent > 0 || latent_channels > 0,
       "variational needs a bottleneck: set latent-channels, or latent together with size");
+  if (shortcut == Shortcut::shuffle) check_shuffle(*this);
+  if (latent > 0 || latent_channels > 0) {
+    require_latents(latent > 0 ? "latent" : "latent-channels");
+  }
+  require_option(!residual || output == Output::linear,
+                 fmt::format("residual: the network predicts a difference, which can be negative; "
+                             "output-activation must be linear, but is {}",
+                             to_string(output)));
   require_option(
       detector.size() <= 12 &&
           std::ranges::all_of(detector,
@@ -143,6 +200,13 @@ void ModelOptions::validate() const {
                   "HxW, or use latent-channels for a bottleneck that takes every size",
                   latent));
   plan_sizes(levels, size, channels);
+}
+
+void ModelOptions::require_latents(const std::string& what) const {
+  require_option(has_latents(),
+                 fmt::format("{} is not for a model with {}: its decoder needs the image that it "
+                             "restores beside the latent",
+                             what, skip == Skip::add ? "skip add" : "residual"));
 }
 
 std::int64_t ModelOptions::latent_map_channels() const {
@@ -166,6 +230,7 @@ std::int64_t ModelOptions::parameter_count() const {
     total = add(total, norm_weights(norm, level.channels));  // encoder
     if (&level != &levels.front())
       total = add(total, norm_weights(norm, in));  // decoder, but its last
+    total = add(total, multiply(2, residual_parameters(level, norm)));
     in = level.channels;
   }
   const std::int64_t narrow = latent > 0 ? latent : latent_channels;
@@ -186,10 +251,11 @@ std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
   // fused with the activation and keeps what lies between them too.
   const std::int64_t kept = norm == Norm::group ? 3 : 2;
   std::int64_t numbers = 0;
-  for (const LevelPlan& level : plan.levels) {
-    const std::int64_t encoded = multiply(level.out_channels, multiply(level.out.h, level.out.w));
-    const std::int64_t decoded = multiply(level.in_channels, multiply(level.in.h, level.in.w));
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const auto [encoded, decoded] = numbers_of(plan.levels[i]);
     numbers = add(numbers, multiply(kept, add(encoded, decoded)));
+    // The second convolution of a residual block has nothing after it but the sum, which is kept.
+    numbers = add(numbers, multiply(2 * levels[i].residual_blocks * (kept + 1), encoded));
   }
   if (!detector.empty()) {
     const std::int64_t seen = multiply(2 * kDetectorInputs * channels, multiply(input.h, input.w));
@@ -199,13 +265,15 @@ std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
 }
 
 std::int64_t ModelOptions::inference_bytes_per_image(Size input) const {
-  std::int64_t most = 0;
+  std::int64_t most = 0, skipped = 0;
   for (const LevelPlan& level : plan_sizes(levels, input, channels).levels) {
-    const std::int64_t encoded = multiply(level.out_channels, multiply(level.out.h, level.out.w));
-    const std::int64_t decoded = multiply(level.in_channels, multiply(level.in.h, level.in.w));
-    most = std::max(most, add(encoded, decoded));
+    const auto [encoded, decoded] = numbers_of(level);
+    // A shortcut has an input and an output of its own.
+    const std::int64_t copies = shortcut == Shortcut::shuffle ? 2 : 1;
+    most = std::max(most, multiply(copies, add(encoded, decoded)));
+    if (skip == Skip::add) skipped = add(skipped, encoded);
   }
-  most = std::max(most, detector_maps(*this, input).most);
+  most = std::max(add(most, skipped), detector_maps(*this, input).most);
   return multiply(add(most, multiply(channels, multiply(input.h, input.w))), sizeof(float));
 }
 

@@ -35,6 +35,18 @@ constexpr auto names(Output) {
   return std::to_array<Name<Output>>(
       {{Output::sigmoid, "sigmoid"}, {Output::tanh, "tanh"}, {Output::linear, "linear"}});
 }
+/// What goes around every level without weights; see LevelImpl. shuffle: pixels become channels and
+/// are averaged going down, and come back from repeated channels going up.
+enum class Shortcut { none, shuffle };
+constexpr auto names(Shortcut) {
+  return std::to_array<Name<Shortcut>>({{Shortcut::none, "none"}, {Shortcut::shuffle, "shuffle"}});
+}
+/// What the decoder gets beside the latent. add: each of its levels adds what the encoder had at
+/// that size.
+enum class Skip { none, add };
+constexpr auto names(Skip) {
+  return std::to_array<Name<Skip>>({{Skip::none, "none"}, {Skip::add, "add"}});
+}
 
 /// A 3×3 convolution of the detector, with what follows it.
 struct DetectorLayer {
@@ -80,6 +92,15 @@ struct ModelOptions {
   /// means before logarithms of variances.
   bool variational = false;
 
+  Shortcut shortcut = Shortcut::none;
+
+  /// For restoring images: with `add` there is no narrow latent, see has_latents().
+  Skip skip = Skip::none;
+
+  /// The network predicts what to take away from its input. Needs `output` linear; outside training
+  /// the difference is limited to [0,1].
+  bool residual = false;
+
   /// Channels of the detector, from half the image's size down, such as {16, 32, 64}: a network
   /// beside the autoencoder that learns from drawn defects where an image is anomalous. Empty:
   /// none.
@@ -94,6 +115,11 @@ struct ModelOptions {
 
   /// The detector's convolutions in the order of their calls; none without one.
   std::vector<DetectorLayer> detector_layers() const;
+
+  /// Whether latents alone can be decoded: neither skip nor residual gives the decoder more.
+  bool has_latents() const { return skip == Skip::none && !residual; }
+  /// Throws OptionError, which begins with `what` is asked for, unless has_latents().
+  void require_latents(const std::string& what) const;
 
   /// Channels of the latent map; a dense latent has none, and this is the map's before it.
   std::int64_t latent_map_channels() const;

@@ -74,12 +74,13 @@ std::string plan_json(const ModelOptions& model, Size input) {
                         {"output_padding", per_axis(level.output_padding)},
                         {"without", shape(level.in_channels, level.without_output_padding())},
                         {"out", outer}}}});
+    const std::int64_t blocks = model.levels[levels.size() - 1].residual_blocks;
+    if (blocks > 0) levels.back()["residual_blocks"] = blocks;
   }
   const ordered_json image = shape(model.channels, input);
-  ordered_json json = {{"input", image},
-                       {"levels", levels},
-                       {"latent", model.latent_shape(input)},
-                       {"output", image}};
+  ordered_json json = {
+      {"input", image}, {"levels", levels}, {"latent", nullptr}, {"output", image}};
+  if (model.has_latents()) json["latent"] = model.latent_shape(input);
   for (std::size_t i = 0; i < model.detector.size(); ++i) {
     json["detector"].push_back(shape(model.detector[i], detector_map(input, i)));
   }

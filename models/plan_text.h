@@ -21,7 +21,9 @@ std::string level_table(const ModelOptions& model, Size input);
 ///                 "convT":{"in":…,"output_padding":[h,w],"without":…,"out":…}}…],
 ///      "latent":[c,h,w] or [D],"output":[C,H,W]}
 ///
-/// and where there is a detector "detector":[[c,h,w]…], the shapes of its levels.
+/// "latent" is null unless model.has_latents(), levels with residual blocks have
+/// "residual_blocks":N, and where there is a detector "detector":[[c,h,w]…], the shapes of its
+/// levels.
 std::string plan_json(const ModelOptions& model, Size input);
 
 /// "detector  16x12x12 → 32x6x6 → 64x3x3 → 1x24x24"; "" without one.

@@ -51,8 +51,8 @@ function showTiles() {
     addTile("Steps", String(data.metrics.step[last]), data.skipped_steps > 0 ? `${data.skipped_steps} left out, not finite` : "");
     addTile("Images/s", short(data.metrics.images_per_s[last], 3), `${duration(data.metrics.seconds[last])} the last epoch`);
   }
-  const numbers = product(data.model.latent);
-  addTile("Latent", shape(data.model.latent), `${numbers} numbers for ${product(data.model.input)}`);
+  const {latent, input} = data.model;
+  if (latent) addTile("Latent", shape(latent), `${product(latent)} numbers for ${product(input)}`);
   addTile("Parameters", data.model.parameters.toLocaleString("en"));
 }
 
@@ -389,11 +389,11 @@ function showErrors() {
 function showNetwork() {
   const {input, latent, levels, settings} = data.model;
   byId("network-note").textContent =
-    `An image of ${shape(input)} (channels, height, width) becomes a latent of ${shape(latent)} and comes back at exactly its size. Other sizes have an output_padding of their own, from the same weights.`;
+    `An image of ${shape(input)} (channels, height, width) ${latent ? `becomes a latent of ${shape(latent)} and ` : ""}comes back at exactly its size. Other sizes have an output_padding of their own, from the same weights.`;
   const rows = levels.map(({conv, convT}, i) => [
     String(i + 1), `${shape(conv.in)} → ${shape(conv.out)}`, settings[i],
     `${shape(convT.in)} → ${shape(convT.out)}`, convT.output_padding.join(", "), shape(convT.without)]);
-  fillTable(byId("levels"), "The encoder's order; k kernel, s stride, p padding, d dilation",
+  fillTable(byId("levels"), "The encoder's order; k kernel, s stride, p padding, d dilation, r residual blocks",
             ["level", "convolution", "settings", "transposed convolution", "output_padding", "without it"],
             rows, () => "");
 }

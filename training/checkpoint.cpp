@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
@@ -42,6 +44,9 @@ json to_json(const ModelOptions& model) {
               {"output", to_string(model.output)},
               {"variational", model.variational}};
   if (!model.detector.empty()) fields["detector"] = model.detector;
+  if (model.shortcut != Shortcut::none) fields["shortcut"] = to_string(model.shortcut);
+  if (model.skip != Skip::none) fields["skip"] = to_string(model.skip);
+  if (model.residual) fields["residual"] = true;
   return fields;
 }
 
@@ -64,6 +69,9 @@ ModelOptions model_from_json(const json& spec) {
   // Added within a format: older checkpoints do not have it.
   model.variational = spec.value("variational", false);
   model.detector = spec.value("detector", std::vector<std::int64_t>());
+  if (spec.contains("shortcut")) model.shortcut = named<Shortcut>(spec, "shortcut");
+  if (spec.contains("skip")) model.skip = named<Skip>(spec, "skip");
+  model.residual = spec.value("residual", false);
   model.validate();
   return model;
 }
@@ -104,6 +112,13 @@ void read_progress(const json& fields, Progress& progress) {
   const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
                       progress.optimizer_steps >= 0 && progress.epoch_images >= 0;
   if (!counts) throw std::invalid_argument("a negative count of epochs, steps or images");
+}
+
+/// Whether version 0.1 knew all that the model has.
+bool is_of_version_0_1(const ModelOptions& model) {
+  return model.detector.empty() && model.shortcut == Shortcut::none && model.has_latents() &&
+         std::ranges::all_of(model.levels,
+                             [](const LevelSpec& level) { return level.residual_blocks == 0; });
 }
 
 std::string to_metadata(const CheckpointInfo& info) {
@@ -193,10 +208,9 @@ std::string model_json(const ModelOptions& model) { return to_json(model).dump()
 
 void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimizer* optimizer,
                      CheckpointInfo info, const WeightAverage* average) {
-  // Version 0.1 would stop at the options in the configuration that it does not know, and at the
-  // weights of a detector.
+  // Version 0.1 would stop at the options in the configuration that it does not know.
   const bool is_old =
-      info.config.empty() && !info.value_range.is_fixed() && net->options().detector.empty();
+      info.config.empty() && !info.value_range.is_fixed() && is_of_version_0_1(net->options());
   info.format = is_old ? CheckpointInfo::kOldFormat : CheckpointInfo::kFormat;
   info.convae_version = kVersion;
   info.libtorch_version = TORCH_VERSION;

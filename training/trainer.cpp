@@ -134,8 +134,9 @@ double Trainer::epoch_loss() const {
   return progress_.epoch_loss_sum / static_cast<double>(progress_.epoch_images);
 }
 
-Maps Trainer::latents(const Maps& inputs, torch::Tensor& divergence_sum) {
-  if (!net_->options().variational) return net_->encoder->forward(inputs);
+Maps Trainer::latents(const Maps& inputs, std::vector<Maps>& skipped,
+                      torch::Tensor& divergence_sum) {
+  if (!net_->options().variational) return net_->encoder->forward(inputs, &skipped);
   Maps samples;
   for (const LatentDistribution& distribution : net_->encoder->distributions(inputs)) {
     const torch::Tensor noise =
@@ -163,6 +164,15 @@ Maps Trainer::detect(const Maps& inputs, const Maps& outputs) {
   return net_->detector->logits(images, reconstructions);
 }
 
+/// What the decoder should give: the targets, or what is to be taken away from the inputs. The
+/// losses that are fused depend on the size of a difference alone, not on its sign.
+Maps Trainer::decoder_targets(const Maps& inputs, const Maps& targets) const {
+  if (!net_->options().residual) return targets;
+  Maps differences;
+  for (std::size_t i = 0; i < inputs.size(); ++i) differences.push_back(inputs[i] - targets[i]);
+  return differences;
+}
+
 torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                                  std::int64_t images_in_step) {
   const double share = 1 / static_cast<double>(images_in_step);
@@ -171,18 +181,19 @@ torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets, const 
   Maps outputs, logits;
   {
     const Autocast autocast(device_, options_.precision);
-    const Maps codes = latents(inputs, divergence_sum);
+    std::vector<Maps> skipped;
+    const Maps codes = latents(inputs, skipped, divergence_sum);
     if (device_.is_cpu() && is_fused(options_.loss)) {
-      const Maps open = net_->decoder->forward_open(codes, sizes_of(inputs));
+      const Maps open = net_->decoder->forward_open(codes, sizes_of(inputs), skipped);
       if (net_->detector) {
         const torch::NoGradGuard no_grad;
-        outputs = net_->decoder->close(open);
+        outputs = net_->finish(net_->decoder->close(open), inputs);
       }
       if (net_->detector) logits = detect(inputs, std::exchange(outputs, {}));
-      loss = fused_loss(open, net_->decoder->last_bias(), targets, output, options_.loss[0].kind,
-                        share * options_.loss[0].weight);
+      loss = fused_loss(open, net_->decoder->last_bias(), decoder_targets(inputs, targets), output,
+                        options_.loss[0].kind, share * options_.loss[0].weight);
     } else {
-      outputs = net_->decoder->forward(codes, sizes_of(inputs));
+      outputs = net_->finish(net_->decoder->forward(codes, sizes_of(inputs), skipped), inputs);
       if (net_->detector) logits = detect(inputs, outputs);
     }
   }

@@ -106,7 +106,8 @@ private:
   torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                           std::int64_t images_in_step);
   Maps detect(const Maps& inputs, const Maps& outputs);
-  Maps latents(const Maps& inputs, torch::Tensor& divergence_sum);
+  Maps latents(const Maps& inputs, std::vector<Maps>& skipped, torch::Tensor& divergence_sum);
+  Maps decoder_targets(const Maps& inputs, const Maps& targets) const;
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
   std::optional<double> try_step(const Step& step, double lr);
   std::optional<double> leave_out(const Step& step, const char* what);

@@ -16,14 +16,16 @@ std::pair<torch::Tensor, torch::Tensor> images_and_losses(Autoencoder& net,
                                                           const torch::Tensor& targets,
                                                           const TrainOptions& options) {
   const Size size{inputs.size(2), inputs.size(3)};
-  const auto decode = [&](const torch::Tensor& latent) {
-    const torch::Tensor images = net->decoder->forward(latent, size);
-    return std::pair(images, image_losses(images, targets, options.loss, net->options().output));
+  const auto losses_of = [&](const torch::Tensor& images) {
+    return image_losses(images, targets, options.loss, net->options().output);
   };
-  if (!net->options().variational) return decode(net->encoder->forward(inputs));
+  if (!net->options().variational) {
+    const torch::Tensor images = net->forward(inputs);
+    return {images, losses_of(images)};
+  }
   const LatentDistribution distribution = net->encoder->distributions({inputs})[0];
-  const auto [images, losses] = decode(distribution.mean);
-  return {images, losses + options.beta * divergence(distribution)};
+  const torch::Tensor images = net->decoder->forward(distribution.mean, size);
+  return {images, losses_of(images) + options.beta * divergence(distribution)};
 }
 
 }  // namespace

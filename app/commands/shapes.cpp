@@ -4,21 +4,32 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <vector>
 
 namespace convae::app {
 namespace {
 
-void print_text(const ModelOptions& model, Size size) {
+std::string latent_text(const ModelOptions& model, Size size) {
+  if (!model.has_latents()) return "none: the decoder needs the image, too";
+  const std::vector<std::int64_t> shape = model.latent_shape(size);
   std::int64_t numbers = 1;
-  std::string latent;
-  for (const std::int64_t extent : model.latent_shape(size)) {
-    numbers *= extent;
-    latent += (latent.empty() ? "" : "x") + std::to_string(extent);
-  }
+  for (const std::int64_t extent : shape) numbers *= extent;
+  return fmt::format("{}, {} numbers for {}", fmt::join(shape, "x"), numbers,
+                     model.channels * size.h * size.w);
+}
+
+void print_text(const ModelOptions& model, Size size) {
   const std::string input = shape_text(model.channels, size);
   fmt::print("input   {}\n\n{}\n", input, level_table(model, size));
-  fmt::print("latent  {}, {} numbers for {}\n", latent, numbers, model.channels * size.h * size.w);
+  fmt::print("latent  {}\n", latent_text(model, size));
   fmt::print("output  {}, the input's size\n", input);
+  if (model.shortcut == Shortcut::shuffle) {
+    std::puts("shortcut  around every level: pixels to channels, averaged, and back");
+  }
+  if (model.skip == Skip::add) {
+    std::puts("skip  each level of the decoder adds what the encoder had at its size");
+  }
+  if (model.residual) std::puts("residual  the output is taken away from the input");
   if (!model.detector.empty()) fmt::print("{}\n", detector_line(model, size));
   std::puts("");
   std::puts(

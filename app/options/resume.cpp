@@ -27,7 +27,8 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
         "--{} {} contradicts {}, which has {} {}; leave it out, or train a new run", option.name,
         in_quotes(option.get(line.options)), source, shown.name, shown.get(has)));
   };
-  const std::set<std::string> of_levels = {"levels", "kernel", "stride", "padding", "dilation"};
+  const std::set<std::string> of_levels = {"levels",  "kernel",   "stride",
+                                           "padding", "dilation", "residual-blocks"};
   for (const OptionSpec* option : options_of(Group::model)) {
     if (of_levels.contains(option->name)) {
       check(*option, *find_option(Group::model, "levels"), other_levels);

@@ -31,6 +31,7 @@ std::string code(const Evaluation& e, const Contender& contender) {
                        *contender.strength);
   }
   if (!e.corruptions.empty()) return "";
+  if (contender.coder == Coder::network && contender.numbers == 0) return "";
   return contender.bytes ? fmt::format("{:.0f} bytes", *contender.bytes)
                          : fmt::format("{} numbers", contender.numbers);
 }
@@ -86,6 +87,9 @@ std::string head(const Evaluation& e) {
                                    : fmt::format("of several sizes, {} channels", e.channels);
   if (!e.corruptions.empty()) {
     return fmt::format("{} images {}, corrupted by {}\n", count, shape, e.corruptions);
+  }
+  if (e.numbers_latent == 0) {
+    return fmt::format("{} images {} · {} numbers in\n", count, shape, e.numbers_in / count);
   }
   return fmt::format("{} images {} · {} numbers in, {} latent: {:.1f} to 1\n", count, shape,
                      e.numbers_in / count, e.numbers_latent / count, ratio);

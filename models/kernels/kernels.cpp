@@ -318,6 +318,75 @@ double ssim_row(const float* __restrict x, const float* __restrict y, std::int64
   return total;
 }
 
+template <typename T>
+void to_floats(const T* __restrict x, std::int64_t count, float* __restrict y) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) y[i] = load(x[i]);
+}
+
+template <typename T>
+void from_floats(const float* __restrict x, std::int64_t count, T* __restrict y) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) store(y[i], x[i]);
+}
+
+template <typename T>
+void add_floats(const T* x, const float* __restrict y, std::int64_t count, T* z) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) store(z[i], load(x[i]) + y[i]);
+}
+
+void combine(const float* __restrict x, const std::int32_t* __restrict index,
+             const float* __restrict weight, std::int64_t taps, std::int64_t count,
+             float* __restrict y) {
+  for (std::int64_t k = 0; k < taps; ++k, index += count, weight += count) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) {
+      y[i] = (k > 0 ? y[i] : 0.0F) + weight[i] * x[index[i]];
+    }
+  }
+}
+
+template <int groups>
+void gather(const float* above, const PixelRows& rows, float* below) {
+  constexpr int kOfGroup = 4 / groups;
+  const std::int64_t channels = rows.channels;
+  const float factor = rows.factor;
+  for (std::int64_t block = 0; block < rows.blocks; ++block) {
+    const float* __restrict pixels = above + block * 2 * channels;
+    float* __restrict out = below + block * groups * channels;
+#pragma omp simd
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const float values[4] = {pixels[c], pixels[channels + c], pixels[rows.row_length + c],
+                               pixels[rows.row_length + channels + c]};
+      for (int u = 0; u < groups; ++u) {
+        float sum = 0;
+        for (int t = 0; t < kOfGroup; ++t) sum += values[u * kOfGroup + t];
+        out[c * groups + u] = factor * sum;
+      }
+    }
+  }
+}
+
+template <int groups>
+void spread(const float* below, const PixelRows& rows, float* above) {
+  constexpr int kOfGroup = 4 / groups;
+  const std::int64_t channels = rows.channels;
+  const float factor = rows.factor;
+  for (std::int64_t block = 0; block < rows.blocks; ++block) {
+    const float* __restrict from = below + block * groups * channels;
+    float* __restrict upper = above + block * 2 * channels;
+    float* __restrict lower = upper + rows.row_length;
+#pragma omp simd
+    for (std::int64_t c = 0; c < channels; ++c) {
+      upper[c] = factor * from[c * groups];
+      upper[channels + c] = factor * from[c * groups + 1 / kOfGroup];
+      lower[c] = factor * from[c * groups + 2 / kOfGroup];
+      lower[channels + c] = factor * from[c * groups + 3 / kOfGroup];
+    }
+  }
+}
+
 template <typename T, Differentiable before, Differentiable after>
 constexpr BlockKernels<T> kBlock = {moments<T, before>, apply<T, before, after>,
                                     gradient_sums<T, before, after>, gradient<T, before, after>};
@@ -329,12 +398,21 @@ constexpr TypeKernels<T> kOfType = {{{kBlock<T, silu, identity>, kBlock<T, relu,
                                       kBlock<T, identity, leaky_relu>, kBlock<T, identity, gelu>}},
                                     {{loss<T, sigmoid, squared>, loss<T, sigmoid, absolute>},
                                      {loss<T, tanh, squared>, loss<T, tanh, absolute>},
-                                     {loss<T, identity, squared>, loss<T, identity, absolute>}}};
+                                     {loss<T, identity, squared>, loss<T, identity, absolute>}},
+                                    to_floats<T>,
+                                    from_floats<T>,
+                                    add_floats<T>};
 
 }  // namespace
 
 extern const Kernels CONVAE_KERNELS;
-const Kernels CONVAE_KERNELS = {unit_floats, add_noise, ssim_row, kOfType<float>,
-                                kOfType<BFloat16>};
+const Kernels CONVAE_KERNELS = {
+    unit_floats,
+    add_noise,
+    ssim_row,
+    combine,
+    {{gather<1>, spread<1>}, {gather<2>, spread<2>}, {gather<4>, spread<4>}},
+    kOfType<float>,
+    kOfType<BFloat16>};
 
 }  // namespace convae::kernels

@@ -61,6 +61,25 @@ struct TypeKernels {
   /// sum of e² or |e|; dx = weight·(its derivative by x), dx_sum[lane] += dx.
   double (*loss[3][2])(const T* x, const float* target, std::int64_t count, const Lanes& lanes,
                        float weight, T* dx, float* dx_sum);
+  void (*to_floats)(const T* x, std::int64_t count, float* y);
+  void (*from_floats)(const float* x, std::int64_t count, T* y);
+  /// z = x + y; z may be x.
+  void (*add_floats)(const T* x, const float* y, std::int64_t count, T* z);
+};
+
+/// Two rows of pixels, the second `row_length` values behind the first, in blocks of 2×2.
+struct PixelRows {
+  std::int64_t channels, blocks, row_length;
+  float factor;
+};
+
+/// A shortcut between such rows and the row of pixels below them: the four values of a channel in a
+/// block are M groups, and group u of channel c belongs to value c·M + u below.
+struct PixelKernels {
+  /// below = factor · the sums of groups.
+  void (*gather)(const float* above, const PixelRows& rows, float* below);
+  /// Every value of a group = factor · the value below it.
+  void (*spread)(const float* below, const PixelRows& rows, float* above);
 };
 
 /// Window and constants of SSIM for values in [0,1]: see metrics/similarity.h.
@@ -79,6 +98,10 @@ struct Kernels {
   /// them; weights: the Gaussian along one axis; scratch: 4·count values.
   double (*ssim_row)(const float* x, const float* y, std::int64_t count, std::int64_t channels,
                      const float* weights, float* scratch);
+  /// y[i] = the sum of weight[k·count + i] · x[index[k·count + i]] for k below `taps`.
+  void (*combine)(const float* x, const std::int32_t* index, const float* weight, std::int64_t taps,
+                  std::int64_t count, float* y);
+  PixelKernels pixels[3];  ///< by M: 1, 2, 4
   TypeKernels<float> of_float;
   TypeKernels<BFloat16> of_bf16;
 

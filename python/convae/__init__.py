@@ -6,6 +6,7 @@
     latent = net.encode(images)              # images (N, C, H, W) in [0, 1], [-1, 1] for tanh
     reconstruction = net.decode(latent, (H, W))     # or net(images): of exactly their size
 
+A model with skip or residual restores images: its decoder needs them, so net(images) alone works.
 Needs torch and safetensors. ValueError where the file's description of the model holds anything that
 this module does not know.
 """
@@ -17,10 +18,11 @@ from collections import OrderedDict
 import torch
 from safetensors import safe_open
 from torch import nn
+from torch.nn import functional as F
 
 KEYS = {"channels", "levels", "order", "activation", "norm", "latent-channels", "latent", "size",
-        "output", "variational"}
-LEVEL = re.compile(r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)")
+        "output", "variational", "shortcut", "skip", "residual"}
+LEVEL = re.compile(r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)(?:r(\d+))?")
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU}
 OUTPUTS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": nn.Identity()}
 
@@ -30,20 +32,76 @@ class GroupNorm(nn.GroupNorm):  # PyTorch's own refuses a group of one number, a
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
+def channels(x, count):  # means of groups, or repeats; anything between as adaptive pooling has it
+    return F.adaptive_avg_pool3d(x.unsqueeze(1), (count, None, None)).squeeze(1)
+
+
+def fit(x, h, w):  # cut at the end, or the edge repeated
+    x = x[..., :h, :w]
+    return F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2]), "replicate")
+
+
+class Residual(nn.Module):
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x):
+        return x + self.second(self.first(x))
+
+
+class Level(nn.Module):
+    def __init__(self, block, shortcut, residuals):
+        super().__init__()
+        self.tail, self.shortcut, self.count = [*block.children()][1:], shortcut, len(residuals)
+        for name, layer in [*block.named_children(), *residuals.items()]:
+            self.add_module(name, layer)
+
+    def refine(self, x):
+        for i in range(self.count):
+            x = self.get_submodule(f"residual{i}")(x)
+        return x
+
+    def forward(self, x, size=None):  # size: what a transposed convolution is to come to
+        conv, (sh, sw) = self.conv, self.conv.stride
+        if size is None:
+            y = conv(x)
+            h, w = y.shape[2:]
+            if self.shortcut:
+                x = fit(x, h * sh, w * sw).unflatten(3, (w, sw)).unflatten(2, (h, sh))
+                x = x.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)  # pixel_unshuffle, of any stride
+                x = channels(x, conv.out_channels)
+        else:
+            x = self.refine(x)
+            y = conv(x, size)  # PyTorch finds the output_padding for that size
+            if self.shortcut:
+                x = channels(x, conv.out_channels * sh * sw).unflatten(1, (-1, sh, sw))
+                x = fit(x.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3), *size)
+        for layer in self.tail:
+            y = layer(y)
+        y = y + x if self.shortcut else y
+        return self.refine(y) if size is None else y
+
+
 class Autoencoder(nn.Module):
     def __init__(self, spec):
         super().__init__()
         if unknown := sorted(spec.keys() - KEYS):
             raise ValueError(f"the model has '{unknown[0]}', which this module does not know")
         self.spec, self.encoder, self.decoder = spec, nn.Sequential(), nn.ModuleDict()
+        self.restores = spec.get("skip") == "add" or spec.get("residual", False)
         wide, mirror = spec["channels"], []
         for level in spec["levels"]:  # "32:k3x3s2x2p1x1d1x1"
             if not (match := LEVEL.fullmatch(level)):
                 raise ValueError(f"the model has a level '{level}', which this module does not know")
-            thin, (wide, *n) = wide, map(int, match.groups())
+            thin, (wide, *n, blocks) = wide, map(int, match.groups("0"))
             shape = dict(zip(("kernel_size", "stride", "padding", "dilation"), zip(n[::2], n[1::2])))
-            self.encoder.append(self.block(wide, conv=nn.Conv2d(thin, wide, **shape)))
-            mirror.insert(0, self.block(thin, conv=nn.ConvTranspose2d(wide, thin, **shape)))
+            down = self.block(wide, conv=nn.Conv2d(thin, wide, **shape))
+            up = self.block(thin, conv=nn.ConvTranspose2d(wide, thin, **shape))
+            if not mirror:
+                up = up[:1]  # no norm and activation after the last convolution
+            self.encoder.append(self.level(down, wide, blocks))
+            mirror.insert(0, self.level(up, wide, blocks))
         narrow = spec["latent"] or spec["latent-channels"]
         encoded = 2 * narrow if spec["variational"] else narrow
         if spec["latent"]:
@@ -55,7 +113,6 @@ class Autoencoder(nn.Module):
         elif narrow:
             self.encoder.add_module("latent", nn.Conv2d(wide, encoded, 1))
             self.decoder["latent"] = self.block(wide, conv=nn.Conv2d(narrow, wide, 1))
-        mirror[-1] = mirror[-1][:1]  # no norm and activation after the last convolution
         self.decoder.update((str(i), block) for i, block in enumerate(mirror))
 
     def block(self, channels, **layers):
@@ -66,6 +123,14 @@ class Autoencoder(nn.Module):
         step = 1 if self.spec["order"] == "conv-bn-act" else -1
         return nn.Sequential(OrderedDict([*layers.items(), *tail[::step]]))
 
+    def level(self, block, wide, blocks):
+        residuals = {}
+        for i in range(blocks):
+            first, second = (nn.Conv2d(wide, wide, 3, padding=1) for _ in range(2))
+            residuals[f"residual{i}"] = Residual(self.block(wide, conv=first),
+                                                 nn.Sequential(OrderedDict(conv=second)))
+        return Level(block, self.spec.get("shortcut") == "shuffle", residuals)
+
     def sizes(self, size):  # of the images, and of what each level of the encoder gives
         sizes = [list(size)]
         for c in (block.conv for block in self.encoder if hasattr(block, "conv")):
@@ -74,18 +139,31 @@ class Autoencoder(nn.Module):
         return sizes
 
     def encode(self, images):
+        if self.restores:
+            raise ValueError("the decoder of this model needs the images, too; call net(images)")
         latent = self.encoder(images)
         return latent.chunk(2, 1)[0] if self.spec["variational"] else latent
 
-    def decode(self, latent, size):
+    def decode(self, latent, size, skipped=()):
         x = self.decoder["latent"](latent) if "latent" in self.decoder else latent
+        skipped = list(skipped)
         for i, size in enumerate(self.sizes(size)[-2::-1]):
-            block = self.decoder[str(i)]
-            x = block[1:](block.conv(x, size))  # PyTorch finds the output_padding for that size
+            x = self.decoder[str(i)](x, size)
+            x = x + skipped.pop() if skipped else x
         return OUTPUTS[self.spec["output"]](x)
 
     def forward(self, images):
-        return self.decode(self.encode(images), images.shape[2:])
+        if not self.restores:
+            return self.decode(self.encode(images), images.shape[2:])
+        maps = [images]
+        for level in self.encoder:
+            maps.append(level(maps[-1]))
+        skipped = maps[1:-1] if self.spec.get("skip") == "add" else []
+        output = self.decode(maps[-1], images.shape[2:], skipped)
+        if not self.spec.get("residual"):
+            return output
+        rest = images - output
+        return rest if self.training else rest.clamp(0, 1)
 
 
 def load(path):

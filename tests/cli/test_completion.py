@@ -205,5 +205,5 @@ def test_manual_page_has_every_command_and_option(man_page, options):
         assert f"convae {command}" in text.replace("\u00a0", " "), command
         for flag in flags - {"--help"}:
             assert re.search(rf"{flag}\b", text), flag
-    assert "CHANNELS[:kHxWsHxWpHxWdHxW],…" in text
+    assert "CHANNELS[:kHxWsHxWpHxWdHxWrN],…" in text
     assert '"mse + 0.2*ssim"' in text

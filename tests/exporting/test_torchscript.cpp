@@ -114,6 +114,38 @@ TEST(TorchScript, ABottleneckOfAnyKindWorks) {
   }
 }
 
+TEST(TorchScript, ShortcutsAndResidualBlocksWork) {
+  for (const char* levels : {"4,6:r2", "4:k4s2p1,6:k3s3p1,5:k3x5s1x2p1x2r1", "2:s1,12:s1"}) {
+    for (const Norm norm : {Norm::batch, Norm::group}) {
+      ModelOptions options = small();
+      options.levels = parse_levels(levels);
+      options.shortcut = Shortcut::shuffle;
+      options.norm = norm;
+      expect_same_model(options, {{33, 57}, {64, 64}, {24, 25}, {7, 6}});
+    }
+  }
+}
+
+TEST(TorchScript, AModelThatRestoresImagesHasNoParts) {
+  const torch::NoGradGuard no_grad;
+  for (const Skip skip : {Skip::none, Skip::add}) {
+    ModelOptions options = small();
+    options.levels = parse_levels("4,6:r1,7");
+    options.skip = skip;
+    options.residual = true;
+    options.output = Output::linear;
+    const Model model = model_of(options);
+    torch::jit::Module script = exported(model);
+    for (const Size size : kSizes) {
+      const torch::Tensor images = uniform({3, options.channels, size.h, size.w}, 9);
+      expect_close(script.forward({images}).toTensor(), model.net()->forward(images));
+    }
+    EXPECT_FALSE(script.find_method("encode") || script.find_method("decode"));
+    EXPECT_TRUE(contains(message_of<OptionError>([&] { exported(model, Part::encoder); }),
+                         "part encoder is not for a model with"));
+  }
+}
+
 TEST(TorchScript, WeightsKeepTheirNames) {
   const Model model = model_of(small());
   std::vector<std::string> names;

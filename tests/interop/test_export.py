@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import convae
 from convae_program import ONE_CORE, picture, read_csv, save_pictures, source_dir
-from twin import read_metadata
+from twin import read_metadata, shortcut
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 
@@ -44,9 +44,25 @@ MODELS = {
     "latent channels": ["--latent-channels", "3"],
     "latent channels, conv-act-bn": ["--latent-channels", "2", "--order", "conv-act-bn"],
     "variational": ["--latent-channels", "3", "--variational", "--norm", "group"],
+    "shortcuts": ["--shortcut", "shuffle", "--levels", "4,6,9"],
+    "shortcuts of every kind": ["--shortcut", "shuffle", "--levels", "4:k4,6:s3,5:k3x5s1x2p1x2",
+                                "--latent-channels", "2"],
+    "shortcuts with dense": ["--shortcut", "shuffle", "--latent", "7", *DENSE],
+    "shortcuts, residual blocks": ["--shortcut", "shuffle", "--levels", "4:r1,6,8:r2", "--order",
+                                   "conv-act-bn"],
+    "residual blocks, group norm": ["--norm", "group", "--residual-blocks", "1"],
     "dense": ["--latent", "7", *DENSE],
     "dense, variational, conv-act-bn, tanh": ["--latent", "5", *DENSE, "--variational", "--order",
                                               "conv-act-bn", "--output-activation", "tanh"],
+}
+
+# Their decoders need the images, so there are no latents and no parts.
+RESTORING = {
+    "skip": ["--skip", "add"],
+    "residual": ["--residual", "--norm", "group"],
+    "all": ["--skip", "add", "--residual", "--shortcut", "shuffle", "--residual-blocks", "1"],
+    "all of every kind": ["--skip", "add", "--residual", "--shortcut", "shuffle", "--levels",
+                          "4:k4,6:s3r1,5:k3x5s1x2p1x2", "--channels", "1"],
 }
 
 
@@ -82,7 +98,8 @@ class Model:
         pictures = pictures / str(self.spec["channels"])
         common = ("--checkpoint", self.checkpoint, "--data", pictures, "--quiet", *ONE_CORE)
         program.run("reconstruct", *common, "--format", "keep", "-o", "out", cwd=folder)
-        program.run("encode", *common, "-o", "latents/", cwd=folder)
+        if options not in RESTORING.values():
+            program.run("encode", *common, "-o", "latents/", cwd=folder)
         self.dense = self.spec["latent"] > 0
         self.images = {}
         for row in read_csv(folder / "out" / "reconstruct.csv"):
@@ -146,6 +163,12 @@ def one_thread():
 def model(request, program, squares, pictures, tmp_path_factory):
     return Model(program, MODELS[request.param], squares, pictures,
                  tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module", params=RESTORING)
+def restoring(request, program, squares, pictures, tmp_path_factory):
+    return Model(program, RESTORING[request.param], squares, pictures,
+                 tmp_path_factory.mktemp("restoring"))
 
 
 def shape_of(value):
@@ -236,7 +259,9 @@ def test_onnx_for_one_size_pads_instead_of_cutting(model, size):
 
 @pytest.mark.parametrize("words", [[], ["--norm", "group", "--activation", "gelu"],
                                    ["--order", "conv-act-bn", "--latent-channels", "3"],
-                                   ["--latent", "5", "--size", "33x57"]])
+                                   ["--latent", "5", "--size", "33x57"],
+                                   ["--skip", "add", "--residual", "--residual-blocks", "1"],
+                                   ["--shortcut", "shuffle"]])
 def test_opencv_opens_a_file_for_one_size(program, tmp_path, words):
     cv2 = pytest.importorskip("cv2", reason="OpenCV's Python module is missing")
     data = save_pictures(tmp_path / "data", [(33, 57)] * 3)
@@ -298,6 +323,44 @@ def test_torchscript_and_safetensors_have_the_checkpoints_names(model):
         assert all(torch.equal(weights[name], tensors[name]) for name in tensors)
 
 
+def test_restoring_models_are_the_same_in_every_format(restoring):
+    session = restoring.session()
+    onnx.checker.check_model(onnx.load(restoring.export("onnx")), full_check=True)
+    script = torch.jit.load(restoring.export("torchscript"))
+    module = convae.load(restoring.export("safetensors"))
+    for name in restoring.images:
+        images = restoring.input(name)
+        restoring.assert_reconstructs(name, session.run(None, {"images": images})[0])
+        with torch.no_grad():
+            restoring.assert_reconstructs(name, script(torch.from_numpy(images)).numpy())
+            restoring.assert_reconstructs(name, module(torch.from_numpy(images)).numpy())
+    if restoring.spec.get("residual"):  # what the difference leaves is limited to what images have
+        extremes = np.random.default_rng(3).integers(0, 2, (1, restoring.spec["channels"], 40, 33))
+        output = session.run(None, {"images": extremes.astype(np.float32)})[0]
+        assert output.min() == 0 or output.max() == 1
+        assert output.min() >= 0 and output.max() <= 1
+    assert not hasattr(script, "encode") and not hasattr(script, "decode")
+    with pytest.raises(ValueError, match="needs the images"):
+        module.encode(torch.zeros(1, restoring.spec["channels"], 64, 64))
+
+
+@pytest.mark.parametrize("size", [SIZES[0], SIZES[3]])
+def test_restoring_models_for_one_size(restoring, size):
+    words = "--input", "%dx%d" % size
+    file = onnx.load(restoring.export("onnx", *words))
+    onnx.checker.check_model(file, full_check=True)
+    assert "Slice" not in {node.op_type for node in file.graph.node}
+    session = restoring.session(*words)
+    for name in restoring.images:
+        if restoring.images[name].shape[:2] == size:
+            images = restoring.input(name)
+            restoring.assert_reconstructs(name, session.run(None, {"images": images})[0])
+
+
+def test_openvino_restores(restoring):
+    test_openvino_gives_the_reconstruction_at_every_size(restoring)
+
+
 def blocks_of(page):
     """The Python code of a page of the documentation, block by block."""
     text = (source_dir() / "docs" / page).read_text()
@@ -318,6 +381,15 @@ def test_the_python_module_takes_the_weights(model):
             model.assert_reconstructs(name, net.decode(latent, pixels.shape[:2]).numpy())
 
 
+def assert_shortcuts(down, up):
+    """Of the documentation are those of the twin."""
+    for size, small in (((9, 12), (5, 6)), ((8, 7), (4, 4))):
+        x, y = torch.rand(2, 3, *size), torch.rand(2, 8, *small)
+        torch.testing.assert_close(down(x, 8, *small), shortcut(x, torch.nn.Conv2d(3, 8, 3, 2, 1), small))
+        torch.testing.assert_close(up(y, 3, *size),
+                                   shortcut(y, torch.nn.ConvTranspose2d(8, 3, 3, 2, 1), size))
+
+
 @pytest.mark.parametrize("page", ["export.md", "python.md"])
 def test_examples_of_the_documentation_run(program, tmp_path, monkeypatch, capsys, page):
     program.run("train", "--data", source_dir() / "data" / "samples" / "bag", "--levels", "4,8",
@@ -333,6 +405,8 @@ def test_examples_of_the_documentation_run(program, tmp_path, monkeypatch, capsy
         if "inspector.onnx" in block:
             continue  # of a run that was calibrated: see tests/cli/test_export_inspector.py
         exec(block, namespace)
+        if "def down" in block:
+            assert_shortcuts(namespace["down"], namespace["up"])
         if "images = torch.rand" in block:
             assert namespace["reconstruction"].shape == namespace["images"].shape == (2, 1, 33, 57)
             reconstructions.append(namespace["net"].eval()(torch.full((1, 1, 25, 30), 0.3)))

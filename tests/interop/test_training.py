@@ -96,6 +96,18 @@ CASES = {
     "a sum, tanh": Case(spec_of(output="tanh"),
                         ["--output-activation", "tanh", "--loss", "mse + 0.2*ssim"],
                         partial(torch.optim.Adam, lr=3e-3), mixed_loss),
+    "shortcuts, residual blocks": Case(
+        spec_of(shortcut="shuffle", levels=["4:k3x3s2x2p1x1d1x1r1", "8:k3x3s2x2p1x1d1x1r1"]),
+        ["--shortcut", "shuffle", "--residual-blocks", "1"], partial(torch.optim.Adam, lr=3e-3)),
+    "everything, residual": Case(
+        spec_of(shortcut="shuffle", levels=["4:k3x3s2x2p1x1d1x1r1", "8:k3x3s2x2p1x1d1x1r1"],
+                skip="add", residual=True, output="linear"),
+        ["--shortcut", "shuffle", "--residual-blocks", "1", "--skip", "add", "--residual"],
+        partial(torch.optim.Adam, lr=3e-3)),
+    "skips, l1": Case(spec_of(skip="add"), ["--skip", "add", "--loss", "l1"],
+                      partial(torch.optim.Adam, lr=3e-3), torch.nn.functional.l1_loss),
+    "residual, ssim": Case(spec_of(residual=True, output="linear"), ["--residual", "--loss", "ssim"],
+                           partial(torch.optim.Adam, lr=3e-3), ssim_loss),
     "ms-ssim": Case(spec_of(), ["--loss", "ms-ssim"], partial(torch.optim.Adam, lr=3e-3),
                     ms_ssim_loss, large=True),
 }
@@ -192,6 +204,8 @@ def test_a_variational_runs_validation_is_pytorchs(program, photos, tmp_path):
 
 def is_cancelled_by_norm(name, spec):
     """Biases that a norm right behind them takes out again, and the mean it takes out."""
-    if spec["norm"] != "batch" or spec["order"] != "conv-bn-act" or "decoder.1." in name:
+    if spec["norm"] != "batch" or spec["order"] != "conv-bn-act":
+        return False
+    if name.startswith("decoder.1.conv") or ".second." in name:  # without a norm
         return False
     return name.endswith(("conv.bias", "running_mean"))

@@ -27,6 +27,11 @@ MODELS = {
                                  "--output-activation", "tanh"],
     "axes apart": ["--levels", "4:k3x5s2x1p1x2d1x1,6:k4x2s3x2p2x0d1x2,8:k2x3s1x2p0x1d2x1"],
     "dilation": ["--levels", "4:k3s2p2d2,8:k3s3p3d3"],
+    "shortcuts": ["--shortcut", "shuffle"],
+    "shortcuts of every kind": ["--shortcut", "shuffle", "--levels", "4:k4,6:s3,5:k5s1p2",
+                                "--norm", "group", "--latent-channels", "2"],
+    "shortcuts, residual blocks": ["--shortcut", "shuffle", "--levels", "4,8:r2", "--residual-blocks", "1",
+                                   "--order", "conv-act-bn", "--output-activation", "tanh"],
     "even kernels without padding": ["--levels", "4,8", "--kernel", "4", "--padding", "0"],
 }
 

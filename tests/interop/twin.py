@@ -20,11 +20,11 @@ def read_metadata(path):
 
 
 def read_level(text):
-    """"8:k3x5s2x1p1x2d1x1" → channels and four pairs, height first."""
-    numbers = re.fullmatch(r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)", text).groups()
-    channels, *rest = map(int, numbers)
+    """"8:k3x5s2x1p1x2d1x1r2" → channels, four pairs, height first, and residual blocks."""
+    pattern = r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)(?:r(\d+))?"
+    channels, *rest, blocks = map(int, re.fullmatch(pattern, text).groups("0"))
     kernel, stride, padding, dilation = zip(rest[::2], rest[1::2])
-    return channels, dict(kernel_size=kernel, stride=stride, padding=padding, dilation=dilation)
+    return channels, dict(kernel_size=kernel, stride=stride, padding=padding, dilation=dilation), blocks
 
 
 def conv_size(size, level):
@@ -32,9 +32,46 @@ def conv_size(size, level):
                  zip(size, *(level[key] for key in ("kernel_size", "stride", "padding", "dilation"))))
 
 
-class Block(nn.Module):
-    def __init__(self, layer, channels, spec, activated=True):
+def pooled_channels(x, count):
+    """As adaptive pooling has it, which is means of groups or repeats where numbers divide."""
+    return F.adaptive_avg_pool1d(x.permute(0, 2, 3, 1).flatten(0, 2)[:, None], count)[:, 0].view(
+        x.shape[0], *x.shape[2:], count).permute(0, 3, 1, 2)
+
+
+def repeat_edge(x, size):
+    """The first rows and columns, and the last of them as often as some are missing."""
+    for axis, length in enumerate(size, 2):
+        x = x.index_select(axis, torch.arange(length).clamp_max(x.shape[axis] - 1))
+    return x
+
+
+def shortcut(x, layer, size):
+    (stride, other), transposed = layer.stride, isinstance(layer, nn.ConvTranspose2d)
+    assert stride == other, "square strides are enough here"
+    if transposed:
+        wide = pooled_channels(x, layer.out_channels * stride ** 2)
+        return repeat_edge(F.pixel_shuffle(wide, stride), size)
+    return pooled_channels(F.pixel_unshuffle(repeat_edge(x, [stride * n for n in size]), stride),
+                           layer.out_channels)
+
+
+class Residual(nn.Module):
+    def __init__(self, channels, spec):
         super().__init__()
+        self.first = Block(nn.Conv2d(channels, channels, 3, padding=1), channels, spec)
+        self.second = Block(nn.Conv2d(channels, channels, 3, padding=1), channels, spec, activated=False)
+
+    def forward(self, x):
+        return x + self.second(self.first(x, None), None)
+
+
+class Block(nn.Module):
+    def __init__(self, layer, channels, spec, activated=True, residuals=0, at=0, is_level=False):
+        super().__init__()
+        self.has_shortcut = is_level and spec.get("shortcut") == "shuffle"
+        for i in range(residuals):
+            self.add_module(f"residual{i}", Residual(at, spec))
+        self.residuals = [module for name, module in self.named_children()]
         setattr(self, "linear" if isinstance(layer, nn.Linear) else "conv", layer)
         self.layer = [layer]  # in a list: not registered a second time
         self.norm = nn.Identity()
@@ -48,6 +85,18 @@ class Block(nn.Module):
         self.activated = activated
 
     def forward(self, x, size):
+        layer = self.layer[0]
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        for residual in self.residuals if transposed else []:
+            x = residual(x)
+        y = self.convolved(x, size)
+        if self.has_shortcut:
+            y = y + shortcut(x, layer, y.shape[2:])
+        for residual in [] if transposed else self.residuals:
+            y = residual(y)
+        return y
+
+    def convolved(self, x, size):
         layer = self.layer[0]
         if isinstance(layer, nn.ConvTranspose2d):
             # output_padding by difference to the plain length, not by the program's formula.
@@ -70,12 +119,13 @@ class Twin(nn.Module):
         super().__init__()
         self.spec = spec
         levels = [read_level(text) for text in spec["levels"]]
-        self.levels = [level for _, level in levels]
-        widths = [spec["channels"]] + [channels for channels, _ in levels]
+        self.levels = [level for _, level, _ in levels]
+        widths = [spec["channels"]] + [channels for channels, _, _ in levels]
         self.encoder, self.decoder = nn.Module(), nn.Module()
         for i, level in enumerate(self.levels):
-            self.encoder.add_module(str(i), Block(nn.Conv2d(widths[i], widths[i + 1], **level),
-                                                  widths[i + 1], spec))
+            self.encoder.add_module(str(i), Block(
+                nn.Conv2d(widths[i], widths[i + 1], **level), widths[i + 1], spec,
+                residuals=levels[i][2], at=widths[i + 1], is_level=True))
         numbers = 2 if spec.get("variational") else 1  # mean, or mean and log-variance
         if spec["latent-channels"]:
             narrow = spec["latent-channels"]
@@ -91,11 +141,15 @@ class Twin(nn.Module):
         for i, level in enumerate(reversed(self.levels)):
             out = widths[len(levels) - 1 - i]
             layer = nn.ConvTranspose2d(widths[len(levels) - i], out, **level)
-            self.decoder.add_module(str(i), Block(layer, out, spec, activated=i + 1 < len(levels)))
+            channels, _, residuals = levels[len(levels) - 1 - i]
+            self.decoder.add_module(str(i), Block(layer, out, spec, activated=i + 1 < len(levels),
+                                                  residuals=residuals, at=channels, is_level=True))
 
     def encode(self, x):
+        self.maps = []
         for i in range(len(self.levels)):
             x = self.encoder.get_submodule(str(i))(x, None)
+            self.maps.append(x)
         if self.spec["latent"]:
             x = x.flatten(1)
         x = self.encoder.latent(x) if hasattr(self.encoder, "latent") else x
@@ -108,11 +162,14 @@ class Twin(nn.Module):
         x = self.decoder.latent(latent, sizes[-1]) if hasattr(self.decoder, "latent") else latent
         for i in range(len(self.levels)):
             x = self.decoder.get_submodule(str(i))(x, sizes[len(self.levels) - 1 - i])
+            if self.spec.get("skip") == "add" and i + 1 < len(self.levels):
+                x = x + self.maps[len(self.levels) - 2 - i]
         return OUTPUTS[self.spec["output"]](x)
 
     def forward(self, x):
         """In the model's range, as in training."""
-        return self.decode(self.encode(x), x.shape[2:])
+        output = self.decode(self.encode(x), x.shape[2:])
+        return x - output if self.spec.get("residual") else output
 
     def to_range(self, images):
         return images * 2 - 1 if self.spec["output"] == "tanh" else images

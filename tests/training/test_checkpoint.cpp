@@ -128,10 +128,13 @@ void expect_same_model(const ModelOptions& a, const ModelOptions& b) {
   EXPECT_EQ(a.latent, b.latent);
   EXPECT_EQ(a.size, b.size);
   EXPECT_EQ(a.output, b.output);
+  EXPECT_EQ(a.shortcut, b.shortcut);
+  EXPECT_EQ(a.skip, b.skip);
+  EXPECT_EQ(a.residual, b.residual);
 }
 
 TEST_F(CheckpointTest, GivesEveryOptionOfTheModelBack) {
-  std::vector<ModelOptions> all(4, small());
+  std::vector<ModelOptions> all(6, small());
   all[1].channels = 1;
   all[1].levels = parse_levels("3,5:k5p2,4:k3x5s2x1p1x2d1", {0, {4, 3}, {1, 2}, {2, 1}, {1, 2}});
   all[1].order = Order::conv_act_bn;
@@ -145,6 +148,11 @@ TEST_F(CheckpointTest, GivesEveryOptionOfTheModelBack) {
   all[2].size = {12, 17};
   all[2].output = Output::linear;
   all[3].activation = Activation::gelu;
+  all[4].shortcut = Shortcut::shuffle;
+  all[4].skip = Skip::add;
+  all[5].levels = parse_levels("4,6:r2");
+  all[5].residual = true;
+  all[5].output = Output::linear;
   for (const ModelOptions& options : all) {
     save(options);
     expect_same_model(read_checkpoint(path()).info.model, options);
@@ -213,6 +221,17 @@ TEST_F(CheckpointTest, HasTheOldFormatUnlessItHoldsWhatTheOldVersionDoesNotKnow)
   info.config = "[model]\noutput-activation = 'tanh'\n";
   save_checkpoint(path(), trained.net, nullptr, info);
   EXPECT_EQ(read_checkpoint(path()).info.format, 2);
+
+  std::vector<ModelOptions> of_0_2(4, small());
+  of_0_2[0].shortcut = Shortcut::shuffle;
+  of_0_2[1].skip = Skip::add;
+  of_0_2[2].residual = true;
+  of_0_2[2].output = Output::linear;
+  of_0_2[3].levels = parse_levels("4:r1");
+  for (const ModelOptions& options : of_0_2) {
+    save(options);
+    EXPECT_EQ(read_checkpoint(path()).info.format, 2);
+  }
 }
 
 /// Models of version 0.1 and the errors that it measured of images in data/samples.
