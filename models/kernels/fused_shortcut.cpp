@@ -258,6 +258,7 @@ struct FusedShortcut : torch::autograd::Function<FusedShortcut> {
     const std::vector<std::int64_t> stride = context->saved_data["stride"].toIntVector();
     const bool down = context->saved_data["down"].toBool();
     const torch::Tensor dy = as_channels_last(gradients[0]);
+    if (!context->needs_input_grad(1)) return {dy, {}, {}, {}};  // images need none
     const torch::Tensor dx = at::empty(context->saved_data["shape"].toIntVector(),
                                        dy.options().memory_format(at::MemoryFormat::ChannelsLast));
     with_type(dy, [&]<typename T>(T) {
