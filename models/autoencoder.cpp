@@ -6,6 +6,9 @@
 namespace convae {
 namespace {
 
+/// Of usual first weights of the last level: a fresh residual network takes hardly anything away.
+constexpr double kFreshResidual = 0.01;
+
 const ModelOptions& validated(const ModelOptions& options) {
   options.validate();
   return options;
@@ -126,6 +129,11 @@ DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), level
         std::to_string(levels_.size() - 1 - i),
         Level(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
               /*activated=*/i > 0)));
+  }
+  if (!options.residual) return;
+  const torch::NoGradGuard none;
+  for (const auto& item : blocks_.back()->named_parameters()) {
+    if (item.key().starts_with("conv.")) item.value().mul_(kFreshResidual);
   }
 }
 
