@@ -246,7 +246,7 @@ ImageScore Inspector::score(const torch::Tensor& image, double map_above) const 
   const SeenImage seen = look_at(model_, model_.input(alone(shown)), &mean_error);
   require_finite(mean_error, "the image");
   AnomalyScorer::HeatMaps maps;
-  const double score = scorer_->score(seen, &maps, map_above)[kNetwork];
+  const double score = scorer_->score(seen, &maps, map_above, /*parts=*/1)[kNetwork];
   const torch::Tensor& map = maps[kNetwork];
   return {score, map.defined() ? resize_map(map, own) : map};
 }

@@ -283,11 +283,11 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
 }
 
 AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps,
-                                           double maps_above) const {
+                                           double maps_above, std::size_t parts) const {
   const Pyramid standardised = standardised_maps(image, scales_.at(-1));
   const Scores scores = scores_of(features(standardised, image.whole), classifiers_);
   if (maps != nullptr && scores[kAll] > maps_above) {
-    for (std::size_t part = 0; part < kParts; ++part) {
+    for (std::size_t part = 0; part < parts; ++part) {
       (*maps)[part] = heat_[part].of(standardised, image.size);
     }
   }

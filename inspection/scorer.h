@@ -97,10 +97,12 @@ public:
   /// showed: what unseen good images get.
   const std::vector<Scores>& good_scores() const { return good_scores_; }
 
-  /// Makes maps where there is a place for them and the score is above `maps_above`. Several
-  /// threads may call it after finish(). Throws std::runtime_error where a score is not finite.
+  /// Makes the maps of the first `parts` parts where there is a place for them and the score is
+  /// above `maps_above`. Several threads may call it after finish(). Throws std::runtime_error
+  /// where a score is not finite.
   Scores score(const SeenImage& image, HeatMaps* maps = nullptr,
-               double maps_above = -std::numeric_limits<double>::infinity()) const;
+               double maps_above = -std::numeric_limits<double>::infinity(),
+               std::size_t parts = kParts) const;
 
 private:
   using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
