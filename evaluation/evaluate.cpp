@@ -109,6 +109,12 @@ private:
     result_.left_out.push_back({coder, reason});
   }
 
+  void leave_out_references(const std::string& reason) {
+    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
+      leave_out(coder, reason);
+    }
+  }
+
   bool restores() const { return !rule_.corruptions.empty(); }
 
   void add_ways_to_restore() {
@@ -121,9 +127,7 @@ private:
     } else {
       leave_out(Coder::non_local_means, "convae was built without OpenCV's module photo");
     }
-    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
-      leave_out(coder, "they code images; with --corrupt, images are restored");
-    }
+    leave_out_references("they code images; with --corrupt, images are restored");
   }
 
   std::vector<Trial> read_trials() {
@@ -149,9 +153,7 @@ private:
 
   void add_network_alone() {
     add(Coder::network, [&](const Batch& b) { return model_.reconstruct(b.images); });
-    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
-      leave_out(coder, "the model has no latent whose size they could have");
-    }
+    leave_out_references("the model has no latent whose size they could have");
   }
 
   /// The size of all images, or {0, 0}.
@@ -166,10 +168,8 @@ private:
   void add_ways_to_code() {
     add(Coder::network, [&](const Batch& b) { return model_.decode(b.latents, b.size()); });
     if (result_.size) return add_references();
-    for (const Coder coder : {Coder::pca, Coder::mean_image, Coder::network_8_bit, Coder::jpeg}) {
-      leave_out(coder,
-                "the images have several sizes, and references need one; choose it with --size");
-    }
+    leave_out_references(
+        "the images have several sizes, and references need one; choose it with --size");
   }
 
   void add_references() {

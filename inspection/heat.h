@@ -9,6 +9,8 @@
 
 namespace convae {
 
+inline constexpr double kMostDeviations = 30;  ///< of a standardised map: beyond is no worse
+
 /// Some pixels of an image with a drawn defect or of a good one.
 struct SampledPixels {
   torch::Tensor maps;        ///< (n, K) float, what all of the image's maps have there
@@ -41,8 +43,5 @@ public:
 private:
   torch::Tensor weights_, bias_;
 };
-
-/// A standardised value's logarithm, by which pixels are told apart; deviations beyond say no more.
-inline constexpr double kMostDeviations = 30;
 
 }  // namespace convae

@@ -6,7 +6,11 @@
 #include "convae/data/mat.h"
 #include "convae/models/kernels/flat_maps.h"
 
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/poisson.h>
 #include <ATen/ops/zeros.h>
 
 #include <opencv2/imgproc.hpp>
@@ -82,36 +86,15 @@ void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
   cv::scaleAdd(cover, change, image, image);
 }
 
-/// A number of photons where `mean` are expected.
-double poisson(double mean, CounterRandom& random) {
-  if (!(mean > 0)) return 0;
-  constexpr double kFew = 10;
-  if (mean < kFew) {
-    double left = random.uniform(), share = std::exp(-mean), count = 0;
-    while ((left -= share) >= 0 && share > 0) share *= mean / ++count;
-    return count;
-  }
-  // PTRS of Hörmann 1993, https://doi.org/10.1016/0167-6687(93)90997-4: transformed rejection.
-  const double b = 0.931 + 2.53 * std::sqrt(mean), a = -0.059 + 0.02483 * b;
-  const double scale = 1.1239 + 1.1328 / (b - 3.4), safe = 0.9277 - 3.6224 / (b - 2);
-  while (true) {
-    const double u = random.uniform() - 0.5, v = random.uniform(), from_end = 0.5 - std::abs(u);
-    const double count = std::floor((2 * a / from_end + b) * u + mean + 0.43);
-    if (from_end >= 0.07 && v <= safe) return count;
-    if (count < 0 || (from_end < 0.013 && v > from_end)) continue;
-    int sign = 0;  // std::lgamma() would share it between threads
-    if (std::log(v * scale / (a / (from_end * from_end) + b)) <=
-        count * std::log(mean) - mean - lgamma_r(count + 1, &sign)) {
-      return count;
-    }
-  }
+/// The same values as a tensor, in a row.
+torch::Tensor float_view(cv::Mat& image) {
+  return at::from_blob(image.ptr<float>(),
+                       {static_cast<std::int64_t>(image.total()) * image.channels()}, at::kFloat);
 }
 
 void add_shot_noise(cv::Mat& image, double photons, double read_noise, CounterRandom& random) {
-  auto* values = image.ptr<float>();
-  for (std::size_t i = 0; i < image.total() * image.channels(); ++i) {
-    values[i] = static_cast<float>(poisson(values[i] * photons, random) / photons);
-  }
+  const torch::Tensor pixels = float_view(image), expected = (pixels * photons).clamp_min(0);
+  pixels.copy_(at::poisson(expected, at::detail::createCPUGenerator(random.next())) / photons);
   if (read_noise > 0) add_noise(image, read_noise / photons, random);
 }
 
