@@ -209,15 +209,24 @@ private:
                        {graph_.node(block, "Mul", {back, a_channel("weight")}), a_channel("bias")});
   }
 
-  std::string encoder(std::string x) {
+  bool is_linear() const { return spec_.linear == Linear::pca; }
+
+  /// The levels of an encoder, which is `scope`; where there are skip connections, their maps are
+  /// kept.
+  std::string down(const std::string& scope, std::string x, bool keeps) {
     for (std::size_t i = 0; i < levels_.size(); ++i) {
-      const std::string block = "encoder." + std::to_string(i);
+      const std::string block = scope + "." + std::to_string(i);
       const Layer conv = layer(block, "conv", /*axis=*/0);
       const std::string convolved = apply(block, "conv", "Conv", x, conv, convolution(levels_[i]));
       const std::string y = tail(block, convolved, conv, levels_[i].channels);
       x = refined(block, has_shortcut() ? plus(block, y, shuffled_down(block, x, i)) : y, i);
-      if (spec_.skip == Skip::add) skipped_.push_back(x);
+      if (keeps) skipped_.push_back(x);
     }
+    return x;
+  }
+
+  std::string encoder(const std::string& images) {
+    const std::string x = down("encoder", images, spec_.skip == Skip::add);
     if (!weights_.contains("encoder.latent.weight")) return x;
     Layer last{weight("encoder.latent.weight"), weight("encoder.latent.bias")};
     if (spec_.variational) {  // the means alone
@@ -229,7 +238,32 @@ private:
     }
     const std::string flat =
         graph_.node("encoder.latent", "Flatten", {x}, {{"axis", std::int64_t{1}}});
-    return apply("encoder", "latent", "Gemm", flat, last, {{"transB", std::int64_t{1}}});
+    const auto latent =
+        apply("encoder", "latent", "Gemm", flat, last, {{"transB", std::int64_t{1}}});
+    return is_linear() ? plus("encoder", latent, linear_code(images)) : latent;
+  }
+
+  /// As LinearCodeImpl::encode(), with the mean in the summand: C x - C mean.
+  std::string linear_code(const std::string& images) {
+    const std::string scope = "encoder.linear";
+    const torch::Tensor components = weight(scope + ".components").flatten(1);
+    const torch::Tensor mean = weight(scope + ".mean").flatten();
+    const auto flat = graph_.node(scope, "Flatten", {images}, {{"axis", std::int64_t{1}}});
+    return graph_.node(scope, "Gemm",
+                       {flat, constant(scope + ".components", components),
+                        constant(scope + ".origin", -components.mv(mean))},
+                       {{"transB", std::int64_t{1}}});
+  }
+
+  std::string linear_image(const std::string& latent) {
+    const std::string scope = "decoder.linear";
+    const auto [h, w] = plan_->input;
+    const auto rows = graph_.node(
+        scope, "Gemm",
+        {latent, constant(scope + ".components", weight(scope + ".components").flatten(1)),
+         constant(scope + ".mean", weight(scope + ".mean").flatten())});
+    return graph_.node(scope, "Reshape",
+                       {rows, graph_.integers(scope + ".shape", {0, spec_.channels, h, w})});
   }
 
   void output(const std::string& reconstruction) {
@@ -239,7 +273,8 @@ private:
 
   /// `size`: the value with the images' height and width; unused where the sizes are fixed.
   std::string decoder(const std::string& latent, const std::string& size) {
-    std::string x = start(latent);
+    const std::string image = is_linear() ? linear_image(latent) : "";
+    std::string x = is_linear() ? down("decoder.down", image, /*keeps=*/true) : start(latent);
     const std::vector<std::string> sizes = plan_ ? std::vector<std::string>{} : level_sizes(size);
     for (std::size_t i = levels_.size(); i-- > 0;) {
       const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
@@ -249,8 +284,9 @@ private:
                             : transpose(block, x, conv, levels_[i], sizes[i]);
       if (i > 0) y = tail(block, y, conv, levels_[i - 1].channels);
       if (has_shortcut()) y = plus(block, y, shuffled_up(block, x, i, plan_ ? "" : sizes[i]));
-      x = i > 0 && spec_.skip == Skip::add ? plus(block, y, skipped_[i - 1]) : y;
+      x = i > 0 && !skipped_.empty() ? plus(block, y, skipped_[i - 1]) : y;
     }
+    if (is_linear()) x = plus("decoder", image, x);
     if (spec_.output == Output::sigmoid) return graph_.node("decoder", "Sigmoid", {x});
     if (spec_.output == Output::tanh) return graph_.node("decoder", "Tanh", {x});
     return x;

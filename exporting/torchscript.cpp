@@ -23,7 +23,7 @@ std::string list(Size value) { return fmt::format("[{}, {}]", value.h, value.w);
 /// same structure would have; sizes come from the images, as in models/autoencoder.cpp.
 class NetworkSource {
 public:
-  explicit NetworkSource(const ModelOptions& spec) : spec_(spec) {
+  explicit NetworkSource(const ModelOptions& spec) : spec_(spec), restorer_(spec.restorer()) {
     if (spec.latent > 0) plan_ = plan_sizes(levels_, spec.size, spec.channels);
   }
 
@@ -34,6 +34,11 @@ public:
     if (name == "encoder") return encoder();
     if (name == "decoder") return decoder();
     if (name == "decoder.latent") return decoder_start();
+    if (name.ends_with("coder.linear")) return linear_code(name == "encoder.linear");
+    constexpr std::string_view kDown = "decoder.down";
+    if (name.starts_with(kDown)) {
+      return NetworkSource(restorer_).of("encoder" + name.substr(kDown.size()));
+    }
     if (name == "detector") return detector();
     for (const DetectorLayer& layer : spec_.detector_layers()) {
       if (name == "detector." + layer.name()) return detector_layer(layer);
@@ -59,6 +64,7 @@ private:
   bool dense() const { return spec_.latent > 0; }
   bool has_bottleneck() const { return dense() || spec_.latent_channels > 0; }
 
+  bool is_linear() const { return spec_.linear == Linear::pca; }
   bool skips() const { return spec_.skip == Skip::add; }
   bool has_shortcut() const { return spec_.shortcut == Shortcut::shuffle; }
 
@@ -92,6 +98,7 @@ private:
       code += fmt::format("    x = torch.{}, self.latent.weight, self.latent.bias)\n",
                           dense() ? "linear(x.flatten(1)" : "conv2d(x");
     }
+    if (is_linear()) code += "    x = x + self.linear.forward(images)\n";
     if (spec_.variational) code += "    x = x.chunk(2, 1)[0]\n";  // means before deviations
     return code + "    return x.contiguous()\n";
   }
@@ -114,12 +121,22 @@ private:
         "def forward(self, {}{}) -> Tensor:\n{}{}{}",
         skips() ? "maps: List[Tensor]" : "latent: Tensor", dense() ? "" : ", size: List[int]",
         skips() ? "    latent = maps[-1]\n" : "", sizes(), check_latent());
-    code += has_bottleneck() ? "    x = self.latent.forward(latent)\n"
-                             : fmt::format("    x = latent{}\n", kChannelsLast);
+    if (is_linear()) {
+      code += fmt::format(
+          "    image = self.linear.forward(latent){}\n"
+          "    maps = self.down.forward(image)\n"
+          "    x = maps[-1]\n",
+          kChannelsLast);
+    } else {
+      code += has_bottleneck() ? "    x = self.latent.forward(latent)\n"
+                               : fmt::format("    x = latent{}\n", kChannelsLast);
+    }
     for (std::size_t i = 0; i < count; ++i) {
       code += fmt::format("    x = getattr(self, \"{}\").forward(x, size{})\n", i, count - 1 - i);
-      if (skips() && i + 1 < count) code += fmt::format("    x = x + maps[{}]\n", count - 2 - i);
+      if ((skips() || is_linear()) && i + 1 < count)
+        code += fmt::format("    x = x + maps[{}]\n", count - 2 - i);
     }
+    if (is_linear()) code += "    x = image + x\n";
     if (spec_.output == Output::sigmoid) code += "    x = torch.sigmoid(x)\n";
     if (spec_.output == Output::tanh) code += "    x = torch.tanh(x)\n";
     return code + "    return x.contiguous()\n";
@@ -166,6 +183,16 @@ private:
                 : fmt::format("    x = torch.conv2d(x{}, self.conv.weight, self.conv.bias)\n",
                               kChannelsLast);
     return kForward + layer + tail(channels) + kReturn;
+  }
+
+  std::string linear_code(bool encodes) const {
+    if (encodes) {
+      return std::string(kForward) +
+             "    return (x - self.mean).flatten(1).matmul(self.components.flatten(1).t())\n";
+    }
+    return std::string(kForward) +
+           "    rows = x.matmul(self.components.flatten(1))\n"
+           "    return self.mean + rows.view([x.size(0)] + self.mean.size())\n";
   }
 
   std::string encoder_level(std::size_t i) const {
@@ -317,6 +344,7 @@ private:
   }
 
   const ModelOptions& spec_;
+  const ModelOptions restorer_;  // of a linear path
   const std::vector<LevelSpec>& levels_ = spec_.levels;
   Plan plan_;  // of a dense latent
 };

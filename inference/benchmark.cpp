@@ -46,9 +46,10 @@ public:
              per_axis(spec.stride), per_axis(spec.padding), per_axis(spec.dilation),
              per_axis(transposed ? level.output_padding : Size{}), transposed});
       };
-      add(spec, outer, inner, /*transposed=*/false);
+      const std::int64_t encoders = model.linear == Linear::pca ? 2 : 1;
+      for (std::int64_t k = 0; k < encoders; ++k) add(spec, outer, inner, /*transposed=*/false);
       add(spec, inner, outer, /*transposed=*/true);
-      for (std::int64_t k = 0; k < 4 * spec.residual_blocks; ++k) {  // two a block, on both ways
+      for (std::int64_t k = 0; k < 2 * (encoders + 1) * spec.residual_blocks; ++k) {  // two a block
         add(keeping_size(spec.channels), inner, inner, /*transposed=*/false);
       }
     }

@@ -139,6 +139,7 @@ std::string description_json(const Model& model) {
       {"output", to_string(options.output)},
       {"variational", options.variational},
       {"shortcut", to_string(options.shortcut)},
+      {"linear", to_string(options.linear)},
       {"skip", to_string(options.skip)},
       {"residual", options.residual},
       {"detector", options.detector.empty() ? ordered_json(nullptr)

@@ -6,8 +6,16 @@
 namespace convae {
 namespace {
 
-/// Of usual first weights of the last level: a fresh residual network takes hardly anything away.
+/// Of usual first weights of a last layer whose output is added to something: a fresh network
+/// changes that hardly.
 constexpr double kFreshResidual = 0.01;
+
+void begin_near_zero(torch::nn::Module& layer) {
+  const torch::NoGradGuard none;
+  for (torch::Tensor& parameter : layer.parameters(/*recurse=*/false)) {
+    parameter.mul_(kFreshResidual);
+  }
+}
 
 const ModelOptions& validated(const ModelOptions& options) {
   options.validate();
@@ -63,6 +71,9 @@ EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), level
     latent_linear_ = register_module(
         "latent", torch::nn::Linear(channels * map.h * map.w, outputs * options.latent));
   }
+  if (options.linear == Linear::none) return;
+  linear_ = register_module("linear", LinearCode(options.latent, options.channels, options.size));
+  begin_near_zero(*latent_linear_);
 }
 
 torch::Tensor EncoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
@@ -102,16 +113,21 @@ Maps EncoderImpl::bottleneck(const Maps& batches, std::vector<Maps>* skipped) {
     const bool is_last = level + 1 == blocks_.size();
     if (skipped != nullptr && options_.skip == Skip::add && !is_last) skipped->push_back(maps);
   }
-  for (torch::Tensor& x : maps) {
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    torch::Tensor& x = maps[i];
     if (latent_conv_) x = latent_conv_->forward(x);
     if (latent_linear_) x = latent_linear_->forward(x.flatten(1));
+    if (linear_) x = linear_->encode(batches[i]) + x.to(torch::kFloat);
   }
   return maps;
 }
 
 DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
   const std::int64_t deepest = levels_.back().channels;
-  if (options.latent_channels > 0) {
+  if (options.linear == Linear::pca) {
+    linear_ = register_module("linear", LinearCode(options.latent, options.channels, options.size));
+    down_ = register_module("down", Encoder(options.restorer()));
+  } else if (options.latent_channels > 0) {
     const LevelSpec pointwise{deepest, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
     latent_block_ = register_module("latent", Block(BlockImpl::Kind::conv, options.latent_channels,
                                                     pointwise, options, /*activated=*/true));
@@ -130,11 +146,7 @@ DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), level
         Level(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
               /*activated=*/i > 0)));
   }
-  if (!options.residual) return;
-  const torch::NoGradGuard none;
-  for (const auto& item : blocks_.back()->named_parameters()) {
-    if (item.key().starts_with("conv.")) item.value().mul_(kFreshResidual);
-  }
+  if (options.residual || linear_) begin_near_zero(*blocks_.back()->named_children()["conv"]);
 }
 
 void DecoderImpl::check_latent(const torch::Tensor& latent, Size size, Size map) const {
@@ -160,8 +172,16 @@ torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, Size size) {
   return forward(Maps{latent}, std::vector<Size>{size})[0];
 }
 
-Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size>& sizes,
-                                     const std::vector<Maps>& skipped) {
+Maps DecoderImpl::linear_images(const Maps& latents) const {
+  Maps images;
+  for (const torch::Tensor& x : latents) {
+    if (linear_) images.push_back(linear_->decode(x));
+  }
+  return images;
+}
+
+Maps DecoderImpl::all_but_last_level(const Maps& latents, const Maps& images,
+                                     const std::vector<Size>& sizes, std::vector<Maps> skipped) {
   const std::size_t skips = options_.skip == Skip::add ? blocks_.size() - 1 : 0;
   TORCH_CHECK(skipped.size() == skips, "the decoder needs ", skips,
               " levels' maps of the encoder, but got ", skipped.size());
@@ -176,6 +196,7 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size
                                        : latents[i].contiguous(torch::MemoryFormat::ChannelsLast));
   }
   if (latent_block_) maps = latent_block_->forward(maps, deepest);
+  if (down_) maps = down_->forward(images, &skipped);
   for (std::size_t i = 0; i + 1 < blocks_.size(); ++i) {
     const std::size_t level = blocks_.size() - 1 - i;
     maps = blocks_[i]->forward(maps, sizes_at(plans, level, &LevelPlan::in));
@@ -189,12 +210,18 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const std::vector<Size
 
 Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& sizes,
                                const std::vector<Maps>& skipped) {
-  return blocks_.back()->forward_open(all_but_last_level(latents, sizes, skipped), sizes);
+  const Maps images = linear_images(latents);
+  Maps maps =
+      blocks_.back()->forward_open(all_but_last_level(latents, images, sizes, skipped), sizes);
+  for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
+  return maps;
 }
 
 Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes,
                           const std::vector<Maps>& skipped) {
-  Maps maps = blocks_.back()->forward(all_but_last_level(latents, sizes, skipped), sizes);
+  const Maps images = linear_images(latents);
+  Maps maps = blocks_.back()->forward(all_but_last_level(latents, images, sizes, skipped), sizes);
+  for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
   for (torch::Tensor& x : maps) x = output_of(x);
   return maps;
 }

@@ -4,6 +4,7 @@
 #include "convae/models/blocks.h"
 #include "convae/models/detector.h"
 #include "convae/models/level.h"
+#include "convae/models/linear_code.h"
 #include "convae/models/options.h"
 
 #include <memory>
@@ -20,7 +21,9 @@ struct LatentDistribution {
 };
 
 /// Strided convolutions and, if the options have one, a bottleneck.
-/// Children: `0` … `L-1` (Level), `latent` (1×1 convolution or linear layer).
+/// Children: `0` … `L-1` (Level), `latent` (1×1 convolution or linear layer), `linear` (LinearCode)
+/// where options.linear asks for one: then the latent is the sum of its code and of what `latent`
+/// gives.
 class EncoderImpl : public torch::nn::Module {
 public:
   explicit EncoderImpl(const ModelOptions& options);
@@ -35,6 +38,9 @@ public:
   /// The whole distributions of a variational model.
   std::vector<LatentDistribution> distributions(const Maps& batches);
 
+  /// Null without options.linear.
+  LinearCode linear() const { return linear_; }
+
 private:
   Maps bottleneck(const Maps& batches, std::vector<Maps>* skipped = nullptr);
 
@@ -43,11 +49,16 @@ private:
   std::vector<Level> blocks_;
   torch::nn::Conv2d latent_conv_{nullptr};
   torch::nn::Linear latent_linear_{nullptr};
+  LinearCode linear_{nullptr};
 };
 TORCH_MODULE(Encoder);
 
 /// The encoder's mirror: transposed convolutions, each with the output_padding that restores the
 /// size the encoder saw. Children: `latent` (Block), `0` … `L-1` (Level), deepest level first.
+///
+/// Where options.linear asks for one, `linear` (LinearCode) makes an image of the latent, and the
+/// levels are those of a network with skip connections that restores it: `down` (Encoder) goes from
+/// that image to the deepest level, in place of `latent`, and what comes out is added to the image.
 class DecoderImpl : public torch::nn::Module {
 public:
   explicit DecoderImpl(const ModelOptions& options);
@@ -68,15 +79,22 @@ public:
   Maps close(const Maps& open) const;
   torch::Tensor last_bias() const { return blocks_.back()->conv_bias(); }
 
+  /// Null without options.linear.
+  LinearCode linear() const { return linear_; }
+
 private:
-  Maps all_but_last_level(const Maps& latents, const std::vector<Size>& sizes,
-                          const std::vector<Maps>& skipped);
+  /// What linear_ makes of the latents; none without one.
+  Maps linear_images(const Maps& latents) const;
+  Maps all_but_last_level(const Maps& latents, const Maps& images, const std::vector<Size>& sizes,
+                          std::vector<Maps> skipped);
   torch::Tensor output_of(const torch::Tensor& x) const;
   void check_latent(const torch::Tensor& latent, Size size, Size map) const;
 
   ModelOptions options_;
   std::vector<LevelSpec> levels_;  // in the encoder's order
   Block latent_block_{nullptr};
+  LinearCode linear_{nullptr};
+  Encoder down_{nullptr};
   std::vector<Level> blocks_;
 };
 TORCH_MODULE(Decoder);

@@ -182,6 +182,16 @@ void ModelOptions::validate() const {
   if (latent > 0 || latent_channels > 0) {
     require_latents(latent > 0 ? "latent" : "latent-channels");
   }
+  require_option(linear == Linear::none || latent > 0,
+                 "linear pca goes past the convolutions of a dense latent: set latent, or linear "
+                 "none");
+  require_option(linear == Linear::none || !variational,
+                 "linear pca is not for a variational model, whose latents should be normally "
+                 "distributed");
+  require_option(linear == Linear::none || output == Output::linear,
+                 fmt::format("linear pca: the network predicts a difference, which can be "
+                             "negative; output-activation must be linear, but is {}",
+                             to_string(output)));
   require_option(!residual || output == Output::linear,
                  fmt::format("residual: the network predicts a difference, which can be negative; "
                              "output-activation must be linear, but is {}",
@@ -213,6 +223,16 @@ std::int64_t ModelOptions::latent_map_channels() const {
   return latent_channels > 0 ? latent_channels : levels.back().channels;
 }
 
+ModelOptions ModelOptions::restorer() const {
+  ModelOptions model = *this;
+  model.latent = 0;
+  model.size = {0, 0};
+  model.linear = Linear::none;
+  model.skip = Skip::add;
+  model.detector.clear();
+  return model;
+}
+
 std::vector<std::int64_t> ModelOptions::latent_shape(Size input) const {
   if (latent > 0) return {latent};
   const Size map = plan_sizes(levels, input, channels).latent();
@@ -221,16 +241,18 @@ std::vector<std::int64_t> ModelOptions::latent_shape(Size input) const {
 
 std::int64_t ModelOptions::parameter_count() const {
   std::int64_t total = detector_parameters(*this);
+  const std::int64_t encoders = linear == Linear::pca ? 2 : 1;
   std::int64_t in = channels;
   for (const LevelSpec& level : levels) {
     const std::int64_t kernel_area = multiply(level.kernel.h, level.kernel.w);
     const std::int64_t weights = multiply(kernel_area, multiply(in, level.channels));
-    total = add(total, multiply(2, weights));
-    total = add(total, level.channels + in);                 // biases of both directions
-    total = add(total, norm_weights(norm, level.channels));  // encoder
+    const std::int64_t around = residual_parameters(level, norm);
+    const std::int64_t encoded =
+        add(weights, level.channels + norm_weights(norm, level.channels) + around);
+    total = add(total, multiply(encoders, encoded));
+    total = add(total, add(add(weights, in), around));
     if (&level != &levels.front())
       total = add(total, norm_weights(norm, in));  // decoder, but its last
-    total = add(total, multiply(2, residual_parameters(level, norm)));
     in = level.channels;
   }
   const std::int64_t narrow = latent > 0 ? latent : latent_channels;
@@ -241,6 +263,7 @@ std::int64_t ModelOptions::parameter_count() const {
     wide = multiply(in, multiply(map.h, map.w));
   }
   const std::int64_t encoded = variational ? multiply(2, narrow) : narrow;
+  if (linear == Linear::pca) return add(total, add(multiply(wide, encoded), encoded));
   total = add(total, multiply(wide, add(encoded, narrow)));
   return add(total, add(add(wide, encoded), norm_weights(norm, in)));
 }
@@ -253,9 +276,11 @@ std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
   std::int64_t numbers = 0;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     const auto [encoded, decoded] = numbers_of(plan.levels[i]);
-    numbers = add(numbers, multiply(kept, add(encoded, decoded)));
+    const std::int64_t encoders = linear == Linear::pca ? 2 : 1;
+    numbers = add(numbers, multiply(kept, add(multiply(encoders, encoded), decoded)));
     // The second convolution of a residual block has nothing after it but the sum, which is kept.
-    numbers = add(numbers, multiply(2 * levels[i].residual_blocks * (kept + 1), encoded));
+    numbers =
+        add(numbers, multiply((encoders + 1) * levels[i].residual_blocks * (kept + 1), encoded));
   }
   if (!detector.empty()) {
     const std::int64_t seen = multiply(2 * kDetectorInputs * channels, multiply(input.h, input.w));
@@ -271,7 +296,7 @@ std::int64_t ModelOptions::inference_bytes_per_image(Size input) const {
     // A shortcut has an input and an output of its own.
     const std::int64_t copies = shortcut == Shortcut::shuffle ? 2 : 1;
     most = std::max(most, multiply(copies, add(encoded, decoded)));
-    if (skip == Skip::add) skipped = add(skipped, encoded);
+    if (skip == Skip::add || linear == Linear::pca) skipped = add(skipped, encoded);
   }
   most = std::max(add(most, skipped), detector_maps(*this, input).most);
   return multiply(add(most, multiply(channels, multiply(input.h, input.w))), sizeof(float));

@@ -48,6 +48,14 @@ constexpr auto names(Skip) {
   return std::to_array<Name<Skip>>({{Skip::none, "none"}, {Skip::add, "add"}});
 }
 
+/// What goes past the convolutions of a dense latent. pca: the latent starts as the principal
+/// components of the training images, and the decoder as a network that restores the image that
+/// they alone give; see LinearCode.
+enum class Linear { none, pca };
+constexpr auto names(Linear) {
+  return std::to_array<Name<Linear>>({{Linear::none, "none"}, {Linear::pca, "pca"}});
+}
+
 /// A 3×3 convolution of the detector, with what follows it.
 struct DetectorLayer {
   enum class Kind {
@@ -94,6 +102,9 @@ struct ModelOptions {
 
   Shortcut shortcut = Shortcut::none;
 
+  /// Needs a dense latent and `output` linear.
+  Linear linear = Linear::none;
+
   /// For restoring images: with `add` there is no narrow latent, see has_latents().
   Skip skip = Skip::none;
 
@@ -123,6 +134,9 @@ struct ModelOptions {
 
   /// Channels of the latent map; a dense latent has none, and this is the map's before it.
   std::int64_t latent_map_channels() const;
+
+  /// The network that restores the image of a linear path; see DecoderImpl.
+  ModelOptions restorer() const;
 
   /// Shape of one image's latent: {D}, or {c, h, w} for an input of that size. Throws
   /// GeometryError.

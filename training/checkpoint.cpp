@@ -45,6 +45,7 @@ json to_json(const ModelOptions& model) {
               {"variational", model.variational}};
   if (!model.detector.empty()) fields["detector"] = model.detector;
   if (model.shortcut != Shortcut::none) fields["shortcut"] = to_string(model.shortcut);
+  if (model.linear != Linear::none) fields["linear"] = to_string(model.linear);
   if (model.skip != Skip::none) fields["skip"] = to_string(model.skip);
   if (model.residual) fields["residual"] = true;
   return fields;
@@ -70,6 +71,7 @@ ModelOptions model_from_json(const json& spec) {
   model.variational = spec.value("variational", false);
   model.detector = spec.value("detector", std::vector<std::int64_t>());
   if (spec.contains("shortcut")) model.shortcut = named<Shortcut>(spec, "shortcut");
+  if (spec.contains("linear")) model.linear = named<Linear>(spec, "linear");
   if (spec.contains("skip")) model.skip = named<Skip>(spec, "skip");
   model.residual = spec.value("residual", false);
   model.validate();
@@ -116,7 +118,8 @@ void read_progress(const json& fields, Progress& progress) {
 
 /// Whether version 0.1 knew all that the model has.
 bool is_of_version_0_1(const ModelOptions& model) {
-  return model.detector.empty() && model.shortcut == Shortcut::none && model.has_latents() &&
+  return model.detector.empty() && model.shortcut == Shortcut::none &&
+         model.linear == Linear::none && model.has_latents() &&
          std::ranges::all_of(model.levels,
                              [](const LevelSpec& level) { return level.residual_blocks == 0; });
 }

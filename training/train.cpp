@@ -9,6 +9,7 @@
 #include "convae/models/plan_text.h"
 #include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/linear_start.h"
 #include "convae/training/memory.h"
 #include "convae/training/run.h"
 #include "convae/training/run_log.h"
@@ -330,6 +331,9 @@ private:
     } else {
       require_a_readable_image(trainer.dataset());
       warn_of_little_contrast(trainer.dataset(), callbacks_);
+      if (job_.model.linear == Linear::pca && job_.init.empty()) {
+        begin_with_components(trainer.net(), trainer.dataset(), trainer.workers(), callbacks_);
+      }
     }
     callbacks_.begin_writing();
     RunFolder folder = saved_

@@ -26,6 +26,10 @@ void print_text(const ModelOptions& model, Size size) {
   if (model.shortcut == Shortcut::shuffle) {
     std::puts("shortcut  around every level: pixels to channels, averaged, and back");
   }
+  if (model.linear == Linear::pca) {
+    std::puts(
+        "linear  the latent starts as principal components, whose image the decoder restores");
+  }
   if (model.skip == Skip::add) {
     std::puts("skip  each level of the decoder adds what the encoder had at its size");
   }

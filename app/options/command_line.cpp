@@ -108,7 +108,8 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   }
   line.options.model.levels = parse_levels(line.options.levels.list, line.options.levels.defaults);
   ModelOptions& model = line.options.model;
-  if (model.residual && !line.has("output-activation")) model.output = Output::linear;
+  const bool adds = model.residual || model.linear != Linear::none;
+  if (adds && !line.has("output-activation")) model.output = Output::linear;
   return line;
 }
 

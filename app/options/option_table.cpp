@@ -75,6 +75,9 @@ std::vector<OptionSpec> make_table() {
        "default residual blocks of a level, each of two 3x3 convolutions"},
       {model, "shortcut", kModel, "NAME", &ModelOptions::shortcut,
        "shortcut around every level, without weights (shuffle: of pixels to channels and back)"},
+      {model, "linear", kModel, "NAME", &ModelOptions::linear,
+       "path past the convolutions of a dense latent (pca: principal components of the training "
+       "images, so that the network is never worse); makes output-activation linear"},
       {model, "skip", kModel, "NAME", &ModelOptions::skip,
        "what each decoder level gets from the encoder (add: what it had at that size; for "
        "restoring images, leaves no latent)"},

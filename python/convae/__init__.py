@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 KEYS = {"channels", "levels", "order", "activation", "norm", "latent-channels", "latent", "size",
-        "output", "variational", "shortcut", "skip", "residual"}
+        "output", "variational", "shortcut", "linear", "skip", "residual"}
 LEVEL = re.compile(r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)(?:r(\d+))?")
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU}
 OUTPUTS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": nn.Identity()}
@@ -83,14 +83,35 @@ class Level(nn.Module):
         return self.refine(y) if size is None else y
 
 
+class LinearCode(nn.Module):  # of principal components
+    def __init__(self, numbers, *image):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(image))
+        self.register_buffer("components", torch.zeros(numbers, *image))
+
+    def encode(self, images):
+        return torch.einsum("nchw,dchw->nd", images - self.mean, self.components)
+
+    def decode(self, latent):
+        return self.mean + torch.einsum("nd,dchw->nchw", latent, self.components)
+
+
+class Encoder(nn.Sequential):
+    def forward(self, images):
+        x = images
+        for name, layer in self.named_children():
+            x = x + layer.encode(images) if name == "linear" else layer(x)
+        return x
+
+
 class Autoencoder(nn.Module):
     def __init__(self, spec):
         super().__init__()
         if unknown := sorted(spec.keys() - KEYS):
             raise ValueError(f"the model has '{unknown[0]}', which this module does not know")
-        self.spec, self.encoder, self.decoder = spec, nn.Sequential(), nn.ModuleDict()
+        self.spec, self.encoder, self.decoder = spec, Encoder(), nn.ModuleDict()
         self.restores = spec.get("skip") == "add" or spec.get("residual", False)
-        wide, mirror = spec["channels"], []
+        wide, mirror, again = spec["channels"], [], nn.Sequential()
         for level in spec["levels"]:  # "32:k3x3s2x2p1x1d1x1"
             if not (match := LEVEL.fullmatch(level)):
                 raise ValueError(f"the model has a level '{level}', which this module does not know")
@@ -101,15 +122,24 @@ class Autoencoder(nn.Module):
             if not mirror:
                 up = up[:1]  # no norm and activation after the last convolution
             self.encoder.append(self.level(down, wide, blocks))
+            if spec.get("linear") == "pca":
+                down = self.block(wide, conv=nn.Conv2d(thin, wide, **shape))
+                again.append(self.level(down, wide, blocks))
             mirror.insert(0, self.level(up, wide, blocks))
         narrow = spec["latent"] or spec["latent-channels"]
         encoded = 2 * narrow if spec["variational"] else narrow
         if spec["latent"]:
-            h, w = self.sizes(map(int, spec["size"].split("x")))[-1]
+            size = [*map(int, spec["size"].split("x"))]
+            h, w = self.sizes(size)[-1]
             self.encoder.add_module("flatten", nn.Flatten())
             self.encoder.add_module("latent", nn.Linear(wide * h * w, encoded))
-            self.decoder["latent"] = self.block(wide, linear=nn.Linear(narrow, wide * h * w),
-                                                map=nn.Unflatten(1, (wide, h, w)))
+            if again:
+                for part in self.encoder, self.decoder:
+                    part.add_module("linear", LinearCode(narrow, spec["channels"], *size))
+                self.decoder["down"] = again
+            else:
+                self.decoder["latent"] = self.block(wide, linear=nn.Linear(narrow, wide * h * w),
+                                                    map=nn.Unflatten(1, (wide, h, w)))
         elif narrow:
             self.encoder.add_module("latent", nn.Conv2d(wide, encoded, 1))
             self.decoder["latent"] = self.block(wide, conv=nn.Conv2d(narrow, wide, 1))
@@ -146,19 +176,27 @@ class Autoencoder(nn.Module):
 
     def decode(self, latent, size, skipped=()):
         x = self.decoder["latent"](latent) if "latent" in self.decoder else latent
-        skipped = list(skipped)
+        skipped, image = list(skipped), 0
+        if "linear" in self.decoder:  # the levels restore the image of the linear path
+            image = self.decoder["linear"].decode(latent)
+            skipped = self.maps(self.decoder["down"], image)
+            x = skipped.pop()
         for i, size in enumerate(self.sizes(size)[-2::-1]):
             x = self.decoder[str(i)](x, size)
             x = x + skipped.pop() if skipped else x
-        return OUTPUTS[self.spec["output"]](x)
+        return OUTPUTS[self.spec["output"]](image + x)
+
+    def maps(self, levels, x):  # what each of them gives
+        maps = [x]
+        for level in levels:
+            maps.append(level(maps[-1]))
+        return maps[1:]
 
     def forward(self, images):
         if not self.restores:
             return self.decode(self.encode(images), images.shape[2:])
-        maps = [images]
-        for level in self.encoder:
-            maps.append(level(maps[-1]))
-        skipped = maps[1:-1] if self.spec.get("skip") == "add" else []
+        maps = self.maps(self.encoder, images)
+        skipped = maps[:-1] if self.spec.get("skip") == "add" else []
         output = self.decode(maps[-1], images.shape[2:], skipped)
         if not self.spec.get("residual"):
             return output

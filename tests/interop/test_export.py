@@ -52,6 +52,7 @@ MODELS = {
                                    "conv-act-bn"],
     "residual blocks, group norm": ["--norm", "group", "--residual-blocks", "1"],
     "dense": ["--latent", "7", *DENSE],
+    "dense with a linear path": ["--latent", "7", *DENSE, "--linear", "pca", "--levels", "4:r1,6"],
     "dense, variational, conv-act-bn, tanh": ["--latent", "5", *DENSE, "--variational", "--order",
                                               "conv-act-bn", "--output-activation", "tanh"],
 }

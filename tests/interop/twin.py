@@ -131,6 +131,22 @@ class Twin(nn.Module):
             narrow = spec["latent-channels"]
             self.encoder.latent = nn.Conv2d(widths[-1], numbers * narrow, 1)
             self.decoder.latent = Block(nn.Conv2d(narrow, widths[-1], 1), widths[-1], spec)
+        elif spec["latent"] and spec.get("linear") == "pca":
+            size = tuple(map(int, spec["size"].split("x")))
+            map_size = size
+            for level in self.levels:
+                map_size = conv_size(map_size, level)
+            self.encoder.latent = nn.Linear(widths[-1] * map_size[0] * map_size[1], spec["latent"])
+            for part in (self.encoder, self.decoder):
+                part.linear = nn.Module()
+                part.linear.register_buffer("mean", torch.zeros(spec["channels"], *size))
+                part.linear.register_buffer("components",
+                                            torch.zeros(spec["latent"], spec["channels"], *size))
+            self.decoder.down = nn.Module()
+            for i, level in enumerate(self.levels):
+                self.decoder.down.add_module(str(i), Block(
+                    nn.Conv2d(widths[i], widths[i + 1], **level), widths[i + 1], spec,
+                    residuals=levels[i][2], at=widths[i + 1], is_level=True))
         elif spec["latent"]:
             size = tuple(map(int, spec["size"].split("x")))
             for level in self.levels:
@@ -145,26 +161,40 @@ class Twin(nn.Module):
             self.decoder.add_module(str(i), Block(layer, out, spec, activated=i + 1 < len(levels),
                                                   residuals=residuals, at=channels, is_level=True))
 
-    def encode(self, x):
+    def down(self, part, x):
         self.maps = []
         for i in range(len(self.levels)):
-            x = self.encoder.get_submodule(str(i))(x, None)
+            x = part.get_submodule(str(i))(x, None)
             self.maps.append(x)
+        return x
+
+    def encode(self, images):
+        x = self.down(self.encoder, images)
         if self.spec["latent"]:
             x = x.flatten(1)
         x = self.encoder.latent(x) if hasattr(self.encoder, "latent") else x
+        if hasattr(self.encoder, "linear"):
+            code = self.encoder.linear
+            x = x + torch.einsum("nchw,dchw->nd", images - code.mean, code.components)
         return x.chunk(2, 1)[0] if self.spec.get("variational") else x
 
     def decode(self, latent, size):
         sizes = [tuple(size)]
         for level in self.levels:
             sizes.append(conv_size(sizes[-1], level))
-        x = self.decoder.latent(latent, sizes[-1]) if hasattr(self.decoder, "latent") else latent
+        x, image = latent, 0
+        if hasattr(self.decoder, "linear"):
+            code = self.decoder.linear
+            image = code.mean + torch.einsum("nd,dchw->nchw", latent, code.components)
+            x = self.down(self.decoder.down, image)
+        elif hasattr(self.decoder, "latent"):
+            x = self.decoder.latent(latent, sizes[-1])
+        skips = hasattr(self.decoder, "linear") or self.spec.get("skip") == "add"
         for i in range(len(self.levels)):
             x = self.decoder.get_submodule(str(i))(x, sizes[len(self.levels) - 1 - i])
-            if self.spec.get("skip") == "add" and i + 1 < len(self.levels):
+            if skips and i + 1 < len(self.levels):
                 x = x + self.maps[len(self.levels) - 2 - i]
-        return OUTPUTS[self.spec["output"]](x)
+        return OUTPUTS[self.spec["output"]](image + x)
 
     def forward(self, x):
         """In the model's range, as in training."""

@@ -129,6 +129,7 @@ void expect_same_model(const ModelOptions& a, const ModelOptions& b) {
   EXPECT_EQ(a.size, b.size);
   EXPECT_EQ(a.output, b.output);
   EXPECT_EQ(a.shortcut, b.shortcut);
+  EXPECT_EQ(a.linear, b.linear);
   EXPECT_EQ(a.skip, b.skip);
   EXPECT_EQ(a.residual, b.residual);
 }
@@ -147,6 +148,7 @@ TEST_F(CheckpointTest, GivesEveryOptionOfTheModelBack) {
   all[2].latent = 7;
   all[2].size = {12, 17};
   all[2].output = Output::linear;
+  all[2].linear = Linear::pca;
   all[3].activation = Activation::gelu;
   all[4].shortcut = Shortcut::shuffle;
   all[4].skip = Skip::add;
@@ -222,12 +224,16 @@ TEST_F(CheckpointTest, HasTheOldFormatUnlessItHoldsWhatTheOldVersionDoesNotKnow)
   save_checkpoint(path(), trained.net, nullptr, info);
   EXPECT_EQ(read_checkpoint(path()).info.format, 2);
 
-  std::vector<ModelOptions> of_0_2(4, small());
+  std::vector<ModelOptions> of_0_2(5, small());
   of_0_2[0].shortcut = Shortcut::shuffle;
   of_0_2[1].skip = Skip::add;
   of_0_2[2].residual = true;
   of_0_2[2].output = Output::linear;
   of_0_2[3].levels = parse_levels("4:r1");
+  of_0_2[4].latent = 3;
+  of_0_2[4].size = {12, 17};
+  of_0_2[4].linear = Linear::pca;
+  of_0_2[4].output = Output::linear;
   for (const ModelOptions& options : of_0_2) {
     save(options);
     EXPECT_EQ(read_checkpoint(path()).info.format, 2);

@@ -1,0 +1,154 @@
+#include "convae/models/autoencoder.h"
+#include "convae/models/pixels.h"
+#include "convae/tests/support.h"
+#include "convae/training/autocast.h"
+
+#include <torch/torch.h>
+
+#include <gtest/gtest.h>
+
+namespace convae::test_linear_code {
+namespace {
+
+constexpr Size kSize{11, 14};
+
+ModelOptions linear(const char* levels = "4,6:r1", Norm norm = Norm::batch) {
+  ModelOptions options;
+  options.channels = 3;
+  options.levels = parse_levels(levels);
+  options.norm = norm;
+  options.latent = 5;
+  options.size = kSize;
+  options.linear = Linear::pca;
+  options.output = Output::linear;
+  return options;
+}
+
+torch::Tensor some_images() { return torch::rand({4, 3, kSize.h, kSize.w}); }
+
+/// Orthonormal components and a mean, in both halves of a network.
+void give_components(Autoencoder& net, std::int64_t count) {
+  const std::int64_t numbers = 3 * kSize.h * kSize.w;
+  const torch::Tensor columns = std::get<0>(torch::linalg_qr(torch::randn({numbers, count})));
+  const torch::Tensor components = columns.t().reshape({count, 3, kSize.h, kSize.w});
+  const torch::Tensor mean = torch::rand({3, kSize.h, kSize.w});
+  net->encoder->linear()->set(mean, components);
+  net->decoder->linear()->set(mean, components);
+}
+
+torch::Tensor projected(const Autoencoder& net, const torch::Tensor& images) {
+  std::map<std::string, torch::Tensor> buffers;
+  for (const auto& item : net->encoder->linear()->named_buffers()) {
+    buffers[item.key()] = item.value().to(torch::kDouble).flatten(item.key() == "mean" ? 0 : 1);
+  }
+  const torch::Tensor rows = images.to(torch::kDouble).flatten(1) - buffers["mean"];
+  const torch::Tensor& components = buffers["components"];
+  return (buffers["mean"] + rows.matmul(components.t()).matmul(components)).view(images.sizes());
+}
+
+class LinearCodeTest : public ::testing::Test {
+protected:
+  void SetUp() override { torch::manual_seed(3); }
+};
+
+TEST_F(LinearCodeTest, CodesAreProjectionsAlsoInALowerPrecision) {
+  Autoencoder net(linear());
+  give_components(net, 5);
+  const torch::Tensor images = some_images();
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const Autocast autocast(torch::kCPU, precision);
+    const LinearCode code = net->encoder->linear();
+    const torch::Tensor given = code->decode(code->encode(images));
+    EXPECT_EQ(given.scalar_type(), torch::kFloat);
+    EXPECT_TRUE(given.is_contiguous(torch::MemoryFormat::ChannelsLast));
+    EXPECT_LE((given - projected(net, images)).abs().max().item<double>(), 1e-5);
+  }
+}
+
+TEST_F(LinearCodeTest, AFreshNetworkGivesNearlyTheProjection) {
+  for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+    for (const std::int64_t count : {5, 2}) {
+      Autoencoder net(linear("4,6:r1", norm));
+      give_components(net, count);
+      const torch::Tensor images = some_images();
+      const torch::Tensor given = net->forward(images);
+      EXPECT_EQ(given.sizes(), images.sizes());
+      const double change = (given - projected(net, images)).square().mean().item<double>();
+      EXPECT_GT(change, 0);
+      EXPECT_LE(change, 1e-3);
+    }
+  }
+}
+
+TEST_F(LinearCodeTest, TheLatentIsTheSumOfBothPathsAndTheImageTheSumOfBothWaysBack) {
+  Autoencoder net(linear());
+  give_components(net, 5);
+  net->eval();
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor images = some_images();
+  const torch::Tensor code = net->encoder->linear()->encode(images);
+  const torch::Tensor latent = net->encoder->forward(images);
+  ASSERT_FALSE(torch::equal(code, latent));
+  const torch::Tensor image = net->decoder->linear()->decode(latent);
+  const torch::Tensor given = net->decoder->forward(latent, kSize);
+  // Without what the last convolution adds, the image is what is left.
+  for (const auto& item : net->named_parameters()) {
+    if (item.key().starts_with("decoder.1.conv.")) item.value().zero_();
+    if (item.key().starts_with("encoder.latent.")) item.value().zero_();
+  }
+  EXPECT_TRUE(torch::allclose(net->decoder->forward(latent, kSize), image));
+  EXPECT_FALSE(torch::allclose(given, image));
+  EXPECT_TRUE(torch::allclose(net->encoder->forward(images), code));
+}
+
+TEST_F(LinearCodeTest, OpenMapsCloseToTheSame) {
+  Autoencoder net(linear());
+  give_components(net, 5);
+  net->eval();
+  const torch::NoGradGuard no_grad;
+  const Maps latents = net->encoder->forward(Maps{some_images()});
+  const std::vector<Size> sizes{kSize};
+  EXPECT_TRUE(torch::allclose(net->decoder->close(net->decoder->forward_open(latents, sizes))[0],
+                              net->decoder->forward(latents, sizes)[0], 1e-5, 1e-6));
+}
+
+TEST_F(LinearCodeTest, IsNoWeightThatAnOptimizerMoves) {
+  for (const char* levels : {"4", "4,6", "3:k3x5s2x1p1x2r1,8:k4s2p1,5:k1s1p0r2"}) {
+    for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+      Autoencoder net(linear(levels, norm));
+      std::int64_t weights = 0;
+      for (const torch::Tensor& weight : net->parameters()) weights += weight.numel();
+      EXPECT_EQ(weights, net->options().parameter_count()) << levels;
+    }
+  }
+}
+
+TEST_F(LinearCodeTest, EveryWeightLearns) {
+  for (const Norm norm : {Norm::batch, Norm::none}) {
+    Autoencoder net(linear("4,6:r1", norm));
+    give_components(net, 5);
+    const torch::Tensor images = some_images();
+    (net->forward(images) - images).square().mean().backward();
+    for (const auto& item : net->named_parameters()) {
+      EXPECT_TRUE(item.value().grad().defined()) << item.key();
+    }
+  }
+}
+
+TEST_F(LinearCodeTest, AnotherKindOfModelIsRefused) {
+  const auto refusal = [](auto change) {
+    ModelOptions options = linear();
+    change(options);
+    return test::message_of<OptionError>([&] { options.validate(); });
+  };
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.latent = 0; }),
+            "linear pca goes past the convolutions of a dense latent: set latent, or linear none");
+  EXPECT_EQ(refusal([](ModelOptions& o) { o.output = Output::sigmoid; }),
+            "linear pca: the network predicts a difference, which can be negative; "
+            "output-activation must be linear, but is sigmoid");
+  EXPECT_TRUE(test::contains(refusal([](ModelOptions& o) { o.variational = true; }),
+                             "linear pca is not for a variational model"));
+}
+
+}  // namespace
+}  // namespace convae::test_linear_code
