@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace convae {
 namespace {
+
+constexpr std::pair<char, double> kTimeUnits[] = {{'h', 3600}, {'m', 60}, {'s', 1}};
+constexpr double kMostSeconds = 1e9;  // thirty years
 
 /// The length of the valid UTF-8 sequence at the start of `text`, 0 where there is none.
 /// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
@@ -52,6 +56,30 @@ std::optional<double> parse_number(std::string_view text) {
 std::string number_text(double value) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof(text), value).ptr};
+}
+
+std::optional<double> parse_duration(std::string_view text) {
+  double sum = 0;
+  for (const auto& [unit, seconds] : kTimeUnits) {
+    const std::size_t length = text.find(unit);
+    if (length == std::string_view::npos) continue;
+    const auto number = parse_number(text.substr(0, length));
+    if (!number || *number < 0) return std::nullopt;
+    sum += *number * seconds;
+    text.remove_prefix(length + 1);
+  }
+  const bool is_time = text.empty() && sum > 0 && sum <= kMostSeconds;
+  return is_time ? std::optional(sum) : std::nullopt;
+}
+
+std::string duration_text(double seconds) {
+  std::string text;
+  for (const auto& [unit, size] : kTimeUnits) {
+    const double count = unit == 's' ? seconds : std::floor(seconds / size);
+    if (count > 0) text += number_text(count) + unit;
+    seconds -= count * size;
+  }
+  return text.empty() ? "0s" : text;
 }
 
 std::string printable(std::string_view name) {

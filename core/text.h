@@ -29,6 +29,13 @@ std::optional<double> parse_number(std::string_view text);
 /// The shortest text that parse_number() reads back as the same number.
 std::string number_text(double value);
 
+/// Seconds of "90s", "10m", "2h" or "1h30m": hours, minutes and seconds in this order, each at most
+/// once; nullopt for other text, and for no time at all.
+std::optional<double> parse_duration(std::string_view text);
+
+/// The same the other way: 5400 → "1h30m".
+std::string duration_text(double seconds);
+
 /// A name that is safe on a terminal or in a log: control characters, backslashes and bytes that
 /// are not valid UTF-8 become `\n`, `\t`, `\\` or `\xNN`.
 std::string printable(std::string_view name);

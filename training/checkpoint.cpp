@@ -86,6 +86,7 @@ void for_each_field(AnyProgress& progress, const Use& use) {
   use("epoch-position", progress.epoch_position, needed);
   use("optimizer-steps", progress.optimizer_steps, needed);
   use("skipped-steps", progress.skipped_steps, !needed);
+  use("seconds", progress.seconds, !needed);
   use("epoch-loss-sum", progress.epoch_loss_sum, needed);
   use("epoch-images", progress.epoch_images, needed);
   use("epoch-train-seconds", progress.epoch_train_seconds, needed);
@@ -114,6 +115,7 @@ void read_progress(const json& fields, Progress& progress) {
   const bool counts = progress.epoch >= 0 && progress.step >= 0 && progress.epoch_position >= 0 &&
                       progress.optimizer_steps >= 0 && progress.epoch_images >= 0;
   if (!counts) throw std::invalid_argument("a negative count of epochs, steps or images");
+  if (progress.seconds < 0) throw std::invalid_argument("a negative time");
 }
 
 /// Whether version 0.1 knew all that the model has.

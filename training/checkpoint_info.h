@@ -28,6 +28,7 @@ struct Progress {
   std::int64_t optimizer_steps = 0;  ///< of these, steps that changed the weights
 
   std::int64_t skipped_steps = 0;  ///< steps left out because something was not finite
+  double seconds = 0;              ///< wall time of the training, validation and saving included
 
   double epoch_loss_sum = 0;       ///< of the images of the epoch under way
   std::int64_t epoch_images = 0;   ///< usable ones of the epoch under way
@@ -42,6 +43,14 @@ struct Progress {
   std::int64_t patience_start = 0;  ///< epoch from which patience counts, if later than the best
   bool stopped_early = false;       ///< by patience
 };
+
+/// Whether all that `options` give (epochs, steps or time) is done, or the run stopped early.
+inline bool is_finished(const TrainOptions& options, const Progress& progress) {
+  if (progress.stopped_early) return true;
+  if (options.time > 0) return progress.seconds >= options.time;
+  return progress.epoch >= options.epochs ||
+         (options.max_steps > 0 && progress.step >= options.max_steps);
+}
 
 /// What a checkpoint says of itself: the JSON under `__metadata__.convae`.
 struct CheckpointInfo {

@@ -34,6 +34,7 @@ void TrainOptions::validate() const {
   at_least<std::int64_t>("warmup", warmup, 0);
   at_least<std::int64_t>("patience", patience, 0);
   at_least<std::int64_t>("max-steps", max_steps, 0);
+  at_least("time", time, 0.0);
   at_least("weight-decay", weight_decay, 0.0);
   at_least("min-lr", min_lr, 0.0);
   at_least("clip-grad", clip_grad, 0.0);

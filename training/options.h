@@ -70,6 +70,9 @@ struct TrainOptions {
   std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
   std::uint64_t seed = 0;
   std::int64_t max_steps = 0;  ///< stop after so many steps; 0: after `epochs`
+  /// Train for so many seconds in all, validation and saving included, in place of `epochs` and
+  /// `max_steps`, and fit the schedule to them; 0: off. Such a run does not repeat itself.
+  double time = 0;
   bool deterministic = false;  ///< only algorithms that repeat themselves (GPU; a CPU always does)
   Precision precision = Precision::fp32;
   OnNan on_nan = OnNan::stop;  ///< stop the run, or leave such a step out and count it

@@ -20,7 +20,10 @@ namespace {
 
 constexpr std::int64_t kSampleImages = 6;
 constexpr std::int64_t kDefectImages = 8;  // a kind of defect each
-constexpr std::int64_t kExtremes = 3;      // images shown that came back best, and worst
+// Of a run that trains for a given time:
+constexpr double kStepsOverEnd = 10;  // time between the ends of two epochs, in that of an end
+constexpr double kMostEnds = 200;
+constexpr std::int64_t kExtremes = 3;  // images shown that came back best, and worst
 
 double value_of(const MetricsRow& row, BestBy measure) {
   const std::string_view name = to_string(measure);
@@ -98,6 +101,11 @@ RunState Run::train_epochs() {
     const Stopwatch time;
     trainer_.train_steps([this] { return after_step(); });
     const bool has_ended = trainer_.epoch_complete() || trainer_.finished();
+    if (has_ended && is_passed_over()) {
+      trainer_.close_epoch();
+      continue;
+    }
+    last_end_.restart();
     const auto quality = has_ended && !callbacks_.stopped() ? measure() : std::nullopt;
     if (!quality) {
       // Also between the last step and the end of validation: the epoch is closed after a resume.
@@ -105,9 +113,34 @@ RunState Run::train_epochs() {
       return RunState::interrupted;
     }
     finish_epoch(*quality, time);
+    end_seconds_ = last_end_.seconds();
+    trainer_.keep_free(end_seconds_);
+    last_end_.restart();
   }
   if (!save_problem_.empty()) fail_unsaved(save_problem_);
   return trainer_.progress().stopped_early ? RunState::stopped_early : RunState::finished;
+}
+
+/// In a given time, a small folder is seen thousands of times: validating and saving each epoch
+/// would take the time that is for training. Patience and plateau count on every epoch.
+bool Run::is_passed_over() const {
+  const TrainOptions& options = trainer_.options();
+  if (options.time <= 0 || options.patience > 0 || options.schedule == ScheduleKind::plateau) {
+    return false;
+  }
+  const bool is_first = trainer_.progress().epoch == 0;
+  return !is_first && !trainer_.finished() && !callbacks_.stopped() &&
+         last_end_.seconds() < std::max(kStepsOverEnd * end_seconds_, options.time / kMostEnds);
+}
+
+/// "epoch 3/20"
+std::string Run::place() const {
+  const Progress& progress = trainer_.progress();
+  const double time = trainer_.options().time;
+  if (time <= 0) return fmt::format("epoch {}/{}", progress.epoch + 1, trainer_.total_epochs());
+  return fmt::format("epoch {}, {} of {}", progress.epoch + 1,
+                     duration_text(std::round(std::min(progress.seconds, time))),
+                     duration_text(time));
 }
 
 bool Run::after_step() {
@@ -123,8 +156,12 @@ bool Run::after_step() {
     callbacks_.say(fmt::format("saved at step {}", progress.step));
   }
   const std::int64_t images_a_step = trainer_.options().batch_size;
-  callbacks_.show(fmt::format("epoch {}/{}", progress.epoch + 1, trainer_.total_epochs()),
-                  progress.step * images_a_step, trainer_.total_steps() * images_a_step);
+  callbacks_.show(place(), progress.step * images_a_step, trainer_.total_steps() * images_a_step);
+  if (end_seconds_ == 0 && validation_ != nullptr && progress.epoch_images > 0) {
+    // Until an epoch's end was timed: the forward pass is a third of a step, measures come on top.
+    trainer_.keep_free(progress.epoch_train_seconds / 2 * static_cast<double>(validation_->size()) /
+                       static_cast<double>(progress.epoch_images));
+  }
   return callbacks_.stopped();
 }
 
@@ -139,13 +176,26 @@ std::optional<Quality> Run::measure() {
   return callbacks_.stopped() ? std::nullopt : std::optional(quality);
 }
 
+/// Whether it is that of the run. A run that ends by its time has used it up: what is left is for
+/// saving.
+bool Run::note_end() {
+  const TrainOptions& options = trainer_.options();
+  Progress& progress = trainer_.progress();
+  trainer_.note_time();
+  const bool is_last_epoch =
+      options.time <= 0 && trainer_.epoch_complete() && progress.epoch + 1 == options.epochs;
+  if (!trainer_.finished()) return is_last_epoch;
+  if (!progress.stopped_early) progress.seconds = std::max(progress.seconds, options.time);
+  return true;
+}
+
 void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
   const MetricsRow row = row_of(quality, time);
   Progress& progress = trainer_.progress();
   const Progress before = progress;
+  const std::string at = place();
   const bool is_best = note_epoch(row);
-  const std::int64_t epochs = trainer_.options().epochs;
-  const bool is_last = trainer_.finished() || (trainer_.epoch_complete() && row.epoch == epochs);
+  const bool is_last = note_end();
   const bool is_kept = options_.save_every > 0 && row.epoch % options_.save_every == 0;
   if (is_kept || is_last || row.epoch == 1) attempt([&] { write_samples(row.epoch, quality); });
   // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
@@ -161,7 +211,7 @@ void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
     attempt([&] { save(folder_.epoch_weights(row.epoch)); });
   }
   save_last();
-  callbacks_.say(epoch_line(row) + (is_best ? " · best" : ""));
+  callbacks_.say(at + epoch_line(row) + (is_best ? " · best" : ""));
   write_skipped();
   observer_.epoch(status(), row, is_best);
 }
@@ -206,8 +256,8 @@ bool Run::note_epoch(const MetricsRow& row) {
 }
 
 std::string Run::epoch_line(const MetricsRow& row) const {
-  std::string line = fmt::format("epoch {}/{} · step {} · lr {:.2e} · train loss {:.6f}", row.epoch,
-                                 trainer_.total_epochs(), row.step, row.lr, row.train_loss);
+  std::string line =
+      fmt::format(" · step {} · lr {:.2e} · train loss {:.6f}", row.step, row.lr, row.train_loss);
   if (validation_ != nullptr) {
     line += fmt::format(" · val loss {:.6f} · PSNR {:.2f} dB", row.val_loss, row.val_psnr);
     if (!std::isnan(row.val_ssim)) line += fmt::format(" · SSIM {:.4f}", row.val_ssim);

@@ -47,7 +47,10 @@ public:
 private:
   RunState train_epochs();
   bool after_step();
+  bool is_passed_over() const;
+  std::string place() const;
   std::optional<Quality> measure();
+  bool note_end();
   void finish_epoch(const Quality& quality, const Stopwatch& time);
   MetricsRow row_of(const Quality& quality, const Stopwatch& time) const;
   bool note_epoch(const MetricsRow& row);
@@ -75,6 +78,8 @@ private:
   Size input_;
   ImageList images_;
   Stopwatch last_save_;
+  Stopwatch last_end_;        // since the latest end of an epoch
+  double end_seconds_ = 0;    // what that took: validation and saving; 0: there was none yet
   std::string save_problem_;  // why `last` is not up to date; empty: it is
 };
 

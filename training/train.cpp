@@ -118,17 +118,16 @@ SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
 }
 
 /// Whether a run has nothing left to do. One that stopped early goes on if it is given more.
-bool is_finished(const TrainJob& job, Progress& progress) {
+bool has_no_more(const TrainJob& job, Progress& progress) {
   const TrainOptions& is = job.train;
   const TrainOptions& was = job.earlier ? job.earlier->train : is;
-  const bool more =
-      is.epochs > was.epochs || is.patience != was.patience || is.max_steps != was.max_steps;
+  const bool more = is.epochs > was.epochs || is.patience != was.patience ||
+                    is.max_steps != was.max_steps || is.time != was.time;
   if (more && progress.stopped_early) {
     progress.stopped_early = false;
     progress.patience_start = progress.epoch;
   }
-  const bool steps_done = is.max_steps > 0 && progress.step >= is.max_steps;
-  return progress.epoch >= is.epochs || progress.stopped_early || steps_done;
+  return is_finished(is, progress);
 }
 
 /// Checks all options before the first image is read, and completes the model's: its channels, as
@@ -195,7 +194,7 @@ public:
       saved_ = open_run(job_, callbacks_);
       job_.train.validate();
       Progress& progress = saved_->checkpoint.info.progress;
-      if (is_finished(job_, progress)) return {saved_->folder.path(), progress, true, {}};
+      if (has_no_more(job_, progress)) return {saved_->folder.path(), progress, true, {}};
     }
     std::map<std::string, torch::Tensor> weights = initial_weights(job_);
     check_job(job_);
@@ -343,6 +342,12 @@ private:
     log_.open(folder.log());
     const std::string name = printable(folder.path().string());
     callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
+    if (job_.train.time > 0) {
+      callbacks_.say(fmt::format(
+          "training for {}: how many steps that is depends on the machine's speed, so the run does "
+          "not repeat itself exactly",
+          duration_text(job_.train.time)));
+    }
     begin(run, folder);
     std::exchange(keep_headers_, nullptr)();
     const RunState state = run.train();

@@ -110,6 +110,11 @@ std::int64_t Trainer::steps_per_epoch() const {
 }
 
 std::int64_t Trainer::total_steps() const {
+  if (options_.time > 0) {
+    const double share = progress_.seconds / (options_.time - kept_free_);
+    const auto done = static_cast<double>(schedule_step());
+    return static_cast<std::int64_t>(done / std::clamp(share, 1e-6, 1.0)) + 1;
+  }
   const std::int64_t all = options_.epochs * steps_per_epoch();
   return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
 }
@@ -126,8 +131,8 @@ std::int64_t Trainer::schedule_step() const {
 }
 
 bool Trainer::finished() const {
-  return progress_.epoch >= options_.epochs || progress_.stopped_early ||
-         (options_.max_steps > 0 && progress_.step >= options_.max_steps);
+  const bool time_is_over = options_.time > 0 && progress_.seconds >= options_.time - kept_free_;
+  return time_is_over || is_finished(options_, progress_);
 }
 
 double Trainer::epoch_loss() const {
@@ -291,6 +296,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
         std::min(progress_.epoch_position + options_.batch_size, dataset_.size());
     ++progress_.step;
     progress_.epoch_train_seconds = seconds_before + time.seconds();
+    note_time();
     if (on_step) on_step();
     // Both are asked, whatever the first says.
     const bool stop = should_stop && should_stop();
@@ -320,6 +326,7 @@ void Trainer::restore(const Checkpoint& checkpoint, const std::string& source) {
   average_.load(checkpoint.tensors, source);
   optimizer_.load_state(checkpoint.tensors, checkpoint.info.progress.optimizer_steps);
   progress_ = checkpoint.info.progress;
+  seconds_before_ = progress_.seconds;
 }
 
 std::optional<double> Trainer::leave_out(const Step& step, const char* what) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/stopwatch.h"
 #include "convae/data/dataset.h"
 #include "convae/data/loader.h"
 #include "convae/models/autoencoder.h"
@@ -69,14 +70,23 @@ public:
     pixels_together_ = std::min(pixels_together_, most);
   }
 
-  /// All epochs or all `max_steps` are done, or the run stopped early.
+  /// Adds `seconds` that were spent on this training before now.
+  void add_time(double seconds) { seconds_before_ += seconds; }
+  /// Brings progress().seconds up to date; every step does it too.
+  void note_time() { progress_.seconds = seconds_before_ + clock_.seconds(); }
+  /// Ends the steps so many seconds before options().time is over, since what comes after them
+  /// takes that long; at least a quarter of the time is for steps.
+  void keep_free(double seconds) { kept_free_ = std::min(seconds, 0.75 * options_.time); }
+
+  /// All epochs, all `max_steps` or the time are used up, or the run stopped early.
   bool finished() const;
   /// The epoch under way has had all its steps.
   bool epoch_complete() const { return progress_.epoch_position >= dataset_.size(); }
 
   std::int64_t steps_per_epoch() const;
+  /// With options().time, as many as fit into it at the speed so far.
   std::int64_t total_steps() const;
-  /// Epochs that total_steps() take, the last of which max_steps may cut short.
+  /// Epochs that total_steps() take, the last of which max_steps or the time may cut short.
   std::int64_t total_epochs() const;
   /// Mean loss of the images of the epoch under way.
   double epoch_loss() const;
@@ -125,6 +135,9 @@ private:
   std::span<const MicroBatch> in_network_;  // whose loss is being computed
   Progress progress_;
   double waiting_share_ = 0;
+  Stopwatch clock_;
+  double seconds_before_ = 0;  // of a run that is resumed, until now
+  double kept_free_ = 0;       // seconds at the end
   std::string why_skipped_;
 };
 

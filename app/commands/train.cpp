@@ -34,14 +34,16 @@ const char* name_of_best(BestBy measure) {
   return is_loss ? "loss" : to_string(measure);
 }
 
-void print(const TrainResult& result) {
+void print(const TrainResult& result, const TrainOptions& options) {
   const Progress& p = result.progress;
   const std::string folder = printable(result.folder.string());
   if (result.was_finished) {
+    const std::string more = options.time > 0 ? "--time " + duration_text(2 * options.time)
+                                              : fmt::format("--epochs {}", p.epoch + 10);
     fmt::print(
         "{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, such as "
-        "--epochs {}, to go on.\n",
-        folder, p.epoch, p.step, p.stopped_early ? ", stopped early" : "", p.epoch + 10);
+        "{}, to go on.\n",
+        folder, p.epoch, p.step, p.stopped_early ? ", stopped early" : "", more);
     return;
   }
   fmt::print("{}: {} epochs, {} steps, best {} {:.6f} in epoch {}, {} images skipped{}\n", folder,
@@ -96,7 +98,7 @@ int run_train(const CommandLine& line) {
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
   const Callbacks callbacks = program_callbacks(given.options.run);
   const TrainResult result = train(train_job(given, line.words), callbacks);
-  print(result);
+  print(result, given.options.train);
   if (!result.was_finished) calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;
 }

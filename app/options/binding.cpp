@@ -68,4 +68,13 @@ Format<Size> image_size(const std::string& none) {
   return {read, [none](Size size) { return size ? to_string(size) : none; }};
 }
 
+Format<double> duration() {
+  const auto read = [](const std::string& text) {
+    if (text == "none") return 0.0;
+    if (const auto seconds = parse_duration(text)) return *seconds;
+    throw OptionError("expected none or a time such as 90s, 10m, 2h or 1h30m");
+  };
+  return {read, [](double seconds) { return seconds > 0 ? duration_text(seconds) : "none"; }};
+}
+
 }  // namespace convae::app

@@ -130,4 +130,7 @@ struct Binding {
 /// N or HxW in pixels, or the word for none.
 Format<Size> image_size(const std::string& none);
 
+/// Seconds as a time such as 1h30m, or none: 0.
+Format<double> duration();
+
 }  // namespace convae::app

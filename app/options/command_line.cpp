@@ -8,6 +8,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace convae::app {
 namespace {
@@ -66,6 +67,17 @@ cxxopts::ParseResult parse(const Command& command, const std::vector<std::string
   }
 }
 
+/// A time takes the place of epochs and steps, and a flag that of what a file says.
+void settle_length(TrainOptions& train, const std::function<bool(const char*)>& is_flag) {
+  if (train.time <= 0) return;
+  for (const char* other : {"epochs", "max-steps"}) {
+    if (!is_flag(other)) continue;
+    require_option(!is_flag("time"),
+                   fmt::format("--time and --{} exclude each other: leave one out", other));
+    train.time = 0;
+  }
+}
+
 }  // namespace
 
 CommandLine read_command_line(const std::vector<std::string>& words, const Options& base) {
@@ -106,6 +118,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
     }
     line.given.insert(argument.key());
   }
+  settle_length(line.options.train, [&](const char* flag) { return result.count(flag) > 0; });
   line.options.model.levels = parse_levels(line.options.levels.list, line.options.levels.defaults);
   ModelOptions& model = line.options.model;
   const bool adds = model.residual || model.linear != Linear::none;

@@ -132,6 +132,9 @@ std::vector<OptionSpec> make_table() {
        "seed of all random numbers"},
       {train, "max-steps", kTrain, "N", &TrainOptions::max_steps,
        "stop after this many steps; 0: after the epochs"},
+      {train, "time", kTrain, "TIME", Binding(&TrainOptions::time, duration()),
+       "train for 90s, 10m, 2h or 1h30m in total, in place of epochs and max-steps; fits the "
+       "schedule to it, and does not repeat itself exactly"},
       {train, "precision", "train bench", "NAME", &TrainOptions::precision,
        "precision of the network (bf16: faster on GPUs and newer CPUs, a little less exact; tf32: "
        "faster on GPUs, of products alone)"},

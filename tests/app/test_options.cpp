@@ -36,7 +36,8 @@ std::string another_value(const OptionSpec& option) {
       {"dilation", "1x2"},       {"size", "48x32"},
       {"crop", "24x16"},         {"value-range", "-5:12.5"},
       {"loss", "0.5*l1 + ssim"}, {"corrupt", "blur:2,noise:0.1"},
-      {"detector", "4,8"},       {"augment", "flip:0.5"}};
+      {"detector", "4,8"},       {"augment", "flip:0.5"},
+      {"time", "1h30m"}};
   if (own.contains(option.name)) return own.at(option.name);
   const std::string usual = option.get(Options{});
   if (!option.value.choices.empty()) {
@@ -70,11 +71,12 @@ TEST(OptionsTest, EachFlagSetsAMemberOfItsOwn) {
 TEST(OptionsTest, ConfigHoldsEveryOptionAndReadsBackTheSame) {
   Words words = {"train"};
   for (const OptionSpec* option : options_of("train")) {
-    if (option->group != Group::call) {
+    if (option->group != Group::call && option->name != "time") {
       words.insert(words.end(), {"--" + option->name, another_value(*option)});
     }
   }
   Options written = read_words(words).options;
+  written.train.time = 5400;  // its flag excludes those of epochs and max-steps
   written.data.images = {"a.png", "b \"c\".png"};  // a key without a flag
   Options read;
   const auto given = read_config(write_config(written), "config.toml", read);
@@ -181,6 +183,23 @@ TEST(OptionsTest, WordsBehindTwoDashesAreNoOptions) {
             (Words{"-a.png", "--b.png"}));
 }
 
+TEST(OptionsTest, TimeTakesThePlaceOfEpochsUnlessAFlagSaysOtherwise) {
+  TemporaryFolder folder;
+  const std::string file = folder / "recipe.toml";
+  write_text(file, "[train]\nepochs = 5\nmax-steps = 7\ntime = \"1h30m\"\n");
+  const auto time_of = [&](const Words& more) {
+    Words words = {"train", "--config", file};
+    words.insert(words.end(), more.begin(), more.end());
+    return read_words(words).options.train.time;
+  };
+  EXPECT_EQ(time_of({}), 5400);
+  EXPECT_EQ(time_of({"--time", "1.5m"}), 90);
+  EXPECT_EQ(time_of({"--time", "none"}), 0);
+  EXPECT_EQ(time_of({"--epochs", "3"}), 0);
+  EXPECT_EQ(time_of({"--max-steps", "3"}), 0);
+  EXPECT_EQ(read_words({"train", "--time", "2h5s"}).options.train.time, 7205);
+}
+
 TEST(OptionsTest, BadWordsAreRefusedByName) {
   const std::pair<Words, Words> cases[] = {
       {{"trian"}, {"'trian'", "did you mean 'train'?"}},
@@ -196,6 +215,12 @@ TEST(OptionsTest, BadWordsAreRefusedByName) {
       {{"train", "--epochs", "three"}, {"--epochs 'three': expected a whole number"}},
       {{"train", "--epochs", "3.5"}, {"--epochs '3.5'"}},
       {{"train", "--lr", "nan"}, {"--lr 'nan': expected a number"}},
+      {{"train", "--time", "10"}, {"--time '10'", "90s, 10m, 2h or 1h30m"}},
+      {{"train", "--time", "30m1h"}, {"--time '30m1h'"}},
+      {{"train", "--time", "0s"}, {"--time '0s'"}},
+      {{"train", "--time", "-5m"}, {"--time '-5m'"}},
+      {{"train", "--time", "5m", "--epochs", "2"}, {"--time and --epochs exclude each other"}},
+      {{"train", "--max-steps", "9", "--time", "5m"}, {"--time and --max-steps exclude"}},
       {{"train", "--size", "0"}, {"--size '0'", "native"}},
       {{"train", "--size", "3x"}, {"--size '3x'"}},
       {{"train", "--kernel", "x3"}, {"--kernel 'x3'", "HxW"}},

@@ -396,6 +396,8 @@ TEST_F(CheckpointTest, RefusesADescriptionThatDoesNotWork) {
   EXPECT_TRUE(contains(with_model("levels", 5), "its description is damaged: "));
   EXPECT_EQ(refusal_of([](json& d, Tensors&) { d["progress"]["epoch-position"] = -1; }),
             "its description does not work: a negative count of epochs, steps or images");
+  EXPECT_EQ(refusal_of([](json& d, Tensors&) { d["progress"]["seconds"] = -1; }),
+            "its description does not work: a negative time");
 }
 
 TEST_F(CheckpointTest, RefusesADescriptionWithAPartMissing) {

@@ -259,6 +259,69 @@ TEST_F(TrainerTest, GoesOnAfterAResumeWithMoreEpochsOnly) {
   EXPECT_FALSE(more.finished());
 }
 
+// Far more time than a test takes, most of it spent already: what is measured makes no difference.
+constexpr double kMuchTime = 1e6;
+
+TEST_F(TrainerTest, ScheduleGoesByTheShareOfTheTimeThatIsUsed) {
+  ImageDataset images = dataset();
+  Autoencoder net = seeded(model_options());
+  TrainOptions options = train_options(1);
+  options.time = kMuchTime;
+  options.schedule = ScheduleKind::cosine;
+  Trainer trainer(net, images, options, torch::kCPU);
+  trainer.add_time(0.5 * kMuchTime);
+  while (trainer.progress().step < 200) train_epoch(trainer);
+  EXPECT_GT(trainer.progress().epoch, 1) << "the time takes the place of the epochs";
+  EXPECT_NEAR(static_cast<double>(trainer.total_steps()), 401, 3) << "as many again";
+  EXPECT_NEAR(trainer.progress().epoch_lr, options.lr / 2, 0.01 * options.lr);
+  trainer.add_time(0.4999 * kMuchTime);
+  train_epoch(trainer);
+  train_epoch(trainer);
+  EXPECT_LT(trainer.progress().epoch_lr, 1e-3 * options.lr);
+  EXPECT_GT(trainer.progress().epoch_lr, 0) << "the last step is one, too";
+  EXPECT_FALSE(trainer.finished());
+}
+
+TEST_F(TrainerTest, TimeEndsARunWithinAnEpochAndAResumeGoesOnForMore) {
+  ImageDataset images = dataset();
+  Autoencoder net = seeded(model_options());
+  TrainOptions options = train_options(1);
+  options.time = kMuchTime;
+  Trainer trainer(net, images, options, torch::kCPU);
+  trainer.keep_free(0.2 * kMuchTime);
+  trainer.add_time(0.79 * kMuchTime);
+  trainer.on_step = [&] {
+    if (trainer.progress().step == 2) trainer.add_time(0.02 * kMuchTime);
+  };
+  trainer.train_steps();
+  EXPECT_EQ(trainer.progress().step, 3);
+  EXPECT_TRUE(trainer.finished()) << "the rest is for validation";
+  EXPECT_FALSE(trainer.epoch_complete());
+  trainer.progress().seconds = kMuchTime;
+  save(trainer);
+
+  Trainer same(net, images, options, torch::kCPU);
+  same.restore(read_checkpoint(checkpoint()), "'c'");
+  EXPECT_TRUE(same.finished());
+  options.time = 2 * kMuchTime;
+  Trainer more(net, images, options, torch::kCPU);
+  more.restore(read_checkpoint(checkpoint()), "'c'");
+  more.train_steps();
+  EXPECT_TRUE(more.epoch_complete());
+  EXPECT_NEAR(more.progress().seconds, kMuchTime, 1000);
+}
+
+TEST_F(TrainerTest, KeepsAQuarterOfTheTimeForSteps) {
+  ImageDataset images = dataset();
+  Autoencoder net = seeded(model_options());
+  TrainOptions options = train_options(1);
+  options.time = kMuchTime;
+  Trainer trainer(net, images, options, torch::kCPU);
+  trainer.keep_free(5 * kMuchTime);
+  trainer.train_steps();
+  EXPECT_TRUE(trainer.epoch_complete());
+}
+
 TEST_F(TrainerTest, RefusesToResumeAnotherArchitecture) {
   ImageDataset images = dataset();
   Autoencoder net = seeded(model_options());
