@@ -94,4 +94,8 @@ std::int64_t free_gpu_memory(torch::Device device) {
   return static_cast<std::int64_t>(at::accelerator::getMemoryInfo(device.index()).first);
 }
 
+std::int64_t gpu_memory(torch::Device device) {
+  return static_cast<std::int64_t>(at::accelerator::getMemoryInfo(device.index()).second);
+}
+
 }  // namespace convae

@@ -20,7 +20,8 @@ struct GpuSettings {
 };
 void configure_gpu(const GpuSettings& settings);
 
-/// Free memory of a GPU in bytes.
+/// Free memory of a GPU in bytes, and all of it.
 std::int64_t free_gpu_memory(torch::Device device);
+std::int64_t gpu_memory(torch::Device device);
 
 }  // namespace convae

@@ -33,6 +33,7 @@ void limit_memory(GroupLimits& limits, std::optional<std::int64_t> limit,
   if (!limit || !used) return;
   const std::int64_t free =
       std::max<std::int64_t>(0, *limit - std::max<std::int64_t>(0, *used - cache));
+  limits.limit_bytes = limits.limit_bytes == 0 ? *limit : std::min(limits.limit_bytes, *limit);
   limits.free_bytes = limits.free_bytes < 0 ? free : std::min(limits.free_bytes, free);
 }
 

@@ -8,6 +8,7 @@ namespace convae {
 /// What the control groups of this process leave it, such as those of a container.
 struct GroupLimits {
   std::int64_t free_bytes = -1;  ///< memory up to the lowest limit; -1: no limit
+  std::int64_t limit_bytes = 0;  ///< the lowest limit itself; 0: no limit
   std::int64_t cores = 0;        ///< the lowest CPU quota, rounded down, at least 1; 0: no quota
 };
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace convae {
@@ -23,13 +24,14 @@ std::int64_t cores_of_affinity() {
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
-std::int64_t free_bytes_of_machine() {
+/// A value of /proc/meminfo in bytes; 0: it is not there.
+std::int64_t memory_of_machine(std::string_view wanted) {
   std::ifstream file("/proc/meminfo");
   std::string key;
   std::int64_t kilobytes = 0;
   std::string unit;
   while (file >> key >> kilobytes && std::getline(file, unit)) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
+    if (key == wanted) return kilobytes * 1024;
   }
   return 0;
 }
@@ -42,11 +44,17 @@ std::int64_t available_cores() {
 }
 
 std::int64_t free_memory_bytes() {
-  const std::int64_t machine = free_bytes_of_machine();
+  const std::int64_t machine = memory_of_machine("MemAvailable:");
   const std::int64_t group = group_limits().free_bytes;
   if (group < 0) return machine;
   // 0 means unknown.
   return std::max<std::int64_t>(1, machine > 0 ? std::min(machine, group) : group);
+}
+
+std::int64_t memory_limit_bytes() {
+  const std::int64_t machine = memory_of_machine("MemTotal:");
+  const std::int64_t group = group_limits().limit_bytes;
+  return group > 0 && machine > 0 ? std::min(machine, group) : std::max(machine, group);
 }
 
 std::int64_t use_threads(std::int64_t threads) {

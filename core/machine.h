@@ -12,6 +12,10 @@ std::int64_t available_cores();
 /// left; 0: unknown.
 std::int64_t free_memory_bytes();
 
+/// Memory of the machine in bytes, or the limit of a control group where that is less: unlike what
+/// is free, it does not change; 0: unknown.
+std::int64_t memory_limit_bytes();
+
 /// Number of threads that read or write images: `workers`, or one a core for -1.
 std::int64_t worker_count(std::int64_t workers);
 

@@ -6,11 +6,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <stdexcept>
 
 namespace convae {
 namespace {
+
+// For choose_batch_size().
+constexpr double kPixelsAStep = 1 << 16;
+constexpr double kPixelsAStepOfGpu = 1 << 18;
+constexpr std::int64_t kFewestImages = 8;
+constexpr std::int64_t kMostImages = 128;
+constexpr std::int64_t kStepsAnEpoch = 8;
 
 double gigabytes(double bytes) { return bytes / 1e9; }
 
@@ -53,6 +61,29 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
       "fewer channels",
       to_string(model.levels), parameters, gigabytes(16 * static_cast<double>(parameters)),
       gigabytes(static_cast<double>(free_bytes))));
+}
+
+std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& train,
+                               const std::map<Size, std::int64_t>& images_by_size,
+                               std::int64_t memory, bool on_gpu) {
+  std::int64_t images = 0;
+  double pixels = 0;
+  for (const auto& [size, count] : images_by_size) {
+    images += count;
+    pixels += static_cast<double>(count) * static_cast<double>(size.area());
+  }
+  const double all_pixels = on_gpu ? kPixelsAStepOfGpu : kPixelsAStep;
+  const auto by_pixels =
+      static_cast<std::int64_t>(all_pixels * static_cast<double>(images) / pixels);
+  const std::int64_t most = std::min(std::clamp(by_pixels, kFewestImages, kMostImages),
+                                     std::max(kFewestImages / 2, images / kStepsAnEpoch));
+  TrainOptions chosen = train;
+  chosen.batch_size = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
+  while (chosen.batch_size > 1 && memory > 0 &&
+         bytes_for_batches(model, chosen, images_by_size) > memory / 4) {
+    chosen.batch_size /= 2;
+  }
+  return chosen.batch_size;
 }
 
 std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& train,

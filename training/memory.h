@@ -21,6 +21,17 @@ Size most_common(const std::map<Size, std::int64_t>& images_by_size);
 /// Throws std::runtime_error if weights, gradients and two moments (16 bytes a weight) do not fit.
 void require_memory_for_weights(const ModelOptions& model, std::int64_t free_bytes);
 
+/// The batch size for `--batch-size auto`: a power of two, the largest
+/// - with at most 2^16 pixels a step, 2^18 on a GPU: a CPU is at its full speed then, and what more
+///   images add costs steps (Masters & Luschi 2018, "Revisiting small batch training",
+///   https://arxiv.org/abs/1804.07612); but of 8 to 128 images,
+/// - with which an epoch has 8 steps or more, but at least 4 images,
+/// - whose training takes at most a quarter of `memory` bytes (0: unknown), but at least one image.
+/// A function of its arguments alone.
+std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& train,
+                               const std::map<Size, std::int64_t>& images_by_size,
+                               std::int64_t memory, bool on_gpu);
+
 /// What training on a CPU takes for the most images that go through the network together.
 std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& train,
                                const std::map<Size, std::int64_t>& images_by_size);

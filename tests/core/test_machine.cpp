@@ -57,6 +57,7 @@ TEST_F(GroupLimitsTest, Version2TakesTheLowestOfAllAncestors) {
   const GroupLimits found = limits("0::/slice/job\n");
   EXPECT_EQ(found.free_bytes, 5000 - (4500 - 4000)) << "page cache does not count";
   EXPECT_EQ(found.cores, 2) << "rounded down";
+  EXPECT_EQ(found.limit_bytes, 5000) << "whatever is used of it";
 }
 
 TEST_F(GroupLimitsTest, Version1HasAHierarchyForEachController) {

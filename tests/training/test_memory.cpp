@@ -54,6 +54,29 @@ TEST(TrainingMemory, BatchesAreSplitWhereMemoryIsShortAndRefusedWhereNoImageFits
   EXPECT_EQ(together(100, 2 * image), 3'000'000);
 }
 
+TEST(AutomaticBatchSize, FollowsPixelsNumberOfImagesAndMemory) {
+  TrainOptions train;
+  train.batch_size = 0;
+  const auto chosen = [&](const std::map<Size, std::int64_t>& images, std::int64_t memory = 0,
+                          bool on_gpu = false) {
+    return choose_batch_size(one_level(), train, images, memory, on_gpu);
+  };
+  EXPECT_EQ(chosen({{{28, 28}, 60'000}}), 64);  // 2^16 / 784 = 83.6
+  EXPECT_EQ(chosen({{{64, 64}, 60'000}}), 16);
+  EXPECT_EQ(chosen({{{64, 64}, 60'000}}, 0, /*on_gpu=*/true), 64);
+  EXPECT_EQ(chosen({{{4, 4}, 60'000}}), 128) << "at most";
+  EXPECT_EQ(chosen({{{1000, 1000}, 60'000}}), 8) << "at least";
+  EXPECT_EQ(chosen({{{28, 28}, 60'000}, {{1000, 1000}, 60'000}}), 8) << "the mean of all images";
+  EXPECT_EQ(chosen({{{28, 28}, 300}}), 32) << "8 steps an epoch: 37 images";
+  EXPECT_EQ(chosen({{{28, 28}, 5}}), 4) << "however few there are";
+  TrainOptions eight;
+  eight.batch_size = 8;
+  const std::int64_t bytes = bytes_for_batches(one_level(), eight, {{{1000, 1000}, 100}});
+  EXPECT_EQ(chosen({{{1000, 1000}, 1000}}, 4 * bytes), 8);
+  EXPECT_LT(chosen({{{1000, 1000}, 1000}}, 4 * bytes - 4), 8) << "a quarter of the memory";
+  EXPECT_EQ(chosen({{{1000, 1000}, 1000}}, 1), 1);
+}
+
 TEST(TrainingMemory, InferenceTakesFewerImagesTogetherBeforeItRefusesOne) {
   const Size size{1000, 1000};
   const std::int64_t image = one_level().inference_bytes_per_image(size);
