@@ -1,6 +1,7 @@
 #include "convae/inference/benchmark.h"
 
 #include "convae/core/device.h"
+#include "convae/core/errors.h"
 #include "convae/core/stopwatch.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
@@ -124,6 +125,7 @@ void check(const BenchmarkOptions& options) {
                       "': expected a number between 1 and 100000");
   }
   options.train.validate();
+  require_option(options.train.batch_size > 0, "batch-size must be at least 1, but is 0");
   options.model.validate();
 }
 

@@ -124,6 +124,7 @@ std::string description_json(const Model& model) {
       {"libtorch", info.libtorch_version},
       {"epoch", progress.epoch},
       {"step", progress.step},
+      {"seconds", progress.seconds},
       {"seed", info.seed},
       {"parameters", options.parameter_count()},
       {"channels", options.channels},

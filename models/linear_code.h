@@ -14,8 +14,8 @@ namespace CONVAE_API convae {
 /// components. Buffers, which an optimizer leaves alone: its steps would be larger than most of
 /// their numbers. Zeros until set() is called.
 ///
-/// Buffers: `mean` (C, H, W); `components` (D, C, H, W), largest variance first. They are orthogonal
-/// and of one length in an encoder, and of its inverse in the decoder.
+/// Buffers: `mean` (C, H, W); `components` (D, C, H, W), largest variance first. They are
+/// orthogonal and of one length in an encoder, and of its inverse in the decoder.
 class LinearCodeImpl : public torch::nn::Module {
 public:
   LinearCodeImpl(std::int64_t numbers, std::int64_t channels, Size size);

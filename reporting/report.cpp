@@ -57,6 +57,7 @@ void RunReport::write(const RunStatus& run, RunState state, const std::string& m
   data["validation"] = {{"epoch", validation.epoch},
                         {"images", validation.images.size()},
                         {"histogram", histogram_json(validation.images)}};
+  data["rate_test"] = rate_test_json(run.folder.read_rate_test(), run.train.lr);
   data["model"] = model_json(run.model, run.input);
   data["commands"] = latest_of(run.folder.read_commands());
   data["config"] = read_text(run.folder.config());

@@ -231,6 +231,35 @@ function showCurves() {
   showMetricsTable();
 }
 
+function paintRateTest(plot) {
+  const {rates, losses, chosen} = data.rate_test;
+  const room = roomIn(plot);
+  if (room === null) return;
+  const end = rates.length - 1, span = Math.log(rates[end] / rates[0]);
+  const scale = verticalScale(losses, false);
+  const x = (rate) => MARGIN.left + Math.log(rate / rates[0]) / span * room.width;
+  const y = (loss) => room.bottom - scale.share(loss) * room.height;
+  const svg = draw("svg", {role: "img", "aria-label":
+    `Loss by learning rate, from ${short(rates[0])} to ${short(rates[end])}; ${short(chosen)} was chosen. The table below has all steps.`});
+  drawAxes(svg, room, {xTicks: logTicks(rates[0], rates[end]).filter((tick) => /^1(e|0*$)|^0\.0*1$/.test(String(tick))), x,
+                       yTicks: scale.ticks, y});
+  svg.append(draw("path", {class: "line first", d: `M${rates.map((rate, i) => `${x(rate).toFixed(1)},${y(losses[i]).toFixed(1)}`).join("L")}`}),
+             draw("line", {class: "best", x1: x(chosen), x2: x(chosen), y1: MARGIN.top, y2: room.bottom}));
+  plot.replaceChildren(svg);
+}
+
+function showRateTest() {
+  if (data.rate_test === null) return;
+  const {rates, losses, chosen} = data.rate_test;
+  byId("rate-test").hidden = false;
+  byId("rate-test-note").textContent =
+    `The loss of a copy of the network over ${rates.length} steps at rising rates, before the training. The dotted line is the rate that was chosen, ${short(chosen)}.`;
+  const plot = make("div", {class: "plot"}), table = make("table");
+  fillTable(table, "As in lr_test.csv", ["lr", "loss"], rates.map((rate, i) => [short(rate), short(losses[i])]));
+  byId("rate-test").append(make("figure", {}, plot), numbersBelow("The steps as a table", "Steps of the test", table));
+  new ResizeObserver(() => paintRateTest(plot)).observe(plot);
+}
+
 function showMetricsTable() {
   const names = Object.keys(data.metrics);
   fillTable(byId("metrics"), "One row an epoch, as in metrics.csv", names,
@@ -444,6 +473,7 @@ function watch() {
 showHeading();
 showTiles();
 showCurves();
+showRateTest();
 showSamples();
 showDefects();
 showErrors();

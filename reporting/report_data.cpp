@@ -43,6 +43,16 @@ ordered_json metrics_json(const std::vector<MetricsRow>& rows, std::size_t at_mo
   return columns;
 }
 
+ordered_json rate_test_json(const std::vector<RatePoint>& curve, double chosen) {
+  if (curve.empty()) return nullptr;
+  ordered_json result = {{"chosen", chosen}};
+  for (const auto& [rate, loss] : curve) {
+    result["rates"].push_back(rate);
+    result["losses"].push_back(loss);
+  }
+  return result;
+}
+
 ordered_json histogram_json(const std::vector<ImageQuality>& images) {
   std::vector<double> errors;
   for (const ImageQuality& image : images) {

@@ -17,6 +17,9 @@ std::vector<std::size_t> spread(std::size_t count, std::size_t at_most);
 nlohmann::ordered_json metrics_json(const std::vector<MetricsRow>& rows, std::size_t at_most,
                                     std::int64_t best_epoch);
 
+/// The curve by which `lr auto` chose `chosen`: {"rates", "losses", "chosen"}; null without one.
+nlohmann::ordered_json rate_test_json(const std::vector<RatePoint>& curve, double chosen);
+
 /// Root mean squared errors of images, counted in bins of a round width: {"width", "start",
 /// "counts"}. Leaves out errors that are not finite.
 nlohmann::ordered_json histogram_json(const std::vector<ImageQuality>& images);

@@ -30,7 +30,7 @@ void below_one(const char* name, double value) {
 
 void TrainOptions::validate() const {
   at_least<std::int64_t>("epochs", epochs, 1);
-  at_least<std::int64_t>("batch-size", batch_size, 1);
+  if (batch_size != 0) at_least<std::int64_t>("batch-size", batch_size, 1);
   at_least<std::int64_t>("warmup", warmup, 0);
   at_least<std::int64_t>("patience", patience, 0);
   at_least<std::int64_t>("max-steps", max_steps, 0);
@@ -38,7 +38,7 @@ void TrainOptions::validate() const {
   at_least("weight-decay", weight_decay, 0.0);
   at_least("min-lr", min_lr, 0.0);
   at_least("clip-grad", clip_grad, 0.0);
-  at_least("lr", lr, 0.0);
+  if (lr != kAutoRate) at_least("lr", lr, 0.0);
   at_least<std::int64_t>("lr-epochs", lr_epochs, 1);
   at_least("beta", beta, 0.0);
   below_one("ema", ema);

@@ -51,8 +51,9 @@ constexpr auto names(Precision) {
 /// How a model is trained.
 struct TrainOptions {
   std::int64_t epochs = 20;
-  std::int64_t batch_size = 16;  ///< images an optimizer step
-  double lr = 1e-3;
+  std::int64_t batch_size = 16;  ///< images an optimizer step; 0: see choose_batch_size()
+  double lr = 1e-3;              ///< kAutoRate: by a range test, see test_rates()
+  static constexpr double kAutoRate = -1;
   OptimizerKind optimizer = OptimizerKind::adam;
   double weight_decay = 0;  ///< L2 for adam and sgd, decoupled for adamw
   ScheduleKind schedule = ScheduleKind::cosine;

@@ -67,6 +67,7 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
       skipped_(std::move(parts.skipped)),
       options_(std::move(parts.options)),
       config_(std::move(parts.config)),
+      rate_test_(std::move(parts.rate_test)),
       callbacks_(callbacks),
       observer_(observer),
       input_(most_common(images_by_size(trainer_.dataset()))),
@@ -77,6 +78,7 @@ void Run::begin(const std::string& command) {
   write_file(folder_.config(), config_);
   if (!command.empty()) folder_.add_command(command);
   folder_.write_skipped(skipped_);
+  if (!rate_test_.empty()) folder_.write_rate_test(rate_test_);
   save(folder_.last());
   folder_.write_images(images_);  // the digest in the checkpoint says whether it is of these
   write_defects();
@@ -278,8 +280,14 @@ std::vector<SkippedFile> Run::skipped() const {
 }
 
 RunStatus Run::status() const {
-  return {folder_, trainer_.model(), trainer_.progress(), callbacks_, trainer_.total_epochs(),
-          input_,  skipped()};
+  return {folder_,
+          trainer_.model(),
+          trainer_.options(),
+          trainer_.progress(),
+          callbacks_,
+          trainer_.total_epochs(),
+          input_,
+          skipped()};
 }
 
 void Run::save(const fs::path& path) const {

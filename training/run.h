@@ -21,10 +21,11 @@ public:
   struct Parts {
     Trainer& trainer;
     RunFolder& folder;
-    ImageDataset* validation = nullptr;  ///< null: there are no validation images
-    std::vector<SkippedFile> skipped;    ///< before any image was decoded
-    RunOptions options;                  ///< when to save
-    std::string config;                  ///< kept in config.toml and every checkpoint
+    ImageDataset* validation = nullptr;     ///< null: there are no validation images
+    std::vector<SkippedFile> skipped;       ///< before any image was decoded
+    RunOptions options;                     ///< when to save
+    std::string config;                     ///< kept in config.toml and every checkpoint
+    std::vector<RatePoint> rate_test = {};  ///< by which `lr auto` chose
   };
 
   /// The parts and `observer` must live as long. Lines for the user go to `callbacks`, and progress
@@ -73,6 +74,7 @@ private:
   std::vector<SkippedFile> skipped_;
   RunOptions options_;
   std::string config_;
+  std::vector<RatePoint> rate_test_;
   Callbacks callbacks_;
   RunObserver& observer_;
   Size input_;

@@ -245,6 +245,20 @@ std::vector<std::string> RunFolder::read_commands() const {
   return lines;
 }
 
+void RunFolder::write_rate_test(const std::vector<RatePoint>& curve) const {
+  std::string text = "lr,loss\n";
+  for (const auto& [rate, loss] : curve) {
+    text += fmt::format("{},{}\n", csv_number(rate), csv_number(loss));
+  }
+  write_file(rate_test(), text);
+}
+
+std::vector<RatePoint> RunFolder::read_rate_test() const {
+  return read_table(rate_test(), [](const CsvReader& row) {
+    return RatePoint{row.number("lr"), row.number("loss")};
+  });
+}
+
 void RunFolder::write_images(const ImageList& images) const {
   write_file(image_list(), images.to_csv());
 }

@@ -27,6 +27,12 @@ struct MetricsRow {
   double seconds = 0;       ///< wall time of the epoch, validation included
 };
 
+/// A point of the curve of a learning rate range test.
+struct RatePoint {
+  double rate = 0;
+  double loss = 0;  ///< mean of the step's images
+};
+
 /// The columns of metrics.csv after epoch and step.
 struct MetricsColumn {
   const char* name;
@@ -117,6 +123,10 @@ public:
   ValidationTable read_validation() const;
   std::vector<std::string> read_commands() const;
 
+  /// Writes lr_test.csv (lr,loss), the curve by which `lr auto` chose.
+  void write_rate_test(const std::vector<RatePoint>& curve) const;
+  std::vector<RatePoint> read_rate_test() const;
+
   /// Writes images.csv (path,set), what the run is trained and validated on.
   void write_images(const ImageList& images) const;
   /// What it holds; nothing where it is not there.
@@ -133,6 +143,7 @@ private:
   void write_samples(const std::vector<SampleRow>& samples) const;
   std::filesystem::path sample_table() const { return path_ / "samples" / "samples.csv"; }
   std::filesystem::path validation() const { return path_ / "validation.csv"; }
+  std::filesystem::path rate_test() const { return path_ / "lr_test.csv"; }
   std::filesystem::path image_list() const { return path_ / "images.csv"; }
   std::filesystem::path commands() const { return path_ / "commands.txt"; }
 

@@ -32,6 +32,7 @@ constexpr auto names(RunState) {
 struct RunStatus {
   const RunFolder& folder;
   const ModelOptions& model;
+  const TrainOptions& train;  ///< with what `auto` chose
   const Progress& progress;
   const Callbacks& callbacks;
   std::int64_t epochs = 0;           ///< it is to have

@@ -2,6 +2,7 @@
 
 #include "convae/core/device.h"
 #include "convae/core/machine.h"
+#include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
 #include "convae/data/split.h"
 #include "convae/data/value_range.h"
@@ -11,6 +12,7 @@
 #include "convae/training/checkpoint.h"
 #include "convae/training/linear_start.h"
 #include "convae/training/memory.h"
+#include "convae/training/rate_test.h"
 #include "convae/training/run.h"
 #include "convae/training/run_log.h"
 #include "convae/training/run_observer.h"
@@ -130,6 +132,13 @@ bool has_no_more(const TrainJob& job, Progress& progress) {
   return is_finished(is, progress);
 }
 
+/// What `auto` chose for a run stays.
+void keep_choices(TrainJob& job) {
+  const TrainOptions was = job.earlier ? job.earlier->train : TrainOptions{};
+  if (job.train.batch_size == 0) job.train.batch_size = was.batch_size;
+  if (job.train.lr == TrainOptions::kAutoRate) job.train.lr = was.lr;
+}
+
 /// Checks all options before the first image is read, and completes the model's: its channels, as
 /// far as they are known, and the size at which a dense latent works.
 void check_job(TrainJob& job) {
@@ -194,6 +203,7 @@ public:
       saved_ = open_run(job_, callbacks_);
       job_.train.validate();
       Progress& progress = saved_->checkpoint.info.progress;
+      keep_choices(job_);
       if (has_no_more(job_, progress)) return {saved_->folder.path(), progress, true, {}};
     }
     std::map<std::string, torch::Tensor> weights = initial_weights(job_);
@@ -217,11 +227,22 @@ public:
     training.on_bad_file = validation.on_bad_file = [this](const SkippedFile& bad) {
       callbacks_.warn(skipped_line(bad));
     };
+    choose_batch(training);
     describe(training, validation.size());
     if (saved_) compare_images({training, &validation});
     const std::int64_t pixels_together = share_memory(training, validation);
+    if (!saved_) {
+      require_a_readable_image(training);
+      warn_of_little_contrast(training, callbacks_);
+      if (job_.model.linear == Linear::pca && job_.init.empty()) {
+        begin_with_components(net, training, worker_count(job_.data.workers), callbacks_);
+      }
+    }
+    const Stopwatch choosing;
+    choose_rate(net, training, pixels_together);
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
     trainer.limit_pixels_together(pixels_together);
+    trainer.add_time(choosing.seconds());
     return train(trainer, validation.size() > 0 ? &validation : nullptr);
   }
 
@@ -247,6 +268,32 @@ private:
     const DataOptions& data = job_.data;
     return {data.channels, data.size,       data.crop,       data.cache,
             data.skip_bad, data.max_pixels, data.value_range};
+  }
+
+  void choose_batch(const ImageDataset& training) {
+    if (job_.train.batch_size != 0) return;
+    // A GPU keeps half as much again; see Trainer.
+    const std::int64_t memory =
+        device_.is_cpu() ? memory_limit_bytes() : gpu_memory(device_) / 3 * 2;
+    job_.train.batch_size = choose_batch_size(job_.model, job_.train, images_by_size(training),
+                                              memory, !device_.is_cpu());
+    callbacks_.say(fmt::format("batch size {}, chosen by sizes and memory", job_.train.batch_size));
+  }
+
+  void choose_rate(const Autoencoder& net, ImageDataset& training, std::int64_t pixels_together) {
+    if (job_.train.lr != TrainOptions::kAutoRate) return;
+    rate_test_ = test_rates(net, training, job_.train, device_, worker_count(job_.data.workers),
+                            pixels_together, callbacks_);
+    if (callbacks_.stopped()) throw Interrupted("stopped before the first step; nothing is saved");
+    const auto rate = rate_from(rate_test_, job_.train);
+    job_.train.lr = rate.value_or(TrainOptions{}.lr);
+    if (rate) {
+      callbacks_.say(fmt::format("learning rate {}, chosen by a test of {} steps", job_.train.lr,
+                                 rate_test_.size()));
+    } else {
+      callbacks_.warn(fmt::format("a test of {} steps says nothing of the learning rate; it is {}",
+                                  rate_test_.size(), job_.train.lr));
+    }
   }
 
   /// What a user wants to see before the first step.
@@ -327,18 +374,13 @@ private:
     if (saved_) {
       trainer.restore(saved_->checkpoint, printable(saved_->folder.last().string()));
       saved_->checkpoint.tensors.clear();
-    } else {
-      require_a_readable_image(trainer.dataset());
-      warn_of_little_contrast(trainer.dataset(), callbacks_);
-      if (job_.model.linear == Linear::pca && job_.init.empty()) {
-        begin_with_components(trainer.net(), trainer.dataset(), trainer.workers(), callbacks_);
-      }
     }
     callbacks_.begin_writing();
     RunFolder folder = saved_
                            ? saved_->folder
                            : RunFolder::create(job_.run.output, job_.run.name_for(job_.data.data));
-    Run run({trainer, folder, validation, skipped_, job_.run, config()}, callbacks_, observer_);
+    Run run({trainer, folder, validation, skipped_, job_.run, config(), std::move(rate_test_)},
+            callbacks_, observer_);
     log_.open(folder.log());
     const std::string name = printable(folder.path().string());
     callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
@@ -405,6 +447,7 @@ private:
   torch::Device device_ = torch::kCPU;
   std::vector<SkippedFile> skipped_;  // before any image was decoded
   std::function<void()> keep_headers_;
+  std::vector<RatePoint> rate_test_;
 };
 
 }  // namespace

@@ -39,6 +39,8 @@ public:
   Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& options, torch::Device device,
           std::int64_t workers = 0);
 
+  /// Gives each step's learning rate in place of the schedule, where it is set.
+  std::function<double()> rate;
   /// Called after every step. `progress().step` steps are done then.
   std::function<void()> on_step;
   /// Asked after every step; true ends the epoch there. The next call goes on with it.
@@ -113,6 +115,7 @@ public:
 
 private:
   std::int64_t schedule_step() const;
+  double scheduled_rate() const;
   torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                           std::int64_t images_in_step);
   Maps detect(const Maps& inputs, const Maps& outputs);

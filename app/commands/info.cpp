@@ -1,4 +1,5 @@
 #include "convae/app/commands/commands.h"
+#include "convae/app/options/config_file.h"
 #include "convae/core/text.h"
 #include "convae/inference/model.h"
 
@@ -10,8 +11,19 @@
 namespace convae::app {
 namespace {
 
-void print_lines(const std::string& description) {
-  const auto json = nlohmann::ordered_json::parse(description);
+/// What a run was trained with, `auto` resolved, is in its configuration.
+void add_training(nlohmann::ordered_json& json, const std::string& config) {
+  Options options;
+  try {
+    if (read_config(config, "its configuration", options).empty()) return;
+  } catch (const OptionError&) {
+    return;  // the rest can be said
+  }
+  json["batch-size"] = options.train.batch_size;
+  json["lr"] = options.train.lr;
+}
+
+void print_lines(const nlohmann::ordered_json& json) {
   for (const auto& [key, value] : json.items()) {
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (key == "levels")
@@ -27,11 +39,13 @@ int run_info(const CommandLine& line) {
   if (line.operands.empty()) {
     throw OptionError("info needs a run folder or a checkpoint, such as: convae info runs/latest");
   }
-  const std::string description = description_json(load(line.operands[0]));
+  const Model model = load(line.operands[0]);
+  auto json = nlohmann::ordered_json::parse(description_json(model));
+  add_training(json, model.info().config);
   if (line.options.call.json) {
-    std::puts(description.c_str());
+    std::puts(json.dump().c_str());
   } else {
-    print_lines(description);
+    print_lines(json);
   }
   return kDone;
 }

@@ -87,6 +87,7 @@ TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>&
     Options all = options;
     all.data = complete.data;
     all.model = complete.model;
+    all.train = complete.train;
     static_cast<convae::RunOptions&>(all.run) = complete.run;
     return write_config(all);
   };

@@ -3,6 +3,7 @@
 #include "convae/app/options/options.h"
 #include "convae/core/text.h"
 
+#include <cmath>
 #include <concepts>
 #include <functional>
 #include <optional>
@@ -129,6 +130,23 @@ struct Binding {
 
 /// N or HxW in pixels, or the word for none.
 Format<Size> image_size(const std::string& none);
+
+/// A number, or "auto": `automatic`. `expected` describes the number.
+template <typename T>
+Format<T> number_or_auto(T automatic, const std::string& expected) {
+  Format<T> format = format_of<T>();
+  format.read = [automatic, expected](const std::string& text) {
+    if (text == "auto") return automatic;
+    const auto number = parse_as<T>(text);
+    if (number && *number != automatic && std::isfinite(static_cast<double>(*number)))
+      return *number;
+    throw OptionError("expected " + expected + " or auto");
+  };
+  format.write = [automatic, write = format.write](const T& value) {
+    return value == automatic ? "auto" : write(value);
+  };
+  return format;
+}
 
 /// Seconds as a time such as 1h30m, or none: 0.
 Format<double> duration();

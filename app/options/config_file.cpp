@@ -84,8 +84,9 @@ void insert(toml::table& table, const OptionSpec& option, const std::string& val
   const auto integer = parse_as<std::int64_t>(value);
   if (option.value.kind == ValueKind::integer && integer) {
     table.insert(option.name, *integer);
-  } else if (option.value.kind == ValueKind::number) {
-    table.insert(option.name, parse_number(value).value());
+  } else if (const auto number = parse_number(value);
+             option.value.kind == ValueKind::number && number) {
+    table.insert(option.name, *number);
   } else if (option.value.kind == ValueKind::boolean) {
     table.insert(option.name, value == "true");
   } else if (option.value.kind == ValueKind::list) {

@@ -100,8 +100,14 @@ std::vector<OptionSpec> make_table() {
 
       {train, "epochs", kTrain, "N", &TrainOptions::epochs, "passes over the images, in total"},
       {train, "batch-size", "train reconstruct encode calibrate score bench", "N",
-       &TrainOptions::batch_size, "images per batch; in training, per step"},
-      {train, "lr", kTrain, "RATE", &TrainOptions::lr, "learning rate"},
+       Binding(&TrainOptions::batch_size,
+               number_or_auto<std::int64_t>(0, "a whole number of at least 1")),
+       "images per batch; in training, per step; auto (train): by image size, their number and "
+       "memory"},
+      {train, "lr", kTrain, "RATE",
+       Binding(&TrainOptions::lr,
+               number_or_auto(TrainOptions::kAutoRate, "a number of at least 0")),
+       "learning rate; auto: by a test of some hundred steps before the training"},
       {train, "optimizer", kTrain, "NAME", &TrainOptions::optimizer,
        "optimizer (sgd has momentum 0.9)"},
       {train, "weight-decay", kTrain, "W", &TrainOptions::weight_decay,

@@ -200,6 +200,17 @@ TEST(OptionsTest, TimeTakesThePlaceOfEpochsUnlessAFlagSaysOtherwise) {
   EXPECT_EQ(read_words({"train", "--time", "2h5s"}).options.train.time, 7205);
 }
 
+TEST(OptionsTest, AutoIsReadFromFlagsAndFilesAndWrittenAsSuch) {
+  Options flags = read_words({"train", "--lr", "auto", "--batch-size", "auto"}).options;
+  EXPECT_EQ(flags.train.lr, TrainOptions::kAutoRate);
+  EXPECT_EQ(flags.train.batch_size, 0);
+  EXPECT_NO_THROW(flags.train.validate());
+  Options read;
+  read_config(write_config(flags), "config.toml", read);
+  EXPECT_EQ(read.train.lr, TrainOptions::kAutoRate);
+  EXPECT_EQ(read.train.batch_size, 0);
+}
+
 TEST(OptionsTest, BadWordsAreRefusedByName) {
   const std::pair<Words, Words> cases[] = {
       {{"trian"}, {"'trian'", "did you mean 'train'?"}},
@@ -221,6 +232,10 @@ TEST(OptionsTest, BadWordsAreRefusedByName) {
       {{"train", "--time", "-5m"}, {"--time '-5m'"}},
       {{"train", "--time", "5m", "--epochs", "2"}, {"--time and --epochs exclude each other"}},
       {{"train", "--max-steps", "9", "--time", "5m"}, {"--time and --max-steps exclude"}},
+      {{"train", "--batch-size", "0"}, {"--batch-size '0': expected a whole number of at least 1"}},
+      {{"train", "--batch-size", "many"}, {"--batch-size 'many'", "or auto"}},
+      {{"train", "--lr", "-1"}, {"--lr '-1': expected a number of at least 0 or auto"}},
+      {{"encode", "--batch-size", "auto"}, {"--batch-size 'auto': only training chooses it"}},
       {{"train", "--size", "0"}, {"--size '0'", "native"}},
       {{"train", "--size", "3x"}, {"--size '3x'"}},
       {{"train", "--kernel", "x3"}, {"--kernel 'x3'", "HxW"}},
