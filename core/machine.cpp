@@ -9,6 +9,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -22,6 +23,15 @@ std::int64_t cores_of_affinity() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+MachineShare share_of_machine;
+
+/// OMP_NUM_THREADS: a number, or one a level ("4,2"); 0: it says nothing.
+std::int64_t threads_of_environment() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  const std::int64_t count = text != nullptr ? std::strtoll(text, nullptr, 10) : 0;
+  return count >= 1 && count <= 4096 ? count : 0;
 }
 
 /// A value of /proc/meminfo in bytes; 0: it is not there.
@@ -38,30 +48,40 @@ std::int64_t memory_of_machine(std::string_view wanted) {
 
 }  // namespace
 
+void share_machine(const MachineShare& share) { share_of_machine = share; }
+
 std::int64_t available_cores() {
+  const auto& [processes, share] = share_of_machine;
   const std::int64_t quota = group_limits().cores;
-  return quota > 0 ? std::min(quota, cores_of_affinity()) : cores_of_affinity();
+  // A third of a core thrice is one.
+  const std::int64_t own =
+      share > 0 ? static_cast<std::int64_t>(share + 1e-6) : cores_of_affinity();
+  return std::max<std::int64_t>(1, quota > 0 ? std::min(quota / processes, own) : own);
 }
 
 std::int64_t free_memory_bytes() {
-  const std::int64_t machine = memory_of_machine("MemAvailable:");
+  const std::int64_t processes = share_of_machine.processes;
+  const std::int64_t machine = memory_of_machine("MemAvailable:") / processes;
   const std::int64_t group = group_limits().free_bytes;
   if (group < 0) return machine;
   // 0 means unknown.
-  return std::max<std::int64_t>(1, machine > 0 ? std::min(machine, group) : group);
+  const std::int64_t own = group / processes;
+  return std::max<std::int64_t>(1, machine > 0 ? std::min(machine, own) : own);
 }
 
 std::int64_t memory_limit_bytes() {
   const std::int64_t machine = memory_of_machine("MemTotal:");
   const std::int64_t group = group_limits().limit_bytes;
-  return group > 0 && machine > 0 ? std::min(machine, group) : std::max(machine, group);
+  const std::int64_t all = group > 0 && machine > 0 ? std::min(machine, group) : std::max(machine, group);
+  return all / share_of_machine.processes;
 }
 
 std::int64_t use_threads(std::int64_t threads) {
   require_option(
       threads >= 0 && threads <= 4096,
       fmt::format("--threads '{}': expected a number between 0 (one a core) and 4096", threads));
-  const std::int64_t count = threads > 0 ? threads : available_cores();
+  const std::int64_t asked = threads > 0 ? threads : threads_of_environment();
+  const std::int64_t count = asked > 0 ? asked : available_cores();
   at::set_num_threads(static_cast<int>(count));
   return count;
 }

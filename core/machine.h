@@ -4,8 +4,17 @@
 
 namespace convae {
 
-/// Number of cores that this process may use, by its affinity and the CPU quotas of its control
-/// groups; see group_limits().
+/// What a process has of a machine on which several work at one job.
+struct MachineShare {
+  std::int64_t processes = 1;  ///< of the job on this machine, this one included
+  double cores = 0;            ///< of those its affinity allows; 0: all of them
+};
+
+/// From now on available_cores() and free_memory_bytes() are those of this share.
+void share_machine(const MachineShare& share);
+
+/// Number of cores that this process may use, by its affinity, the CPU quotas of its control groups
+/// (see group_limits()) and its share of the machine; at least 1.
 std::int64_t available_cores();
 
 /// Free memory in bytes: MemAvailable of /proc/meminfo, or less where a control group has less
@@ -19,7 +28,8 @@ std::int64_t memory_limit_bytes();
 /// Number of threads that read or write images: `workers`, or one a core for -1.
 std::int64_t worker_count(std::int64_t workers);
 
-/// Sets the number of compute threads of the process, 0 to 4096 (0: one a core), and returns it.
+/// Sets the number of compute threads of the process, 0 to 4096, and returns it. 0: what the
+/// environment's OMP_NUM_THREADS says, else one a core.
 std::int64_t use_threads(std::int64_t threads);
 
 }  // namespace convae

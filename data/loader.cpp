@@ -214,7 +214,7 @@ std::optional<Step> Loader::next() {
   if (next_step_ == plan_.size()) return std::nullopt;
   Step loaded;
   for (const MicroBatch& planned : plan_[next_step_++]) {
-    MicroBatch batch;
+    MicroBatch batch{.indices = {}, .images = {}, .group = planned.group};
     std::vector<torch::Tensor> images;
     for (const std::int64_t index : planned.indices) {
       if (auto image = take(taken_++)) {

@@ -26,6 +26,8 @@ struct MicroBatch {
   torch::Tensor corrupted = {};
   /// (N, 1, H, W) in [0, 1], how much each pixel was changed; undefined: not at all, or not asked.
   torch::Tensor labels = {};
+  /// Which of the step's groups it belongs to, where several processes share the step.
+  std::int64_t group = 0;
 };
 
 /// The images of one optimizer step, up to batch_size, in one micro-batch a size.

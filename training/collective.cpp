@@ -1,0 +1,160 @@
+#include "convae/training/collective.h"
+
+#include "convae/core/text.h"
+#include "convae/models/kernels/rank_sums.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <stdexcept>
+
+namespace convae {
+namespace {
+
+constexpr const char* kModule = "libconvae_mpi.so";
+
+Collective& alone() {
+  static Collective one;
+  return one;
+}
+
+Collective* engine_in_use = nullptr;
+
+void sum_numbers(double* values, std::int64_t count) {
+  ranks().sum(std::span(values, static_cast<std::size_t>(count)));
+}
+
+std::int64_t number_of(const std::map<std::string, std::string>& environment, const char* name) {
+  const auto found = environment.find(name);
+  std::int64_t value = 0;
+  if (found == environment.end()) return value;
+  std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);
+  return value;
+}
+
+/// The engine in libconvae_mpi.so, which lies beside the program's libraries.
+Collective* load_mpi(const Launch& launch) {
+  const std::string started =
+      launch.size > 0
+          ? fmt::format("started as {} processes by {}", launch.size, launcher_name(launch.kind))
+          : fmt::format("started by {}", launcher_name(launch.kind));
+  // Open MPI's own modules look for its symbols among those of the program.
+  void* module = dlopen(kModule, RTLD_NOW | RTLD_GLOBAL);
+  if (module == nullptr) {
+    throw std::runtime_error(fmt::format(
+        "{}, but MPI cannot be used here ({}); install MPI and build convae with it (Debian: "
+        "libopenmpi-dev), or start one process",
+        started, dlerror()));
+  }
+  using Make = Collective* (*)();
+  const auto make = reinterpret_cast<Make>(dlsym(module, "convae_mpi_engine"));
+  if (make == nullptr) throw std::runtime_error(std::string(kModule) + " is not convae's");
+  Collective* engine = make();
+  if (engine->size() == 1 && launch.size > 1) {
+    const std::string hint =
+        launch.kind == Launch::Kind::slurm
+            ? "use srun --mpi=pmix (srun --mpi=list shows what there is), or mpirun"
+            : "start them with the mpirun of the MPI that convae was built with";
+    throw std::runtime_error(
+        fmt::format("{}, but {} sees each of them alone; {}", started, engine->name(), hint));
+  }
+  return engine;
+}
+
+}  // namespace
+
+Collective& ranks() { return engine_in_use != nullptr ? *engine_in_use : alone(); }
+
+void use_ranks(Collective* engine) {
+  engine_in_use = engine;
+  rank_sums().sum = ranks().size() > 1 ? &sum_numbers : nullptr;
+  share_machine(ranks().machine());
+}
+
+bool on_any_rank(bool here) {
+  double count = here ? 1 : 0;
+  ranks().sum(std::span(&count, 1));
+  return count > 0;
+}
+
+double least_of_ranks(double value) {
+  std::vector<double> all(static_cast<std::size_t>(ranks().size()));
+  all[static_cast<std::size_t>(ranks().rank())] = value;
+  ranks().sum(std::span(all));
+  return std::ranges::min(all);
+}
+
+std::vector<std::string> said_by_ranks(const std::string& mine) {
+  std::vector<std::string> all;
+  for (std::int64_t rank = 0; rank < ranks().size(); ++rank) {
+    std::string text = rank == ranks().rank() ? mine : "";
+    std::uint64_t length = text.size();
+    ranks().broadcast(std::as_writable_bytes(std::span(&length, 1)), rank);
+    text.resize(length);
+    ranks().broadcast(std::as_writable_bytes(std::span(text)), rank);
+    all.push_back(std::move(text));
+  }
+  return all;
+}
+
+std::string said_by_first_rank(const std::string& mine) {
+  return said_by_ranks(leads() ? mine : "")[0];
+}
+
+std::optional<Launch> find_launch(const std::map<std::string, std::string>& environment) {
+  const auto has = [&](const char* name) { return environment.contains(name); };
+  const auto launch = [&](Launch::Kind kind, const char* rank, const char* size) {
+    return Launch{kind, number_of(environment, rank), number_of(environment, size)};
+  };
+  std::optional<Launch> found;
+  // The innermost first: torchrun runs below srun, and mpirun starts its daemons through srun.
+  if (has("TORCHELASTIC_RUN_ID") && has("WORLD_SIZE")) {
+    found = launch(Launch::Kind::torchrun, "RANK", "WORLD_SIZE");
+  } else if (has("OMPI_COMM_WORLD_SIZE")) {
+    found = launch(Launch::Kind::open_mpi, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE");
+  } else if (number_of(environment, "SLURM_STEP_NUM_TASKS") > 1) {
+    found = launch(Launch::Kind::slurm, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS");
+  } else if (has("PMI_SIZE")) {
+    found = launch(Launch::Kind::pmi, "PMI_RANK", "PMI_SIZE");
+  } else if (has("PMIX_RANK") && !has("SLURM_STEP_NUM_TASKS")) {
+    found = launch(Launch::Kind::pmi, "PMIX_RANK", "");
+  }
+  return found && found->size == 1 ? std::nullopt : found;
+}
+
+std::optional<Launch> find_launch() {
+  std::map<std::string, std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string setting(*entry);
+    const std::size_t equals = setting.find('=');
+    if (equals != std::string::npos) {
+      environment[setting.substr(0, equals)] = setting.substr(equals + 1);
+    }
+  }
+  return find_launch(environment);
+}
+
+const char* launcher_name(Launch::Kind kind) {
+  switch (kind) {
+    case Launch::Kind::slurm: return "srun";
+    case Launch::Kind::torchrun: return "torchrun";
+    default: return "mpirun";
+  }
+}
+
+void start_ranks() {
+  const std::optional<Launch> launch = find_launch();
+  if (!launch) return;
+  if (launch->kind == Launch::Kind::torchrun) {
+    throw std::runtime_error(fmt::format(
+        "started as {} processes by torchrun, which connects GPUs by NCCL; this convae has MPI, on "
+        "CPUs: mpirun -n {} convae train …",
+        launch->size, launch->size));
+  }
+  use_ranks(load_mpi(*launch));
+}
+
+}  // namespace convae

@@ -1,0 +1,81 @@
+#pragma once
+
+#include "convae/core/machine.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace convae {
+
+/// Processes ("ranks") that train one network together. This class is one process alone, for which
+/// there is nothing to do; an engine such as MPI overrides it. Every rank must make the same calls
+/// in the same order, with spans of the same length, from one thread.
+class Collective {
+public:
+  virtual ~Collective() = default;
+
+  virtual std::int64_t rank() const { return 0; }
+  virtual std::int64_t size() const { return 1; }
+  /// Each value becomes its sum over all ranks.
+  virtual void sum(std::span<double> /*values*/) {}
+  virtual void sum(std::span<float> /*values*/) {}
+  /// What `rank` has, everywhere.
+  virtual void broadcast(std::span<std::byte> /*bytes*/, std::int64_t /*rank*/) {}
+  /// Returns once all ranks have come here.
+  virtual void barrier() {}
+
+  /// What this rank has of its machine, which it may share with others.
+  virtual MachineShare machine() const { return {}; }
+  /// For people, such as "Open MPI 4.1.4".
+  virtual std::string name() const { return "one process"; }
+  /// The last call: with 0 all ranks end in order; else all of them end now, with that exit code.
+  virtual void end(int /*code*/) {}
+};
+
+/// The ranks of this process: itself alone, unless start_ranks() or use_ranks() found others.
+Collective& ranks();
+
+/// Training goes on with those ranks; null: alone. They must live as long as they are used.
+void use_ranks(Collective* engine);
+
+inline bool leads() { return ranks().rank() == 0; }
+
+/// True on every rank if it is on one of them.
+bool on_any_rank(bool here);
+
+/// The smallest value of all ranks.
+double least_of_ranks(double value);
+
+/// What each rank says, by rank.
+std::vector<std::string> said_by_ranks(const std::string& mine);
+
+/// What rank 0 says.
+std::string said_by_first_rank(const std::string& mine);
+
+/// Who started this process as one of several, as its environment tells.
+struct Launch {
+  enum class Kind { open_mpi, pmi, slurm, torchrun };
+  Kind kind{};
+  std::int64_t rank = 0;
+  std::int64_t size = 0;  ///< 0: only the engine knows
+};
+
+/// Nothing where the process was started alone.
+std::optional<Launch> find_launch(const std::map<std::string, std::string>& environment);
+/// By the environment of this process.
+std::optional<Launch> find_launch();
+
+/// "mpirun", "srun" or "torchrun".
+const char* launcher_name(Launch::Kind kind);
+
+/// Joins the other ranks that the launcher started: loads libconvae_mpi.so, which comes with
+/// convae. Does nothing where there is one process. Throws std::runtime_error where there are
+/// several and nothing connects them.
+void start_ranks();
+
+}  // namespace convae
