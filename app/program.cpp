@@ -5,14 +5,17 @@
 #include "convae/app/output/logging.h"
 #include "convae/core/files.h"
 #include "convae/core/version.h"
+#include "convae/training/collective.h"
 
 #include <c10/util/Exception.h>
 
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
 namespace convae::app {
 namespace {
@@ -52,6 +55,14 @@ void watch_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
+/// Commands that do not share their work would all write the same files.
+void require_one_process(const std::string& command) {
+  const std::optional<Launch> launch = find_launch();
+  if (!launch) return;
+  throw std::runtime_error(command + " works in one process, but " + launcher_name(launch->kind) +
+                           " started several; only train shares its work (docs/scale.md)");
+}
+
 int execute(const std::vector<std::string>& words) {
   if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
     std::fputs(help_text("").c_str(), words.empty() ? stderr : stdout);
@@ -62,8 +73,11 @@ int execute(const std::vector<std::string>& words) {
     return kDone;
   }
   Options base;
-  // Only runs have a place of their own to go to.
-  if (words[0] != "train") base.run.output.clear();
+  if (words[0] == "train") {
+    start_ranks();  // from here on, one that fails ends all
+  } else {
+    base.run.output.clear();  // only runs have a place of their own to go to
+  }
   const CommandLine line = read_command_line(words, base);
   if (line.help) {
     std::fputs(help_text(line.command).c_str(), stdout);
@@ -71,14 +85,23 @@ int execute(const std::vector<std::string>& words) {
   }
   start_logging(line.options.run);
   watch_signals();
+  if (line.command != "train") require_one_process(line.command);
   return find_command(line.command).run(line);
 }
 
-/// One line: what() of LibTorch's errors carries a backtrace after the first.
+/// One line: what() of LibTorch's errors carries a backtrace after the first. What goes wrong on
+/// all ranks, the first one says; the job ends before another would.
 int complain(const char* message, int code) {
   std::string line = first_line(message);
   if (line.find("can't allocate memory") != std::string::npos) line = kNoMemory;
+  const std::optional<Launch> launch = find_launch();
+  if (launch && launch->rank > 0) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (ranks().size() == 1) return code;  // not connected, for a reason that holds for all
+    line = "rank " + std::to_string(launch->rank) + ": " + line;
+  }
   std::fprintf(stderr, "convae: %s\n", line.c_str());
+  ranks().end(code);
   return code;
 }
 
@@ -100,10 +123,12 @@ int run_program(int argc, char** argv) noexcept {
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
       throw std::runtime_error("cannot write the result to the standard output");
     }
+    ranks().end(kDone);
     return code;
   } catch (const Interrupted& stop) {
-    spdlog::warn("{}", stop.what());
-    return 128 + stop_signal();
+    if (leads()) spdlog::warn("{}", stop.what());
+    ranks().end(kDone);
+    return stop_signal() != 0 ? 128 + stop_signal() : kDone;  // 0: another rank was asked to stop
   } catch (const OptionError& error) {
     return complain(error.what(), kUsage);
   } catch (const c10::OutOfMemoryError&) {

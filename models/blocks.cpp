@@ -1,5 +1,6 @@
 #include "convae/models/blocks.h"
 
+#include "convae/models/kernels/rank_sums.h"
 #include "convae/models/kernels/subpixel.h"
 
 #include <ATen/autocast_mode.h>
@@ -239,6 +240,7 @@ torch::Tensor BlockImpl::finish(const torch::Tensor& x) {
 bool BlockImpl::fuses(const Maps& maps, const std::vector<Size>& sizes) const {
   if (!activated_ || group_norm_ || !can_fuse(maps)) return false;
   if (!is_training()) return !torch::GradMode::is_enabled();
+  if (rank_sums().sum != nullptr) return true;  // which know how many values there are
   std::int64_t values = 0;
   for (std::size_t i = 0; i < maps.size(); ++i) values += maps[i].size(0) * sizes[i].h * sizes[i].w;
   return !batch_norm_ || values > 1;
@@ -249,6 +251,8 @@ Maps BlockImpl::finish_fused(Maps convolved) {
   if (batch_norm_) {
     tail.norm_weight = batch_norm_->weight;
     tail.norm_bias = batch_norm_->bias;
+    tail.running_mean = batch_norm_->running_mean;
+    tail.running_var = batch_norm_->running_var;
   }
   if (is_training()) {
     BatchStatistics statistics;

@@ -1,5 +1,7 @@
 #include "convae/training/optimizer.h"
 
+#include "convae/training/collective.h"
+
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -40,6 +42,24 @@ std::vector<torch::Tensor> Optimizer::gradients() const {
   std::vector<torch::Tensor> gradients;
   for (const torch::Tensor& parameter : parameters_) gradients.push_back(parameter.grad());
   return gradients;
+}
+
+void Optimizer::sum_over_ranks(double factor) {
+  torch::NoGradGuard no_grad;
+  std::int64_t count = 0;
+  for (const torch::Tensor& parameter : parameters_) count += parameter.numel();
+  if (!summed_.defined()) summed_ = torch::empty({count}, torch::kFloat);
+  std::int64_t begin = 0;
+  for (torch::Tensor& parameter : parameters_) {
+    // Laid out as the parameter is, whatever a kernel made of it on this rank.
+    const torch::Tensor part = summed_.narrow(0, begin, parameter.numel())
+                                   .as_strided_(parameter.sizes(), parameter.strides());
+    part.copy_(parameter.grad());
+    parameter.mutable_grad() = part;
+    begin += parameter.numel();
+  }
+  ranks().sum(std::span(summed_.mutable_data_ptr<float>(), static_cast<std::size_t>(count)));
+  if (factor != 1) summed_ *= factor;
 }
 
 torch::Tensor Optimizer::gradient_norm() const {

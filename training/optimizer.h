@@ -20,6 +20,9 @@ public:
 
   void zero_grad();
 
+  /// Replaces all gradients by their sum over ranks() times `factor`.
+  void sum_over_ranks(double factor);
+
   /// The norm of all gradients together, a number on their device.
   torch::Tensor gradient_norm() const;
   /// Scales gradients of that norm down to `max_norm` where it is above that.
@@ -52,6 +55,7 @@ private:
   std::vector<torch::Tensor> parameters_;
   std::vector<Moment> moments_;
   std::int64_t steps_taken_ = 0;
+  torch::Tensor summed_;              // all gradients in one row, for ranks
   std::vector<torch::Tensor> steps_;  // the fused kernels count in one float tensor a parameter
 };
 

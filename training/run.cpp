@@ -4,6 +4,7 @@
 #include "convae/data/pictures.h"
 #include "convae/metrics/image_metrics.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/collective.h"
 #include "convae/training/corruption.h"
 #include "convae/training/memory.h"
 
@@ -12,6 +13,8 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <sstream>
+#include <type_traits>
 #include <utility>
 
 namespace convae {
@@ -54,6 +57,12 @@ std::optional<torch::Tensor> load_cropped(ImageDataset& source, std::int64_t ind
   return crop_image(*image, crop, (image->size(1) - crop.h) / 2, (image->size(2) - crop.w) / 2);
 }
 
+bool has(const std::vector<SkippedFile>& files, const SkippedFile& file) {
+  return std::ranges::any_of(files, [&](const SkippedFile& other) {
+    return other.name == file.name && other.reason == file.reason;
+  });
+}
+
 [[noreturn]] void fail_unsaved(const std::string& reason) {
   throw std::runtime_error("the last state of the run could not be saved: " + reason);
 }
@@ -74,6 +83,7 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
       images_(trainer_.dataset(), validation_) {}
 
 void Run::begin(const std::string& command) {
+  if (!leads()) return;
   folder_.cut_metrics(trainer_.progress().epoch);
   write_file(folder_.config(), config_);
   if (!command.empty()) folder_.add_command(command);
@@ -85,6 +95,7 @@ void Run::begin(const std::string& command) {
 }
 
 RunState Run::train() {
+  if (!leads()) return train_epochs();
   observer_.begin(status());
   try {
     const RunState state = train_epochs();
@@ -108,13 +119,15 @@ RunState Run::train_epochs() {
       continue;
     }
     last_end_.restart();
-    const auto quality = has_ended && !callbacks_.stopped() ? measure() : std::nullopt;
+    const auto quality = has_ended && !stopped() ? measure() : std::nullopt;
+    share_skipped();
     if (!quality) {
       // Also between the last step and the end of validation: the epoch is closed after a resume.
-      save_at_stop();
+      if (leads()) save_at_stop();
       return RunState::interrupted;
     }
-    finish_epoch(*quality, time);
+    if (leads()) finish_epoch(*quality, time);
+    share_progress();
     end_seconds_ = last_end_.seconds();
     trainer_.keep_free(end_seconds_);
     last_end_.restart();
@@ -145,7 +158,38 @@ std::string Run::place() const {
                      duration_text(time));
 }
 
+/// Asked to stop, on this rank or another.
+bool Run::stopped() const { return on_any_rank(callbacks_.stopped()); }
+
+/// Each rank meets other files; the first rank tells of them all.
+void Run::share_skipped() {
+  if (ranks().size() == 1) return;
+  const std::vector<SkippedFile> before = skipped();
+  std::string mine;
+  for (const SkippedFile& bad : bad_files()) mine += bad.name + '\0' + bad.reason + '\0';
+  skipped_by_ranks_.clear();
+  for (const std::string& said : said_by_ranks(mine)) {
+    std::istringstream fields(said);
+    SkippedFile bad;
+    while (std::getline(fields, bad.name, '\0') && std::getline(fields, bad.reason, '\0')) {
+      if (!has(before, bad) && !has(skipped_by_ranks_, bad)) callbacks_.warn(skipped_line(bad));
+      skipped_by_ranks_.push_back(bad);
+    }
+  }
+}
+
+/// What the first rank made of the epoch holds for all.
+void Run::share_progress() {
+  static_assert(std::is_trivially_copyable_v<Progress>);
+  ranks().broadcast(std::as_writable_bytes(std::span(&trainer_.progress(), 1)), 0);
+}
+
 bool Run::after_step() {
+  if (leads()) note_step();
+  return stopped();
+}
+
+void Run::note_step() {
   const Progress& progress = trainer_.progress();
   if (!trainer_.why_skipped().empty()) {
     callbacks_.warn(trainer_.why_skipped() + "; the step is skipped");
@@ -164,7 +208,6 @@ bool Run::after_step() {
     trainer_.keep_free(progress.epoch_train_seconds / 2 * static_cast<double>(validation_->size()) /
                        static_cast<double>(progress.epoch_images));
   }
-  return callbacks_.stopped();
 }
 
 /// Nothing where it was stopped.
@@ -175,7 +218,7 @@ std::optional<Quality> Run::measure() {
       trainer_.net(), *validation_, trainer_.options(), trainer_.device(), trainer_.workers(),
       [this] { return callbacks_.stopped(); },
       std::min(kMaxBatchPixels, trainer_.pixels_together()), trainer_.good_pictures());
-  return callbacks_.stopped() ? std::nullopt : std::optional(quality);
+  return stopped() ? std::nullopt : std::optional(quality);
 }
 
 /// Whether it is that of the run. A run that ends by its time has used it up: what is left is for
@@ -269,12 +312,21 @@ std::string Run::epoch_line(const MetricsRow& row) const {
   return waiting < 0.005 ? line : line + fmt::format(", {:.0f} % waiting", 100 * waiting);
 }
 
+/// Those that this rank could not use.
+std::vector<SkippedFile> Run::bad_files() const {
+  std::vector<SkippedFile> all = trainer_.dataset().bad_files();
+  if (validation_ == nullptr) return all;
+  const std::vector<SkippedFile> bad = validation_->bad_files();
+  all.insert(all.end(), bad.begin(), bad.end());
+  return all;
+}
+
 std::vector<SkippedFile> Run::skipped() const {
   std::vector<SkippedFile> all = skipped_;
-  for (const auto* images : {&trainer_.dataset(), validation_}) {
-    if (images == nullptr) continue;
-    const std::vector<SkippedFile> bad = images->bad_files();
-    all.insert(all.end(), bad.begin(), bad.end());
+  const std::vector<SkippedFile> own = bad_files();
+  all.insert(all.end(), own.begin(), own.end());
+  for (const SkippedFile& bad : skipped_by_ranks_) {
+    if (!has(all, bad)) all.push_back(bad);
   }
   return all;
 }

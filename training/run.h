@@ -15,7 +15,8 @@
 namespace convae {
 
 /// A Trainer and the run folder that it fills: validation, metrics.csv, sample pictures,
-/// checkpoints and early stopping.
+/// checkpoints and early stopping. Of several ranks, the first fills the folder and decides; the
+/// others train and validate with it.
 class Run {
 public:
   struct Parts {
@@ -50,6 +51,8 @@ private:
   bool after_step();
   bool is_passed_over() const;
   std::string place() const;
+  void note_step();
+  bool stopped() const;
   std::optional<Quality> measure();
   bool note_end();
   void finish_epoch(const Quality& quality, const Stopwatch& time);
@@ -61,7 +64,10 @@ private:
   void save_last();
   void save_at_stop() const;
   bool attempt(const std::function<void()>& write);
+  std::vector<SkippedFile> bad_files() const;
   void write_skipped();
+  void share_skipped();
+  void share_progress();
   void write_samples(std::int64_t epoch, const Quality& quality);
   void write_defects();
   void write_sample(const std::string& picture, std::int64_t epoch,
@@ -80,9 +86,10 @@ private:
   Size input_;
   ImageList images_;
   Stopwatch last_save_;
-  Stopwatch last_end_;        // since the latest end of an epoch
-  double end_seconds_ = 0;    // what that took: validation and saving; 0: there was none yet
-  std::string save_problem_;  // why `last` is not up to date; empty: it is
+  Stopwatch last_end_;      // since the latest end of an epoch
+  double end_seconds_ = 0;  // what that took: validation and saving; 0: there was none yet
+  std::vector<SkippedFile> skipped_by_ranks_;  // images that one of them could not use
+  std::string save_problem_;                   // why `last` is not up to date; empty: it is
 };
 
 }  // namespace convae

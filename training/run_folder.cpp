@@ -89,8 +89,8 @@ std::string csv_fields(const ImageQuality& image) {
                      csv_number(image.mse), csv_number(image.psnr), csv_number(image.ssim));
 }
 
-RunFolder::RunFolder(fs::path path)
-    : path_(std::move(path)), lock_(lock_folder(path_)), rows_(read_metrics()) {}
+RunFolder::RunFolder(fs::path path, std::shared_ptr<const int> lock)
+    : path_(std::move(path)), lock_(std::move(lock)), rows_(read_metrics()) {}
 
 RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
   std::error_code error;
@@ -106,7 +106,7 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
     fs::create_directory(path / part, error);
     if (error) fail_with("cannot create the folder", path / part, error);
   }
-  return RunFolder(path);
+  return {path, lock_folder(path)};
 }
 
 RunFolder RunFolder::open(const fs::path& path) {
@@ -116,7 +116,8 @@ RunFolder RunFolder::open(const fs::path& path) {
   }
   // `latest` may move on while the run goes on.
   const fs::path resolved = fs::canonical(path, error);
-  RunFolder run(error ? path : resolved);
+  const fs::path& place = error ? path : resolved;
+  RunFolder run(place, lock_folder(place));
   fs::create_directory(run.path_ / "samples", error);
   remove_unfinished(run.path_);
   return run;

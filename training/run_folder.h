@@ -79,6 +79,9 @@ public:
   /// that of a process that was killed is gone with it.
   static RunFolder open(const std::filesystem::path& path);
 
+  /// One that another process works on: to know its name and to read in it, without the lock.
+  static RunFolder watch(const std::filesystem::path& path) { return RunFolder(path, nullptr); }
+
   /// Points `latest` beside the folder at it.
   void make_latest() const;
 
@@ -136,8 +139,8 @@ public:
   void write_skipped(const std::vector<SkippedFile>& skipped) const;
 
 private:
-  /// Takes the lock and reads the rows there are.
-  explicit RunFolder(std::filesystem::path path);
+  /// Reads the rows there are.
+  RunFolder(std::filesystem::path path, std::shared_ptr<const int> lock);
   std::filesystem::path weights(const std::string& name) const;
   void write_metrics() const;
   void write_samples(const std::vector<SampleRow>& samples) const;

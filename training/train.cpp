@@ -10,6 +10,7 @@
 #include "convae/models/plan_text.h"
 #include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/collective.h"
 #include "convae/training/linear_start.h"
 #include "convae/training/memory.h"
 #include "convae/training/rate_test.h"
@@ -112,7 +113,7 @@ SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
   if (!job.init.empty()) {
     throw OptionError("--init and --resume exclude each other: a resumed run has its weights");
   }
-  RunFolder folder = RunFolder::open(job.resume);
+  RunFolder folder = leads() ? RunFolder::open(job.resume) : RunFolder::watch(job.resume);
   SavedRun saved{folder, read_last_checkpoint(folder.path())};
   adopt(job, saved.checkpoint.info);
   if (!is_comparable(job)) forget_best(saved.checkpoint.info.progress, callbacks);
@@ -228,6 +229,7 @@ public:
       callbacks_.warn(skipped_line(bad));
     };
     choose_batch(training);
+    require_same_images({training, &validation});
     describe(training, validation.size());
     if (saved_) compare_images({training, &validation});
     const std::int64_t pixels_together = share_memory(training, validation);
@@ -248,12 +250,26 @@ public:
 
 private:
   void use_machine() {
-    device_ = choose_device(job_.run.device);
+    if (ranks().size() > 1 && job_.run.device.starts_with("cuda")) {
+      throw OptionError(
+          "--device " + in_quotes(job_.run.device) +
+          ": several processes train on CPUs, by MPI; use --device cpu, or one process");
+    }
+    device_ = ranks().size() > 1 ? torch::Device(torch::kCPU) : choose_device(job_.run.device);
     // A run keeps its number of threads, wherever it is resumed: sums depend on it.
     job_.run.threads = use_threads(job_.run.threads);
+    if (ranks().size() > 1) share_machines();
     prepare_device(device_, job_.train, job_.data.size.h > 0 || job_.data.crop.h > 0);
     callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads",
                                device_.str(), job_.run.threads, worker_count(job_.data.workers)));
+  }
+
+  /// All ranks compute alike.
+  void share_machines() {
+    job_.run.threads = use_threads(
+        static_cast<std::int64_t>(least_of_ranks(static_cast<double>(job_.run.threads))));
+    callbacks_.say(fmt::format("{} ranks · {} · {} compute threads each", ranks().size(),
+                               ranks().name(), job_.run.threads));
   }
 
   Autoencoder build(const std::map<std::string, torch::Tensor>& weights) const {
@@ -347,6 +363,13 @@ private:
     return inferred < kMaxBatchPixels ? std::min(together, inferred) : together;
   }
 
+  /// Ranks take their images by number.
+  static void require_same_images(const ImageList& mine) {
+    if (!on_any_rank(said_by_first_rank(mine.digest()) != mine.digest())) return;
+    throw std::runtime_error(
+        "the ranks do not see the same images: all of them need --data at the same path");
+  }
+
   /// The order of an epoch follows from the list of images: with another list, it begins anew.
   void compare_images(const ImageList& now) {
     CheckpointInfo& info = saved_->checkpoint.info;
@@ -376,12 +399,10 @@ private:
       saved_->checkpoint.tensors.clear();
     }
     callbacks_.begin_writing();
-    RunFolder folder = saved_
-                           ? saved_->folder
-                           : RunFolder::create(job_.run.output, job_.run.name_for(job_.data.data));
+    RunFolder folder = saved_ ? saved_->folder : new_folder();
     Run run({trainer, folder, validation, skipped_, job_.run, config(), std::move(rate_test_)},
             callbacks_, observer_);
-    log_.open(folder.log());
+    if (leads()) log_.open(folder.log());
     const std::string name = printable(folder.path().string());
     callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
     if (job_.train.time > 0) {
@@ -391,7 +412,7 @@ private:
           duration_text(job_.train.time)));
     }
     begin(run, folder);
-    std::exchange(keep_headers_, nullptr)();
+    if (leads()) std::exchange(keep_headers_, nullptr)();
     const RunState state = run.train();
     if (const std::string line = trainer.dataset().clipped_line(); !line.empty()) {
       callbacks_.warn(line);
@@ -406,6 +427,17 @@ private:
           fmt::format("stopped early: no better loss for {} epochs", job_.train.patience));
     }
     return {folder.path(), progress, false, run.skipped()};
+  }
+
+  /// The first rank makes it.
+  RunFolder new_folder() const {
+    const fs::path& output = job_.run.output;
+    const std::string name = job_.run.name_for(job_.data.data);
+    if (ranks().size() == 1) return RunFolder::create(output, name);
+    std::optional<RunFolder> made;
+    if (leads()) made = RunFolder::create(output, name);
+    const std::string path = said_by_first_rank(made ? made->path().string() : "");
+    return made ? *made : RunFolder::watch(path);
   }
 
   std::string config() const {
@@ -436,7 +468,7 @@ private:
       }
       callbacks_.warn(std::string(error.what()) + "; the run goes on");
     }
-    if (!saved_) folder.make_latest();
+    if (!saved_ && leads()) folder.make_latest();
   }
 
   TrainJob job_;

@@ -4,8 +4,10 @@
 #include "convae/core/files.h"
 #include "convae/core/random.h"
 #include "convae/core/stopwatch.h"
+#include "convae/models/kernels/rank_sums.h"
 #include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/collective.h"
 #include "convae/training/feed.h"
 #include "convae/training/losses.h"
 #include "convae/training/schedule.h"
@@ -16,6 +18,7 @@
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -59,6 +62,14 @@ std::vector<std::span<const MicroBatch>> groups(const Step& step, std::int64_t m
   }
   groups.emplace_back(step.data() + begin, step.size() - begin);
   return groups;
+}
+
+/// Black, as large as that image.
+MicroBatch stand_in(const ImageDataset& images, std::int64_t index) {
+  const Size size = images.image_size(index);
+  return {{index},
+          torch::zeros({1, images.options().channels, size.h, size.w}, torch::kByte)
+              .contiguous(torch::MemoryFormat::ChannelsLast)};
 }
 
 Size largest_size(const Step& step) {
@@ -185,7 +196,7 @@ Maps Trainer::decoder_targets(const Maps& inputs, const Maps& targets) const {
 
 torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                                  std::int64_t images_in_step) {
-  const double share = 1 / static_cast<double>(images_in_step);
+  const double share = rank_sums().stands_in ? 0 : 1 / static_cast<double>(images_in_step);
   torch::Tensor divergence_sum, loss;
   const Output output = net_->options().output;
   Maps outputs, logits;
@@ -238,9 +249,42 @@ torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_
   return loss.detach() * images_in_step;
 }
 
-std::optional<double> Trainer::train_step(const Step& step, double lr) {
+/// The gradients of all images of a step; returns the sum of their losses.
+torch::Tensor Trainer::backward_all(const Step& step, const StepShare* share) {
+  torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
+  if (share == nullptr) {
+    const Step pieces = cut_to(step, pixels_together_);
+    for (const std::span<const MicroBatch> batches : groups(pieces, pixels_together_)) {
+      loss_sum += backward(batches, image_count(step));
+    }
+    return loss_sum;
+  }
+  std::vector<Step> own(share->groups.size());
+  for (const MicroBatch& batch : step) own[batch.group].push_back(batch);
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    // Batch normalisation waits in every layer for all ranks, also for one that has no image.
+    rank_sums().stands_in = own[i].empty();
+    if (own[i].empty()) own[i].push_back(stand_in(dataset_, share->groups[i][0]));
+    loss_sum += backward(own[i], share->images());
+  }
+  rank_sums().stands_in = false;
+  return loss_sum;
+}
+
+/// Adds up the gradients and losses of all ranks; returns the loss.
+double Trainer::sum_step(const StepShare& share, double loss_sum) {
+  std::array sums{loss_sum, static_cast<double>(images_in_step_)};
+  ranks().sum(std::span(sums));
+  images_in_step_ = static_cast<std::int64_t>(sums[1]);
+  // Files that cannot be read are missing.
+  const double planned = static_cast<double>(share.images());
+  if (images_in_step_ > 0) optimizer_.sum_over_ranks(planned / sums[1]);
+  return sums[0];
+}
+
+std::optional<double> Trainer::train_step(const Step& step, double lr, const StepShare* share) {
   try {
-    return try_step(step, lr);
+    return try_step(step, lr, share);
   } catch (const c10::OutOfMemoryError&) {  // of a GPU
     throw std::runtime_error(device_.str() + " has too little memory for a step of " +
                              std::to_string(image_count(step)) + " images of up to " +
@@ -249,22 +293,20 @@ std::optional<double> Trainer::train_step(const Step& step, double lr) {
   }
 }
 
-std::optional<double> Trainer::try_step(const Step& step, double lr) {
-  const std::int64_t images = image_count(step);
+std::optional<double> Trainer::try_step(const Step& step, double lr, const StepShare* share) {
+  images_in_step_ = image_count(step);
   net_->train();
   net_->begin_step();
   optimizer_.zero_grad();
-  torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
-  const Step pieces = cut_to(step, pixels_together_);
-  for (const std::span<const MicroBatch> batches : groups(pieces, pixels_together_)) {
-    loss_sum += backward(batches, images);
-  }
+  torch::Tensor loss_sum = backward_all(step, share);
+  if (share != nullptr) loss_sum.fill_(sum_step(*share, loss_sum.item<double>()));
+  if (images_in_step_ == 0) return std::nullopt;
   const torch::Tensor norm = optimizer_.gradient_norm();
   // Both at once: each look at a number waits until a GPU has done all before it.
   const torch::Tensor found = torch::stack({loss_sum, norm.to(torch::kDouble)}).to(torch::kCPU);
   const auto loss = found[0].item<double>();
-  if (!std::isfinite(loss)) return leave_out(step, "the loss");
-  if (!std::isfinite(found[1].item<double>())) return leave_out(step, "the gradient");
+  if (!std::isfinite(loss)) return leave_out(step, share, "the loss");
+  if (!std::isfinite(found[1].item<double>())) return leave_out(step, share, "the gradient");
   if (options_.clip_grad > 0) optimizer_.clip_gradients(options_.clip_grad, norm);
   optimizer_.step(lr);
   net_->commit_statistics();
@@ -276,6 +318,8 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
   const std::int64_t epoch = progress_.epoch + 1;
   std::vector<Step> plan = plan_training_epoch(dataset_, options_.batch_size, options_.seed, epoch,
                                                progress_.epoch_position);
+  const std::vector<StepShare> shares = share_plan(plan);
+  std::size_t steps_taken = 0;
   const View view{/*random=*/true, options_.seed, epoch, options_.augmentations};
   Loader loader(dataset_, std::move(plan), view, workers_, /*pinned=*/device_.is_cuda());
   const CorruptionRule rule{options_.corruptions, options_.seed, epoch, good_pictures_};
@@ -290,10 +334,11 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
     if (!step) break;
     progress_.epoch_lr = rate ? rate() : scheduled_rate();
     why_skipped_.clear();
-    if (!step->empty()) {
-      if (const auto loss_sum = train_step(*step, progress_.epoch_lr)) {
+    const StepShare* share = shares.empty() ? nullptr : &shares[steps_taken++];
+    if (share != nullptr || !step->empty()) {
+      if (const auto loss_sum = train_step(*step, progress_.epoch_lr, share)) {
         progress_.epoch_loss_sum += *loss_sum;
-        progress_.epoch_images += image_count(*step);
+        progress_.epoch_images += images_in_step_;
       }
     }
     progress_.epoch_position =
@@ -317,6 +362,19 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
   }
 }
 
+/// Leaves this rank's share in the plan. Nothing where there is one process.
+std::vector<StepShare> Trainer::share_plan(std::vector<Step>& plan) const {
+  std::vector<StepShare> shares;
+  if (ranks().size() == 1) return shares;
+  const auto pixels =
+      static_cast<std::int64_t>(least_of_ranks(static_cast<double>(pixels_together_)));
+  for (Step& step : plan) {
+    shares.push_back(share_of_step(step, dataset_, pixels, ranks().rank(), ranks().size()));
+    step = std::move(shares.back().own);
+  }
+  return shares;
+}
+
 void Trainer::close_epoch() {
   ++progress_.epoch;
   progress_.epoch_position = 0;
@@ -333,14 +391,20 @@ void Trainer::restore(const Checkpoint& checkpoint, const std::string& source) {
   seconds_before_ = progress_.seconds;
 }
 
-std::optional<double> Trainer::leave_out(const Step& step, const char* what) {
+std::optional<double> Trainer::leave_out(const Step& step, const StepShare* share,
+                                         const char* what) {
   std::string names;
   std::int64_t listed = 0;
-  for (const MicroBatch& batch : step) {
-    for (const std::int64_t index : batch.indices) {
+  const auto list = [&](const std::vector<std::int64_t>& indices) {
+    for (const std::int64_t index : indices) {
       if (++listed > 4) continue;
       names += (names.empty() ? "" : ", ") + printable(dataset_.entry(index).file.name);
     }
+  };
+  if (share != nullptr) {
+    for (const auto& group : share->groups) list(group);
+  } else {
+    for (const MicroBatch& batch : step) list(batch.indices);
   }
   if (listed > 4) names += " and " + std::to_string(listed - 4) + " more";
   const std::string message = std::string(what) + " is not finite at step " +

@@ -9,6 +9,7 @@
 #include "convae/training/ema.h"
 #include "convae/training/optimizer.h"
 #include "convae/training/options.h"
+#include "convae/training/shares.h"
 
 #include <c10/core/Stream.h>
 
@@ -55,10 +56,11 @@ public:
 
   /// One optimizer step on the images of `step`, each counting the same. Images go through the
   /// network together as long as they have at most pixels_together() pixels, so that batch
-  /// normalisation sees them as one batch; beyond that, gradients are accumulated.
+  /// normalisation sees them as one batch; beyond that, gradients are accumulated. Of several
+  /// ranks, each has its share of the step, and `step` is what could be loaded of its own images.
   /// Returns the sum of the images' losses, or nullopt where the step was left out because the loss
   /// or the gradient was not finite (on-nan skip; else NonFiniteError is thrown).
-  std::optional<double> train_step(const Step& step, double lr);
+  std::optional<double> train_step(const Step& step, double lr, const StepShare* share = nullptr);
 
   /// Why the latest step was left out; empty if it was not.
   const std::string& why_skipped() const { return why_skipped_; }
@@ -122,8 +124,11 @@ private:
   Maps latents(const Maps& inputs, std::vector<Maps>& skipped, torch::Tensor& divergence_sum);
   Maps decoder_targets(const Maps& inputs, const Maps& targets) const;
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
-  std::optional<double> try_step(const Step& step, double lr);
-  std::optional<double> leave_out(const Step& step, const char* what);
+  torch::Tensor backward_all(const Step& step, const StepShare* share);
+  std::optional<double> try_step(const Step& step, double lr, const StepShare* share);
+  std::optional<double> leave_out(const Step& step, const StepShare* share, const char* what);
+  double sum_step(const StepShare& share, double loss_sum);
+  std::vector<StepShare> share_plan(std::vector<Step>& plan) const;
 
   Autoencoder net_;
   ImageDataset& dataset_;
@@ -136,6 +141,7 @@ private:
   Optimizer optimizer_;
   WeightAverage average_;
   std::span<const MicroBatch> in_network_;  // whose loss is being computed
+  std::int64_t images_in_step_ = 0;         // usable ones of the latest step, of all ranks
   Progress progress_;
   double waiting_share_ = 0;
   Stopwatch clock_;

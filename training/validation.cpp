@@ -2,8 +2,11 @@
 
 #include "convae/metrics/image_metrics.h"
 #include "convae/metrics/similarity.h"
+#include "convae/training/collective.h"
 #include "convae/training/corruption.h"
 #include "convae/training/losses.h"
+
+#include <array>
 
 namespace convae {
 namespace {
@@ -28,6 +31,39 @@ std::pair<torch::Tensor, torch::Tensor> images_and_losses(Autoencoder& net,
   return {images, losses_of(images) + options.beta * divergence(distribution)};
 }
 
+/// What was measured of an image.
+struct Measured {
+  std::int64_t index;
+  double loss, mse, ssim;
+};
+
+/// The batches of this rank; the order is that of the plan.
+std::vector<Step> own_batches(const std::vector<Step>& plan) {
+  std::vector<Step> own;
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    if (static_cast<std::int64_t>(i) % ranks().size() == ranks().rank()) own.push_back(plan[i]);
+  }
+  return own;
+}
+
+/// What all ranks measured, in the order of the plan.
+std::vector<Measured> measured_by_all(const std::vector<Measured>& own,
+                                      const std::vector<Step>& plan, std::int64_t images) {
+  if (ranks().size() == 1) return own;
+  // By image: whether it was measured, and what. Only one rank has anything to add.
+  std::vector<std::array<double, 4>> table(static_cast<std::size_t>(images));
+  for (const auto& [index, loss, mse, ssim] : own) table[index] = {1, loss, mse, ssim};
+  ranks().sum(std::span(table[0].data(), 4 * table.size()));
+  std::vector<Measured> all;
+  for (const Step& step : plan) {
+    for (const std::int64_t index : step[0].indices) {
+      const auto& [is_there, loss, mse, ssim] = table[index];
+      if (is_there > 0) all.push_back({index, loss, mse, ssim});
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& options,
@@ -39,9 +75,9 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
   net->eval();
   const Output range = net->options().output;
   const CorruptionRule rule{options.corruptions, options.seed, /*epoch=*/0, good_pictures};
-  ImageMean losses, errors, psnrs, ssims;
-  Quality quality;
-  Loader loader(dataset, plan_in_order(dataset, options.batch_size, max_pixels), View{}, workers);
+  std::vector<Measured> measured;
+  const std::vector<Step> plan = plan_in_order(dataset, options.batch_size, max_pixels);
+  Loader loader(dataset, own_batches(plan), View{}, workers);
   while (const auto step = loader.next()) {
     if (should_stop && should_stop()) break;
     for (const MicroBatch& batch : *step) {
@@ -57,25 +93,30 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
         const Maps logits = net->detector->logits({shown}, {reconstruction});
         all_losses = all_losses + detection_losses(logits[0], labels);
       }
-      losses.add(all_losses.nan_to_num(kInfinity, kInfinity));
+      all_losses = all_losses.to(torch::kDouble).nan_to_num(kInfinity, kInfinity);
       const torch::Tensor mse = image_mse(reconstruction, images).nan_to_num(kInfinity, kInfinity);
-      errors.add(mse);
       torch::Tensor ssim = image_ssim(reconstruction, images);
       // Small images have none.
       const bool has_ssim = std::min(images.size(2), images.size(3)) >= kSimilarityWindow;
       if (has_ssim) ssim = ssim.nan_to_num(-kInfinity);
-      ssims.add(ssim);
       for (std::int64_t i = 0; i < mse.numel(); ++i) {
-        const std::int64_t index = batch.indices[i];
-        quality.indices.push_back(index);
-        quality.images.push_back({dataset.entry(index).file.name, dataset.image_size(index),
-                                  mse[i].item<double>(), psnr(mse[i].item<double>()),
-                                  ssim[i].item<double>()});
-        psnrs.add(quality.images.back().psnr);
+        measured.push_back({batch.indices[i], all_losses[i].item<double>(), mse[i].item<double>(),
+                            ssim[i].item<double>()});
       }
     }
   }
   net->train(was_training);
+  ImageMean losses, errors, psnrs, ssims;
+  Quality quality;
+  for (const auto& [index, loss, mse, ssim] : measured_by_all(measured, plan, dataset.size())) {
+    quality.indices.push_back(index);
+    quality.images.push_back(
+        {dataset.entry(index).file.name, dataset.image_size(index), mse, psnr(mse), ssim});
+    losses.add(loss);
+    errors.add(mse);
+    psnrs.add(psnr(mse));
+    ssims.add(ssim);
+  }
   quality.loss = losses.mean();
   quality.mse = errors.mean();
   quality.psnr = psnrs.mean();

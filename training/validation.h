@@ -28,7 +28,8 @@ struct Quality {
 /// that of a detector), beta, corruptions (always the same ones), seed and batch size of `options`;
 /// the model's mode is put back. At most `max_pixels` go through the network together. Drawn
 /// defects take pieces of `good_pictures`. `should_stop` is asked between batches; once it says yes
-/// the result covers only the images so far.
+/// the result covers only the images so far. Several ranks share the batches and all have the
+/// result.
 ///
 /// An image whose reconstruction is not finite has the worst values there are, and not none: a
 /// model that diverged on some images must not look better for it.

@@ -7,6 +7,7 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/inspection/inspector.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 
@@ -97,8 +98,10 @@ TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>&
 int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
-  const Callbacks callbacks = program_callbacks(given.options.run);
+  Callbacks callbacks = program_callbacks(given.options.run);
+  if (!leads()) callbacks.info = callbacks.warning = {}, callbacks.progress = {};
   const TrainResult result = train(train_job(given, line.words), callbacks);
+  if (!leads()) return kDone;
   print(result, given.options.train);
   if (!result.was_finished) calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;

@@ -4,12 +4,15 @@
 #include "convae/app/options/option_table.h"
 #include "convae/core/text.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <set>
 
 namespace convae::app {
+namespace fs = std::filesystem;
 namespace {
 
 /// What was given for the model, as flags or in a file, and contradicts the architecture of a
@@ -53,13 +56,32 @@ Options saved_options(const CheckpointInfo& info, const std::string& source) {
   return saved;
 }
 
-TrainingOptions options_of_resume(const CommandLine& line) {
-  const std::string& run = line.options.call.resume;
+/// The run that --resume names; for `auto`, OUTPUT/NAME, or none where that does not exist. The
+/// first rank looks: it is also the one that makes the folder.
+std::string run_to_resume(const CommandLine& line) {
+  const Options& options = line.options;
+  if (options.call.resume != "auto") return options.call.resume;
+  fs::path data = options.data.data;
+  if (!data.empty()) data = fs::absolute(data).lexically_normal();
+  const fs::path run = fs::path(options.run.output) / options.run.name_for(data.string());
+  const bool is_there = leads() && fs::exists(run);
+  if (is_there && !fs::exists(run / "weights" / "last.safetensors")) {
+    throw std::runtime_error(
+        "--resume auto: " + in_quotes(run) +
+        " exists but holds no weights/last.safetensors; remove it, or give the "
+        "run another --name");
+  }
+  return said_by_first_rank(is_there ? run.string() : "");
+}
+
+TrainingOptions options_of_resume(const CommandLine& line, const std::string& run) {
   const CheckpointInfo info = read_last_checkpoint(run).info;
   const Options saved = saved_options(info, run + "/weights/last.safetensors");
   const CommandLine over_saved = read_command_line(line.words, saved);
   refuse_contradictions(over_saved, info.model, "the run " + printable(run));
   Options options = over_saved.options;
+  options.call.resume = run;
+  if (line.options.call.resume == "auto") options.call.init.clear();  // where the run began
   // A new number of epochs is the new total, also of a run that max-steps had ended.
   if (line.has("epochs") && !line.has("max-steps")) options.train.max_steps = 0;
   return {options, TrainJob::Earlier{saved.data, saved.train}};
@@ -109,10 +131,12 @@ TrainingOptions recipe_options(const CommandLine& line) {
 }
 
 TrainingOptions training_options(const CommandLine& line) {
-  const Options& options = line.options;
-  if (!options.call.resume.empty()) return options_of_resume(line);
-  if (options.data.data.empty()) throw OptionError("--data is needed, such as --data photos");
-  return {options.call.init.empty() ? options : options_of_init(line), {}};
+  const std::string run = run_to_resume(line);
+  if (!run.empty()) return options_of_resume(line, run);
+  if (line.options.data.data.empty()) throw OptionError("--data is needed, such as --data photos");
+  Options options = line.options.call.init.empty() ? line.options : options_of_init(line);
+  options.call.resume.clear();  // auto
+  return {options, {}};
 }
 
 }  // namespace convae::app

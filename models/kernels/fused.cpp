@@ -2,6 +2,7 @@
 
 #include "convae/models/kernels/flat_maps.h"
 #include "convae/models/kernels/gpu_tail.h"
+#include "convae/models/kernels/rank_sums.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -122,11 +123,40 @@ struct Pass {
   }
 };
 
+/// Mean and variance of `count` values a channel → those of all processes together.
+void pool_over_ranks(Numbers& mean, Numbers& variance, std::int64_t& count) {
+  const RankSums& ranks = rank_sums();
+  if (ranks.sum == nullptr) return;
+  const std::size_t channels = mean.size();
+  const double own = ranks.stands_in ? 0 : static_cast<double>(count);
+  Numbers sums(own, 2 * channels + 1);
+  sums[std::slice(0, channels, 1)] = mean * own;
+  sums[std::slice(channels, channels, 1)] = (variance + mean * mean) * own;
+  ranks.sum(&sums[0], std::ssize(sums));
+  const double all = sums[2 * channels];
+  count = static_cast<std::int64_t>(all);
+  if (count == 0) return;
+  mean = Numbers(sums[std::slice(0, channels, 1)]) / all;
+  variance = Numbers(sums[std::slice(channels, channels, 1)]) / all - mean * mean;
+  variance = variance.apply([](double v) { return std::max(v, 0.0); });
+}
+
+/// The same of gradient sums.
+std::array<Numbers, 2> add_over_ranks(const std::array<Numbers, 2>& sums) {
+  if (rank_sums().sum == nullptr) return sums;
+  const std::size_t channels = sums[0].size();
+  Numbers both(2 * channels);
+  for (const std::size_t i : {0, 1}) both[std::slice(i * channels, channels, 1)] = sums[i];
+  rank_sums().sum(&both[0], std::ssize(both));
+  return {both[std::slice(0, channels, 1)], both[std::slice(channels, channels, 1)]};
+}
+
 /// What the forward pass leaves for the backward pass, besides the maps.
 struct TailRecord : torch::CustomClassHolder {
   kernels::Place place{};
   Activation activation{};
   bool normalised = false;
+  std::int64_t count = 0;  ///< values a channel that mean and deviation are of; 0: running ones
   ChannelValues channel;
 };
 
@@ -151,13 +181,19 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     with_type(x[0], [&]<typename T>(T) {
       const Pass<T> pass(x, pieces, record->place, record->activation);
       if (record->normalised) {
-        const auto [mean, variance] = pass.moments(channel.bias);
+        auto [mean, variance] = pass.moments(channel.bias);
+        std::int64_t count = values_per_channel(x);
+        pool_over_ranks(mean, variance, count);
+        if (statistics != nullptr) {
+          *statistics = {to_tensor(mean, at::kDouble), to_tensor(variance, at::kDouble), count};
+        }
+        if (count < 2) {  // no variance; one process alone does not come here
+          mean = numbers(tail->running_mean, channels, 0);
+          variance = numbers(tail->running_var, channels, 1);
+        }
+        record->count = count < 2 ? 0 : count;
         channel.mean = mean;
         channel.deviation = std::sqrt(variance + epsilon);
-        if (statistics != nullptr) {
-          *statistics = {to_tensor(mean, at::kDouble), to_tensor(variance, at::kDouble),
-                         values_per_channel(x)};
-        }
       }
       pass.apply({pieces, channel.bias, channel.scale(), channel.shift()}, z);
     });
@@ -194,10 +230,15 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     with_type(x[0], [&]<typename T>(T) {
       const Pass<T> pass(x, pieces, record.place, record.activation);
       if (record.normalised) {
-        const auto count = static_cast<double>(values_per_channel(x));
         sums = pass.gradient_sums(own, mean, dz);
-        per_value = -per_gradient * sums[1] / (count * channel.deviation * channel.deviation);
-        constant = -per_gradient * sums[0] / count;
+      }
+      if (record.count > 0) {
+        const auto count = static_cast<double>(record.count);
+        const auto [constants, products] = add_over_ranks(sums);
+        if (!rank_sums().stands_in) {
+          per_value = -per_gradient * products / (count * channel.deviation * channel.deviation);
+          constant = -per_gradient * constants / count;
+        }
       }
       const std::vector<float> lanes[] = {pieces.lanes(per_gradient), pieces.lanes(per_value),
                                           pieces.lanes(constant)};

@@ -19,6 +19,8 @@ struct BlockTail {
   torch::Tensor norm_weight, norm_bias;  ///< (C) of batch normalisation; undefined: none
   Order order = Order::conv_bn_act;
   Activation activation = Activation::relu;
+  /// (C), which normalise where several processes have one value a channel together.
+  torch::Tensor running_mean = {}, running_var = {};
 };
 
 /// Mean and biased variance of each channel (double, (C)) over `count` values a channel.

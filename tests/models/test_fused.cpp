@@ -2,11 +2,16 @@
 // runs them once for every instruction set that LibTorch (ATEN_CPU_CAPABILITY) knows.
 #include "convae/models/blocks.h"
 #include "convae/models/kernels/fused.h"
+#include "convae/models/kernels/rank_sums.h"
 
 #include <torch/torch.h>
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <barrier>
+#include <mutex>
+#include <thread>
 #include <tuple>
 
 namespace convae::test_fused {
@@ -140,6 +145,73 @@ TEST_P(FusedTail, EqualsLibTorchInValuesAndGradients) {
     expect_close(statistics.variance, seen.var(0, /*unbiased=*/false), "variance", 1e-4);
     EXPECT_EQ(statistics.count, seen.size(0));
   }
+}
+
+/// What two threads give it becomes the sum of both.
+class SumOfTwo {
+public:
+  static void add(double* values, std::int64_t count) {
+    {
+      const std::lock_guard lock(mutex_);
+      total_.resize(static_cast<std::size_t>(count));
+      for (std::int64_t i = 0; i < count; ++i) total_[i] += values[i];
+    }
+    added_.arrive_and_wait();
+    std::copy(total_.begin(), total_.end(), values);
+    taken_.arrive_and_wait();
+  }
+
+private:
+  static void clear() noexcept { total_.clear(); }
+  inline static std::mutex mutex_;
+  inline static std::vector<double> total_;
+  inline static std::barrier<> added_{2};
+  inline static std::barrier<void (*)() noexcept> taken_{2, &clear};
+};
+
+TEST(FusedTailOfRanks, TwoThatAddTheirSumsEqualOneWithAllImages) {
+  torch::manual_seed(5);
+  const Maps all = random_maps(6, {{3, 9, 7}, {1, 13, 40}});
+  const Leaves leaves = random_leaves(6, /*normalised=*/true);
+  const Maps weights = random_maps(6, {{3, 9, 7}, {1, 13, 40}});
+  struct Passed {
+    Maps x, z;
+    Leaves leaves;
+    BatchStatistics statistics;
+  };
+  const auto pass = [&](const Maps& maps, const Maps& weighted) {
+    Passed p;
+    for (const torch::Tensor& x : maps) p.x.push_back(x.clone().requires_grad_());
+    const auto copy = [](const torch::Tensor& leaf) { return leaf.clone().requires_grad_(); };
+    p.leaves = {copy(leaves.conv_bias), copy(leaves.weight), copy(leaves.bias)};
+    p.z = fused_training_tail(p.x, p.leaves.tail(Order::conv_act_bn, Activation::silu), kEpsilon,
+                              &p.statistics);
+    torch::Tensor loss = torch::zeros({});
+    for (std::size_t i = 0; i < p.z.size(); ++i) loss = loss + (p.z[i] * weighted[i]).sum();
+    loss.backward();
+    return p;
+  };
+  const Passed whole = pass(all, weights);
+  rank_sums().sum = &SumOfTwo::add;
+  Passed parts[2];
+  {
+    std::jthread other([&] { parts[1] = pass({all[1]}, {weights[1]}); });
+    parts[0] = pass({all[0]}, {weights[0]});
+  }
+  rank_sums().sum = nullptr;
+  for (const int i : {0, 1}) {
+    expect_close(parts[i].z[0], whole.z[i], "values");
+    expect_close(parts[i].x[0].grad(), whole.x[i].grad(), "gradient of a map");
+    expect_close(parts[i].statistics.mean, whole.statistics.mean, "mean");
+    EXPECT_EQ(parts[i].statistics.count, whole.statistics.count);
+  }
+  const auto expect_sum = [&](torch::Tensor Leaves::*leaf) {
+    expect_close((parts[0].leaves.*leaf).grad() + (parts[1].leaves.*leaf).grad(),
+                 (whole.leaves.*leaf).grad(), "gradient of a parameter", 1e-4);
+  };
+  expect_sum(&Leaves::conv_bias);
+  expect_sum(&Leaves::weight);
+  expect_sum(&Leaves::bias);
 }
 
 TEST_P(FusedTail, InferenceEqualsLibTorch) {
