@@ -99,7 +99,10 @@ int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
   Callbacks callbacks = program_callbacks(given.options.run);
-  if (!leads()) callbacks.info = callbacks.warning = {}, callbacks.progress = {};
+  if (!leads()) {  // the first rank speaks for all
+    callbacks.info = callbacks.warning = {};
+    callbacks.progress = {};
+  }
   const TrainResult result = train(train_job(given, line.words), callbacks);
   if (!leads()) return kDone;
   print(result, given.options.train);

@@ -146,5 +146,16 @@ TEST(Size, AreaOfTheLargestImagesIsRight) {
   EXPECT_EQ((Size{46341, 46341}).area(), 2'147'488'281) << "above what an int holds";
 }
 
+TEST(MachineShare, DividesCoresAndMemory) {
+  const std::int64_t memory = free_memory_bytes();
+  share_machine({.processes = 4, .cores = 0.5});
+  EXPECT_EQ(available_cores(), 1) << "half a core";
+  EXPECT_LT(free_memory_bytes(), memory / 2);
+  EXPECT_GT(free_memory_bytes(), memory / 8);
+  share_machine({.processes = 3, .cores = 1.0 / 3 + 1.0 / 3 + 1.0 / 3});
+  EXPECT_EQ(available_cores(), 1) << "a third of three";
+  share_machine({});
+}
+
 }  // namespace
 }  // namespace convae::test_machine
