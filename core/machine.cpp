@@ -72,7 +72,8 @@ std::int64_t free_memory_bytes() {
 std::int64_t memory_limit_bytes() {
   const std::int64_t machine = memory_of_machine("MemTotal:");
   const std::int64_t group = group_limits().limit_bytes;
-  const std::int64_t all = group > 0 && machine > 0 ? std::min(machine, group) : std::max(machine, group);
+  const std::int64_t all =
+      group > 0 && machine > 0 ? std::min(machine, group) : std::max(machine, group);
   return all / share_of_machine.processes;
 }
 

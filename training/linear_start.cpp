@@ -3,10 +3,12 @@
 #include "convae/data/loader.h"
 #include "convae/metrics/pca.h"
 #include "convae/models/pixels.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <stdexcept>
 
 namespace convae {
@@ -65,7 +67,14 @@ void begin_with_components(Autoencoder net, ImageDataset& training, std::int64_t
   const auto as_images = [&](const torch::Tensor& rows) {
     return rows.reshape({-1, h, w, model.channels}).permute({0, 3, 1, 2});
   };
-  const torch::Tensor mean = as_images(pca.mean)[0], components = as_images(pca.components.t());
+  const torch::Tensor mean = as_images(pca.mean)[0].contiguous();
+  const torch::Tensor components = as_images(pca.components.t()).contiguous();
+  for (const torch::Tensor& part : {mean, components}) {
+    // Other processors round otherwise, and then ranks would train different networks.
+    ranks().broadcast(std::as_writable_bytes(std::span(part.mutable_data_ptr<float>(),
+                                                       static_cast<std::size_t>(part.numel()))),
+                      0);
+  }
   net->encoder->linear()->set(mean, components * kLatentScale);
   net->decoder->linear()->set(mean, components / kLatentScale);
   callbacks.say(fmt::format("linear path: {} principal components of {} images", components.size(0),

@@ -255,6 +255,9 @@ private:
           "--device " + in_quotes(job_.run.device) +
           ": several processes train on CPUs, by MPI; use --device cpu, or one process");
     }
+    require_option(ranks().size() == 1 || job_.train.time == 0,
+                   "--time is for one process: clocks of several differ; use --epochs or "
+                   "--max-steps");
     device_ = ranks().size() > 1 ? torch::Device(torch::kCPU) : choose_device(job_.run.device);
     // A run keeps its number of threads, wherever it is resumed: sums depend on it.
     job_.run.threads = use_threads(job_.run.threads);
@@ -291,16 +294,21 @@ private:
     // A GPU keeps half as much again; see Trainer.
     const std::int64_t memory =
         device_.is_cpu() ? memory_limit_bytes() : gpu_memory(device_) / 3 * 2;
-    job_.train.batch_size = choose_batch_size(job_.model, job_.train, images_by_size(training),
-                                              memory, !device_.is_cpu());
+    const std::int64_t own = choose_batch_size(job_.model, job_.train, images_by_size(training),
+                                               memory, !device_.is_cpu());
+    job_.train.batch_size = std::stoll(said_by_first_rank(std::to_string(own)));
     callbacks_.say(fmt::format("batch size {}, chosen by sizes and memory", job_.train.batch_size));
   }
 
   void choose_rate(const Autoencoder& net, ImageDataset& training, std::int64_t pixels_together) {
     if (job_.train.lr != TrainOptions::kAutoRate) return;
+    Callbacks together = callbacks_;
+    together.should_stop = [this] { return on_any_rank(callbacks_.stopped()); };
     rate_test_ = test_rates(net, training, job_.train, device_, worker_count(job_.data.workers),
-                            pixels_together, callbacks_);
-    if (callbacks_.stopped()) throw Interrupted("stopped before the first step; nothing is saved");
+                            pixels_together, together);
+    if (together.stopped()) {
+      throw Interrupted("stopped before the first step; nothing is saved");
+    }
     const auto rate = rate_from(rate_test_, job_.train);
     job_.train.lr = rate.value_or(TrainOptions{}.lr);
     if (rate) {
