@@ -244,3 +244,34 @@ def test_threads_come_from_the_environment(program, photos, tmp_path):
     assert "3 compute threads" in call_with(program, {"OMP_NUM_THREADS": "3"}, *words, cwd=tmp_path).stderr
     result = call_with(program, {"OMP_NUM_THREADS": "3"}, *words, "--threads", 2, cwd=tmp_path)
     assert "2 compute threads" in result.stderr
+
+
+@needs_mpi
+def test_ranks_choose_batch_size_and_rate_together(program, train, tmp_path):
+    save_pictures(tmp_path / "data", [(16, 16)] * 24)
+    common = ("--data", "data", "--levels", "4,8", "--epochs", 2, "--batch-size", "auto", "--lr", "auto", *ONE_CORE)
+    train(1, *common, "--name", "alone")
+    train(2, *common, "--name", "both")
+    alone, both = ((tmp_path / "runs" / name / "config.toml").read_text() for name in ("alone", "both"))
+    chosen = [line for line in alone.splitlines() if line.startswith(("batch-size", "lr "))]
+    assert len(chosen) == 2 and all(line in both.splitlines() for line in chosen)
+    assert len(read_csv(tmp_path / "runs" / "both" / "metrics.csv")) == 2
+
+
+@needs_mpi
+def test_a_linear_path_is_the_same_on_every_rank(train, tmp_path):
+    save_pictures(tmp_path / "data", [(12, 17)] * 16)
+    common = ("--data", "data", "--size", "12x17", "--latent", 3, "--linear", "pca", *SMALL)
+    for size in 1, 2:
+        train(size, *common, "--name", f"of-{size}")
+    alone, both = (load_file(tmp_path / "runs" / f"of-{size}" / LAST) for size in (1, 2))
+    for name, tensor in alone.items():
+        assert np.allclose(tensor, both[name], rtol=1e-4, atol=1e-6), name
+
+
+@needs_mpi
+def test_a_given_time_is_for_one_process(program, tmp_path):
+    save_pictures(tmp_path / "data", [(16, 16)] * 8)
+    result = with_ranks(program, 2).call("train", "--data", "data", "--time", "5s", *ONE_CORE, cwd=tmp_path)
+    assert result.code != 0 and "--time is for one process" in result.stderr
+    assert not (tmp_path / "runs").exists()
