@@ -30,7 +30,7 @@ std::vector<std::vector<PlannedImage>> cut_into_groups(const Step& step,
 }
 
 /// Of which rank each image is: of the one in whose part of the group's pixels its middle lies.
-std::vector<std::int64_t> deal(const std::vector<PlannedImage>& group, std::int64_t ranks) {
+std::vector<std::int64_t> owners_of(const std::vector<PlannedImage>& group, std::int64_t ranks) {
   std::int64_t all = 0;
   for (const PlannedImage& image : group) all += image.pixels();
   std::vector<std::int64_t> owners;
@@ -57,7 +57,7 @@ StepShare share_of_step(const Step& step, const ImageDataset& dataset, std::int6
   StepShare share;
   for (const std::vector<PlannedImage>& group : cut_into_groups(step, dataset, most)) {
     const std::int64_t number = std::ssize(share.groups);
-    const std::vector<std::int64_t> owners = deal(group, ranks);
+    const std::vector<std::int64_t> owners = owners_of(group, ranks);
     share.groups.emplace_back();
     for (std::size_t i = 0; i < group.size(); ++i) {
       share.groups.back().push_back(group[i].index);
