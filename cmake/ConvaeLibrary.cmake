@@ -42,6 +42,7 @@ set(CONVAE_PUBLIC_HEADERS
   models/geometry.h
   models/kernels/fused.h
   models/level.h
+  models/linear_code.h
   models/options.h
   training/checkpoint_info.h
   training/loss_terms.h

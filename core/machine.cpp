@@ -80,7 +80,9 @@ std::int64_t memory_limit_bytes() {
 std::int64_t use_threads(std::int64_t threads) {
   require_option(
       threads >= 0 && threads <= 4096,
-      fmt::format("--threads '{}': expected a number between 0 (one a core) and 4096", threads));
+      fmt::format(
+          "--threads '{}': expected a number between 0 (OMP_NUM_THREADS, else one a core) and 4096",
+          threads));
   const std::int64_t asked = threads > 0 ? threads : threads_of_environment();
   const std::int64_t count = asked > 0 ? asked : available_cores();
   at::set_num_threads(static_cast<int>(count));

@@ -10,7 +10,7 @@ struct MachineShare {
   double cores = 0;            ///< of those its affinity allows; 0: all of them
 };
 
-/// From now on available_cores() and free_memory_bytes() are those of this share.
+/// From now on the numbers of cores and bytes below are those of this share.
 void share_machine(const MachineShare& share);
 
 /// Number of cores that this process may use, by its affinity, the CPU quotas of its control groups

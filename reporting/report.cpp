@@ -3,6 +3,7 @@
 #include "convae/core/files.h"
 #include "convae/reporting/page.h"
 #include "convae/reporting/report_data.h"
+#include "convae/training/rate_test.h"
 
 #include <nlohmann/json.hpp>
 
@@ -57,7 +58,9 @@ void RunReport::write(const RunStatus& run, RunState state, const std::string& m
   data["validation"] = {{"epoch", validation.epoch},
                         {"images", validation.images.size()},
                         {"histogram", histogram_json(validation.images)}};
-  data["rate_test"] = rate_test_json(run.folder.read_rate_test(), run.train.lr);
+  const std::vector<RatePoint> rates = run.folder.read_rate_test();
+  data["rate_test"] =
+      rate_test_json(rates, rate_from(rates, run.train).value_or(TrainOptions{}.lr));
   data["model"] = model_json(run.model, run.input);
   data["commands"] = latest_of(run.folder.read_commands());
   data["config"] = read_text(run.folder.config());

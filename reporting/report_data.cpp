@@ -44,7 +44,7 @@ ordered_json metrics_json(const std::vector<MetricsRow>& rows, std::size_t at_mo
 }
 
 ordered_json rate_test_json(const std::vector<RatePoint>& curve, double chosen) {
-  if (curve.empty()) return nullptr;
+  if (curve.size() < 2) return nullptr;
   ordered_json result = {{"chosen", chosen}};
   for (const auto& [rate, loss] : curve) {
     result["rates"].push_back(rate);

@@ -12,8 +12,10 @@ namespace convae {
 WeightAverage::WeightAverage(const Autoencoder& net, double decay) : decay_(decay) {
   if (!active()) return;
   for (const auto& [name, weight] : weights_of(*net)) {
-    // Batch counts are integers: there is nothing to average.
-    if (!weight.is_floating_point()) continue;
+    // Batch counts are integers, and principal components stay as they are.
+    const bool is_fixed = name.find(".linear.components") != std::string::npos ||
+                          name.find(".linear.mean") != std::string::npos;
+    if (!weight.is_floating_point() || is_fixed) continue;
     entries_.push_back({name, weight.detach(), weight.detach().clone()});
   }
 }

@@ -11,7 +11,7 @@
 
 namespace convae {
 
-/// Trains a copy of `net` for some hundred steps, at learning rates that rise geometrically from
+/// Trains a copy of `net` for at most 100 steps, at learning rates that rise geometrically from
 /// tiny ones to those at which the loss blows up (Smith 2017, "Cyclical learning rates for training
 /// neural networks", https://arxiv.org/abs/1506.01186). Neither weights nor random numbers of
 /// `net`'s own training are touched. With train.time it takes a tenth of that, or 30 steps. Returns

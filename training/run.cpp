@@ -129,7 +129,9 @@ RunState Run::train_epochs() {
     if (leads()) finish_epoch(*quality, time);
     share_progress();
     end_seconds_ = last_end_.seconds();
-    trainer_.keep_free(end_seconds_);
+    // The run must not end here, without its last pictures, because this end took long.
+    const double left = trainer_.options().time - trainer_.progress().seconds;
+    trainer_.keep_free(std::min(end_seconds_, std::max(0.0, left / 2)));
     last_end_.restart();
   }
   if (!save_problem_.empty()) fail_unsaved(save_problem_);

@@ -232,7 +232,12 @@ public:
     require_same_images({training, &validation});
     describe(training, validation.size());
     if (saved_) compare_images({training, &validation});
-    const std::int64_t pixels_together = share_memory(training, validation);
+    std::int64_t pixels_together = share_memory(training, validation);
+    if (ranks().size() > 1) {
+      pixels_together =
+          static_cast<std::int64_t>(least_of_ranks(static_cast<double>(pixels_together)));
+    }
+    const Stopwatch choosing;
     if (!saved_) {
       require_a_readable_image(training);
       warn_of_little_contrast(training, callbacks_);
@@ -240,7 +245,6 @@ public:
         begin_with_components(net, training, worker_count(job_.data.workers), callbacks_);
       }
     }
-    const Stopwatch choosing;
     choose_rate(net, training, pixels_together);
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
     trainer.limit_pixels_together(pixels_together);

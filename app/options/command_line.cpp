@@ -119,9 +119,10 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
     line.given.insert(argument.key());
   }
   settle_length(line.options.train, [&](const char* flag) { return result.count(flag) > 0; });
-  require_option(
-      line.options.train.batch_size != 0 || line.command == "train" || line.options.call.folds > 0,
-      "--batch-size 'auto': only training chooses it; give a number");
+  const bool trains = line.command == "train" || line.options.call.folds > 0;
+  require_option(line.options.train.batch_size != 0 || trains ||
+                     find_option(line.command, "batch-size") == nullptr,
+                 "--batch-size 'auto': only training chooses it; give a number");
   line.options.model.levels = parse_levels(line.options.levels.list, line.options.levels.defaults);
   ModelOptions& model = line.options.model;
   const bool adds = model.residual || model.linear != Linear::none;

@@ -77,7 +77,7 @@ std::vector<OptionSpec> make_table() {
        "shortcut around every level, without weights (shuffle: of pixels to channels and back)"},
       {model, "linear", kModel, "NAME", &ModelOptions::linear,
        "path past the convolutions of a dense latent (pca: principal components of the training "
-       "images, so that the network is never worse); makes output-activation linear"},
+       "images, at whose error a training starts); makes output-activation linear"},
       {model, "skip", kModel, "NAME", &ModelOptions::skip,
        "what each decoder level gets from the encoder (add: what it had at that size; for "
        "restoring images, leaves no latent)"},
@@ -107,7 +107,7 @@ std::vector<OptionSpec> make_table() {
       {train, "lr", kTrain, "RATE",
        Binding(&TrainOptions::lr,
                number_or_auto(TrainOptions::kAutoRate, "a number of at least 0")),
-       "learning rate; auto: by a test of some hundred steps before the training"},
+       "learning rate; auto: by a test of 100 steps before the training"},
       {train, "optimizer", kTrain, "NAME", &TrainOptions::optimizer,
        "optimizer (sgd has momentum 0.9)"},
       {train, "weight-decay", kTrain, "W", &TrainOptions::weight_decay,
