@@ -74,6 +74,11 @@ def test_a_file_may_say_auto(done, squares, tmp_path):
     assert train["lr"] > 0 and train["batch-size"] > 0
 
 
+def test_commands_without_batches_take_such_a_file(done, tmp_path):
+    (tmp_path / "recipe.toml").write_text("[train]\nbatch-size = 'auto'\n[model]\nlevels = [4, 8]\n")
+    assert "output  3x25x24" in done("shapes", "--input", "3x25x24", "--config", "recipe.toml").stdout
+
+
 def test_only_training_chooses(convae, chosen, squares):
     convae("encode", "--checkpoint", chosen[0], "--data", squares, "-o", "x.npy", "--batch-size",
            "auto").assert_refused(2, "--batch-size 'auto'", "only training")

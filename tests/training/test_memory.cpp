@@ -29,6 +29,19 @@ TEST(TrainingMemory, WeightsTakeSixteenBytesEach) {
             "GB for training, but 0.2 GB are free; use fewer channels");
 }
 
+TEST(TrainingMemory, PrincipalComponentsAreCounted) {
+  ModelOptions linear = one_level();
+  linear.latent = 10'000;
+  linear.size = {512, 512};
+  linear.linear = Linear::pca;
+  EXPECT_EQ(
+      message_of<std::runtime_error>([&] { require_memory_for_weights(linear, 40'000'000'000); }),
+      "--linear 'pca': 10000 components of images of 512x512 need 41.9 GB, but 40.0 GB are "
+      "free; use a smaller --latent or --size");
+  linear.latent = 8;
+  EXPECT_NO_THROW(require_memory_for_weights(linear, 40'000'000'000));
+}
+
 TEST(TrainingMemory, BatchesAreSplitWhereMemoryIsShortAndRefusedWhereNoImageFits) {
   TrainOptions train;
   train.batch_size = 8;
