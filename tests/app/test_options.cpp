@@ -59,7 +59,8 @@ TEST(OptionsTest, EachFlagSetsAMemberOfItsOwn) {
             ? [&] { Options o; option.value.set(o, value); return o; }()
             : read_words({command, "--" + option.name + "=" + value}).options;
     for (const OptionSpec& other : option_table()) {
-      const bool is_implied = option.name == "residual" && other.name == "output-activation";
+      const bool is_implied = (option.name == "residual" || option.name == "linear") &&
+                              other.name == "output-activation";
       if (other.name == option.name || is_implied) continue;
       EXPECT_EQ(other.get(options), other.get(defaults)) << option.name << " sets " << other.name;
     }
