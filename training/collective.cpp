@@ -80,11 +80,12 @@ bool on_any_rank(bool here) {
   return count > 0;
 }
 
-double least_of_ranks(double value) {
+std::int64_t least_of_ranks(std::int64_t value) {
+  if (ranks().size() == 1) return value;
   std::vector<double> all(static_cast<std::size_t>(ranks().size()));
-  all[static_cast<std::size_t>(ranks().rank())] = value;
+  all[static_cast<std::size_t>(ranks().rank())] = static_cast<double>(value);
   ranks().sum(std::span(all));
-  return std::ranges::min(all);
+  return static_cast<std::int64_t>(std::ranges::min(all));
 }
 
 std::vector<std::string> said_by_ranks(const std::string& mine) {

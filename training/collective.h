@@ -49,7 +49,7 @@ inline bool leads() { return ranks().rank() == 0; }
 bool on_any_rank(bool here);
 
 /// The smallest value of all ranks.
-double least_of_ranks(double value);
+std::int64_t least_of_ranks(std::int64_t value);
 
 /// What each rank says, by rank.
 std::vector<std::string> said_by_ranks(const std::string& mine);

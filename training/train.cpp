@@ -232,11 +232,7 @@ public:
     require_same_images({training, &validation});
     describe(training, validation.size());
     if (saved_) compare_images({training, &validation});
-    std::int64_t pixels_together = share_memory(training, validation);
-    if (ranks().size() > 1) {
-      pixels_together =
-          static_cast<std::int64_t>(least_of_ranks(static_cast<double>(pixels_together)));
-    }
+    const std::int64_t pixels_together = least_of_ranks(share_memory(training, validation));
     const Stopwatch choosing;
     if (!saved_) {
       require_a_readable_image(training);
@@ -273,8 +269,7 @@ private:
 
   /// All ranks compute alike.
   void share_machines() {
-    job_.run.threads = use_threads(
-        static_cast<std::int64_t>(least_of_ranks(static_cast<double>(job_.run.threads))));
+    job_.run.threads = use_threads(least_of_ranks(job_.run.threads));
     callbacks_.say(fmt::format("{} ranks · {} · {} compute threads each", ranks().size(),
                                ranks().name(), job_.run.threads));
   }
@@ -298,9 +293,8 @@ private:
     // A GPU keeps half as much again; see Trainer.
     const std::int64_t memory =
         device_.is_cpu() ? memory_limit_bytes() : gpu_memory(device_) / 3 * 2;
-    const std::int64_t own = choose_batch_size(job_.model, job_.train, images_by_size(training),
-                                               memory, !device_.is_cpu());
-    job_.train.batch_size = std::stoll(said_by_first_rank(std::to_string(own)));
+    job_.train.batch_size = least_of_ranks(choose_batch_size(
+        job_.model, job_.train, images_by_size(training), memory, !device_.is_cpu()));
     callbacks_.say(fmt::format("batch size {}, chosen by sizes and memory", job_.train.batch_size));
   }
 

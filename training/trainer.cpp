@@ -366,10 +366,9 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
 std::vector<StepShare> Trainer::share_plan(std::vector<Step>& plan) const {
   std::vector<StepShare> shares;
   if (ranks().size() == 1) return shares;
-  const auto pixels =
-      static_cast<std::int64_t>(least_of_ranks(static_cast<double>(pixels_together_)));
   for (Step& step : plan) {
-    shares.push_back(share_of_step(step, dataset_, pixels, ranks().rank(), ranks().size()));
+    shares.push_back(
+        share_of_step(step, dataset_, pixels_together_, ranks().rank(), ranks().size()));
     step = std::move(shares.back().own);
   }
   return shares;

@@ -93,9 +93,11 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
         const Maps logits = net->detector->logits({shown}, {reconstruction});
         all_losses = all_losses + detection_losses(logits[0], labels);
       }
-      all_losses = all_losses.to(torch::kDouble).nan_to_num(kInfinity, kInfinity);
-      const torch::Tensor mse = image_mse(reconstruction, images).nan_to_num(kInfinity, kInfinity);
-      torch::Tensor ssim = image_ssim(reconstruction, images);
+      // Each look at a number of a GPU waits for it: whole tensors come over.
+      all_losses = all_losses.to(torch::kCPU, torch::kDouble).nan_to_num(kInfinity, kInfinity);
+      const torch::Tensor mse =
+          image_mse(reconstruction, images).to(torch::kCPU).nan_to_num(kInfinity, kInfinity);
+      torch::Tensor ssim = image_ssim(reconstruction, images).to(torch::kCPU);
       // Small images have none.
       const bool has_ssim = std::min(images.size(2), images.size(3)) >= kSimilarityWindow;
       if (has_ssim) ssim = ssim.nan_to_num(-kInfinity);
