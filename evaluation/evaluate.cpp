@@ -76,6 +76,7 @@ public:
         rule_{options.corruptions, options.seed, /*epoch=*/0,
               good_pictures_for(options.corruptions, folder_.dataset())} {
     result_.checkpoint = model.path().string();
+    result_.precision = model.precision();
     result_.data = options.images.data.data;
     result_.channels = model.options().channels;
     result_.size = one_size();

@@ -79,6 +79,7 @@ std::string to_json(const Evaluation& e) {
   ordered_json json;
   json["checkpoint"] = printable(e.checkpoint);
   json["data"] = printable(e.data);
+  json["precision"] = to_string(e.precision);
   json["images"] = e.images.size();
   json["skipped"] = skipped_files_json(e.skipped);
   json["size"] = e.size ? ordered_json(to_string(e.size)) : ordered_json(nullptr);

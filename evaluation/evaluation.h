@@ -5,6 +5,7 @@
 #include "convae/core/size.h"
 #include "convae/data/folder.h"
 #include "convae/metrics/measures.h"
+#include "convae/training/options.h"
 
 #include <array>
 #include <cstdint>
@@ -73,6 +74,7 @@ struct Duel {
 struct Evaluation {
   std::string checkpoint;              ///< its file
   std::string data;                    ///< folder of the images
+  Precision precision{};               ///< the network computed in
   std::vector<EvaluatedImage> images;  ///< in the order they were measured
   std::vector<SkippedFile> skipped;
   Size size;                        ///< of all images; {0, 0}: several

@@ -5,7 +5,7 @@
 #include "convae/core/stopwatch.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
-#include "convae/training/autocast.h"
+#include "convae/training/precision.h"
 #include "convae/training/trainer.h"
 
 #include <ATen/Parallel.h>
@@ -131,12 +131,14 @@ void check(const BenchmarkOptions& options) {
 
 }  // namespace
 
-BenchmarkResult benchmark(const BenchmarkOptions& options, const Callbacks& callbacks) {
-  check(options);
-  const torch::Device device = choose_device(options.device);
+BenchmarkResult benchmark(const BenchmarkOptions& given, const Callbacks& callbacks) {
+  check(given);
+  const torch::Device device = choose_device(given.device);
+  BenchmarkOptions options = given;
+  options.train.precision = choose_precision(given.train.precision, given.model, device, callbacks);
   Autoencoder net(options.model);
   net->to(device);
-  prepare_device(device, options.train, /*one_size=*/true);
+  prepare_device(device, options.train.precision, options.train.deterministic, /*one_size=*/true);
   ImageDataset no_files({}, {});
   Trainer trainer(net, no_files, options.train, device);
   const std::int64_t images = options.train.batch_size;
@@ -155,7 +157,8 @@ BenchmarkResult benchmark(const BenchmarkOptions& options, const Callbacks& call
     net->forward(unit);
   };
   const auto train = [&] { trainer.train_step(step, options.train.lr); };
-  BenchmarkResult result{.device = device, .threads = at::get_num_threads()};
+  BenchmarkResult result{
+      .device = device, .precision = options.train.precision, .threads = at::get_num_threads()};
   // A training step leaves nothing of a small network in the caches, and bare convolutions leave
   // none of its maps: inference is timed behind itself, as in a program that does nothing else.
   const auto [inference, forward] =
@@ -172,7 +175,7 @@ BenchmarkResult benchmark(const BenchmarkOptions& options, const Callbacks& call
 std::string to_json(const BenchmarkOptions& options, const BenchmarkResult& result) {
   const nlohmann::ordered_json json = {
       {"input", {options.train.batch_size, options.model.channels, options.size.h, options.size.w}},
-      {"precision", to_string(options.train.precision)},
+      {"precision", to_string(result.precision)},
       {"device", result.device.str()},
       {"threads", result.threads},
       {"rounds", options.rounds},

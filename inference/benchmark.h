@@ -23,8 +23,9 @@ struct BenchmarkOptions {
 
 /// Medians over the rounds, in milliseconds.
 struct BenchmarkResult {
-  c10::Device device = c10::kCPU;  ///< it ran on
-  std::int64_t threads = 0;        ///< compute threads it ran on
+  c10::Device device = c10::kCPU;         ///< it ran on
+  Precision precision = Precision::fp32;  ///< it computed in
+  std::int64_t threads = 0;               ///< compute threads it ran on
   double training_step_ms = 0;
   double bare_convolutions_ms = 0;  ///< of a training step: forward pass and all gradients
   double inference_ms = 0;

@@ -6,6 +6,7 @@
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/precision.h"
 #include "convae/training/safetensors.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -41,19 +42,22 @@ torch::Tensor Model::input(const torch::Tensor& images) const {
 
 torch::Tensor Model::reconstruct(const torch::Tensor& images) const {
   const torch::NoGradGuard no_grad;
-  return reconstruct_images(net(), input(images));
+  const Autocast autocast(device(), precision_);
+  return reconstruct_images(net(), input(images)).to(torch::kFloat);
 }
 
 torch::Tensor Model::encode(const torch::Tensor& images) const {
   options().require_latents("encode");
   const torch::NoGradGuard no_grad;
-  return encode_images(net(), input(images));
+  const Autocast autocast(device(), precision_);
+  return encode_images(net(), input(images)).to(torch::kFloat);
 }
 
 torch::Tensor Model::decode(const torch::Tensor& latents, Size size) const {
   options().require_latents("decode");
   const torch::NoGradGuard no_grad;
-  return decode_images(net(), latents.to(device()), size);
+  const Autocast autocast(device(), precision_);
+  return decode_images(net(), latents.to(device()), size).to(torch::kFloat);
 }
 
 torch::Tensor Model::detect(const torch::Tensor& images,
@@ -63,7 +67,15 @@ torch::Tensor Model::detect(const torch::Tensor& images,
                              " has no detector; train with --detector 16,32,64 --corrupt defects");
   }
   const torch::NoGradGuard no_grad;
-  return net_->detect(input(images), reconstructions.to(device()));
+  const Autocast autocast(device(), precision_);
+  return net_->detect(input(images), reconstructions.to(device())).to(torch::kFloat);
+}
+
+Model Model::in_precision(Precision precision, const Callbacks& callbacks) const {
+  Model model = *this;
+  model.precision_ = choose_precision(precision, options(), device(), callbacks);
+  prepare_device(device(), model.precision_, /*deterministic=*/false, /*one_size=*/false);
+  return model;
 }
 
 void Model::require_variational() const {
@@ -103,9 +115,11 @@ Model load(const std::filesystem::path& run_or_file, const std::string& device) 
 
 std::string checkpoint_line(const Model& model) {
   const Progress& progress = model.info().progress;
-  return fmt::format("checkpoint {}: epoch {}, step {}, {} channels, levels {}",
+  const std::string in =
+      model.precision() == Precision::fp32 ? "" : std::string(" · ") + to_string(model.precision());
+  return fmt::format("checkpoint {}: epoch {}, step {}, {} channels, levels {}{}",
                      printable(model.path().string()), progress.epoch, progress.step,
-                     model.options().channels, to_string(model.options().levels));
+                     model.options().channels, to_string(model.options().levels), in);
 }
 
 std::string description_json(const Model& model) {

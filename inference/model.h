@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
+#include "convae/core/callbacks.h"
 #include "convae/core/tensor.h"
 #include "convae/training/checkpoint_info.h"
 
@@ -51,6 +52,11 @@ public:
   /// Throws std::runtime_error unless latents can be drawn.
   void require_variational() const;
 
+  /// The same model, computing in that precision: see choose_precision(), and what it throws.
+  /// What comes out is float in each. A new model computes in fp32.
+  Model in_precision(Precision precision, const Callbacks& callbacks = {}) const;
+  Precision precision() const { return precision_; }
+
   const ModelOptions& options() const;
   const CheckpointInfo& info() const { return info_; }
   const std::filesystem::path& path() const { return path_; }  ///< of the checkpoint
@@ -68,6 +74,7 @@ private:
   std::shared_ptr<AutoencoderImpl> net_;
   CheckpointInfo info_;
   std::filesystem::path path_, run_;
+  Precision precision_ = Precision::fp32;
 };
 
 /// The model of a run folder (weights/best.safetensors, else last) or of a checkpoint file, on

@@ -144,6 +144,7 @@ private:
     result.ssim = ssim.mean();
     result.input_psnr = input_psnr.mean();
     result.corrupted = corrupts();
+    result.precision = folder_.model().precision();
     return result;
   }
 
@@ -167,10 +168,13 @@ private:
 
 std::string to_csv(const ReconstructResult& result) {
   std::string text = "path,width,height,mse,psnr,ssim";
-  text += result.corrupted ? ",input_mse,input_psnr\n" : "\n";
+  if (result.corrupted) text += ",input_mse,input_psnr";
+  const bool says_precision = result.precision != Precision::fp32;
+  text += says_precision ? ",precision\n" : "\n";
   for (const auto& [quality, input_mse] : result.images) {
     text += csv_fields(quality);
     if (result.corrupted) text += "," + csv_number(input_mse) + "," + csv_number(psnr(input_mse));
+    if (says_precision) text += std::string(",") + to_string(result.precision);
     text += "\n";
   }
   return text;

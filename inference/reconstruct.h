@@ -41,9 +41,11 @@ struct ReconstructResult {
   double ssim = std::numeric_limits<double>::quiet_NaN();  ///< NaN where no image has one
   double input_psnr = 0;                                   ///< of what the network was shown
   bool corrupted = false;
+  Precision precision = Precision::fp32;  ///< the network computed in
 };
 
-/// path,width,height,mse,psnr,ssim; with corruptions also input_mse,input_psnr.
+/// path,width,height,mse,psnr,ssim; with corruptions also input_mse,input_psnr; where it is not
+/// fp32, precision.
 std::string to_csv(const ReconstructResult& result);
 
 /// Puts the images of a folder through a model and writes each one's reconstruction, at exactly its

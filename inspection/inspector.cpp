@@ -192,10 +192,9 @@ FolderOptions CalibrateOptions::complete(const Model& model) const {
 
 Inspector::Inspector(const Model& model, Size size, std::string group_regex,
                      std::shared_ptr<AnomalyScorer> scorer)
-    : model_(model),
-      size_(size),
-      group_regex_(std::move(group_regex)),
-      scorer_(std::move(scorer)) {}
+    : model_(model), size_(size), group_regex_(std::move(group_regex)), scorer_(std::move(scorer)) {
+  calibration_.precision = model.precision();
+}
 
 Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& options,
                                const Callbacks& callbacks) {

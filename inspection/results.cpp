@@ -246,6 +246,7 @@ std::string to_json(const ScoreResult& result, int indent) {
   json["calibration"] = {{"images", result.calibration.images()},
                          {"groups", result.calibration.groups},
                          {"training_images", result.calibration.training_images},
+                         {"precision", to_string(result.calibration.precision)},
                          {"smallest_fpr", result.smallest_rate}};
   json["labelled"] = result.labelled;
   if (result.labelled) {

@@ -5,6 +5,7 @@
 #include "convae/metrics/bootstrap.h"
 #include "convae/metrics/pixel_metrics.h"
 #include "convae/metrics/statistics.h"
+#include "convae/training/options.h"
 
 #include <array>
 #include <cmath>
@@ -49,6 +50,7 @@ struct Calibration {
   PerWay<std::vector<double>> scores;
   std::int64_t groups = 0;           ///< of these images
   std::int64_t training_images = 0;  ///< that places were learnt from
+  Precision precision{};             ///< the network computed in
 
   std::size_t images() const { return scores[kNetwork].size(); }
   /// Which a share `rate` of good images exceeds at most, see threshold_for_rate().

@@ -44,6 +44,7 @@ void Inspector::save(const fs::path& file) const {
                                         {"value-range", to_string(model_.info().value_range)},
                                         {"size", size_ ? to_string(size_) : kNative},
                                         {"group-regex", group_regex_},
+                                        {"precision", to_string(model_.precision())},
                                         {"groups", calibration_.groups},
                                         {"training-images", calibration_.training_images}};
   write_safetensors(file, tensors, {{kMetadataKey, about.dump()}});
@@ -58,7 +59,10 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
       return std::nullopt;
     }
     const auto size = about.at("size").get<std::string>();
-    Inspector inspector(model, size == kNative ? Size{} : parse_size(size).value(),
+    // Files of before do not say it.
+    const std::string name = about.value("precision", to_string(Precision::fp32));
+    const Model computing = model.in_precision(parse_name<Precision>(name).value());
+    Inspector inspector(computing, size == kNative ? Size{} : parse_size(size).value(),
                         about.at("group-regex").get<std::string>(),
                         std::make_shared<AnomalyScorer>(saved.tensors));
     Calibration& calibration = inspector.calibration_;
@@ -126,9 +130,10 @@ std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOpti
     callbacks.say("calibrating again, with another --group-regex");
     return std::nullopt;
   }
-  callbacks.say(fmt::format(
-      "calibrated before, on {} good images at size {}: {}", saved->calibration().images(),
-      saved->size() ? to_string(saved->size()) : kNative, printable(file.string())));
+  callbacks.say(fmt::format("calibrated before, on {} good images at size {} in {}: {}",
+                            saved->calibration().images(),
+                            saved->size() ? to_string(saved->size()) : kNative,
+                            to_string(saved->calibration().precision), printable(file.string())));
   return saved;
 }
 

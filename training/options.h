@@ -42,10 +42,13 @@ constexpr auto names(OnNan) {
 }
 /// Of the network's forward and backward pass; weights, batch statistics, loss and optimizer are
 /// float in all. tf32, for GPUs: float maps, but products of factors rounded to 10 bits.
-enum class Precision { fp32, bf16, tf32 };
+/// automatic: see choose_precision().
+enum class Precision { automatic, fp32, bf16, tf32 };
 constexpr auto names(Precision) {
-  return std::to_array<Name<Precision>>(
-      {{Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}, {Precision::tf32, "tf32"}});
+  return std::to_array<Name<Precision>>({{Precision::automatic, "auto"},
+                                         {Precision::fp32, "fp32"},
+                                         {Precision::bf16, "bf16"},
+                                         {Precision::tf32, "tf32"}});
 }
 
 /// How a model is trained.
@@ -75,7 +78,7 @@ struct TrainOptions {
   /// `max_steps`, and fit the schedule to them; 0: off. Such a run does not repeat itself.
   double time = 0;
   bool deterministic = false;  ///< only algorithms that repeat themselves (GPU; a CPU always does)
-  Precision precision = Precision::fp32;
+  Precision precision = Precision::automatic;
   OnNan on_nan = OnNan::stop;  ///< stop the run, or leave such a step out and count it
 
   /// Throws OptionError naming the option, its value and what is expected.

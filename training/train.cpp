@@ -8,11 +8,11 @@
 #include "convae/data/value_range.h"
 #include "convae/metrics/similarity.h"
 #include "convae/models/plan_text.h"
-#include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
 #include "convae/training/collective.h"
 #include "convae/training/linear_start.h"
 #include "convae/training/memory.h"
+#include "convae/training/precision.h"
 #include "convae/training/rate_test.h"
 #include "convae/training/run.h"
 #include "convae/training/run_log.h"
@@ -138,6 +138,7 @@ void keep_choices(TrainJob& job) {
   const TrainOptions was = job.earlier ? job.earlier->train : TrainOptions{};
   if (job.train.batch_size == 0) job.train.batch_size = was.batch_size;
   if (job.train.lr == TrainOptions::kAutoRate) job.train.lr = was.lr;
+  if (job.train.precision == Precision::automatic) job.train.precision = was.precision;
 }
 
 /// Checks all options before the first image is read, and completes the model's: its channels, as
@@ -262,9 +263,14 @@ private:
     // A run keeps its number of threads, wherever it is resumed: sums depend on it.
     job_.run.threads = use_threads(job_.run.threads);
     if (ranks().size() > 1) share_machines();
-    prepare_device(device_, job_.train, job_.data.size.h > 0 || job_.data.crop.h > 0);
-    callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads",
-                               device_.str(), job_.run.threads, worker_count(job_.data.workers)));
+    const Precision precision =
+        choose_precision(job_.train.precision, job_.model, device_, callbacks_);
+    job_.train.precision = *parse_name<Precision>(said_by_first_rank(to_string(precision)));
+    const bool one_size = job_.data.size || job_.data.crop;
+    prepare_device(device_, job_.train.precision, job_.train.deterministic, one_size);
+    callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads · {}",
+                               device_.str(), job_.run.threads, worker_count(job_.data.workers),
+                               to_string(job_.train.precision)));
   }
 
   /// All ranks compute alike.

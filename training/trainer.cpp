@@ -5,11 +5,11 @@
 #include "convae/core/random.h"
 #include "convae/core/stopwatch.h"
 #include "convae/models/kernels/rank_sums.h"
-#include "convae/training/autocast.h"
 #include "convae/training/checkpoint.h"
 #include "convae/training/collective.h"
 #include "convae/training/feed.h"
 #include "convae/training/losses.h"
+#include "convae/training/precision.h"
 #include "convae/training/schedule.h"
 #include "convae/training/validation.h"
 

@@ -14,8 +14,7 @@ namespace {
 void print_table(const BenchmarkOptions& options, const BenchmarkResult& result) {
   fmt::print("{} images of {}, {}, device {}, {} compute threads; medians of {} rounds\n\n",
              options.train.batch_size, shape_text(options.model.channels, options.size),
-             to_string(options.train.precision), result.device.str(), result.threads,
-             options.rounds);
+             to_string(result.precision), result.device.str(), result.threads, options.rounds);
   fmt::print("{:<20} {:>10} {:>10}\n", "", "ms", "images/s");
   const auto images = static_cast<double>(options.train.batch_size);
   const auto row = [&](const char* name, double ms) {
@@ -39,6 +38,7 @@ int run_bench(const CommandLine& line) {
                            .rounds = given.call.rounds};
   options.size =
       set_input(options.model, given.call.input.empty() ? "3x192x192" : given.call.input);
+  options.train.precision = given.call.precision;
   use_threads(given.run.threads);
   const BenchmarkResult result = benchmark(options, program_callbacks(given.run));
   if (given.call.json) {

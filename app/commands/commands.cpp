@@ -64,8 +64,10 @@ void require_checkpoint(const Options& options) {
 Model open_model(const Options& options) {
   require_checkpoint(options);
   use_threads(options.run.threads);
-  Model model = load(options.call.checkpoint, options.run.device);
-  program_callbacks(options.run).say(checkpoint_line(model));
+  const Callbacks callbacks = program_callbacks(options.run);
+  const Model model = load(options.call.checkpoint, options.run.device)
+                          .in_precision(options.call.precision, callbacks);
+  callbacks.say(checkpoint_line(model));
   return model;
 }
 

@@ -141,9 +141,9 @@ std::vector<OptionSpec> make_table() {
       {train, "time", kTrain, "TIME", Binding(&TrainOptions::time, duration()),
        "train for 90s, 10m, 2h or 1h30m in total, in place of epochs and max-steps; fits the "
        "schedule to it, and does not repeat itself exactly"},
-      {train, "precision", "train bench", "NAME", &TrainOptions::precision,
-       "precision of the network (bf16: faster on GPUs and newer CPUs, a little less exact; tf32: "
-       "faster on GPUs, of products alone)"},
+      {train, "precision", kTrain, "NAME", &TrainOptions::precision,
+       "precision of the network (bf16: half the arithmetic, on GPUs and newer CPUs; tf32: of "
+       "products alone, on GPUs; auto: bf16 where device and network gain by it, else fp32)"},
       {train, "on-nan", kTrain, "WHAT", &TrainOptions::on_nan,
        "what to do if a loss or gradient is not finite"},
       {train, "deterministic", kTrain, "BOOL", &TrainOptions::deterministic,
@@ -211,6 +211,10 @@ std::vector<OptionSpec> make_table() {
        "judge a recipe (--config or --checkpoint) by K deals of the good images: trains and scores "
        "each"},
       {call, "overwrite", kInference, "BOOL", &CallOptions::overwrite, "replace files that exist"},
+      {call, "precision", "reconstruct encode decode sample interpolate evaluate calibrate bench",
+       "NAME", &CallOptions::precision,
+       "precision of the network (fp32: as in exports and on other machines; auto, bf16 and tf32: "
+       "faster, see train)"},
       {call, "rounds", "bench", "N", &CallOptions::rounds, "timed rounds; the table shows medians"},
       {call, "count", "sample", "N", &CallOptions::count, "images to draw"},
       {call, "steps", "interpolate", "N", &CallOptions::steps, "pictures, both ends included"},

@@ -41,11 +41,12 @@ struct CallOptions {
   std::optional<ExportFormat> export_format;
   Part part = Part::autoencoder;
   Pooling pool = Pooling::none;
-  std::string good;          ///< folder of good images to calibrate scores on
-  double fpr = 0.01;         ///< share of good images that may be called anomalous
-  std::int64_t rounds = 15;  ///< of a benchmark
-  std::int64_t count = 16;   ///< images to draw
-  std::int64_t steps = 8;    ///< pictures of an interpolation, both ends included
+  std::string good;                       ///< folder of good images to calibrate scores on
+  Precision precision = Precision::fp32;  ///< of a trained network
+  double fpr = 0.01;                      ///< share of good images that may be called anomalous
+  std::int64_t rounds = 15;               ///< of a benchmark
+  std::int64_t count = 16;                ///< images to draw
+  std::int64_t steps = 8;                 ///< pictures of an interpolation, both ends included
   bool grid = false;
   bool error_map = false;
   bool heat_maps = true;

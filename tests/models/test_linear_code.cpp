@@ -1,7 +1,7 @@
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
 #include "convae/tests/support.h"
-#include "convae/training/autocast.h"
+#include "convae/training/precision.h"
 
 #include <torch/torch.h>
 
