@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--compiled", action="store_true",
                         help="instead of eager: torch.compile and what goes well with it")
@@ -71,7 +72,8 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    trainer = Trainer(network.autoencoder(arguments, 3, arguments.size), arguments.compiled)
+    trainer = Trainer(network.autoencoder(arguments, 3, arguments.size), arguments.compiled,
+                      precision=arguments.precision)
     loader = DataLoader(Images(arguments.data, arguments.size), arguments.batch_size, shuffle=True,
                         num_workers=arguments.workers, persistent_workers=arguments.workers > 0)
     rates = []

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds convae against Python peers on this machine and prints one Markdown table of medians.
+"""Holds convae against Python peers on this machine and prints its column of the table in
+docs/performance.md, as Markdown.
 
 Every measurement is a process of its own with as many compute threads as there are cores, and they
 take turns (convae, peer, peer, convae …), so that a busy moment of the machine meets all alike.
@@ -22,9 +23,13 @@ BENCH = pathlib.Path(__file__).resolve().parent
 ROOT = BENCH.parent
 CORES = len(os.sched_getaffinity(0))
 THREADS = ["--threads", str(CORES)]
+PRECISIONS = ("fp32", "bf16")
 # The network of all rows but for its levels: what peers in Python usually look like.
 CONVAE_STYLE = ["--order", "conv-act-bn", "--activation", "relu", "--device", "cpu"]
-KINDS = ("step", "inference", "loading", "training")
+SMALL = ["--levels", "32,64,128"]
+KINDS = ("step", "inference", "loading", "training", "peak")
+PEERS = {"eager": "PyTorch eager", "compiled": "PyTorch compiled ¹", "pillow": "Pillow and DataLoader",
+         "onnxruntime": "ONNX Runtime ²", "openvino": "OpenVINO", "bare": "time over its bare convolutions'"}
 
 
 class Failed(Exception):
@@ -47,12 +52,16 @@ class Process:
 class Speed:
     """A network and a batch in memory, measured a step at a time."""
 
+    kind: str  # step or inference
     input: str  # NxCxHxW
+    peers: tuple
     network: list = field(default_factory=list)
     rounds: int = 15
     title: str = ""
-    against: tuple = ("eager", "compiled")
-    inference: bool = False
+
+    @property
+    def words(self):
+        return [*self.network, *THREADS, "--rounds", self.rounds]
 
 
 @dataclass
@@ -67,37 +76,44 @@ class Folder:
     loading: bool = False  # the network is a small excuse for reading the files
 
     @property
-    def settings(self):
+    def words(self):
         return ["--data", str(self.data), "--size", str(self.size),
                 "--batch-size", str(self.batch), *self.network, *THREADS]
 
 
-@dataclass
-class Row:
-    what: str
-    unit: str  # ms, s, MB: less is better; images/s: more is
-    convae: float | None
-    peer: float | None
-    peer_name: str
-    within: bool = False  # the peer is a part of what convae does: the ratio is whole to part
+class Table:
+    """Rows of this processor's column, by what was measured and beside whom: a cell has a value for
+    each precision."""
 
-    def markdown(self):
-        return (f"| {self.what} | {self.number(self.convae)} "
-                f"| {self.peer_name}: {self.number(self.peer)} | {self.ratio()} |")
+    def __init__(self):
+        self.rows = {}
 
-    def number(self, value):
-        if value is None:
-            return "failed"
-        digits = 0 if value >= 1000 or self.unit == "MB" else 1
-        return f"{value:,.{digits}f} {self.unit}"
+    def add(self, title, peer, precision, text):
+        self.rows.setdefault((title, peer), {})[precision] = text
 
-    def ratio(self):
-        if self.convae is None or self.peer is None:
-            return ""
-        if self.within:
-            return f"{self.convae / self.peer:.2f} times these"
-        more = self.convae / self.peer if self.unit == "images/s" else self.peer / self.convae
-        return f"**{more:.2f}**" if more >= 1 else f"{more:.2f}"
+    def add_results(self, title, unit, precision, results, key):
+        """Convae's own number, and how many times better it is than each peer."""
+        own = median(results, "convae", key)
+        self.add(title, "", precision, number(own, unit))
+        for name, label in PEERS.items():
+            other = median(results, *(("convae", name) if name == "bare" else (name, key)))
+            if other is None or own is None:
+                continue
+            is_more_better = unit == "images/s" or name == "bare"
+            self.add(title, label, precision, f"{own / other if is_more_better else other / own:.2f}")
+
+    def __str__(self):
+        lines = [f"| | {processor()}, {CORES} cores |", "|---|---:|"]
+        for (title, peer), cells in self.rows.items():
+            shown = [cells[precision] for precision in PRECISIONS if precision in cells]
+            lines.append(f"| {f'… {peer}' if peer else title} | {' / '.join(shown)} |")
+        return "\n".join(lines)
+
+
+def number(value, unit):
+    if value is None:
+        return "failed"
+    return f"{value:,.{0 if value >= 1000 or unit == 'MB' else 1}f} {unit}"
 
 
 def say(text):
@@ -143,7 +159,7 @@ class Bench:
         """Calls every work `repeats` times, in turns; name → the dicts they gave. A work that
         fails is not called again, and has nothing to show."""
         results = {name: [] for name in works}
-        for number in range(self.repeats):
+        for turn in range(self.repeats):
             for name in list(results):
                 try:
                     results[name].append(works[name]())
@@ -153,89 +169,60 @@ class Bench:
                     continue
                 numbers = ", ".join(f"{key} {value:.4g}"
                                     for key, value in results[name][-1].items())
-                say(f"{title}: {name}, {number + 1} of {self.repeats}: {numbers}")
+                say(f"{title}: {name}, {turn + 1} of {self.repeats}: {numbers}")
         return results
 
 
 def median(results, name, key):
-    values = [result[key] for result in results.get(name, [])]
+    values = [result[key] for result in results.get(name, []) if key in result]
     return statistics.median(values) if values else None
 
 
-def bench_convae(bench, speed):
-    result = bench.convae("bench", "--json", "--input", speed.input.split("x", 1)[1],
-                          "--batch-size", speed.input.split("x", 1)[0], "--rounds", speed.rounds,
-                          *speed.network, *CONVAE_STYLE, *THREADS).json()
-    return {key: result[key] for key in result if key.endswith("_ms")}
+def bench_convae(bench, speed, precision):
+    images, shape = speed.input.split("x", 1)
+    result = bench.convae("bench", "--json", "--input", shape, "--batch-size", images, *speed.words,
+                          *CONVAE_STYLE, "--precision", precision).json()
+    step = speed.kind == "step"
+    return {"ms": result["training_step_ms" if step else "inference_ms"],
+            "bare": result["bare_convolutions_ms" if step else "bare_forward_ms"]}
 
 
-def torch_peer(bench, speed, work, flavour):
+def torch_peer(bench, speed, precision, flavour):
     flags = ["--compiled"] if flavour == "compiled" else []
-    return bench.python("peer_speed.py", work, "--input", speed.input, "--rounds", speed.rounds,
-                        *speed.network, *flags, *THREADS).json()
+    work = "training" if speed.kind == "step" else "inference"
+    return bench.python("peer_speed.py", work, "--input", speed.input, "--precision", precision,
+                        *speed.words, *flags).json()
 
 
-def engine_peer(bench, speed, engine):
+def engine_peer(bench, speed, precision, engine):
     file = bench.scratch / f"{speed.input}.onnx"
     if not file.exists():
         bench.python("export_onnx.py", file, "--input", speed.input, *speed.network)
-    result = bench.python("peer_onnx.py", engine, file, "--rounds", speed.rounds, *THREADS).json()
-    if result["difference"] > 1e-4:
+    result = bench.python("peer_onnx.py", engine, file, "--precision", precision, *THREADS,
+                          "--rounds", speed.rounds).json()
+    if result["difference"] > (1e-4 if precision == "fp32" else 0.1):
         raise Failed(f"its reconstructions are {result['difference']} away from PyTorch's")
-    return result
+    return {"ms": result["ms"]}
 
 
-TORCH = {"eager": "PyTorch eager", "compiled": "PyTorch compiled ¹"}
-ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+def measure_speed(bench, speed, table):
+    for precision in PRECISIONS:
+        works = {"convae": lambda: bench_convae(bench, speed, precision)}
+        for peer in speed.peers:
+            measure = torch_peer if peer in ("eager", "compiled") else engine_peer
+            works[peer] = lambda peer=peer, measure=measure: measure(bench, speed, precision, peer)
+        title = speed.title or f"{'training step' if speed.kind == 'step' else 'inference'}, " \
+                               f"{speed.input.replace('x', '×')}"
+        table.add_results(title, "ms", precision, bench.in_turns(f"{title}, {precision}", works), "ms")
 
 
-def measure_speed(bench, speed, kinds):
-    """Rows of the training step and of inference, all measured in the same turns."""
-    works = {"convae": lambda: bench_convae(bench, speed)}
-    rows = []
-
-    def add(key, what, name, label, work):
-        works[name] = work
-        rows.append((key, f"{what}, {speed.title or speed.input.replace('x', '×')}", name, label))
-
-    if "step" in kinds:
-        for flavour in speed.against:
-            add("training_step_ms", "training step", f"{flavour} training", TORCH[flavour],
-                lambda flavour=flavour: torch_peer(bench, speed, "training", flavour))
-    if "inference" in kinds and speed.inference:
-        for flavour in speed.against:
-            add("inference_ms", "inference", f"{flavour} inference", TORCH[flavour],
-                lambda flavour=flavour: torch_peer(bench, speed, "inference", flavour))
-        for engine, label in ENGINES.items():
-            add("inference_ms", "inference", engine, label,
-                lambda engine=engine: engine_peer(bench, speed, engine))
-    if not rows:
-        return []
-    results = bench.in_turns(speed.input, works)
-    table = [Row(what, "ms", median(results, "convae", key), median(results, name, "ms"), label)
-             for key, what, name, label in rows]
-    return add_bare_convolutions(table, results, dict((key, what) for key, what, _, _ in rows))
-
-
-def add_bare_convolutions(table, results, measured):
-    """After the rows of each kind, what its convolutions alone took in the same process."""
-    bare = {"training_step_ms": "bare_convolutions_ms", "inference_ms": "bare_forward_ms"}
-    rows = []
-    for key, what in measured.items():
-        rows += [row for row in table if row.what == what]
-        rows.append(Row(what, "ms", median(results, "convae", key),
-                        median(results, "convae", bare[key]), "its bare convolutions",
-                        within=True))
-    return rows
-
-
-def train_convae(bench, folder):
+def train_convae(bench, folder, precision):
     bench.runs += 1
     name = f"run{bench.runs}"
     cache = ["--cache", "none"] if folder.loading else []
-    process = bench.convae("train", *folder.settings, "--channels", 3, "--epochs", bench.epochs,
+    process = bench.convae("train", *folder.words, "--channels", 3, "--epochs", bench.epochs,
                            "--schedule", "constant", "--val-split", 0, "--save-every", 0,
-                           "--quiet", *cache, *CONVAE_STYLE,
+                           "--quiet", "--precision", precision, *cache, *CONVAE_STYLE,
                            "--output", bench.scratch, "--name", name)
     with open(bench.scratch / name / "metrics.csv", newline="") as file:
         epochs = list(csv.DictReader(file))
@@ -244,56 +231,58 @@ def train_convae(bench, folder):
             "peak_mb": process.peak_mb, "loss": float(epochs[-1]["train_loss"])}
 
 
-def train_peer(bench, folder, flavour):
+def train_peer(bench, folder, precision, flavour):
     flags = ["--compiled"] if flavour == "compiled" else []
-    process = bench.python("peer_train.py", *folder.settings, "--epochs", bench.epochs,
+    process = bench.python("peer_train.py", *folder.words, "--epochs", bench.epochs, "--precision", precision,
                            "--save", bench.scratch / "peer.pt", *flags)
     return process.json() | {"seconds": process.seconds}
 
 
-def measure_folder(bench, folder):
-    flavours = ("eager",) if folder.loading else ("eager", "compiled")
-    works = {"convae": lambda: train_convae(bench, folder)}
-    for flavour in flavours:
-        works[flavour] = lambda flavour=flavour: train_peer(bench, folder, flavour)
-    results = bench.in_turns(folder.title, works)
-    rows = []
-    columns = [("images_per_s", "images/s", folder.title)]
-    if not folder.loading:
-        columns += [("seconds", "s", f"… from start to end of the {bench.epochs} epochs"),
-                    ("peak_mb", "MB", "… peak memory of the main process")]
-    for key, unit, what in columns:
-        for flavour in flavours:
-            label = "Pillow and DataLoader" if folder.loading else TORCH[flavour]
-            rows.append(Row(what, unit, median(results, "convae", key),
-                            median(results, flavour, key), label))
-    return rows
+def measure_folder(bench, folder, table):
+    peers = {"pillow": "eager"} if folder.loading else {"eager": "eager", "compiled": "compiled"}
+    for precision in PRECISIONS[:1] if folder.loading else PRECISIONS:
+        works = {"convae": lambda: train_convae(bench, folder, precision)}
+        for name, flavour in peers.items():
+            works[name] = lambda flavour=flavour: train_peer(bench, folder, precision, flavour)
+        results = bench.in_turns(f"{folder.title}, {precision}", works)
+        table.add_results(folder.title, "images/s", precision, results, "images_per_s")
+        if not folder.loading:
+            table.add_results(f"{folder.title}: {bench.epochs} epochs, start to end", "s", precision, results,
+                              "seconds")
+            table.add_results(f"{folder.title}: peak memory", "MB", precision, results, "peak_mb")
 
 
-def speeds():
-    return [Speed("16x3x192x192", inference=True),
-            Speed("32x3x64x64"),
-            Speed("16x3x256x256", ["--levels", "64,128,256,512,512,512", "--kernel", "4"],
-                  rounds=3, title="16×3×256×256, six levels up to 512, kernel 4",
-                  against=("eager",))]
+def measure_peak(bench, table):
+    for precision in PRECISIONS:
+        works = {"product": lambda: bench.python("peer_speed.py", "product", "--precision", precision, "--rounds", 9,
+                                                 *THREADS).json()}
+        rate = median(bench.in_turns(f"matrix product, {precision}", works), "product", "gflops")
+        table.add("matrix product of 2048×2048", "", precision, number(rate, "GFLOP/s"))
 
 
-def folders(arguments, kinds):
+def speeds(quick):
+    torch = ("eager", "compiled")
+    rounds = 9 if quick else 15
+    found = [Speed("step", "16x3x192x192", torch, rounds=rounds),
+             Speed("step", "32x3x64x64", torch, rounds=rounds),
+             Speed("step", "32x1x28x28", torch, SMALL, rounds=4 * rounds,
+                   title="training step, 32×1×28×28, levels 32,64,128"),
+             Speed("inference", "16x3x192x192", (*torch, "onnxruntime", "openvino"), rounds=rounds)]
+    if not quick:
+        found.append(Speed("step", "16x3x256x256", ("eager",),
+                           ["--levels", "64,128,256,512,512,512", "--kernel", "4"], rounds=3,
+                           title="training step, 16×3×256×256, six levels up to 512, kernel 4"))
+    return found
+
+
+def folders(arguments):
     excuse = ["--levels", "4:k2s2p0", "--norm", "none"]
-    small = ["--levels", "32,64,128"]
     name = arguments.data.name
-    found = []
-    if "loading" in kinds:
-        found.append(Folder(f"loading {name} at 192×192 ²", arguments.data, 192, 16, excuse,
-                            loading=True))
-    if "training" in kinds:
-        found.append(Folder(f"training on {name} at 192×192", arguments.data, 192, 16))
-    if arguments.cifar and "loading" in kinds:
-        found.append(Folder("loading CIFAR at 32×32 ²", arguments.cifar, 32, 32, excuse,
-                            loading=True))
-    if arguments.cifar and "training" in kinds:
-        found.append(Folder("training on CIFAR at 32×32, levels 32,64,128", arguments.cifar, 32,
-                            32, small))
+    found = [Folder(f"loading {name} at 192×192 ³", arguments.data, 192, 16, excuse, loading=True),
+             Folder(f"training on {name} at 192×192", arguments.data, 192, 16)]
+    if arguments.cifar:
+        found += [Folder("loading CIFAR ³", arguments.cifar, 32, 32, excuse, loading=True),
+                  Folder("training on CIFAR, levels 32,64,128", arguments.cifar, 32, 32, SMALL)]
     return found
 
 
@@ -305,20 +294,18 @@ def processor():
         return platform.machine()
 
 
-def print_table(rows, arguments):
-    print("| what | convae | peer | ratio |\n|---|---:|---:|---:|")
-    for row in rows:
-        print(row.markdown())
+def print_column(table, arguments):
     turns = "1 turn" if arguments.repeats == 1 else f"{arguments.repeats} turns"
-    print(f"""
-Medians of {turns} on {CORES} cores ({processor()}), float32; levels 32,64,128,256, kernel 3,
-stride 2, padding 1, ReLU then BatchNorm, MSE and Adam where nothing else is said. A ratio above 1:
-convae is so many times faster, or takes so many times less memory; beside its own bare
-convolutions: it takes so many times as long. Training includes loading; its images/s are those of
-the epochs after the first, for which convae keeps the decoded images in memory where they fit.
+    print(f"""{table}
+
+Medians of {turns}, fp32 / bf16. Below convae's own number, how many times as fast as the peer it is, in the
+same precision, or how many times less memory it takes. Levels 32,64,128,256, kernel 3, stride 2, padding 1,
+ReLU then BatchNorm, MSE and Adam where nothing else is said. Training includes loading; its images/s are
+those of the epochs after the first, for which convae keeps the decoded images in memory where they fit.
 
 ¹ torch.compile, channels_last; in training fused Adam, in inference frozen.
-² Training a network that costs next to nothing, nothing kept in memory.""")
+² In fp32 in both, as it has no faster bf16 on processors.
+³ Training a network that costs next to nothing, nothing kept in memory.""")
 
 
 def parse_arguments():
@@ -330,11 +317,15 @@ def parse_arguments():
                              "(default: data/samples)")
     parser.add_argument("--cifar", type=pathlib.Path,
                         help="folder of 32x32 images, for rows of its own")
-    parser.add_argument("--repeats", type=int, default=3, help="turns (default: 3)")
-    parser.add_argument("--epochs", type=int, default=5, help="of a training (default: 5)")
+    parser.add_argument("--quick", action="store_true",
+                        help="in five minutes: one turn, fewer rounds and epochs")
+    parser.add_argument("--repeats", type=int, help="turns (default: 3, or 1)")
+    parser.add_argument("--epochs", type=int, help="of a training (default: 5, or 3)")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS,
                         help="some rows only (default: all)")
     arguments = parser.parse_args()
+    arguments.repeats = arguments.repeats or (1 if arguments.quick else 3)
+    arguments.epochs = arguments.epochs or (3 if arguments.quick else 5)
     if not arguments.convae.is_file():
         parser.error(f"there is no {arguments.convae}; scripts/setup builds it")
     for option in ("data", "cifar"):
@@ -351,15 +342,19 @@ def main():
     load = os.getloadavg()[0]
     if load > 0.2 * CORES:
         say(f"the machine is busy (load average {load:.1f}): expect noisy numbers")
+    table = Table()
     with tempfile.TemporaryDirectory(prefix="convae-bench-") as scratch:
         bench = Bench(arguments, pathlib.Path(scratch))
-        rows = []
-        for speed in speeds():
-            rows += measure_speed(bench, speed, arguments.only)
-        for folder in folders(arguments, arguments.only):
-            rows += measure_folder(bench, folder)
-    print_table(rows, arguments)
-    return 1 if any(row.convae is None for row in rows) else 0
+        for speed in speeds(arguments.quick):
+            if speed.kind in arguments.only:
+                measure_speed(bench, speed, table)
+        for folder in folders(arguments):
+            if ("loading" if folder.loading else "training") in arguments.only:
+                measure_folder(bench, folder, table)
+        if "peak" in arguments.only:
+            measure_peak(bench, table)
+    print_column(table, arguments)
+    return 1 if "failed" in str(table) else 0
 
 
 if __name__ == "__main__":
