@@ -268,7 +268,10 @@ private:
     for (int lines = 1 + dice_.below(2); lines > 0; --lines) draw_line();
     cv::GaussianBlur(mask, mask, {}, 0.6, 0, cv::BORDER_REFLECT_101);
     mask = cv::min(mask * dice_.between(1, 1.4), 1.0);
-    fresh = image_ + shift(0.08, 1, /*darker=*/0.65);
+    // The surface in another light, or what lies below or on it.
+    const double kept = dice_.chance(0.5) ? 1 : dice_.between(0, 0.3);
+    fresh = image_ * kept + (1 - kept) * cv::mean(image_);
+    fresh += shift(0.08, 1, /*darker=*/0.65);
   }
 
   /// A path that wanders more or less.

@@ -112,11 +112,13 @@ torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Ten
 }
 
 torch::Tensor detection_losses(const torch::Tensor& logits, const torch::Tensor& labels) {
-  return at::binary_cross_entropy_with_logits(logits, labels, /*weight=*/{}, /*pos_weight=*/{},
-                                              at::Reduction::None)
-      .flatten(1)
-      .mean(1)
-      .mul(kDetectionWeight);
+  const torch::Tensor entropies =
+      at::binary_cross_entropy_with_logits(logits, labels, /*weight=*/{}, /*pos_weight=*/{},
+                                           at::Reduction::None)
+          .flatten(1);
+  const torch::Tensor changes = labels.flatten(1);
+  const torch::Tensor of_changes = (entropies * changes).sum(1) / (changes.sum(1) + kFewPixels);
+  return kDetectionWeight * (entropies.mean(1) + kChangesWeight * of_changes);
 }
 
 bool is_fused(const Loss& loss) {

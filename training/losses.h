@@ -22,15 +22,18 @@ namespace convae {
 torch::Tensor image_losses(const torch::Tensor& reconstruction, const torch::Tensor& target,
                            const Loss& loss, Output output);
 
-/// Loss of a detector on each image: the mean over pixels of the binary cross-entropy between its
-/// map and how much was changed, times kDetectionWeight. Logits and labels (N, 1, H, W) → (N)
-/// float.
+/// Loss of a detector on each image: the binary cross-entropy e between its map and how much was
+/// changed, y, as kDetectionWeight · (mean(e) + kChangesWeight · Σ(e·y) / (Σy + kFewPixels)). The
+/// mean alone would have it learn large defects and no scratches, which are a hundredth of an
+/// image. Logits and labels (N, 1, H, W) → (N) float.
 torch::Tensor detection_losses(const torch::Tensor& logits, const torch::Tensor& labels);
 
 /// Makes the loss of a detector about as large as that of the reconstruction by the end of a
 /// training with `mse`, so that the sum of both says which epoch is best. Neither network learns
 /// from the other's part.
 inline constexpr double kDetectionWeight = 0.01;
+inline constexpr double kChangesWeight = 0.2;
+inline constexpr double kFewPixels = 20;
 
 /// Whether fused_loss() can compute that loss: a single mse or l1.
 bool is_fused(const Loss& loss);

@@ -75,8 +75,10 @@ TEST_F(DetectionTest, ValidationAddsTheCrossEntropyToTheReconstructionsLoss) {
     const torch::Tensor shown = corrupt(clean, {options.corruptions, 0, 0}, {i}, &label);
     const torch::Tensor made = net->forward(shown);
     sum += torch::mse_loss(made, clean).item<double>();
-    sum += kDetectionWeight *
-           torch::binary_cross_entropy(net->detect(shown, made), label).item<double>();
+    const torch::Tensor entropies =
+        torch::binary_cross_entropy(net->detect(shown, made), label, {}, at::Reduction::None);
+    const torch::Tensor of_changes = (entropies * label).sum() / (label.sum() + kFewPixels);
+    sum += kDetectionWeight * (entropies.mean() + kChangesWeight * of_changes).item<double>();
     marked += label.mean().item<double>();
   }
   EXPECT_GT(marked, 0);
