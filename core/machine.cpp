@@ -2,13 +2,16 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/limits.h"
+#include "convae/core/text.h"
 
 #include <ATen/Parallel.h>
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -26,6 +29,15 @@ std::int64_t cores_of_affinity() {
 }
 
 MachineShare share_of_machine;
+std::int64_t most_memory = 0;
+
+/// What the process has in memory, in bytes.
+std::int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
 
 /// OMP_NUM_THREADS: a number, or one a level ("4,2"); 0: it says nothing.
 std::int64_t threads_of_environment() {
@@ -46,6 +58,17 @@ std::int64_t memory_of_machine(std::string_view wanted) {
   return 0;
 }
 
+/// What the machine or a control group has left; 0: unknown.
+std::int64_t free_on_machine() {
+  const std::int64_t processes = share_of_machine.processes;
+  const std::int64_t machine = memory_of_machine("MemAvailable:") / processes;
+  const std::int64_t group = group_limits().free_bytes;
+  if (group < 0) return machine;
+  // 0 means unknown.
+  const std::int64_t own = group / processes;
+  return std::max<std::int64_t>(1, machine > 0 ? std::min(machine, own) : own);
+}
+
 }  // namespace
 
 void share_machine(const MachineShare& share) { share_of_machine = share; }
@@ -59,14 +82,21 @@ std::int64_t available_cores() {
   return std::max<std::int64_t>(1, quota > 0 ? std::min(quota / processes, own) : own);
 }
 
+void limit_memory(std::int64_t bytes) { most_memory = bytes; }
+
+std::string limit_text(double needed) {
+  if (most_memory == 0) return "";
+  constexpr double kStep = 256 << 20;
+  const double would_do = static_cast<double>(resident_bytes()) + needed;
+  return fmt::format(" within --memory {} (--memory {} would do)", bytes_text(most_memory),
+                     bytes_text(static_cast<std::int64_t>(std::ceil(would_do / kStep) * kStep)));
+}
+
 std::int64_t free_memory_bytes() {
-  const std::int64_t processes = share_of_machine.processes;
-  const std::int64_t machine = memory_of_machine("MemAvailable:") / processes;
-  const std::int64_t group = group_limits().free_bytes;
-  if (group < 0) return machine;
-  // 0 means unknown.
-  const std::int64_t own = group / processes;
-  return std::max<std::int64_t>(1, machine > 0 ? std::min(machine, own) : own);
+  const std::int64_t left = free_on_machine();
+  if (most_memory == 0) return left;
+  const std::int64_t own = std::max<std::int64_t>(1, most_memory - resident_bytes());
+  return left > 0 ? std::min(left, own) : own;
 }
 
 std::int64_t memory_limit_bytes() {
@@ -74,7 +104,8 @@ std::int64_t memory_limit_bytes() {
   const std::int64_t group = group_limits().limit_bytes;
   const std::int64_t all =
       group > 0 && machine > 0 ? std::min(machine, group) : std::max(machine, group);
-  return all / share_of_machine.processes;
+  const std::int64_t own = all / share_of_machine.processes;
+  return most_memory > 0 && own > 0 ? std::min(own, most_memory) : std::max(own, most_memory);
 }
 
 std::int64_t use_threads(std::int64_t threads) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace convae {
 
@@ -24,6 +25,14 @@ std::int64_t free_memory_bytes();
 /// Memory of the machine in bytes, or the limit of a control group where that is less: unlike what
 /// is free, it does not change; 0: unknown.
 std::int64_t memory_limit_bytes();
+
+/// From now on the process keeps to that many bytes: what is free is what it has not taken of them,
+/// if the machine has more. 0: no limit.
+void limit_memory(std::int64_t bytes);
+
+/// Where there is such a limit, for a message that `needed` bytes are more than is free: " within
+/// --memory 1G (--memory 2G would do)"; empty without one.
+std::string limit_text(double needed);
 
 /// Number of threads that read or write images: `workers`, or one a core for -1.
 std::int64_t worker_count(std::int64_t workers);

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::pair<char, double> kTimeUnits[] = {{'h', 3600}, {'m', 60}, {'s', 1}};
 constexpr double kMostSeconds = 1e9;  // thirty years
+constexpr std::string_view kByteUnits = "BKMGT";
+constexpr double kMostBytes = 1e18;
 
 /// The length of the valid UTF-8 sequence at the start of `text`, 0 where there is none.
 /// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
@@ -80,6 +82,25 @@ std::string duration_text(double seconds) {
     seconds -= count * size;
   }
   return text.empty() ? "0s" : text;
+}
+
+std::optional<std::int64_t> parse_bytes(std::string_view text) {
+  const std::size_t unit = text.empty() ? std::string_view::npos : kByteUnits.find(text.back());
+  if (unit == std::string_view::npos) return std::nullopt;
+  const auto number = parse_number(text.substr(0, text.size() - 1));
+  if (!number) return std::nullopt;
+  const double bytes = std::ldexp(*number, static_cast<int>(10 * unit));
+  if (bytes < 1 || bytes > kMostBytes) return std::nullopt;
+  return static_cast<std::int64_t>(bytes);
+}
+
+std::string bytes_text(std::int64_t bytes) {
+  std::size_t unit = 0;
+  while (unit + 1 < kByteUnits.size() && bytes % 1024 == 0) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return std::to_string(bytes) + kByteUnits[unit];
 }
 
 std::string printable(std::string_view name) {

@@ -36,6 +36,12 @@ std::optional<double> parse_duration(std::string_view text);
 /// The same the other way: 5400 → "1h30m".
 std::string duration_text(double seconds);
 
+/// Bytes of "512M", "4G" or "1.5T", with units of 1024, at least one; nullopt for other text.
+std::optional<std::int64_t> parse_bytes(std::string_view text);
+
+/// The same the other way, in the largest unit that needs no fraction: 1.5·2^30 → "1536M".
+std::string bytes_text(std::int64_t bytes);
+
 /// A name that is safe on a terminal or in a log: control characters, backslashes and bytes that
 /// are not valid UTF-8 become `\n`, `\t`, `\\` or `\xNN`.
 std::string printable(std::string_view name);

@@ -1,5 +1,6 @@
 #include "convae/inspection/inspector.h"
 
+#include "convae/core/machine.h"
 #include "convae/core/parallel.h"
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
@@ -136,11 +137,14 @@ public:
         an_image_(std::clamp<std::int64_t>(kFaultyPictures / folder.size(), 1, kFaultKinds)) {}
 
   /// Calls learn(observe(fault)) for each of an image's faults, in order;
-  /// observe() on several threads, at most kPixelsTogether at a time.
+  /// observe() on several threads, at most kPixelsTogether at a time, or what fits memory.
   template <typename Observe, typename Learn>
   void for_each(const ViewedImage& image, const Observe& observe, const Learn& learn) const {
     const std::int64_t pixels = image.input[0][0].numel();
-    const std::int64_t together = std::max<std::int64_t>(1, kPixelsTogether / pixels);
+    const std::int64_t free = free_memory_bytes();
+    const std::int64_t fitting =
+        free > 0 ? std::min(kPixelsTogether, free / kViewBytesAPixel) : kPixelsTogether;
+    const std::int64_t together = std::max<std::int64_t>(1, fitting / pixels);
     for (std::int64_t first = 0; first < an_image_; first += together) {
       std::vector<AnomalyScorer::Learnt> found(
           static_cast<std::size_t>(std::min(together, an_image_ - first)));

@@ -1,9 +1,12 @@
 #include "convae/inspection/views.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/machine.h"
 #include "convae/core/parallel.h"
 
 #include <torch/nn/functional/upsampling.h>
+
+#include <fmt/format.h>
 
 namespace convae {
 
@@ -48,6 +51,24 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
   return seen;
 }
 
+namespace {
+
+void require_memory(ModelFolder& folder) {
+  Size largest;
+  for (std::int64_t i = 0; i < folder.size(); ++i) {
+    const Size size = folder.network_size(folder.entry(i).file_size());
+    if (size.area() > largest.area()) largest = size;
+  }
+  const std::int64_t free = free_memory_bytes();
+  const auto needed = static_cast<double>(kViewBytesAPixel) * static_cast<double>(largest.area());
+  if (free == 0 || needed <= static_cast<double>(free)) return;
+  throw std::runtime_error(fmt::format(
+      "to inspect an image of {} takes {:.1f} GB, but {:.1f} GB are free{}; resize with --size",
+      to_string(largest), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
+}
+
+}  // namespace
+
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
                      const Callbacks& callbacks,
                      const std::function<void(const ViewedImage&)>& use) {
@@ -65,6 +86,7 @@ void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::s
       if (callbacks.stopped()) throw Interrupted("");
     }
   };
+  require_memory(folder);
   try {
     folder.for_each(stage, use_batch);
   } catch (const Interrupted&) {

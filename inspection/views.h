@@ -17,6 +17,9 @@ struct ViewedImage {
   torch::Tensor input;     ///< (1, C, h, w) float in [0,1]: what the network saw
 };
 
+/// What an image takes while it is looked at and compared, as measured, a pixel.
+inline constexpr std::int64_t kViewBytesAPixel = 750;
+
 inline constexpr double kDarkest = 1e-3;  ///< brightness and contrast that are told apart
 
 /// Looks at an image through the model. input: (1, C, H, W) float in [0,1] on the model's device.
@@ -32,7 +35,7 @@ torch::Tensor resize_map(const torch::Tensor& map, Size size);
 /// Puts the images of a folder through its model and hands over each. `stage` is what
 /// Callbacks::progress is told, `what` what Interrupted calls the images ("the good images").
 /// Throws it also between images of one batch, and std::runtime_error naming the image where the
-/// network's output is not finite.
+/// network's output is not finite, and where memory cannot hold what an image takes.
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
                      const Callbacks& callbacks,
                      const std::function<void(const ViewedImage&)>& use);

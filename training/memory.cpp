@@ -1,5 +1,6 @@
 #include "convae/training/memory.h"
 
+#include "convae/core/machine.h"
 #include "convae/data/loader.h"
 #include "convae/training/trainer.h"
 
@@ -19,6 +20,9 @@ constexpr double kPixelsAStepOfGpu = 1 << 18;
 constexpr std::int64_t kFewestImages = 8;
 constexpr std::int64_t kMostImages = 128;
 constexpr std::int64_t kStepsAnEpoch = 8;
+
+/// What evaluate holds of an image's value besides, as measured.
+constexpr std::int64_t kMeasuredBytesAValue = 112;
 
 double gigabytes(double bytes) { return bytes / 1e9; }
 
@@ -62,19 +66,19 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
     if (free_bytes > 0 && components > static_cast<double>(free_bytes)) {
       throw std::runtime_error(
           fmt::format("--linear 'pca': {} components of images of {} need {:.1f} GB, but {:.1f} GB "
-                      "are free; use "
-                      "a smaller --latent or --size",
+                      "are free{}; use a smaller --latent or --size",
                       model.latent, to_string(model.size), gigabytes(components),
-                      gigabytes(static_cast<double>(free_bytes))));
+                      gigabytes(static_cast<double>(free_bytes)), limit_text(components)));
     }
   }
   const std::int64_t parameters = model.parameter_count();
   if (free_bytes == 0 || parameters <= free_bytes / 16) return;
   throw std::runtime_error(fmt::format(
-      "--levels '{}': {} parameters need {:.1f} GB for training, but {:.1f} GB are free; use "
-      "fewer channels",
+      "--levels '{}': {} parameters need {:.1f} GB for training, but {:.1f} GB are free{}; "
+      "use fewer channels",
       to_string(model.levels), parameters, gigabytes(16 * static_cast<double>(parameters)),
-      gigabytes(static_cast<double>(free_bytes))));
+      gigabytes(static_cast<double>(free_bytes)),
+      limit_text(16 * static_cast<double>(parameters))));
 }
 
 std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& train,
@@ -122,9 +126,10 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
     if (an_image > free_bytes) {
       throw std::runtime_error(fmt::format(
           "a batch of {} images of {} needs at least {:.1f} GB for training, even one after the "
-          "other, but {:.1f} GB are free; resize with --size or cut with --crop",
+          "other, but {:.1f} GB are free{}; resize with --size or cut with --crop",
           std::min(count, train.batch_size), to_string(size),
-          gigabytes(static_cast<double>(an_image)), gigabytes(static_cast<double>(free_bytes))));
+          gigabytes(static_cast<double>(an_image)), gigabytes(static_cast<double>(free_bytes)),
+          limit_text(static_cast<double>(bytes_with_workspace(model, train, size)))));
     }
     const std::int64_t fitting =
         std::max<std::int64_t>(1, free_bytes / bytes_with_workspace(model, train, size));
@@ -143,12 +148,15 @@ std::int64_t require_memory_for_inference(const ModelOptions& model, const std::
     const std::int64_t an_image = model.inference_bytes_per_image(size);
     if (an_image > free_bytes) {
       throw std::runtime_error(fmt::format(
-          "an image of {} needs at least {:.1f} GB, but {:.1f} GB are free; resize with --size",
+          "an image of {} needs at least {:.1f} GB, but {:.1f} GB are free{}; resize with --size",
           to_string(size), gigabytes(static_cast<double>(an_image)),
-          gigabytes(static_cast<double>(free_bytes))));
+          gigabytes(static_cast<double>(free_bytes)),
+          limit_text(2 * static_cast<double>(an_image))));
     }
-    // Twice that, with workspace and what is measured.
-    const std::int64_t fitting = std::max<std::int64_t>(1, free_bytes / 2 / an_image);
+    // With workspace, or with what is measured of images.
+    const std::int64_t values = size.area() * std::max<std::int64_t>(1, model.channels);
+    const std::int64_t needed = std::max(2 * an_image, values * kMeasuredBytesAValue);
+    const std::int64_t fitting = std::max<std::int64_t>(1, free_bytes / needed);
     together = std::min(together, saturated_product(fitting, size.area()));
   }
   return together;

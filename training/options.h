@@ -92,6 +92,7 @@ struct RunOptions {
   std::string name;             ///< of the run's folder; empty: the data folder's
   std::string device = "auto";  ///< auto, cpu, cuda or cuda:N
   std::int64_t threads = 0;     ///< compute threads; 0: OMP_NUM_THREADS, else one a core
+  std::int64_t memory = 0;      ///< bytes that the process keeps to; 0: what the machine has
   std::int64_t save_every = 5;  ///< epochs between kept checkpoints and sample pictures; 0: none
   double save_minutes = 10;     ///< minutes after which `last` is saved within an epoch; 0: never
   bool report = true;           ///< write report.html

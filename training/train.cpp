@@ -197,6 +197,7 @@ public:
       : job_(std::move(job)), callbacks_(callbacks), observer_(observer), log_(log) {}
 
   TrainResult run() {
+    limit_memory(job_.run.memory);
     make_absolute(job_.data);
     const fs::path output =
         job_.resume.empty() ? fs::path(job_.run.output) : fs::absolute(job_.resume).parent_path();
@@ -356,9 +357,10 @@ private:
     kept += validation.cache_within(room - kept);
     if (free > 0 && kept >= free) {
       throw std::runtime_error(fmt::format(
-          "--cache 'ram': the images take {:.1f} GB in memory, but {:.1f} GB are free; use --cache "
-          "auto, or resize with --size",
-          1e-9 * static_cast<double>(kept), 1e-9 * static_cast<double>(free)));
+          "--cache 'ram': the images take {:.1f} GB in memory, but {:.1f} GB are free{}; use "
+          "--cache auto, or resize with --size",
+          1e-9 * static_cast<double>(kept), 1e-9 * static_cast<double>(free),
+          limit_text(static_cast<double>(kept + batches))));
     }
     if (!device_.is_cpu()) return std::numeric_limits<std::int64_t>::max();
     const std::int64_t left = free > 0 ? free - kept : 0;

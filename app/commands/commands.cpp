@@ -64,6 +64,7 @@ void require_checkpoint(const Options& options) {
 Model open_model(const Options& options) {
   require_checkpoint(options);
   use_threads(options.run.threads);
+  limit_memory(options.run.memory);
   const Callbacks callbacks = program_callbacks(options.run);
   const Model model = load(options.call.checkpoint, options.run.device)
                           .in_precision(options.call.precision, callbacks);

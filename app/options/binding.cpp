@@ -77,4 +77,13 @@ Format<double> duration() {
   return {read, [](double seconds) { return seconds > 0 ? duration_text(seconds) : "none"; }};
 }
 
+Format<std::int64_t> memory_size() {
+  const auto read = [](const std::string& text) -> std::int64_t {
+    if (text == "auto") return 0;
+    if (const auto bytes = parse_bytes(text)) return *bytes;
+    throw OptionError("expected auto or a size such as 800M or 4G");
+  };
+  return {read, [](std::int64_t bytes) { return bytes > 0 ? bytes_text(bytes) : "auto"; }};
+}
+
 }  // namespace convae::app

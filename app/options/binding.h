@@ -151,4 +151,7 @@ Format<T> number_or_auto(T automatic, const std::string& expected) {
 /// Seconds as a time such as 1h30m, or none: 0.
 Format<double> duration();
 
+/// Bytes such as 4G, or what the machine has: 0, "auto".
+Format<std::int64_t> memory_size();
+
 }  // namespace convae::app

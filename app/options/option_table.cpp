@@ -156,6 +156,8 @@ std::vector<OptionSpec> make_table() {
       {run, "device", kMeasured, "DEVICE", &RunOptions::device, "auto, cpu, cuda or cuda:N"},
       {run, "threads", kMeasured, "N", &RunOptions::threads,
        "compute threads; 0: OMP_NUM_THREADS, or one per core"},
+      {run, "memory", kComputing, "SIZE", Binding(&RunOptions::memory, memory_size()),
+       "memory to keep to, such as 4G; auto: what the machine or container leaves"},
       {run, "save-every", kTrain, "N", &RunOptions::save_every,
        "epochs between kept checkpoints and sample pictures; 0: none"},
       {run, "save-minutes", kTrain, "MINUTES", &RunOptions::save_minutes,

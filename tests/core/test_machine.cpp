@@ -2,6 +2,7 @@
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
 #include "convae/core/size.h"
+#include "convae/core/text.h"
 #include "convae/tests/support.h"
 
 #include <ATen/Parallel.h>
@@ -12,6 +13,7 @@
 #include <atomic>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace convae::test_machine {
 namespace {
@@ -20,6 +22,47 @@ namespace fs = std::filesystem;
 using test::message_of;
 using test::TemporaryFolder;
 using test::write_text;
+
+/// While it lives, the process keeps to so many bytes.
+struct MemoryLimit {
+  explicit MemoryLimit(std::int64_t bytes) { limit_memory(bytes); }
+  ~MemoryLimit() { limit_memory(0); }
+};
+
+TEST(Memory, WhatIsFreeOfALimitIsWhatTheProcessHasNotTaken) {
+  const std::int64_t without = free_memory_bytes();
+  EXPECT_EQ(limit_text(1e9), "");
+  const MemoryLimit limit(8LL << 30);
+  EXPECT_EQ(memory_limit_bytes(), 8LL << 30);
+  const std::int64_t before = free_memory_bytes();
+  EXPECT_LT(before, 8LL << 30);
+  EXPECT_LE(before, without + (64 << 20));
+  const std::vector<char> taken(std::size_t{256} << 20, 1);
+  EXPECT_LT(free_memory_bytes(), before - (200 << 20)) << taken.size();
+}
+
+TEST(Memory, ALimitThatIsReachedLeavesNothingAndNamesOneThatWouldDo) {
+  const MemoryLimit limit(1 << 20);
+  EXPECT_EQ(free_memory_bytes(), 1);
+  const std::string text = limit_text(3.0 * (1 << 30));
+  EXPECT_TRUE(text.starts_with(" within --memory 1M (--memory ")) << text;
+  const std::string would_do = text.substr(30, text.find(" would") - 30);
+  EXPECT_GT(parse_bytes(would_do).value_or(0), 3LL << 30) << text;
+}
+
+TEST(Bytes, AreReadAndWrittenInUnitsOf1024) {
+  EXPECT_EQ(parse_bytes("4G"), 4LL << 30);
+  EXPECT_EQ(parse_bytes("1.5T"), 3LL << 39);
+  EXPECT_EQ(bytes_text(4LL << 30), "4G");
+  EXPECT_EQ(bytes_text(3LL << 29), "1536M");
+  for (const std::int64_t bytes : {1LL, 1023LL, 1024LL, 1395864371LL, 1LL << 59}) {
+    EXPECT_EQ(parse_bytes(bytes_text(bytes)), bytes);
+  }
+  for (const char* text :
+       {"", "4", "G", "-1G", "0G", "4g", "4GB", "nanG", "1e9T", " 4G", "1e-9K"}) {
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+  }
+}
 
 /// The files that a process with control groups would see.
 class GroupLimitsTest : public testing::Test {

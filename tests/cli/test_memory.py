@@ -1,0 +1,70 @@
+"""--memory: jobs keep to it, or say what would do."""
+import re
+import subprocess
+import sys
+
+import pytest
+
+from convae_program import ONE_CORE, save_pictures
+
+LIMIT = 600  # MiB, of which LibTorch takes some 200; without it train and evaluate take more than 1,200
+WIDE = ("--levels", "32,64,128", *ONE_CORE)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    return save_pictures(tmp_path_factory.mktemp("data") / "large", [(901, 1203), (1000, 1100)] * 3)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    return save_pictures(tmp_path_factory.mktemp("data") / "parts", [(300, 401)] * 3)
+
+
+@pytest.fixture(scope="module")
+def run(program, large, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    program.run("train", "--data", large, "--crop", 64, "--epochs", 1, "--save-every", 0, *WIDE, cwd=folder)
+    return folder / "runs" / "large"
+
+
+def peak_mib(program, *words, cwd):
+    """Peak resident memory of a call that ends well."""
+    code = ("import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)")
+    done = subprocess.run([sys.executable, "-c", code, program.path, *map(str, words)], cwd=cwd, text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.splitlines()[-1]) / 1024
+
+
+JOBS = {
+    "train": ("train", "--data", "{data}", "--epochs", 1, "--batch-size", 8, "--val-split", 0.3, "--save-every", 0, *WIDE),
+    "reconstruct": ("reconstruct", "--checkpoint", "{run}", "--data", "{data}", "-o", "{out}", "--grid", *ONE_CORE),
+    "evaluate": ("evaluate", "--checkpoint", "{run}", "--data", "{data}", "-o", "{out}", *ONE_CORE),
+    "score": ("score", "--checkpoint", "{run}", "--good", "{parts}", "--data", "{parts}", "-o", "{out}", *ONE_CORE),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_jobs_keep_to_it(program, run, large, parts, tmp_path, job):
+    words = [str(word).format(data=large, parts=parts, run=run, out=f"{job}-out") for word in JOBS[job]]
+    assert peak_mib(program, *words, "--memory", f"{LIMIT}M", cwd=tmp_path) <= 1.2 * LIMIT
+
+
+@pytest.mark.parametrize("job, limit", [("train", "230M"), ("reconstruct", "200M"), ("score", "600M")])
+def test_too_little_is_refused_with_what_would_do(convae, run, large, tmp_path, job, limit):
+    words = [str(word).format(data=large, parts=large, run=run, out="out") for word in JOBS[job]]
+    convae(*words, "--memory", limit).assert_refused(1, f"within --memory {limit}", "would do")
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
+
+
+def test_what_would_do_does(convae, large):
+    words = ("train", "--data", large, "--epochs", 1, "--save-every", 0, *WIDE)
+    said = convae(*words, "--memory", "230M").stderr
+    assert convae(*words, "--memory", re.search(r"--memory (\w+) would do", said).group(1)).code == 0
+
+
+@pytest.mark.parametrize("value", ["4", "4X", "-1G", "G", "0M"])
+def test_what_is_no_size_is_refused(convae, large, value):
+    convae("train", "--data", large, "--memory", value).assert_refused(2, "--memory", f"'{value}'", "4G")
