@@ -35,6 +35,7 @@
 #include "convae/core/files.h"
 #include "convae/data/image_io.h"
 #include "convae/data/mat.h"
+#include "convae/data/pack.h"
 #include "convae/data/pictures.h"
 
 // Sizes and output_padding, level by level.

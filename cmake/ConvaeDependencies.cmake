@@ -18,9 +18,24 @@ pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp libwebpdemux libwebpmux)
 pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
+pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
+
 add_library(convae_codecs INTERFACE)
 target_link_libraries(convae_codecs INTERFACE PkgConfig::jpeg PkgConfig::spng PkgConfig::tiff
                       PkgConfig::webp PkgConfig::exif PkgConfig::zlib)
+
+# convae pack.
+add_library(convae_archive INTERFACE)
+if(CONVAE_WHEEL)
+  # The shared one brings libxml2 and ICU, 36 MB. Of the static one only the writer of tar is linked;
+  # the table of all formats, of which it uses one function, is in archive_formats.cpp.
+  add_library(convae_archive_formats OBJECT python/wheel/archive_formats.cpp)
+  target_compile_options(convae_archive_formats PRIVATE -fPIC -fvisibility=hidden)
+  target_link_libraries(convae_archive INTERFACE $<TARGET_OBJECTS:convae_archive_formats>
+                        -l:libarchive.a -Wl,--exclude-libs,ALL)
+else()
+  target_link_libraries(convae_archive INTERFACE PkgConfig::archive)
+endif()
 
 # Only core, imgproc and photo: OpenCV's own package file comes with all modules and their 139
 # libraries. Without photo, evaluate --corrupt leaves out non-local means.

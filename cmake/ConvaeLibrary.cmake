@@ -13,9 +13,11 @@ set(CONVAE_PUBLIC_HEADERS
   core/version.h
   data/effects.h
   data/folder.h
+  data/image_files.h
   data/image_io.h
   data/mat.h
   data/options.h
+  data/pack.h
   data/pictures.h
   evaluation/evaluate.h
   evaluation/evaluation.h

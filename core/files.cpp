@@ -190,14 +190,34 @@ InputFile::InputFile(std::filesystem::path path, std::int64_t max_bytes) : path_
   descriptor_ = descriptor.release();
 }
 
-InputFile::~InputFile() { ::close(descriptor_); }
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      offset_(other.offset_),
+      size_(other.size_),
+      is_part_(other.is_part_) {}
+
+void InputFile::narrow(std::int64_t offset, std::int64_t size) {
+  if (offset < 0 || size < 0 || offset > size_ || size > size_ - offset) {
+    fail_to_read(path_, fmt::format("it ends at byte {}, before the {} bytes from {} on", size_,
+                                    size, offset));
+  }
+  offset_ += offset;
+  size_ = size;
+  is_part_ = true;
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 std::int64_t InputFile::read_at(std::int64_t at, void* to, std::int64_t count) const {
   std::int64_t done = 0;
+  if (is_part_) count = std::min(count, size_ - at);  // a whole file may have grown
   while (done < count) {
     const auto most = std::min(static_cast<std::size_t>(count - done), kReadBytes);
-    const auto got =
-        TEMP_FAILURE_RETRY(::pread(descriptor_, static_cast<char*>(to) + done, most, at + done));
+    const auto got = TEMP_FAILURE_RETRY(
+        ::pread(descriptor_, static_cast<char*>(to) + done, most, offset_ + at + done));
     if (got < 0) fail_to_read(path_);
     if (got == 0) break;
     done += got;
@@ -208,7 +228,11 @@ std::int64_t InputFile::read_at(std::int64_t at, void* to, std::int64_t count) c
 void InputFile::expect_few_reads() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM); }
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
-  const InputFile file(path, max_bytes);
+  return read_file(InputFile(path, max_bytes), max_bytes);
+}
+
+std::vector<std::uint8_t> read_file(const InputFile& file, std::int64_t max_bytes) {
+  const std::filesystem::path& path = file.path();
   std::vector<std::uint8_t> bytes;
   std::int64_t count = 0;
   try {

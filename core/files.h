@@ -20,6 +20,7 @@ class InputFile {
 public:
   explicit InputFile(std::filesystem::path path, std::int64_t max_bytes = std::int64_t{1} << 40);
   ~InputFile();
+  InputFile(InputFile&& other) noexcept;
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
 
@@ -28,14 +29,23 @@ public:
   std::int64_t read_at(std::int64_t at, void* to, std::int64_t count) const;
   /// Only what is asked for is to be read from the disk, and not what may be asked for next.
   void expect_few_reads() const;
+  /// From now on a part, such as a member of an archive, is as if it were all. Throws where the
+  /// file ends before that part does.
+  void narrow(std::int64_t offset, std::int64_t size);
+  const std::filesystem::path& path() const { return path_; }
+  int descriptor() const { return descriptor_; }
 
 private:
   std::filesystem::path path_;
   int descriptor_ = -1;
+  std::int64_t offset_ = 0;
   std::int64_t size_ = 0;
+  bool is_part_ = false;
 };
 
-/// Reads a whole file; throws like InputFile.
+/// Reads a whole file, or the part of it that was opened; throws like InputFile.
+std::vector<std::uint8_t> read_file(const InputFile& file,
+                                    std::int64_t max_bytes = std::int64_t{1} << 40);
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path,
                                     std::int64_t max_bytes = std::int64_t{1} << 40);
 

@@ -9,9 +9,9 @@
 namespace convae {
 namespace {
 
+constexpr std::string_view kByteUnits = "KMGT";  // of 1024 each
 constexpr std::pair<char, double> kTimeUnits[] = {{'h', 3600}, {'m', 60}, {'s', 1}};
 constexpr double kMostSeconds = 1e9;  // thirty years
-constexpr std::string_view kByteUnits = "BKMGT";
 constexpr double kMostBytes = 1e18;
 
 /// The length of the valid UTF-8 sequence at the start of `text`, 0 where there is none.
@@ -86,21 +86,22 @@ std::string duration_text(double seconds) {
 
 std::optional<std::int64_t> parse_bytes(std::string_view text) {
   const std::size_t unit = text.empty() ? std::string_view::npos : kByteUnits.find(text.back());
-  if (unit == std::string_view::npos) return std::nullopt;
-  const auto number = parse_number(text.substr(0, text.size() - 1));
+  if (unit != std::string_view::npos) text.remove_suffix(1);
+  const auto number = parse_number(text);
   if (!number) return std::nullopt;
-  const double bytes = std::ldexp(*number, static_cast<int>(10 * unit));
+  const int shift = unit == std::string_view::npos ? 0 : 10 * (static_cast<int>(unit) + 1);
+  const double bytes = std::ldexp(*number, shift);
   if (bytes < 1 || bytes > kMostBytes) return std::nullopt;
   return static_cast<std::int64_t>(bytes);
 }
 
 std::string bytes_text(std::int64_t bytes) {
   std::size_t unit = 0;
-  while (unit + 1 < kByteUnits.size() && bytes % 1024 == 0) {
+  while (unit < kByteUnits.size() && bytes != 0 && bytes % 1024 == 0) {
     bytes /= 1024;
     ++unit;
   }
-  return std::to_string(bytes) + kByteUnits[unit];
+  return std::to_string(bytes) + (unit > 0 ? std::string(1, kByteUnits[unit - 1]) : "");
 }
 
 std::string printable(std::string_view name) {

@@ -15,6 +15,8 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -38,9 +40,9 @@ auto read_patiently(const Read& read) {
 }
 
 /// Whatever its size, which is checked afterwards: a file that is too large is not read whole.
-ImageInfo probe_file(const std::filesystem::path& path) {
+ImageInfo probe_file(const ImageFile& file) {
   constexpr std::int64_t kAnySize = std::numeric_limits<std::int64_t>::max();
-  const HeaderBytes header(path);
+  const HeaderBytes header(file);
   if (!header.bytes().empty()) {
     try {
       return probe_image(header.bytes(), kAnySize);
@@ -48,7 +50,7 @@ ImageInfo probe_file(const std::filesystem::path& path) {
       // The whole file says what is wrong, or that nothing is.
     }
   }
-  return probe_image(read_file(path), kAnySize);
+  return probe_image(read_file(open_image(file)), kAnySize);
 }
 
 /// As long as it takes at most, no progress is shown.
@@ -57,15 +59,24 @@ constexpr double kSilentSeconds = 1;
 /// The headers of a folder's files, read on several threads.
 class HeaderScan {
 public:
-  HeaderScan(const ImageFolder& folder, const std::string& index, const Callbacks& callbacks)
-      : folder_(folder),
-        index_(index, folder.root),
+  HeaderScan(ImageFolder folder, const std::string& index, const Callbacks& callbacks)
+      : folder_(std::move(folder)),
+        files_(folder_.files),
+        index_(index, folder_.root),
         callbacks_(callbacks),
-        known_(folder.files.size()),
-        reasons_(folder.files.size()) {}
+        stamps_(files_.size()),
+        infos_(files_.size()) {
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      if (!files_.is_in_shard(i)) continue;
+      const std::uint32_t shard = files_.source(i);
+      if (shard >= shard_stamps_.size()) shard_stamps_.resize(shard + 1);
+      if (shard_stamps_[shard] == 0) shard_stamps_[shard] = HeaderIndex::stamp(files_[i].path);
+      stamps_[i] = shard_stamps_[shard];
+    }
+  }
 
   FoundImages run(std::int64_t max_pixels, std::int64_t workers) {
-    const std::int64_t count = std::ssize(known_);
+    const std::int64_t count = std::ssize(stamps_);
     {
       // A thread costs about as much as reading a few dozen small headers.
       const std::int64_t helpers = std::min(std::max<std::int64_t>(workers - 1, 0), count / 64);
@@ -87,63 +98,81 @@ public:
 
 private:
   bool read_next() {
-    const std::int64_t i = next_++;
-    if (i >= std::ssize(known_)) return false;
-    const ImageFile& file = folder_.files[static_cast<std::size_t>(i)];
-    HeaderIndex::Known& known = known_[static_cast<std::size_t>(i)];
-    known = {file.name, HeaderIndex::stamp(file.path), {}};
-    if (const ImageInfo* info = index_.find(known.name, known.stamp)) {
-      known.info = *info;
-      return true;
-    }
+    const std::int64_t next = next_++;
+    if (next >= std::ssize(stamps_)) return false;
+    const auto i = static_cast<std::size_t>(next);
+    const ImageFile file = files_[i];
+    if (!file.is_in_shard()) stamps_[i] = HeaderIndex::stamp(file.path);
     try {
-      known.info = read_patiently([&] { return probe_file(file.path); });
-      ++new_;
+      std::optional<ImageInfo> info = index_.find(file.name, stamps_[i]);
+      if (!info) {
+        info = read_patiently([&] { return probe_file(file); });
+        ++new_;
+      }
+      std::unique_lock lock(mutex_, std::defer_lock);
+      if (!info->remark.empty()) lock.lock();
+      infos_.set(i, *info);
     } catch (const std::exception& error) {
-      reasons_[static_cast<std::size_t>(i)] = error.what();
+      const std::lock_guard lock(mutex_);
+      reasons_[i] = error.what();
+      stamps_[i] = 0;  // to be read again
     }
     return true;
   }
 
   FoundImages found(std::int64_t max_pixels) {
-    FoundImages found{folder_.root, {}, folder_.skipped};
-    std::vector<HeaderIndex::Known> kept;
-    for (std::size_t i = 0; i < known_.size(); ++i) {
-      if (reasons_[i].empty()) kept.push_back(known_[i]);
-      try {
-        if (!reasons_[i].empty()) throw ImageError(reasons_[i]);
-        codec::check_size(known_[i].info.height, known_[i].info.width, max_pixels);
-        found.entries.push_back({folder_.files[i], known_[i].info});
-      } catch (const ImageError& error) {
-        found.skipped.push_back({folder_.files[i].name, error.what()});
-      }
-    }
+    FoundImages found{folder_.root, {}, std::move(folder_.skipped)};
     if (new_ > 0) {
-      found.keep_headers = [index = std::move(index_), kept = std::move(kept)] {
-        index.save(kept);
-      };
+      found.keep_headers = [index = std::move(index_), files = files_,
+                            stamps = std::exchange(stamps_, {}),
+                            infos = infos_] { index.save(files, stamps, infos); };
     }
+    ImageEntries all(std::move(folder_.files), std::move(infos_));
+    const auto reason_of = [&](std::size_t i) -> std::string {
+      const auto reason = reasons_.find(i);
+      if (reason != reasons_.end()) return reason->second;
+      try {
+        const Size size = all.infos().size(i);
+        codec::check_size(size.h, size.w, max_pixels);
+        return "";
+      } catch (const ImageError& error) {
+        return error.what();
+      }
+    };
+    all.take_if([&](std::size_t i) {
+      std::string reason = reason_of(i);
+      if (reason.empty()) return false;
+      found.skipped.push_back({all.name(i), std::move(reason)});
+      return true;
+    });
+    found.entries = std::move(all);
     return found;
   }
 
-  const ImageFolder& folder_;
+  ImageFolder folder_;
+  const ImageFiles& files_;
   HeaderIndex index_;
   const Callbacks& callbacks_;
   std::atomic<std::int64_t> next_ = 0;
   std::atomic<std::int64_t> new_ = 0;  // that were not in the index
-  std::vector<HeaderIndex::Known> known_;
-  std::vector<std::string> reasons_;  // why a file cannot be used; empty: it can
+  std::vector<std::uint64_t> stamps_, shard_stamps_;
+  ImageInfos infos_;
+  std::mutex mutex_;                            // guards remarks in infos_, and:
+  std::map<std::size_t, std::string> reasons_;  // why a file cannot be used
 };
 
 }  // namespace
 
-bool all_grey(const std::vector<ImageEntry>& entries) {
-  return std::ranges::all_of(entries, [](const auto& entry) { return entry.info.channels == 1; });
+bool all_grey(const ImageEntries& entries) {
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (entries.infos().channels(i) != 1) return false;
+  }
+  return true;
 }
 
-FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers,
+FoundImages scan_headers(ImageFolder folder, std::int64_t max_pixels, std::int64_t workers,
                          const std::string& index, const Callbacks& callbacks) {
-  return HeaderScan(folder, index, callbacks).run(max_pixels, workers);
+  return HeaderScan(std::move(folder), index, callbacks).run(max_pixels, workers);
 }
 
 bool in_validation_share(const std::string& group, double share) {
@@ -151,11 +180,8 @@ bool in_validation_share(const std::string& group, double share) {
   return static_cast<double>(hash >> 11) * 0x1.0p-53 < share;
 }
 
-ImageDataset::ImageDataset(std::vector<ImageEntry> entries, const Options& options)
-    : entries_(std::move(entries)),
-      options_(options),
-      kept_(entries_.size()),
-      states_(entries_.size(), State::good) {
+ImageDataset::ImageDataset(ImageEntries entries, const Options& options)
+    : entries_(std::move(entries)), options_(options), states_(entries_.size(), State::good) {
   cache_within(free_memory_bytes() / 2);
 }
 
@@ -163,46 +189,46 @@ std::int64_t ImageDataset::cache_within(std::int64_t bytes) {
   std::int64_t all = 0;
   for (std::int64_t i = 0; i < size(); ++i) all += stored_bytes(i);
   keep_ = options_.cache == Cache::ram || (options_.cache == Cache::automatic && all < bytes);
+  kept_.resize(keep_ ? entries_.size() : 0);
   return keep_ ? all : 0;
 }
 
 /// Of a decoded image: 8 bits in a range that is wider become 16, see decode_image().
-std::int64_t ImageDataset::bytes_per_value(const ImageInfo& info) const {
+std::int64_t ImageDataset::bytes_per_value(std::int64_t index) const {
+  const int bytes = entries_.infos().bits(index) / 8;
   const ValueRange& range = options_.value_range;
   const bool grows = range.is_fixed() && range.high - range.low > 255;
-  return grows ? std::max(info.bits / 8, 2) : info.bits / 8;
+  return grows ? std::max(bytes, 2) : bytes;
 }
 
 std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
-  const ImageEntry& entry = entries_[index];
-  const Size own = entry.file_size();
-  return own.h * own.w * options_.channels * bytes_per_value(entry.info);
+  const Size own = entries_.infos().size(index);
+  return own.h * own.w * options_.channels * bytes_per_value(index);
 }
 
 std::int64_t ImageDataset::stored_bytes(std::int64_t index) const {
   if (!options_.size) return decoded_bytes(index);
-  return options_.size.h * options_.size.w * options_.channels *
-         bytes_per_value(entries_[index].info);
+  return options_.size.h * options_.size.w * options_.channels * bytes_per_value(index);
 }
 
 Size ImageDataset::image_size(std::int64_t index) const {
   return options_.crop   ? options_.crop
          : options_.size ? options_.size
-                         : entries_[index].file_size();
+                         : entries_.infos().size(index);
 }
 
 bool ImageDataset::cached(std::int64_t index) const {
   std::lock_guard lock(mutex_);
-  return kept_[index].has_value() || states_[index] == State::bad;
+  return (keep_ && kept_[index]) || states_[index] == State::bad;
 }
 
 torch::Tensor ImageDataset::decode(std::int64_t index) {
-  const ImageEntry& entry = entries_[index];
+  const ImageEntry entry = entries_[index];
   const bool resized = options_.size.h > 0;
   const int reduction = resized ? decoding_reduction(entry.info, options_.size) : 1;
   std::int64_t clipped = 0;
   const torch::Tensor image =
-      decode_image(read_file(entry.file.path), static_cast<int>(options_.channels),
+      decode_image(read_file(open_image(entry.file)), static_cast<int>(options_.channels),
                    options_.max_pixels, reduction, options_.value_range, &clipped);
   const auto reduced = [&](std::int64_t side) { return (side + reduction - 1) / reduction; };
   if (image.size(1) != reduced(entry.info.height) || image.size(2) != reduced(entry.info.width)) {
@@ -219,19 +245,19 @@ std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
   {
     std::lock_guard lock(mutex_);
     if (states_[index] == State::bad) return std::nullopt;
-    if (kept_[index]) return kept_[index];
+    if (keep_ && kept_[index]) return kept_[index];
   }
   try {
     torch::Tensor image = read_patiently([&] { return decode(index); });
     std::lock_guard lock(mutex_);
     if (keep_) kept_[index] = image;
     if (states_[index] == State::failing) {
-      std::erase_if(bad_files_, [&](const auto& bad) { return bad.name == name_of(index); });
+      std::erase_if(bad_files_, [&](const auto& bad) { return bad.name == name(index); });
       states_[index] = State::good;
     }
     return image;
   } catch (const std::exception& error) {
-    SkippedFile bad{name_of(index), error.what()};
+    SkippedFile bad{name(index), error.what()};
     if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
     const bool passes = may_pass(error);
     if (passes) bad.reason += "; it is tried again when it is needed next";
@@ -245,7 +271,7 @@ std::string ImageDataset::clipped_line() const {
   if (clipped_.empty()) return "";
   double values = 0, all = 0;
   for (const auto& [index, count] : clipped_) {
-    const Size size = entries_[index].file_size();
+    const Size size = entries_.infos().size(index);
     values += static_cast<double>(count);
     all += static_cast<double>(size.h * size.w * options_.channels);
   }

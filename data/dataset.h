@@ -3,6 +3,7 @@
 #include "convae/core/callbacks.h"
 #include "convae/core/tensor.h"
 #include "convae/data/folder.h"
+#include "convae/data/image_entries.h"
 #include "convae/data/image_io.h"
 #include "convae/data/options.h"
 
@@ -16,26 +17,19 @@
 
 namespace convae {
 
-/// An image as its header describes it.
-struct ImageEntry {
-  ImageFile file;
-  ImageInfo info;
-  Size file_size() const { return {info.height, info.width}; }
-};
-
 /// A folder's images by their headers, before any is decoded.
 struct FoundImages {
-  std::filesystem::path folder;     ///< that was listed
-  std::vector<ImageEntry> entries;  ///< usable ones, sorted by name
+  std::filesystem::path folder;  ///< that was listed
+  ImageEntries entries;          ///< usable ones, sorted by name
   std::vector<SkippedFile> skipped;
   std::function<void()> keep_headers = [] {};  ///< for the next run, in the folder `index`
 };
 
-bool all_grey(const std::vector<ImageEntry>& entries);
+bool all_grey(const ImageEntries& entries);
 
 /// Reads the headers of all files, on `workers` threads; those that HeaderIndex has in the folder
 /// `index` are not read again. Shows progress where it takes longer than a second.
-FoundImages scan_headers(const ImageFolder& folder, std::int64_t max_pixels, std::int64_t workers,
+FoundImages scan_headers(ImageFolder folder, std::int64_t max_pixels, std::int64_t workers,
                          const std::string& index = "", const Callbacks& callbacks = {});
 
 /// True if a group of files (see Grouping; without one, a file) belongs to the validation share: a
@@ -56,10 +50,11 @@ public:
     ValueRange value_range = {};
   };
 
-  ImageDataset(std::vector<ImageEntry> entries, const Options& options);
+  ImageDataset(ImageEntries entries, const Options& options);
 
   std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
-  const ImageEntry& entry(std::int64_t index) const { return entries_[index]; }
+  ImageEntry entry(std::int64_t index) const { return entries_[index]; }
+  std::string name(std::int64_t index) const { return entries_.name(index); }
   const Options& options() const { return options_; }
 
   /// Size of the image in batches.
@@ -93,17 +88,16 @@ public:
   std::function<void(const SkippedFile&)> on_bad_file;
 
 private:
-  enum class State { good, failing, bad };  ///< failing: for a reason that may pass
+  enum class State : std::uint8_t { good, failing, bad };  ///< failing: for a reason that may pass
   torch::Tensor decode(std::int64_t index);
-  std::int64_t bytes_per_value(const ImageInfo& info) const;
-  const std::string& name_of(std::int64_t index) const { return entries_[index].file.name; }
+  std::int64_t bytes_per_value(std::int64_t index) const;
   void note_bad(std::int64_t index, const SkippedFile& bad, State state);
 
-  std::vector<ImageEntry> entries_;
+  ImageEntries entries_;
   Options options_;
   bool keep_ = false;
-  mutable std::mutex mutex_;  // guards what follows
-  std::vector<std::optional<torch::Tensor>> kept_;
+  mutable std::mutex mutex_;                        // guards what follows
+  std::vector<std::optional<torch::Tensor>> kept_;  // empty: none are
   std::vector<State> states_;
   std::vector<SkippedFile> bad_files_;
   std::map<std::int64_t, std::int64_t> clipped_;  // values of each image that has some

@@ -1,15 +1,14 @@
 #include "convae/data/folder.h"
 
-#include "convae/core/files.h"
-#include "convae/data/globs.h"
 #include "convae/data/image_io.h"
-#include "convae/data/layout.h"
+#include "convae/data/listing.h"
+#include "convae/data/shards.h"
+#include "convae/data/tar.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <fstream>
 #include <set>
 #include <stdexcept>
@@ -19,19 +18,6 @@
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
-
-// GIF is listed so that reading refuses it with a reason instead of silently ignoring it.
-constexpr std::array<std::string_view, 15> kExtensions = {".jpg", ".jpeg", ".jpe", ".jfif", ".png",
-                                                          ".bmp", ".dib",  ".tif", ".tiff", ".webp",
-                                                          ".pgm", ".ppm",  ".pnm", ".pbm",  ".gif"};
-
-/// In lower case; "" where there is none, or one of digits alone, as numbered files have.
-std::string ending_of(const fs::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  const bool is_number = ending.find_first_not_of(".0123456789") == std::string::npos;
-  return is_number ? "" : ending;
-}
 
 bool begins_as_an_image(const fs::path& path) {
   std::array<char, 16> head{};
@@ -49,15 +35,13 @@ std::string first_line_of(const fs::path& path) {
 }
 
 /// Whether commands of this program wrote what is in the folder.
-bool holds_results(const fs::path& folder) {
-  std::error_code error;
-  const auto has = [&](const char* name) { return fs::exists(folder / name, error); };
-  return (has("config.toml") && has("weights")) || (has("scores.csv") && has("summary.json")) ||
-         (has("evaluate.csv") && has("evaluate.json")) ||
-         (has("samples.png") && has("sample_00001.png")) ||
-         (has("strip.png") && has("step_00001.png")) ||
-         (has("reconstruct.csv") &&
-          first_line_of(folder / "reconstruct.csv").starts_with("path,width,height,mse,psnr,ssim"));
+bool is_folder_of_results(const fs::path& folder) {
+  return holds_results(
+      [&](const std::string& name) {
+        std::error_code error;
+        return fs::exists(folder / name, error);
+      },
+      [&](const std::string& name) { return first_line_of(folder / name); });
 }
 
 }  // namespace
@@ -65,7 +49,7 @@ bool holds_results(const fs::path& folder) {
 bool looks_like_image(const fs::path& path) {
   std::error_code failure;
   const std::string ending = ending_of(path);
-  if (!ending.empty()) return std::ranges::find(kExtensions, ending) != kExtensions.end();
+  if (!ending.empty()) return is_image_ending(ending);
   return fs::is_regular_file(path, failure) && begins_as_an_image(path);
 }
 
@@ -73,13 +57,13 @@ namespace {
 
 class Lister {
 public:
-  Lister(ImageFolder& folder, const Globs& globs)
-      : folder_(folder),
-        include_(globs.include.size()),
-        exclude_(globs.exclude.size()),
-        globs_(globs) {}
+  Lister(ImageFolder& folder, const Globs& globs) : folder_(folder), chosen_(globs) {}
+
+  /// Tar files, which are shards where there is no image, sorted.
+  const std::set<fs::path>& shards() const { return shards_; }
 
   void list_all(const std::string& prefix, std::error_code& error) {
+    source_ = folder_.files.add_source(folder_.root, prefix.size());
     list(folder_.root, fs::canonical(folder_.root, error), prefix, error);
     // Links come after the folders themselves, which keep their own names.
     while (!links_.empty()) {
@@ -87,13 +71,7 @@ public:
       links_.erase(links_.begin());
       enter(link);
     }
-    const auto note = [&](const char* flag, const auto& globs, const std::vector<bool>& matched) {
-      for (std::size_t i = 0; i < globs.size(); ++i) {
-        if (!matched[i]) folder_.unmatched.push_back(flag + in_quotes(globs[i]));
-      }
-    };
-    note("--include ", globs_.include, include_);
-    note("--exclude ", globs_.exclude, exclude_);
+    folder_.unmatched = chosen_.unmatched();
   }
 
 private:
@@ -143,12 +121,8 @@ private:
     if (differs == folder.real.end()) return "links that lead round in a loop";
     if (listed_.contains(folder.real)) return "folders that are used already";
     const std::string own_name = folder.path.filename().string();
-    const bool is_named = std::ranges::any_of(globs_.include, [&](const std::string& glob) {
-      const fs::path parts = glob;
-      return std::ranges::find(parts, fs::path(own_name)) != parts.end();
-    });
-    if (has_role(own_name, FolderRole::masks) && !is_named) return "masks";
-    return holds_results(folder.path) ? "results of convae" : "";
+    if (is_mask_folder(own_name, chosen_)) return "masks";
+    return is_folder_of_results(folder.path) ? "results of convae" : "";
   }
 
   void add_file(const fs::directory_entry& entry, const std::string& name) {
@@ -159,10 +133,11 @@ private:
       ++folder_.passed_over[!is_regular      ? "not a regular file"
                             : ending.empty() ? "without an ending"
                                              : ending];
-    } else if (!is_taken(name)) {
+      if (is_regular && is_shard_name(entry.path())) shards_.insert(entry.path());
+    } else if (!chosen_.takes(name)) {
       ++folder_.excluded;
     } else if (is_regular) {
-      folder_.files.push_back({name, entry.path()});
+      folder_.files.add(name, source_);
     } else if (entry.is_symlink(failure) && !entry.exists(failure)) {
       folder_.skipped.push_back({name, "the link leads nowhere"});
     } else {
@@ -170,30 +145,37 @@ private:
     }
   }
 
-  bool is_taken(const std::string& name) {
-    // All are tried, to know those that match nothing.
-    const auto any = [&](const std::vector<std::string>& globs, std::vector<bool>& matched) {
-      bool found = false;
-      for (std::size_t i = 0; i < globs.size(); ++i) {
-        if (!matches_glob(globs[i], name)) continue;
-        found = matched[i] = true;
-      }
-      return found;
-    };
-    const bool included = any(globs_.include, include_) || globs_.include.empty();
-    return !any(globs_.exclude, exclude_) && included;
-  }
-
   ImageFolder& folder_;
-  std::vector<bool> include_, exclude_;  // whether a glob has matched a name
-  const Globs& globs_;
+  Chosen chosen_;
+  std::uint32_t source_ = 0;
   std::set<fs::path> listed_;  // without links
   std::set<Folder> links_;     // to folders, to be followed
+  std::set<fs::path> shards_;
 };
 
 }  // namespace
 
-ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix) {
+InputFile open_image(const ImageFile& image) {
+  InputFile file(image.path);
+  if (!image.is_in_shard()) return file;
+  require_tar_member(file, image.offset, image.size);
+  file.narrow(image.offset, image.size);
+  return file;
+}
+
+bool has_images(const fs::path& root) {
+  std::error_code error;
+  if (fs::exists(root, error)) return true;
+  const std::vector<fs::path> shards = shards_named(root);
+  return !shards.empty() && fs::exists(shards[0], error);
+}
+
+ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix,
+                        const std::string& index) {
+  const ShardOptions options{globs, prefix, index};
+  if (const auto shards = shards_named(root); !shards.empty()) {
+    return list_shards(root, shards, options);
+  }
   std::error_code error;
   const fs::file_status status = fs::status(root, error);
   if (!fs::exists(status)) {
@@ -202,16 +184,21 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   ImageFolder folder;
   if (fs::is_regular_file(status)) {
     folder.root = root.parent_path();
-    folder.files = {{prefix + root.filename().string(), root}};
+    folder.files.add(prefix + root.filename().string(),
+                     folder.files.add_source(folder.root, prefix.size()));
     return folder;
   }
   if (!fs::is_directory(status)) throw std::runtime_error(in_quotes(root) + " is not a folder");
   folder.root = root;
-  Lister(folder, globs).list_all(prefix, error);
+  Lister lister(folder, globs);
+  lister.list_all(prefix, error);
   if (error) {
     throw std::runtime_error("cannot read the folder " + in_quotes(root) + ": " + error.message());
   }
-  std::ranges::sort(folder.files, {}, &ImageFile::name);
+  if (folder.files.empty() && folder.excluded == 0 && !lister.shards().empty()) {
+    return list_shards(root, {lister.shards().begin(), lister.shards().end()}, options);
+  }
+  folder.files.sort();
   std::ranges::sort(folder.skipped, {}, &SkippedFile::name);
   std::ranges::sort(folder.left_out, {}, &SkippedFile::name);
   return folder;

@@ -1,20 +1,21 @@
 #pragma once
 
 #include "convae/core/api.h"
+#include "convae/core/files.h"
+#include "convae/data/image_files.h"
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 namespace CONVAE_API convae {
 
-/// An image file of a folder.
-struct ImageFile {
-  std::string name;            ///< path relative to the folder, '/' between its parts
-  std::filesystem::path path;  ///< where to read it
-};
+/// The bytes of an image. Throws what InputFile throws, and std::runtime_error where the shard has
+/// changed since it was listed.
+InputFile open_image(const ImageFile& image);
 
 /// A file that was left out, and why.
 struct SkippedFile {
@@ -30,10 +31,10 @@ using Remarks = std::map<std::string, std::vector<std::string>>;
 /// "'a.tif' and 3 more like it: only the first of its 3 pages is read", a line a remark.
 std::vector<std::string> lines_of(const Remarks& remarks);
 
-/// The image files below a folder.
+/// The image files below a folder, or in tar shards.
 struct ImageFolder {
   std::filesystem::path root;
-  std::vector<ImageFile> files;      ///< sorted by name, byte by byte
+  ImageFiles files;                  ///< sorted by name, byte by byte
   std::vector<SkippedFile> skipped;  ///< sorted likewise
   /// Folders that hold no images of the task, such as masks; sorted likewise.
   std::vector<SkippedFile> left_out;
@@ -41,6 +42,7 @@ struct ImageFolder {
   std::map<std::string, std::int64_t> passed_over;
   std::int64_t excluded = 0;           ///< images that `include` and `exclude` leave out
   std::vector<std::string> unmatched;  ///< globs that match no image, as flags: "--exclude 'x'"
+  std::function<void()> keep_members = [] {};  ///< of shards, for the next run, in `index`
 };
 
 /// Which files are listed: globs over names relative to the folder, see matches_glob(). All where
@@ -60,8 +62,18 @@ bool looks_like_image(const std::filesystem::path& path);
 /// links named as images, and unreadable folders, are in `skipped`. A `root` that is a regular file
 /// counts as a folder of that file. Throws std::runtime_error if `root` does not exist or cannot be
 /// read.
+///
+/// Tar shards are a `root` that names them (x.tar, x-{000..146}.tar), or a folder without images
+/// that holds them: their members are listed by the same rules, under their names. One that several
+/// shards have gets each shard's stem in front, x-001/a.png; of one that a shard has twice, the
+/// last counts. Links, sparse members and names that lead out are in `skipped`, and so are shards
+/// that are cut, whose whole members are used. Where the folder `index` is named, a shard that has
+/// not changed is not read again.
 ImageFolder list_images(const std::filesystem::path& root, const Globs& globs = {},
-                        const std::string& prefix = "");
+                        const std::string& prefix = "", const std::string& index = "");
+
+/// Whether there is something to list: a folder, a file, or shards that `root` names.
+bool has_images(const std::filesystem::path& root);
 
 /// "30 .heic, 2 without an ending"; empty where nothing was passed over.
 std::string passed_over_text(const ImageFolder& folder);

@@ -28,8 +28,8 @@ bool is_at(std::span<const std::uint8_t> bytes, std::size_t at, std::string_view
 
 }  // namespace
 
-HeaderBytes::HeaderBytes(const std::filesystem::path& path)
-    : file_(path), size_(static_cast<std::uint64_t>(file_.size())) {
+HeaderBytes::HeaderBytes(const ImageFile& image)
+    : file_(open_image(image)), size_(static_cast<std::uint64_t>(file_.size())) {
   if (size_ == 0) return;
   // Pages of it that are never touched take no memory.
   void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE,

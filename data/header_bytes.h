@@ -1,6 +1,6 @@
 #pragma once
 
-#include "convae/core/files.h"
+#include "convae/data/folder.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -10,10 +10,11 @@
 namespace convae {
 
 /// The parts of an image file that probe_image() looks at, each at its place between zeros, so that
-/// a few kilobytes are read of a file of any size. Throws what InputFile throws.
+/// a few kilobytes are read of a file of any size. Throws what open_image() throws.
 class HeaderBytes {
 public:
-  explicit HeaderBytes(const std::filesystem::path& path);
+  explicit HeaderBytes(const std::filesystem::path& path) : HeaderBytes(ImageFile{"", path}) {}
+  explicit HeaderBytes(const ImageFile& image);
   ~HeaderBytes();
   HeaderBytes(const HeaderBytes&) = delete;
   HeaderBytes& operator=(const HeaderBytes&) = delete;

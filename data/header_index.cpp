@@ -5,100 +5,225 @@
 #include "convae/core/version.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <iomanip>
+#include <algorithm>
+#include <array>
+#include <cstring>
 #include <set>
-#include <sstream>
+#include <type_traits>
 
 namespace convae {
 namespace fs = std::filesystem;
+
+// The file: the title, a line; the numbers of records and of bytes after them; the records, sorted
+// by name; names, each with its remark. As this machine holds numbers: it is this machine's own.
+
+/// One image.
+struct HeaderIndex::Record {
+  std::uint64_t stamp = 0, name_at = 0;
+  std::uint32_t height = 0, width = 0;
+  std::uint16_t name_size = 0, remark_size = 0, pages = 1;
+  std::uint8_t format = 0, channels = 3, bits = 8, orientation = 1, alpha = 0, premultiplied = 0;
+  std::uint32_t unused = 0;
+
+  Record() = default;
+  Record(std::uint64_t own_stamp, const ImageInfo& info)
+      : stamp(own_stamp),
+        height(static_cast<std::uint32_t>(info.height)),
+        width(static_cast<std::uint32_t>(info.width)),
+        remark_size(static_cast<std::uint16_t>(info.remark.size())),
+        pages(static_cast<std::uint16_t>(info.pages)),
+        format(static_cast<std::uint8_t>(info.format)),
+        channels(static_cast<std::uint8_t>(info.channels)),
+        bits(static_cast<std::uint8_t>(info.bits)),
+        orientation(static_cast<std::uint8_t>(info.orientation)),
+        alpha(info.alpha),
+        premultiplied(info.premultiplied) {}
+
+  ImageInfo info(std::string_view remark) const {
+    return {.format = static_cast<ImageFormat>(format),
+            .height = height,
+            .width = width,
+            .channels = channels,
+            .alpha = alpha != 0,
+            .bits = bits,
+            .orientation = orientation,
+            .pages = pages,
+            .premultiplied = premultiplied != 0,
+            .remark = std::string(remark)};
+  }
+
+  bool is_possible() const {
+    return format < names(ImageFormat{}).size() && (channels == 1 || channels == 3) && height > 0 &&
+           width > 0;
+  }
+};
+
+/// The file, as far as it is looked at.
+class HeaderIndex::Kept {
+public:
+  /// nullptr where it is not there, or not one with that title.
+  static std::shared_ptr<const Kept> open(const fs::path& path, const std::string& title) {
+    std::error_code error;
+    if (!fs::exists(path, error)) return nullptr;
+    try {
+      auto kept = std::shared_ptr<Kept>(new Kept(InputFile(path)));
+      return kept->begins_with(title) ? kept : nullptr;
+    } catch (const std::exception&) {
+      return nullptr;
+    }
+  }
+  ~Kept() {
+    if (bytes_ != nullptr) ::munmap(bytes_, size_);
+  }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+
+  std::size_t size() const { return count_; }
+  Record operator[](std::size_t place) const {
+    Record record;
+    std::memcpy(&record, records_ + place * sizeof(Record), sizeof(Record));
+    return record;
+  }
+  /// "" where they lie outside of the file: it is damaged.
+  std::string_view name(const Record& record) const {
+    return text(record.name_at, record.name_size);
+  }
+  std::string_view remark(const Record& record) const {
+    return text(record.name_at + record.name_size, record.remark_size);
+  }
+
+private:
+  explicit Kept(const InputFile& file) : size_(static_cast<std::size_t>(file.size())) {
+    void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
+    if (memory != MAP_FAILED) bytes_ = static_cast<char*>(memory);
+  }
+
+  bool begins_with(const std::string& title) {
+    std::array<std::uint64_t, 2> numbers{};
+    const std::size_t head = title.size() + sizeof numbers;
+    if (bytes_ == nullptr || size_ < head || std::memcmp(bytes_, title.data(), title.size()) != 0) {
+      return false;
+    }
+    std::memcpy(numbers.data(), bytes_ + title.size(), sizeof numbers);
+    if (numbers[0] > size_ / sizeof(Record) ||
+        size_ - head - numbers[0] * sizeof(Record) != numbers[1]) {
+      return false;
+    }
+    count_ = numbers[0];
+    records_ = bytes_ + head;
+    return true;
+  }
+
+  std::string_view text(std::uint64_t at, std::size_t length) const {
+    const char* texts = records_ + count_ * sizeof(Record);
+    const auto size = static_cast<std::size_t>(bytes_ + size_ - texts);
+    return at <= size && length <= size - at ? std::string_view(texts + at, length) : "";
+  }
+
+  std::size_t size_ = 0, count_ = 0;
+  char* bytes_ = nullptr;
+  const char* records_ = nullptr;
+};
+
 namespace {
 
-constexpr int kStampWords = 4;
-constexpr std::int64_t kMostIndexBytes = std::int64_t{1} << 30;
+/// A file like Kept while it is made.
+template <typename Record>
+class Keeper {
+public:
+  void add(std::string_view name, Record record, std::string_view remark) {
+    record.name_at = texts_.size();
+    record.name_size = static_cast<std::uint16_t>(name.size());
+    texts_.append(name).append(remark);
+    records_.push_back(record);
+  }
 
-std::string to_line(const ImageInfo& info) {
-  static_assert(sizeof(ImageInfo) == 80, "keep the new member, too");
-  std::ostringstream line;
-  line << static_cast<int>(info.format) << ' ' << info.height << ' ' << info.width << ' '
-       << info.channels << ' ' << info.alpha << ' ' << info.bits << ' ' << info.orientation << ' '
-       << info.pages << ' ' << info.premultiplied << ' ' << std::quoted(info.remark);
-  return line.str();
-}
+  void write(const fs::path& path, const std::string& title) const {
+    const std::array<std::uint64_t, 2> numbers = {records_.size(), texts_.size()};
+    fs::create_directories(path.parent_path());
+    AtomicFile file(path);
+    file.write(title);
+    file.write(numbers.data(), sizeof numbers);
+    file.write(records_.data(), records_.size() * sizeof(Record));
+    file.write(texts_);
+    file.commit();
+  }
 
-bool read(std::istream& from, ImageInfo& info) {
-  int format = 0;
-  from >> format >> info.height >> info.width >> info.channels >> info.alpha >> info.bits >>
-      info.orientation >> info.pages >> info.premultiplied >> std::quoted(info.remark);
-  info.format = static_cast<ImageFormat>(format);
-  return !from.fail() && format >= 0 && format < std::ssize(names(ImageFormat{}));
-}
-
-std::string key_of(const std::string& stamp, const std::string& name) {
-  return stamp + " " + printable(name);
-}
+private:
+  std::vector<Record> records_;
+  std::string texts_;
+};
 
 }  // namespace
 
 HeaderIndex::HeaderIndex(const fs::path& where, const fs::path& data) : data_(data) {
+  static_assert(sizeof(ImageInfo) == 80, "keep the new member, too");
+  static_assert(sizeof(Record) == 40 && std::is_trivially_copyable_v<Record>);
   if (where.empty()) return;
   std::error_code ignored;
   const std::string folder = fs::weakly_canonical(data, ignored).string();
-  path_ = where / (digest_of(folder) + ".txt");
-  title_ = fmt::format("convae {} headers, 10 numbers, of {}", kVersion, printable(folder));
-  if (!fs::exists(path_, ignored)) return;
-  try {
-    std::istringstream lines(read_text(path_, kMostIndexBytes));
-    std::string line;
-    if (!std::getline(lines, line) || line != title_) return;
-    // info, a tab, the stamp and the name
-    while (std::getline(lines, line)) {
-      const std::size_t tab = line.find('\t');
-      if (tab == std::string::npos) continue;
-      std::istringstream numbers(line.substr(0, tab));
-      ImageInfo info;
-      if (read(numbers, info)) infos_.emplace(line.substr(tab + 1), info);
-    }
-  } catch (const std::exception&) {
-    infos_.clear();
-  }
+  path_ = where / (digest_of(folder) + ".headers");
+  title_ = fmt::format("convae {} headers of {}\n", kVersion, printable(folder));
+  kept_ = Kept::open(path_, title_);
 }
 
-std::string HeaderIndex::stamp(const fs::path& file) {
+std::uint64_t HeaderIndex::stamp(const fs::path& file) {
   struct stat status {};
-  if (::stat(file.c_str(), &status) != 0) return "";
-  return fmt::format("{} {}.{:09} {}.{:09} {}", status.st_size, status.st_mtim.tv_sec,
-                     status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec,
-                     status.st_ino);
+  if (::stat(file.c_str(), &status) != 0) return 0;
+  const std::array<std::int64_t, 6> known = {
+      status.st_size,        status.st_mtim.tv_sec,  status.st_mtim.tv_nsec,
+      status.st_ctim.tv_sec, status.st_ctim.tv_nsec, static_cast<std::int64_t>(status.st_ino)};
+  return std::max<std::uint64_t>(1, XXH3_64bits(known.data(), sizeof known));
 }
 
-const ImageInfo* HeaderIndex::find(const std::string& name, const std::string& stamp) const {
-  const auto found = infos_.find(key_of(stamp, name));
-  return found == infos_.end() ? nullptr : &found->second;
+std::optional<ImageInfo> HeaderIndex::find(std::string_view name, std::uint64_t stamp) const {
+  if (!kept_ || stamp == 0) return std::nullopt;
+  std::size_t low = 0, high = kept_->size();
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    const Record record = (*kept_)[middle];
+    const int order = kept_->name(record).compare(name);
+    if (order == 0) {
+      const bool is_known = record.stamp == stamp && record.is_possible();
+      return is_known ? std::optional(record.info(kept_->remark(record))) : std::nullopt;
+    }
+    (order < 0 ? low : high) = order < 0 ? middle + 1 : middle;
+  }
+  return std::nullopt;
 }
 
-void HeaderIndex::save(const std::vector<Known>& all) const noexcept {
+void HeaderIndex::save(const ImageFiles& files, const std::vector<std::uint64_t>& stamps,
+                       const ImageInfos& infos) const noexcept {
   if (path_.empty()) return;
   try {
-    std::string text = title_ + "\n";
-    std::set<std::string> names;
-    const auto add = [&](const ImageInfo& info, const std::string& key) {
-      text += to_line(info) + "\t" + key + "\n";
+    std::set<std::uint64_t> shards;
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      if (files.is_in_shard(i)) shards.insert(stamps[i]);
+    }
+    Keeper<Record> keeper;
+    // A call may list a part of the folder, or of a shard, only.
+    const std::size_t kept = kept_ ? kept_->size() : 0;
+    std::size_t next = 0;
+    const auto add_others = [&](const auto& is_before) {
+      for (; next < kept; ++next) {
+        const Record record = (*kept_)[next];
+        const std::string_view name = kept_->name(record);
+        if (!is_before(name)) return;
+        const bool is_there = shards.contains(record.stamp) || fs::exists(data_ / name);
+        if (is_there && !name.empty()) keeper.add(name, record, kept_->remark(record));
+      }
     };
-    for (const Known& known : all) {
-      names.insert(printable(known.name));
-      add(known.info, key_of(known.stamp, known.name));
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const std::string_view own = files.name(i);
+      add_others([&](std::string_view name) { return name < own; });
+      if (next < kept && kept_->name((*kept_)[next]) == own) ++next;
+      if (stamps[i] != 0) keeper.add(own, Record(stamps[i], infos[i]), infos.remark(i));
     }
-    // A call may list a part of the folder only.
-    for (const auto& [key, info] : infos_) {
-      std::size_t at = 0;
-      for (int words = 0; words < kStampWords; ++words) at = key.find(' ', at) + 1;
-      const std::string name = key.substr(at);
-      if (!names.contains(name) && fs::exists(data_ / name)) add(info, key);
-    }
-    fs::create_directories(path_.parent_path());
-    write_file(path_, text);
+    add_others([](std::string_view /*name*/) { return true; });
+    keeper.write(path_, title_);
   } catch (const std::exception&) {
   }
 }

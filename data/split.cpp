@@ -7,11 +7,14 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace convae {
@@ -27,7 +30,8 @@ constexpr std::pair<std::string_view, const char*> kConverters[] = {
     {".rw2", "darktable-cli"}, {".pef", "darktable-cli"},  {".srw", "darktable-cli"},
     {".raw", "darktable-cli"}};
 
-/// What was left out of a listing on purpose, and what it could not use.
+}  // namespace
+
 void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
   std::map<std::string, std::vector<std::string>> by_reason;
   for (const SkippedFile& folder : listed.left_out) by_reason[folder.reason].push_back(folder.name);
@@ -44,74 +48,132 @@ void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
                     "JPEG or PNG, such as with {}",
                     found->second, ending, program));
   }
+  const auto shards = listed.passed_over.find(".tar");
+  if (shards == listed.passed_over.end() || listed.files.empty()) return;
+  callbacks.warn(
+      fmt::format("{} .tar files lie beside images and are not read; to use them, name them, such "
+                  "as --data {}",
+                  shards->second, in_quotes(listed.root / "x-{000..146}.tar")));
+}
+
+namespace {
+
+/// The folder that a name is in, with the last '/'.
+std::string_view folder_of(std::string_view name) { return name.substr(0, name.rfind('/') + 1); }
+
+/// Without its ending, unless that is a number.
+std::string_view stem_of(std::string_view name) {
+  const std::size_t dot = name.rfind('.');
+  const std::size_t begin = folder_of(name).size();
+  const bool has_ending = dot != std::string_view::npos && dot > begin;
+  const bool is_number =
+      has_ending && name.find_first_not_of(".0123456789", dot) == std::string_view::npos;
+  return has_ending && !is_number ? name.substr(0, dot) : name;
 }
 
 /// Warns of a folder such as `labels` whose files have the names of images in another.
-void warn_of_labels(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
-  std::map<std::string, std::set<std::string>> stems;  // of files, by the folder they are in
-  for (const ImageEntry& entry : entries) {
-    const fs::path path = entry.file.name;
-    stems[path.parent_path().string()].insert(path.stem().string());
+void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
+  std::set<std::string_view> labels;  // folders that are named so
+  std::string_view before;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::string_view folder = folder_of(files.name(i));
+    if (folder.empty() || folder == std::exchange(before, folder)) continue;
+    const std::string own_name = fs::path(folder).parent_path().filename();
+    if (has_role(own_name, FolderRole::labels)) labels.insert(folder);
   }
-  for (const auto& [folder, own] : stems) {
-    const std::string name = fs::path(folder).filename().string();
-    if (!has_role(name, FolderRole::labels)) continue;
+  if (labels.empty()) return;
+  std::map<std::string_view, std::set<std::string_view>> stems;  // by the folder they are in
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::string_view folder = folder_of(files.name(i));
+    const std::string_view name = files.name(i).substr(folder.size());
+    stems[folder].insert(name.substr(0, std::max<std::size_t>(1, name.rfind('.'))));
+  }
+  for (const std::string_view folder : labels) {
+    const auto& own = stems[folder];
     const bool is_double = std::ranges::any_of(stems, [&](const auto& other) {
       return other.first != folder && std::ranges::includes(other.second, own);
     });
     if (!is_double) continue;
+    const std::string_view name = folder.substr(0, folder.size() - 1);
     callbacks.warn(
         fmt::format("{} images in {} have the names of others and seem to be their "
                     "masks; leave them out with --exclude '{}/**'",
-                    own.size(), in_quotes(folder), folder));
+                    own.size(), in_quotes(name), name));
   }
 }
 
 /// Warns of masks beside their images, by their names.
-void warn_of_masks(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
-  std::map<std::string, std::string> by_stem;  // without ending → name
-  std::string image, mask;                     // of the first pair
-  std::int64_t pairs = 0, twins = 0;
-  std::pair<const ImageEntry*, std::string> twin;
-  const auto stem_of = [](const std::string& name) {
-    fs::path path = name;
-    const std::string ending = path.extension().string();
-    const bool is_number = ending.find_first_not_of(".0123456789") == std::string::npos;
-    return is_number ? name : path.replace_extension().string();
-  };
-  for (const ImageEntry& entry : entries) {
-    const auto [place, is_new] = by_stem.emplace(stem_of(entry.file.name), entry.file.name);
-    if (!is_new && twins++ == 0) twin = {&entry, place->second};
+class MaskNames {
+public:
+  explicit MaskNames(const ImageFiles& files) : files_(files) {
+    for (std::size_t i = 0; i < files.size(); ++i)
+      stems_.push_back(hash_of(stem_of(files.name(i))));
+    std::ranges::sort(stems_);
   }
-  for (const auto& [stem, name] : by_stem) {
-    const auto masked = stem_of_masked(stem);
-    const auto found = masked ? by_stem.find(*masked) : by_stem.end();
-    if (found == by_stem.end() || pairs++ > 0) continue;
-    image = found->second;
-    mask = name;
-  }
-  if (pairs > 0) {
-    const std::string ending = stem_of(mask).substr(stem_of(image).size());
+
+  void warn_of_pairs(const Callbacks& callbacks) const {
+    std::int64_t pairs = 0;
+    std::string image, mask;  // of the first pair
+    for (std::size_t i = 0; i < files_.size(); ++i) {
+      const std::string stem(stem_of(files_.name(i)));
+      const auto masked = stem_of_masked(stem);
+      if (!masked || !std::ranges::binary_search(stems_, hash_of(*masked))) continue;
+      if (pairs++ > 0) continue;
+      image = name_with(*masked);
+      mask = files_.name(i);
+    }
+    if (pairs == 0) return;
+    const std::string_view ending = stem_of(mask).substr(stem_of(image).size());
     callbacks.warn(
         fmt::format("{} images seem to be masks of others, such as {} of {}; leave them out with "
                     "--exclude '*{}.*'",
                     pairs, in_quotes(mask), in_quotes(image), ending));
   }
-  if (2 * twins >= std::ssize(by_stem) && twins > 0) {
-    const std::string second = twin.first->file.name;
+
+  void warn_of_twins(const Callbacks& callbacks) const {
+    std::size_t twins = 0;
+    for (std::size_t i = 1; i < stems_.size(); ++i) twins += stems_[i] == stems_[i - 1] ? 1 : 0;
+    if (twins == 0 || 2 * twins < stems_.size() - twins) return;
+    const auto is_twin = [&](std::size_t i) {
+      const auto range = std::ranges::equal_range(stems_, hash_of(stem_of(files_.name(i))));
+      return std::ranges::ssize(range) > 1;
+    };
+    std::size_t i = 0;
+    while (!is_twin(i)) ++i;
+    const std::string first(files_.name(i));
+    do ++i;
+    while (stem_of(files_.name(i)) != stem_of(first));
+    const std::string second(files_.name(i));
     callbacks.warn(fmt::format(
         "{} images have the name of another but for the ending, such as {} and {}; if "
         "they are masks, leave them out with --exclude '*{}'",
-        twins, in_quotes(twin.second), in_quotes(second), fs::path(second).extension().string()));
+        twins, in_quotes(first), in_quotes(second), fs::path(second).extension().string()));
   }
-}
+
+private:
+  static std::uint64_t hash_of(std::string_view text) {
+    return XXH3_64bits(text.data(), text.size());
+  }
+
+  std::string name_with(const std::string& stem) const {
+    std::size_t i = 0;
+    while (i + 1 < files_.size() && stem_of(files_.name(i)) != stem) ++i;
+    return std::string(files_.name(i));
+  }
+
+  const ImageFiles& files_;
+  std::vector<std::uint64_t> stems_;  // as numbers, sorted: there may be millions
+};
 
 /// Warns where a folder of training images has a test or validation set beside it, also deeper in
 /// the tree, and all of them are trained on.
-void warn_of_test_images(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
+void warn_of_test_images(const ImageFiles& files, const Callbacks& callbacks) {
   std::map<std::string, std::set<std::string>> training, others;  // folders by the one they are in
-  for (const ImageEntry& entry : entries) {
-    const std::string& name = entry.file.name;
+  std::string before;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::string name(folder_of(files.name(i)));
+    if (name == before) continue;
+    before = name;
     std::size_t begin = 0;
     for (std::size_t end = name.find('/'); end != std::string::npos; end = name.find('/', begin)) {
       const std::string folder = name.substr(begin, end - begin);
@@ -144,7 +206,8 @@ void keep_named(ImageFolder& listed, const std::vector<std::string>& images) {
   if (images.empty()) return;
   const std::set<std::string> names(images.begin(), images.end());
   const auto is_other = [&](const auto& file) { return !names.contains(printable(file.name)); };
-  std::erase_if(listed.files, is_other);
+  listed.files.take_if(
+      [&](std::size_t place) { return !names.contains(printable(listed.files.name(place))); });
   std::erase_if(listed.skipped, is_other);
 }
 
@@ -182,20 +245,18 @@ FoundImages find_part(const DataOptions& options, const std::string& part, const
 }
 
 /// Takes validation images out of training, unless none would be left then.
-void take_out(const std::vector<ImageEntry>& validation, std::vector<ImageEntry>& training,
-              const Callbacks& callbacks) {
-  const auto file_of = [](const ImageEntry& entry) {
+void take_out(const ImageEntries& validation, ImageEntries& training, const Callbacks& callbacks) {
+  const auto file_of = [](const ImageFile& file) {
     struct stat status {};
-    ::stat(entry.file.path.c_str(), &status);
-    return std::pair(status.st_dev, status.st_ino);
+    ::stat(file.path.c_str(), &status);
+    return std::tuple(status.st_dev, status.st_ino, file.offset);
   };
-  std::set<std::pair<dev_t, ino_t>> files;
-  for (const ImageEntry& entry : validation) files.insert(file_of(entry));
-  std::vector<ImageEntry> rest;
-  for (const ImageEntry& entry : training) {
-    if (!files.contains(file_of(entry))) rest.push_back(entry);
-  }
-  const auto shared = training.size() - rest.size();
+  std::set<std::tuple<dev_t, ino_t, std::int64_t>> files;
+  for (const ImageFile& file : validation.files()) files.insert(file_of(file));
+  ImageEntries rest = training;
+  const std::size_t shared =
+      rest.take_if([&](std::size_t i) { return files.contains(file_of(training.files()[i])); })
+          .size();
   if (rest.empty()) {
     callbacks.warn(
         "all training images are validation images as well: validation cannot show "
@@ -209,16 +270,16 @@ void take_out(const std::vector<ImageEntry>& validation, std::vector<ImageEntry>
   }
 }
 
-void warn_of_what_is_not_read(const std::vector<ImageEntry>& entries, const Callbacks& callbacks) {
+void warn_of_what_is_not_read(const ImageEntries& entries, const Callbacks& callbacks) {
   Remarks remarks;
-  for (const ImageEntry& entry : entries) {
-    const ImageInfo& info = entry.info;
-    if (info.pages > 1) {
-      remarks[fmt::format("only the first of its {}{} pages is read", info.pages,
-                          info.pages < kMaxPages ? "" : " or more")]
-          .push_back(entry.file.name);
+  const ImageInfos& infos = entries.infos();
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (const int pages = infos.pages(i); pages > 1) {
+      remarks[fmt::format("only the first of its {}{} pages is read", pages,
+                          pages < kMaxPages ? "" : " or more")]
+          .push_back(entries.name(i));
     }
-    if (!info.remark.empty()) remarks[info.remark].push_back(entry.file.name);
+    if (!infos.remark(i).empty()) remarks[infos.remark(i)].push_back(entries.name(i));
   }
   for (const std::string& line : lines_of(remarks)) callbacks.warn(line);
 }
@@ -227,7 +288,8 @@ void warn_of_what_is_not_read(const std::vector<ImageEntry>& entries, const Call
 
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
                         const Callbacks& callbacks, const std::string& prefix) {
-  ImageFolder listed = list_images(folder, {options.include, options.exclude}, prefix);
+  ImageFolder listed =
+      list_images(folder, {options.include, options.exclude}, prefix, options.index);
   keep_named(listed, options.images);
   tell_of(listed, callbacks);
   const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
@@ -236,12 +298,18 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
       callbacks.warn(glob + " matches no image; all below a folder is 'folder/**'");
     }
   }
-  FoundImages found = scan_headers(listed, options.max_pixels, worker_count(options.workers),
-                                   options.index, callbacks);
+  const std::string passed_over = passed_over_text(listed);
+  const auto keep_members = std::move(listed.keep_members);
+  FoundImages found = scan_headers(std::move(listed), options.max_pixels,
+                                   worker_count(options.workers), options.index, callbacks);
   found.folder = folder;
-  std::erase_if(found.entries, [&](const ImageEntry& entry) {
-    const auto reason = refuse(entry);
-    if (reason) found.skipped.push_back({entry.file.name, *reason});
+  found.keep_headers = [members = keep_members, headers = std::move(found.keep_headers)] {
+    members();
+    headers();
+  };
+  found.entries.take_if([&](std::size_t i) {
+    const auto reason = refuse({{}, found.entries.infos()[i]});
+    if (reason) found.skipped.push_back({found.entries.name(i), *reason});
     return reason.has_value();
   });
   for (const SkippedFile& file : found.skipped) callbacks.warn(skipped_line(file));
@@ -251,15 +319,16 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
                              " (--skip-bad is false)");
   }
   if (found.entries.empty()) {
-    const std::string passed_over = passed_over_text(listed);
     throw std::runtime_error(fmt::format("no usable image in {} ({} skipped{}{}); convae reads {}",
                                          in_quotes(folder), found.skipped.size(),
                                          passed_over.empty() ? "" : ", passed over: ", passed_over,
                                          kReadFormats));
   }
   warn_of_what_is_not_read(found.entries, callbacks);
-  warn_of_masks(found.entries, callbacks);
-  warn_of_labels(found.entries, callbacks);
+  const MaskNames masks(found.entries.files());
+  masks.warn_of_pairs(callbacks);
+  masks.warn_of_twins(callbacks);
+  warn_of_labels(found.entries.files(), callbacks);
   return found;
 }
 
@@ -300,16 +369,17 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   }
   const bool is_apart = !validation.entries.empty();
   if (is_apart) take_out(validation.entries, all.entries, callbacks);
-  if (!layout && options.images.empty()) warn_of_test_images(all.entries, callbacks);
+  if (!layout && options.images.empty()) warn_of_test_images(all.entries.files(), callbacks);
   split.channels = options.channels > 0                                    ? options.channels
                    : all_grey(all.entries) && all_grey(validation.entries) ? 1
                                                                            : 3;
   split.validation = std::move(validation.entries);
-  const Grouping grouping(options.group_regex);
-  for (ImageEntry& entry : all.entries) {
-    const bool held_out =
-        !is_apart && in_validation_share(grouping.of(entry.file.name), options.val_split);
-    (held_out ? split.validation : split.training).push_back(std::move(entry));
+  split.training = std::move(all.entries);
+  if (!is_apart) {
+    const Grouping grouping(options.group_regex);
+    split.validation = split.training.take_if([&](std::size_t i) {
+      return in_validation_share(grouping.of(split.training.name(i)), options.val_split);
+    });
   }
   if (split.training.empty()) {
     throw std::runtime_error(fmt::format(

@@ -13,9 +13,13 @@
 /// From a folder to usable images, and on to training and validation images.
 namespace convae {
 
-/// Why an image cannot be used, by its header; nullopt if it can. Not asked about unreadable
-/// headers and images above max_pixels.
+/// Why an image cannot be used, by its header alone (it is given no file); nullopt if it can. Not
+/// asked about unreadable headers and images above max_pixels.
 using Refusal = std::function<std::optional<std::string>(const ImageEntry&)>;
+
+/// Says what a listing left out on purpose and passed over; warns of images in formats that are not
+/// read, and of shards beside images.
+void tell_of(const ImageFolder& listed, const Callbacks& callbacks);
 
 /// Lists `folder` (with options.include, exclude and images), reads the headers and applies
 /// `refuse`. Names are relative to `folder`, after `prefix`. Warns of each skipped file, of unread
@@ -29,7 +33,7 @@ FoundImages find_images(const std::filesystem::path& folder, const DataOptions& 
 /// The images of a run.
 struct SplitImages {
   std::filesystem::path folder;  ///< options.data, or where an InspectionLayout has good images
-  std::vector<ImageEntry> training, validation;
+  ImageEntries training, validation;
   std::vector<SkippedFile> skipped;
   std::int64_t channels = 3;                   ///< options.channels, or 1 where all images are grey
   std::function<void()> keep_headers = [] {};  ///< for the next run, in options.index

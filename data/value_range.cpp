@@ -30,7 +30,7 @@ ValueRange nothing_yet() {
 
 }  // namespace
 
-ValueRange measure_value_range(const std::vector<ImageEntry>& images, const DataOptions& options,
+ValueRange measure_value_range(const ImageEntries& images, const DataOptions& options,
                                const Callbacks& callbacks) {
   ImageDataset raw(images, {.channels = options.channels,
                             .size = {},

@@ -11,7 +11,7 @@ namespace convae {
 /// From the least to the greatest number in these images, what --value-range auto means. Decodes
 /// all of them once, with `options.channels`; those that cannot be used are left out. Throws
 /// std::runtime_error where there are no two different numbers, and Interrupted.
-ValueRange measure_value_range(const std::vector<ImageEntry>& images, const DataOptions& options,
+ValueRange measure_value_range(const ImageEntries& images, const DataOptions& options,
                                const Callbacks& callbacks);
 
 /// Warns where up to 16 images, spread over the data set, use less than a quarter of its range. One

@@ -25,8 +25,7 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
   // All images of a folder that was named, or that has its validation images elsewhere.
   if (is_named || !data.val.empty()) data.val_split = 0;
   // Validation images are taken out of training, which their folder, if it is gone, cannot show.
-  std::error_code error;
-  if (!fs::exists(data.val, error)) data.val.clear();
+  if (!data.val.empty() && !has_images(data.val)) data.val.clear();
   data.size = size;
   data.crop = {};
   data.channels = model.options().channels;
@@ -38,16 +37,16 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
 }
 
 /// The training images, with their folder and paths; none where a run's own cannot be used.
-std::vector<ImageEntry> find_training_images(const DataOptions& data, References& references,
-                                             const Callbacks& callbacks) {
+ImageEntries find_training_images(const DataOptions& data, References& references,
+                                  const Callbacks& callbacks) {
   // The levels take one image of this size, so they take all.
   const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
   SplitImages split = split_images(data, nothing, callbacks);
   split.keep_headers();
-  std::vector<ImageEntry> images = std::move(split.training);
+  ImageEntries images = std::move(split.training);
   const fs::path root = fs::weakly_canonical(data.data);
-  for (const ImageEntry& entry : images) {
-    references.paths.insert((root / entry.file.name).string());
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    references.paths.insert((root / images.name(i)).string());
   }
   references.folder = data.data;
   callbacks.say("training images " + std::to_string(images.size()) + " from " +
@@ -108,7 +107,7 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
                           const Callbacks& callbacks) {
   References references;
   DataOptions data;
-  std::vector<ImageEntry> images;
+  ImageEntries images;
   try {
     data = training_data(model, options, size);
     if (data.data.empty()) {

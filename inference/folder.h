@@ -55,8 +55,8 @@ public:
   void for_each(const std::string& stage, const std::function<void(const MicroBatch&)>& use);
 
   std::int64_t size() const { return dataset_.size(); }
-  const ImageEntry& entry(std::int64_t index) const { return dataset_.entry(index); }
-  const std::string& name(std::int64_t index) const { return entry(index).file.name; }
+  ImageEntry entry(std::int64_t index) const { return dataset_.entry(index); }
+  std::string name(std::int64_t index) const { return dataset_.name(index); }
   std::vector<std::string> names() const;  ///< of all, by index
   /// Files left out so far, before and while they were decoded.
   std::vector<SkippedFile> skipped() const;

@@ -115,7 +115,7 @@ private:
     writer_.write(output_.prepare(name), reconstruction, [this, index](const torch::Tensor& image) {
       std::vector<std::string> lost;
       const auto& file = folder_.entry(index).file;
-      auto bytes = encode_like(image, read_file(file.path), options_.images.data.max_pixels,
+      auto bytes = encode_like(image, read_file(open_image(file)), options_.images.data.max_pixels,
                                folder_.model().info().value_range, lost);
       std::lock_guard lock(mutex_);
       for (const std::string& part : lost) lost_["not kept: " + part].push_back(file.name);

@@ -37,8 +37,8 @@ struct GoodImages {
   std::int64_t training_images = 0;
 };
 
-std::vector<ImageEntry> evenly_spread(std::vector<ImageEntry> entries, std::size_t most) {
-  if (entries.size() <= most) return entries;
+std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t most) {
+  if (entries.size() <= most) return {entries.begin(), entries.end()};
   std::vector<ImageEntry> chosen;
   for (std::size_t i = 0; i < most; ++i) chosen.push_back(entries[i * entries.size() / most]);
   return chosen;
@@ -47,8 +47,7 @@ std::vector<ImageEntry> evenly_spread(std::vector<ImageEntry> entries, std::size
 /// The images of the model's run, split as in training, which has told what it skipped.
 SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
   SavedData run = saved_data(model.info());
-  std::error_code error;
-  if (run.data.data.empty() || !std::filesystem::exists(run.data.data, error)) {
+  if (run.data.data.empty() || !has_images(run.data.data)) {
     throw std::runtime_error("the folder this model was trained on, " + in_quotes(run.data.data) +
                              ", is not there, and with it the good images to calibrate on; name a "
                              "folder of such images with --good DIR");
@@ -91,15 +90,15 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
   std::vector<ImageEntry> training, held_out;
   if (options.data.data.empty()) {
     SplitImages run = images_of_run(model, callbacks);
-    training = evenly_spread(std::move(run.training), kMostTrainingImages);
-    held_out = std::move(run.validation);
+    training = evenly_spread(run.training, kMostTrainingImages);
+    held_out = {run.validation.begin(), run.validation.end()};
   } else {
     const Size size = fixed_network_size(options.data.size, model.options());
     DataOptions data = options.data;
     data.index = index_beside_run(model.path());
     FoundImages found = find_good_images(data, unfit_for(model.options(), size), callbacks);
     found.keep_headers();
-    held_out = std::move(found.entries);
+    held_out = {found.entries.begin(), found.entries.end()};
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
     throw std::runtime_error(

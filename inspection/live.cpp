@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 #include "convae/data/folder.h"
 #include "convae/data/globs.h"
+#include "convae/data/shards.h"
 #include "convae/inference/folder.h"
 
 #include <nlohmann/json.hpp>
@@ -173,6 +174,12 @@ std::int64_t score_watched(const Inspector& inspector, const LiveOptions& option
                            const Callbacks& callbacks) {
   const fs::path root = options.images.data.data;
   const Globs globs{options.images.data.include, options.images.data.exclude};
+  const auto refuse_shards = [&](bool are_shards) {
+    require_option(!are_shards, "--watch: " + in_quotes(root) +
+                                    " holds tar shards, into which nothing is written; name a "
+                                    "folder of image files, or score without --watch");
+  };
+  refuse_shards(!shards_named(root).empty());
   FolderWatch watch(root);  // before the listing: what comes meanwhile is not missed
   std::int64_t anomalies = 0;
   std::map<fs::path, fs::file_time_type> seen;
@@ -188,7 +195,10 @@ std::int64_t score_watched(const Inspector& inspector, const LiveOptions& option
     place->second = time;
     anomalies += score_file(inspector, path.string(), options);
   };
-  for (const ImageFile& file : list_images(root, globs).files) use(file.path);
+  for (const ImageFile& file : list_images(root, globs).files) {
+    refuse_shards(file.is_in_shard());
+    use(file.path);
+  }
   while (!callbacks.stopped()) watch.wait(use);
   return anomalies;
 }

@@ -100,7 +100,8 @@ inline std::string contents(const std::filesystem::path& path) {
 }
 
 inline std::vector<ImageEntry> entries_of(const std::filesystem::path& folder) {
-  return scan_headers(list_images(folder), kDefaultMaxPixels, /*workers=*/0).entries;
+  const auto found = scan_headers(list_images(folder), kDefaultMaxPixels, /*workers=*/0);
+  return {found.entries.begin(), found.entries.end()};
 }
 
 /// The message of the Error that `action` throws; fails the test if it throws none.

@@ -1,15 +1,14 @@
 #include "convae/training/image_list.h"
 
-#include "convae/core/digest.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
+#include <xxhash.h>
 
 #include <algorithm>
-#include <iomanip>
 #include <iterator>
+#include <memory>
 #include <set>
-#include <sstream>
 #include <utility>
 
 namespace convae {
@@ -17,12 +16,37 @@ namespace {
 
 using Places = std::set<std::pair<std::string, bool>>;  // name, whether it is for training
 
+using Write = std::function<void(std::string_view)>;
+
+constexpr std::string_view kHeading = "path,set\n", kTraining = "training",
+                           kValidation = "validation";
+
+std::string shown_name(const ImageDataset& images, std::int64_t index) {
+  return printable(images.name(index));
+}
+
 std::vector<std::string> names_in(const ImageDataset& images) {
   std::vector<std::string> names;
-  for (std::int64_t i = 0; i < images.size(); ++i) {
-    names.push_back(printable(images.entry(i).file.name));
-  }
+  for (std::int64_t i = 0; i < images.size(); ++i) names.push_back(shown_name(images, i));
   return names;
+}
+
+/// Not csv_field(), which would escape what is printable already.
+void write_row(const std::string& name, std::string_view set, std::string& row,
+               const Write& write) {
+  row = '"';
+  for (const char c : name) row.append(c == '"' ? 2 : 1, c);
+  row.append("\",").append(set) += '\n';
+  write(row);
+}
+
+/// The digest of what `say` writes.
+std::string digest_of_rows(const std::function<void(const Write&)>& say) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  say([&](std::string_view text) { XXH3_64bits_update(state.get(), text.data(), text.size()); });
+  return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));
 }
 
 Places places_of(const ImageList& list) {
@@ -48,23 +72,30 @@ ImageList::ImageList(const ImageDataset& training_images, const ImageDataset* va
   if (validation_images != nullptr) validation = names_in(*validation_images);
 }
 
-std::string ImageList::to_csv() const {
-  std::ostringstream text;
-  text << "path,set\n";
-  const auto write = [&](const std::vector<std::string>& names, const char* set) {
-    for (const std::string& name : names) {
-      // Not csv_field(), which would escape what is printable already.
-      text << std::quoted(name, '"', /*escape=*/'"') << "," << set << "\n";
-    }
-  };
-  write(training, "training");
-  write(validation, "validation");
-  return text.str();
+std::string ImageList::digest() const {
+  return digest_of_rows([&](const Write& write) {
+    std::string row;
+    write(kHeading);
+    for (const std::string& name : training) write_row(name, kTraining, row, write);
+    for (const std::string& name : validation) write_row(name, kValidation, row, write);
+  });
 }
 
-std::string ImageList::digest() const {
-  const std::string text = to_csv();
-  return digest_of(text);
+void write_image_list(const ImageDataset& training, const ImageDataset* validation,
+                      const Write& write) {
+  std::string row;
+  const auto add = [&](const ImageDataset& images, std::string_view set) {
+    for (std::int64_t i = 0; i < images.size(); ++i) {
+      write_row(shown_name(images, i), set, row, write);
+    }
+  };
+  write(kHeading);
+  add(training, kTraining);
+  if (validation != nullptr) add(*validation, kValidation);
+}
+
+std::string image_digest(const ImageDataset& training, const ImageDataset* validation) {
+  return digest_of_rows([&](const Write& write) { write_image_list(training, validation, write); });
 }
 
 std::string changes_between(const ImageList& before, const ImageList& now) {

@@ -2,7 +2,9 @@
 
 #include "convae/data/dataset.h"
 
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace convae {
@@ -16,12 +18,16 @@ struct ImageList {
   /// validation: may be null.
   ImageList(const ImageDataset& training_images, const ImageDataset* validation_images);
 
-  /// The content of images.csv: path,set.
-  std::string to_csv() const;
-
-  /// 16 digits that differ where the names or their order do (XXH3).
+  /// See image_digest().
   std::string digest() const;
 };
+
+/// Calls `write` with the content of images.csv, path,set, row by row.
+void write_image_list(const ImageDataset& training, const ImageDataset* validation,
+                      const std::function<void(std::string_view)>& write);
+
+/// 16 digits that differ where the names of a run's images or their order do (XXH3).
+std::string image_digest(const ImageDataset& training, const ImageDataset* validation);
 
 /// "2 added ('a.png', 'b.png'), 1 removed ('c.png'), 4 moved between training and validation
 /// ('d.png', …)"; empty where both hold the same.

@@ -17,8 +17,8 @@ namespace {
 // For choose_batch_size().
 constexpr double kPixelsAStep = 1 << 16;
 constexpr double kPixelsAStepOfGpu = 1 << 18;
-constexpr std::int64_t kFewestImages = 8;
-constexpr std::int64_t kMostImages = 128;
+constexpr std::int64_t kFewestOfABatch = 8;
+constexpr std::int64_t kMostOfABatch = 128;
 constexpr std::int64_t kStepsAnEpoch = 8;
 
 /// What evaluate holds of an image's value besides, as measured.
@@ -93,8 +93,8 @@ std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& tr
   const double all_pixels = on_gpu ? kPixelsAStepOfGpu : kPixelsAStep;
   const auto by_pixels =
       static_cast<std::int64_t>(all_pixels * static_cast<double>(images) / pixels);
-  const std::int64_t most = std::min(std::clamp(by_pixels, kFewestImages, kMostImages),
-                                     std::max(kFewestImages / 2, images / kStepsAnEpoch));
+  const std::int64_t most = std::min(std::clamp(by_pixels, kFewestOfABatch, kMostOfABatch),
+                                     std::max(kFewestOfABatch / 2, images / kStepsAnEpoch));
   TrainOptions chosen = train;
   chosen.batch_size = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(most)));
   while (chosen.batch_size > 1 && memory > 0 &&

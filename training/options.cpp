@@ -3,6 +3,7 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <sstream>
@@ -61,6 +62,10 @@ std::string RunOptions::name_for(const std::string& data) const {
   if (!name.empty()) return name;
   const std::filesystem::path path(data);
   std::string folder = (path.has_filename() ? path : path.parent_path()).filename().string();
+  if (folder.ends_with(".tar")) {  // x-{000..146}.tar, shards of x
+    folder = folder.substr(0, std::min(folder.find('{'), folder.size() - 4));
+    folder.erase(folder.find_last_not_of("-_.") + 1);
+  }
   return folder.empty() || folder == "latest" ? "run" : folder;
 }
 

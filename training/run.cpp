@@ -80,7 +80,7 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
       callbacks_(callbacks),
       observer_(observer),
       input_(most_common(images_by_size(trainer_.dataset()))),
-      images_(trainer_.dataset(), validation_) {}
+      images_(image_digest(trainer_.dataset(), validation_)) {}
 
 void Run::begin(const std::string& command) {
   if (!leads()) return;
@@ -90,7 +90,8 @@ void Run::begin(const std::string& command) {
   folder_.write_skipped(skipped_);
   if (!rate_test_.empty()) folder_.write_rate_test(rate_test_);
   save(folder_.last());
-  folder_.write_images(images_);  // the digest in the checkpoint says whether it is of these
+  // The digest in the checkpoint says whether the list is of these.
+  folder_.write_images(trainer_.dataset(), validation_);
   write_defects();
 }
 
@@ -348,7 +349,7 @@ void Run::save(const fs::path& path) const {
   CheckpointInfo info;
   info.seed = trainer_.options().seed;
   info.progress = trainer_.progress();
-  info.images = images_.digest();
+  info.images = images_;
   info.config = config_;
   info.value_range = trainer_.dataset().options().value_range;
   save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());

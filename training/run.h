@@ -84,7 +84,7 @@ private:
   Callbacks callbacks_;
   RunObserver& observer_;
   Size input_;
-  ImageList images_;
+  std::string images_;  // their image_digest()
   Stopwatch last_save_;
   Stopwatch last_end_;      // since the latest end of an epoch
   double end_seconds_ = 0;  // what that took: validation and saving; 0: there was none yet

@@ -260,8 +260,18 @@ std::vector<RatePoint> RunFolder::read_rate_test() const {
   });
 }
 
-void RunFolder::write_images(const ImageList& images) const {
-  write_file(image_list(), images.to_csv());
+void RunFolder::write_images(const ImageDataset& training, const ImageDataset* validation) const {
+  AtomicFile file(image_list());
+  std::string rows;
+  constexpr std::size_t kAtOnce = 1 << 16;
+  write_image_list(training, validation, [&](std::string_view row) {
+    rows += row;
+    if (rows.size() < kAtOnce) return;
+    file.write(rows);
+    rows.clear();
+  });
+  file.write(rows);
+  file.commit();
 }
 
 ImageList RunFolder::read_images() const {

@@ -131,7 +131,8 @@ public:
   std::vector<RatePoint> read_rate_test() const;
 
   /// Writes images.csv (path,set), what the run is trained and validated on.
-  void write_images(const ImageList& images) const;
+  /// validation: may be null.
+  void write_images(const ImageDataset& training, const ImageDataset* validation) const;
   /// What it holds; nothing where it is not there.
   ImageList read_images() const;
 

@@ -163,7 +163,7 @@ void check_job(TrainJob& job) {
 }
 
 /// Throws OptionError where no validation image gives the value that `best` goes by.
-void require_measure_of_best(const TrainJob& job, const std::vector<ImageEntry>& validation) {
+void require_measure_of_best(const TrainJob& job, const ImageEntries& validation) {
   const BestBy best = job.train.best;
   if (validation.empty() && best != BestBy::val_loss && best != BestBy::train_loss) {
     throw OptionError(std::string("--best '") + to_string(best) +
@@ -231,9 +231,10 @@ public:
       callbacks_.warn(skipped_line(bad));
     };
     choose_batch(training);
-    require_same_images({training, &validation});
+    const std::string digest = image_digest(training, &validation);
+    require_same_images(digest);
     describe(training, validation.size());
-    if (saved_) compare_images({training, &validation});
+    if (saved_) compare_images(digest, training, validation);
     const std::int64_t pixels_together = least_of_ranks(share_memory(training, validation));
     const Stopwatch choosing;
     if (!saved_) {
@@ -378,25 +379,27 @@ private:
   }
 
   /// Ranks take their images by number.
-  static void require_same_images(const ImageList& mine) {
-    if (!on_any_rank(said_by_first_rank(mine.digest()) != mine.digest())) return;
+  static void require_same_images(const std::string& digest) {
+    if (!on_any_rank(said_by_first_rank(digest) != digest)) return;
     throw std::runtime_error(
         "the ranks do not see the same images: all of them need --data at the same path");
   }
 
   /// The order of an epoch follows from the list of images: with another list, it begins anew.
-  void compare_images(const ImageList& now) {
+  void compare_images(const std::string& digest, const ImageDataset& training,
+                      const ImageDataset& validation) {
     CheckpointInfo& info = saved_->checkpoint.info;
     if (info.images.empty()) {
       callbacks_.say("the checkpoint, of version 0.1, does not say which images it was trained on");
     }
-    if (info.images.empty() || info.images == now.digest()) return;
+    if (info.images.empty() || info.images == digest) return;
     const ImageList before = saved_->folder.read_images();
     const bool is_known = before.digest() == info.images;
     const bool regroups = job_.earlier && job_.earlier->data.group_regex != job_.data.group_regex;
-    const std::string what = fmt::format(
-        "the images of this run changed{}: {}", regroups ? " with --group-regex" : "",
-        is_known ? changes_between(before, now) : "their list of before, images.csv, is gone");
+    const std::string what =
+        fmt::format("the images of this run changed{}: {}", regroups ? " with --group-regex" : "",
+                    is_known ? changes_between(before, {training, &validation})
+                             : "their list of before, images.csv, is gone");
     if (job_.run.strict) {
       throw std::runtime_error(what + "; undo that, or leave --strict out to train on them");
     }

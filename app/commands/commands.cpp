@@ -31,6 +31,8 @@ const std::vector<Command>& command_list() {
        "--checkpoint RUN [--good DIR] [options]", run_calibrate},
       {"score", "Says how anomalous images are, after a network that was trained on good ones.",
        "--checkpoint RUN --data DIR -o OUT [options]", run_score},
+      {"pack", "Writes a folder of images as tar shards, which all commands read in place.",
+       "--data DIR -o OUT [options]", run_pack},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]",
        run_shapes},
       {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]", run_info, 1},

@@ -50,6 +50,7 @@ int run_score(const CommandLine& line);
 int run_score_folds(const CommandLine& line);  ///< score --folds
 int run_shapes(const CommandLine& line);
 int run_info(const CommandLine& line);
+int run_pack(const CommandLine& line);
 int run_bench(const CommandLine& line);
 int run_completion(const CommandLine& line);
 int run_man(const CommandLine& line);

@@ -77,11 +77,21 @@ Format<double> duration() {
   return {read, [](double seconds) { return seconds > 0 ? duration_text(seconds) : "none"; }};
 }
 
+Format<std::int64_t> byte_count() {
+  const auto read = [](const std::string& text) {
+    if (const auto bytes = parse_bytes(text)) return *bytes;
+    throw OptionError("expected a number of bytes such as 4096, 256M or 1G");
+  };
+  return {read, bytes_text};
+}
+
 Format<std::int64_t> memory_size() {
+  constexpr std::int64_t kLeastMemory = 64 << 20;
   const auto read = [](const std::string& text) -> std::int64_t {
     if (text == "auto") return 0;
-    if (const auto bytes = parse_bytes(text)) return *bytes;
-    throw OptionError("expected auto or a size such as 800M or 4G");
+    const auto bytes = parse_bytes(text);
+    if (bytes && *bytes >= kLeastMemory) return *bytes;
+    throw OptionError("expected auto or a size of at least 64M, such as 800M or 4G");
   };
   return {read, [](std::int64_t bytes) { return bytes > 0 ? bytes_text(bytes) : "auto"; }};
 }

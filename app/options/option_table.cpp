@@ -4,16 +4,16 @@ namespace convae::app {
 namespace {
 
 constexpr const char* kTrain = "train";
-constexpr const char* kReading = "train reconstruct encode evaluate calibrate score";
+constexpr const char* kReading = "train reconstruct encode evaluate calibrate score pack";
 constexpr const char* kModel = "train shapes bench";
 constexpr const char* kInference =
     "reconstruct encode decode sample interpolate evaluate score export";
 constexpr const char* kUsing =
     "reconstruct encode decode sample interpolate evaluate calibrate score export";
 constexpr const char* kWriting =
-    "train reconstruct encode decode sample interpolate evaluate score export";
+    "train reconstruct encode decode sample interpolate evaluate score export pack";
 constexpr const char* kLogging =
-    "train reconstruct encode decode sample interpolate evaluate calibrate score export";
+    "train reconstruct encode decode sample interpolate evaluate calibrate score export pack";
 constexpr const char* kComputing =
     "train reconstruct encode decode sample interpolate evaluate calibrate score";
 constexpr const char* kMeasured =
@@ -29,8 +29,9 @@ std::string read_levels(const std::string& text) {
 std::vector<OptionSpec> make_table() {
   using enum Group;
   std::vector<OptionSpec> table = {
-      {data, "data", "train reconstruct encode evaluate score", "DIR", &DataOptions::data,
-       "folder of images, searched recursively"},
+      {data, "data", "train reconstruct encode evaluate score pack", "DIR", &DataOptions::data,
+       "folder of images, searched recursively, or of tar shards; or shards: x.tar, "
+       "'x-{000..146}.tar'"},
       {data, "val", kTrain, "DIR", &DataOptions::val, "validation images, in place of val-split"},
       {data, "include", kReading, "GLOB", &DataOptions::include,
        "use only files that match, such as '*.png' or 'shift1/**'; may be repeated"},
@@ -151,8 +152,8 @@ std::vector<OptionSpec> make_table() {
 
       {run, "output", kWriting, "DIR", &RunOptions::output,
        "where results go: the folder of runs, or a command's own folder or file", "o"},
-      {run, "name", kTrain, "NAME", &RunOptions::name,
-       "the run's name; default: the data folder's"},
+      {run, "name", "train pack", "NAME", &RunOptions::name,
+       "the run's or the shards' name; default: the data folder's"},
       {run, "device", kMeasured, "DEVICE", &RunOptions::device, "auto, cpu, cuda or cuda:N"},
       {run, "threads", kMeasured, "N", &RunOptions::threads,
        "compute threads; 0: OMP_NUM_THREADS, or one per core"},
@@ -212,11 +213,14 @@ std::vector<OptionSpec> make_table() {
       {call, "folds", "score", "K", &CallOptions::folds,
        "judge a recipe (--config or --checkpoint) by K deals of the good images: trains and scores "
        "each"},
-      {call, "overwrite", kInference, "BOOL", &CallOptions::overwrite, "replace files that exist"},
       {call, "precision", "reconstruct encode decode sample interpolate evaluate calibrate bench",
        "NAME", &CallOptions::precision,
        "precision of the network (fp32: as in exports and on other machines; auto, bf16 and tf32: "
        "faster, see train)"},
+      {call, "shard-size", "pack", "BYTES", Binding(&CallOptions::shard_size, byte_count()),
+       "images of a shard together, such as 256M or 1G (GiB)"},
+      {call, "overwrite", "reconstruct encode decode sample interpolate evaluate score export pack",
+       "BOOL", &CallOptions::overwrite, "replace files that exist"},
       {call, "rounds", "bench", "N", &CallOptions::rounds, "timed rounds; the table shows medians"},
       {call, "count", "sample", "N", &CallOptions::count, "images to draw"},
       {call, "steps", "interpolate", "N", &CallOptions::steps, "pictures, both ends included"},

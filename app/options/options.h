@@ -2,6 +2,7 @@
 
 #include "convae/core/errors.h"
 #include "convae/data/options.h"
+#include "convae/data/pack.h"
 #include "convae/exporting/options.h"
 #include "convae/inference/options.h"
 #include "convae/models/options.h"
@@ -53,7 +54,8 @@ struct CallOptions {
   bool fail_on_anomaly = false;
   bool watch = false;       ///< score what comes into the folder, too
   bool from_stdin = false;  ///< score the paths that come on the standard input
-  std::int64_t folds = 0;   ///< deals that a recipe is judged by; 0: none
+  std::int64_t shard_size = PackOptions::kDefaultShardBytes;
+  std::int64_t folds = 0;  ///< deals that a recipe is judged by; 0: none
   bool overwrite = false;
   bool json = false;
 };

@@ -36,7 +36,8 @@ Tag: py3-none-linux_{platform.machine()}
 """
 
 # Compiled in, so that no library's list of needs names them.
-INSIDE = ["libopencv-core-dev", "libopencv-imgproc-dev", "libcxxopts-dev", "nlohmann-json3-dev"]
+INSIDE = ["libopencv-core-dev", "libopencv-imgproc-dev", "libcxxopts-dev", "nlohmann-json3-dev",
+          "libarchive-dev"]
 THE_SYSTEMS = {"libc6", "libgcc-s1", "libstdc++6", "libgomp1"}
 
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import time
 
@@ -96,7 +97,8 @@ def test_headers_are_read_by_a_few_kilobytes_and_once(program, tmp_path):
     assert not (folder / ".index").exists()
     # Commands find it beside the run of their checkpoint: they believe what it says.
     kept = next((tmp_path / "alone/.index").iterdir())
-    kept.write_text(kept.read_text().replace(" 600 600 ", " 600 601 "))
+    size, other = struct.pack("=II", 600, 600), struct.pack("=II", 600, 601)
+    kept.write_bytes(kept.read_bytes().replace(size, other))
     result = program.call("reconstruct", "--checkpoint", "alone/one", "--data", "one", "-o", "out",
                           *ONE_CORE, cwd=tmp_path)
     assert "its size changed since it was listed" in result.stderr

@@ -53,13 +53,14 @@ TEST(Memory, ALimitThatIsReachedLeavesNothingAndNamesOneThatWouldDo) {
 TEST(Bytes, AreReadAndWrittenInUnitsOf1024) {
   EXPECT_EQ(parse_bytes("4G"), 4LL << 30);
   EXPECT_EQ(parse_bytes("1.5T"), 3LL << 39);
+  EXPECT_EQ(parse_bytes("4096"), 4096);
   EXPECT_EQ(bytes_text(4LL << 30), "4G");
   EXPECT_EQ(bytes_text(3LL << 29), "1536M");
   for (const std::int64_t bytes : {1LL, 1023LL, 1024LL, 1395864371LL, 1LL << 59}) {
     EXPECT_EQ(parse_bytes(bytes_text(bytes)), bytes);
   }
   for (const char* text :
-       {"", "4", "G", "-1G", "0G", "4g", "4GB", "nanG", "1e9T", " 4G", "1e-9K"}) {
+       {"", "0", "G", "-1G", "0G", "4g", "4GB", "nanG", "1e9T", " 4G", "1e-9K"}) {
     EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
   }
 }

@@ -164,7 +164,7 @@ TEST(ImageFolderList, FollowsLinksToFiles) {
   fs::create_symlink(elsewhere / "original.png", folder / "link.png");
   const ImageFolder listed = list_images(folder.path());
   EXPECT_EQ(names_of(listed), Names{"link.png"});
-  EXPECT_EQ(test::contents(listed.files.at(0).path), "linked");
+  EXPECT_EQ(test::contents(listed.files[0].path), "linked");
 }
 
 TEST(ImageFolderList, FollowsLinkedFoldersOnce) {
@@ -177,7 +177,7 @@ TEST(ImageFolderList, FollowsLinkedFoldersOnce) {
   fs::create_directory_symlink("own", folder / "a_own");
   const ImageFolder listed = list_images(folder.path());
   EXPECT_EQ(names_of(listed), (Names{"b_cats/1.png", "c_all/dogs/2.png", "own/3.png"}));
-  EXPECT_EQ(test::contents(listed.files.at(0).path), "x");
+  EXPECT_EQ(test::contents(listed.files[0].path), "x");
   ASSERT_EQ(listed.left_out.size(), 2U);
   EXPECT_EQ(listed.left_out[0].name, "a_own");
   EXPECT_EQ(listed.left_out[1].name, "c_all/cats");
@@ -234,7 +234,7 @@ TEST(ImageFolderList, TakesAFileAsAFolderOfOne) {
   const ImageFolder listed = list_images(folder / "a.dat");
   EXPECT_EQ(listed.root, folder.path());
   EXPECT_EQ(names_of(listed), Names{"a.dat"});
-  EXPECT_EQ(listed.files.at(0).path, folder / "a.dat");
+  EXPECT_EQ(listed.files[0].path, folder / "a.dat");
 }
 
 TEST(ImageFolderList, TakesALinkToAFolderAsRoot) {

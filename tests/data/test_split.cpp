@@ -27,7 +27,7 @@ protected:
         options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
   }
 
-  static Names names_of(const std::vector<ImageEntry>& entries) {
+  static Names names_of(const ImageEntries& entries) {
     Names names;
     for (const ImageEntry& entry : entries) names.push_back(entry.file.name);
     return names;

@@ -43,11 +43,13 @@ TEST(ImageList, ReadsBackAsItWas) {
   EXPECT_EQ(list.training.size(), 4U);
   RunFolder run = RunFolder::create(folder.path(), "run");
   EXPECT_TRUE(run.read_images().training.empty());
-  run.write_images(list);
+  run.write_images(images, &images);
   const ImageList read = run.read_images();
   EXPECT_EQ(read.training, list.training);
   EXPECT_EQ(read.validation, list.validation);
   EXPECT_EQ(read.digest(), list.digest());
+  EXPECT_EQ(image_digest(images, &images), list.digest());
+  EXPECT_NE(image_digest(images, nullptr), list.digest());
 }
 
 }  // namespace

@@ -1,0 +1,222 @@
+#include "convae/data/pack.h"
+
+#include "convae/core/errors.h"
+#include "convae/core/files.h"
+#include "convae/core/output_folder.h"
+#include "convae/core/text.h"
+#include "convae/data/split.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <system_error>
+
+namespace convae {
+namespace fs = std::filesystem;
+namespace {
+
+std::string shard_name(const std::string& name, std::size_t number) {
+  return fmt::format("{}-{:06}.tar", name, number);
+}
+
+/// Whether it is NAME-NNNNNN.tar.
+bool is_shard_of(const std::string& file, const std::string& name) {
+  if (!file.starts_with(name + "-") || !file.ends_with(".tar")) return false;
+  const std::string number = file.substr(name.size() + 1, file.size() - name.size() - 5);
+  return number.size() >= 6 && number.find_first_not_of("0123456789") == std::string::npos;
+}
+
+std::int64_t bytes_to_pack(const ImageFile& image) {
+  if (image.is_in_shard()) return image.size;
+  std::error_code gone;
+  const auto bytes = fs::file_size(image.path, gone);
+  return gone ? 0 : static_cast<std::int64_t>(bytes);
+}
+
+/// Where each shard ends, as a number of images from the first.
+std::vector<std::size_t> plan_shards(const ImageFiles& images, std::int64_t most) {
+  std::vector<std::size_t> ends;
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const std::int64_t more = bytes_to_pack(images[i]);
+    if (bytes > 0 && more > most - bytes) {
+      ends.push_back(i);
+      bytes = 0;
+    }
+    bytes += more;
+  }
+  ends.push_back(images.size());
+  return ends;
+}
+
+/// A tar file that appears when it is committed.
+class ShardWriter {
+public:
+  explicit ShardWriter(const fs::path& path) : file_(path) {
+    ::archive_write_set_format_pax_restricted(archive_.get());
+    check(::archive_write_open(archive_.get(), this, nullptr, &ShardWriter::write, nullptr));
+  }
+
+  void add(const std::string& name, std::span<const std::uint8_t> bytes) {
+    const Entry entry(::archive_entry_new());
+    ::archive_entry_set_pathname(entry.get(), name.c_str());
+    ::archive_entry_set_size(entry.get(), std::ssize(bytes));
+    ::archive_entry_set_filetype(entry.get(), AE_IFREG);
+    ::archive_entry_set_perm(entry.get(), 0644);
+    ::archive_entry_set_mtime(entry.get(), 0, 0);
+    check(::archive_write_header(archive_.get(), entry.get()));
+    const auto written = ::archive_write_data(archive_.get(), bytes.data(), bytes.size());
+    if (written != std::ssize(bytes)) check(ARCHIVE_FATAL);
+  }
+
+  void commit() {
+    check(::archive_write_close(archive_.get()));
+    file_.commit();
+  }
+
+private:
+  struct Free {
+    void operator()(archive* archive) const { ::archive_write_free(archive); }
+    void operator()(archive_entry* entry) const { ::archive_entry_free(entry); }
+  };
+  using Entry = std::unique_ptr<archive_entry, Free>;
+
+  /// A warning is that a name is no ASCII: it is written as it is, which pax has a record for.
+  void check(int code) const {
+    if (failure_) std::rethrow_exception(failure_);
+    if (code == ARCHIVE_OK || code == ARCHIVE_WARN) return;
+    const char* reason = ::archive_error_string(archive_.get());
+    throw std::runtime_error(std::string("cannot write a shard: ") +
+                             (reason != nullptr ? reason : "libarchive fails"));
+  }
+
+  /// Called from C, which exceptions must not pass.
+  static la_ssize_t write(archive* /*archive*/, void* self, const void* bytes, std::size_t count) {
+    auto& writer = *static_cast<ShardWriter*>(self);
+    try {
+      writer.file_.write(bytes, count);
+      return static_cast<la_ssize_t>(count);
+    } catch (...) {
+      writer.failure_ = std::current_exception();
+      return -1;
+    }
+  }
+
+  AtomicFile file_;
+  std::exception_ptr failure_;
+  std::unique_ptr<archive, Free> archive_{::archive_write_new()};
+};
+
+class Packing {
+public:
+  Packing(const PackOptions& options, const Callbacks& callbacks)
+      : options_(options), callbacks_(callbacks), output_(options.output, options.overwrite) {
+    const DataOptions& images = options.images;
+    ImageFolder listed = list_images(images.data, {images.include, images.exclude});
+    tell_of(listed, callbacks);
+    images_ = std::move(listed.files);
+    for (const SkippedFile& file : listed.skipped) skip(file);
+    if (images_.empty()) {
+      throw std::runtime_error("no image in " + in_quotes(images.data) + " to pack");
+    }
+  }
+
+  PackResult run() {
+    const std::vector<std::size_t> ends = plan_shards(images_, options_.shard_bytes);
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      result_.shards.push_back(output_.reserve_exact(shard_name(options_.name, i)));
+    }
+    const std::vector<fs::path> others = find_others();
+    callbacks_.begin_writing();
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      write(output_.prepare(result_.shards[i]), i == 0 ? 0 : ends[i - 1], ends[i]);
+    }
+    for (const fs::path& path : others) fs::remove(path);
+    if (result_.images == 0) throw std::runtime_error("none of the images could be read");
+    return std::move(result_);
+  }
+
+private:
+  std::int64_t count() const { return static_cast<std::int64_t>(images_.size()); }
+
+  /// More shards of this name, of an earlier and larger set: they would be read as parts of this.
+  std::vector<fs::path> find_others() const {
+    std::vector<fs::path> others;
+    std::error_code error;
+    for (fs::directory_iterator entries(output_.root(), error); !error && entries != end(entries);
+         entries.increment(error)) {
+      const std::string file = entries->path().filename().string();
+      const bool is_own = std::ranges::binary_search(result_.shards, file);
+      if (!is_own && is_shard_of(file, options_.name)) others.push_back(entries->path());
+    }
+    if (!others.empty() && !options_.overwrite) {
+      throw std::runtime_error(in_quotes(others[0]) +
+                               " exists, a shard of another set; --overwrite true replaces all");
+    }
+    return others;
+  }
+
+  void write(const fs::path& path, std::size_t begin, std::size_t end) {
+    ShardWriter shard(path);
+    for (std::size_t i = begin; i < end; ++i) {
+      callbacks_.stop_if_asked(static_cast<std::int64_t>(i), count());
+      const ImageFile image = images_[i];
+      if (const auto bytes = read(image)) {
+        shard.add(image.name, *bytes);
+        ++result_.images;
+      }
+      callbacks_.show("pack", static_cast<std::int64_t>(i) + 1, count());
+    }
+    shard.commit();
+    result_.bytes += static_cast<std::int64_t>(fs::file_size(path));
+  }
+
+  std::optional<std::vector<std::uint8_t>> read(const ImageFile& image) {
+    try {
+      return read_file(open_image(image));
+    } catch (const std::exception& error) {
+      skip({image.name, error.what()});
+      return std::nullopt;
+    }
+  }
+
+  void skip(const SkippedFile& file) {
+    if (!options_.images.skip_bad) {
+      throw std::runtime_error(in_quotes(file.name) + ": " + file.reason +
+                               " (--skip-bad is false)");
+    }
+    callbacks_.warn(skipped_line(file));
+    result_.skipped.push_back(file);
+  }
+
+  const PackOptions& options_;
+  const Callbacks& callbacks_;
+  OutputFolder output_;
+  ImageFiles images_;
+  PackResult result_;
+};
+
+}  // namespace
+
+void PackOptions::validate() const {
+  images.validate();
+  require_option(shard_bytes > 0, "--shard-size " + std::to_string(shard_bytes) +
+                                      ": expected more than 0 bytes, such as 1G");
+  require_option(!name.empty() && name.find('/') == std::string::npos && !name.starts_with('.'),
+                 "--name " + in_quotes(name) +
+                     ": expected a plain name without '/' that does not begin with '.'");
+}
+
+PackResult pack(const PackOptions& options, const Callbacks& callbacks) {
+  options.validate();
+  return Packing(options, callbacks).run();
+}
+
+}  // namespace convae

@@ -1,0 +1,307 @@
+"""Tar shards in place of folders, and `convae pack`, which writes them. Python's tarfile makes and
+reads them independently."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from convae_program import (ODD_NAMES, ONE_CORE, assert_same_tensors, csv_columns, plain_name, read_csv,
+                            save_pictures, snapshot)
+
+TRAIN = ("--levels", "4,8", "--batch-size", 4, "--val-split", 0.3, "--report", "false", *ONE_CORE)
+FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+def write_tar(path, members, format=tarfile.PAX_FORMAT):
+    """`members`: names with bytes, or ready TarInfos with bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=format) as tar:
+        for name, content in members:
+            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if info.isreg():
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def files_of(folder):
+    return [(str(path.relative_to(folder)), path.read_bytes())
+            for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def listed(done, data, checkpoint, *options):
+    """Names of the images that encode finds, and its result."""
+    result = done("encode", "--checkpoint", checkpoint, "--data", data, "-o", "listed.npy", "--pool",
+                  "mean", "--overwrite", *options, *ONE_CORE)
+    return [plain_name(row["path"]) for row in read_csv("listed.csv")], result
+
+
+@pytest.fixture
+def names(done, identity, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda data, *options: listed(done, data, identity, *options)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The bytes of a picture."""
+    folder = save_pictures(tmp_path_factory.mktemp("one"), [(8, 9)])
+    return (folder / "000.png").read_bytes()
+
+
+def said(result, *parts):
+    return [line for line in result.logs if all(part in line for part in parts)]
+
+
+def test_a_run_from_shards_is_that_of_the_folder(done, photos, tmp_path):
+    done("pack", "--data", photos, "-o", "shards", "--shard-size", "4K")
+    assert len(list((tmp_path / "shards").glob("photos-*.tar"))) > 2
+    epochs = ("--epochs", 2, *TRAIN)
+    done("train", "--data", photos, "--name", "folder", *epochs)
+    data = "shards/photos-{000000..%06d}.tar" % (len(list((tmp_path / "shards").iterdir())) - 1)
+    for name, shards in (("range", data), ("inside", "shards")):
+        result = done("train", "--data", shards, "--name", name, *epochs)
+        assert said(result, "images: ", " 0 skipped")
+        for weights in ("last.safetensors", "best.safetensors"):
+            assert_same_tensors(tmp_path / f"runs/folder/weights/{weights}",
+                                tmp_path / f"runs/{name}/weights/{weights}")
+        assert (tmp_path / f"runs/{name}/images.csv").read_text() == \
+            (tmp_path / "runs/folder/images.csv").read_text()
+    # All that reads images gives the same tables, and the same files.
+    for name, source in (("a", photos), ("b", data)):
+        common = ("--checkpoint", "runs/folder", "--data", source, *ONE_CORE)
+        done("reconstruct", *common, "-o", f"{name}/keep", "--format", "keep", "--grid", "true")
+        done("encode", *common, "-o", f"{name}/latents/")
+        done("evaluate", *common, "-o", f"{name}/evaluate")
+        done("score", *common, "--good", source, "-o", f"{name}/score", "--report", "false")
+        done("decode", "--checkpoint", "runs/folder", "--latents", f"{name}/latents", "-o", f"{name}/decoded")
+    a, b = dict(files_of(tmp_path / "a")), dict(files_of(tmp_path / "b"))
+    assert a.keys() == b.keys() and len(a) > 60
+    evaluations = {"evaluate/evaluate.json"}  # has the name of the folder, and times
+    assert [name for name in a if a[name] != b[name] and name not in evaluations] == []
+
+
+def test_a_resumed_run_knows_its_shards(done, convae, photos, tmp_path):
+    done("pack", "--data", photos, "-o", "shards", "--name", "x")
+    done("train", "--data", "shards/x-{000000..000000}.tar", "--epochs", 1, *TRAIN)
+    assert (tmp_path / "runs/x").is_dir(), "a run is named after its shards"
+    done("train", "--data", "shards/x-000000.tar", "--epochs", 2, "--name", "through", *TRAIN)
+    result = done("train", "--resume", "runs/x", "--epochs", 2)
+    assert not said(result, "images have changed")
+    shutil.copytree(photos, tmp_path / "fewer")
+    (tmp_path / "fewer/000.png").unlink()
+    done("pack", "--data", "fewer", "-o", "shards", "--name", "x", "--overwrite")
+    result = done("train", "--resume", "runs/x", "--epochs", 3)
+    assert said(result, "warning", "1 removed ('000.png')")
+    (tmp_path / "fewer/001.png").unlink()
+    done("pack", "--data", "fewer", "-o", "shards", "--name", "x", "--overwrite")
+    convae("train", "--resume", "runs/x", "--epochs", 4, "--strict").assert_refused(1, "1 removed ('001.png')")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_names_are_read_in_every_format(names, one, tmp_path, format):
+    long = "d" * 90 + "/" + "x" * 90 + ".png"
+    usual = ["a.png", "sub folder/b.png", "größe-日本語.png", "./dot/slash.png", long]
+    if format != "ustar":
+        usual += ["d" * 200 + "/" + "y" * 150 + ".png", "x" * 101 + ".png"]
+    shard = write_tar(tmp_path / "x.tar", [(name, one) for name in usual], FORMATS[format])
+    expected = sorted((name.removeprefix("./") for name in usual), key=str.encode)
+    assert names(shard)[0] == expected
+
+
+def test_gnu_tar_writes_what_is_read(names, photos, tmp_path):
+    if shutil.which("tar") is None:
+        pytest.skip("there is no tar")
+    for format in ("v7", "oldgnu", "gnu", "ustar", "posix"):
+        subprocess.run(["tar", "-C", photos, f"--format={format}", "-cf", tmp_path / "x.tar", "."], check=True)
+        assert names("x.tar")[0] == sorted(path.name for path in photos.iterdir()), format
+
+
+def test_members_are_images_by_the_rules_of_files(names, one, tmp_path):
+    link, hard = tarfile.TarInfo("link.png"), tarfile.TarInfo("hard.png")
+    link.type, hard.type = tarfile.SYMTYPE, tarfile.LNKTYPE
+    link.linkname = hard.linkname = "a.png"
+    pipe = tarfile.TarInfo("pipe")
+    pipe.type = tarfile.FIFOTYPE
+    sparse = tarfile.TarInfo("holes.png")
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    write_tar(tmp_path / "x.tar", [
+        ("a.png", one), ("frame.0001", one), ("none", one), ("UPPER.PNG", one), ("notes.txt", b"words"),
+        ("none.0002", b"no image"), (".hidden.png", one), ("deep/.dir/b.png", one), ("deep/b.png", one),
+        ("masks/a.png", one), ("deep/ground_truth/b.png", one), ("run/config.toml", b""),
+        ("run/weights/last.safetensors", b""), ("run/samples/epoch_0001.png", one),
+        ("out/reconstruct.csv", b"path,width,height,mse,psnr,ssim\n"), ("out/a.png", one),
+        ("/absolute.png", one), ("../outside.png", one), ("deep/../../b.png", one),
+        (link, b""), (hard, b""), (pipe, b""), (sparse, one)])
+    found, result = names("x.tar")
+    assert found == ["UPPER.PNG", "a.png", "deep/b.png", "frame.0001", "none"]
+    for name in ("/absolute.png", "../outside.png", "deep/../../b.png"):
+        assert said(result, "warning", f"'{name}'", "leads out of the shard 'x.tar'"), result.stderr
+    assert said(result, "warning", "'link.png'", "a link") and said(result, "warning", "'hard.png'", "a link")
+    assert said(result, "warning", "'holes.png'", "sparse")
+    assert said(result, "left out as masks", "'masks'", "'deep/ground_truth'")
+    assert said(result, "left out as results of convae", "'out'", "'run'")
+    assert said(result, "passed over", "1 .txt", "2 hidden", "1 not a regular file", "1 without an ending")
+    assert names("x.tar", "--include", "deep/**", "--exclude", "*ground_truth*")[0] == \
+        ["deep/b.png"]
+    assert names("x.tar", "--include", "masks/*")[0] == ["masks/a.png"]
+
+
+def test_a_name_in_two_shards_has_the_stem_in_front(names, one, tmp_path):
+    write_tar(tmp_path / "s/x-001.tar", [("a.png", one), ("b.png", one), ("b.png", one)])
+    write_tar(tmp_path / "s/x-002.tar", [("a.png", one), ("c.png", one)])
+    found, result = names("s")
+    assert found == ["b.png", "c.png", "x-001/a.png", "x-002/a.png"]
+    assert said(result, "'b.png'", "a later member of that name counts")
+    assert names("s/x-{001..002}.tar")[0] == found
+    assert names("s/x-001.tar")[0] == ["a.png", "b.png"]
+    shutil.copytree(tmp_path / "s", tmp_path / "t/deep")
+    shutil.copy(tmp_path / "s/x-001.tar", tmp_path / "t/x-001.tar")
+    assert "deep/x-001/a.png" in names("t")[0] and "x-001/a.png" in names("t")[0]
+
+
+def test_a_shard_that_is_cut_is_named_and_used(names, convae, identity, one, tmp_path):
+    whole = write_tar(tmp_path / "x.tar", [(f"{name}.png", one) for name in "abc"]).read_bytes()
+    step = 512 + -(-len(one) // 512) * 512  # of a member
+    cuts = {2 * step + 512 + 10: ("2", "cut within 'c.png'"), 2 * step + 100: ("2", "within a header"),
+            2 * step: ("2", "no end mark"), step + 512: ("1", "cut within 'b.png'")}
+    for cut, (count, reason) in cuts.items():
+        (tmp_path / "x.tar").write_bytes(whole[:cut])
+        found, result = names("x.tar")
+        assert found == ["a.png", "b.png"][:int(count)]
+        lines = said(result, "warning", "'x.tar'", reason, f"its {count} members before that are used")
+        assert len(lines) == 1, result.stderr
+    damaged = bytearray(whole)
+    damaged[step + 5] ^= 1
+    (tmp_path / "x.tar").write_bytes(damaged)
+    found, result = names("x.tar")
+    assert found == ["a.png"] and said(result, "no header of a member", f"at byte {step}")
+    refused = convae("encode", "--checkpoint", identity, "--data", "x.tar", "-o", "no.npy",
+                     "--skip-bad", "false")
+    assert refused.code == 1 and "'x.tar'" in refused.complaints[-1]
+
+
+@pytest.mark.parametrize("ending, opening, tool", [
+    ("tar.gz", "w:gz", "gunzip"), ("tgz", "w:gz", "gunzip"), ("tar.xz", "w:xz", "xz -d"),
+    ("tar.bz2", "w:bz2", "bunzip2"), ("tar", "w:gz", "gunzip")])
+def test_compressed_tars_are_refused(convae, one, tmp_path, ending, opening, tool):
+    (tmp_path / "s").mkdir()
+    with tarfile.open(tmp_path / f"s/x.{ending}", opening) as tar:
+        info = tarfile.TarInfo("a.png")
+        info.size = len(one)
+        tar.addfile(info, io.BytesIO(one))
+    for data in (f"s/x.{ending}", "s"):
+        convae("train", "--data", data).assert_refused(1, f"'x.{ending}'", "compressed", tool, "convae pack")
+
+
+def test_zstd_is_refused_and_what_is_no_tar_too(convae, tmp_path):
+    (tmp_path / "x.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(100))
+    convae("train", "--data", "x.tar.zst").assert_refused(1, "zstd -d", "convae pack")
+    (tmp_path / "y.tar").write_bytes(b"words " * 200)
+    convae("train", "--data", "y.tar").assert_refused(1, "'y.tar'", "not a tar archive")
+
+
+def test_ranges(names, convae, identity, one, tmp_path):
+    for number in range(8, 12):
+        write_tar(tmp_path / f"x-{number:03}.tar", [(f"{number}.png", one)])
+        write_tar(tmp_path / f"y{number}.tar", [(f"{number}.png", one)])
+    for data in ("x-{008..011}.tar", "y{8..11}.tar"):
+        assert names(data)[0] == ["10.png", "11.png", "8.png", "9.png"]
+    common = ("encode", "--checkpoint", identity, "-o", "no.npy", "--data")
+    convae(*common, "x-{008..012}.tar").assert_refused(1, "x-012.tar", "x-{008..012}.tar", "does not exist")
+    convae(*common, "x-{011..008}.tar").assert_refused(2, "x-{011..008}.tar", "counts up")
+    convae(*common, "none-{1..2}.tar").assert_refused(1, "none-1.tar", "does not exist")
+
+
+def test_images_beside_shards_are_used_alone(names, one, tmp_path):
+    write_tar(tmp_path / "in/x.tar", [("b.png", one)])
+    (tmp_path / "in/a.png").write_bytes(one)
+    found, result = names("in")
+    assert found == ["a.png"]
+    assert said(result, "warning", "1 .tar files lie beside images and are not read")
+
+
+def test_watch_refuses_shards(convae, trained, one, tmp_path):
+    write_tar(tmp_path / "s/x.tar", [("a.png", one)])
+    for data in ("s/x.tar", "s"):
+        result = convae("score", "--checkpoint", trained.run, "--data", data, "--watch")
+        assert result.code == 2 and "shards" in result.complaints[-1] and "--watch" in result.complaints[-1]
+
+
+def test_members_are_kept_from_run_to_run(done, photos, tmp_path):
+    done("pack", "--data", photos, "-o", "s")
+    train = ("train", "--data", "s", "--max-steps", 1, "--name", "x", *TRAIN)
+    done(*train)
+    kept = list((tmp_path / "runs/.index").glob("*.tar.txt"))
+    assert len(kept) == 1
+    before = snapshot(tmp_path / "runs/.index")
+    done(*train)
+    assert snapshot(tmp_path / "runs/.index") == before, "nothing had to be read again"
+    shutil.copytree(photos, tmp_path / "fewer")
+    (tmp_path / "fewer/003.png").unlink()
+    done("pack", "--data", "fewer", "-o", "s", "--name", "photos", "--overwrite")
+    done(*train)
+    assert "003.png" not in (tmp_path / "runs/x-3/images.csv").read_text()
+    kept[0].write_text(kept[0].read_text().replace("000.png", "999.png"))
+    done(*train)
+    assert "999.png" not in (tmp_path / "runs/x-4/images.csv").read_text(), "a damaged index is not used"
+
+
+def test_pack_keeps_names_and_bytes(done, odd, tmp_path):
+    result = done("pack", "--data", odd, "-o", "a", "--name", "odd", "--shard-size", "2K")
+    shards = sorted((tmp_path / "a").iterdir())
+    assert [shard.name for shard in shards] == [f"odd-{i:06}.tar" for i in range(len(shards))]
+    assert result.stdout.startswith(
+        f"{len(ODD_NAMES)} images in {len(shards)} shards, {sum(s.stat().st_size for s in shards)} bytes")
+    members = {}
+    for shard in shards:
+        with tarfile.open(shard, encoding="utf-8", errors="surrogateescape") as tar:
+            for member in tar:
+                assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+                members[member.name] = tar.extractfile(member).read()
+    assert list(members) == sorted(ODD_NAMES, key=lambda name: name.encode("utf-8", "surrogateescape"))
+    assert all((odd / name).read_bytes() == content for name, content in members.items())
+    # Again, from the shards themselves: the same bytes.
+    done("pack", "--data", "a", "-o", "b", "--name", "odd", "--shard-size", "2K")
+    assert [shard.read_bytes() for shard in sorted((tmp_path / "b").iterdir())] == \
+        [shard.read_bytes() for shard in shards]
+
+
+def test_images_of_packed_odd_names_are_found_again(done, names, odd):
+    done("pack", "--data", odd, "-o", "s")
+    assert set(names("s")[0]) == set(ODD_NAMES)
+
+
+def test_pack_replaces_shards_only_where_it_is_asked_to(done, convae, photos, squares, tmp_path):
+    common = ("-o", "out", "--name", "x", "--shard-size", "4K")
+    done("pack", "--data", photos, *common)
+    before = snapshot(tmp_path / "out")
+    convae("pack", "--data", squares, *common).assert_refused(1, "x-000000.tar", "--overwrite")
+    assert snapshot(tmp_path / "out") == before
+    done("pack", "--data", squares, "-o", "out", "--name", "x", "--overwrite")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x-000000.tar"], "no shard of the larger set is left"
+    with tarfile.open(tmp_path / "out/x-000000.tar") as tar:
+        assert tar.getnames() == [f"{i:03}.png" for i in range(5)]
+
+
+def test_pack_refuses_what_cannot_work(convae, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    convae("pack", "--data", photos).assert_refused(2, "--output")
+    convae("pack", "-o", "out").assert_refused(2, "--data")
+    convae("pack", "--data", "empty", "-o", "out").assert_refused(1, "no image in 'empty'")
+    for size in ("0", "1X", "G", "-1"):
+        convae("pack", "--data", photos, "-o", "out", "--shard-size", size).assert_refused(2, "shard-size", size)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_may_be_validated_on_shards(done, photos, squares, tmp_path):
+    done("pack", "--data", photos, "-o", "s")
+    done("pack", "--data", squares, "-o", "s2")
+    result = done("train", "--data", "s", "--val", "s2/squares-000000.tar", "--max-steps", 1, *TRAIN)
+    assert said(result, "images: 15 for training, 5 for validation")
+    result = done("train", "--data", "s", "--val", "s/photos-000000.tar", "--max-steps", 1, *TRAIN)
+    assert said(result, "all training images are validation images as well")
+    assert csv_columns(tmp_path / "runs/s/images.csv") == ["path", "set"]
