@@ -25,6 +25,7 @@ public:
   InputFile& operator=(const InputFile&) = delete;
 
   std::int64_t size() const { return size_; }
+  int descriptor() const { return descriptor_; }  ///< for as long as this lives
   /// Reads `count` bytes from `at` on, fewer at the end, and returns their number.
   std::int64_t read_at(std::int64_t at, void* to, std::int64_t count) const;
   /// Only what is asked for is to be read from the disk, and not what may be asked for next.
@@ -33,7 +34,7 @@ public:
   /// file ends before that part does.
   void narrow(std::int64_t offset, std::int64_t size);
   const std::filesystem::path& path() const { return path_; }
-  int descriptor() const { return descriptor_; }
+  std::int64_t offset() const { return offset_; }  ///< in the file: where the part begins
 
 private:
   std::filesystem::path path_;

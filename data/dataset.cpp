@@ -7,6 +7,7 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/header_bytes.h"
 #include "convae/data/header_index.h"
+#include "convae/data/windows.h"
 
 #include <fmt/format.h>
 #include <xxhash.h>
@@ -187,7 +188,7 @@ ImageDataset::ImageDataset(ImageEntries entries, const Options& options)
 
 std::int64_t ImageDataset::cache_within(std::int64_t bytes) {
   std::int64_t all = 0;
-  for (std::int64_t i = 0; i < size(); ++i) all += stored_bytes(i);
+  for (std::int64_t i = 0; i < size(); ++i) all += is_cut_from_file(i) ? 0 : stored_bytes(i);
   keep_ = options_.cache == Cache::ram || (options_.cache == Cache::automatic && all < bytes);
   kept_.resize(keep_ ? entries_.size() : 0);
   return keep_ ? all : 0;
@@ -202,7 +203,8 @@ std::int64_t ImageDataset::bytes_per_value(std::int64_t index) const {
 }
 
 std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
-  const Size own = entries_.infos().size(index);
+  Size own = entries_.infos().size(index);
+  if (is_cut_from_file(index)) own.h = options_.crop.h;  // its rows
   return own.h * own.w * options_.channels * bytes_per_value(index);
 }
 
@@ -241,16 +243,61 @@ torch::Tensor ImageDataset::decode(std::int64_t index) {
   return resized ? resize_image(image, options_.size.h, options_.size.w) : image;
 }
 
+bool ImageDataset::is_cut_from_file(std::int64_t index) const {
+  return options_.crop && !options_.size &&
+         entries_.infos().size(index).area() > options_.max_pixels;
+}
+
+torch::Tensor ImageDataset::decode_crop(std::int64_t index,
+                                        const std::function<Size(Size free)>& place) {
+  const ImageEntry& entry = entries_[index];
+  const Size own = entry.file_size(), crop = options_.crop;
+  ImageWindows picture(entry.file, static_cast<int>(options_.channels), options_.max_pixels,
+                       options_.value_range);
+  if (picture.size() != own) throw ImageError("its size changed since it was listed");
+  const Size at = place({own.h - crop.h, own.w - crop.w});
+  const torch::Tensor image = picture.read({{at.h, at.h + crop.h}, {at.w, at.w + crop.w}});
+  if (picture.clipped() > 0) {
+    std::lock_guard lock(mutex_);
+    clipped_[index] = picture.clipped();
+  }
+  // The rows beside it go.
+  return image.permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous).permute({2, 0, 1});
+}
+
+std::optional<torch::Tensor> ImageDataset::load_crop(std::int64_t index,
+                                                     const std::function<Size(Size free)>& place) {
+  if (is_cut_from_file(index)) {
+    return attempt(
+        index, [&] { return decode_crop(index, place); }, /*keep=*/false);
+  }
+  const std::optional<torch::Tensor> image = load(index);
+  if (!image) return image;
+  const Size crop = options_.crop;
+  const Size at = place({image->size(1) - crop.h, image->size(2) - crop.w});
+  return crop_image(*image, crop, at.h, at.w);
+}
+
 std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
+  if (is_cut_from_file(index)) {
+    return load_crop(index, [](Size free) { return Size{free.h / 2, free.w / 2}; });
+  }
+  return attempt(
+      index, [&] { return decode(index); }, keep_);
+}
+
+std::optional<torch::Tensor> ImageDataset::attempt(std::int64_t index,
+                                                   const std::function<torch::Tensor()>& read,
+                                                   bool keep) {
   {
     std::lock_guard lock(mutex_);
     if (states_[index] == State::bad) return std::nullopt;
     if (keep_ && kept_[index]) return kept_[index];
   }
   try {
-    torch::Tensor image = read_patiently([&] { return decode(index); });
+    torch::Tensor image = read_patiently(read);
     std::lock_guard lock(mutex_);
-    if (keep_) kept_[index] = image;
+    if (keep) kept_[index] = image;
     if (states_[index] == State::failing) {
       std::erase_if(bad_files_, [&](const auto& bad) { return bad.name == name(index); });
       states_[index] = State::good;

@@ -69,10 +69,17 @@ public:
   std::int64_t decoded_bytes(std::int64_t index) const;
   std::int64_t stored_bytes(std::int64_t index) const;
 
-  /// The resized, uncropped image: (C, H, W) as decode_image() gives it. One that
+  /// The resized, uncropped image: (C, H, W) as decode_image() gives it; of one that load_crop()
+  /// reads in parts, the crop in its middle. One that
   /// cannot be used is reported once and nullopt; with skip_bad false, it throws
   /// std::runtime_error. Where the reason may pass (see may_pass()), the next call tries again.
   std::optional<torch::Tensor> load(std::int64_t index);
+
+  /// A crop of the size in options(), at the place that `place` chooses among so many free rows and
+  /// columns. Of an image above options().max_pixels no more is decoded than its file asks for, see
+  /// ImageWindows. Otherwise as load().
+  std::optional<torch::Tensor> load_crop(std::int64_t index,
+                                         const std::function<Size(Size free)>& place);
 
   /// True if load(index) needs no decoding.
   bool cached(std::int64_t index) const;
@@ -90,6 +97,10 @@ public:
 private:
   enum class State : std::uint8_t { good, failing, bad };  ///< failing: for a reason that may pass
   torch::Tensor decode(std::int64_t index);
+  torch::Tensor decode_crop(std::int64_t index, const std::function<Size(Size free)>& place);
+  std::optional<torch::Tensor> attempt(std::int64_t index,
+                                       const std::function<torch::Tensor()>& read, bool keep);
+  bool is_cut_from_file(std::int64_t index) const;
   std::int64_t bytes_per_value(std::int64_t index) const;
   void note_bad(std::int64_t index, const SkippedFile& bad, State state);
 

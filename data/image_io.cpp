@@ -125,18 +125,6 @@ torch::Tensor placed(const torch::Tensor& pixels, const ValueRange& range, at::S
   return to;
 }
 
-torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range,
-                       std::int64_t& clipped) {
-  if (!range.is_fixed() || pixels.is_floating_point()) return pixels;
-  using Byte = std::uint8_t;
-  using Word = std::uint16_t;
-  if (pixels.scalar_type() == at::kUInt16) {
-    return placed<Word, Word>(pixels, range, at::kUInt16, clipped);
-  }
-  return range.high - range.low > 255 ? placed<Byte, Word>(pixels, range, at::kUInt16, clipped)
-                                      : placed<Byte, Byte>(pixels, range, at::kByte, clipped);
-}
-
 torch::Tensor resize_once(const torch::Tensor& pixels, std::int64_t height, std::int64_t width,
                           int interpolation) {
   auto resized = at::empty({height, width, pixels.size(2)}, pixels.options());
@@ -149,6 +137,18 @@ torch::Tensor resize_once(const torch::Tensor& pixels, std::int64_t height, std:
 }  // namespace
 
 namespace codec {
+
+torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range,
+                       std::int64_t& clipped) {
+  if (!range.is_fixed() || pixels.is_floating_point()) return pixels;
+  using Byte = std::uint8_t;
+  using Word = std::uint16_t;
+  if (pixels.scalar_type() == at::kUInt16) {
+    return placed<Word, Word>(pixels, range, at::kUInt16, clipped);
+  }
+  return range.high - range.low > 255 ? placed<Byte, Word>(pixels, range, at::kUInt16, clipped)
+                                      : placed<Byte, Byte>(pixels, range, at::kByte, clipped);
+}
 
 const Codec& codec_for(Bytes bytes) {
   if (bytes.empty()) throw ImageError("empty file (0 bytes)");
@@ -215,9 +215,13 @@ void check_side(const torch::Tensor& pixels, std::int64_t max_side, std::string_
 }
 
 torch::Tensor empty_pixels(const ImageInfo& info, int channels) {
-  return at::empty({info.height, info.width, channels}, info.bits == 32   ? at::kFloat
-                                                        : info.bits == 16 ? at::kUInt16
-                                                                          : at::kByte);
+  return empty_pixels(info, {info.height, info.width}, channels);
+}
+
+torch::Tensor empty_pixels(const ImageInfo& info, Size size, int channels) {
+  return at::empty({size.h, size.w, channels}, info.bits == 32   ? at::kFloat
+                                               : info.bits == 16 ? at::kUInt16
+                                                                 : at::kByte);
 }
 
 torch::Tensor to_8_bits(const torch::Tensor& pixels) {
@@ -269,7 +273,7 @@ torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
   auto decoded = reduction == 1
                      ? codec.decode(bytes, channels, max_pixels, range)
                      : codec::decode_jpeg_reduced(bytes, channels, max_pixels, reduction);
-  const torch::Tensor pixels = in_range(decoded.pixels, range, decoded.clipped);
+  const torch::Tensor pixels = codec::in_range(decoded.pixels, range, decoded.clipped);
   if (clipped != nullptr) *clipped += decoded.clipped;
   return codec::oriented(pixels, decoded.info.orientation).permute({2, 0, 1});
 }

@@ -192,20 +192,16 @@ std::optional<torch::Tensor> Loader::take(std::size_t position) {
 }
 
 std::optional<torch::Tensor> Loader::prepare(std::int64_t index) {
-  auto image = dataset_.load(index);
-  if (!image) return image;
   const Draw draw{view_.seed, view_.epoch, index};
-  if (const Size crop = dataset_.options().crop; crop.h > 0) {
-    const std::int64_t free_h = image->size(1) - crop.h;
-    const std::int64_t free_w = image->size(2) - crop.w;
-    std::int64_t top = free_h / 2, left = free_w / 2;
-    if (view_.random) {
-      CounterRandom random(draw.seed, draw.epoch, index, Purpose::crop);
-      top = random.below(free_h + 1);
-      left = random.below(free_w + 1);
-    }
-    image = crop_image(*image, crop, top, left);
-  }
+  const auto place = [&](Size free) {
+    if (!view_.random) return Size{free.h / 2, free.w / 2};
+    CounterRandom random(draw.seed, draw.epoch, index, Purpose::crop);
+    const std::int64_t top = random.below(free.h + 1);
+    return Size{top, static_cast<std::int64_t>(random.below(free.w + 1))};
+  };
+  const auto image =
+      dataset_.options().crop ? dataset_.load_crop(index, place) : dataset_.load(index);
+  if (!image) return image;
   if (!view_.random || view_.augmentations.empty()) return image;
   return augment(*image, view_.augmentations, draw);
 }
@@ -231,9 +227,13 @@ std::optional<Step> Loader::next() {
 
 void for_each_batch(ImageDataset& dataset, const BatchOptions& options, const Callbacks& callbacks,
                     const std::function<void(const MicroBatch&)>& use) {
-  Loader loader(
-      dataset, plan_in_order(dataset, options.batch_size, options.max_pixels, options.network_size),
-      View{}, options.workers);
+  std::vector<Step> plan =
+      plan_in_order(dataset, options.batch_size, options.max_pixels, options.network_size);
+  if (options.leaves_out) {
+    for (Step& step : plan) std::erase_if(step[0].indices, options.leaves_out);
+    std::erase_if(plan, [](const Step& step) { return step[0].indices.empty(); });
+  }
+  Loader loader(dataset, std::move(plan), View{}, options.workers);
   std::int64_t done = 0;
   while (const auto step = loader.next()) {
     callbacks.stop_if_asked(done, dataset.size());

@@ -113,6 +113,8 @@ struct BatchOptions {
   std::int64_t max_pixels = kMaxBatchPixels;  ///< … and so many pixels, but at least one image
   Size network_size;         ///< {0, 0}: images go through the network as the data set has them
   std::int64_t workers = 0;  ///< threads that decode ahead; see Loader
+  std::function<bool(std::int64_t index)> leaves_out =
+      {};  ///< images that do not come; empty: none
 };
 
 /// Calls `use` with all usable images of a data set, in batches of one size, in the data set's

@@ -256,11 +256,28 @@ NpyFile::NpyFile(const std::filesystem::path& path, std::int64_t rows,
   output_.write(header);
 }
 
-void NpyFile::write(std::int64_t row, const torch::Tensor& values) {
-  if (values.sizes() != at::IntArrayRef(row_shape_)) {
-    refuse_npy(file_, "expected row {} to have the shape {}, but got {}", row, tuple(row_shape_),
-               tuple(values.sizes()));
+void NpyFile::expect_shape(std::int64_t row, at::IntArrayRef shape,
+                           at::IntArrayRef expected) const {
+  if (shape == expected) return;
+  refuse_npy(file_, "expected row {} to have the shape {}, but got {}", row, tuple(expected),
+             tuple(shape));
+}
+
+void NpyFile::write_lines(std::int64_t row, std::int64_t first, const torch::Tensor& values) {
+  const std::int64_t channels = row_shape_.at(0), height = row_shape_.at(1);
+  const std::int64_t lines = std::min(values.size(1), height - first);
+  expect_shape(row, values.sizes(), {channels, lines, row_shape_.at(2)});
+  const at::Tensor floats = values.detach().to(at::kCPU, at::kFloat).contiguous();
+  const std::uint64_t line_bytes = sizeof(float) * row_shape_[2];
+  for (std::int64_t c = 0; c < channels; ++c) {
+    output_.write_at(place_of(row) + (c * height + first) * line_bytes, floats[c].const_data_ptr(),
+                     lines * line_bytes);
   }
+  if (first + lines == height) written_[static_cast<std::size_t>(row)] = true;
+}
+
+void NpyFile::write(std::int64_t row, const torch::Tensor& values) {
+  expect_shape(row, values.sizes(), row_shape_);
   const at::Tensor floats = values.detach().to(at::kCPU, at::kFloat).resolve_neg().contiguous();
   if (row_bytes_ > 0) output_.write_at(place_of(row), floats.const_data_ptr(), row_bytes_);
   written_[static_cast<std::size_t>(row)] = true;

@@ -22,10 +22,15 @@ public:
   /// Row number `row`, from any device.
   void write(std::int64_t row, const torch::Tensor& values);
 
+  /// Of row number `row`, of shape (c, h, w), the lines from `first` on: (c, n, w). The row counts
+  /// as written with its last line.
+  void write_lines(std::int64_t row, std::int64_t first, const torch::Tensor& values);
+
   /// Rows that were not written are left out: the others move up.
   void commit();
 
 private:
+  void expect_shape(std::int64_t row, at::IntArrayRef shape, at::IntArrayRef expected) const;
   std::uint64_t place_of(std::int64_t row) const { return header_bytes_ + row * row_bytes_; }
 
   std::string file_;

@@ -14,7 +14,6 @@
 namespace convae {
 namespace {
 
-constexpr std::int64_t kGap = 4;             // white pixels between pictures
 constexpr std::int64_t kEnlargeBelow = 112;  // whole factors up to this side
 
 torch::Tensor to_rgb(const torch::Tensor& image) {
@@ -83,35 +82,35 @@ torch::Tensor comparison_picture(const torch::Tensor& input, const torch::Tensor
 torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures) {
   std::vector<torch::Tensor> parts;
   for (const torch::Tensor& picture : pictures) {
-    if (!parts.empty()) parts.push_back(white(picture.size(1), kGap));
+    if (!parts.empty()) parts.push_back(white(picture.size(1), kPictureGap));
     parts.push_back(to_rgb(picture));
   }
   return at::cat(parts, /*dim=*/2);
 }
 
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures) {
-  std::int64_t height = -kGap;
+  std::int64_t height = -kPictureGap;
   std::int64_t width = 1;
   for (const torch::Tensor& picture : pictures) {
-    height += picture.size(1) + kGap;
+    height += picture.size(1) + kPictureGap;
     width = std::max(width, picture.size(2));
   }
   torch::Tensor canvas = white(std::max<std::int64_t>(height, 1), width);
   std::int64_t top = 0;
   for (const torch::Tensor& picture : pictures) {
     canvas.narrow(1, top, picture.size(1)).narrow(2, 0, picture.size(2)).copy_(picture);
-    top += picture.size(1) + kGap;
+    top += picture.size(1) + kPictureGap;
   }
   return canvas;
 }
 
 std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& picture,
                                                      const std::vector<Size>& shown) {
-  std::int64_t height = -kGap;
+  std::int64_t height = -kPictureGap;
   std::int64_t width = 0;
   for (const Size& size : shown) {
-    height += size.h + kGap;
-    width = std::max(width, 3 * size.w + 2 * kGap);
+    height += size.h + kPictureGap;
+    width = std::max(width, 3 * size.w + 2 * kPictureGap);
   }
   if (picture.size(1) != height || picture.size(2) != width) return {};
   std::vector<std::array<torch::Tensor, 3>> rows;
@@ -119,10 +118,10 @@ std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& pictur
   for (const Size& size : shown) {
     const torch::Tensor row = picture.narrow(1, top, size.h);
     const auto part = [&](std::int64_t place) {
-      return row.narrow(2, place * (size.w + kGap), size.w);
+      return row.narrow(2, place * (size.w + kPictureGap), size.w);
     };
     rows.push_back({part(0), part(1), part(2)});
-    top += size.h + kGap;
+    top += size.h + kPictureGap;
   }
   return rows;
 }

@@ -27,6 +27,9 @@ torch::Tensor enlarge_small(const torch::Tensor& picture);
 /// No limit to the side of a picture.
 inline constexpr std::int64_t kAnySide = std::int64_t{1} << 30;
 
+/// White pixels between pictures that are shown together.
+inline constexpr std::int64_t kPictureGap = 4;
+
 /// input | reconstruction | error in one picture, each at shown_size(…, max_side). The error is the
 /// distance from `target`, which is the input before corruption. All (C, H, W) float in [0,1], on
 /// any device → (3, h, w) uint8.

@@ -4,6 +4,7 @@
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
 #include "convae/data/layout.h"
+#include "convae/data/windows.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -300,15 +301,22 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   }
   const std::string passed_over = passed_over_text(listed);
   const auto keep_members = std::move(listed.keep_members);
-  FoundImages found = scan_headers(std::move(listed), options.max_pixels,
-                                   worker_count(options.workers), options.index, callbacks);
+  // Of a larger image, crops alone may be decoded.
+  const bool takes_crops = options.crop && !options.size;
+  FoundImages found =
+      scan_headers(std::move(listed), takes_crops ? kAnyArea : options.max_pixels,
+                   worker_count(options.workers), options.index, callbacks);
   found.folder = folder;
   found.keep_headers = [members = keep_members, headers = std::move(found.keep_headers)] {
     members();
     headers();
   };
   found.entries.take_if([&](std::size_t i) {
-    const auto reason = refuse({{}, found.entries.infos()[i]});
+    const Size size = found.entries.infos().size(i);
+    auto reason = why_too_large(size, takes_crops ? options.max_pixels : kAnyArea);
+    if (!reason || reads_in_parts(found.entries.files()[i])) {
+      reason = refuse(found.entries[i]);
+    }
     if (reason) found.skipped.push_back({found.entries.name(i), *reason});
     return reason.has_value();
   });

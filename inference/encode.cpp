@@ -6,7 +6,15 @@
 #include "convae/data/image_writer.h"
 #include "convae/data/npy.h"
 #include "convae/inference/folder.h"
+#include "convae/models/pixels.h"
+#include "convae/models/tiling.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <functional>
 #include <optional>
 
 namespace convae {
@@ -22,6 +30,9 @@ bool means_one_array(const fs::path& output) {
                     ": expected a file that ends in .npy, or a folder that ends in /");
 }
 
+/// An image as floats, and its latents, beside what the network takes.
+constexpr std::int64_t kBytesAPixel = 20;
+
 class EncodeJob {
 public:
   EncodeJob(const Model& model, const EncodeOptions& options, const Callbacks& callbacks)
@@ -30,7 +41,8 @@ public:
         one_array_(means_one_array(options.output)),
         array_(options.output.filename().string()),
         table_(one_array_ ? latent_table_path(options.output).filename().string() : "latents.csv"),
-        folder_(model, options.images, callbacks),
+        folder_(model, options.images, callbacks, ImagesAt::own_size,
+                TilePlan::Job{.result = TiledResult::latents, .bytes_a_pixel = kBytesAPixel}),
         array_folder_(fs::absolute(options.output).parent_path()),
         folder_existed_(fs::exists(array_folder_)),
         output_(one_array_ ? array_folder_ : options.output, options.overwrite),
@@ -54,6 +66,8 @@ public:
     callbacks_.begin_writing();
     try {
       folder_.for_each("encode", [&](const MicroBatch& batch) { encode(batch); });
+      folder_.for_each_tiled(
+          [&](std::int64_t index, ImageWindows& picture) { encode_tiled(index, picture); });
     } catch (const Interrupted& stop) {
       drop_array();
       throw Interrupted(std::string(stop.what()) + "; no " +
@@ -96,20 +110,78 @@ private:
     if (options_.pool == Pooling::mean && latents.dim() == 4) latents = latents.mean({2, 3});
     latents = latents.cpu().contiguous();
     for (std::size_t i = 0; i < batch.indices.size(); ++i) {
-      const auto index = static_cast<std::size_t>(batch.indices[i]);
-      const torch::Tensor latent = latents[static_cast<std::int64_t>(i)];
-      if (one_array_) {
-        if (!rows_) rows_.emplace(output_.prepare(array_), folder_.size(), latent.sizes().vec());
-        rows_->write(batch.indices[i], latent);
-      } else {
-        // A file of one image has the batch axis too, so that both kinds read alike.
-        writer_.write(static_cast<std::int64_t>(latent.nbytes()),
-                      [path = output_.prepare(files_[index]), latent] {
-                        write_npy(path, {latent}, latent.sizes().vec());
-                      });
-      }
-      is_encoded_[index] = true;
+      store(batch.indices[i], latents[static_cast<std::int64_t>(i)]);
     }
+  }
+
+  /// latent: (c, h, w) or (D), on the CPU.
+  void store(std::int64_t image, const torch::Tensor& latent) {
+    const auto index = static_cast<std::size_t>(image);
+    if (one_array_) {
+      array(latent.sizes().vec()).write(image, latent);
+    } else {
+      // A file of one image has the batch axis too, so that both kinds read alike.
+      writer_.write(static_cast<std::int64_t>(latent.nbytes()),
+                    [path = output_.prepare(files_[index]), latent] {
+                      write_npy(path, {latent}, latent.sizes().vec());
+                    });
+    }
+    is_encoded_[index] = true;
+  }
+
+  /// The one array, of such rows.
+  NpyFile& array(const std::vector<std::int64_t>& shape) {
+    if (!rows_) rows_.emplace(output_.prepare(array_), folder_.size(), shape);
+    return *rows_;
+  }
+
+  void encode_tiled(std::int64_t image, ImageWindows& picture) {
+    const Model& model = folder_.model();
+    const std::vector<std::int64_t> shape = model.options().latent_shape(picture.size());
+    const auto index = static_cast<std::size_t>(image);
+    const bool pools = options_.pool == Pooling::mean;
+    std::optional<NpyFile> own_file;
+    if (!pools && !one_array_) own_file.emplace(output_.prepare(files_[index]), 1, shape);
+    torch::Tensor sum = at::zeros({shape[0]}, at::kDouble);
+    torch::Tensor band;  // (c, n, w): what lies side by side
+    for_each_latent_tile(image, picture, [&](const Region& part, const torch::Tensor& latent) {
+      if (pools) return void(sum += latent.sum({1, 2}, /*keepdim=*/false, at::kDouble));
+      if (part.columns.begin == 0) band = at::empty({shape[0], part.rows.length(), shape[2]});
+      band.slice(2, part.columns.begin, part.columns.end).copy_(latent);
+      if (part.columns.end < shape[2]) return;
+      NpyFile& file = own_file ? *own_file : array(shape);
+      file.write_lines(own_file ? 0 : image, part.rows.begin, band);
+    });
+    if (pools) {
+      const double places = static_cast<double>(shape[1] * shape[2]);
+      return store(image, (sum / places).to(at::kFloat));
+    }
+    if (own_file) own_file->commit();
+    is_encoded_[index] = true;
+  }
+
+  void for_each_latent_tile(
+      std::int64_t image, ImageWindows& picture,
+      const std::function<void(const Region& part, const torch::Tensor& latent)>& use) {
+    const Model& model = folder_.model();
+    const Tiling tiling(model.options(), TiledResult::latents);
+    const Size map = plan_sizes(model.options().levels, picture.size(), 1).latent();
+    const std::int64_t side = folder_.tiles().side();
+    const Size tile{std::max<std::int64_t>(1, side / tiling.scale().h),
+                    std::max<std::int64_t>(1, side / tiling.scale().w)};
+    std::int64_t done = 0;
+    for_each_tile(map, tile, [&](const Region& part) {
+      if (callbacks_.stopped())
+        throw Interrupted("stopped within " + in_quotes(folder_.name(image)));
+      const Region window = tiling.window(part, picture.size());
+      const torch::Tensor input = to_float(picture.read(window).unsqueeze(0), model.device());
+      const Region place = tiling.place(part, window);
+      use(part, model.encode(input)[0]
+                    .slice(1, place.rows.begin, place.rows.end)
+                    .slice(2, place.columns.begin, place.columns.end)
+                    .cpu());
+      callbacks_.show("tiles", ++done, tile_count(map, tile));
+    });
   }
 
   /// An array that is not complete goes, and its folder if it was made for it.

@@ -13,24 +13,37 @@
 #include <set>
 
 namespace convae {
-namespace {
 
-FoundImages images_for(const Model& model, const FolderOptions& options,
-                       const Callbacks& callbacks) {
+struct ModelFolder::Found {
+  FoundImages images;
+  std::optional<TilePlan> tiles;
+};
+
+ModelFolder::Found ModelFolder::find(const Model& model, const FolderOptions& options,
+                                     const Callbacks& callbacks,
+                                     const std::optional<TilePlan::Job>& job) {
   options.validate();
   const Size fixed = fixed_network_size(options.data.size, model.options());
+  std::optional<TilePlan> tiles;
+  if (job) tiles.emplace(model, options, *job);
+  const bool lifts_limit = tiles && tiles->lifts_limit();
+  const Refusal unfit = unfit_for(model.options(), fixed);
   DataOptions data = options.data;
   data.index = index_beside_run(model.path());
-  FoundImages found =
-      find_images(data.data, data, unfit_for(model.options(), fixed), callbacks, options.prefix);
-  found.keep_headers();
-  callbacks.say("images " + std::to_string(found.entries.size()) + " · skipped " +
-                std::to_string(found.skipped.size()));
+  if (lifts_limit) data.max_pixels = kAnyArea;  // the plan knows better
+  const Refusal refuse = [&](const ImageEntry& entry) {
+    const auto reason = lifts_limit ? tiles->refusal(entry) : std::nullopt;
+    return reason ? reason : unfit(entry);
+  };
+  Found found{find_images(data.data, data, refuse, callbacks, options.prefix), tiles};
+  found.images.keep_headers();
+  callbacks.say("images " + std::to_string(found.images.entries.size()) + " · skipped " +
+                std::to_string(found.images.skipped.size()));
   callbacks.say("device " + model.device().str());
+  const std::string line = tiles ? tiles->line(found.images.entries) : "";
+  if (!line.empty()) callbacks.say(line);
   return found;
 }
-
-}  // namespace
 
 void FolderOptions::validate() const {
   data.validate();
@@ -78,16 +91,24 @@ void require_finite(double error, const std::string& image) {
 }
 
 ModelFolder::ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks,
-                         ImagesAt at)
-    : ModelFolder(model, images_for(model, options, callbacks), options, callbacks, at) {}
+                         ImagesAt at, const std::optional<TilePlan::Job>& job)
+    : ModelFolder(model, find(model, options, callbacks, job), options, callbacks, at) {}
 
 ModelFolder::ModelFolder(Model model, FoundImages images, const FolderOptions& options,
                          const Callbacks& callbacks, ImagesAt at)
+    : ModelFolder(std::move(model), Found{std::move(images), std::nullopt}, options, callbacks,
+                  at) {}
+
+ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
+                         const Callbacks& callbacks, ImagesAt at)
     : model_(std::move(model)),
       callbacks_(callbacks),
+      skips_bad_(options.data.skip_bad),
+      max_pixels_(options.data.max_pixels),
+      tiles_(std::move(found.tiles)),
       fixed_size_(fixed_network_size(options.data.size, model_.options())),
-      skipped_(std::move(images.skipped)),
-      dataset_(std::move(images.entries),
+      skipped_(std::move(found.images.skipped)),
+      dataset_(std::move(found.images.entries),
                {.channels = model_.options().channels,
                 .size = at == ImagesAt::network_size ? fixed_size_ : Size{},
                 .crop = {},
@@ -98,6 +119,9 @@ ModelFolder::ModelFolder(Model model, FoundImages images, const FolderOptions& o
   batches_.batch_size = options.batch_size;
   batches_.network_size = fixed_size_;
   batches_.workers = worker_count(options.data.workers);
+  if (tiled_count() > 0) {
+    batches_.leaves_out = [this](std::int64_t index) { return is_tiled(index); };
+  }
   if (model_.device().is_cpu()) {
     batches_.max_pixels =
         require_memory_for_inference(model_.options(), network_sizes(), free_memory_bytes());
@@ -114,16 +138,63 @@ void ModelFolder::for_each(const std::string& stage,
     is_empty = false;
     use(batch);
   });
-  if (is_empty) throw std::runtime_error("none of the images could be read");
+  if (is_empty && tiled_count() == 0) throw std::runtime_error("none of the images could be read");
   const std::string clipped = dataset_.clipped_line();
   if (!clipped.empty() && clipped != std::exchange(said_clipped_, clipped)) {
     callbacks_.warn(clipped);
   }
 }
 
+void ModelFolder::for_each_tiled(
+    const std::function<void(std::int64_t index, ImageWindows& picture)>& use) {
+  const torch::NoGradGuard no_grad;
+  bool is_empty = true;
+  for (std::int64_t index = 0; index < size(); ++index) {
+    if (!is_tiled(index)) continue;
+    std::optional<ImageWindows> picture;
+    try {
+      picture.emplace(entry(index).file, static_cast<int>(model_.options().channels), max_pixels_,
+                      model_.info().value_range);
+    } catch (const std::exception& error) {
+      skip(index, error.what());
+      continue;
+    }
+    try {
+      if (picture->size() != entry(index).file_size()) {
+        throw ImageError("its size changed since it was listed");
+      }
+      use(index, *picture);
+      is_empty = false;
+    } catch (const ImageError& error) {
+      skip(index, error.what());
+    }
+    if (picture->clipped() > 0) {
+      callbacks_.warn(in_quotes(name(index)) + " has values outside the value range " +
+                      to_string(model_.info().value_range) + ", which were clipped");
+    }
+  }
+  if (is_empty && tiled_count() == size()) {
+    throw std::runtime_error("none of the images could be read");
+  }
+}
+
+void ModelFolder::skip(std::int64_t index, const std::string& reason) {
+  if (!skips_bad_) throw std::runtime_error(in_quotes(name(index)) + ": " + reason);
+  skipped_.push_back({name(index), reason});
+  callbacks_.warn(skipped_line(skipped_.back()));
+}
+
+std::int64_t ModelFolder::tiled_count() const {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < size(); ++i) count += is_tiled(i) ? 1 : 0;
+  return count;
+}
+
 std::vector<Size> ModelFolder::network_sizes() const {
   std::set<Size> sizes;
-  for (std::int64_t i = 0; i < size(); ++i) sizes.insert(network_size(entry(i).file_size()));
+  for (std::int64_t i = 0; i < size(); ++i) {
+    if (!is_tiled(i)) sizes.insert(network_size(entry(i).file_size()));
+  }
   return {sizes.begin(), sizes.end()};
 }
 

@@ -3,8 +3,10 @@
 #include "convae/core/callbacks.h"
 #include "convae/data/loader.h"
 #include "convae/data/split.h"
+#include "convae/data/windows.h"
 #include "convae/inference/model.h"
 #include "convae/inference/options.h"
+#include "convae/inference/tiles.h"
 
 #include <cstdint>
 #include <functional>
@@ -40,19 +42,25 @@ enum class ImagesAt { own_size, network_size };
 ///     });
 class ModelFolder {
 public:
-  /// Finds the images of options.data.data, and says how many there are. Throws OptionError, what
+  /// Finds the images of options.data.data, and says how many there are. Without a `job`, none goes
+  /// through in tiles. Throws OptionError, what
   /// find_images() throws, and std::runtime_error where memory cannot hold what one of them takes
   /// in the network.
   ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks = {},
-              ImagesAt at = ImagesAt::own_size);
+              ImagesAt at = ImagesAt::own_size,
+              const std::optional<TilePlan::Job>& job = std::nullopt);
   /// Images that were found before, with unfit_for(model). Says nothing.
   ModelFolder(Model model, FoundImages images, const FolderOptions& options,
               const Callbacks& callbacks = {}, ImagesAt at = ImagesAt::own_size);
 
-  /// Calls `use` with all images once, batch by batch, each of one size; without gradients. `stage`
-  /// is what Callbacks::progress is told. Throws Interrupted, and std::runtime_error where none of
-  /// the images could be read.
+  /// Calls `use` with all images once, batch by batch, each of one size, but for those that go
+  /// through in tiles; without gradients. `stage` is what Callbacks::progress is told. Throws
+  /// Interrupted, and std::runtime_error where none of the images could be read.
   void for_each(const std::string& stage, const std::function<void(const MicroBatch&)>& use);
+
+  /// Calls `use` with those that go through in tiles. Where it throws an ImageError, the image is
+  /// skipped. Throws as for_each() does.
+  void for_each_tiled(const std::function<void(std::int64_t index, ImageWindows& picture)>& use);
 
   std::int64_t size() const { return dataset_.size(); }
   ImageEntry entry(std::int64_t index) const { return dataset_.entry(index); }
@@ -67,15 +75,28 @@ public:
   /// model's device.
   torch::Tensor network_input(const torch::Tensor& images) const;
 
+  bool is_tiled(std::int64_t index) const { return tiles_ && tiles_->takes(entry(index)); }
+  const TilePlan& tiles() const { return *tiles_; }  ///< where an image is tiled
+
   const Model& model() const { return model_; }
   ImageDataset& dataset() { return dataset_; }
   std::int64_t workers() const { return batches_.workers; }  ///< threads, resolved
 
 private:
+  struct Found;  // images, and which of them are tiled
+  ModelFolder(Model model, Found found, const FolderOptions& options, const Callbacks& callbacks,
+              ImagesAt at);
+  static Found find(const Model& model, const FolderOptions& options, const Callbacks& callbacks,
+                    const std::optional<TilePlan::Job>& job);
   std::vector<Size> network_sizes() const;
+  std::int64_t tiled_count() const;
+  void skip(std::int64_t index, const std::string& reason);
 
   Model model_;
   Callbacks callbacks_;
+  bool skips_bad_;
+  std::int64_t max_pixels_;
+  std::optional<TilePlan> tiles_;
   Size fixed_size_;  // {0, 0}: every image at its own size
   BatchOptions batches_;
   std::vector<SkippedFile> skipped_;  // before any image was decoded

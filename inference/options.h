@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace CONVAE_API convae {
@@ -17,6 +18,11 @@ struct FolderOptions {
   DataOptions data;
   std::int64_t batch_size = 16;  ///< at most so many images go through the network together
   std::string prefix = {};       ///< before the images' names, which are relative to the folder
+  /// Side in pixels of the tiles in which larger images go through the network, with the result of
+  /// whole ones; data.max_pixels is then the limit of a tile. 0: a side that suits memory, for
+  /// images that memory or data.max_pixels would not take as a whole; nullopt: the same, but images
+  /// above data.max_pixels cannot be used. By reconstruct, encode and score alone.
+  std::optional<std::int64_t> tile = {};
 
   /// Throws OptionError naming the option, its value and what is expected.
   void validate() const;

@@ -5,8 +5,10 @@
 #include "convae/core/output_folder.h"
 #include "convae/data/image_io.h"
 #include "convae/data/image_writer.h"
+#include "convae/data/picture_file.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
+#include "convae/inference/reconstruct_tiles.h"
 #include "convae/metrics/image_metrics.h"
 #include "convae/models/pixels.h"
 #include "convae/training/corruption.h"
@@ -23,7 +25,7 @@ public:
   ReconstructJob(const Model& model, const ReconstructOptions& options, const Callbacks& callbacks)
       : options_(options),
         callbacks_(callbacks),
-        folder_(model, options.images, callbacks),
+        folder_(model, options.images, callbacks, ImagesAt::own_size, tiled_job(options)),
         good_pictures_(good_pictures_for(options.corruptions, folder_.dataset())),
         output_(options.output, options.overwrite),
         names_(static_cast<std::size_t>(folder_.size())),
@@ -36,6 +38,8 @@ public:
     callbacks_.begin_writing();
     try {
       folder_.for_each("reconstruct", [&](const MicroBatch& batch) { reconstruct(batch); });
+      folder_.for_each_tiled(
+          [&](std::int64_t index, ImageWindows& picture) { reconstruct_tiled(index, picture); });
     } catch (const Interrupted& stop) {
       throw Interrupted(std::string(stop.what()) + "; no reconstruct.csv was written");
     }
@@ -47,6 +51,13 @@ public:
   }
 
 private:
+  static TilePlan::Job tiled_job(const ReconstructOptions& options) {
+    // The image, its reconstruction and what is made of them to be seen.
+    TilePlan::Job job{.result = TiledResult::reconstruction, .bytes_a_pixel = 60};
+    if (!options.corruptions.empty()) job.never = "--corrupt corrupts whole pictures";
+    return job;
+  }
+
   /// Where one image's results go; relative to the output folder, empty where not asked for.
   struct Names {
     std::string reconstruction, grid, error_map;
@@ -59,6 +70,7 @@ private:
     if (options_.error_map) output_.expect(inputs, "error");
     // Reconstructions first: an input may lie in a folder named grid, and keeps its name.
     for (std::size_t i = 0; i < inputs.size(); ++i) {
+      require_format_of_tiles(static_cast<std::int64_t>(i));
       names_[i].reconstruction =
           keeps_format() ? output_.reserve_exact(inputs[i]) : output_.reserve(inputs[i], ".png");
     }
@@ -67,6 +79,33 @@ private:
       if (options_.error_map) names_[i].error_map = output_.reserve(inputs[i], ".png", "error");
     }
     output_.reserve_exact("reconstruct.csv");
+  }
+
+  void require_format_of_tiles(std::int64_t index) const {
+    if (!keeps_format() || !folder_.is_tiled(index)) return;
+    require_option(is_written_in_rows(folder_.entry(index).info.format),
+                   "--format 'keep': " + in_quotes(folder_.name(index)) +
+                       " goes through in tiles, and only PNG and TIFF are written from such; leave "
+                       "--format out");
+  }
+
+  void reconstruct_tiled(std::int64_t index, ImageWindows& picture) {
+    const Names& names = names_[static_cast<std::size_t>(index)];
+    const auto path = [&](const std::string& name) {
+      return name.empty() ? std::filesystem::path() : output_.prepare(name);
+    };
+    const TiledFiles files{path(names.reconstruction), path(names.grid), path(names.error_map),
+                           options_.format};
+    std::vector<std::string> lost;
+    images_[static_cast<std::size_t>(index)] =
+        reconstruct_in_tiles(folder_, index, picture, files, callbacks_, lost);
+    note_losses(index, lost);
+    ++done_;
+  }
+
+  void note_losses(std::int64_t index, const std::vector<std::string>& lost) {
+    std::lock_guard lock(mutex_);
+    for (const std::string& part : lost) lost_["not kept: " + part].push_back(folder_.name(index));
   }
 
   void reconstruct(const MicroBatch& batch) {
@@ -117,8 +156,7 @@ private:
       const auto& file = folder_.entry(index).file;
       auto bytes = encode_like(image, read_file(open_image(file)), options_.images.data.max_pixels,
                                folder_.model().info().value_range, lost);
-      std::lock_guard lock(mutex_);
-      for (const std::string& part : lost) lost_["not kept: " + part].push_back(file.name);
+      note_losses(index, lost);
       return bytes;
     });
   }

@@ -22,39 +22,45 @@ torch::Tensor gradient(const torch::Tensor& planes, int axis) {
   return (next - previous).abs() / 2;
 }
 
-torch::Tensor halved(const torch::Tensor& planes) {
-  return torch::avg_pool2d(planes, 2, 2, /*padding=*/0, /*ceil_mode=*/true,
-                           /*count_include_pad=*/false);
-}
-
-torch::Tensor maps_of(const torch::Tensor& planes, double brightness) {
-  const torch::Tensor fine = blur(planes, kFineBlur);
-  const torch::Tensor above = fine - blur(planes, kSurroundingsBlur);
-  const torch::Tensor rough = blur((planes - fine).square(), kSurroundingsBlur).clamp_min(0).sqrt();
-  torch::Tensor maps = torch::stack(
-      {above.clamp_min(0), (-above).clamp_min(0), gradient(fine, 1), gradient(fine, 2), rough});
-  maps = maps.amax(1);  // of colours
-  torch::Tensor means = maps.mean({1, 2}, /*keepdim=*/true);
-  // The more there is of one, the less there may be of the other: they share theirs.
-  const torch::Tensor both = means.slice(0, 0, 2).sum(0, /*keepdim=*/true);
-  means = torch::cat({both, both, means.slice(0, 2)}).clamp_min(kSmallestMean);
-  return torch::cat({maps / means, maps / std::max(brightness, kSmallestMean)});
-}
-
 template <typename Map>
 Pyramid pyramid(torch::Tensor planes, const Map& map) {
   Pyramid maps;
   for (int level = 0; level < kPyramidLevels; ++level) {
     maps.push_back({map(planes), level});
-    planes = halved(planes);
+    planes = next_level(planes);
   }
   return maps;
 }
 
 }  // namespace
 
+torch::Tensor next_level(const torch::Tensor& planes) {
+  return torch::avg_pool2d(planes, 2, 2, /*padding=*/0, /*ceil_mode=*/true,
+                           /*count_include_pad=*/false);
+}
+
+torch::Tensor raw_maps(const torch::Tensor& planes) {
+  const torch::Tensor fine = blur(planes, kFineBlur);
+  const torch::Tensor above = fine - blur(planes, kSurroundingsBlur);
+  const torch::Tensor rough = blur((planes - fine).square(), kSurroundingsBlur).clamp_min(0).sqrt();
+  const torch::Tensor maps = torch::stack(
+      {above.clamp_min(0), (-above).clamp_min(0), gradient(fine, 1), gradient(fine, 2), rough});
+  return maps.amax(1);  // of colours
+}
+
+torch::Tensor scaled_maps(const torch::Tensor& raw, const torch::Tensor& means, double brightness) {
+  // The more there is of one, the less there may be of the other: they share theirs.
+  const torch::Tensor both = means.slice(0, 0, 2).sum(0, /*keepdim=*/true);
+  const torch::Tensor divisors =
+      torch::cat({both, both, means.slice(0, 2)}).clamp_min(kSmallestMean).view({-1, 1, 1});
+  return torch::cat({raw / divisors, raw / std::max(brightness, kSmallestMean)});
+}
+
 Pyramid texture_maps(const torch::Tensor& planes, double brightness) {
-  return pyramid(planes, [&](const torch::Tensor& level) { return maps_of(level, brightness); });
+  return pyramid(planes, [&](const torch::Tensor& level) {
+    const torch::Tensor raw = raw_maps(level);
+    return scaled_maps(raw, raw.mean({1, 2}), brightness);
+  });
 }
 
 Pyramid mean_maps(const torch::Tensor& map) {

@@ -39,6 +39,14 @@ Pyramid texture_maps(const torch::Tensor& planes, double brightness);
 /// Maps of texture_maps(); those of roughness are kRoughness and each kRoughnessStep further.
 inline constexpr std::int64_t kTextureMaps = 10, kRoughness = 4, kRoughnessStep = 5;
 
+/// The first five of them, of one level and not divided yet, and how far they see to every side.
+torch::Tensor raw_maps(const torch::Tensor& planes);
+inline constexpr std::int64_t kTextureReach = 11;
+/// All ten, by the means (5) of the raw ones over the whole image.
+torch::Tensor scaled_maps(const torch::Tensor& raw, const torch::Tensor& means, double brightness);
+/// Planes (C, H, W) at the next level.
+torch::Tensor next_level(const torch::Tensor& planes);
+
 /// A detector's map (1, H, W) in [0,1], averaged at each level.
 Pyramid mean_maps(const torch::Tensor& map);
 

@@ -71,13 +71,17 @@ torch::Tensor HeatMap::of(const Pyramid& maps, Size size) const {
   torch::Tensor heat = bias_.expand(per_axis(size)).clone();
   std::int64_t first = 0;
   for (const LevelMaps& level : maps) {
-    const torch::Tensor weights = weights_.narrow(0, first, level.values.size(0));
+    const torch::Tensor share = share_of(level.values, first);
     first += level.values.size(0);
-    if (!weights.any().item<bool>()) continue;
-    const torch::Tensor sum = weights.matmul(logarithms(level.values).flatten(1));
-    heat += resize_map(sum.view_as(level.values[0]), size);
+    if (share.defined()) heat += resize_map(share, size);
   }
   return heat.clamp_(0, kMost);
+}
+
+torch::Tensor HeatMap::share_of(const torch::Tensor& maps, std::int64_t first) const {
+  const torch::Tensor weights = weights_.narrow(0, first, maps.size(0));
+  if (!weights.any().item<bool>()) return {};
+  return weights.matmul(logarithms(maps).flatten(1)).view({maps.size(1), maps.size(2)});
 }
 
 }  // namespace convae

@@ -37,6 +37,10 @@ public:
   /// maps: standardised, of all levels → (H, W) float of `size`.
   torch::Tensor of(const Pyramid& maps, Size size) const;
 
+  /// What it adds up, at one level's size: bias() and of each level the share of its maps (K, h,
+  /// w), of which `first` come before; not defined where that is 0. Then it is cut to 0 … kMost.
+  torch::Tensor share_of(const torch::Tensor& maps, std::int64_t first) const;
+
   const torch::Tensor& weights() const { return weights_; }
   const torch::Tensor& bias() const { return bias_; }
 

@@ -55,6 +55,7 @@ SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
   run.data.skip_bad = true;
   run.data.index = index_beside_run(model.path());
   const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
+  run.data.crop = {};  // they are looked at as a whole
   Callbacks silent = callbacks;
   silent.info = silent.warning = nullptr;
   SplitImages images = split_images(run.data, refuse, silent);

@@ -3,12 +3,14 @@
 #include "convae/core/output_folder.h"
 #include "convae/data/grouping.h"
 #include "convae/data/image_writer.h"
+#include "convae/data/picture_file.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/saved_inspector.h"
 #include "convae/inspection/score_report.h"
 #include "convae/inspection/test_set.h"
+#include "convae/inspection/tiled_view.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
 
@@ -22,6 +24,11 @@ namespace {
 /// Overlays are full where there is so many times what the strongest pixels of good images have.
 constexpr double kFullOverlay = 2;
 constexpr double kMostCover = 0.75;  // of an image, where its map is at its highest
+
+/// What looking at an image takes beside the network, as measured: maps of all levels and copies.
+constexpr std::int64_t kBytesAPixelLookedAt = 700;
+/// Longest side of a tiled picture's copy for the report, but for a factor of 2.
+constexpr std::int64_t kCopySide = 1024;
 
 /// The map (H, W) over its image, in grey: transparent where it is 0, through red to yellow. All
 /// are on one scale, so that those of a whole set can be compared with each other. image: (C, H, W)
@@ -60,6 +67,38 @@ public:
     writer_.write(output_.prepare(heats_[index]), to_uint16(share.unsqueeze(0)), ImageFormat::png);
   }
 
+  /// The same for a picture that comes in tiles.
+  class TiledMaps {
+  public:
+    TiledMaps(ScoreFiles& files, std::int64_t image, Size size)
+        : TiledMaps(files.output_, files.overlays_[static_cast<std::size_t>(image)],
+                    files.heats_[static_cast<std::size_t>(image)],
+                    {.size = size, .channels = 3, .type = at::kByte},
+                    {.size = size, .channels = 1, .type = at::kUInt16}) {}
+
+    void put(const Region& tile, const torch::Tensor& map, const torch::Tensor& overlay) {
+      const torch::Tensor share = (map / HeatMap::kMost).clamp(0, 1);
+      overlay_.put(tile.columns.begin, overlay);
+      heat_.put(tile.columns.begin, to_uint16(share.unsqueeze(0)));
+      if (tile.columns.end < width_) return;
+      overlay_.end_band();
+      heat_.end_band();
+    }
+    void commit() {
+      overlay_.commit();
+      heat_.commit();
+    }
+
+  private:
+    TiledMaps(OutputFolder& output, const std::string& overlay, const std::string& heat,
+              const PictureShape& colours, const PictureShape& grey)
+        : overlay_(new_picture_file(output.prepare(overlay), ImageFormat::png, colours), colours),
+          heat_(new_picture_file(output.prepare(heat), ImageFormat::png, grey), grey),
+          width_(grey.size.w) {}
+    BandFile overlay_, heat_;
+    std::int64_t width_;
+  };
+
   void write_results(const ScoreResult& result) {
     writer_.finish();
     write_file(output_.prepare("scores.csv"), to_csv(result));
@@ -74,6 +113,38 @@ private:
   OutputFolder output_;
   ImageWriter writer_;
   std::vector<std::string> overlays_, heats_;  // of each image, if wanted
+};
+
+/// A picture that comes in tiles, and its overlay, smaller by a whole factor.
+class SmallCopies {
+public:
+  SmallCopies(Size size, std::int64_t side) {
+    while (std::max(size.h, size.w) / factor_ > kCopySide && side % (2 * factor_) == 0) {
+      factor_ *= 2;
+    }
+    const auto shrunk = [&](std::int64_t length) { return (length + factor_ - 1) / factor_; };
+    picture_ = torch::zeros({3, shrunk(size.h), shrunk(size.w)}, torch::kByte);
+    overlay_ = torch::zeros_like(picture_);
+  }
+
+  void put(const Region& tile, const torch::Tensor& pixels, const torch::Tensor& overlay) {
+    put_into(picture_, tile, to_float(pixels.unsqueeze(0), torch::kCPU));
+    put_into(overlay_, tile, to_float(overlay.unsqueeze(0), torch::kCPU));
+  }
+  const torch::Tensor& picture() const { return picture_; }
+  const torch::Tensor& overlay() const { return overlay_; }
+
+private:
+  void put_into(const torch::Tensor& copy, const Region& tile, const torch::Tensor& pixels) const {
+    const torch::Tensor small = torch::avg_pool2d(pixels, factor_, factor_, /*padding=*/0,
+                                                  /*ceil_mode=*/true, /*count_include_pad=*/false);
+    copy.narrow(1, tile.rows.begin / factor_, small.size(2))
+        .narrow(2, tile.columns.begin / factor_, small.size(3))
+        .copy_(to_uint8(small[0]));
+  }
+
+  std::int64_t factor_ = 1;
+  torch::Tensor picture_, overlay_;  // (3, h, w) uint8
 };
 
 /// The images to list, for a network that sees them at `size`. Those that are named may lie
@@ -97,7 +168,11 @@ public:
       : options_(options),
         callbacks_(callbacks),
         layout_(options.images.data.data),
-        folder_(model, images_of(options, layout_, size), callbacks) {
+        folder_(
+            model, images_of(options, layout_, size), callbacks, ImagesAt::own_size,
+            TilePlan::Job{.result = model.options().detector.empty() ? TiledResult::reconstruction
+                                                                     : TiledResult::detection,
+                          .bytes_a_pixel = kBytesAPixelLookedAt}) {
     if (!options.output.empty()) files_.emplace(options, folder_);
     callbacks.begin_writing();
   }
@@ -116,6 +191,9 @@ public:
     }
     for_each_viewed(folder_, "score", "the images", callbacks_,
                     [&](const ViewedImage& image) { score(image, grouping, inspector.scorer()); });
+    folder_.for_each_tiled([&](std::int64_t index, ImageWindows& picture) {
+      score_tiled(index, picture, grouping, inspector.scorer());
+    });
     scores_.skipped = folder_.skipped();
     std::ranges::sort(scores_.images, {}, &ScoredImage::name);
     ScoreResult result = summarize(std::move(scores_), options_.seed);
@@ -163,6 +241,47 @@ private:
       if (mask) scores_.pixels[way][label].add(maps[way], *mask);
     }
     if (writes_maps() || is_shown) show(image, scored, maps[kNetwork], is_shown);
+    scores_.images.push_back(std::move(scored));
+  }
+
+  void score_tiled(std::int64_t index, ImageWindows& picture, const Grouping& grouping,
+                   const AnomalyScorer& scorer) {
+    const std::string& name = folder_.name(index);
+    const std::string label = layout_.label(name);
+    if (!label.empty() && label != kGoodLabel) {
+      ++scores_.masks.images;
+      ++scores_.masks.missing["of a picture in tiles"];
+    }
+    std::optional<ScoreFiles::TiledMaps> files;
+    std::optional<SmallCopies> copies;
+    if (writes_maps()) files.emplace(*files_, index, picture.size());
+    if (report_) copies.emplace(picture.size(), folder_.tiles().side());
+    TiledScoring following;
+    if (files || copies) {
+      following.use_heat = [&](const Region& tile, const torch::Tensor& pixels,
+                               const torch::Tensor& heat) {
+        const torch::Tensor overlay = heat_over_image(pixels, heat);
+        if (files) files->put(tile, heat, overlay);
+        if (copies) copies->put(tile, pixels, overlay);
+      };
+    }
+    following.tile_done = [&](std::int64_t done, std::int64_t total) {
+      if (callbacks_.stopped()) {
+        throw Interrupted("stopped while looking at the images; no scores.csv was written");
+      }
+      callbacks_.show("tiles", done, total);
+    };
+    const TiledScore found =
+        score_in_tiles(folder_.model(), scorer, picture, folder_.tiles().side(), following);
+    require_finite(found.mean_error, name);
+    ScoredImage scored{name, label, grouping.of(name)};
+    for (const Way way : kMappedWays) scored.scores[way] = found.scores[way];
+    scored.scores[kMeanError] = found.mean_error;
+    scored.scores[kArea] = static_cast<double>(picture.size().area());
+    if (files) files->commit();
+    if (report_ && report_->wants(scored)) {
+      report_->add(scored, copies->picture(), copies->overlay(), picture.size());
+    }
     scores_.images.push_back(std::move(scored));
   }
 

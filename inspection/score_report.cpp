@@ -112,12 +112,13 @@ std::vector<std::pair<ScoreReport::ListName, ScoreReport::Key>> ScoreReport::pla
 }
 
 void ScoreReport::add(const ScoredImage& image, const torch::Tensor& picture,
-                      const torch::Tensor& overlay) {
+                      const torch::Tensor& overlay, Size own) {
+  if (!own) own = {picture.size(1), picture.size(2)};
   const torch::Tensor shown = to_uint8(to_float(picture.unsqueeze(0), torch::kCPU)[0]);
   const auto entry = std::make_shared<const Shown>(
       Shown{printable(image.name),
             image,
-            {picture.size(2), picture.size(1)},
+            {own.w, own.h},
             {thumbnail_uri(shown, kThumbnail), thumbnail_uri(overlay, kThumbnail)}});
   for (const auto& [name, key] : places_of(image)) {
     lists_[name].emplace(key, entry);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/size.h"
 #include "convae/core/tensor.h"
 #include "convae/inspection/results.h"
 
@@ -26,8 +27,10 @@ public:
   bool wants_any() const { return lists_[kRanked].size() < kMost[kRanked]; }
 
   /// To be called where it does. picture: (C, H, W) uint8, uint16 or float in [0,1]; overlay:
-  /// (3, H, W) uint8, the picture with its unusual places.
-  void add(const ScoredImage& image, const torch::Tensor& picture, const torch::Tensor& overlay);
+  /// (3, H, W) uint8, the picture with its unusual places. `own`: the size of a picture that they
+  /// show smaller than it is.
+  void add(const ScoredImage& image, const torch::Tensor& picture, const torch::Tensor& overlay,
+           Size own = {});
 
   /// `name`: what was scored.
   std::string page(const ScoreResult& result, const std::string& name) const;

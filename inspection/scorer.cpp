@@ -16,7 +16,7 @@ namespace {
 constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides alone
 constexpr double kImagesOfATrend = 20, kSmallestSpread = 1e-6;
 
-bool is_texture(const LevelMaps& maps) { return maps.values.size(0) == kTextureMaps; }
+bool is_texture(const torch::Tensor& maps) { return maps.size(0) == kTextureMaps; }
 
 /// (K, h, w), which of them have a peak: for textures also what is far too smooth.
 torch::Tensor both_ends(const torch::Tensor& standardised, bool texture) {
@@ -29,8 +29,7 @@ torch::Tensor both_ends(const torch::Tensor& standardised, bool texture) {
 torch::Tensor peaks_of(const torch::Tensor& maps) {
   const torch::Tensor flat = maps.flatten(1).contiguous();
   const std::int64_t pixels = flat.size(1);
-  std::vector<float> highest(static_cast<std::size_t>(
-      std::max(1.0, std::round(AnomalyScorer::kPeakShare * static_cast<double>(pixels)))));
+  std::vector<float> highest(static_cast<std::size_t>(AnomalyScorer::values_of_a_peak(pixels)));
   std::vector<double> peaks;
   for (std::int64_t i = 0; i < flat.size(0); ++i) {
     const float* map = flat.const_data_ptr<float>() + i * pixels;
@@ -61,10 +60,8 @@ Pyramid standardised_maps(const SeenImage& image, const std::vector<torch::Tenso
   parallel_for_each(std::ssize(all), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
     const Places places(all[i], image.size);
-    const bool texture = is_texture(all[i]);
-    all[i].values = both_ends(
-        PlaceStatistics::standardise(all[i].values, places.rows, places.columns, scales[i]),
-        texture);
+    all[i].values =
+        AnomalyScorer::standardised_part(all[i].values, places.rows, places.columns, scales[i]);
   });
   return all;
 }
@@ -72,7 +69,7 @@ Pyramid standardised_maps(const SeenImage& image, const std::vector<torch::Tenso
 std::int64_t feature_count(const Pyramid& maps) {
   std::int64_t count = 0;
   for (const LevelMaps& level : maps) {
-    count += level.values.size(0) + (is_texture(level) ? kTextureMaps / kRoughnessStep : 0);
+    count += level.values.size(0) + (is_texture(level.values) ? kTextureMaps / kRoughnessStep : 0);
   }
   return count;
 }
@@ -169,13 +166,32 @@ AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
 }
 
 torch::Tensor AnomalyScorer::features(const Pyramid& maps, const torch::Tensor& whole) {
-  std::vector<torch::Tensor> features(maps.size());
+  std::vector<torch::Tensor> peaks(maps.size());
   parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    features[i] = peaks_of(maps[i].values).clamp_min(kSmallestPeak).log();
+    peaks[i] = peaks_of(maps[i].values);
   });
-  features.push_back(whole);
-  return torch::cat(features);
+  return features_of(peaks, whole);
+}
+
+torch::Tensor AnomalyScorer::features_of(const std::vector<torch::Tensor>& peaks,
+                                         const torch::Tensor& whole) {
+  return torch::cat({torch::cat(peaks).clamp_min(kSmallestPeak).log(), whole});
+}
+
+torch::Tensor AnomalyScorer::standardised_part(const torch::Tensor& maps, const torch::Tensor& rows,
+                                               const torch::Tensor& columns,
+                                               const torch::Tensor& scale) {
+  return both_ends(PlaceStatistics::standardise(maps, rows, columns, scale), is_texture(maps));
+}
+
+std::int64_t AnomalyScorer::values_of_a_peak(std::int64_t pixels) {
+  return std::max<std::int64_t>(1, std::llround(kPeakShare * static_cast<double>(pixels)));
+}
+
+AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Tensor>& peaks,
+                                                    const torch::Tensor& whole) const {
+  return scores_of(features_of(peaks, whole), classifiers_);
 }
 
 void AnomalyScorer::close_places() {

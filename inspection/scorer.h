@@ -104,6 +104,16 @@ public:
                double maps_above = -std::numeric_limits<double>::infinity(),
                std::size_t parts = kParts) const;
 
+  /// For an image that is looked at in parts: the scale of each of its maps, the network's first,
+  /// see PlaceStatistics; a part of one of them → standardised, with all that has a peak; how many
+  /// values a peak is the mean of; and the scores by the peaks (K) double of each.
+  const std::vector<torch::Tensor>& scales() const { return scales_.at(-1); }
+  static torch::Tensor standardised_part(const torch::Tensor& maps, const torch::Tensor& rows,
+                                         const torch::Tensor& columns, const torch::Tensor& scale);
+  static std::int64_t values_of_a_peak(std::int64_t pixels);
+  Scores score_by_peaks(const std::vector<torch::Tensor>& peaks, const torch::Tensor& whole) const;
+  const HeatMap& heat_map(Part part) const { return heat_[part]; }
+
 private:
   using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
   using Classifiers = std::vector<FaultClassifier>;
@@ -111,6 +121,8 @@ private:
   Scales scales_without(int fold) const;
   /// Of an image whose standardised maps are these.
   static torch::Tensor features(const Pyramid& maps, const torch::Tensor& whole);
+  static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks,
+                                   const torch::Tensor& whole);
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
   torch::Tensor standardised(const torch::Tensor& features) const;
   void fit_usual(const torch::Tensor& good);

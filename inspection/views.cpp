@@ -20,6 +20,44 @@ torch::Tensor resize_map(const torch::Tensor& map, Size size) {
       .view(per_axis(size));
 }
 
+namespace {
+
+/// Of places `part` along an axis of length `size`, after F::interpolate: which two of `from`
+/// pixels, counted from `first`, and how much the second counts.
+struct Between {
+  torch::Tensor lower, upper, share;
+  Between(Span part, std::int64_t size, std::int64_t from, std::int64_t first) {
+    const float scale = static_cast<float>(from) / static_cast<float>(size);
+    const torch::Tensor at =
+        ((torch::arange(part.begin, part.end, torch::kFloat) + 0.5F) * scale - 0.5F).clamp_min(0);
+    const torch::Tensor floor = at.floor().clamp_max(static_cast<double>(from - 1));
+    share = at - floor;
+    lower = floor.to(torch::kLong) - first;
+    upper = (lower + 1).clamp_max(from - 1 - first);
+  }
+};
+
+}  // namespace
+
+torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
+                          const Region& part, Size size) {
+  if (from == size) {
+    const Region place = part.within(known);
+    return map.slice(0, place.rows.begin, place.rows.end)
+        .slice(1, place.columns.begin, place.columns.end);
+  }
+  const Between rows(part.rows, size.h, from.h, known.rows.begin);
+  const Between columns(part.columns, size.w, from.w, known.columns.begin);
+  const torch::Tensor across = torch::lerp(map.index_select(1, columns.lower),
+                                           map.index_select(1, columns.upper), columns.share);
+  return torch::lerp(across.index_select(0, rows.lower), across.index_select(0, rows.upper),
+                     rows.share.unsqueeze(1));
+}
+
+torch::Tensor whole_numbers(double brightness, double contrast, double area) {
+  return torch::tensor({brightness, contrast, area}, torch::kDouble).clamp_min(kDarkest).log();
+}
+
 torch::Tensor alone(const torch::Tensor& image) {
   return image.permute({1, 2, 0})
       .clone(torch::MemoryFormat::Contiguous)
@@ -39,8 +77,7 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
 
   SeenImage seen;
   seen.size = {image.size(1), image.size(2)};
-  seen.whole =
-      torch::tensor({brightness, contrast, area}, torch::kDouble).clamp_min(kDarkest).log();
+  seen.whole = whole_numbers(brightness, contrast, area);
   parallel_for_each(2, [&](std::int64_t i) {
     (i == 0 ? seen.network : seen.image) = texture_maps(i == 0 ? residual : image, brightness);
   });
@@ -57,7 +94,7 @@ void require_memory(ModelFolder& folder) {
   Size largest;
   for (std::int64_t i = 0; i < folder.size(); ++i) {
     const Size size = folder.network_size(folder.entry(i).file_size());
-    if (size.area() > largest.area()) largest = size;
+    if (size.area() > largest.area() && !folder.is_tiled(i)) largest = size;
   }
   const std::int64_t free = free_memory_bytes();
   const auto needed = static_cast<double>(kViewBytesAPixel) * static_cast<double>(largest.area());

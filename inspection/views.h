@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/region.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/scorer.h"
 
@@ -22,6 +23,9 @@ inline constexpr std::int64_t kViewBytesAPixel = 750;
 
 inline constexpr double kDarkest = 1e-3;  ///< brightness and contrast that are told apart
 
+/// Logarithms of an image's brightness, contrast and area, see SeenImage::whole.
+torch::Tensor whole_numbers(double brightness, double contrast, double area);
+
 /// Looks at an image through the model. input: (1, C, H, W) float in [0,1] on the model's device.
 SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error = nullptr);
 
@@ -31,6 +35,10 @@ torch::Tensor alone(const torch::Tensor& image);
 
 /// A map (H, W) float at the size wanted.
 torch::Tensor resize_map(const torch::Tensor& map, Size size);
+/// What that has at `part`: `map` is the part `known` of a map of the size `from`, and reaches a
+/// pixel further than `part` before and two behind.
+torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
+                          const Region& part, Size size);
 
 /// Puts the images of a folder through its model and hands over each. `stage` is what
 /// Callbacks::progress is told, `what` what Interrupted calls the images ("the good images").

@@ -82,6 +82,12 @@ FolderOptions folder_options(const Options& options) {
   return folder;
 }
 
+FolderOptions tiled_folder_options(const Options& options) {
+  FolderOptions folder = folder_options(options);
+  folder.tile = options.call.tile;
+  return folder;
+}
+
 Size set_input(ModelOptions& model, const std::string& text) {
   std::string_view rest = text;
   const auto channels = take_count(rest);

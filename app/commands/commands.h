@@ -69,6 +69,8 @@ Model open_model(const Options& options);
 
 /// The images of --data for that model.
 FolderOptions folder_options(const Options& options);
+/// The same with --tile.
+FolderOptions tiled_folder_options(const Options& options);
 
 /// Makes `model` one for images such as "3x24x24", what --input gives, and returns their size.
 Size set_input(ModelOptions& model, const std::string& text);

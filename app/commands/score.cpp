@@ -34,6 +34,8 @@ int score_live(const CommandLine& line) {
                  std::string("--output with ") + flag +
                      ": results go to the standard output, a line each; leave it out");
   if (options.call.watch) require_given(options.data.data, "data", "--data camera");
+  require_option(!line.has("tile"), std::string("--tile with ") + flag +
+                                        ": these pictures are scored as a whole; leave it out");
   require_option(options.call.watch || options.data.data.empty(),
                  "--data with --stdin: paths come on the standard input; leave it out");
   require_false_alarms(options.call.fpr);
@@ -86,7 +88,7 @@ int run_score(const CommandLine& line) {
                      ": a recipe is for --folds; without it score uses --checkpoint alone");
   if (options.call.watch || options.call.from_stdin) return score_live(line);
   require_given(options.run.output, "output", "-o scores");
-  const ScoreOptions scoring{.images = folder_options(options),
+  const ScoreOptions scoring{.images = tiled_folder_options(options),
                              .output = options.run.output,
                              .overwrite = options.call.overwrite,
                              .report = options.run.report,

@@ -56,6 +56,7 @@ int run_score_folds(const CommandLine& line) {
                                .seed = options.train.seed},
                    .settings = settings_of(options),
                    .on_fold = {}};
+  job.scoring.images.tile = options.call.tile;
   if (!options.call.json) {
     job.on_fold = [](std::int64_t fold, const ScoreResult& result) {
       fmt::print("{}\n", fold_line(fold, result));

@@ -68,6 +68,14 @@ Format<Size> image_size(const std::string& none) {
   return {read, [none](Size size) { return size ? to_string(size) : none; }};
 }
 
+Format<std::optional<std::int64_t>> tile_side() {
+  const Format<std::int64_t> side = number_or_auto<std::int64_t>(0, "a side in pixels");
+  return {.read = side.read,
+          .write = [write = side.write](const std::optional<std::int64_t>& value) {
+            return value ? write(*value) : "";
+          }};
+}
+
 Format<double> duration() {
   const auto read = [](const std::string& text) {
     if (text == "none") return 0.0;

@@ -151,6 +151,9 @@ Format<T> number_or_auto(T automatic, const std::string& expected) {
 /// Bytes as 256M or 1G: 2^20 and 2^30.
 Format<std::int64_t> byte_count();
 
+/// A side in pixels, or auto: 0.
+Format<std::optional<std::int64_t>> tile_side();
+
 /// Seconds as a time such as 1h30m, or none: 0.
 Format<double> duration();
 

@@ -194,6 +194,9 @@ std::vector<OptionSpec> make_table() {
       {call, "input", "export", "HxW", &CallOptions::input,
        "onnx: one image size in pixels instead of every size"},
       {call, "pool", "encode", "HOW", &CallOptions::pool, "pool latents over their area to (N, C)"},
+      {call, "tile", "reconstruct encode score", "N", Binding(&CallOptions::tile, tile_side()),
+       "put larger images through in tiles of N x N pixels, with the same result; auto: those that "
+       "memory or max-pixels would not take as a whole; default: those that memory would not"},
       {call, "grid", "reconstruct", "BOOL", &CallOptions::grid,
        "also write input | reconstruction | error to grid/"},
       {call, "error-map", "reconstruct", "BOOL", &CallOptions::error_map,

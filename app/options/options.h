@@ -48,6 +48,7 @@ struct CallOptions {
   std::int64_t rounds = 15;               ///< of a benchmark
   std::int64_t count = 16;                ///< images to draw
   std::int64_t steps = 8;                 ///< pictures of an interpolation, both ends included
+  std::optional<std::int64_t> tile;       ///< side of tiles; 0: automatic; see FolderOptions::tile
   bool grid = false;
   bool error_map = false;
   bool heat_maps = true;

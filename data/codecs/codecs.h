@@ -3,13 +3,16 @@
 // What image_io.cpp shares with the codecs, each of which wraps one image library. Private to
 // data/.
 
+#include "convae/core/region.h"
 #include "convae/core/tensor.h"
 #include "convae/data/image_io.h"
 
 #include <bit>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace convae::codec {
@@ -32,6 +35,19 @@ struct Decoded {
   std::int64_t clipped = 0;
 };
 
+/// A picture that is read part by part, as its file stores it.
+class PartReader {
+public:
+  virtual ~PartReader() = default;
+  /// (h, w, C) contiguous: see Codec::decode.
+  virtual Decoded read(const Region& part) = 0;
+
+  ImageInfo info;
+  /// Whether a part is decoded with all that stands beside it: rows from the top down cost the
+  /// least.
+  bool in_rows = false;
+};
+
 struct Original;  // likeness.h
 
 /// What reads and writes a format. All throw ImageError.
@@ -44,8 +60,55 @@ struct Codec {
   /// `original`, unless that is null; only then come float64 pixels, in its numbers.
   std::vector<std::uint8_t> (*encode)(const torch::Tensor& pixels, const Original* original);
   bool holds_16_bits;
+  /// For a picture that need not be decoded as a whole: null where it must, or for a format whose
+  /// pictures all must. The bytes must outlive it.
+  std::unique_ptr<PartReader> (*open)(Bytes bytes, int channels, const ValueRange& range) = nullptr;
 };
 extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp, kPnm;
+
+/// For files that were read before, or are read in parts.
+inline constexpr std::int64_t kAnyNumberOfPixels = std::int64_t{1} << 60;
+
+/// Of a Reader with has_parts(), decode_part(part, channels), reads_rows() and next_row(): the row
+/// before which it cannot go back.
+template <typename Reader>
+class PartsOf final : public PartReader {
+public:
+  PartsOf(Bytes bytes, int channels, const ValueRange& range)
+      : bytes_(bytes), channels_(channels), range_(range) {
+    open();
+    info = reader_->info;
+    in_rows = reader_->reads_rows();
+  }
+
+  bool has_parts() { return reader_->has_parts(); }
+
+  Decoded read(const Region& part) override {
+    if (part.rows.begin < reader_->next_row()) open();
+    Decoded decoded{info, reader_->decode_part(part, channels_)};
+    if constexpr (requires { reader_->clipped; }) {
+      decoded.clipped = std::exchange(reader_->clipped, 0);
+    }
+    return decoded;
+  }
+
+private:
+  void open() {
+    reader_.emplace(bytes_, kAnyNumberOfPixels);
+    if constexpr (requires { reader_->range; }) reader_->range = range_;
+  }
+
+  Bytes bytes_;
+  int channels_;
+  ValueRange range_;
+  std::optional<Reader> reader_;
+};
+
+template <typename Reader>
+std::unique_ptr<PartReader> open_parts(Bytes bytes, int channels, const ValueRange& range) {
+  auto parts = std::make_unique<PartsOf<Reader>>(bytes, channels, range);
+  return parts->has_parts() ? std::move(parts) : nullptr;
+}
 
 /// A codec of a Reader(bytes, max_pixels) with a member info and decode(channels): probing and
 /// decoding share its header code, so they cannot disagree.
@@ -64,7 +127,14 @@ constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor
           return {reader.info, reader.decode(channels)};
         }
       },
-      encode, holds_16_bits};
+      encode, holds_16_bits,
+      [] {
+        if constexpr (requires(Reader & reader) { reader.has_parts(); }) {
+          return &open_parts<Reader>;
+        } else {
+          return nullptr;
+        }
+      }()};
 }
 
 /// Whether the file begins as a PBM, PGM or PPM.
@@ -88,9 +158,6 @@ void check_image(const torch::Tensor& image, const char* where, bool takes_float
 /// (C, H, W) of any strides → (H, W, C) contiguous, on the CPU.
 torch::Tensor to_rows(const torch::Tensor& image);
 
-/// For files that were read before.
-inline constexpr std::int64_t kAnyNumberOfPixels = std::int64_t{1} << 60;
-
 /// Throws ImageError unless both sides are at least 1 and their product at most `max_pixels`. Call
 /// it before allocating anything for the pixels.
 void check_size(std::int64_t height, std::int64_t width, std::int64_t max_pixels);
@@ -98,8 +165,13 @@ void check_size(std::int64_t height, std::int64_t width, std::int64_t max_pixels
 /// Throws ImageError unless both sides are at most `max_side`, the most that `format` can hold.
 void check_side(const torch::Tensor& pixels, std::int64_t max_side, std::string_view format);
 
-/// (H, W, C) for the pixels of `info`, uninitialised.
+/// (H, W, C) for the pixels of `info`, uninitialised; or for those of a part of `size`.
 torch::Tensor empty_pixels(const ImageInfo& info, int channels);
+torch::Tensor empty_pixels(const ImageInfo& info, Size size, int channels);
+
+/// Contiguous whole numbers of a file in the places that a fixed `range` gives them, see
+/// decode_image(); others as they are.
+torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range, std::int64_t& clipped);
 
 /// (H, W, C) uint8 of the same values; 65535 and 1.0 become 255.
 torch::Tensor to_8_bits(const torch::Tensor& pixels);

@@ -186,11 +186,31 @@ public:
 
   torch::Tensor decode(int channels) {
     auto pixels = empty_pixels(info, channels);
+    start(channels);
+    read_rows(info.height, pixels.data_ptr<std::uint8_t>(), channels);
+    return pixels;
+  }
+
+  bool has_parts() { return !jpeg_has_multiple_scans(&decoder_); }
+  static bool reads_rows() { return true; }
+  std::int64_t next_row() const { return is_started_ ? decoder_.output_scanline : 0; }
+
+  /// Rows after those that were decoded before.
+  torch::Tensor decode_part(const Region& part, int channels) {
+    if (!is_started_) start(channels);
+    auto pixels = empty_pixels(info, {part.rows.length(), info.width}, channels);
     auto* to = pixels.data_ptr<std::uint8_t>();
-    const auto stride = info.width * channels;
-    const bool cmyk = decoder_.num_components == 4;
-    std::vector<std::uint8_t> inks(cmyk ? 4 * info.width : 0), colours(cmyk ? 3 * info.width : 0);
-    decoder_.out_color_space = cmyk ? JCS_CMYK : channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    while (next_row() < part.rows.begin) read_rows(next_row() + 1, to, channels);
+    read_rows(part.rows.end, to, channels);
+    return pixels.narrow(1, part.columns.begin, part.columns.length()).contiguous();
+  }
+
+private:
+  void start(int channels) {
+    is_started_ = true;
+    decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK
+                               : channels == 1              ? JCS_GRAYSCALE
+                                                            : JCS_RGB;
     read_scans();
     run([&] {
       if (decoder_.buffered_image) {
@@ -198,19 +218,26 @@ public:
       } else {
         jpeg_start_decompress(&decoder_);
       }
-      for (; decoder_.output_scanline < decoder_.output_height; to += stride) {
+    });
+  }
+
+  /// All rows before `end`. What follows the last row, and whether an end marker does, is the
+  /// maker's own business.
+  void read_rows(std::int64_t end, std::uint8_t* to, int channels) {
+    const auto stride = info.width * channels;
+    const bool cmyk = decoder_.num_components == 4;
+    std::vector<std::uint8_t> inks(cmyk ? 4 * info.width : 0), colours(cmyk ? 3 * info.width : 0);
+    run([&] {
+      for (; decoder_.output_scanline < end; to += stride) {
         JSAMPROW row = cmyk ? inks.data() : to;
         jpeg_read_scanlines(&decoder_, &row, /*max_lines=*/1);
         if (!cmyk) continue;
         cmyk_to_rgb(inks.data(), info.width, /*inverted=*/true, colours.data());
         convert_pixels(colours.data(), kRgbPixels, info.width, to, channels);
       }
-      // What follows the last row, and whether an end marker does, is the maker's own business.
     });
-    return pixels;
   }
 
-private:
   std::vector<const jpeg_marker_struct*> markers() const {
     std::vector<const jpeg_marker_struct*> markers;
     for (auto marker = decoder_.marker_list; marker; marker = marker->next) {
@@ -306,6 +333,7 @@ private:
   }
 
   ErrorManager errors_;
+  bool is_started_ = false;
   bool between_scans_ = false;  // the last thing read was the end of a scan
   unsigned scanned_ = 0;        // components, a bit each
   jpeg_progress_mgr progress_{};

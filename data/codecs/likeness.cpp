@@ -1,5 +1,7 @@
 #include "convae/data/codecs/likeness.h"
 
+#include "convae/data/picture_file.h"
+
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -103,7 +105,22 @@ torch::Tensor in_numbers(const torch::Tensor& image, std::int64_t colours, const
   return numbers;
 }
 
+auto numbers_for(int bits) {
+  return bits == 32   ? in_numbers<double>
+         : bits == 16 ? in_numbers<std::uint16_t>
+                      : in_numbers<std::uint8_t>;
+}
+
 }  // namespace
+
+torch::Tensor in_file_numbers(const torch::Tensor& image, const ImageInfo& original,
+                              const ValueRange& range) {
+  const torch::Tensor rows = image.permute({1, 2, 0}).contiguous();
+  const auto colours = std::min<std::int64_t>(rows.size(2), original.channels);
+  const torch::Tensor numbers =
+      numbers_for(original.bits)(rows, colours, range, /*rgba=*/{}, /*premultiplied=*/false);
+  return numbers.to(numbers_type(original)).permute({2, 0, 1});
+}
 
 std::vector<std::uint8_t> encode_like(const torch::Tensor& image, codec::Bytes original,
                                       std::int64_t max_pixels, const ValueRange& range,
@@ -119,11 +136,9 @@ std::vector<std::uint8_t> encode_like(const torch::Tensor& image, codec::Bytes o
     const auto decoded = codec.decode(original, /*channels=*/4, max_pixels, range);
     rgba = codec::oriented(decoded.pixels, info.orientation);
   }
-  const auto in = info.bits == 32   ? in_numbers<double>
-                  : info.bits == 16 ? in_numbers<std::uint16_t>
-                                    : in_numbers<std::uint8_t>;
   const codec::Original after{original, info, lost, same_colours};
-  return codec.encode(in(rows, colours, range, rgba, info.premultiplied), &after);
+  return codec.encode(numbers_for(info.bits)(rows, colours, range, rgba, info.premultiplied),
+                      &after);
 }
 
 }  // namespace convae

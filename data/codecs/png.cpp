@@ -1,5 +1,7 @@
+#include "convae/core/files.h"
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/likeness.h"
+#include "convae/data/codecs/picture_files.h"
 #include "convae/data/codecs/pixel_rows.h"
 
 #include <spng.h>
@@ -8,8 +10,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <deque>
+#include <exception>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace convae::codec {
 namespace {
@@ -155,6 +160,37 @@ public:
     if (transparency.n_type3_entries > 0) check(spng_set_trns(encoder, &transparency));
   }
 
+  bool has_parts() const { return header_.interlace_method == SPNG_INTERLACE_NONE; }
+  static bool reads_rows() { return true; }
+  std::int64_t next_row() const { return next_row_; }
+
+  /// Rows after those that were decoded before.
+  torch::Tensor decode_part(const Region& part, int channels) {
+    if (next_row_ == 0) {
+      check(spng_decode_image(context_.get(), nullptr, 0, stored_format(),
+                              decode_flags() | SPNG_DECODE_PROGRESSIVE));
+    }
+    const Size all{part.rows.length(), info.width};
+    auto pixels = empty_pixels(info, all, channels);
+    std::vector<std::uint8_t> row(stored_bytes() / info.height);
+    const std::int64_t row_bytes = pixels.stride(0) * pixels.element_size();
+    auto* to = static_cast<std::uint8_t*>(pixels.data_ptr());
+    for (; next_row_ < part.rows.end; ++next_row_) {
+      const int code = spng_decode_row(context_.get(), row.data(), row.size());
+      if (code != SPNG_EOI) check(code);
+      if (next_row_ < part.rows.begin) continue;
+      if (info.bits == 16) {
+        convert_rows(reinterpret_cast<const std::uint16_t*>(row.data()), 1,
+                     reinterpret_cast<std::uint16_t*>(to), channels);
+      } else {
+        convert_rows(row.data(), 1, to, channels);
+      }
+      to += row_bytes;
+    }
+    if (next_row_ == info.height) check(spng_decode_chunks(context_.get()));
+    return pixels.narrow(1, part.columns.begin, part.columns.length()).contiguous();
+  }
+
   torch::Tensor decode(int channels) {
     auto pixels = empty_pixels(info, channels);
     if (info.bits == 16) {
@@ -193,33 +229,47 @@ private:
     }
   }
 
+  /// spng applies a key colour and spreads a few bits only on the way to RGBA.
+  bool comes_as_rgba() const { return !is_indexed_ && (has_key_ || header_.bit_depth < 8); }
+  int stored_samples() const { return comes_as_rgba() ? 4 : samples(); }
+  int decode_flags() const { return has_key_ ? SPNG_DECODE_TRNS : 0; }
+  int stored_format() const {
+    return !comes_as_rgba() ? SPNG_FMT_PNG : info.bits == 16 ? SPNG_FMT_RGBA16 : SPNG_FMT_RGBA8;
+  }
+  std::size_t stored_bytes() {
+    std::size_t bytes = 0;
+    check(spng_decoded_image_size(context_.get(), stored_format(), &bytes));
+    return bytes;
+  }
+
   template <typename Sample>
   void decode_rows(Sample* to, int channels) {
-    // spng applies a key colour and spreads a few bits only on the way to RGBA.
-    const bool as_rgba = !is_indexed_ && (has_key_ || header_.bit_depth < 8);
-    const int format = !as_rgba ? SPNG_FMT_PNG : info.bits == 16 ? SPNG_FMT_RGBA16 : SPNG_FMT_RGBA8;
-    const int count = as_rgba ? 4 : samples();
-    const int flags = has_key_ ? SPNG_DECODE_TRNS : 0;
-    std::size_t bytes = 0;
-    check(spng_decoded_image_size(context_.get(), format, &bytes));
-    if (!is_indexed_ && count == channels) {
-      return check(spng_decode_image(context_.get(), to, bytes, format, flags));
-    }
+    const std::size_t bytes = stored_bytes();
+    const auto decode_to = [&](void* memory) {
+      check(spng_decode_image(context_.get(), memory, bytes, stored_format(), decode_flags()));
+    };
+    if (!is_indexed_ && stored_samples() == channels) return decode_to(to);
     std::vector<Sample> stored(bytes / sizeof(Sample));
-    check(spng_decode_image(context_.get(), stored.data(), bytes, format, flags));
+    decode_to(stored.data());
+    convert_rows(stored.data(), info.height, to, channels);
+  }
+
+  template <typename Sample>
+  void convert_rows(const Sample* stored, std::int64_t rows, Sample* to, int channels) {
     if (!is_indexed_) {
+      const int count = stored_samples();
       const Layout layout{count < 3 ? 1 : 3, /*alpha=*/count % 2 == 0};
-      convert_pixels(stored.data(), layout, info.height * info.width, to, channels);
+      convert_pixels(stored, layout, rows * info.width, to, channels);
     } else if constexpr (sizeof(Sample) == 1) {  // PNG has no wider indices
-      look_up_rows(stored, to, channels);
+      look_up_rows(stored, rows, to, channels);
     }
   }
 
   /// Indices are packed where they have less than 8 bits, each row from a byte of its own.
-  void look_up_rows(const std::vector<std::uint8_t>& stored, std::uint8_t* to, int channels) const {
-    const std::int64_t row_bytes = std::ssize(stored) / info.height;
+  void look_up_rows(const std::uint8_t* stored, std::int64_t rows, std::uint8_t* to, int channels) {
+    const std::int64_t row_bytes = static_cast<std::int64_t>(stored_bytes()) / info.height;
     std::vector<std::uint8_t> indices(info.width), colours(4 * info.width);
-    for (std::int64_t y = 0; y < info.height; ++y, to += info.width * channels) {
+    for (std::int64_t y = 0; y < rows; ++y, to += info.width * channels) {
       unpack_bits(&stored[y * row_bytes], header_.bit_depth, info.width, indices.data());
       look_up(indices.data(), info.width, palette_, "PNG", colours.data());
       convert_pixels(colours.data(), kRgbaPixels, info.width, to, channels);
@@ -245,7 +295,8 @@ private:
   spng_ihdr header_{};
   spng_trns transparency_{};
   bool is_indexed_ = false;
-  bool has_key_ = false;  // a colour that is transparent
+  bool has_key_ = false;       // a colour that is transparent
+  std::int64_t next_row_ = 0;  // of those decoded one by one
   Palette palette_;
 };
 
@@ -273,20 +324,31 @@ void take_notes(std::vector<std::uint8_t>& png, const Original& original) {
   png.insert(png.begin() + kAfterHeader, notes.begin(), notes.end());
 }
 
-std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original* original) {
+spng_ihdr header_of(Size size, std::int64_t channels, at::ScalarType type) {
   static constexpr std::uint8_t kTypes[] = {
       SPNG_COLOR_TYPE_GRAYSCALE, SPNG_COLOR_TYPE_GRAYSCALE_ALPHA, SPNG_COLOR_TYPE_TRUECOLOR,
       SPNG_COLOR_TYPE_TRUECOLOR_ALPHA};
-  const auto context = new_context(SPNG_CTX_ENCODER);
   spng_ihdr header{};
-  header.height = static_cast<std::uint32_t>(pixels.size(0));
-  header.width = static_cast<std::uint32_t>(pixels.size(1));
-  header.bit_depth = pixels.scalar_type() == at::kUInt16 ? 16 : 8;
-  header.color_type = kTypes[pixels.size(2) - 1];
-  expect_ok(spng_set_option(context.get(), SPNG_ENCODE_TO_BUFFER, 1));
+  header.height = static_cast<std::uint32_t>(size.h);
+  header.width = static_cast<std::uint32_t>(size.w);
+  header.bit_depth = type == at::kUInt16 ? 16 : 8;
+  header.color_type = kTypes[channels - 1];
+  return header;
+}
+
+Spng new_encoder() {
+  Spng context = new_context(SPNG_CTX_ENCODER);
   expect_ok(spng_set_option(context.get(), SPNG_IMG_COMPRESSION_LEVEL, kCompressionLevel));
   expect_ok(spng_set_option(context.get(), SPNG_IMG_COMPRESSION_STRATEGY, kStrategy));
   expect_ok(spng_set_option(context.get(), SPNG_FILTER_CHOICE, kFilter));
+  return context;
+}
+
+std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original* original) {
+  const auto context = new_encoder();
+  spng_ihdr header =
+      header_of({pixels.size(0), pixels.size(1)}, pixels.size(2), pixels.scalar_type());
+  expect_ok(spng_set_option(context.get(), SPNG_ENCODE_TO_BUFFER, 1));
   const void* data = pixels.const_data_ptr();
   std::size_t data_bytes = pixels.nbytes();
   std::vector<std::uint8_t> indices, exif;
@@ -324,7 +386,60 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
   return png;
 }
 
+class PngFile final : public PictureFile {
+public:
+  PngFile(const std::filesystem::path& path, const PictureShape& shape)
+      : path_(path), output_(path), encoder_(new_encoder()) {
+    spng_ihdr header = header_of(shape.size, shape.channels, shape.type);
+    expect(spng_set_png_stream(encoder_.get(), write_stream, this));
+    expect(spng_set_ihdr(encoder_.get(), &header));
+    expect(spng_encode_image(encoder_.get(), nullptr, 0, SPNG_FMT_PNG,
+                             SPNG_ENCODE_PROGRESSIVE | SPNG_ENCODE_FINALIZE));
+  }
+
+  void write(const torch::Tensor& rows) override {
+    const torch::Tensor pixels = to_rows(rows);
+    const auto bytes = static_cast<std::size_t>(pixels.stride(0)) * pixels.element_size();
+    const auto* row = static_cast<const std::uint8_t*>(pixels.const_data_ptr());
+    for (std::int64_t y = 0; y < pixels.size(0); ++y, row += bytes) {
+      const int code = spng_encode_row(encoder_.get(), row, bytes);
+      if (code != SPNG_EOI) expect(code);
+    }
+  }
+
+  void commit() override { output_.commit(); }
+
+private:
+  static int write_stream(spng_ctx*, void* file, void* from, std::size_t count) {
+    auto& self = *static_cast<PngFile*>(file);
+    try {
+      self.output_.write(from, count);
+      return SPNG_OK;
+    } catch (const std::exception&) {
+      self.failure_ = std::current_exception();
+      return SPNG_IO_ERROR;  // no exception may pass through spng
+    }
+  }
+
+  void expect(int code) {
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    if (code == SPNG_OK) return;
+    throw std::runtime_error("cannot write " + printable(path_.native()) + ": " +
+                             spng_strerror(code));
+  }
+
+  std::filesystem::path path_;
+  AtomicFile output_;
+  std::exception_ptr failure_;
+  Spng encoder_;  // after what it writes to
+};
+
 }  // namespace
+
+std::unique_ptr<PictureFile> new_png_file(const std::filesystem::path& path,
+                                          const PictureShape& shape) {
+  return std::make_unique<PngFile>(path, shape);
+}
 
 const Codec kPng = codec_of<PngReader>(encode_png, /*holds_16_bits=*/true);
 

@@ -26,8 +26,21 @@ int on_warning(TIFF*, void* file, const char*, const char* format, std::va_list 
   return 1;
 }
 
+/// What was written before: libtiff looks at directories again.
+tmsize_t read_target(TiffMemory& file, void* to, tmsize_t count) try {
+  const auto rest = file.target_bytes - std::min(file.position, file.target_bytes);
+  const auto taken = std::min<std::uint64_t>(rest, static_cast<std::uint64_t>(count));
+  if (taken > 0) file.target->read_at(file.position, to, taken);
+  file.position += taken;
+  return static_cast<tmsize_t>(taken);
+} catch (const std::exception&) {
+  file.failure = std::current_exception();
+  return 0;
+}
+
 tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) {
   auto& file = file_of(handle);
+  if (file.target != nullptr) return read_target(file, to, count);
   const auto rest = file.bytes.subspan(std::min<std::uint64_t>(file.position, file.bytes.size()));
   const auto taken = rest.first(std::min(rest.size(), static_cast<std::size_t>(count)));
   std::ranges::copy(taken, static_cast<std::uint8_t*>(to));
@@ -38,11 +51,18 @@ tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) {
 tmsize_t write_stream(thandle_t handle, void* from, tmsize_t count) try {
   auto& file = file_of(handle);
   const auto end = file.position + static_cast<std::uint64_t>(count);
+  if (file.target != nullptr) {
+    file.target->write_at(file.position, from, static_cast<std::size_t>(count));
+    file.target_bytes = std::max(file.target_bytes, end);
+    file.position = end;
+    return count;
+  }
   file.output.resize(std::max<std::uint64_t>(file.output.size(), end));
   std::memcpy(file.output.data() + file.position, from, static_cast<std::size_t>(count));
   file.position = end;
   return count;
 } catch (const std::exception&) {
+  file_of(handle).failure = std::current_exception();
   return 0;  // no exception may pass through libtiff
 }
 

@@ -37,7 +37,8 @@ std::string another_value(const OptionSpec& option) {
       {"crop", "24x16"},         {"value-range", "-5:12.5"},
       {"loss", "0.5*l1 + ssim"}, {"corrupt", "blur:2,noise:0.1"},
       {"detector", "4,8"},       {"augment", "flip:0.5"},
-      {"time", "1h30m"},         {"shard-size", "64M"}};
+      {"time", "1h30m"},         {"shard-size", "64M"},
+      {"tile", "512"},           {"memory", "4G"}};
   if (own.contains(option.name)) return own.at(option.name);
   const std::string usual = option.get(Options{});
   if (!option.value.choices.empty()) {

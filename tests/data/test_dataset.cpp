@@ -1,6 +1,7 @@
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
 #include "convae/data/dataset.h"
+#include "convae/data/split.h"
 #include "convae/tests/support.h"
 
 #include <torch/torch.h>
@@ -431,6 +432,37 @@ TEST(ImageDataset, KeepsToMaxPixelsWhenItDecodes) {
   EXPECT_FALSE(dataset.load(0));
   EXPECT_EQ(dataset.bad_files().at(0).reason,
             "too large: 10 x 10 (width x height) is more than the limit of 99 pixels");
+}
+
+TEST(ImageDataset, ReadsCropsOfImagesAboveTheLimitFromTheirFiles) {
+  TemporaryFolder folder;
+  const torch::Tensor image = noise(3, 40, 50, 1);
+  write_image(folder / "a.png", image);
+  write_image(folder / "b.bmp", image, ImageFormat::bmp);
+  ImageDataset::Options options = options_with(3, Cache::ram);
+  options.max_pixels = 500;
+  options.crop = {20, 25};
+  DataOptions data;
+  data.crop = options.crop;
+  data.max_pixels = options.max_pixels;
+  const FoundImages found =
+      find_images(folder.path(), data, [](const ImageEntry&) { return std::nullopt; });
+  ASSERT_EQ(found.entries.size(), 1);
+  EXPECT_EQ(found.skipped.at(0).name, "b.bmp");
+
+  ImageDataset dataset(found.entries, options);
+  EXPECT_EQ(dataset.cache_within(1 << 20), 0);
+  EXPECT_EQ(dataset.image_size(0), options.crop);
+  const auto crop = dataset.load_crop(0, [](Size free) {
+    EXPECT_EQ(free, (Size{20, 25}));
+    return Size{3, 20};
+  });
+  ASSERT_TRUE(crop);
+  EXPECT_TRUE(crop->equal(image.slice(1, 3, 23).slice(2, 20, 45)));
+  const auto middle = dataset.load(0);
+  ASSERT_TRUE(middle);
+  EXPECT_TRUE(middle->equal(image.slice(1, 10, 30).slice(2, 12, 37)));
+  EXPECT_FALSE(dataset.cached(0));
 }
 
 TEST(CropImage, CutsRowsFromTopAndColumnsFromLeft) {

@@ -124,6 +124,66 @@ TEST_F(CalibratedInspector, AHoleScoresAboveGoodImagesAndTheMapShowsIt) {
   }
 }
 
+/// (1, 233, 270): rows of parts, of which one has a hole, without the last pixels.
+torch::Tensor sheet_of_parts() {
+  std::vector<torch::Tensor> rows;
+  for (std::uint64_t row = 0; row < 6; ++row) {
+    std::vector<torch::Tensor> parts;
+    for (std::uint64_t i = 0; i < 7; ++i) parts.push_back(good_part(2 * (10 * row + i)));
+    if (row == 3) parts[2] = with_hole(parts[2]);
+    rows.push_back(torch::cat(parts, 2));
+  }
+  return torch::cat(rows, 1).slice(1, 0, 233).slice(2, 0, 270).contiguous();
+}
+
+void expect_same_scores(const Inspector& inspector, const fs::path& folder) {
+  ScoreOptions whole = images_of(folder, folder / "whole"), tiled = images_of(folder, folder / "t");
+  whole.report = false;
+  tiled.images.tile = 64;
+  tiled.images.data.exclude = whole.images.data.exclude = {"whole/**", "t/**"};
+  const ScoreResult a = inspector.score(whole), b = inspector.score(tiled);
+  ASSERT_EQ(a.images.size(), b.images.size());
+  for (std::size_t i = 0; i < a.images.size(); ++i) {
+    for (const Way way : {kNetwork, kMeanError, kArea}) {
+      EXPECT_NEAR(a.images[i].scores[way], b.images[i].scores[way],
+                  1e-4 * std::max(1.0, std::abs(a.images[i].scores[way])))
+          << way;
+    }
+    const std::string name = a.images[i].name;
+    for (const char* kind : {"heat", "overlay"}) {
+      const auto picture_of = [&](const fs::path& results) {
+        return decode_image(read_file(results / kind / name), 3).to(torch::kDouble);
+      };
+      const torch::Tensor x = picture_of(whole.output), y = picture_of(tiled.output);
+      ASSERT_EQ(x.sizes(), y.sizes());
+      const double steps = kind == std::string("heat") ? 65535 : 255;
+      EXPECT_LT((x - y).abs().max().item<double>() / steps, 0.01) << kind;
+      EXPECT_GT(x.max().item<double>(), 0) << kind;
+    }
+  }
+  EXPECT_TRUE(fs::exists(tiled.output / "report.html"));
+}
+
+TEST_F(CalibratedInspector, APictureInTilesIsScoredAsAWhole) {
+  const TemporaryFolder folder;
+  test::write_image(folder / "sheet.png", sheet_of_parts());
+  test::write_image(folder / "small.png", good_part(3));
+  expect_same_scores(inspector(), folder.path());
+}
+
+TEST_F(CalibratedInspector, APictureInTilesIsScoredAsAWholeByADetectorToo) {
+  torch::manual_seed(4);
+  ModelOptions options;
+  options.channels = 1;
+  options.levels = parse_levels("4,8", {});
+  options.detector = {4, 4};
+  const Inspector detecting =
+      Inspector::calibrate(Model(Autoencoder(options), {}), good_images_of(good()));
+  const TemporaryFolder folder;
+  test::write_image(folder / "sheet.png", sheet_of_parts());
+  expect_same_scores(detecting, folder.path());
+}
+
 TEST_F(CalibratedInspector, ThresholdsAreExceededByAtMostTheirShareOfGoodImages) {
   const Calibration& calibration = inspector().calibration();
   ASSERT_EQ(calibration.images(), 12U);

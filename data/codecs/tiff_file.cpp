@@ -1,0 +1,127 @@
+#include "convae/core/files.h"
+#include "convae/core/mapped_file.h"
+#include "convae/data/codecs/likeness.h"
+#include "convae/data/codecs/picture_files.h"
+#include "convae/data/codecs/tiff_memory.h"
+#include "convae/data/codecs/tiff_tags.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <tiffio.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace convae::codec {
+namespace {
+
+constexpr std::int64_t kTileSide = 256;
+
+class TiffFile final : public PictureFile {
+public:
+  TiffFile(const std::filesystem::path& path, const PictureShape& shape,
+           std::vector<std::string>* lost)
+      : path_(path), output_(path), shape_(shape) {
+    memory_.target = &output_;
+    const Size size = shape.size;
+    const auto bits = 8 * static_cast<int>(c10::elementSize(shape.type));
+    const double bytes = static_cast<double>(size.area() * shape.channels) * bits / 8;
+    constexpr double kMostPlainBytes = 4e9;  // offsets have 32 bits
+    tiff_ = open_tiff(bytes > kMostPlainBytes ? "w8" : "w", memory_);
+    expect(tiff_ != nullptr);
+    auto* handle = tiff_.get();
+    TIFFSetField(handle, TIFFTAG_IMAGELENGTH, static_cast<std::uint32_t>(size.h));
+    TIFFSetField(handle, TIFFTAG_IMAGEWIDTH, static_cast<std::uint32_t>(size.w));
+    TIFFSetField(handle, TIFFTAG_SAMPLESPERPIXEL, static_cast<int>(shape.channels));
+    TIFFSetField(handle, TIFFTAG_BITSPERSAMPLE, bits);
+    TIFFSetField(handle, TIFFTAG_PHOTOMETRIC,
+                 shape.channels < 3 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB);
+    if (shape.type == at::kFloat) {
+      TIFFSetField(handle, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_IEEEFP);
+    }
+    if (!shape.like.path.empty()) take_tags_of(shape.like, lost);
+    TIFFSetField(handle, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
+    TIFFSetField(handle, TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE);
+    if (bits <= 16) TIFFSetField(handle, TIFFTAG_PREDICTOR, PREDICTOR_HORIZONTAL);
+    TIFFSetField(handle, TIFFTAG_ZIPQUALITY, kTiffDeflateLevel);
+    TIFFSetField(handle, TIFFTAG_TILEWIDTH, static_cast<std::uint32_t>(kTileSide));
+    TIFFSetField(handle, TIFFTAG_TILELENGTH, static_cast<std::uint32_t>(kTileSide));
+    band_ = at::zeros({kTileSide, size.w, shape.channels}, shape.type);
+  }
+
+  void write(const torch::Tensor& rows) override {
+    const torch::Tensor pixels = to_rows(rows);
+    for (std::int64_t done = 0; done < pixels.size(0);) {
+      const std::int64_t count = std::min(kTileSide - filled_, pixels.size(0) - done);
+      band_.narrow(0, filled_, count).copy_(pixels.narrow(0, done, count));
+      filled_ += count;
+      done += count;
+      if (filled_ == kTileSide || top_ + filled_ == shape_.size.h) write_band();
+    }
+  }
+
+  void commit() override {
+    expect(TIFFFlush(tiff_.get()) == 1);
+    tiff_.reset();
+    expect(true);
+    output_.commit();
+  }
+
+private:
+  void write_band() {
+    const auto pixel = static_cast<std::int64_t>(band_.element_size()) * shape_.channels;
+    const auto* from = static_cast<const std::uint8_t*>(band_.const_data_ptr());
+    std::vector<std::uint8_t> tile(static_cast<std::size_t>(kTileSide * kTileSide * pixel));
+    for (std::int64_t left = 0; left < shape_.size.w; left += kTileSide) {
+      const std::int64_t columns = std::min(kTileSide, shape_.size.w - left);
+      std::ranges::fill(tile, std::uint8_t{0});
+      for (std::int64_t y = 0; y < filled_; ++y) {
+        std::copy_n(from + (y * shape_.size.w + left) * pixel, columns * pixel,
+                    &tile[static_cast<std::size_t>(y * kTileSide * pixel)]);
+      }
+      const auto index = TIFFComputeTile(tiff_.get(), static_cast<std::uint32_t>(left),
+                                         static_cast<std::uint32_t>(top_), /*z=*/0, /*s=*/0);
+      const auto bytes = static_cast<tmsize_t>(tile.size());
+      expect(TIFFWriteEncodedTile(tiff_.get(), index, tile.data(), bytes) == bytes);
+    }
+    top_ += filled_;
+    filled_ = 0;
+  }
+
+  void take_tags_of(const ImageFile& like, std::vector<std::string>* lost) {
+    const MappedFile file(open_image(like));
+    TiffMemory memory;
+    memory.bytes = file.bytes();
+    const Tiff from = open_tiff("r", memory);
+    if (!from) return;
+    std::vector<std::string> ignored;
+    const ImageInfo info = codec_for(file.bytes()).probe(file.bytes(), kAnyNumberOfPixels);
+    take_tags(
+        from.get(), tiff_.get(),
+        {file.bytes(), info, lost != nullptr ? *lost : ignored, info.channels == shape_.channels});
+  }
+
+  void expect(bool done) {
+    if (memory_.failure) std::rethrow_exception(std::exchange(memory_.failure, nullptr));
+    if (done) return;
+    throw std::runtime_error("cannot write " + printable(path_.native()) + ": " + memory_.error);
+  }
+
+  std::filesystem::path path_;
+  AtomicFile output_;
+  TiffMemory memory_;
+  Tiff tiff_;  // after what it points to
+  PictureShape shape_;
+  torch::Tensor band_;                 // rows of one row of tiles, (kTileSide, W, C) …
+  std::int64_t filled_ = 0, top_ = 0;  // … how many there are, and where they begin
+};
+
+}  // namespace
+
+std::unique_ptr<PictureFile> new_tiff_file(const std::filesystem::path& path,
+                                           const PictureShape& shape,
+                                           std::vector<std::string>* lost) {
+  return std::make_unique<TiffFile>(path, shape, lost);
+}
+
+}  // namespace convae::codec

@@ -1,0 +1,45 @@
+#include "convae/data/picture_file.h"
+
+#include "convae/data/codecs/picture_files.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+
+#include <stdexcept>
+
+namespace convae {
+
+bool is_written_in_rows(ImageFormat format) {
+  return format == ImageFormat::png || format == ImageFormat::tiff;
+}
+
+std::unique_ptr<PictureFile> new_picture_file(const std::filesystem::path& path, ImageFormat format,
+                                              const PictureShape& shape,
+                                              std::vector<std::string>* lost) {
+  switch (format) {
+    case ImageFormat::png: return codec::new_png_file(path, shape);
+    case ImageFormat::tiff: return codec::new_tiff_file(path, shape, lost);
+    default: throw std::invalid_argument("new_picture_file: expected PNG or TIFF");
+  }
+}
+
+void BandFile::put(std::int64_t left, const torch::Tensor& pixels) {
+  if (!band_.defined()) {
+    band_ =
+        at::empty({pixels.size(1), shape_.size.w, shape_.channels}, shape_.type).permute({2, 0, 1});
+    constexpr int kWhite = 255;  // only pictures of 8 bits have gaps
+    if (shape_.type == at::kByte) band_.fill_(kWhite);
+  }
+  band_.narrow(2, left, pixels.size(2)).copy_(pixels);
+}
+
+void BandFile::end_band() {
+  file_->write(band_);
+  band_ = torch::Tensor();
+}
+
+at::ScalarType numbers_type(const ImageInfo& original) {
+  return original.bits == 32 ? at::kFloat : original.bits == 16 ? at::kUInt16 : at::kByte;
+}
+
+}  // namespace convae

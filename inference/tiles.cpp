@@ -1,0 +1,114 @@
+#include "convae/inference/tiles.h"
+
+#include "convae/core/errors.h"
+#include "convae/core/machine.h"
+#include "convae/core/text.h"
+#include "convae/data/windows.h"
+#include "convae/inference/folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace convae {
+namespace {
+
+constexpr std::int64_t kUsualSide = 1024;  // margins of the default network add an eighth
+constexpr std::int64_t kSmallestSide = 32;
+/// Of the memory that is free, for a tile in the network: bands of rows and files want theirs.
+constexpr double kShareOfTile = 0.25;
+/// Decoding, see decode_image(), and a few copies as floats.
+constexpr double kBytesToDecode = 16;
+
+constexpr double kGigabyte = 1e9;
+
+}  // namespace
+
+TilePlan::TilePlan(const Model& model, const FolderOptions& options, Job job)
+    : model_(model.options()),
+      job_(std::move(job)),
+      asked_(options.tile),
+      max_pixels_(options.data.max_pixels),
+      free_bytes_(static_cast<double>(free_memory_bytes())) {
+  std::optional<std::string> reason = why_not_in_tiles(model_);
+  if (!reason && options.data.size) reason = "--size resizes whole pictures";
+  if (!reason && !job_.never.empty()) reason = job_.never;
+  is_active_ = !reason;
+  if (asked_.value_or(0) == 0) {
+    side_ = is_active_ ? choose_side() : 0;
+    return;
+  }
+  const std::string option = fmt::format("--tile '{}': ", *asked_);
+  require_option(is_active_, option + reason.value_or("") + "; leave --tile out");
+  require_option(*asked_ >= kSmallestSide,
+                 option + fmt::format("expected auto or a side of at least {}", kSmallestSide));
+  require_option(*asked_ <= max_pixels_ / *asked_,
+                 option + fmt::format("a tile has more than --max-pixels {}", max_pixels_));
+  side_ = *asked_;
+}
+
+double TilePlan::bytes_for(Size size) const {
+  // Twice what is held at least, as for batches.
+  return 2 * static_cast<double>(model_.inference_bytes_per_image(size)) +
+         (kBytesToDecode + static_cast<double>(job_.bytes_a_pixel)) *
+             static_cast<double>(size.area());
+}
+
+std::int64_t TilePlan::choose_side() const {
+  const Tiling tiling(model_, job_.result);
+  const std::int64_t grid = std::max(tiling.grid().h, tiling.grid().w);
+  for (std::int64_t side = kUsualSide; side >= kSmallestSide; side /= 2) {
+    const std::int64_t whole_grid = (side + grid - 1) / grid * grid;
+    const std::int64_t middle = kMaxSide / 2 / grid * grid;
+    const Span part{middle / tiling.scale().h, (middle + whole_grid) / tiling.scale().h};
+    const Size window = tiling.window({part, part}, {kMaxSide, kMaxSide}).size();
+    const bool fits = free_bytes_ == 0 || bytes_for(window) <= kShareOfTile * free_bytes_;
+    if (fits && window.area() <= max_pixels_) return whole_grid;
+  }
+  return 0;  // nothing is gained by tiles
+}
+
+bool TilePlan::takes(const ImageEntry& picture) const {
+  if (!is_active_ || side_ == 0) return false;
+  const Size size = picture.file_size();
+  if (asked_.value_or(0) > 0) return size.h > side_ || size.w > side_;
+  const bool is_too_much = free_bytes_ > 0 && bytes_for(size) > free_bytes_;
+  return size.area() > max_pixels_ || is_too_much;
+}
+
+std::optional<std::string> TilePlan::refusal(const ImageEntry& picture) const {
+  const auto reason = why_too_large(picture.file_size(), max_pixels_);
+  if (!reason || (takes(picture) && reads_in_parts(picture.file))) return std::nullopt;
+  return reason;
+}
+
+std::string TilePlan::line(const ImageEntries& pictures) const {
+  std::int64_t count = 0;
+  ImageEntry largest;
+  for (const ImageEntry& picture : pictures) {
+    if (!takes(picture)) continue;
+    ++count;
+    if (picture.file_size().area() > largest.file_size().area()) largest = picture;
+  }
+  if (count == 0) return "";
+  return fmt::format(
+      "{} of {} images in tiles of {}x{}: {} has {} pixels, which would take {:.1f} GB as a whole; "
+      "{:.1f} GB are free",
+      count, pictures.size(), side_, side_, in_quotes(largest.file.name),
+      to_string(largest.file_size()), bytes_for(largest.file_size()) / kGigabyte,
+      free_bytes_ / kGigabyte);
+}
+
+void for_each_tile(Size result, Size tile, const std::function<void(const Region&)>& use) {
+  for (std::int64_t y = 0; y < result.h; y += tile.h) {
+    for (std::int64_t x = 0; x < result.w; x += tile.w) {
+      use({{y, std::min(y + tile.h, result.h)}, {x, std::min(x + tile.w, result.w)}});
+    }
+  }
+}
+
+std::int64_t tile_count(Size result, Size tile) {
+  return ((result.h + tile.h - 1) / tile.h) * ((result.w + tile.w - 1) / tile.w);
+}
+
+}  // namespace convae

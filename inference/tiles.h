@@ -1,0 +1,60 @@
+#pragma once
+
+#include "convae/core/region.h"
+#include "convae/data/dataset.h"
+#include "convae/inference/model.h"
+#include "convae/inference/options.h"
+#include "convae/models/tiling.h"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+namespace convae {
+
+/// Which pictures of a folder go through a model in tiles, and how large those are.
+class TilePlan {
+public:
+  /// What a job does with a picture.
+  struct Job {
+    TiledResult result = TiledResult::reconstruction;
+    std::int64_t bytes_a_pixel = 0;  ///< beside what the network takes
+    std::string never = {};          ///< why the job needs whole pictures; empty: it does not
+  };
+
+  /// By options.tile. Throws OptionError where tiles are asked for and cannot be had.
+  TilePlan(const Model& model, const FolderOptions& options, Job job);
+
+  bool takes(const ImageEntry& picture) const;
+  /// Whether pictures may be larger than options.data.max_pixels.
+  bool lifts_limit() const { return is_active_ && asked_.has_value(); }
+  /// Why one that is cannot be used all the same; nullopt where it can.
+  std::optional<std::string> refusal(const ImageEntry& picture) const;
+
+  /// Of tiles of pictures, in pixels. They are multiples of what windows begin at where they are
+  /// not asked for.
+  std::int64_t side() const { return side_; }
+
+  /// "1 picture of 4 goes through in tiles of 1024x1024: …"; empty where none does.
+  std::string line(const ImageEntries& pictures) const;
+
+private:
+  double bytes_for(Size size) const;
+  std::int64_t choose_side() const;
+
+  const ModelOptions& model_;
+  Job job_;
+  std::optional<std::int64_t> asked_;
+  std::int64_t max_pixels_;
+  double free_bytes_;
+  bool is_active_ = false;
+  std::int64_t side_ = 0;
+};
+
+/// Calls `use` for each tile of a result, row by row; the last ones may be smaller.
+void for_each_tile(Size result, Size tile, const std::function<void(const Region&)>& use);
+std::int64_t tile_count(Size result, Size tile);
+
+}  // namespace convae
