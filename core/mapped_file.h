@@ -8,9 +8,9 @@
 
 namespace convae {
 
-/// The bytes of a regular file, or of the part of it that was opened, read from the disk as they are
-/// looked at. Throws std::runtime_error where they cannot be.
-/// The file must not become shorter meanwhile: the system ends a process that looks beyond its end.
+/// The bytes of a regular file, or of the part of it that was opened, read from the disk as they
+/// are looked at. Throws std::runtime_error where they cannot be. The file must not become shorter
+/// meanwhile: the system ends a process that looks beyond its end.
 class MappedFile {
 public:
   explicit MappedFile(InputFile file);

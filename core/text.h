@@ -37,8 +37,8 @@ std::optional<double> parse_duration(std::string_view text);
 /// The same the other way: 5400 → "1h30m".
 std::string duration_text(double seconds);
 
-/// Bytes of "4096", "256M", "4G" or "1.5T", with units of 1024; nullopt for other text, and for none
-/// at all.
+/// Bytes of "4096", "256M", "4G" or "1.5T", with units of 1024; nullopt for other text, and for
+/// none at all.
 std::optional<std::int64_t> parse_bytes(std::string_view text);
 
 /// The same the other way, in the largest unit that needs no fraction: 1.5·2^30 → "1536M".

@@ -303,9 +303,8 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   const auto keep_members = std::move(listed.keep_members);
   // Of a larger image, crops alone may be decoded.
   const bool takes_crops = options.crop && !options.size;
-  FoundImages found =
-      scan_headers(std::move(listed), takes_crops ? kAnyArea : options.max_pixels,
-                   worker_count(options.workers), options.index, callbacks);
+  FoundImages found = scan_headers(std::move(listed), takes_crops ? kAnyArea : options.max_pixels,
+                                   worker_count(options.workers), options.index, callbacks);
   found.folder = folder;
   found.keep_headers = [members = keep_members, headers = std::move(found.keep_headers)] {
     members();

@@ -525,7 +525,7 @@ TEST(ScoreSummary, FilesHaveAllTheirColumnsAndKeys) {
   EXPECT_EQ(keys(json["kinds"]["hole"]), measures);
   EXPECT_EQ(keys(json["controls"]), (Keys{"no_network", "mean_error", "image_area"}));
   EXPECT_EQ(keys(json["calibration"]),
-            (Keys{"images", "groups", "training_images", "smallest_fpr"}));
+            (Keys{"images", "groups", "training_images", "precision", "smallest_fpr"}));
   EXPECT_TRUE(json["pro"].is_null()) << "there are no masks";
   EXPECT_EQ(json["calibration"]["smallest_fpr"], 0.25);
 }
