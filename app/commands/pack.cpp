@@ -22,8 +22,8 @@ int run_pack(const CommandLine& line) {
                         .overwrite = options.call.overwrite};
   const PackResult result = pack(job, program_callbacks(options.run));
   fmt::print(
-      "{} images in {} shards, {} bytes, {} skipped: {}\n", result.images, result.shards.size(),
-      result.bytes, result.skipped.size(),
+      "{} images in {} shard{}, {} bytes, {} skipped: {}\n", result.images, result.shards.size(),
+      result.shards.size() == 1 ? "" : "s", result.bytes, result.skipped.size(),
       printable((job.output / result.shards[0]).string()) + (result.shards.size() > 1 ? " …" : ""));
   return kDone;
 }

@@ -86,10 +86,10 @@ class Calibrated:
 
     def assert_is_heat(self, name, heat):
         """Heat maps are written in 16 bits, up to heat_full_scale. A black frame's is rounding errors divided
-        by next to nothing: there it is the same to one in a hundred."""
+        by next to nothing: there it is the same to one in fifty."""
         full = self.summary["heat_full_scale"]
         written = np.asarray(Image.open(self.folder / "scores/heat" / name), np.float64) / 65535 * full
-        near = full / 100 if name == "black.png" else 1e-3
+        near = full / 50 if name == "black.png" else 1e-3
         np.testing.assert_allclose(heat, written, rtol=0, atol=near, err_msg=name)
 
     def export(self, format, *args):
