@@ -10,12 +10,17 @@ namespace {
 constexpr int kBlockBits = 20;
 constexpr std::size_t kBlockBytes = std::size_t{1} << kBlockBits;
 
+/// A name in blocks of kBlockBytes.
+std::string_view text_at(const std::vector<std::unique_ptr<char[]>>& blocks, std::uint64_t at,
+                         std::size_t size) {
+  return {blocks[at >> kBlockBits].get() + at % kBlockBytes, size};
+}
+
 }  // namespace
 
 std::string_view ImageFiles::name(std::size_t place) const {
   const Row& row = rows_[place];
-  const char* block = shared_->blocks[row.name_at >> kBlockBits].get();
-  return {block + row.name_at % kBlockBytes, row.name_size};
+  return text_at(shared_->blocks, row.name_at, row.name_size);
 }
 
 ImageFile ImageFiles::operator[](std::size_t place) const {
@@ -61,8 +66,7 @@ void ImageFiles::add(const ImageFile& file) {
 
 void ImageFiles::sort() {
   const auto name_of = [&](const Row& row) {
-    const char* block = shared_->blocks[row.name_at >> kBlockBits].get();
-    return std::string_view(block + row.name_at % kBlockBytes, row.name_size);
+    return text_at(shared_->blocks, row.name_at, row.name_size);
   };
   std::ranges::stable_sort(rows_, {}, name_of);
 }

@@ -193,7 +193,7 @@ std::int64_t ModelFolder::tiled_count() const {
 std::vector<Size> ModelFolder::network_sizes() const {
   std::set<Size> sizes;
   for (std::int64_t i = 0; i < size(); ++i) {
-    if (!is_tiled(i)) sizes.insert(network_size(entry(i).file_size()));
+    if (!is_tiled(i)) sizes.insert(network_size(dataset_.image_size(i)));
   }
   return {sizes.begin(), sizes.end()};
 }

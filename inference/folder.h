@@ -71,11 +71,15 @@ public:
 
   /// The size the network sees an image of `own` size at.
   Size network_size(Size own) const { return fixed_size_ ? fixed_size_ : own; }
+  /// Those of all images that go through it as a whole, each once.
+  std::vector<Size> network_sizes() const;
   /// A batch's images (N, C, H, W), as loaded → float in [0,1] at the network's size, on the
   /// model's device.
   torch::Tensor network_input(const torch::Tensor& images) const;
 
-  bool is_tiled(std::int64_t index) const { return tiles_ && tiles_->takes(entry(index)); }
+  bool is_tiled(std::int64_t index) const {
+    return tiles_ && tiles_->takes(dataset_.image_size(index));  // never resized
+  }
   const TilePlan& tiles() const { return *tiles_; }  ///< where an image is tiled
 
   const Model& model() const { return model_; }
@@ -88,7 +92,6 @@ private:
               ImagesAt at);
   static Found find(const Model& model, const FolderOptions& options, const Callbacks& callbacks,
                     const std::optional<TilePlan::Job>& job);
-  std::vector<Size> network_sizes() const;
   std::int64_t tiled_count() const;
   void skip(std::int64_t index, const std::string& reason);
 

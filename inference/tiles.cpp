@@ -68,9 +68,8 @@ std::int64_t TilePlan::choose_side() const {
   return 0;  // nothing is gained by tiles
 }
 
-bool TilePlan::takes(const ImageEntry& picture) const {
+bool TilePlan::takes(Size size) const {
   if (!is_active_ || side_ == 0) return false;
-  const Size size = picture.file_size();
   if (asked_.value_or(0) > 0) return size.h > side_ || size.w > side_;
   const bool is_too_much = free_bytes_ > 0 && bytes_for(size) > free_bytes_;
   return size.area() > max_pixels_ || is_too_much;
@@ -78,7 +77,7 @@ bool TilePlan::takes(const ImageEntry& picture) const {
 
 std::optional<std::string> TilePlan::refusal(const ImageEntry& picture) const {
   const auto reason = why_too_large(picture.file_size(), max_pixels_);
-  if (!reason || (takes(picture) && reads_in_parts(picture.file))) return std::nullopt;
+  if (!reason || (takes(picture.file_size()) && reads_in_parts(picture.file))) return std::nullopt;
   return reason;
 }
 
@@ -86,7 +85,7 @@ std::string TilePlan::line(const ImageEntries& pictures) const {
   std::int64_t count = 0;
   ImageEntry largest;
   for (const ImageEntry& picture : pictures) {
-    if (!takes(picture)) continue;
+    if (!takes(picture.file_size())) continue;
     ++count;
     if (picture.file_size().area() > largest.file_size().area()) largest = picture;
   }

@@ -27,7 +27,7 @@ public:
   /// By options.tile. Throws OptionError where tiles are asked for and cannot be had.
   TilePlan(const Model& model, const FolderOptions& options, Job job);
 
-  bool takes(const ImageEntry& picture) const;
+  bool takes(Size picture) const;
   /// Whether pictures may be larger than options.data.max_pixels.
   bool lifts_limit() const { return is_active_ && asked_.has_value(); }
   /// Why one that is cannot be used all the same; nullopt where it can.

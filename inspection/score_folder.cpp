@@ -25,8 +25,6 @@ namespace {
 constexpr double kFullOverlay = 2;
 constexpr double kMostCover = 0.75;  // of an image, where its map is at its highest
 
-/// What looking at an image takes beside the network, as measured: maps of all levels and copies.
-constexpr std::int64_t kBytesAPixelLookedAt = 700;
 /// Longest side of a tiled picture's copy for the report, but for a factor of 2.
 constexpr std::int64_t kCopySide = 1024;
 
@@ -172,7 +170,7 @@ public:
             model, images_of(options, layout_, size), callbacks, ImagesAt::own_size,
             TilePlan::Job{.result = model.options().detector.empty() ? TiledResult::reconstruction
                                                                      : TiledResult::detection,
-                          .bytes_a_pixel = kBytesAPixelLookedAt}) {
+                          .bytes_a_pixel = kViewBytesAPixel}) {
     if (!options.output.empty()) files_.emplace(options, folder_);
     callbacks.begin_writing();
   }

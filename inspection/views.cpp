@@ -8,6 +8,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <vector>
+
 namespace convae {
 
 torch::Tensor resize_map(const torch::Tensor& map, Size size) {
@@ -90,12 +93,10 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
 
 namespace {
 
-void require_memory(ModelFolder& folder) {
-  Size largest;
-  for (std::int64_t i = 0; i < folder.size(); ++i) {
-    const Size size = folder.network_size(folder.entry(i).file_size());
-    if (size.area() > largest.area() && !folder.is_tiled(i)) largest = size;
-  }
+void require_memory(const ModelFolder& folder) {
+  const std::vector<Size> sizes = folder.network_sizes();
+  if (sizes.empty()) return;
+  const Size largest = *std::ranges::max_element(sizes, {}, &Size::area);
   const std::int64_t free = free_memory_bytes();
   const auto needed = static_cast<double>(kViewBytesAPixel) * static_cast<double>(largest.area());
   if (free == 0 || needed <= static_cast<double>(free)) return;

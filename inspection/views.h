@@ -18,7 +18,8 @@ struct ViewedImage {
   torch::Tensor input;     ///< (1, C, h, w) float in [0,1]: what the network saw
 };
 
-/// What an image takes while it is looked at and compared, as measured, a pixel.
+/// What a pixel of an image takes while it is looked at and compared, as measured: maps of all
+/// levels and copies.
 inline constexpr std::int64_t kViewBytesAPixel = 750;
 
 inline constexpr double kDarkest = 1e-3;  ///< brightness and contrast that are told apart
