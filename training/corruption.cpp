@@ -23,6 +23,7 @@ namespace convae {
 namespace {
 
 constexpr double kGrey = 0.5;
+constexpr std::uint64_t kMostDefects = 3;  // of a picture
 
 void keep_in_range(cv::Mat& image) { cv::min(cv::max(image, 0.0), 1.0, image); }
 
@@ -159,7 +160,10 @@ void apply(cv::Mat& image, cv::Mat* label, const Effect& effect, const Corruptio
     case Effect::Kind::blemish: return blemish(image, effect.amount, random);
     case Effect::Kind::defects:
       if (random.uniform() >= effect.amount) return;
-      return draw_defect(image, any_defect(random), random, rule.good_pictures, label);
+      for (std::uint64_t left = 1 + random.below(kMostDefects); left > 0; --left) {
+        draw_defect(image, any_defect(random), random, rule.good_pictures, label);
+      }
+      return;
     default: return;  // augmentations: parse_corruptions() gives none
   }
 }

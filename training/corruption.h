@@ -33,7 +33,7 @@ struct CorruptionRule {
 /// Squares of `cutout` and `grid` are mid-grey. A `blemish` is one to three defects, each a soft
 /// spot, a scratch or a displaced patch of the image (as in CutPaste, Li et al. 2021,
 /// https://arxiv.org/abs/2104.04015), lighter or darker by up to the amount. `defects`
-/// draws one defect, see draw_defect(), on that share of the images.
+/// draws one to three defects, see draw_defect(), on that share of the images.
 ///
 /// `labels`, where not null, becomes (N, 1, H, W) in [0,1]: how much `defects` changed each pixel.
 torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,

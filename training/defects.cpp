@@ -24,6 +24,10 @@ constexpr std::int64_t kGoodPictureSide = 512;
 
 // A change of this share of a picture's brightness has a label of 1 - 1/e.
 constexpr double kSeenChange = 0.08;
+// Lines and spots on a rough surface are told from it by at most so many of its deviations more.
+constexpr double kMostRoughness = 2;
+constexpr double kSurroundings = 8;  // pixels
+
 // Changes in nearly black pictures are measured as if they were this bright.
 constexpr double kLeastBrightness = 0.15;
 
@@ -132,14 +136,25 @@ private:
     return std::max(1.0, length * std::min(1.0, side_ / kFullSide));
   }
 
-  /// Lighter or darker by that share of the brightness, sometimes with a tint.
+  /// Lighter or darker by that share of the brightness and by up to kMostRoughness of what varies
+  /// there anyway, since among pebbles a faint line is no defect; sometimes with a tint.
   cv::Scalar shift(double low, double high, double darker = 0.5) {
     const double sign = dice_.sign(darker);
-    cv::Scalar change = cv::Scalar::all(sign * dice_.log_between(low, high) * brightness_);
+    const double share = dice_.log_between(low, high);
+    const double step = share * brightness_ + dice_.between(0, kMostRoughness) * roughness();
+    cv::Scalar change = cv::Scalar::all(sign * step);
     if (image_.channels() == 3 && dice_.chance(0.25)) {
       for (int c = 0; c < 3; ++c) change[c] *= dice_.between(-0.5, 1);
     }
     return change;
+  }
+
+  /// Deviation of the pixels under the mask from what is around them.
+  double roughness() const {
+    Mat rest = image_ - smoothed(image_, pixels(kSurroundings));
+    rest = rest.mul(rest).mul(in_channels(mask, image_.channels()));
+    const double weight = cv::sum(mask)[0] * image_.channels();
+    return weight > 0 ? std::sqrt(cv::sum(cv::sum(rest))[0] / weight) : 0;
   }
 
   Mat each_pixel(const auto& value) const {
