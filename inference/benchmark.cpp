@@ -30,8 +30,9 @@ public:
     const Plan plan = plan_sizes(model.levels, options.size, model.channels);
     const auto type = options.train.precision == Precision::bf16 ? torch::kBFloat16 : torch::kFloat;
     const auto random = [&](std::initializer_list<std::int64_t> shape) {
-      return torch::randn(shape, torch::TensorOptions(device).dtype(type))
-          .contiguous(torch::MemoryFormat::ChannelsLast);
+      return torch::empty(shape, torch::TensorOptions(device).dtype(type).memory_format(
+                                     torch::MemoryFormat::ChannelsLast))
+          .normal_();
     };
     const std::int64_t images = options.train.batch_size;
     for (std::size_t i = 0; i < model.levels.size(); ++i) {

@@ -34,13 +34,14 @@ std::vector<Size> sizes_at(const std::vector<Plan>& plans, std::size_t level,
   return sizes;
 }
 
-/// Convolutions run two to ten times faster on channels-last data, and keep the layout.
+/// Convolutions run two to ten times faster on channels-last data, and keep the layout. With one
+/// channel both layouts are alike in memory, and LibTorch goes by the strides: hence a new tensor.
 void use_channels_last(torch::nn::Module& module) {
   torch::NoGradGuard no_grad;
   for (torch::Tensor& parameter : module.parameters()) {
-    if (parameter.dim() == 4) {
-      parameter.set_data(parameter.contiguous(torch::MemoryFormat::ChannelsLast));
-    }
+    if (parameter.dim() != 4) continue;
+    parameter.set_data(
+        torch::empty_like(parameter, {}, torch::MemoryFormat::ChannelsLast).copy_(parameter));
   }
 }
 
