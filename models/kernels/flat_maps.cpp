@@ -1,6 +1,7 @@
 #include "convae/models/kernels/flat_maps.h"
 
 #include <ATen/Version.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -27,6 +28,11 @@ std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps)
   std::vector<torch::Tensor> result = maps;
   for (torch::Tensor& x : result) x = x.contiguous(at::MemoryFormat::ChannelsLast);
   return result;
+}
+
+at::ScalarType computed_type(const torch::Tensor& x) {
+  return at::autocast::is_autocast_enabled(at::kCPU) ? at::autocast::get_autocast_dtype(at::kCPU)
+                                                     : x.scalar_type();
 }
 
 Pieces::Pieces(const std::vector<torch::Tensor>& maps, std::int64_t channels)

@@ -38,6 +38,9 @@ auto with_type(const torch::Tensor& tensor, const F& f) {
   return tensor.scalar_type() == at::kBFloat16 ? f(kernels::BFloat16{}) : f(float{});
 }
 
+/// What LibTorch's convolution of this tensor computes in: autocast may say.
+at::ScalarType computed_type(const torch::Tensor& x);
+
 /// The same maps in channels-last layout, which those from LibTorch have already.
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps);
 

@@ -1,8 +1,8 @@
 #include "convae/models/kernels/subpixel.h"
 
 #include "convae/core/parallel.h"
+#include "convae/models/kernels/flat_maps.h"
 
-#include <ATen/autocast_mode.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <vector>
 
@@ -83,23 +84,23 @@ torch::Tensor convolution_weight(const torch::Tensor& weight, const PlaneTaps& t
   return result.flatten(0, 2).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-/// Values beside each other, and how far apart such runs begin.
+/// Bytes beside each other, and how far apart such runs begin.
 struct Runs {
   std::int64_t length, step;
 };
 
-/// Copies runs to one place after the other: `count` values.
-void join_runs(const float* from, Runs runs, float* to, std::int64_t count) {
+/// Copies runs to one place after the other: `count` bytes.
+void join_runs(const std::byte* from, Runs runs, std::byte* to, std::int64_t count) {
   for (; count > 0; count -= runs.length, from += runs.step, to += runs.length) {
     std::copy_n(from, std::min(runs.length, count), to);
   }
 }
 
-/// The same for runs of a known length: two moves instead of a call.
+/// The same for runs of a known length: a few moves instead of a call.
 template <int length>
-void join_runs_of(const float* from, std::int64_t step, float* to, std::int64_t count) {
+void join_runs_of(const std::byte* from, std::int64_t step, std::byte* to, std::int64_t count) {
   for (; count >= length; count -= length, from += step, to += length) {
-    std::memcpy(to, from, length * sizeof(float));
+    std::memcpy(to, from, length);
   }
   std::copy_n(from, count, to);
 }
@@ -110,20 +111,26 @@ torch::Tensor side_by_side(const torch::Tensor& groups, Size stride, Size out) {
   const std::int64_t channels = groups.size(1) / (stride.h * stride.w);
   torch::Tensor result = at::empty({groups.size(0), channels, out.h, out.w},
                                    groups.options().memory_format(at::MemoryFormat::ChannelsLast));
-  const auto* first = groups.const_data_ptr<float>();
-  auto* const rows = result.mutable_data_ptr<float>();
-  const Runs runs{stride.w * channels, groups.stride(3)};
-  const std::int64_t row_length = out.w * channels;
+  const std::int64_t size = groups.element_size();
+  const auto* first = static_cast<const std::byte*>(groups.const_data_ptr());
+  auto* const rows = static_cast<std::byte*>(result.mutable_data_ptr());
+  const Runs runs{stride.w * channels * size, groups.stride(3) * size};
+  const std::int64_t row_length = out.w * channels * size;
   parallel_for_each(groups.size(0) * out.h, [&](std::int64_t row) {
     const std::int64_t image = row / out.h, y = row % out.h;
-    const float* from = first + image * groups.stride(0) + y / stride.h * groups.stride(2) +
-                        y % stride.h * runs.length;
-    float* to = rows + row * row_length;
-    switch (runs.length) {
-      case 2:  // grey, stride 2
-        return join_runs_of<2>(from, runs.step, to, row_length);
-      case 6:  // colours
-        return join_runs_of<6>(from, runs.step, to, row_length);
+    const std::byte* from = first +
+                            (image * groups.stride(0) + y / stride.h * groups.stride(2)) * size +
+                            y % stride.h * runs.length;
+    std::byte* to = rows + row * row_length;
+    switch (runs.length) {  // with a stride of 2:
+      case 4:               // grey in bfloat16
+        return join_runs_of<4>(from, runs.step, to, row_length);
+      case 8:  // grey
+        return join_runs_of<8>(from, runs.step, to, row_length);
+      case 12:  // colours in bfloat16
+        return join_runs_of<12>(from, runs.step, to, row_length);
+      case 24:  // colours
+        return join_runs_of<24>(from, runs.step, to, row_length);
       default: return join_runs(from, runs, to, row_length);
     }
   });
@@ -159,7 +166,9 @@ public:
                                const torch::Tensor& weight,
                                const std::optional<torch::Tensor>& bias, const LevelSpec& level,
                                Size output_padding) {
-    context->save_for_backward({x, weight});
+    // The gradients are computed outside of autocast, in the type that it chose here.
+    const at::ScalarType type = computed_type(x);
+    context->save_for_backward({x.to(type), weight.to(type)});
     context->saved_data["stride"] = per_axis(level.stride);
     context->saved_data["padding"] = per_axis(level.padding);
     context->saved_data["dilation"] = per_axis(level.dilation);
@@ -186,8 +195,8 @@ public:
 }  // namespace
 
 bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelSpec& level) {
-  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || x.numel() == 0) return false;
-  if (at::autocast::is_autocast_enabled(at::kCPU)) return false;
+  const bool is_known = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  if (!x.device().is_cpu() || !is_known || x.numel() == 0) return false;
   if (channels > kMostChannels || level.stride.h * level.stride.w == 1) return false;
   const PlaneTaps taps(level);
   const std::int64_t computed =

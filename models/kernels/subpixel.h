@@ -10,11 +10,12 @@
 /// speed; this takes half to two thirds of the time.
 namespace convae {
 
-/// True where the function below applies and is fast: float on a CPU, no autocast, a stride, at
-/// most 4 channels, and few zero taps in the convolution's kernel.
+/// True where the function below applies and is fast: float or bfloat16 on a CPU, a stride, at most
+/// 4 channels, and few zero taps in the convolution's kernel.
 bool suits_subpixels(const torch::Tensor& x, std::int64_t channels, const LevelSpec& level);
 
-/// x: (N, C, h, w) channels-last; weight: (C, channels, kernel); bias: (channels) or undefined.
+/// x: (N, C, h, w) channels-last; weight: (C, channels, kernel), float; bias: (channels) or
+/// undefined. Autocast is heeded.
 /// Returns (N, channels, h', w') channels-last, where h' is (h - 1)·stride - 2·padding +
 /// dilation·(kernel - 1) + 1 + output_padding. Differentiable once.
 torch::Tensor subpixel_conv_transpose(const torch::Tensor& x, const torch::Tensor& weight,
