@@ -1,5 +1,6 @@
 #include "convae/models/blocks.h"
 
+#include "convae/models/kernels/product_gradient.h"
 #include "convae/models/kernels/rank_sums.h"
 #include "convae/models/kernels/subpixel.h"
 
@@ -201,7 +202,9 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bi
 
 torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool with_bias) {
   const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
+  const bool by_products = kind_ != Kind::linear && !bias.defined() && suits_products(x, weight_);
   if (kind_ == Kind::conv) {
+    if (by_products) return convolution_with_products(x, weight_, level_, /*transposed=*/false, {});
     return torch::conv2d(x, weight_, bias, per_axis(level_.stride), per_axis(level_.padding),
                          per_axis(level_.dilation));
   }
@@ -215,6 +218,9 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool w
                             out.w - level_.horizontal().conv_transpose_length(x.size(3))};
   if (suits_subpixels(x, level_.channels, level_)) {
     return subpixel_conv_transpose(x, weight_, bias, level_, output_padding);
+  }
+  if (by_products) {
+    return convolution_with_products(x, weight_, level_, /*transposed=*/true, output_padding);
   }
   return torch::conv_transpose2d(x, weight_, bias, per_axis(level_.stride),
                                  per_axis(level_.padding), per_axis(output_padding), /*groups=*/1,

@@ -331,6 +331,12 @@ void from_floats(const float* __restrict x, std::int64_t count, T* __restrict y)
 }
 
 template <typename T>
+void add_to_floats(const T* __restrict x, std::int64_t count, float* __restrict y) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) y[i] += load(x[i]);
+}
+
+template <typename T>
 void add_floats(const T* x, const float* __restrict y, std::int64_t count, T* z) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) store(z[i], load(x[i]) + y[i]);
@@ -401,6 +407,7 @@ constexpr TypeKernels<T> kOfType = {{{kBlock<T, silu, identity>, kBlock<T, relu,
                                      {loss<T, identity, squared>, loss<T, identity, absolute>}},
                                     to_floats<T>,
                                     from_floats<T>,
+                                    add_to_floats<T>,
                                     add_floats<T>};
 
 }  // namespace

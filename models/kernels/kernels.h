@@ -63,6 +63,8 @@ struct TypeKernels {
                        float weight, T* dx, float* dx_sum);
   void (*to_floats)(const T* x, std::int64_t count, float* y);
   void (*from_floats)(const float* x, std::int64_t count, T* y);
+  /// y = y + x.
+  void (*add_to_floats)(const T* x, std::int64_t count, float* y);
   /// z = x + y; z may be x.
   void (*add_floats)(const T* x, const float* y, std::int64_t count, T* z);
 };

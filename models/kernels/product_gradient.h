@@ -1,0 +1,23 @@
+#pragma once
+
+#include "convae/core/tensor.h"
+#include "convae/models/geometry.h"
+
+/// LibTorch's convolutions with another gradient of their weights: oneDNN's runs at half the speed
+/// of its others in bfloat16 and on small maps, and its threads wait for each other in the middle,
+/// which on a busy machine takes a scheduler's turn each time. Here threads gather what the kernel
+/// sees of an image and multiply matrices, each on its own ("im2col").
+namespace convae {
+
+/// True where the function below applies and is faster: float or bfloat16 on a CPU that was
+/// measured, enough channels on the larger map's side, gradients wanted.
+bool suits_products(const torch::Tensor& x, const torch::Tensor& weight);
+
+/// A convolution, or a transposed one, without bias. x: (N, C, h, w) channels-last; weight as
+/// LibTorch has it, float. Autocast is heeded. Differentiable once; the weight's gradient is float,
+/// channels-last, and the same for any number of threads.
+torch::Tensor convolution_with_products(const torch::Tensor& x, const torch::Tensor& weight,
+                                        const LevelSpec& level, bool transposed,
+                                        Size output_padding);
+
+}  // namespace convae
