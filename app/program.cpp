@@ -12,6 +12,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -60,7 +61,23 @@ void require_one_process(const std::string& command) {
   const std::optional<Launch> launch = find_launch();
   if (!launch) return;
   throw std::runtime_error(command + " works in one process, but " + launcher_name(launch->kind) +
-                           " started several; only train shares its work (docs/scale.md)");
+                           " started several, which share the work of train, reconstruct, encode, "
+                           "evaluate, calibrate and score alone (docs/scale.md)");
+}
+
+/// Whether there is such a command; of others the command line tells.
+bool shares_work(const std::string& command) {
+  return std::ranges::any_of(command_list(), [&](const Command& known) {
+    return known.name == command && known.shares_work;
+  });
+}
+
+/// The first rank speaks for all.
+void begin_with_ranks() {
+  start_ranks();  // from here on, one that fails ends all
+  if (!leads() && std::freopen("/dev/null", "w", stdout) == nullptr) {
+    throw std::runtime_error("/dev/null cannot be written");
+  }
 }
 
 int execute(const std::vector<std::string>& words) {
@@ -73,11 +90,8 @@ int execute(const std::vector<std::string>& words) {
     return kDone;
   }
   Options base;
-  if (words[0] == "train") {
-    start_ranks();  // from here on, one that fails ends all
-  } else {
-    base.run.output.clear();  // only runs have a place of their own to go to
-  }
+  if (shares_work(words[0])) begin_with_ranks();
+  if (words[0] != "train") base.run.output.clear();  // only runs have a place of their own to go to
   const CommandLine line = read_command_line(words, base);
   if (line.help) {
     std::fputs(help_text(line.command).c_str(), stdout);
@@ -85,7 +99,7 @@ int execute(const std::vector<std::string>& words) {
   }
   start_logging(line.options.run);
   watch_signals();
-  if (line.command != "train") require_one_process(line.command);
+  if (!shares_work(line.command)) require_one_process(line.command);
   return find_command(line.command).run(line);
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Puts a picture larger than memory through convae in tiles: makes a TIFF of 30,000 x 20,000 pixels with
-a planted defect, trains a small network on pieces of the same texture, and reports peak memory and
-time of reconstruct and score, whether the reconstruction is that of an untiled cut, and whether the
-defect is found. Needs numpy and tifffile; everything is made in --folder, about 10 GB."""
+a planted defect and its twin without, trains a small network on pieces of the same texture, and reports
+peak memory and time of reconstruct and score, whether the reconstruction is that of an untiled cut, and
+whether the defect is found. Needs numpy and tifffile; everything is made in --folder, about 12 GB."""
 
 import argparse
 import csv
@@ -36,8 +36,8 @@ def defect_of(height, width):
     return slice(height // 2, height // 2 + side), slice(2 * width // 3, 2 * width // 3 + side)
 
 
-def tiles(height, width):
-    rows, columns = defect_of(height, width)
+def tiles(height, width, has_defect):
+    rows, columns = defect_of(height, width) if has_defect else (slice(0, 0), slice(0, 0))
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
             tile = texture(top, left, TILE, TILE, seed=7)
@@ -47,9 +47,9 @@ def tiles(height, width):
             yield tile
 
 
-def write_large(path, height, width):
+def write_large(path, height, width, has_defect):
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
-        tiff.write(tiles(height, width), shape=(height, width, 3), dtype=np.uint8, tile=(TILE, TILE),
+        tiff.write(tiles(height, width, has_defect), shape=(height, width, 3), dtype=np.uint8, tile=(TILE, TILE),
                    photometric="rgb")
 
 
@@ -101,6 +101,26 @@ def cut_is_equal(program, run_folder, folder, reconstruction):
         print(f"  {column}: {a:.9g} untiled, {b:.9g} tiled")
 
 
+def score(program, run_folder, folder, name):
+    """The picture's row, threshold and map."""
+    out = folder / "scores" / name
+    report(f"score, {name}", *run(program, "score", "--checkpoint", run_folder, "--data", folder / name, "-o", out,
+                                  "--tile", "auto", "--overwrite"))
+    row = row_of(out / "scores.csv", f"{name}.tif")
+    threshold = json.loads((out / "summary.json").read_text())["threshold"]
+    print(f"{name}: score {float(row['score']):.3f}, threshold {threshold:.3f}, anomalous {row['anomalous']}", flush=True)
+    return out / "heat" / f"{name}.png"
+
+
+def score_both(program, run_folder, folder, height, width):
+    score(program, run_folder, folder, "clean")
+    heat = read_png(score(program, run_folder, folder, "large"))
+    place = np.unravel_index(heat.argmax(), heat.shape)
+    rows, columns = defect_of(height, width)
+    found = rows.start - 32 <= place[0] < rows.stop + 32 and columns.start - 32 <= place[1] < columns.stop + 32
+    print(f"the strongest place {tuple(map(int, place))} is {'in' if found else 'NOT in'} the defect", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", default="build/release/bin/convae")
@@ -108,40 +128,34 @@ def main():
     parser.add_argument("--size", default="20000x30000", help="HxW")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--levels", default="32,64,128,256")
+    parser.add_argument("--only", choices=("score",), help="leave reconstruct out")
     arguments = parser.parse_args()
     height, width = map(int, arguments.size.split("x"))
     folder, program = arguments.folder, arguments.program
-    good, large = folder / "good", folder / "large"
-    good.mkdir(parents=True, exist_ok=True)
-    large.mkdir(exist_ok=True)
+    good, large, clean = folder / "good", folder / "large", folder / "clean"
+    for path in (good, large, clean):
+        path.mkdir(parents=True, exist_ok=True)
     for i in range(24):
         tifffile.imwrite(good / f"good{i:02}.tif", texture(4000 * i, 1000 * i, 512, 512, seed=i),
                          photometric="rgb")
-    picture = large / "large.tif"
-    if not picture.exists():
-        write_large(picture, height, width)
+    for picture, has_defect in ((large / "large.tif", True), (clean / "clean.tif", False)):
+        if not picture.exists():
+            write_large(picture, height, width, has_defect)
     run_folder = folder / "runs" / "texture"
     if not run_folder.exists():
         report("train", *run(program, "train", "--data", good, "--output", folder / "runs", "--name", "texture",
                              "--levels", arguments.levels, "--crop", 128, "--val-split", 0.4,
                              "--max-steps", arguments.steps, "--epochs", 1000, "--quiet"))
         report("calibrate", *run(program, "calibrate", "--checkpoint", run_folder))
+    if arguments.only == "score":
+        return score_both(program, run_folder, folder, height, width)
     report("reconstruct", *run(program, "reconstruct", "--checkpoint", run_folder, "--data", large, "-o",
                                folder / "out", "--format", "keep", "--tile", "auto", "--overwrite"))
     with tifffile.TiffFile(folder / "out" / "large.tif") as tiff:
         page = tiff.pages[0]
         print("written:", page.shape, "tiles of", page.tile, "BigTIFF" if tiff.is_bigtiff else "TIFF")
     print(row_of(folder / "out" / "reconstruct.csv", "large.tif"))
-    report("score", *run(program, "score", "--checkpoint", run_folder, "--data", large, "-o", folder / "scores",
-                         "--tile", "auto", "--overwrite"))
-    score = row_of(folder / "scores" / "scores.csv", "large.tif")
-    threshold = json.loads((folder / "scores" / "summary.json").read_text())["threshold"]
-    heat = read_png(folder / "scores" / "heat" / "large.png")
-    place = np.unravel_index(heat.argmax(), heat.shape)
-    rows, columns = defect_of(height, width)
-    found = rows.start - 32 <= place[0] < rows.stop + 32 and columns.start - 32 <= place[1] < columns.stop + 32
-    print(f"score {float(score['score']):.3f}, threshold {threshold:.3f}, anomalous {score['anomalous']}; "
-          f"the strongest place {tuple(map(int, place))} is {'in' if found else 'NOT in'} the defect")
+    score_both(program, run_folder, folder, height, width)
     # Last: a process that is started counts the memory of this one.
     cut_is_equal(program, run_folder, folder, tifffile.imread(folder / "out" / "large.tif"))
 

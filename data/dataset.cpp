@@ -329,6 +329,16 @@ std::string ImageDataset::clipped_line() const {
       100 * values / all);
 }
 
+ImageDataset::Clipped ImageDataset::clipped() const {
+  std::lock_guard lock(mutex_);
+  return {clipped_.begin(), clipped_.end()};
+}
+
+void ImageDataset::note_clipped(const Clipped& elsewhere) {
+  std::lock_guard lock(mutex_);
+  clipped_.insert(elsewhere.begin(), elsewhere.end());
+}
+
 void ImageDataset::note_bad(std::int64_t index, const SkippedFile& bad, State state) {
   {
     std::lock_guard lock(mutex_);

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace convae {
@@ -90,6 +91,11 @@ public:
   /// How many values of the images loaded so far lay outside the value range, for people; empty
   /// where none did.
   std::string clipped_line() const;
+  /// The same by index, to tell another process that loads images of the same set, and what such
+  /// a one has told.
+  using Clipped = std::vector<std::pair<std::int64_t, std::int64_t>>;
+  Clipped clipped() const;
+  void note_clipped(const Clipped& elsewhere);
 
   /// Called once for each image that cannot be used, from the thread that found it.
   std::function<void(const SkippedFile&)> on_bad_file;

@@ -225,24 +225,37 @@ std::optional<Step> Loader::next() {
   return loaded;
 }
 
-void for_each_batch(ImageDataset& dataset, const BatchOptions& options, const Callbacks& callbacks,
-                    const std::function<void(const MicroBatch&)>& use) {
+std::vector<Step> plan_batches(const ImageDataset& dataset, const BatchOptions& options) {
   std::vector<Step> plan =
       plan_in_order(dataset, options.batch_size, options.max_pixels, options.network_size);
   if (options.leaves_out) {
     for (Step& step : plan) std::erase_if(step[0].indices, options.leaves_out);
     std::erase_if(plan, [](const Step& step) { return step[0].indices.empty(); });
   }
+  return plan;
+}
+
+void for_each_planned(ImageDataset& dataset, std::vector<Step> plan, const BatchOptions& options,
+                      const Callbacks& callbacks, const std::function<void(const Step&)>& use) {
   Loader loader(dataset, std::move(plan), View{}, options.workers);
   std::int64_t done = 0;
   while (const auto step = loader.next()) {
     callbacks.stop_if_asked(done, dataset.size());
-    for (const MicroBatch& batch : *step) use(batch);
+    use(*step);
     done += image_count(*step);
-    callbacks.show(options.stage, done, dataset.size());
+    callbacks.show(options.stage, std::min(done * options.processes, dataset.size()),
+                   dataset.size());
   }
   // Images that could not be used are done with, too.
-  if (done < dataset.size()) callbacks.show(options.stage, dataset.size(), dataset.size());
+  if (done * options.processes < dataset.size()) {
+    callbacks.show(options.stage, dataset.size(), dataset.size());
+  }
+}
+
+void for_each_batch(ImageDataset& dataset, const BatchOptions& options, const Callbacks& callbacks,
+                    const std::function<void(const MicroBatch&)>& use) {
+  for_each_planned(dataset, plan_batches(dataset, options), options, callbacks,
+                   [&](const Step& step) { std::ranges::for_each(step, use); });
 }
 
 }  // namespace convae

@@ -114,8 +114,17 @@ struct BatchOptions {
   Size network_size;         ///< {0, 0}: images go through the network as the data set has them
   std::int64_t workers = 0;  ///< threads that decode ahead; see Loader
   std::function<bool(std::int64_t index)> leaves_out =
-      {};  ///< images that do not come; empty: none
+      {};                      ///< images that do not come; empty: none
+  std::int64_t processes = 1;  ///< that share the batches: progress counts for all of them
 };
+
+/// The batches that for_each_batch() makes.
+std::vector<Step> plan_batches(const ImageDataset& dataset, const BatchOptions& options);
+
+/// Calls `use` once for each of these batches; it is empty where no image of it is usable. Throws
+/// as for_each_batch() does.
+void for_each_planned(ImageDataset& dataset, std::vector<Step> plan, const BatchOptions& options,
+                      const Callbacks& callbacks, const std::function<void(const Step&)>& use);
 
 /// Calls `use` with all usable images of a data set, in batches of one size, in the data set's
 /// order with images of one size next to each other. Throws Interrupted ("stopped after 3 of 8

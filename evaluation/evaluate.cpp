@@ -10,12 +10,15 @@
 #include "convae/evaluation/references.h"
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
+#include "convae/training/collective.h"
 #include "convae/training/corruption.h"
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <span>
+#include <tuple>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -41,12 +44,25 @@ std::vector<Jpeg> through_jpeg(const torch::Tensor& images, std::int64_t bytes) 
 
 /// Images on their way through all coders.
 struct Batch {
-  torch::Tensor stored;   ///< (N, C, H, W) uint8 or uint16
-  torch::Tensor images;   ///< the same as float in [0,1], on the model's device
-  torch::Tensor shown;    ///< the same, corrupted
-  torch::Tensor latents;  ///< (N, c, h, w) or (N, D); none where images are restored
+  torch::Tensor stored;       ///< (N, C, H, W) uint8 or uint16
+  torch::Tensor images;       ///< the same as float in [0,1], on the model's device
+  torch::Tensor shown;        ///< the same, corrupted
+  torch::Tensor latents;      ///< (N, c, h, w) or (N, D); none where images are restored
+  std::vector<Jpeg> jpegs{};  ///< of each image, where they are coded so
 
   Size size() const { return {images.size(2), images.size(3)}; }
+};
+
+/// What was found of the images of a batch.
+struct MeasuredBatch {
+  std::vector<std::int64_t> images;     ///< in the folder
+  std::vector<ImageMeasures> measures;  ///< of each coder
+  std::vector<double> jpeg_bytes, jpeg_header_bytes;
+
+  template <typename Self>
+  static auto parts(Self& self) {
+    return std::tie(self.images, self.measures, self.jpeg_bytes, self.jpeg_header_bytes);
+  }
 };
 
 // Images that filters are tried on.
@@ -91,7 +107,9 @@ public:
   }
 
   Evaluation run() {
-    folder_.for_each("evaluate", [&](const MicroBatch& batch) { measure(batch); });
+    folder_.for_each(
+        "evaluate", [&](const MicroBatch& batch) { return measure(batch); },
+        [&](const MeasuredBatch& measured) { note(measured); });
     result_.skipped = folder_.skipped();
     add_code_sizes();
     return std::move(result_);
@@ -99,7 +117,7 @@ public:
 
 private:
   /// What a coder leaves of the images: float in [0,1].
-  using Reconstruct = std::function<torch::Tensor(const Batch&)>;
+  using Reconstruct = std::function<torch::Tensor(Batch&)>;
 
   void add(Coder coder, Reconstruct reconstruct) {
     result_.contenders.push_back({.coder = coder, .bytes = {}, .strength = {}, .measures = {}});
@@ -205,9 +223,14 @@ private:
   void add_codes_of_8_bits() {
     const bool of_training = references_.missing.empty();
     if (!of_training) {
-      folder_.for_each("latent ranges", [&](const MicroBatch& batch) {
-        references_.rounding.see(model_.encode(batch.images));
-      });
+      folder_.for_each(
+          "latent ranges",
+          [&](const MicroBatch& batch) {
+            LatentRounding own;
+            own.see(model_.encode(batch.images));
+            return own.ends();
+          },
+          [&](const torch::Tensor& ends) { references_.rounding.see(ends); });
     }
     result_.ranges_from = std::string("each channel's smallest and largest value on ") +
                           (of_training ? "the training images" : "these images");
@@ -220,44 +243,55 @@ private:
     if (std::max(result_.size.h, result_.size.w) > kMaxJpegSide) {
       return leave_out(Coder::jpeg, "a side is above " + std::to_string(kMaxJpegSide));
     }
-    add(Coder::jpeg, [&](const Batch& b) {
+    add(Coder::jpeg, [&](Batch& b) {
+      b.jpegs = through_jpeg(b.stored, latent_numbers_);
       std::vector<torch::Tensor> images;
-      for (const auto& [jpeg, image] : through_jpeg(b.stored, latent_numbers_)) {
-        images.push_back(image);
-        result_.jpeg_bytes.push_back(static_cast<double>(jpeg.picture_bytes));
-        result_.jpeg_header_bytes +=
-            static_cast<double>(std::ssize(jpeg.file) - jpeg.picture_bytes);
-      }
+      for (const Jpeg& jpeg : b.jpegs) images.push_back(jpeg.image);
       return to_float(torch::stack(images), model_.device());
     });
   }
 
-  void measure(const MicroBatch& batch) {
+  MeasuredBatch measure(const MicroBatch& batch) {
     Batch b{batch.images, folder_.network_input(batch.images), {}, {}};
     b.shown = corrupt(b.images, rule_, batch.indices);
     const bool has_latents = model_.options().has_latents();
     if (has_latents && !restores()) b.latents = model_.encode(b.images);
-    for (std::size_t i = 0; i < reconstructs_.size(); ++i) {
-      const torch::Tensor found = reconstructs_[i](b);
-      result_.contenders[i].measures.add(found, b.images.to(found.device()));
-      if (i == 0) require_finite_errors(batch);
+    MeasuredBatch measured{batch.indices, {}, {}, {}};
+    for (const Reconstruct& reconstruct : reconstructs_) {
+      const torch::Tensor found = reconstruct(b);
+      measured.measures.emplace_back().add(found, b.images.to(found.device()));
+      if (measured.measures.size() == 1) require_finite_errors(measured);
     }
-    for (const std::int64_t index : batch.indices) {
-      result_.images.push_back({folder_.name(index), b.size()});
-      result_.numbers_in += b.images[0].numel();
-      if (has_latents) {
-        result_.numbers_latent += c10::multiply_integers(model_.options().latent_shape(b.size()));
-      }
-      if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
+    for (const auto& [jpeg, image] : b.jpegs) {
+      measured.jpeg_bytes.push_back(static_cast<double>(jpeg.picture_bytes));
+      measured.jpeg_header_bytes.push_back(
+          static_cast<double>(std::ssize(jpeg.file) - jpeg.picture_bytes));
+    }
+    return measured;
+  }
+
+  /// Of the network, which comes first.
+  void require_finite_errors(const MeasuredBatch& measured) const {
+    const auto& errors = measured.measures[0].values(Measure::mse);
+    for (std::size_t i = 0; i < errors.size(); ++i) {
+      require_finite(errors[i], folder_.name(measured.images[i]));
     }
   }
 
-  /// Of the network's latest images.
-  void require_finite_errors(const MicroBatch& batch) const {
-    const auto& errors = result_.contenders[0].measures.values(Measure::mse);
-    const std::size_t first = errors.size() - batch.indices.size();
-    for (std::size_t i = 0; i < batch.indices.size(); ++i) {
-      require_finite(errors[first + i], folder_.name(batch.indices[i]));
+  void note(const MeasuredBatch& measured) {
+    for (std::size_t i = 0; i < measured.measures.size(); ++i) {
+      result_.contenders[i].measures += measured.measures[i];
+    }
+    std::ranges::copy(measured.jpeg_bytes, std::back_inserter(result_.jpeg_bytes));
+    for (const double bytes : measured.jpeg_header_bytes) result_.jpeg_header_bytes += bytes;
+    for (const std::int64_t index : measured.images) {
+      const Size size = folder_.network_size(folder_.dataset().image_size(index));
+      result_.images.push_back({folder_.name(index), size});
+      result_.numbers_in += result_.channels * size.area();
+      if (model_.options().has_latents()) {
+        result_.numbers_latent += c10::multiply_integers(model_.options().latent_shape(size));
+      }
+      if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
     }
   }
 
@@ -300,7 +334,7 @@ Evaluation evaluate(const Model& model, const EvaluateOptions& options,
     output->reserve_exact("evaluate.csv");
   }
   Evaluation evaluation = Evaluator(model, options, callbacks).run();
-  if (output) {
+  if (output && leads()) {
     callbacks.begin_writing();
     write_file(output->prepare("evaluate.csv"), to_csv(evaluation));
     write_file(output->prepare("evaluate.json"), to_json(evaluation) + "\n");

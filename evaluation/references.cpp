@@ -6,6 +6,7 @@
 #include "convae/data/loader.h"
 #include "convae/data/split.h"
 #include "convae/models/pixels.h"
+#include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
 
 #include <filesystem>
@@ -42,7 +43,7 @@ ImageEntries find_training_images(const DataOptions& data, References& reference
   // The levels take one image of this size, so they take all.
   const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
   SplitImages split = split_images(data, nothing, callbacks);
-  split.keep_headers();
+  if (leads()) split.keep_headers();
   ImageEntries images = std::move(split.training);
   const fs::path root = fs::weakly_canonical(data.data);
   for (std::size_t i = 0; i < images.size(); ++i) {
@@ -93,6 +94,8 @@ void LatentRounding::see(const torch::Tensor& latents) {
   low_ = low_.defined() ? torch::minimum(low_, low) : low;
   high_ = high_.defined() ? torch::maximum(high_, high) : high;
 }
+
+torch::Tensor LatentRounding::ends() const { return torch::cat({low_, high_}); }
 
 torch::Tensor LatentRounding::round(const torch::Tensor& latents) const {
   constexpr double kLargestCode = 255;

@@ -18,6 +18,9 @@ public:
   /// Widens the ranges to hold these latents: (N, c, h, w) or (N, D) float.
   void see(const torch::Tensor& latents);
 
+  /// (2, c, 1, 1) or (2, D), the ranges' ends: to be seen by one for more latents.
+  torch::Tensor ends() const;
+
   /// What the codes stand for: each number's nearest value, those outside their range at its end.
   /// Needs latents to have been seen.
   torch::Tensor round(const torch::Tensor& latents) const;

@@ -8,6 +8,7 @@
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
 #include "convae/models/tiling.h"
+#include "convae/training/collective.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <functional>
 #include <optional>
+#include <tuple>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -63,11 +65,19 @@ public:
   }
 
   EncodeResult run() {
+    ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks_.begin_writing();
     try {
-      folder_.for_each("encode", [&](const MicroBatch& batch) { encode(batch); });
-      folder_.for_each_tiled(
-          [&](std::int64_t index, ImageWindows& picture) { encode_tiled(index, picture); });
+      folder_.for_each(
+          "encode", [&](const MicroBatch& batch) { return encode(batch); },
+          [&](const Encoded& encoded) { note(encoded); });
+      if (!one_array_) {
+        encode_all_tiled();
+      } else if (leads()) {
+        // Rows that memory may not hold go straight into the array, which one rank writes.
+        const Alone alone;
+        encode_all_tiled();
+      }
     } catch (const Interrupted& stop) {
       drop_array();
       throw Interrupted(std::string(stop.what()) + "; no " +
@@ -75,13 +85,25 @@ public:
                         " was written");
     }
     writer_.finish();
+    ranks().barrier();
     EncodeResult result{rows(), folder_.skipped()};
+    if (!leads()) return result;
     if (rows_) rows_->commit();
     write_file(output_.prepare(table_), write_latent_rows(result.rows));
     return result;
   }
 
 private:
+  /// Images of a batch, and their latents where they are still to be written.
+  struct Encoded {
+    std::vector<std::int64_t> images;
+    torch::Tensor latents;  ///< on the CPU
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.images, self.latents);
+    }
+  };
+
   Size network_size(std::int64_t index) const {
     return folder_.network_size(folder_.entry(index).file_size());
   }
@@ -105,28 +127,34 @@ private:
     }
   }
 
-  void encode(const MicroBatch& batch) {
+  Encoded encode(const MicroBatch& batch) {
     torch::Tensor latents = folder_.model().encode(folder_.network_input(batch.images));
     if (options_.pool == Pooling::mean && latents.dim() == 4) latents = latents.mean({2, 3});
     latents = latents.cpu().contiguous();
+    if (one_array_) return {batch.indices, latents};
     for (std::size_t i = 0; i < batch.indices.size(); ++i) {
-      store(batch.indices[i], latents[static_cast<std::int64_t>(i)]);
+      write_own_file(batch.indices[i], latents[static_cast<std::int64_t>(i)]);
     }
+    return {batch.indices, {}};
   }
 
   /// latent: (c, h, w) or (D), on the CPU.
-  void store(std::int64_t image, const torch::Tensor& latent) {
-    const auto index = static_cast<std::size_t>(image);
-    if (one_array_) {
+  void write_own_file(std::int64_t image, const torch::Tensor& latent) {
+    // A file of one image has the batch axis too, so that both kinds read alike.
+    writer_.write(static_cast<std::int64_t>(latent.nbytes()),
+                  [path = output_.prepare(files_[static_cast<std::size_t>(image)]), latent] {
+                    write_npy(path, {latent}, latent.sizes().vec());
+                  });
+  }
+
+  void note(const Encoded& encoded) {
+    for (std::size_t i = 0; i < encoded.images.size(); ++i) {
+      const std::int64_t image = encoded.images[i];
+      is_encoded_[static_cast<std::size_t>(image)] = true;
+      if (!encoded.latents.defined() || !leads()) continue;
+      const torch::Tensor latent = encoded.latents[static_cast<std::int64_t>(i)];
       array(latent.sizes().vec()).write(image, latent);
-    } else {
-      // A file of one image has the batch axis too, so that both kinds read alike.
-      writer_.write(static_cast<std::int64_t>(latent.nbytes()),
-                    [path = output_.prepare(files_[index]), latent] {
-                      write_npy(path, {latent}, latent.sizes().vec());
-                    });
     }
-    is_encoded_[index] = true;
   }
 
   /// The one array, of such rows.
@@ -135,7 +163,13 @@ private:
     return *rows_;
   }
 
-  void encode_tiled(std::int64_t image, ImageWindows& picture) {
+  void encode_all_tiled() {
+    folder_.for_each_tiled(
+        [&](std::int64_t index, ImageWindows& picture) { return encode_tiled(index, picture); },
+        [&](const Encoded& encoded) { note(encoded); });
+  }
+
+  Encoded encode_tiled(std::int64_t image, ImageWindows& picture) {
     const Model& model = folder_.model();
     const std::vector<std::int64_t> shape = model.options().latent_shape(picture.size());
     const auto index = static_cast<std::size_t>(image);
@@ -154,10 +188,12 @@ private:
     });
     if (pools) {
       const double places = static_cast<double>(shape[1] * shape[2]);
-      return store(image, (sum / places).to(at::kFloat));
+      const torch::Tensor latent = (sum / places).to(at::kFloat);
+      if (one_array_) return {{image}, latent.unsqueeze(0)};
+      write_own_file(image, latent);
     }
     if (own_file) own_file->commit();
-    is_encoded_[index] = true;
+    return {{image}, {}};
   }
 
   void for_each_latent_tile(

@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
 #include "convae/models/pixels.h"
+#include "convae/training/collective.h"
 #include "convae/training/memory.h"
 
 #include <torch/nn/functional/upsampling.h>
@@ -36,7 +37,7 @@ ModelFolder::Found ModelFolder::find(const Model& model, const FolderOptions& op
     return reason ? reason : unfit(entry);
   };
   Found found{find_images(data.data, data, refuse, callbacks, options.prefix), tiles};
-  found.images.keep_headers();
+  if (leads()) found.images.keep_headers();
   callbacks.say("images " + std::to_string(found.images.entries.size()) + " · skipped " +
                 std::to_string(found.images.skipped.size()));
   callbacks.say("device " + model.device().str());
@@ -119,75 +120,96 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
   batches_.batch_size = options.batch_size;
   batches_.network_size = fixed_size_;
   batches_.workers = worker_count(options.data.workers);
-  if (tiled_count() > 0) {
+  if (!tiled().empty()) {
     batches_.leaves_out = [this](std::int64_t index) { return is_tiled(index); };
   }
   if (model_.device().is_cpu()) {
-    batches_.max_pixels =
-        require_memory_for_inference(model_.options(), network_sizes(), free_memory_bytes());
+    batches_.max_pixels = least_of_ranks(
+        require_memory_for_inference(model_.options(), network_sizes(), free_memory_bytes()));
   }
   dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
 }
 
-void ModelFolder::for_each(const std::string& stage,
-                           const std::function<void(const MicroBatch&)>& use) {
+void ModelFolder::make_own(const std::string& stage, std::vector<Step> plan,
+                           const std::function<void(const Step&)>& use) {
   const torch::NoGradGuard no_grad;
-  bool is_empty = true;
+  std::vector<Step> own;
+  for (auto i = ranks().rank(); i < std::ssize(plan); i += ranks().size()) {
+    own.push_back(std::move(plan[static_cast<std::size_t>(i)]));
+  }
   batches_.stage = stage;
-  for_each_batch(dataset_, batches_, callbacks_, [&](const MicroBatch& batch) {
-    is_empty = false;
-    use(batch);
-  });
-  if (is_empty && tiled_count() == 0) throw std::runtime_error("none of the images could be read");
+  batches_.processes = ranks().size();
+  for_each_planned(dataset_, std::move(own), batches_, callbacks_, use);
+}
+
+void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageWindows&)>& use) {
+  const torch::NoGradGuard no_grad;
+  std::optional<ImageWindows> picture;
+  try {
+    picture.emplace(entry(index).file, static_cast<int>(model_.options().channels), max_pixels_,
+                    model_.info().value_range);
+  } catch (const std::exception& error) {
+    return skip(index, error.what());
+  }
+  try {
+    if (picture->size() != entry(index).file_size()) {
+      throw ImageError("its size changed since it was listed");
+    }
+    use(*picture);
+  } catch (const ImageError& error) {
+    skip(index, error.what());
+  }
+  if (picture->clipped() > 0) {
+    warn(in_quotes(name(index)) + " has values outside the value range " +
+         to_string(model_.info().value_range) + ", which were clipped");
+  }
+}
+
+void ModelFolder::end_pass(bool none_was_read) {
+  hear_ranks();
+  if (none_was_read) throw std::runtime_error("none of the images could be read");
   const std::string clipped = dataset_.clipped_line();
   if (!clipped.empty() && clipped != std::exchange(said_clipped_, clipped)) {
     callbacks_.warn(clipped);
   }
 }
 
-void ModelFolder::for_each_tiled(
-    const std::function<void(std::int64_t index, ImageWindows& picture)>& use) {
-  const torch::NoGradGuard no_grad;
-  bool is_empty = true;
-  for (std::int64_t index = 0; index < size(); ++index) {
-    if (!is_tiled(index)) continue;
-    std::optional<ImageWindows> picture;
-    try {
-      picture.emplace(entry(index).file, static_cast<int>(model_.options().channels), max_pixels_,
-                      model_.info().value_range);
-    } catch (const std::exception& error) {
-      skip(index, error.what());
-      continue;
-    }
-    try {
-      if (picture->size() != entry(index).file_size()) {
-        throw ImageError("its size changed since it was listed");
-      }
-      use(index, *picture);
-      is_empty = false;
-    } catch (const ImageError& error) {
-      skip(index, error.what());
-    }
-    if (picture->clipped() > 0) {
-      callbacks_.warn(in_quotes(name(index)) + " has values outside the value range " +
-                      to_string(model_.info().value_range) + ", which were clipped");
+/// What other ranks found out about their images; the first rank tells of it.
+void ModelFolder::hear_ranks() {
+  if (ranks().size() == 1) return;
+  for (const auto& clipped : told_by_ranks(dataset_.clipped())) dataset_.note_clipped(clipped);
+  std::vector<std::pair<std::string, std::string>> bad(bad_in_tiles_.begin(), bad_in_tiles_.end());
+  for (const SkippedFile& file : dataset_.bad_files()) bad.emplace_back(file.name, file.reason);
+  const std::map<std::string, std::string> own(bad.begin(), bad.end());
+  for (const auto& told : told_by_ranks(bad)) {
+    for (const auto& [name, reason] : told) {
+      if (own.contains(name) || !bad_elsewhere_.emplace(name, reason).second) continue;
+      callbacks_.warn(skipped_line({name, reason}));
     }
   }
-  if (is_empty && tiled_count() == size()) {
-    throw std::runtime_error("none of the images could be read");
+  const auto warnings = told_by_ranks(std::exchange(unheard_, {}));
+  for (std::size_t rank = 1; rank < warnings.size(); ++rank) {
+    for (const std::string& line : warnings[rank]) callbacks_.warn(line);
   }
+}
+
+void ModelFolder::warn(const std::string& line) {
+  callbacks_.warn(line);  // where this is not the first rank, nobody hears it
+  if (!leads()) unheard_.push_back(line);
 }
 
 void ModelFolder::skip(std::int64_t index, const std::string& reason) {
   if (!skips_bad_) throw std::runtime_error(in_quotes(name(index)) + ": " + reason);
-  skipped_.push_back({name(index), reason});
-  callbacks_.warn(skipped_line(skipped_.back()));
+  bad_in_tiles_[name(index)] = reason;
+  callbacks_.warn(skipped_line({name(index), reason}));
 }
 
-std::int64_t ModelFolder::tiled_count() const {
-  std::int64_t count = 0;
-  for (std::int64_t i = 0; i < size(); ++i) count += is_tiled(i) ? 1 : 0;
-  return count;
+std::vector<std::int64_t> ModelFolder::tiled() const {
+  std::vector<std::int64_t> indices;
+  for (std::int64_t i = 0; i < size(); ++i) {
+    if (is_tiled(i)) indices.push_back(i);
+  }
+  return indices;
 }
 
 std::vector<Size> ModelFolder::network_sizes() const {
@@ -205,8 +227,11 @@ std::vector<std::string> ModelFolder::names() const {
 }
 
 std::vector<SkippedFile> ModelFolder::skipped() const {
+  std::map<std::string, std::string> bad = bad_elsewhere_;
+  for (const SkippedFile& file : dataset_.bad_files()) bad[file.name] = file.reason;
+  bad.insert(bad_in_tiles_.begin(), bad_in_tiles_.end());
   std::vector<SkippedFile> all = skipped_;
-  for (SkippedFile& bad : dataset_.bad_files()) all.push_back(std::move(bad));
+  for (const auto& [name, reason] : bad) all.push_back({name, reason});
   return all;
 }
 

@@ -7,10 +7,15 @@
 #include "convae/inference/model.h"
 #include "convae/inference/options.h"
 #include "convae/inference/tiles.h"
+#include "convae/training/shared_work.h"
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 /// What jobs share that put a folder of images through a model.
@@ -37,9 +42,12 @@ enum class ImagesAt { own_size, network_size };
 /// A model and the images of a folder that can go through it.
 ///
 ///     ModelFolder images(model, {.data = data, .batch_size = 16}, callbacks);
-///     images.for_each("encode", [&](const MicroBatch& batch) {
-///       const torch::Tensor latents = model.encode(images.network_input(batch.images));
-///     });
+///     images.for_each("encode",
+///         [&](const MicroBatch& batch) { return model.encode(images.network_input(batch.images));
+///         },
+///         [&](torch::Tensor latents) { … });
+///
+/// Several ranks share the work: all must make the same calls, and hear the same in the same order.
 class ModelFolder {
 public:
   /// Finds the images of options.data.data, and says how many there are. Without a `job`, none goes
@@ -53,20 +61,57 @@ public:
   ModelFolder(Model model, FoundImages images, const FolderOptions& options,
               const Callbacks& callbacks = {}, ImagesAt at = ImagesAt::own_size);
 
-  /// Calls `use` with all images once, batch by batch, each of one size, but for those that go
-  /// through in tiles; without gradients. `stage` is what Callbacks::progress is told. Throws
-  /// Interrupted, and std::runtime_error where none of the images could be read.
-  void for_each(const std::string& stage, const std::function<void(const MicroBatch&)>& use);
+  /// Calls `make` with all images once, batch by batch, each of one size, but for those that go
+  /// through in tiles; without gradients. Of several ranks each makes some of the batches, with
+  /// what one process would make of them. `use` gets what comes of each on all ranks, in the order
+  /// of one process: see SharedWork, also for what it may be. `stage` is what Callbacks::progress
+  /// is told. Throws Interrupted, and std::runtime_error where none of the images could be read.
+  template <typename Make, typename Use>
+  void for_each(const std::string& stage, const Make& make, const Use& use) {
+    using Result = std::invoke_result_t<Make, const MicroBatch&>;
+    std::vector<Step> plan = plan_batches(dataset_, batches_);
+    bool is_empty = true;
+    SharedWork<Result> work(std::ssize(plan), [&](Result result) {
+      is_empty = false;
+      use(std::move(result));
+    });
+    make_own(stage, std::move(plan), [&](const Step& step) {
+      work.made(step.empty() ? std::nullopt : std::optional<Result>(make(step[0])));
+    });
+    work.finish();
+    end_pass(is_empty && tiled().empty());
+  }
 
-  /// Calls `use` with those that go through in tiles. Where it throws an ImageError, the image is
-  /// skipped. Throws as for_each() does.
-  void for_each_tiled(const std::function<void(std::int64_t index, ImageWindows& picture)>& use);
+  /// The same for those that go through in tiles, one by one. Where `make` throws an ImageError,
+  /// the image is skipped.
+  template <typename Make, typename Use>
+  void for_each_tiled(const Make& make, const Use& use) {
+    using Result = std::invoke_result_t<Make, std::int64_t, ImageWindows&>;
+    const std::vector<std::int64_t> indices = tiled();
+    bool is_empty = true;
+    SharedWork<Result> work(std::ssize(indices), [&](Result result) {
+      is_empty = false;
+      use(std::move(result));
+    });
+    for (auto i = work.first(); i < std::ssize(indices); i += work.step()) {
+      const std::int64_t index = indices[static_cast<std::size_t>(i)];
+      std::optional<Result> result;
+      open_tiled(index, [&](ImageWindows& picture) { result = make(index, picture); });
+      work.made(std::move(result));
+    }
+    work.finish();
+    if (!indices.empty()) end_pass(is_empty && std::ssize(indices) == size());
+  }
+
+  /// A warning about one of this rank's images, which is said once, whichever rank says it.
+  void warn(const std::string& line);
 
   std::int64_t size() const { return dataset_.size(); }
   ImageEntry entry(std::int64_t index) const { return dataset_.entry(index); }
   std::string name(std::int64_t index) const { return dataset_.name(index); }
   std::vector<std::string> names() const;  ///< of all, by index
-  /// Files left out so far, before and while they were decoded.
+  /// Files left out so far, by any rank: before they were decoded, and then those that turned out
+  /// unusable by name.
   std::vector<SkippedFile> skipped() const;
 
   /// The size the network sees an image of `own` size at.
@@ -92,7 +137,12 @@ private:
               ImagesAt at);
   static Found find(const Model& model, const FolderOptions& options, const Callbacks& callbacks,
                     const std::optional<TilePlan::Job>& job);
-  std::int64_t tiled_count() const;
+  std::vector<std::int64_t> tiled() const;
+  void make_own(const std::string& stage, std::vector<Step> plan,
+                const std::function<void(const Step&)>& use);
+  void open_tiled(std::int64_t index, const std::function<void(ImageWindows&)>& use);
+  void end_pass(bool none_was_read);
+  void hear_ranks();
   void skip(std::int64_t index, const std::string& reason);
 
   Model model_;
@@ -102,7 +152,10 @@ private:
   std::optional<TilePlan> tiles_;
   Size fixed_size_;  // {0, 0}: every image at its own size
   BatchOptions batches_;
-  std::vector<SkippedFile> skipped_;  // before any image was decoded
+  std::vector<SkippedFile> skipped_;                  // before any image was decoded
+  std::map<std::string, std::string> bad_in_tiles_;   // why, by name
+  std::map<std::string, std::string> bad_elsewhere_;  // the same on other ranks
+  std::vector<std::string> unheard_;                  // warnings of this rank
   ImageDataset dataset_;
   std::string said_clipped_;  // the line last said
 };

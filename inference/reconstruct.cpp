@@ -11,11 +11,15 @@
 #include "convae/inference/reconstruct_tiles.h"
 #include "convae/metrics/image_metrics.h"
 #include "convae/models/pixels.h"
+#include "convae/training/collective.h"
 #include "convae/training/corruption.h"
 #include "convae/training/run_folder.h"
 
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 namespace convae {
 namespace {
@@ -35,18 +39,26 @@ public:
   }
 
   ReconstructResult run() {
+    ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks_.begin_writing();
+    const auto note = [&](const std::vector<Numbers>& images) {
+      for (const Numbers& image : images) images_[static_cast<std::size_t>(image.index)] = image;
+    };
     try {
-      folder_.for_each("reconstruct", [&](const MicroBatch& batch) { reconstruct(batch); });
+      folder_.for_each(
+          "reconstruct", [&](const MicroBatch& batch) { return reconstruct(batch); }, note);
       folder_.for_each_tiled(
-          [&](std::int64_t index, ImageWindows& picture) { reconstruct_tiled(index, picture); });
+          [&](std::int64_t index, ImageWindows& picture) {
+            return std::vector{reconstruct_tiled(index, picture)};
+          },
+          note);
     } catch (const Interrupted& stop) {
       throw Interrupted(std::string(stop.what()) + "; no reconstruct.csv was written");
     }
     writer_.finish();
-    for (const std::string& line : lines_of(lost_)) callbacks_.warn(line);
+    for (const std::string& line : lines_of(lost_by_ranks())) callbacks_.warn(line);
     const ReconstructResult result = summary();
-    write_file(output_.prepare("reconstruct.csv"), to_csv(result));
+    if (leads()) write_file(output_.prepare("reconstruct.csv"), to_csv(result));
     return result;
   }
 
@@ -57,6 +69,12 @@ private:
     if (!options.corruptions.empty()) job.never = "--corrupt corrupts whole pictures";
     return job;
   }
+
+  /// What is told of an image.
+  struct Numbers {
+    std::int64_t index;
+    double mse, ssim, input_mse;
+  };
 
   /// Where one image's results go; relative to the output folder, empty where not asked for.
   struct Names {
@@ -89,7 +107,7 @@ private:
                        "--format out");
   }
 
-  void reconstruct_tiled(std::int64_t index, ImageWindows& picture) {
+  Numbers reconstruct_tiled(std::int64_t index, ImageWindows& picture) {
     const Names& names = names_[static_cast<std::size_t>(index)];
     const auto path = [&](const std::string& name) {
       return name.empty() ? std::filesystem::path() : output_.prepare(name);
@@ -97,18 +115,29 @@ private:
     const TiledFiles files{path(names.reconstruction), path(names.grid), path(names.error_map),
                            options_.format};
     std::vector<std::string> lost;
-    images_[static_cast<std::size_t>(index)] =
-        reconstruct_in_tiles(folder_, index, picture, files, callbacks_, lost);
+    const ImageQuality quality =
+        reconstruct_in_tiles(folder_, index, picture, files, callbacks_, lost).quality;
     note_losses(index, lost);
     ++done_;
+    return {index, quality.mse, quality.ssim, /*input_mse=*/0};
   }
 
   void note_losses(std::int64_t index, const std::vector<std::string>& lost) {
     std::lock_guard lock(mutex_);
-    for (const std::string& part : lost) lost_["not kept: " + part].push_back(folder_.name(index));
+    for (const std::string& part : lost) lost_.emplace_back("not kept: " + part, index);
   }
 
-  void reconstruct(const MicroBatch& batch) {
+  /// In the order of the images.
+  Remarks lost_by_ranks() {
+    Losses all;
+    for (Losses& lost : told_by_ranks(lost_)) std::ranges::move(lost, std::back_inserter(all));
+    std::ranges::sort(all);
+    Remarks remarks;
+    for (const auto& [remark, index] : all) remarks[remark].push_back(folder_.name(index));
+    return remarks;
+  }
+
+  std::vector<Numbers> reconstruct(const MicroBatch& batch) {
     const Size own{batch.images.size(2), batch.images.size(3)};
     const torch::Tensor original = to_float(batch.images, folder_.model().device());
     const torch::Tensor shown =
@@ -124,17 +153,17 @@ private:
     const torch::Tensor originals = compares ? original.cpu() : original;
     const torch::Tensor inputs = compares ? input.cpu() : input;
     const torch::Tensor reconstructions = reconstruction.cpu();
+    std::vector<Numbers> numbers;
     for (std::int64_t i = 0; i < mse.numel(); ++i) {
       callbacks_.stop_if_asked(done_, folder_.size());
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
       const auto error = mse[i].item<double>();
       require_finite(error, folder_.name(index));
       write_images(index, inputs[i], reconstructions[i], originals[i]);
-      images_[static_cast<std::size_t>(index)] = {
-          {folder_.name(index), own, error, psnr(error), ssim[i].item<double>()},
-          input_mse[i].item<double>()};
+      numbers.push_back({index, error, ssim[i].item<double>(), input_mse[i].item<double>()});
       ++done_;
     }
+    return numbers;
   }
 
   void write_images(std::int64_t index, const torch::Tensor& input,
@@ -168,13 +197,15 @@ private:
   ReconstructResult summary() {
     ReconstructResult result;
     ImageMean mse, psnrs, ssim, input_psnr;
-    for (std::optional<ReconstructedImage>& image : images_) {
+    for (const std::optional<Numbers>& image : images_) {
       if (!image) continue;
-      mse.add(image->quality.mse);
-      psnrs.add(image->quality.psnr);
-      ssim.add(image->quality.ssim);
+      mse.add(image->mse);
+      psnrs.add(psnr(image->mse));
+      ssim.add(image->ssim);
       input_psnr.add(psnr(image->input_mse));
-      result.images.push_back(std::move(*image));
+      result.images.push_back({{folder_.name(image->index), folder_.entry(image->index).file_size(),
+                                image->mse, psnr(image->mse), image->ssim},
+                               image->input_mse});
     }
     result.skipped = folder_.skipped();
     result.mse = mse.mean();
@@ -195,10 +226,11 @@ private:
   GoodPictures good_pictures_;
   OutputFolder output_;
   std::vector<Names> names_;
-  std::vector<std::optional<ReconstructedImage>> images_;
+  std::vector<std::optional<Numbers>> images_;
   std::int64_t done_ = 0;
   std::mutex mutex_;  // guards what follows
-  Remarks lost_;      // what files have that their reconstructions have not
+  using Losses = std::vector<std::pair<std::string, std::int64_t>>;
+  Losses lost_;  // what files have that their reconstructions have not, and which
   ImageWriter writer_;
 };
 

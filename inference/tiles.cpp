@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 #include "convae/data/windows.h"
 #include "convae/inference/folder.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 
@@ -29,7 +30,7 @@ TilePlan::TilePlan(const Model& model, const FolderOptions& options, Job job)
       job_(std::move(job)),
       asked_(options.tile),
       max_pixels_(options.data.max_pixels),
-      free_bytes_(static_cast<double>(free_memory_bytes())) {
+      free_bytes_(static_cast<double>(least_of_ranks(free_memory_bytes()))) {
   std::optional<std::string> reason = why_not_in_tiles(model_);
   if (!reason && options.data.size) reason = "--size resizes whole pictures";
   if (!reason && !job_.never.empty()) reason = job_.never;

@@ -5,6 +5,7 @@
 
 #include <torch/types.h>
 
+#include <tuple>
 #include <vector>
 
 namespace convae {
@@ -15,6 +16,11 @@ inline constexpr double kMostDeviations = 30;  ///< of a standardised map: beyon
 struct SampledPixels {
   torch::Tensor maps;        ///< (n, K) float, what all of the image's maps have there
   std::vector<int> defects;  ///< (n): 1 where the defect is, else 0
+
+  template <typename Self>
+  static auto parts(Self& self) {
+    return std::tie(self.maps, self.defects);
+  }
 
   /// maps: of all levels, for an image of `size`. `label` (H, W): how much a drawn defect changed;
   /// not defined: it is a good image.

@@ -9,13 +9,16 @@
 #include "convae/inspection/faults.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
+#include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
 
 #include <fmt/format.h>
 #include <opencv2/core.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <tuple>
 
 namespace convae {
 namespace {
@@ -59,7 +62,7 @@ SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
   Callbacks silent = callbacks;
   silent.info = silent.warning = nullptr;
   SplitImages images = split_images(run.data, refuse, silent);
-  images.keep_headers();
+  if (leads()) images.keep_headers();
   return images;
 }
 
@@ -98,7 +101,7 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
     DataOptions data = options.data;
     data.index = index_beside_run(model.path());
     FoundImages found = find_good_images(data, unfit_for(model.options(), size), callbacks);
-    found.keep_headers();
+    if (leads()) found.keep_headers();
     held_out = {found.entries.begin(), found.entries.end()};
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
@@ -136,10 +139,11 @@ public:
       : others_(good_pictures(folder.dataset())),
         an_image_(std::clamp<std::int64_t>(kFaultyPictures / folder.size(), 1, kFaultKinds)) {}
 
-  /// Calls learn(observe(fault)) for each of an image's faults, in order;
-  /// observe() on several threads, at most kPixelsTogether at a time, or what fits memory.
-  template <typename Observe, typename Learn>
-  void for_each(const ViewedImage& image, const Observe& observe, const Learn& learn) const {
+  /// Adds observe(fault) for each of an image's faults to `learnt`, in order; observe() on several
+  /// threads, at most kPixelsTogether at a time, or what fits memory.
+  template <typename Observe>
+  void observe_each(const ViewedImage& image, const Observe& observe,
+                    std::vector<AnomalyScorer::Learnt>& learnt) const {
     const std::int64_t pixels = image.input[0][0].numel();
     const std::int64_t free = free_memory_bytes();
     const std::int64_t fitting =
@@ -151,7 +155,7 @@ public:
       parallel_for_each(std::ssize(found), [&](std::int64_t i) {
         found[static_cast<std::size_t>(i)] = observe(draw(image, kind_of(image, first + i)));
       });
-      std::ranges::for_each(found, learn);
+      std::ranges::move(found, std::back_inserter(learnt));
     }
   }
 
@@ -182,6 +186,18 @@ private:
   std::int64_t an_image_;
 };
 
+/// What is told of a good image, as it is and with faults.
+struct Observed {
+  bool held_out = false;
+  double mean_error = 0, area = 0;
+  std::vector<AnomalyScorer::Learnt> learnt;
+
+  template <typename Self>
+  static auto parts(Self& self) {
+    return std::tie(self.held_out, self.mean_error, self.area, self.learnt);
+  }
+};
+
 }  // namespace
 
 FolderOptions CalibrateOptions::complete(const Model& model) const {
@@ -202,37 +218,49 @@ Inspector::Inspector(const Model& model, Size size, std::string group_regex,
 
 Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& options,
                                const Callbacks& callbacks) {
-  const FolderOptions complete = options.complete(model);
+  const FolderOptions complete = one_by_one(options.complete(model));
   const GoodImages good = good_images_for(model, complete, callbacks);
   Inspector inspector(model, fixed_network_size(complete.data.size, model.options()),
                       complete.data.group_regex, std::make_shared<AnomalyScorer>(kFolds));
   AnomalyScorer& scorer = *inspector.scorer_;
   Calibration& calibration = inspector.calibration_;
   ModelFolder folder(model, {{}, good.entries, {}}, complete, callbacks);
-  const auto pass = [&](const char* stage, const auto& use) {
-    for_each_viewed(folder, stage, "the good images", callbacks, [&](const ViewedImage& image) {
-      use(image, good.examples[static_cast<std::size_t>(image.index)]);
-    });
+  const auto example_of = [&](const ViewedImage& image) {
+    return good.examples[static_cast<std::size_t>(image.index)];
   };
-  pass("good images", [&](const ViewedImage& image, const AnomalyScorer::Example& example) {
-    scorer.learn_places(image.seen, example.fold);
-  });
+  const auto pass = [&](const char* stage, const auto& make, const auto& use) {
+    for_each_viewed(folder, stage, "the good images", callbacks, make, use);
+  };
+  pass(
+      "good images",
+      [&](const ViewedImage& image) {
+        return AnomalyScorer::seen_at_places(image.seen, example_of(image).fold);
+      },
+      [&](const AnomalyScorer::SeenPlaces& seen) { scorer.learn_places(seen); });
   scorer.close_places();
   const FaultDrawing faults(folder);
-  pass("calibration", [&](const ViewedImage& image, const AnomalyScorer::Example& example) {
-    scorer.learn(scorer.observe(image.seen, example));
-    faults.for_each(
-        image,
-        [&](const FaultDrawing::Drawn& drawn) {
+  pass(
+      "calibration",
+      [&](const ViewedImage& image) {
+        const AnomalyScorer::Example example = example_of(image);
+        Observed observed{example.held_out,
+                          image.mean_error,
+                          static_cast<double>(image.pixels[0].numel()),
+                          {scorer.observe(image.seen, example)}};
+        const auto observe = [&](const FaultDrawing::Drawn& drawn) {
           AnomalyScorer::Example faulty = example;
           faulty.kind = drawn.kind;
           return scorer.observe(look_at(model, drawn.picture), faulty, drawn.label);
-        },
-        [&](AnomalyScorer::Learnt learnt) { scorer.learn(std::move(learnt)); });
-    if (!example.held_out) return;
-    calibration.scores[kMeanError].push_back(image.mean_error);
-    calibration.scores[kArea].push_back(static_cast<double>(image.pixels[0].numel()));
-  });
+        };
+        faults.observe_each(image, observe, observed.learnt);
+        return observed;
+      },
+      [&](Observed observed) {
+        for (AnomalyScorer::Learnt& learnt : observed.learnt) scorer.learn(std::move(learnt));
+        if (!observed.held_out) return;
+        calibration.scores[kMeanError].push_back(observed.mean_error);
+        calibration.scores[kArea].push_back(observed.area);
+      });
   scorer.finish();
   for (const AnomalyScorer::Scores& scores : scorer.good_scores()) {
     for (const Way way : kMappedWays) calibration.scores[way].push_back(scores[way]);

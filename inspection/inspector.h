@@ -20,7 +20,7 @@ class AnomalyScorer;
 struct CalibrateOptions {
   /// How good images are read. Used are data.data (a folder of them, all unknown to the network;
   /// empty: the images of the model's run, split as in training), data.include, exclude, workers,
-  /// skip_bad and max_pixels, and batch_size.
+  /// skip_bad and max_pixels. Images are looked at one by one.
   FolderOptions good;
   /// At which size the network sees images; {0, 0}: each at its own; nullopt: as in training.
   std::optional<Size> size = {};
@@ -35,7 +35,7 @@ struct CalibrateOptions {
 /// What to score, and where results go.
 struct ScoreOptions {
   /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, images, workers,
-  /// skip_bad and max_pixels, and batch_size.
+  /// skip_bad and max_pixels, and tile. Images are looked at one by one.
   FolderOptions images;
   std::filesystem::path output;  ///< folder for scores.csv, summary.json, the report and maps;
                                  ///< empty: none

@@ -58,14 +58,19 @@ torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level) {
   return (1 - (place - torch::arange(kPlaces, torch::kFloat)).abs()).clamp_min(0);
 }
 
-void PlaceStatistics::add(const torch::Tensor& maps, const torch::Tensor& rows,
-                          const torch::Tensor& columns, int fold) {
+PlaceStatistics::Seen PlaceStatistics::seen(const torch::Tensor& maps, const torch::Tensor& rows,
+                                            const torch::Tensor& columns) {
   const torch::Tensor down = means_at_places(rows), across = means_at_places(columns).t();
   const auto at_places = [&](const torch::Tensor& values) {
-    return down.matmul(values.matmul(across)).to(torch::kDouble);
+    return down.matmul(values.matmul(across));
   };
+  return {at_places(maps), at_places(maps.square())};
+}
+
+void PlaceStatistics::add(const Seen& seen, int fold) {
   Sums& sums = sums_[static_cast<std::size_t>(fold)];
-  const torch::Tensor values = at_places(maps), squares = at_places(maps.square());
+  const torch::Tensor values = seen.values.to(torch::kDouble);
+  const torch::Tensor squares = seen.squares.to(torch::kDouble);
   sums.values = sums.images > 0 ? sums.values + values : values;
   sums.squares = sums.images > 0 ? sums.squares + squares : squares;
   ++sums.images;

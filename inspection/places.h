@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <tuple>
 #include <vector>
 
 namespace convae {
@@ -28,9 +29,18 @@ class PlaceStatistics {
 public:
   explicit PlaceStatistics(int folds) : sums_(static_cast<std::size_t>(folds)) {}
 
-  /// Adds the maps (K, h, w) of an image; see places_of_pixels().
-  void add(const torch::Tensor& maps, const torch::Tensor& rows, const torch::Tensor& columns,
-           int fold);
+  /// What an image has at each place.
+  struct Seen {
+    torch::Tensor values, squares;  ///< (K, kPlaces, kPlaces) float
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.values, self.squares);
+    }
+  };
+  /// Of maps (K, h, w); see places_of_pixels().
+  static Seen seen(const torch::Tensor& maps, const torch::Tensor& rows,
+                   const torch::Tensor& columns);
+  void add(const Seen& seen, int fold);
 
   /// (2, K, kPlaces, kPlaces) float: one over the deviation, and the mean over it; from all images
   /// but those of the fold, or from all where it is -1. Throws std::invalid_argument where there

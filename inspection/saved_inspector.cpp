@@ -7,6 +7,7 @@
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
+#include "convae/training/collective.h"
 #include "convae/training/safetensors.h"
 #include "convae/training/saved_data.h"
 
@@ -106,7 +107,7 @@ Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
                  "--checkpoint " + in_quotes(model.path()) +
                      ": calibrate keeps what it learns in a run folder, such as runs/latest");
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
-  inspector.save(inspector_file(model));
+  if (leads()) inspector.save(inspector_file(model));
   return inspector;
 }
 
@@ -157,6 +158,7 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
         "is faster and needs no good images");
     return inspector;
   }
+  if (!leads()) return inspector;
   try {
     inspector.save(inspector_file(model));
   } catch (const std::runtime_error& error) {

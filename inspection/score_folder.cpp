@@ -13,10 +13,14 @@
 #include "convae/inspection/tiled_view.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
+#include "convae/training/shared_work.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <tuple>
+#include <utility>
 
 namespace convae {
 namespace {
@@ -97,8 +101,10 @@ public:
     std::int64_t width_;
   };
 
+  /// Waits for the maps of this rank.
+  void finish_maps() { writer_.finish(); }
+
   void write_results(const ScoreResult& result) {
-    writer_.finish();
     write_file(output_.prepare("scores.csv"), to_csv(result));
     write_file(output_.prepare("summary.json"), to_json(result, /*indent=*/2) + "\n");
   }
@@ -155,7 +161,7 @@ FolderOptions images_of(const ScoreOptions& options, const InspectionFolder& lay
     images.prefix = layout.prefix;
   }
   images.data.size = size;
-  return images;
+  return one_by_one(images);
 }
 
 /// A folder whose images are found and whose results have names.
@@ -172,6 +178,7 @@ public:
                                                                      : TiledResult::detection,
                           .bytes_a_pixel = kViewBytesAPixel}) {
     if (!options.output.empty()) files_.emplace(options, folder_);
+    ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks.begin_writing();
   }
 
@@ -187,20 +194,53 @@ public:
       callbacks_.say("good images and kinds of defects are told by the folders in " +
                      in_quotes(layout_.images));
     }
-    for_each_viewed(folder_, "score", "the images", callbacks_,
-                    [&](const ViewedImage& image) { score(image, grouping, inspector.scorer()); });
-    folder_.for_each_tiled([&](std::int64_t index, ImageWindows& picture) {
-      score_tiled(index, picture, grouping, inspector.scorer());
-    });
+    const AnomalyScorer& scorer = inspector.scorer();
+    const auto note_found = [&](Found found) { note(std::move(found), grouping); };
+    for_each_viewed(
+        folder_, "score", "the images", callbacks_,
+        [&](const ViewedImage& image) { return score(image, scorer); }, note_found);
+    folder_.for_each_tiled(
+        [&](std::int64_t index, ImageWindows& picture) {
+          return score_tiled(index, picture, scorer);
+        },
+        note_found);
+    if (files_) files_->finish_maps();
+    hear_counts();
     scores_.skipped = folder_.skipped();
     std::ranges::sort(scores_.images, {}, &ScoredImage::name);
     ScoreResult result = summarize(std::move(scores_), options_.seed);
-    if (files_) files_->write_results(result);
+    if (!files_ || !leads()) return result;
+    files_->write_results(result);
     if (report_) files_->write_report(report_->page(result, name_of_folder()));
     return result;
   }
 
 private:
+  /// What is told of an image.
+  struct Found {
+    std::int64_t index = 0;
+    PerWay<double> scores{};
+    std::optional<ScoreReport::Pictures> shown;  ///< where the report may want it
+
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.index, self.scores, self.shown);
+    }
+  };
+
+  /// What is counted over all images.
+  struct Counted {
+    std::int64_t images = 0, found = 0;                            ///< see MaskCount
+    std::vector<std::pair<std::string, std::int64_t>> missing;     ///< likewise
+    using Pixels = std::pair<std::string, PixelMetrics::Counts>;   ///< of a label
+    std::array<std::vector<Pixels>, kMappedWays.size()> pixels{};  ///< see Scores::pixels
+
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.images, self.found, self.missing, self.pixels);
+    }
+  };
+
   bool writes_maps() const { return files_ && options_.heat_maps; }
 
   std::string name_of_folder() const {
@@ -219,18 +259,49 @@ private:
                     strays, names.size()));
   }
 
-  void score(const ViewedImage& image, const Grouping& grouping, const AnomalyScorer& scorer) {
-    const std::string& name = folder_.name(image.index);
+  ScoredImage scored_image(const Found& found, const Grouping& grouping) const {
+    const std::string name = folder_.name(found.index);
+    return {name, layout_.label(name), grouping.of(name), found.scores};
+  }
+
+  void note(Found found, const Grouping& grouping) {
+    ScoredImage scored = scored_image(found, grouping);
+    if (found.shown) report_->add(scored, std::move(*found.shown));
+    scores_.images.push_back(std::move(scored));
+  }
+
+  /// Adds up what each rank has counted.
+  void hear_counts() {
+    if (ranks().size() == 1) return;
+    const MaskCount& masks = scores_.masks;
+    Counted own{masks.images, masks.found, {masks.missing.begin(), masks.missing.end()}};
+    for (const Way way : kMappedWays) {
+      for (const auto& [label, pixels] : scores_.pixels[way]) {
+        own.pixels[way].emplace_back(label, pixels.counts());
+      }
+    }
+    scores_.masks = {};
+    scores_.pixels = {};
+    for (const Counted& told : told_by_ranks(own)) {
+      scores_.masks.images += told.images;
+      scores_.masks.found += told.found;
+      for (const auto& [reason, count] : told.missing) scores_.masks.missing[reason] += count;
+      for (const Way way : kMappedWays) {
+        for (const auto& [label, counts] : told.pixels[way]) scores_.pixels[way][label] += counts;
+      }
+    }
+  }
+
+  Found score(const ViewedImage& image, const AnomalyScorer& scorer) {
+    const std::string name = folder_.name(image.index);
     const std::string label = layout_.label(name);
     const std::optional<torch::Tensor> mask = mask_of(image, name, label);
     AnomalyScorer::HeatMaps maps;
     const bool needs_maps = writes_maps() || mask || (report_ && report_->wants_any());
-    const AnomalyScorer::Scores found = scorer.score(image.seen, needs_maps ? &maps : nullptr);
-    ScoredImage scored{name, label, grouping.of(name)};
-    for (const Way way : kMappedWays) scored.scores[way] = found[way];
-    scored.scores[kMeanError] = image.mean_error;
-    scored.scores[kArea] = static_cast<double>(image.pixels[0].numel());
-    const bool is_shown = report_ && report_->wants(scored);
+    const AnomalyScorer::Scores scores = scorer.score(image.seen, needs_maps ? &maps : nullptr);
+    const auto area = static_cast<double>(image.pixels[0].numel());
+    Found found = found_of(image.index, scores, image.mean_error, area);
+    const bool is_shown = report_ && report_->wants({name, label, /*group=*/"", found.scores});
     if (is_shown && !needs_maps) scorer.score(image.seen, &maps);
     for (torch::Tensor& map : maps) {
       if (map.defined()) map = resize_map(map, {image.pixels.size(1), image.pixels.size(2)});
@@ -238,13 +309,24 @@ private:
     for (const Way way : kMappedWays) {
       if (mask) scores_.pixels[way][label].add(maps[way], *mask);
     }
-    if (writes_maps() || is_shown) show(image, scored, maps[kNetwork], is_shown);
-    scores_.images.push_back(std::move(scored));
+    if (!writes_maps() && !is_shown) return found;
+    const torch::Tensor overlay = heat_over_image(image.pixels, maps[kNetwork]);
+    if (writes_maps()) files_->write_map(image.index, maps[kNetwork], overlay);
+    if (is_shown) found.shown = ScoreReport::pictures_of(image.pixels, overlay);
+    return found;
   }
 
-  void score_tiled(std::int64_t index, ImageWindows& picture, const Grouping& grouping,
-                   const AnomalyScorer& scorer) {
-    const std::string& name = folder_.name(index);
+  static Found found_of(std::int64_t index, const AnomalyScorer::Scores& scores, double mean_error,
+                        double area) {
+    Found found{index, {}, {}};
+    for (const Way way : kMappedWays) found.scores[way] = scores[way];
+    found.scores[kMeanError] = mean_error;
+    found.scores[kArea] = area;
+    return found;
+  }
+
+  Found score_tiled(std::int64_t index, ImageWindows& picture, const AnomalyScorer& scorer) {
+    const std::string name = folder_.name(index);
     const std::string label = layout_.label(name);
     if (!label.empty() && label != kGoodLabel) {
       ++scores_.masks.images;
@@ -269,25 +351,16 @@ private:
       }
       callbacks_.show("tiles", done, total);
     };
-    const TiledScore found =
+    const TiledScore scored =
         score_in_tiles(folder_.model(), scorer, picture, folder_.tiles().side(), following);
-    require_finite(found.mean_error, name);
-    ScoredImage scored{name, label, grouping.of(name)};
-    for (const Way way : kMappedWays) scored.scores[way] = found.scores[way];
-    scored.scores[kMeanError] = found.mean_error;
-    scored.scores[kArea] = static_cast<double>(picture.size().area());
+    require_finite(scored.mean_error, name);
+    Found found = found_of(index, scored.scores, scored.mean_error,
+                           static_cast<double>(picture.size().area()));
     if (files) files->commit();
-    if (report_ && report_->wants(scored)) {
-      report_->add(scored, copies->picture(), copies->overlay(), picture.size());
+    if (report_ && report_->wants({name, label, /*group=*/"", found.scores})) {
+      found.shown = ScoreReport::pictures_of(copies->picture(), copies->overlay(), picture.size());
     }
-    scores_.images.push_back(std::move(scored));
-  }
-
-  void show(const ViewedImage& image, const ScoredImage& scored, const torch::Tensor& map,
-            bool in_report) {
-    const torch::Tensor overlay = heat_over_image(image.pixels, map);
-    if (writes_maps()) files_->write_map(image.index, map, overlay);
-    if (in_report) report_->add(scored, image.pixels, overlay);
+    return found;
   }
 
   /// (H, W) bool: where a defect is. Undefined for a good image; nullopt where nothing is known of
@@ -318,10 +391,10 @@ private:
     return std::nullopt;
   }
 
-  void warn_of_mask(const std::vector<std::filesystem::path>& paths, const char* reason) const {
-    callbacks_.warn(fmt::format("mask {}{}: {}; the image does not count for pixel AUROC and PRO",
-                                in_quotes(paths[0]), paths.size() > 1 ? " and others" : "",
-                                printable(reason)));
+  void warn_of_mask(const std::vector<std::filesystem::path>& paths, const char* reason) {
+    folder_.warn(fmt::format("mask {}{}: {}; the image does not count for pixel AUROC and PRO",
+                             in_quotes(paths[0]), paths.size() > 1 ? " and others" : "",
+                             printable(reason)));
   }
 
   const ScoreOptions& options_;

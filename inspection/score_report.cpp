@@ -111,15 +111,16 @@ std::vector<std::pair<ScoreReport::ListName, ScoreReport::Key>> ScoreReport::pla
   return places;
 }
 
-void ScoreReport::add(const ScoredImage& image, const torch::Tensor& picture,
-                      const torch::Tensor& overlay, Size own) {
+ScoreReport::Pictures ScoreReport::pictures_of(const torch::Tensor& picture,
+                                               const torch::Tensor& overlay, Size own) {
   if (!own) own = {picture.size(1), picture.size(2)};
   const torch::Tensor shown = to_uint8(to_float(picture.unsqueeze(0), torch::kCPU)[0]);
-  const auto entry = std::make_shared<const Shown>(
-      Shown{printable(image.name),
-            image,
-            {own.w, own.h},
-            {thumbnail_uri(shown, kThumbnail), thumbnail_uri(overlay, kThumbnail)}});
+  return {{own.w, own.h}, {thumbnail_uri(shown, kThumbnail), thumbnail_uri(overlay, kThumbnail)}};
+}
+
+void ScoreReport::add(const ScoredImage& image, Pictures pictures) {
+  const auto entry =
+      std::make_shared<const Shown>(Shown{printable(image.name), image, std::move(pictures)});
   for (const auto& [name, key] : places_of(image)) {
     lists_[name].emplace(key, entry);
     if (lists_[name].size() > kMost[name]) lists_[name].erase(std::prev(lists_[name].end()));
@@ -136,12 +137,12 @@ std::string ScoreReport::page(const ScoreResult& result, const std::string& name
     const auto [found, is_new] = places.try_emplace(&shown, places.size());
     if (!is_new) return found->second;
     const std::size_t first = data["pictures"].size();
-    for (const std::string& uri : shown.uris) data["pictures"].push_back(uri);
+    for (const std::string& uri : shown.pictures.uris) data["pictures"].push_back(uri);
     data["cards"].push_back({{"name", shown.name},
                              {"label", printable(shown.image.label)},
                              {"score", shown.image.scores[kNetwork]},
                              {"anomalous", result.anomalous(shown.image)},
-                             {"size", shown.size},
+                             {"size", shown.pictures.size},
                              {"parts", {first, first + 1}}});
     return found->second;
   };

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -26,11 +27,22 @@ public:
   /// Whether it shows the next picture, whatever its score.
   bool wants_any() const { return lists_[kRanked].size() < kMost[kRanked]; }
 
-  /// To be called where it does. picture: (C, H, W) uint8, uint16 or float in [0,1]; overlay:
-  /// (3, H, W) uint8, the picture with its unusual places. `own`: the size of a picture that they
-  /// show smaller than it is.
-  void add(const ScoredImage& image, const torch::Tensor& picture, const torch::Tensor& overlay,
-           Size own = {});
+  /// A picture as the page shows it.
+  struct Pictures {
+    std::array<std::int64_t, 2> size{};  ///< width, height
+    std::array<std::string, 2> uris;     ///< picture, overlay
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.size, self.uris);
+    }
+  };
+  /// picture: (C, H, W) uint8, uint16 or float in [0,1]; overlay: (3, H, W) uint8, the picture with
+  /// its unusual places. `own`: the size of a picture that they show smaller than it is.
+  static Pictures pictures_of(const torch::Tensor& picture, const torch::Tensor& overlay,
+                              Size own = {});
+
+  /// To be called where it wants the picture.
+  void add(const ScoredImage& image, Pictures pictures);
 
   /// `name`: what was scored.
   std::string page(const ScoreResult& result, const std::string& name) const;
@@ -42,8 +54,7 @@ private:
   struct Shown {
     std::string name;  // as printable() shows it
     ScoredImage image;
-    std::array<std::int64_t, 2> size{};  // width, height
-    std::array<std::string, 2> uris;     // picture, overlay
+    Pictures pictures;
   };
   /// By score, the most telling first; names decide between equals.
   using Key = std::pair<double, std::string>;

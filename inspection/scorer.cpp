@@ -147,16 +147,21 @@ AnomalyScorer::AnomalyScorer(const State& state)
   }
 }
 
-void AnomalyScorer::learn_places(const SeenImage& image, int fold) {
-  const Pyramid all = all_maps(image);
+AnomalyScorer::SeenPlaces AnomalyScorer::seen_at_places(const SeenImage& image, int fold) {
+  SeenPlaces seen{fold, feature_count(image.network), {}};
+  for (const LevelMaps& level : all_maps(image)) {
+    const Places places(level, image.size);
+    seen.maps.push_back(PlaceStatistics::seen(level.values, places.rows, places.columns));
+  }
+  return seen;
+}
+
+void AnomalyScorer::learn_places(const SeenPlaces& seen) {
   if (places_.empty()) {
-    places_.assign(all.size(), PlaceStatistics(folds_));
-    network_features_ = feature_count(image.network);
+    places_.assign(seen.maps.size(), PlaceStatistics(folds_));
+    network_features_ = seen.network_features;
   }
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const Places places(all[i], image.size);
-    places_[i].add(all[i].values, places.rows, places.columns, fold);
-  }
+  for (std::size_t i = 0; i < places_.size(); ++i) places_[i].add(seen.maps[i], seen.fold);
 }
 
 AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {

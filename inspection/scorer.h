@@ -12,6 +12,7 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -39,7 +40,7 @@ struct SeenImage {
 /// and with faults drawn on it.
 ///
 ///     AnomalyScorer scorer(folds);
-///     for (…) scorer.learn_places(image, fold);
+///     for (…) scorer.learn_places(AnomalyScorer::seen_at_places(image, fold));
 ///     scorer.close_places();
 ///     for (…) scorer.learn(scorer.observe(image, {.fold = fold, .held_out = true}));
 ///     scorer.finish();
@@ -74,7 +75,18 @@ public:
   /// state() makes.
   explicit AnomalyScorer(const State& state);
 
-  void learn_places(const SeenImage& image, int fold);
+  /// What an image has at each place.
+  struct SeenPlaces {
+    int fold = 0;
+    std::int64_t network_features = 0;
+    std::vector<PlaceStatistics::Seen> maps;  ///< of each of its maps
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.fold, self.network_features, self.maps);
+    }
+  };
+  static SeenPlaces seen_at_places(const SeenImage& image, int fold);
+  void learn_places(const SeenPlaces& seen);
   /// Throws std::invalid_argument where images of one fold only were learnt.
   void close_places();
 
@@ -83,6 +95,11 @@ public:
     torch::Tensor features;  ///< (F) double
     Example example;
     SampledPixels pixels;  ///< none of an image with a fault whose place is not known
+
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.features, self.example, self.pixels);
+    }
   };
   /// `label` (H, W): how much a drawn defect changed.
   Learnt observe(const SeenImage& image, const Example& example,

@@ -91,9 +91,23 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
   return seen;
 }
 
-namespace {
+FolderOptions one_by_one(FolderOptions options) {
+  options.batch_size = 1;
+  return options;
+}
 
-void require_memory(const ModelFolder& folder) {
+ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place) {
+  // Alone: in a batch the last bits of a convolution depend on how many images there are.
+  ViewedImage image;
+  image.input = folder.network_input(alone(batch.images[place]));
+  image.seen = look_at(folder.model(), image.input, &image.mean_error);
+  image.index = batch.indices[static_cast<std::size_t>(place)];
+  image.pixels = batch.images[place];
+  require_finite(image.mean_error, folder.name(image.index));
+  return image;
+}
+
+void require_memory_for_views(const ModelFolder& folder) {
   const std::vector<Size> sizes = folder.network_sizes();
   if (sizes.empty()) return;
   const Size largest = *std::ranges::max_element(sizes, {}, &Size::area);
@@ -103,33 +117,6 @@ void require_memory(const ModelFolder& folder) {
   throw std::runtime_error(fmt::format(
       "to inspect an image of {} takes {:.1f} GB, but {:.1f} GB are free{}; resize with --size",
       to_string(largest), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
-}
-
-}  // namespace
-
-void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
-                     const Callbacks& callbacks,
-                     const std::function<void(const ViewedImage&)>& use) {
-  const auto use_batch = [&](const MicroBatch& batch) {
-    for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
-      // Alone: in a batch the last bits of a convolution depend on how many images there are.
-      ViewedImage image;
-      image.input = folder.network_input(alone(batch.images[i]));
-      image.seen = look_at(folder.model(), image.input, &image.mean_error);
-      image.index = batch.indices[static_cast<std::size_t>(i)];
-      image.pixels = batch.images[i];
-      require_finite(image.mean_error, folder.name(image.index));
-      use(image);
-      // Looking at an image takes much longer than putting it through the network.
-      if (callbacks.stopped()) throw Interrupted("");
-    }
-  };
-  require_memory(folder);
-  try {
-    folder.for_each(stage, use_batch);
-  } catch (const Interrupted&) {
-    throw Interrupted("stopped while looking at " + what + "; no scores.csv was written");
-  }
 }
 
 }  // namespace convae

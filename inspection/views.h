@@ -1,11 +1,14 @@
 #pragma once
 
+#include "convae/core/errors.h"
 #include "convae/core/region.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/scorer.h"
 
-#include <functional>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace convae {
 
@@ -41,12 +44,42 @@ torch::Tensor resize_map(const torch::Tensor& map, Size size);
 torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
                           const Region& part, Size size);
 
-/// Puts the images of a folder through its model and hands over each. `stage` is what
-/// Callbacks::progress is told, `what` what Interrupted calls the images ("the good images").
-/// Throws it also between images of one batch, and std::runtime_error naming the image where the
-/// network's output is not finite, and where memory cannot hold what an image takes.
+/// Looks at an image of a batch. Throws std::runtime_error naming the image where the network's
+/// output is not finite.
+ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place);
+
+/// Throws std::runtime_error where memory cannot hold what an image takes.
+void require_memory_for_views(const ModelFolder& folder);
+
+/// Options for a folder whose images are looked at: one by one, which shares them evenly among
+/// ranks.
+FolderOptions one_by_one(FolderOptions options);
+
+/// Puts the images of a folder through its model; `make` gets each, and `use` what it makes of it:
+/// see ModelFolder::for_each(). `stage` is what Callbacks::progress is told, `what` what
+/// Interrupted calls the images ("the good images"). Throws it also between images of one batch,
+/// and what view() and require_memory_for_views() throw.
+template <typename Make, typename Use>
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
-                     const Callbacks& callbacks,
-                     const std::function<void(const ViewedImage&)>& use);
+                     const Callbacks& callbacks, const Make& make, const Use& use) {
+  using Result = std::invoke_result_t<Make, const ViewedImage&>;
+  require_memory_for_views(folder);
+  const auto make_all = [&](const MicroBatch& batch) {
+    std::vector<Result> results;
+    for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
+      results.push_back(make(view(folder, batch, i)));
+      // Looking at an image takes much longer than putting it through the network.
+      if (callbacks.stopped()) throw Interrupted("");
+    }
+    return results;
+  };
+  try {
+    folder.for_each(stage, make_all, [&](std::vector<Result> results) {
+      for (Result& result : results) use(std::move(result));
+    });
+  } catch (const Interrupted&) {
+    throw Interrupted("stopped while looking at " + what + "; no scores.csv was written");
+  }
+}
 
 }  // namespace convae

@@ -26,6 +26,13 @@ void ImageMeasures::add(const torch::Tensor& reconstructions, const torch::Tenso
   append(ms_ssims, image_ms_ssim(reconstructions, targets));
 }
 
+ImageMeasures& ImageMeasures::operator+=(const ImageMeasures& other) {
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    values_[i].insert(values_[i].end(), other.values_[i].begin(), other.values_[i].end());
+  }
+  return *this;
+}
+
 const std::vector<double>& ImageMeasures::values(Measure measure) const {
   return values_[static_cast<std::size_t>(measure)];
 }

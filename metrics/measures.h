@@ -6,6 +6,7 @@
 #include "convae/metrics/bootstrap.h"
 
 #include <array>
+#include <tuple>
 #include <vector>
 
 namespace CONVAE_API convae {
@@ -33,8 +34,17 @@ public:
   /// Both (N, C, H, W) float in [0,1].
   void add(const torch::Tensor& reconstructions, const torch::Tensor& targets);
 
+  /// Adds all that was added to another.
+  ImageMeasures& operator+=(const ImageMeasures& other);
+
   const std::vector<double>& values(Measure measure) const;
   MeanInterval mean(Measure measure) const;
+
+  /// For who tells another process of them.
+  template <typename Self>
+  static auto parts(Self& self) {
+    return std::tie(self.values_);
+  }
 
 private:
   std::array<std::vector<double>, kMeasures.size()> values_;

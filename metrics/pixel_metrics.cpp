@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <functional>
 #include <stdexcept>
 
@@ -16,6 +17,9 @@ namespace {
 
 /// Sign, exponent and the first 9 bits of the significand of a float.
 constexpr int kClassBits = 18;
+
+/// All of a region, of which there may be 2 million.
+constexpr double kWhole = static_cast<double>(std::int64_t{1} << 42);
 
 /// The class of a value: non-negative floats are ordered as their bits are, negative ones the other
 /// way round.
@@ -53,7 +57,7 @@ void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
       ++outside_[bin];
     } else {
       ++inside_[bin];
-      overlap_[bin] += 1.0 / sizes.at<int>(label, cv::CC_STAT_AREA);
+      overlap_[bin] += std::llround(kWhole / sizes.at<int>(label, cv::CC_STAT_AREA));
     }
   }
 }
@@ -66,6 +70,25 @@ PixelMetrics& PixelMetrics::operator+=(const PixelMetrics& other) {
   add(outside_, other.outside_);
   add(inside_, other.inside_);
   add(overlap_, other.overlap_);
+  return *this;
+}
+
+PixelMetrics::Counts PixelMetrics::counts() const {
+  Counts counts{regions_, {}};
+  for (std::size_t i = 0; i < outside_.size(); ++i) {
+    if (outside_[i] == 0 && inside_[i] == 0) continue;
+    counts.classes.push_back({static_cast<std::uint32_t>(i), outside_[i], inside_[i], overlap_[i]});
+  }
+  return counts;
+}
+
+PixelMetrics& PixelMetrics::operator+=(const Counts& other) {
+  regions_ += other.regions;
+  for (const auto& [number, outside, inside, overlap] : other.classes) {
+    outside_.at(number) += outside;
+    inside_.at(number) += inside;
+    overlap_.at(number) += overlap;
+  }
   return *this;
 }
 
@@ -89,7 +112,7 @@ double PixelMetrics::pro(double max_rate) const {
   for (std::size_t i = outside_.size(); i-- > 0 && rate < max_rate;) {
     if (outside_[i] == 0 && overlap_[i] == 0) continue;
     const double step = static_cast<double>(outside_[i]) / all_outside;
-    const double gain = overlap_[i] / static_cast<double>(regions_);
+    const double gain = static_cast<double>(overlap_[i]) / kWhole / static_cast<double>(regions_);
     const double part = step > 0 ? std::min(1.0, (max_rate - rate) / step) : 1.0;
     area += part * step * (share + part * gain / 2);
     rate += step;

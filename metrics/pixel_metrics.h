@@ -4,6 +4,7 @@
 #include "convae/core/tensor.h"
 
 #include <cstdint>
+#include <tuple>
 #include <vector>
 
 namespace CONVAE_API convae {
@@ -23,6 +24,22 @@ public:
   /// Adds all that was added to another.
   PixelMetrics& operator+=(const PixelMetrics& other);
 
+  /// What was counted, for who tells another process of it: classes in which there is something.
+  struct Count {
+    std::uint32_t number;
+    std::int64_t outside, inside, overlap;
+  };
+  struct Counts {
+    std::int64_t regions = 0;
+    std::vector<Count> classes;
+    template <typename Self>
+    static auto parts(Self& self) {
+      return std::tie(self.regions, self.classes);
+    }
+  };
+  Counts counts() const;
+  PixelMetrics& operator+=(const Counts& other);
+
   /// Area under the ROC curve of all pixels; NaN without pixels of both kinds.
   double auroc() const;
 
@@ -40,7 +57,9 @@ private:
   std::int64_t regions_ = 0;
   // Classes from the lowest value to the highest.
   std::vector<std::int64_t> outside_, inside_;  // pixels
-  std::vector<double> overlap_;                 // pixels inside, each 1 / those of its region
+  // Pixels inside, each kWhole / those of its region: whole numbers, so that the sum does not
+  // depend on the order.
+  std::vector<std::int64_t> overlap_;
 };
 
 }  // namespace convae

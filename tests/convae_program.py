@@ -4,6 +4,7 @@ import csv
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 
@@ -87,6 +88,37 @@ class Program:
         result = self.call(*args, cwd=cwd, timeout=timeout)
         assert result.code == 0, f"{args}\n{result.stderr}"
         return result
+
+
+MPIRUN = shutil.which("mpirun")
+needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun (Debian: openmpi-bin)")
+
+
+def with_ranks(program, size):
+    """The program as `mpirun -n size` starts it."""
+    if size == 1:
+        return program
+    started = Program()
+    started.path = program.path
+    started.prefix = [MPIRUN, "--oversubscribe", "--allow-run-as-root", "-n", str(size)]
+    return started
+
+
+def rank_processes(process):
+    """Process ids below a running mpirun, by rank."""
+    found = {}
+    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent != process.pid:
+                continue
+            environment = (status.parent / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for setting in environment:
+            if setting.startswith(b"OMPI_COMM_WORLD_RANK="):
+                found[int(setting.partition(b"=")[2])] = int(status.parent.name)
+    return found
 
 
 def source_dir():

@@ -1,5 +1,6 @@
 #include "convae/training/collective.h"
 
+#include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/models/kernels/rank_sums.h"
 
@@ -74,6 +75,9 @@ void use_ranks(Collective* engine) {
   share_machine(ranks().machine());
 }
 
+Alone::Alone() : others_(engine_in_use) { use_ranks(nullptr); }
+Alone::~Alone() { use_ranks(others_); }
+
 bool on_any_rank(bool here) {
   double count = here ? 1 : 0;
   ranks().sum(std::span(&count, 1));
@@ -86,6 +90,22 @@ std::int64_t least_of_ranks(std::int64_t value) {
   all[static_cast<std::size_t>(ranks().rank())] = static_cast<double>(value);
   ranks().sum(std::span(all));
   return static_cast<std::int64_t>(std::ranges::min(all));
+}
+
+std::string device_of_ranks(const std::string& device) {
+  if (ranks().size() == 1) return device;
+  if (!device.starts_with("cuda")) return "cpu";
+  throw OptionError("--device " + in_quotes(device) +
+                    ": several processes work on CPUs, by MPI; use --device cpu, or one process");
+}
+
+std::int64_t use_threads_of_ranks(std::int64_t threads, const Callbacks& callbacks) {
+  threads = use_threads(threads);
+  if (ranks().size() == 1) return threads;
+  threads = use_threads(least_of_ranks(threads));
+  callbacks.say(fmt::format("{} ranks · {} · {} compute threads each", ranks().size(),
+                            ranks().name(), threads));
+  return threads;
 }
 
 std::vector<std::string> said_by_ranks(const std::string& mine) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/callbacks.h"
 #include "convae/core/machine.h"
 
 #include <cstddef>
@@ -12,9 +13,9 @@
 
 namespace convae {
 
-/// Processes ("ranks") that train one network together. This class is one process alone, for which
-/// there is nothing to do; an engine such as MPI overrides it. Every rank must make the same calls
-/// in the same order, with spans of the same length, from one thread.
+/// Processes ("ranks") that train one network together, or share a job over a folder. This class is
+/// one process alone, for which there is nothing to do; an engine such as MPI overrides it. Every
+/// rank must make the same calls in the same order, with spans of the same length, from one thread.
 class Collective {
 public:
   virtual ~Collective() = default;
@@ -43,6 +44,18 @@ Collective& ranks();
 /// Training goes on with those ranks; null: alone. They must live as long as they are used.
 void use_ranks(Collective* engine);
 
+/// While it lives, this rank works as one process alone: the others wait for it, or do not need it.
+class Alone {
+public:
+  Alone();
+  ~Alone();
+  Alone(const Alone&) = delete;
+  Alone& operator=(const Alone&) = delete;
+
+private:
+  Collective* others_;
+};
+
 inline bool leads() { return ranks().rank() == 0; }
 
 /// True on every rank if it is on one of them.
@@ -50,6 +63,14 @@ bool on_any_rank(bool here);
 
 /// The smallest value of all ranks.
 std::int64_t least_of_ranks(std::int64_t value);
+
+/// The device that each of several ranks computes on, or `device` where there is one. Throws
+/// OptionError where they are to use a GPU.
+std::string device_of_ranks(const std::string& device);
+
+/// use_threads() with the smallest number of all ranks, so that they compute alike; says how many
+/// ranks there are.
+std::int64_t use_threads_of_ranks(std::int64_t threads, const Callbacks& callbacks);
 
 /// What each rank says, by rank.
 std::vector<std::string> said_by_ranks(const std::string& mine);

@@ -253,18 +253,12 @@ public:
 
 private:
   void use_machine() {
-    if (ranks().size() > 1 && job_.run.device.starts_with("cuda")) {
-      throw OptionError(
-          "--device " + in_quotes(job_.run.device) +
-          ": several processes train on CPUs, by MPI; use --device cpu, or one process");
-    }
+    device_ = choose_device(device_of_ranks(job_.run.device));
     require_option(ranks().size() == 1 || job_.train.time == 0,
                    "--time is for one process: clocks of several differ; use --epochs or "
                    "--max-steps");
-    device_ = ranks().size() > 1 ? torch::Device(torch::kCPU) : choose_device(job_.run.device);
     // A run keeps its number of threads, wherever it is resumed: sums depend on it.
-    job_.run.threads = use_threads(job_.run.threads);
-    if (ranks().size() > 1) share_machines();
+    job_.run.threads = use_threads_of_ranks(job_.run.threads, callbacks_);
     const Precision precision =
         choose_precision(job_.train.precision, job_.model, device_, callbacks_);
     job_.train.precision = *parse_name<Precision>(said_by_first_rank(to_string(precision)));
@@ -273,13 +267,6 @@ private:
     callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads · {}",
                                device_.str(), job_.run.threads, worker_count(job_.data.workers),
                                to_string(job_.train.precision)));
-  }
-
-  /// All ranks compute alike.
-  void share_machines() {
-    job_.run.threads = use_threads(least_of_ranks(job_.run.threads));
-    callbacks_.say(fmt::format("{} ranks · {} · {} compute threads each", ranks().size(),
-                               ranks().name(), job_.run.threads));
   }
 
   Autoencoder build(const std::map<std::string, torch::Tensor>& weights) const {

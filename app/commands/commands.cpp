@@ -4,6 +4,7 @@
 #include "convae/app/output/logging.h"
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
+#include "convae/training/collective.h"
 
 #include <algorithm>
 
@@ -12,11 +13,14 @@ namespace convae::app {
 const std::vector<Command>& command_list() {
   static const std::vector<Command> commands = {
       {"train", "Trains an autoencoder on a folder of images and writes a run folder.",
-       "--data DIR [options]", run_train},
+       "--data DIR [options]", run_train, 0,
+       /*shares_work=*/true},
       {"reconstruct", "Writes the reconstruction of every image at exactly its size.",
-       "--checkpoint RUN --data DIR -o OUT [options]", run_reconstruct},
+       "--checkpoint RUN --data DIR -o OUT [options]", run_reconstruct, 0,
+       /*shares_work=*/true},
       {"encode", "Writes the latents of a folder of images as a NumPy array.",
-       "--checkpoint RUN --data DIR -o latents.npy [options]", run_encode},
+       "--checkpoint RUN --data DIR -o latents.npy [options]", run_encode, 0,
+       /*shares_work=*/true},
       {"decode", "Turns latents back into images.",
        "--checkpoint RUN --latents latents.npy -o OUT [options]", run_decode},
       {"sample", "Draws images from a variational model.", "--checkpoint RUN -o OUT [options]",
@@ -26,11 +30,14 @@ const std::vector<Command>& command_list() {
       {"export", "Writes the model for other programs: ONNX, TorchScript or plain weights.",
        "--checkpoint RUN --format FORMAT -o FILE [options]", run_export},
       {"evaluate", "Measures reconstructions beside PCA, JPEG and the mean image.",
-       "--checkpoint RUN --data DIR [--json] [-o OUT] [options]", run_evaluate},
+       "--checkpoint RUN --data DIR [--json] [-o OUT] [options]", run_evaluate, 0,
+       /*shares_work=*/true},
       {"calibrate", "Learns from good images what score calls usual, and keeps it in the run.",
-       "--checkpoint RUN [--good DIR] [options]", run_calibrate},
+       "--checkpoint RUN [--good DIR] [options]", run_calibrate, 0,
+       /*shares_work=*/true},
       {"score", "Says how anomalous images are, after a network that was trained on good ones.",
-       "--checkpoint RUN --data DIR -o OUT [options]", run_score},
+       "--checkpoint RUN --data DIR -o OUT [options]", run_score, 0,
+       /*shares_work=*/true},
       {"pack", "Writes a folder of images as tar shards, which all commands read in place.",
        "--data DIR -o OUT [options]", run_pack},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]",
@@ -65,11 +72,12 @@ void require_checkpoint(const Options& options) {
 
 Model open_model(const Options& options) {
   require_checkpoint(options);
-  use_threads(options.run.threads);
-  limit_memory(options.run.memory);
   const Callbacks callbacks = program_callbacks(options.run);
-  const Model model = load(options.call.checkpoint, options.run.device)
-                          .in_precision(options.call.precision, callbacks);
+  const std::string device = device_of_ranks(options.run.device);
+  use_threads_of_ranks(options.run.threads, callbacks);
+  limit_memory(options.run.memory);
+  const Model model =
+      load(options.call.checkpoint, device).in_precision(options.call.precision, callbacks);
   callbacks.say(checkpoint_line(model));
   return model;
 }

@@ -29,6 +29,7 @@ struct Command {
   /// Returns the exit code. Throws OptionError for bad usage, others for what fails at run time.
   int (*run)(const CommandLine& line);
   std::size_t operands = 0;  ///< words it takes that are no options
+  bool shares_work = false;  ///< several ranks can do it together
 };
 
 /// Every command, in the order of the help.

@@ -5,6 +5,7 @@
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/live.h"
 #include "convae/inspection/saved_inspector.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -25,9 +26,17 @@ CalibrateOptions calibrate_options(const CommandLine& line) {
   return calibration;
 }
 
+/// For what several ranks do not share.
+void require_one_rank(const char* flag) {
+  require_option(ranks().size() == 1, std::string(flag) +
+                                          " works in one process: start it without " +
+                                          launcher_name(find_launch().value_or(Launch{}).kind));
+}
+
 int score_live(const CommandLine& line) {
   const Options& options = line.options;
   const char* flag = options.call.watch ? "--watch" : "--stdin";
+  require_one_rank(flag);
   require_option(!options.call.watch || !options.call.from_stdin,
                  "--watch and --stdin exclude each other: pictures come from one of them");
   require_option(!line.has("output"),
@@ -82,7 +91,10 @@ int run_calibrate(const CommandLine& line) {
 
 int run_score(const CommandLine& line) {
   const Options& options = line.options;
-  if (line.has("folds")) return run_score_folds(line);
+  if (line.has("folds")) {
+    require_one_rank("--folds");
+    return run_score_folds(line);
+  }
   require_option(options.call.config.empty(),
                  "--config " + in_quotes(options.call.config) +
                      ": a recipe is for --folds; without it score uses --checkpoint alone");

@@ -99,13 +99,11 @@ int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
   Callbacks callbacks = program_callbacks(given.options.run);
-  if (!leads()) {  // the first rank speaks for all
-    callbacks.info = callbacks.warning = {};
-    callbacks.progress = {};
-  }
+  callbacks.before_writing = stop_in_order;  // ranks stop together, after a step
   const TrainResult result = train(train_job(given, line.words), callbacks);
   if (!leads()) return kDone;
   print(result, given.options.train);
+  const Alone alone;  // what goes wrong now must not end the others in the middle of something
   if (!result.was_finished) calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;
 }

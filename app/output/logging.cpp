@@ -2,6 +2,7 @@
 
 #include "convae/app/commands/commands.h"
 #include "convae/core/stopwatch.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -100,13 +101,19 @@ Callbacks program_callbacks(const RunOptions& options) {
       spdlog::log(level, "{}", line);
     };
   };
-  return {.info = log_at(spdlog::level::info),
-          .warning = log_at(spdlog::level::warn),
-          .progress = [bar](const std::string& stage, std::int64_t done,
-                            std::int64_t total) { bar->show(stage, done, total); },
-          .before_writing = stop_in_order,
-          .should_stop = [] { return stop_signal() != 0; },
-          .should_save = take_save_signal};
+  Callbacks callbacks = {.info = log_at(spdlog::level::info),
+                         .warning = log_at(spdlog::level::warn),
+                         .progress = [bar](const std::string& stage, std::int64_t done,
+                                           std::int64_t total) { bar->show(stage, done, total); },
+                         .before_writing = stop_in_order,
+                         .should_stop = [] { return stop_signal() != 0; },
+                         .should_save = take_save_signal};
+  if (ranks().size() > 1) callbacks.before_writing = {};
+  if (!leads()) {
+    callbacks.info = callbacks.warning = {};
+    callbacks.progress = {};
+  }
+  return callbacks;
 }
 
 }  // namespace convae::app

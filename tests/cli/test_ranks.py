@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from convae_program import ONE_CORE, Program, assert_same_tensors, read_csv, save_pictures, snapshot
-
-MPIRUN = shutil.which("mpirun")
-needs_mpi = pytest.mark.skipif(MPIRUN is None, reason="no mpirun (Debian: openmpi-bin)")
+from convae_program import (MPIRUN, ONE_CORE, assert_same_tensors, needs_mpi, rank_processes, read_csv,
+                            save_pictures, snapshot, with_ranks)
 
 LAST = "weights/last.safetensors"
 # SGD: Adam makes whole steps of rounding errors where a gradient is nearly zero.
@@ -23,42 +21,11 @@ SMALL = ("--levels", "4,8", "--optimizer", "sgd", "--lr", "0.05", "--epochs", "3
          "4", "--report", "false", *ONE_CORE)
 
 
-def launcher(size):
-    return [MPIRUN, "--oversubscribe", "--allow-run-as-root", "-n", str(size)]
-
-
-def with_ranks(program, size):
-    """The program as `mpirun -n size` starts it."""
-    if size == 1:
-        return program
-    started = Program()
-    started.path = program.path
-    started.prefix = launcher(size)
-    return started
-
-
 @pytest.fixture
 def train(program, tmp_path):
     def run(size, *args):
         return with_ranks(program, size).run("train", *args, cwd=tmp_path)
     return run
-
-
-def rank_processes(process):
-    """Process ids below a running mpirun, by rank."""
-    found = {}
-    for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
-            if parent != process.pid:
-                continue
-            environment = (status.parent / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        for setting in environment:
-            if setting.startswith(b"OMPI_COMM_WORLD_RANK="):
-                found[int(setting.partition(b"=")[2])] = int(status.parent.name)
-    return found
 
 
 def start_and_wait(program, size, folder, *args):
@@ -193,12 +160,12 @@ def test_what_goes_wrong_is_said_once(program, photos, tmp_path):
                         (2, ("train", "--data", photos, "--device", "cuda")),
                         (1, ("train", "--data", tmp_path / "nothing")),
                         (1, ("evaluate", "--checkpoint", "x", "--data", photos)),
-                        (1, ("reconstruct", "--checkpoint", "x", "--data", photos, "-o", "out"))):
+                        (1, ("decode", "--checkpoint", "x", "--latents", "x.npy", "-o", "out"))):
         result = with_ranks(program, 2).call(*words, cwd=tmp_path)
         assert result.code == code, result
         said = [line for line in result.complaints if line.startswith("convae: ")]
         assert len(said) == 1 and "rank" not in said[0], result.stderr
-    assert "only train shares its work" in said[0]
+    assert "decode works in one process" in said[0]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,7 +29,7 @@ struct Sides {
 /// Of an image of as many pixels as the maps have.
 void add(PlaceStatistics& statistics, const torch::Tensor& maps, int fold = 0) {
   const Sides sides(maps, maps.size(1), maps.size(2), 0);
-  statistics.add(maps, sides.rows, sides.columns, fold);
+  statistics.add(PlaceStatistics::seen(maps, sides.rows, sides.columns), fold);
 }
 
 TEST(Places, OfEachPixelAreTwoNeighboursAtAnyLengthAndLevel) {

@@ -67,7 +67,8 @@ int fold_of(std::uint64_t seed, int folds) {
 AnomalyScorer with_places(std::uint64_t images, int folds) {
   AnomalyScorer scorer(folds);
   for (std::uint64_t i = 0; i < images; ++i) {
-    scorer.learn_places(seen(good_image(i, 40 + 9 * (i % 2))), fold_of(i, folds));
+    scorer.learn_places(
+        AnomalyScorer::seen_at_places(seen(good_image(i, 40 + 9 * (i % 2))), fold_of(i, folds)));
   }
   scorer.close_places();
   return scorer;

@@ -9,7 +9,9 @@ TEST(ImageMeasures, AreThoseOfEachImageInOrder) {
   const torch::Tensor x = test::uniform({5, 3, 24, 30}, 1), y = test::uniform({5, 3, 24, 30}, 2);
   ImageMeasures measures;
   measures.add(x.narrow(0, 0, 2), y.narrow(0, 0, 2));
-  measures.add(x.narrow(0, 2, 3), y.narrow(0, 2, 3));
+  ImageMeasures others;
+  others.add(x.narrow(0, 2, 3), y.narrow(0, 2, 3));
+  measures += others;
   const torch::Tensor mse = image_mse(x, y), ssim = image_ssim(x, y), ms_ssim = image_ms_ssim(x, y);
   for (std::int64_t i = 0; i < 5; ++i) {
     const auto at = static_cast<std::size_t>(i);

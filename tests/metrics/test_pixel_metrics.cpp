@@ -85,10 +85,15 @@ TEST(PixelMetrics, SumsOfSetsAreTheirUnion) {
     all.add(map, mask);
     (image < 2 ? first : second).add(map, mask);
   }
+  PixelMetrics told;  // in the other order
+  told += second.counts();
+  told += first.counts();
   first += second;
-  EXPECT_DOUBLE_EQ(first.auroc(), all.auroc());
-  EXPECT_NEAR(first.pro(), all.pro(), 1e-12);
-  EXPECT_EQ(first.regions(), all.regions());
+  for (const PixelMetrics& sum : {first, told}) {
+    EXPECT_EQ(sum.auroc(), all.auroc());
+    EXPECT_EQ(sum.pro(), all.pro());
+    EXPECT_EQ(sum.regions(), all.regions());
+  }
 }
 
 TEST(PixelMetrics, ClassesKeepTheOrderOfAllFloats) {
