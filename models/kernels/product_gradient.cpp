@@ -167,13 +167,10 @@ private:
   };
 };
 
-/// Where products were measured and won. With AMX, oneDNN has another gradient in bfloat16.
-bool multiplies_fast(at::ScalarType type) {
+/// Where products were measured and won. With AMX, oneDNN has another gradient.
+bool multiplies_bf16_fast() {
 #if defined(__x86_64__)
-  if (type == at::kBFloat16) {
-    return __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_supports("amx-bf16");
-  }
-  return type == at::kFloat;
+  return __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_supports("amx-bf16");
 #else
   return false;
 #endif
@@ -183,7 +180,8 @@ bool multiplies_fast(at::ScalarType type) {
 
 bool suits_products(const torch::Tensor& x, const torch::Tensor& weight) {
   return x.is_cpu() && x.numel() > 0 && at::GradMode::is_enabled() &&
-         weight.size(1) >= kFewestChannels && multiplies_fast(computed_type(x));
+         weight.size(1) >= kFewestChannels && computed_type(x) == at::kBFloat16 &&
+         multiplies_bf16_fast();
 }
 
 torch::Tensor convolution_with_products(const torch::Tensor& x, const torch::Tensor& weight,

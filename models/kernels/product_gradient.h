@@ -3,14 +3,14 @@
 #include "convae/core/tensor.h"
 #include "convae/models/geometry.h"
 
-/// LibTorch's convolutions with another gradient of their weights: oneDNN's runs at half the speed
-/// of its others in bfloat16 and on small maps, and its threads wait for each other in the middle,
-/// which on a busy machine takes a scheduler's turn each time. Here threads gather what the kernel
-/// sees of an image and multiply matrices, each on its own ("im2col").
+/// LibTorch's convolutions with another gradient of their weights: in bfloat16 without AMX,
+/// oneDNN's runs at half the speed of its other convolutions, and its threads wait for each other
+/// in the middle. Here threads gather what the kernel sees of an image and multiply matrices, each
+/// on its own ("im2col"). In float that was measured, too: no gain.
 namespace convae {
 
-/// True where the function below applies and is faster: float or bfloat16 on a CPU that was
-/// measured, enough channels on the larger map's side, gradients wanted.
+/// True where the function below is faster: computed in bfloat16 on a CPU that multiplies it well,
+/// enough channels on the larger map's side, gradients wanted.
 bool suits_products(const torch::Tensor& x, const torch::Tensor& weight);
 
 /// A convolution, or a transposed one, without bias. x: (N, C, h, w) channels-last; weight as
