@@ -6,6 +6,7 @@
 #include "convae/data/header_index.h"
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
+#include "convae/training/image_list.h"
 #include "convae/training/memory.h"
 
 #include <torch/nn/functional/upsampling.h>
@@ -127,6 +128,7 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
     batches_.max_pixels = least_of_ranks(
         require_memory_for_inference(model_.options(), network_sizes(), free_memory_bytes()));
   }
+  if (ranks().size() > 1) require_same_images_on_ranks(image_digest(dataset_, nullptr));
   dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
 }
 

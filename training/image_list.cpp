@@ -1,6 +1,7 @@
 #include "convae/training/image_list.h"
 
 #include "convae/core/text.h"
+#include "convae/training/collective.h"
 
 #include <fmt/format.h>
 #include <xxhash.h>
@@ -9,6 +10,7 @@
 #include <iterator>
 #include <memory>
 #include <set>
+#include <stdexcept>
 #include <utility>
 
 namespace convae {
@@ -96,6 +98,12 @@ void write_image_list(const ImageDataset& training, const ImageDataset* validati
 
 std::string image_digest(const ImageDataset& training, const ImageDataset* validation) {
   return digest_of_rows([&](const Write& write) { write_image_list(training, validation, write); });
+}
+
+void require_same_images_on_ranks(const std::string& digest) {
+  if (!on_any_rank(said_by_first_rank(digest) != digest)) return;
+  throw std::runtime_error(
+      "the ranks do not see the same images: all of them need --data at the same path");
 }
 
 std::string changes_between(const ImageList& before, const ImageList& now) {

@@ -29,6 +29,10 @@ void write_image_list(const ImageDataset& training, const ImageDataset* validati
 /// 16 digits that differ where the names of a run's images or their order do (XXH3).
 std::string image_digest(const ImageDataset& training, const ImageDataset* validation);
 
+/// Throws std::runtime_error where another rank has another digest: ranks take their images by
+/// number, and wait for each other.
+void require_same_images_on_ranks(const std::string& digest);
+
 /// "2 added ('a.png', 'b.png'), 1 removed ('c.png'), 4 moved between training and validation
 /// ('d.png', …)"; empty where both hold the same.
 std::string changes_between(const ImageList& before, const ImageList& now);

@@ -232,7 +232,7 @@ public:
     };
     choose_batch(training);
     const std::string digest = image_digest(training, &validation);
-    require_same_images(digest);
+    require_same_images_on_ranks(digest);
     describe(training, validation.size());
     if (saved_) compare_images(digest, training, validation);
     const std::int64_t pixels_together = least_of_ranks(share_memory(training, validation));
@@ -363,13 +363,6 @@ private:
           1e-9 * static_cast<double>(left), 1e-6 * static_cast<double>(together)));
     }
     return inferred < kMaxBatchPixels ? std::min(together, inferred) : together;
-  }
-
-  /// Ranks take their images by number.
-  static void require_same_images(const std::string& digest) {
-    if (!on_any_rank(said_by_first_rank(digest) != digest)) return;
-    throw std::runtime_error(
-        "the ranks do not see the same images: all of them need --data at the same path");
   }
 
   /// The order of an epoch follows from the list of images: with another list, it begins anew.

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -180,6 +181,17 @@ def test_a_rank_that_fails_ends_the_job(program, trained, mixed, tmp_path):
         said = [line for line in result.complaints if line.startswith("convae: ")]
         assert result.code == 1 and len(said) == 1 and name in said[0], result
         assert not (folder.parent / "out" / "reconstruct.csv").exists()
+
+
+def test_ranks_that_see_other_images_end(program, trained, mixed, squares, tmp_path):
+    """Waiting for each other would have no end."""
+    def words(data):
+        return ["-n", "1", program.path, "reconstruct", "--checkpoint", str(trained.run), "--data", str(data), "-o",
+                "out", *ONE_CORE]
+    call = [*with_ranks(program, 2).prefix[:-2], *words(mixed), ":", *words(squares)]
+    result = subprocess.run(call, cwd=tmp_path, text=True, capture_output=True, timeout=60)
+    said = [line for line in result.stderr.splitlines() if line.startswith("convae: ")]
+    assert result.returncode == 1 and len(said) == 1 and "do not see the same images" in said[0], result.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
