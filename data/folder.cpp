@@ -171,8 +171,8 @@ bool has_images(const fs::path& root) {
 }
 
 ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix,
-                        const std::string& index) {
-  const ShardOptions options{globs, prefix, index};
+                        const std::string& index, const Callbacks& callbacks) {
+  const ShardOptions options{globs, prefix, index, callbacks};
   if (const auto shards = shards_named(root); !shards.empty()) {
     return list_shards(root, shards, options);
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
+#include "convae/core/callbacks.h"
 #include "convae/core/files.h"
 #include "convae/data/image_files.h"
 
@@ -68,9 +69,11 @@ bool looks_like_image(const std::filesystem::path& path);
 /// shards have gets each shard's stem in front, x-001/a.png; of one that a shard has twice, the
 /// last counts. Links, sparse members and names that lead out are in `skipped`, and so are shards
 /// that are cut, whose whole members are used. Where the folder `index` is named, a shard that has
-/// not changed is not read again.
+/// not changed is not read again. Where reading shards takes longer than a second, progress is
+/// shown ("shards"), and Interrupted thrown if the job is to stop.
 ImageFolder list_images(const std::filesystem::path& root, const Globs& globs = {},
-                        const std::string& prefix = "", const std::string& index = "");
+                        const std::string& prefix = "", const std::string& index = "",
+                        const Callbacks& callbacks = {});
 
 /// Whether there is something to list: a folder, a file, or shards that `root` names.
 bool has_images(const std::filesystem::path& root);

@@ -80,7 +80,7 @@ std::optional<TarContents> read_kept(const fs::path& file, const std::string& ti
 
 }  // namespace
 
-TarContents ShardIndex::contents_of(const InputFile& shard) {
+TarContents ShardIndex::contents_of(const InputFile& shard, New& to_keep) const {
   if (where_.empty()) return read_tar(shard);
   std::error_code ignored;
   const fs::path path = fs::weakly_canonical(shard.path(), ignored);
@@ -89,13 +89,13 @@ TarContents ShardIndex::contents_of(const InputFile& shard) {
   if (auto kept = read_kept(file, title)) return std::move(*kept);
   TarContents contents = read_tar(shard);
   const std::string text = to_text(contents);
-  read_.emplace_back(file, title + digest_of(text) + "\n" + text);
+  to_keep = {file, title + digest_of(text) + "\n" + text};
   return contents;
 }
 
 void ShardIndex::save() const noexcept {
   try {
-    for (const auto& [file, text] : read_) {
+    for (const auto& [file, text] : new_) {
       fs::create_directories(file.parent_path());
       write_file(file, text);
     }

@@ -16,15 +16,23 @@ public:
   /// In the folder `where`; "": nothing is kept.
   explicit ShardIndex(std::filesystem::path where) : where_(std::move(where)) {}
 
-  /// Throws what read_tar() throws.
-  TarContents contents_of(const InputFile& shard);
+  /// What there is to keep of a shard that had to be read; no path: nothing.
+  struct New {
+    std::filesystem::path file;
+    std::string text;
+  };
+  /// Several threads may call it. Throws what read_tar() throws.
+  TarContents contents_of(const InputFile& shard, New& to_keep) const;
 
-  /// Keeps what had to be read. Where that fails, it is read anew next time.
+  void add(New to_keep) {
+    if (!to_keep.file.empty()) new_.push_back(std::move(to_keep));
+  }
+  /// Keeps what was added. Where that fails, it is read anew next time.
   void save() const noexcept;
 
 private:
   std::filesystem::path where_;
-  std::vector<std::pair<std::filesystem::path, std::string>> read_;  // files to keep
+  std::vector<New> new_;
 };
 
 }  // namespace convae

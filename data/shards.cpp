@@ -1,6 +1,9 @@
 #include "convae/data/shards.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/machine.h"
+#include "convae/core/parallel.h"
+#include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
 #include "convae/data/image_io.h"
 #include "convae/data/listing.h"
@@ -11,7 +14,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cctype>
+#include <exception>
 #include <map>
 #include <optional>
 #include <set>
@@ -25,6 +30,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kMostShards = 1'000'000;
+constexpr std::int64_t kShardsAThread = 4;  // whose contents are held together
+constexpr double kQuietSeconds = 1;         // as long no progress is shown
 
 /// "{000..146}" in a text.
 struct Range {
@@ -113,6 +120,7 @@ public:
         stems_(stems_of(shards)),
         chosen_(options.globs),
         prefix_(options.prefix),
+        callbacks_(options.callbacks),
         index_(options.index) {
     for (ImageFiles* files : {&folder.files, &found_}) {
       for (const fs::path& shard : shards) files->add_source(shard, 0);  // numbered from 0
@@ -120,7 +128,7 @@ public:
   }
 
   void list() {
-    for (std::uint32_t shard = 0; shard < shards_.size(); ++shard) read(shard);
+    read_all();
     if (unusable_ == shards_.size()) {
       const SkippedFile& first = folder_.skipped.front();
       throw std::runtime_error(in_quotes(first.name) + ": " + first.reason);
@@ -143,12 +151,58 @@ private:
     std::int64_t offset = 0, size = 0;
   };
 
-  void read(std::uint32_t shard) {
-    const fs::path& path = shards_[shard];
-    const std::string name = path.filename().string();
+  /// What a shard holds.
+  struct Read {
+    TarContents contents;
+    ShardIndex::New to_keep;
+    std::exception_ptr error;
+  };
+
+  /// On several threads, which mostly wait for the disk; adds the shards in their order.
+  void read_all() {
+    const Stopwatch time;
+    const std::int64_t threads = worker_count(-1), count = std::ssize(shards_);
+    const std::int64_t together = kShardsAThread * threads;
+    for (std::int64_t first = 0; first < count; first += together) {
+      std::vector<Read> read(static_cast<std::size_t>(std::min(together, count - first)));
+      std::atomic<std::size_t> next = 0;
+      const auto work = [&] {
+        for (std::size_t i = next++; i < read.size(); i = next++) {
+          read[i] = read_one(shards_[static_cast<std::size_t>(first) + i]);
+        }
+      };
+      {
+        const auto helpers = start_threads(std::min(threads, std::ssize(read)) - 1, work);
+        work();
+      }
+      for (std::size_t i = 0; i < read.size(); ++i) {
+        add(static_cast<std::uint32_t>(first) + static_cast<std::uint32_t>(i), std::move(read[i]));
+      }
+      if (time.seconds() < kQuietSeconds) continue;
+      callbacks_.show("shards", std::min(first + together, count), count);
+      if (callbacks_.stopped()) {
+        throw Interrupted(fmt::format("stopped while reading what {} shards hold", count));
+      }
+    }
+  }
+
+  Read read_one(const fs::path& path) const {
+    Read read;
     try {
-      const InputFile file(path);
-      const TarContents contents = index_.contents_of(file);
+      read.contents = index_.contents_of(InputFile(path), read.to_keep);
+    } catch (...) {
+      read.error = std::current_exception();
+    }
+    return read;
+  }
+
+  void add(std::uint32_t shard, Read read) {
+    const std::string name = shards_[shard].filename().string();
+    try {
+      if (read.error) std::rethrow_exception(read.error);
+      index_.add(std::move(read.to_keep));
+      const InputFile file(shards_[shard]);
+      const TarContents& contents = read.contents;
       for (const TarMember& member : contents.members) add(member, shard, file);
       if (contents.damage.empty()) return;
       skip(name, fmt::format("{}: its {} members before that are used", contents.damage,
@@ -288,6 +342,7 @@ private:
   std::vector<std::string> stems_;
   Chosen chosen_;
   std::string prefix_;
+  const Callbacks& callbacks_;
   ShardIndex index_;
   std::size_t unusable_ = 0;                     // shards
   ImageFiles found_;                             // by shard, in the order of its members

@@ -20,10 +20,11 @@ std::vector<std::filesystem::path> shards_named(const std::filesystem::path& dat
 struct ShardOptions {
   const Globs& globs;
   std::string prefix, index;  ///< see list_images()
+  const Callbacks& callbacks;
 };
 
 /// The images in these shards of `root`, which names them or is the folder that they are in. Throws
-/// std::runtime_error where one does not exist, or none can be used.
+/// std::runtime_error where one does not exist, or none can be used, and Interrupted.
 ImageFolder list_shards(const std::filesystem::path& root,
                         const std::vector<std::filesystem::path>& shards,
                         const ShardOptions& options);

@@ -290,7 +290,7 @@ void warn_of_what_is_not_read(const ImageEntries& entries, const Callbacks& call
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
                         const Callbacks& callbacks, const std::string& prefix) {
   ImageFolder listed =
-      list_images(folder, {options.include, options.exclude}, prefix, options.index);
+      list_images(folder, {options.include, options.exclude}, prefix, options.index, callbacks);
   keep_named(listed, options.images);
   tell_of(listed, callbacks);
   const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
