@@ -24,8 +24,9 @@ constexpr std::int64_t kGoodPictureSide = 512;
 
 // A change of this share of a picture's brightness has a label of 1 - 1/e.
 constexpr double kSeenChange = 0.08;
-// Lines and spots on a rough surface are told from it by at most so many of its deviations more.
-constexpr double kMostRoughness = 2;
+// Lines and spots on a rough surface differ from it by up to so many of its deviations more. (With
+// two, a strong defocus of bricks passed after a short training.)
+constexpr double kMostRoughness = 1;
 constexpr double kSurroundings = 8;  // pixels
 
 // Changes in nearly black pictures are measured as if they were this bright.
