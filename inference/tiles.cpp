@@ -61,8 +61,11 @@ std::int64_t TilePlan::choose_side() const {
   for (std::int64_t side = kUsualSide; side >= kSmallestSide; side /= 2) {
     const std::int64_t whole_grid = (side + grid - 1) / grid * grid;
     const std::int64_t middle = kMaxSide / 2 / grid * grid;
-    const Span part{middle / tiling.scale().h, (middle + whole_grid) / tiling.scale().h};
-    const Size window = tiling.window({part, part}, {kMaxSide, kMaxSide}).size();
+    const auto tile = [&](std::int64_t scale) {
+      return Span{middle / scale, (middle + whole_grid) / scale};
+    };
+    const Region part{tile(tiling.scale().h), tile(tiling.scale().w)};
+    const Size window = tiling.window(part, {kMaxSide, kMaxSide}).size();
     const bool fits = free_bytes_ == 0 || bytes_for(window) <= kShareOfTile * free_bytes_;
     if (fits && window.area() <= max_pixels_) return whole_grid;
   }

@@ -147,7 +147,9 @@ def test_other_runtimes_give_the_programs_scores_and_maps(calibrated):
     for name, score in expected.items():
         results = [exported[format].score(calibrated.folder / "images" / name) for format in FORMATS]
         for other, heat in results:
-            assert other == pytest.approx(score, rel=1e-4, abs=1e-4), name
+            # Noise of 1e-7 moves a black frame's score by 1e-3: other roundings may show there.
+            near = 1e-3 if name == "black.png" else 1e-4
+            assert other == pytest.approx(score, rel=near, abs=near), name
             calibrated.assert_is_heat(name, heat)
         # Beyond full scale, too; a black frame's map is rounding errors divided by next to nothing.
         if name != "black.png":
