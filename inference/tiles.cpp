@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace convae {
 namespace {
@@ -57,7 +58,7 @@ double TilePlan::bytes_for(Size size) const {
 
 std::int64_t TilePlan::choose_side() const {
   const Tiling tiling(model_, job_.result);
-  const std::int64_t grid = std::max(tiling.grid().h, tiling.grid().w);
+  const std::int64_t grid = std::min(std::lcm(tiling.grid().h, tiling.grid().w), kMaxSide);
   for (std::int64_t side = kUsualSide; side >= kSmallestSide; side /= 2) {
     const std::int64_t whole_grid = (side + grid - 1) / grid * grid;
     const std::int64_t middle = kMaxSide / 2 / grid * grid;

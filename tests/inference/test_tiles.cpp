@@ -2,6 +2,7 @@
 #include "convae/data/npy.h"
 #include "convae/inference/encode.h"
 #include "convae/inference/reconstruct.h"
+#include "convae/inference/tiles.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/inference/support.h"
 
@@ -125,6 +126,15 @@ TEST_F(TilesTest, KeepWritesTiffOfTheInputsDepth) {
   tiled.overwrite = true;
   EXPECT_TRUE(contains(message_of<OptionError>([&] { reconstruct_folder(model_, tiled); }),
                        "--format 'keep': 'photo.jpg' goes through in tiles"));
+}
+
+TEST_F(TilesTest, TilesFitTheStridesOfBothAxes) {
+  ModelOptions options = test::small_options();
+  options.levels = parse_levels("4:s4x3,5:k3x5s1x2p1x2");  // 4 and 6 in all
+  const Model model = test::small_model(options);
+  const TilePlan plan(model, images(0), {.result = TiledResult::latents});
+  EXPECT_GT(plan.side(), 0);
+  EXPECT_EQ(plan.side() % 12, 0) << plan.side();
 }
 
 TEST_F(TilesTest, LatentsAreThoseOfWholePictures) {
