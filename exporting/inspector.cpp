@@ -12,7 +12,6 @@ InspectorNumbers numbers_of(const Inspector& inspector) {
   const std::string part = "part." + std::to_string(AnomalyScorer::kAll);
   InspectorNumbers numbers{.places = {},
                            .mean = number("mean"),
-                           .slope = number("slope"),
                            .deviation = number("deviation"),
                            .weights = number(part + ".weights"),
                            .biases = number(part + ".biases"),

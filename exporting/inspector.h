@@ -13,8 +13,7 @@ struct InspectorNumbers {
   /// Of each pyramid in the order of SeenImage, the network's first: (levels, 2, K, kPlaces,
   /// kPlaces) float, see PlaceStatistics::without().
   std::vector<torch::Tensor> places;
-  /// (F) double, of the features of good images; slope: over the last one
-  torch::Tensor mean, slope, deviation;
+  torch::Tensor mean, deviation;          ///< (F) double, of the features of good images
   torch::Tensor weights, biases;          ///< (kinds, F) and (kinds) double
   torch::Tensor heat_weights, heat_bias;  ///< see HeatMap
 };

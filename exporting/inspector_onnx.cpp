@@ -44,7 +44,6 @@ public:
       add_pyramid(detected(back, residual), /*of_textures=*/false);
     }
     add_textures("image", image_);
-    add_whole();
     score();
     return graph_.serialize(description);
   }
@@ -141,21 +140,15 @@ private:
   /// (C, 1, h, w) → (1, kTextureMaps, h, w)
   Value textures(const Value& planes) {
     const Value fine = blur(planes, kFineBlur);
-    const Value above = op("Sub", {fine, blur(planes, kSurroundingsBlur)});
     const Value grain = op("Sub", {planes, fine});
     const Value variance = blur(op("Mul", {grain, grain}), kSurroundingsBlur);
-    const std::vector<Value> all = {op("Relu", {above}), op("Relu", {op("Neg", {above})}),
-                                    gradient(fine, /*down=*/true), gradient(fine, /*down=*/false),
+    const std::vector<Value> all = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false),
                                     op("Sqrt", {op("Relu", {variance})})};
     const Value maps = op("ReduceMax", {concat(all, 1)}, {{"axes", Ints{0}}});
-    // What is lighter and what is darker share their means; a product with a matrix adds them up.
-    torch::Tensor shares = torch::eye(static_cast<std::int64_t>(all.size()));
-    shares[0][1] = shares[1][0] = 1;
-    const Value means = op("Conv", {mean(maps), constant("shares", shares.view({5, 5, 1, 1}))});
     const auto over = [&](const Value& divisor) {
       return op("Div", {maps, op("Max", {divisor, number(kSmallestMean)})});
     };
-    return concat({over(means), over(brightness_)}, 1);
+    return concat({over(mean(maps)), over(brightness_)}, 1);
   }
 
   /// (1, C, h, w) → (C, 1, h, w), and back.
@@ -200,7 +193,7 @@ private:
       Value map = standardised(of_textures ? textures(planes) : planes, places[level], level);
       std::int64_t count = places.size(2);
       if (of_textures) {
-        const Value rough = op("Gather", {map, integers({kRoughness, kRoughness + kRoughnessStep})},
+        const Value rough = op("Gather", {map, integers({kRoughness, kRoughness + kRawMaps})},
                                {{"axis", std::int64_t{1}}});
         map = concat({map, op("Neg", {rough})}, 1);
         count += 2;
@@ -272,26 +265,12 @@ private:
     return op("ReduceMean", {highest}, {{"axes", Ints{1}}, {"keepdims", std::int64_t{0}}});
   }
 
-  /// Logarithms of brightness, contrast and area.
-  void add_whole() {
-    scope_ = "whole";
-    const Value difference = op("Sub", {image_, brightness_});
-    const Value variance = op("ReduceMean", {mean(op("Mul", {difference, difference}))});
-    const Value area = op("Cast", {op("ReduceProd", {size_})}, {{"to", kOnnxFloat}});
-    const auto flat = [&](const Value& x) { return op("Reshape", {x, integers({-1})}); };
-    const Value all = concat({flat(brightness_), flat(op("Sqrt", {variance})), flat(area)}, 0);
-    features_.push_back(op("Log", {op("Max", {all, number(kDarkest)})}));
-  }
-
   void score() {
     scope_ = "score";
     const Value features = concat(features_, 0);
     const Value rest = op("Sub", {features, constant("score/mean", numbers_.mean)});
-    const Value area = op("Gather", {rest, integers({numbers_.mean.size(0) - 1})});
-    const Value without_area =
-        op("Sub", {rest, op("Mul", {constant("score/slope", numbers_.slope), area})});
-    const Value z = clip(op("Div", {without_area, constant("score/deviation", numbers_.deviation)}),
-                         AnomalyScorer::kLowest, AnomalyScorer::kHighest);
+    const Value z = clip(op("Div", {rest, constant("score/deviation", numbers_.deviation)}),
+                         -AnomalyScorer::kFarthest, AnomalyScorer::kFarthest);
     const Value ratios = op("Add", {op("MatMul", {constant("score/weights", numbers_.weights), z}),
                                     constant("score/biases", numbers_.biases)});
     const auto kinds = static_cast<double>(numbers_.biases.size(0));
@@ -329,7 +308,7 @@ private:
   Value image_, size_, brightness_;  ///< (1, C, H, W), [H, W] and (1, 1, 1, 1)
   std::size_t pyramids_ = 0;         ///< that were added
   std::vector<Map> maps_;
-  std::vector<Value> features_;  ///< of each of maps_, and of the whole
+  std::vector<Value> features_;  ///< of each of maps_
 };
 
 }  // namespace

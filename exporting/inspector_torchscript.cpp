@@ -34,14 +34,9 @@ def gradient(self, planes: Tensor, axis: int) -> Tensor:
 
 def textures(self, planes: Tensor, brightness: float) -> Tensor:
     fine = self.blurred(planes, self.fine)
-    above = fine - self.blurred(planes, self.surroundings)
     rough = self.blurred((planes - fine).square(), self.surroundings).clamp_min(0).sqrt()
-    maps = torch.cat([above.clamp_min(0), (-above).clamp_min(0), self.gradient(fine, 2),
-                      self.gradient(fine, 3), rough], 1).amax([0])
-    means = maps.mean([1, 2], True)
-    both = means[:2].sum([0], True)
-    means = torch.cat([both, both, means[2:]]).clamp_min({0})
-    return torch.cat([maps / means, maps / max(brightness, {0})])
+    maps = torch.cat([self.gradient(fine, 2), self.gradient(fine, 3), rough], 1).amax([0])
+    return torch.cat([maps / maps.mean([1, 2], True).clamp_min({0}), maps / max(brightness, {0})])
 
 def halved(self, planes: Tensor) -> Tensor:
     return torch.avg_pool2d(planes, [2, 2], [2, 2], [0, 0], True, False)
@@ -112,20 +107,18 @@ def heat(self, maps: List[Tensor], size: List[int]) -> Tensor:
         first += count
     return sum.clamp(0, {most_heat})
 
-def verdict(self, maps: List[Tensor], whole: Tensor, size: List[int]) -> Tuple[Tensor, Tensor]:
-    features = torch.cat([self.peaks(map) for map in maps] + [whole])
-    rest = features - self.mean
-    z = ((rest - rest[-1] * self.slope) / self.deviation).clamp({lowest}, {highest})
+def verdict(self, maps: List[Tensor], size: List[int]) -> Tuple[Tensor, Tensor]:
+    features = torch.cat([self.peaks(map) for map in maps])
+    z = ((features - self.mean) / self.deviation).clamp(-{farthest}, {farthest})
     ratios = self.weights.matmul(z) + self.biases
     score = torch.logsumexp(ratios, [0], True) - {log_kinds}
     return score.to({single}), self.heat(maps, size)
 )py",
       fmt::arg("levels", kPyramidLevels), fmt::arg("rough", kRoughness),
-      fmt::arg("rough_step", kRoughnessStep), fmt::arg("share", AnomalyScorer::kPeakShare),
+      fmt::arg("rough_step", kRawMaps), fmt::arg("share", AnomalyScorer::kPeakShare),
       fmt::arg("smallest", AnomalyScorer::kSmallestPeak), fmt::arg("double", kDouble),
-      fmt::arg("single", kSingle), fmt::arg("lowest", AnomalyScorer::kLowest),
-      fmt::arg("highest", AnomalyScorer::kHighest), fmt::arg("most_heat", HeatMap::kMost),
-      fmt::arg("most_deviations", kMostDeviations),
+      fmt::arg("single", kSingle), fmt::arg("farthest", AnomalyScorer::kFarthest),
+      fmt::arg("most_heat", HeatMap::kMost), fmt::arg("most_deviations", kMostDeviations),
       fmt::arg("log_kinds", std::log(static_cast<double>(kinds))));
 }
 
@@ -169,17 +162,13 @@ def forward(self, image: Tensor) -> Tuple[Tensor, Tensor]:
     brightness = float(image.mean())
     maps = self.pyramid(image - reconstruction, True, brightness, self.places0)
 {detected}    maps += self.pyramid(image, True, brightness, self.places{last})
-    area = torch.tensor(size[0] * size[1], dtype={double}, device=image.device)
-    whole = torch.stack([image.mean(), image.std(unbiased=False)]).to({double})
-    whole = torch.cat([whole, area.unsqueeze(0)])
-    return self.verdict(maps, whole.clamp_min({darkest}).log(), size)
+    return self.verdict(maps, size)
 )py",
       fmt::arg("channels", model.channels), fmt::arg("compared", fixed ? "==" : ">="),
       fmt::arg("h", size.h), fmt::arg("w", size.w),
       fmt::arg("which", fixed ? "only" : "and larger"),
       fmt::arg("seen", tanh ? "image * 2 - 1" : "image"), fmt::arg("unit", unit),
-      fmt::arg("detected", detected), fmt::arg("last", detects ? 2 : 1),
-      fmt::arg("double", kDouble), fmt::arg("darkest", kDarkest));
+      fmt::arg("detected", detected), fmt::arg("last", detects ? 2 : 1));
 }
 
 }  // namespace
@@ -197,7 +186,6 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   script.register_buffer("fine", gaussian_kernel(kFineBlur));
   script.register_buffer("surroundings", gaussian_kernel(kSurroundingsBlur));
   script.register_buffer("mean", numbers.mean);
-  script.register_buffer("slope", numbers.slope);
   script.register_buffer("deviation", numbers.deviation);
   script.register_buffer("weights", numbers.weights);
   script.register_buffer("biases", numbers.biases);

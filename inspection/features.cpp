@@ -41,18 +41,12 @@ torch::Tensor next_level(const torch::Tensor& planes) {
 
 torch::Tensor raw_maps(const torch::Tensor& planes) {
   const torch::Tensor fine = blur(planes, kFineBlur);
-  const torch::Tensor above = fine - blur(planes, kSurroundingsBlur);
   const torch::Tensor rough = blur((planes - fine).square(), kSurroundingsBlur).clamp_min(0).sqrt();
-  const torch::Tensor maps = torch::stack(
-      {above.clamp_min(0), (-above).clamp_min(0), gradient(fine, 1), gradient(fine, 2), rough});
-  return maps.amax(1);  // of colours
+  return torch::stack({gradient(fine, 1), gradient(fine, 2), rough}).amax(1);  // of colours
 }
 
 torch::Tensor scaled_maps(const torch::Tensor& raw, const torch::Tensor& means, double brightness) {
-  // The more there is of one, the less there may be of the other: they share theirs.
-  const torch::Tensor both = means.slice(0, 0, 2).sum(0, /*keepdim=*/true);
-  const torch::Tensor divisors =
-      torch::cat({both, both, means.slice(0, 2)}).clamp_min(kSmallestMean).view({-1, 1, 1});
+  const torch::Tensor divisors = means.clamp_min(kSmallestMean).view({-1, 1, 1});
   return torch::cat({raw / divisors, raw / std::max(brightness, kSmallestMean)});
 }
 

@@ -23,11 +23,10 @@ inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is 
 ///
 /// | map        | is |
 /// |------------|----|
-/// | lighter    | how much lighter a place is than its surroundings (a blur by σ = 2.5) |
-/// | darker     | how much darker |
 /// | gradient y | absolute difference to the neighbours above and below |
 /// | gradient x | … to the left and right |
-/// | roughness  | standard deviation of what the blur takes away |
+/// | roughness  | standard deviation of what the blur takes away, weighted around a place (σ = 2.5)
+/// |
 ///
 /// All are there twice: divided by the map's mean in this image, so that an image which is rough
 /// everywhere is no anomaly, and by the image's brightness, so that one which is smooth everywhere
@@ -36,13 +35,15 @@ inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is 
 /// planes: (C, H, W) float; brightness: the image's mean.
 Pyramid texture_maps(const torch::Tensor& planes, double brightness);
 
-/// Maps of texture_maps(); those of roughness are kRoughness and each kRoughnessStep further.
-inline constexpr std::int64_t kTextureMaps = 10, kRoughness = 4, kRoughnessStep = 5;
+/// Maps of texture_maps(): of each kind one by its mean and one by the brightness. Those of
+/// roughness are the last of either.
+inline constexpr std::int64_t kRawMaps = 3, kTextureMaps = 2 * kRawMaps;
+inline constexpr std::int64_t kRoughness = kRawMaps - 1;
 
-/// The first five of them, of one level and not divided yet, and how far they see to every side.
+/// The first half of them, of one level and not divided yet, and how far they see to every side.
 torch::Tensor raw_maps(const torch::Tensor& planes);
 inline constexpr std::int64_t kTextureReach = 11;
-/// All ten, by the means (5) of the raw ones over the whole image.
+/// All of them, by the means (kRawMaps) of the raw ones over the whole image.
 torch::Tensor scaled_maps(const torch::Tensor& raw, const torch::Tensor& means, double brightness);
 /// Planes (C, H, W) at the next level.
 torch::Tensor next_level(const torch::Tensor& planes);

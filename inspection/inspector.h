@@ -69,7 +69,8 @@ public:
   static Inspector calibrate(const Model& model, const CalibrateOptions& options = {},
                              const Callbacks& callbacks = {});
 
-  /// One that was saved for the same weights; nullopt where it was for others. Throws
+  /// One that was saved for the same weights; nullopt where it was for others, or by a version that
+  /// looked at other things. Throws
   /// SafetensorsError for a file that is damaged or no inspector's, std::runtime_error where it
   /// cannot be read.
   static std::optional<Inspector> load(const Model& model, const std::filesystem::path& file);
@@ -114,7 +115,7 @@ void require_false_alarms(double fpr);
 std::filesystem::path inspector_file(const Model& model);
 
 /// What the model's run keeps. Throws OptionError for a model that was not loaded from a run,
-/// std::runtime_error where there is nothing, or what is of other weights, and what load() throws.
+/// std::runtime_error where there is nothing, or what load() has no use for, and what it throws.
 Inspector inspector_of_run(const Model& model);
 
 /// Calibrates and keeps the result in the model's run: `convae calibrate`. Throws OptionError for a
@@ -122,8 +123,8 @@ Inspector inspector_of_run(const Model& model);
 Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
                         const Callbacks& callbacks = {});
 
-/// Scores with what the model's run keeps, and calibrates where there is none yet or it is of other
-/// weights: `convae score`. With good images named, or without a run, it keeps nothing. What is
+/// Scores with what the model's run keeps, and calibrates where there is none yet or load() has no
+/// use for it: `convae score`. With good images named, or without a run, it keeps nothing. What is
 /// wrong with the folder or with the results' names is found before the first image is looked at.
 /// Throws what calibrate() and score() throw.
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,

@@ -22,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kScoresPrefix = "scores.";
+/// What scores look at, counted up when it changes: a file of another is of no use.
+constexpr int kFeatures = 2;
 constexpr const char* kNative = "native";  // images at their own sizes
 
 std::string scores_name(std::size_t way) {
@@ -41,6 +43,7 @@ void Inspector::save(const fs::path& file) const {
   }
   const nlohmann::ordered_json about = {{kDigestKey, kDigestPlaceholder},
                                         {"version", kVersion},
+                                        {"features", kFeatures},
                                         {"weights", model_.weights_digest()},
                                         {"value-range", to_string(model_.info().value_range)},
                                         {"size", size_ ? to_string(size_) : kNative},
@@ -55,6 +58,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
   const Safetensors saved = read_safetensors(file);
   try {
     const auto about = nlohmann::json::parse(saved.metadata.at(kMetadataKey));
+    if (about.value("features", 1) != kFeatures) return std::nullopt;
     if (about.at("weights").get<std::string>() != model.weights_digest()) return std::nullopt;
     if (about.at("value-range").get<std::string>() != to_string(model.info().value_range)) {
       return std::nullopt;
@@ -96,9 +100,10 @@ Inspector inspector_of_run(const Model& model) {
   const bool is_there = fs::exists(file);
   const auto saved = is_there ? Inspector::load(model, file) : std::nullopt;
   if (saved) return *saved;
-  throw std::runtime_error(in_quotes(file) + (is_there ? " is of other weights" : " is not there") +
-                           "; run convae calibrate --checkpoint " +
-                           printable(model.run().string()));
+  throw std::runtime_error(
+      in_quotes(file) +
+      (is_there ? " is of other weights or of another version" : " is not there") +
+      "; run convae calibrate --checkpoint " + printable(model.run().string()));
 }
 
 Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
@@ -117,7 +122,8 @@ std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOpti
   if (!options.good.data.data.empty() || file.empty() || !fs::exists(file)) return std::nullopt;
   std::optional<Inspector> saved = Inspector::load(model, file);
   if (!saved) {
-    callbacks.say(printable(file.string()) + " is of other weights: calibrating again");
+    callbacks.say(printable(file.string()) +
+                  " is of other weights or of another version: calibrating again");
     return std::nullopt;
   }
   const Size asked =

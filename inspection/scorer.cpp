@@ -14,14 +14,13 @@ namespace convae {
 namespace {
 
 constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides alone
-constexpr double kImagesOfATrend = 20, kSmallestSpread = 1e-6;
 
 bool is_texture(const torch::Tensor& maps) { return maps.size(0) == kTextureMaps; }
 
 /// (K, h, w), which of them have a peak: for textures also what is far too smooth.
 torch::Tensor both_ends(const torch::Tensor& standardised, bool texture) {
   if (!texture) return standardised;
-  return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRoughnessStep)});
+  return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRawMaps)});
 }
 
 /// (K, h, w) → (K) double: mean of the highest kPeakShare of each map, of at least one pixel. By a
@@ -69,7 +68,7 @@ Pyramid standardised_maps(const SeenImage& image, const std::vector<torch::Tenso
 std::int64_t feature_count(const Pyramid& maps) {
   std::int64_t count = 0;
   for (const LevelMaps& level : maps) {
-    count += level.values.size(0) + (is_texture(level.values) ? kTextureMaps / kRoughnessStep : 0);
+    count += level.values.size(0) + (is_texture(level.values) ? kTextureMaps / kRawMaps : 0);
   }
   return count;
 }
@@ -91,7 +90,6 @@ std::string part_name(std::size_t part, const char* what) {
 
 AnomalyScorer::State AnomalyScorer::state() const {
   State state = {{"mean", mean_},
-                 {"slope", slope_},
                  {"deviation", deviation_},
                  {"network-features", torch::tensor(network_features_)}};
   const Scales& scales = scales_.at(-1);
@@ -109,13 +107,11 @@ AnomalyScorer::State AnomalyScorer::state() const {
 AnomalyScorer::AnomalyScorer(const State& state)
     : network_features_(needed(state, "network-features").item<std::int64_t>()),
       mean_(needed(state, "mean")),
-      slope_(needed(state, "slope")),
       deviation_(needed(state, "deviation")) {
-  if (mean_.dim() != 1 || deviation_.sizes() != mean_.sizes() || slope_.sizes() != mean_.sizes() ||
+  if (mean_.dim() != 1 || deviation_.sizes() != mean_.sizes() ||
       mean_.scalar_type() != torch::kDouble || deviation_.scalar_type() != torch::kDouble ||
-      slope_.scalar_type() != torch::kDouble || network_features_ < 0 ||
-      network_features_ > mean_.size(0)) {
-    throw std::invalid_argument("'mean', 'slope', 'deviation' and 'network-features' do not fit");
+      network_features_ < 0 || network_features_ > mean_.size(0)) {
+    throw std::invalid_argument("'mean', 'deviation' and 'network-features' do not fit");
   }
   Scales& scales = scales_[-1];
   const auto maps = needed(state, "maps").item<std::int64_t>();
@@ -138,9 +134,8 @@ AnomalyScorer::AnomalyScorer(const State& state)
     classifiers_.emplace_back(weights, biases);
     const torch::Tensor heat = needed(state, part_name(part, "heat-weights"));
     const torch::Tensor bias = needed(state, part_name(part, "heat-bias"));
-    if (heat.dim() != 1 || heat.size(0) != mean_.size(0) - kWholeNumbers ||
-        heat.scalar_type() != torch::kFloat || bias.sizes() != at::IntArrayRef{1} ||
-        bias.scalar_type() != torch::kFloat) {
+    if (heat.dim() != 1 || heat.size(0) != mean_.size(0) || heat.scalar_type() != torch::kFloat ||
+        bias.sizes() != at::IntArrayRef{1} || bias.scalar_type() != torch::kFloat) {
       throw std::invalid_argument("weights of a heat map do not fit");
     }
     heat_.emplace_back(heat, bias);
@@ -170,18 +165,17 @@ AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
   return scales;
 }
 
-torch::Tensor AnomalyScorer::features(const Pyramid& maps, const torch::Tensor& whole) {
+torch::Tensor AnomalyScorer::features(const Pyramid& maps) {
   std::vector<torch::Tensor> peaks(maps.size());
   parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
     peaks[i] = peaks_of(maps[i].values);
   });
-  return features_of(peaks, whole);
+  return features_of(peaks);
 }
 
-torch::Tensor AnomalyScorer::features_of(const std::vector<torch::Tensor>& peaks,
-                                         const torch::Tensor& whole) {
-  return torch::cat({torch::cat(peaks).clamp_min(kSmallestPeak).log(), whole});
+torch::Tensor AnomalyScorer::features_of(const std::vector<torch::Tensor>& peaks) {
+  return torch::cat(peaks).clamp_min(kSmallestPeak).log();
 }
 
 torch::Tensor AnomalyScorer::standardised_part(const torch::Tensor& maps, const torch::Tensor& rows,
@@ -194,9 +188,8 @@ std::int64_t AnomalyScorer::values_of_a_peak(std::int64_t pixels) {
   return std::max<std::int64_t>(1, std::llround(kPeakShare * static_cast<double>(pixels)));
 }
 
-AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Tensor>& peaks,
-                                                    const torch::Tensor& whole) const {
-  return scores_of(features_of(peaks, whole), classifiers_);
+AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Tensor>& peaks) const {
+  return scores_of(features_of(peaks), classifiers_);
 }
 
 void AnomalyScorer::close_places() {
@@ -206,7 +199,7 @@ void AnomalyScorer::close_places() {
 AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example,
                                              const torch::Tensor& label) const {
   const Pyramid maps = standardised_maps(image, scales_.at(example.fold));
-  Learnt learnt{features(maps, image.whole), example, {}};
+  Learnt learnt{features(maps), example, {}};
   if (example.kind == 0 || label.defined()) {
     learnt.pixels = SampledPixels::of(maps, image.size, label);
   }
@@ -219,19 +212,7 @@ torch::Tensor AnomalyScorer::part_of(const torch::Tensor& features, std::size_t 
 }
 
 torch::Tensor AnomalyScorer::standardised(const torch::Tensor& features) const {
-  const torch::Tensor rest = features - mean_;
-  return ((rest - rest.slice(-1, -1) * slope_) / deviation_).clamp(kLowest, kHighest);
-}
-
-/// In a larger image more can stand out: what is usual is a straight line over the logarithm of the
-/// area, as far as so many images show one.
-void AnomalyScorer::fit_usual(const torch::Tensor& good) {
-  mean_ = good.mean(0);
-  const torch::Tensor rest = good - mean_, area = rest.select(1, -1);
-  const double images = static_cast<double>(good.size(0));
-  slope_ = area.matmul(rest) / (area.square().sum() + kSmallestSpread) *
-           (images / (images + kImagesOfATrend));
-  deviation_ = (rest - area.unsqueeze(1) * slope_).std(0) + kLeastSpread;
+  return ((features - mean_) / deviation_).clamp(-kFarthest, kFarthest);
 }
 
 AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
@@ -267,7 +248,9 @@ void AnomalyScorer::finish() {
                                 " images or more in two folds or more, but there are " +
                                 std::to_string(held_out) + " in " + std::to_string(folds.size()));
   }
-  fit_usual(torch::stack(good));
+  const torch::Tensor usual = torch::stack(good);
+  mean_ = usual.mean(0);
+  deviation_ = usual.std(0) + kLeastSpread;
   std::map<int, Classifiers> without;
   for (const int fold : held_out_folds) without[fold] = fit_without(fold);
   for (const Learnt& image : learnt_) {
@@ -306,7 +289,7 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
 AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps,
                                            double maps_above, std::size_t parts) const {
   const Pyramid standardised = standardised_maps(image, scales_.at(-1));
-  const Scores scores = scores_of(features(standardised, image.whole), classifiers_);
+  const Scores scores = scores_of(features(standardised), classifiers_);
   if (maps != nullptr && scores[kAll] > maps_above) {
     for (std::size_t part = 0; part < parts; ++part) {
       (*maps)[part] = heat_[part].of(standardised, image.size);

@@ -18,14 +18,10 @@
 
 namespace convae {
 
-/// Logarithms of an image's brightness, contrast and, last, its area.
-inline constexpr std::int64_t kWholeNumbers = 3;
-
 /// What scores look at in one image.
 struct SeenImage {
-  Pyramid network;      ///< of what the network leaves, and of its detector
-  Pyramid image;        ///< of the image itself
-  torch::Tensor whole;  ///< (kWholeNumbers) double
+  Pyramid network;  ///< of what the network leaves, and of its detector
+  Pyramid image;    ///< of the image itself
   Size size;
 };
 
@@ -50,7 +46,7 @@ public:
   static constexpr std::size_t kFewestImages = 3;
   static constexpr double kPeakShare = 0.001;
   static constexpr double kSmallestPeak = 0.05;  ///< in deviations: below it nothing stands out
-  static constexpr double kLowest = -3, kHighest = 8;  ///< deviations beyond say nothing more
+  static constexpr double kFarthest = 8;  ///< deviations: what is further up or down says no more
 
   /// What a score goes by.
   enum Part : std::size_t { kAll, kNetworkPart, kImagePart, kParts };
@@ -128,7 +124,7 @@ public:
   static torch::Tensor standardised_part(const torch::Tensor& maps, const torch::Tensor& rows,
                                          const torch::Tensor& columns, const torch::Tensor& scale);
   static std::int64_t values_of_a_peak(std::int64_t pixels);
-  Scores score_by_peaks(const std::vector<torch::Tensor>& peaks, const torch::Tensor& whole) const;
+  Scores score_by_peaks(const std::vector<torch::Tensor>& peaks) const;
   const HeatMap& heat_map(Part part) const { return heat_[part]; }
 
 private:
@@ -137,12 +133,10 @@ private:
 
   Scales scales_without(int fold) const;
   /// Of an image whose standardised maps are these.
-  static torch::Tensor features(const Pyramid& maps, const torch::Tensor& whole);
-  static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks,
-                                   const torch::Tensor& whole);
+  static torch::Tensor features(const Pyramid& maps);
+  static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks);
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
   torch::Tensor standardised(const torch::Tensor& features) const;
-  void fit_usual(const torch::Tensor& good);
   Classifiers fit_without(int fold) const;
   std::vector<HeatMap> fit_heat() const;
   Scores scores_of(const torch::Tensor& features, const Classifiers& classifiers) const;
@@ -152,7 +146,7 @@ private:
   std::vector<PlaceStatistics> places_;  // of each of an image's maps
   std::map<int, Scales> scales_;         // by the fold they are without
   std::vector<Learnt> learnt_;
-  torch::Tensor mean_, slope_, deviation_;  // (F) double, of good images; slope: over the last one
+  torch::Tensor mean_, deviation_;  // (F) double, of good images
   std::vector<Scores> good_scores_;
   Classifiers classifiers_;
   std::vector<HeatMap> heat_;  // of each part

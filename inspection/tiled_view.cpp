@@ -18,7 +18,6 @@ namespace {
 
 /// Levels that are made of one window: it needs a margin for the coarsest of them.
 constexpr int kLevelsAtOnce = 3;
-constexpr std::int64_t kRawMaps = kTextureMaps / 2;
 constexpr std::int64_t kBefore = 1, kBehind = 2;  // pixels of a level that resize_part() wants
 /// So far beyond a tile, and to a pixel of the first level that is kept.
 constexpr std::int64_t kMargin = 56;
@@ -143,8 +142,7 @@ class FirstLook {
 public:
   FirstLook(NetworkView& network, std::int64_t side,
             const std::function<void(const Region& tile)>& tile_done)
-      : area_(static_cast<double>(network.size().area())),
-        size_(at_level(network.size(), kLevelsAtOnce)) {
+      : size_(at_level(network.size(), kLevelsAtOnce)) {
     for (auto& view : sums_) view.fill(torch::zeros({kRawMaps}, torch::kDouble));
     for_each_part(
         network.source(), side,
@@ -162,11 +160,7 @@ public:
 
   double brightness() const { return sum_ / values_; }
   double mean_error() const { return errors_ / values_; }
-  torch::Tensor whole_numbers() const {
-    const double variance = squares_ / values_ - brightness() * brightness();
-    return convae::whole_numbers(brightness(), std::sqrt(std::max(variance, 0.0)), area_);
-  }
-  /// Of a view's raw maps at a level, (5) float.
+  /// Of a view's raw maps at a level, (kRawMaps) float.
   torch::Tensor means(PlaneKind view, int level) const {
     return (sums_[view][static_cast<std::size_t>(level)] / static_cast<double>(areas_[level]))
         .to(torch::kFloat);
@@ -188,7 +182,6 @@ private:
     const torch::Tensor image = part_of(part.planes[kImage], part.core, part.seen);
     const torch::Tensor residual = part_of(part.planes[kResidual], part.core, part.seen);
     sum_ += image.sum(torch::kDouble).item<double>();
-    squares_ += image.square().sum(torch::kDouble).item<double>();
     errors_ += residual.square().sum(torch::kDouble).item<double>();
     values_ += static_cast<double>(image.numel());
   }
@@ -212,10 +205,9 @@ private:
     }
   }
 
-  double area_;
   Size size_;  // of the first level that is kept
-  double sum_ = 0, squares_ = 0, errors_ = 0, values_ = 0;
-  std::array<std::array<torch::Tensor, kPyramidLevels>, kViews> sums_;  // (5) double
+  double sum_ = 0, errors_ = 0, values_ = 0;
+  std::array<std::array<torch::Tensor, kPyramidLevels>, kViews> sums_;  // (kRawMaps) double
   std::array<std::int64_t, kPyramidLevels> areas_{};
   ViewPlanes kept_;
 };
@@ -293,7 +285,7 @@ public:
       for (Highest& values : of_map) means.push_back(values.mean());
       peaks.push_back(torch::tensor(means, torch::kDouble));
     }
-    return scorer_.score_by_peaks(peaks, first_look_.whole_numbers());
+    return scorer_.score_by_peaks(peaks);
   }
 
 private:
@@ -347,7 +339,7 @@ private:
     std::int64_t first = 0;
     for (std::size_t i = 0; i < index; ++i) {
       const std::int64_t maps = scorer_.scales()[i].size(1);
-      first += maps == kTextureMaps ? maps + kTextureMaps / kRoughnessStep : maps;
+      first += maps == kTextureMaps ? maps + kTextureMaps / kRawMaps : maps;
     }
     return first;
   }

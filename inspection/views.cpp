@@ -57,10 +57,6 @@ torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size fr
                      rows.share.unsqueeze(1));
 }
 
-torch::Tensor whole_numbers(double brightness, double contrast, double area) {
-  return torch::tensor({brightness, contrast, area}, torch::kDouble).clamp_min(kDarkest).log();
-}
-
 torch::Tensor alone(const torch::Tensor& image) {
   return image.permute({1, 2, 0})
       .clone(torch::MemoryFormat::Contiguous)
@@ -74,13 +70,10 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
   torch::Tensor detected;
   if (!model.options().detector.empty()) detected = model.detect(input, reconstruction)[0].cpu();
   const auto brightness = image.mean().item<double>();
-  const auto contrast = image.std(/*unbiased=*/false).item<double>();
-  const auto area = static_cast<double>(image[0].numel());
   if (mean_error != nullptr) *mean_error = residual.square().mean().item<double>();
 
   SeenImage seen;
   seen.size = {image.size(1), image.size(2)};
-  seen.whole = whole_numbers(brightness, contrast, area);
   parallel_for_each(2, [&](std::int64_t i) {
     (i == 0 ? seen.network : seen.image) = texture_maps(i == 0 ? residual : image, brightness);
   });

@@ -25,11 +25,6 @@ struct ViewedImage {
 /// levels and copies.
 inline constexpr std::int64_t kViewBytesAPixel = 750;
 
-inline constexpr double kDarkest = 1e-3;  ///< brightness and contrast that are told apart
-
-/// Logarithms of an image's brightness, contrast and area, see SeenImage::whole.
-torch::Tensor whole_numbers(double brightness, double contrast, double area);
-
 /// Looks at an image through the model. input: (1, C, H, W) float in [0,1] on the model's device.
 SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error = nullptr);
 

@@ -51,11 +51,8 @@ torch::Tensor label_of(const torch::Tensor& image, const torch::Tensor& faulty) 
 /// What there is to see of an image whose grain the network leaves.
 SeenImage seen(const torch::Tensor& image) {
   const auto brightness = image.mean().item<double>();
-  const auto contrast = image.std(/*unbiased=*/false).item<double>();
-  const auto area = static_cast<double>(image.numel());
   return {texture_maps(image - 0.5, brightness),
           texture_maps(image, brightness),
-          torch::tensor({brightness, contrast, area}, torch::kDouble).clamp_min(1e-3).log(),
           {image.size(1), image.size(2)}};
 }
 
@@ -208,7 +205,7 @@ TEST_F(AnomalyScorerOfGrain, AnImageTwiceTheSizeOrOfOnePixelHasAScore) {
 
 TEST_F(AnomalyScorerOfGrain, AScoreThatIsNotFiniteIsRefused) {
   SeenImage image = seen(good_image(900));
-  image.whole[0] = std::nan("");
+  image.image[0].values.fill_(std::nan(""));
   EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { scorer().score(image); }), "finite"));
 }
 
