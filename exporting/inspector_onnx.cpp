@@ -141,7 +141,7 @@ private:
   Value textures(const Value& planes) {
     const Value fine = blur(planes, kFineBlur);
     const Value grain = op("Sub", {planes, fine});
-    const Value variance = blur(op("Mul", {grain, grain}), kSurroundingsBlur);
+    const Value variance = blur(op("Mul", {grain, grain}), kRoughnessBlur);
     const std::vector<Value> all = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false),
                                     op("Sqrt", {op("Relu", {variance})})};
     const Value maps = op("ReduceMax", {concat(all, 1)}, {{"axes", Ints{0}}});
@@ -191,14 +191,12 @@ private:
     for (int level = 0; level < kPyramidLevels; ++level) {
       scope_ = fmt::format("{}.{}", name, level);
       Value map = standardised(of_textures ? textures(planes) : planes, places[level], level);
-      std::int64_t count = places.size(2);
       if (of_textures) {
         const Value rough = op("Gather", {map, integers({kRoughness, kRoughness + kRawMaps})},
                                {{"axis", std::int64_t{1}}});
         map = concat({map, op("Neg", {rough})}, 1);
-        count += 2;
       }
-      maps_.push_back({map, count, level});
+      maps_.push_back({map, peak_count(places.size(2)), level});
       features_.push_back(
           op("Log", {op("Max", {peaks(maps_.back()), number(AnomalyScorer::kSmallestPeak)})}));
       planes = halved(planes);

@@ -34,7 +34,7 @@ def gradient(self, planes: Tensor, axis: int) -> Tensor:
 
 def textures(self, planes: Tensor, brightness: float) -> Tensor:
     fine = self.blurred(planes, self.fine)
-    rough = self.blurred((planes - fine).square(), self.surroundings).clamp_min(0).sqrt()
+    rough = self.blurred((planes - fine).square(), self.around).clamp_min(0).sqrt()
     maps = torch.cat([self.gradient(fine, 2), self.gradient(fine, 3), rough], 1).amax([0])
     return torch.cat([maps / maps.mean([1, 2], True).clamp_min({0}), maps / max(brightness, {0})])
 
@@ -184,7 +184,7 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
     script.register_buffer(fmt::format("places{}", i), numbers.places[i]);
   }
   script.register_buffer("fine", gaussian_kernel(kFineBlur));
-  script.register_buffer("surroundings", gaussian_kernel(kSurroundingsBlur));
+  script.register_buffer("around", gaussian_kernel(kRoughnessBlur));
   script.register_buffer("mean", numbers.mean);
   script.register_buffer("deviation", numbers.deviation);
   script.register_buffer("weights", numbers.weights);

@@ -1,5 +1,6 @@
 #include "convae/inspection/features.h"
 
+#include "convae/data/mat.h"
 #include "convae/models/gaussian.h"
 
 #include <opencv2/imgproc.hpp>
@@ -13,16 +14,14 @@ namespace {
 /// (C, H, W) → the same, blurred; by OpenCV, as convolutions of one channel take several times as
 /// long.
 torch::Tensor blur(const torch::Tensor& planes, double sigma) {
-  const torch::Tensor from = planes.contiguous(), to = torch::empty_like(from);
-  const torch::Tensor kernel = gaussian_kernel(sigma);
-  const auto height = static_cast<int>(from.size(1)), width = static_cast<int>(from.size(2));
-  const cv::Mat line(1, static_cast<int>(kernel.numel()), CV_32F, kernel.data_ptr());
+  const torch::Tensor from = planes.contiguous().unsqueeze(3), to = torch::empty_like(from);
+  const torch::Tensor kernel = gaussian_kernel(sigma).view({1, -1, 1});
   for (std::int64_t c = 0; c < from.size(0); ++c) {
-    cv::Mat blurred(height, width, CV_32F, to[c].data_ptr());
-    cv::sepFilter2D(cv::Mat(height, width, CV_32F, from[c].data_ptr()), blurred, CV_32F, line, line,
-                    {-1, -1}, 0, cv::BORDER_REPLICATE);
+    cv::Mat plane = mat_view(to[c]);
+    cv::sepFilter2D(mat_view(from[c]), plane, CV_32F, mat_view(kernel), mat_view(kernel), {-1, -1},
+                    0, cv::BORDER_REPLICATE);
   }
-  return to;
+  return to.squeeze(3);
 }
 
 /// Half the difference of both neighbours; at an edge, of the pixel and its neighbour.
@@ -53,7 +52,7 @@ torch::Tensor next_level(const torch::Tensor& planes) {
 
 torch::Tensor raw_maps(const torch::Tensor& planes) {
   const torch::Tensor fine = blur(planes, kFineBlur);
-  const torch::Tensor rough = blur((planes - fine).square(), kSurroundingsBlur).clamp_min(0).sqrt();
+  const torch::Tensor rough = blur((planes - fine).square(), kRoughnessBlur).clamp_min(0).sqrt();
   return torch::stack({gradient(fine, 1), gradient(fine, 2), rough}).amax(1);  // of colours
 }
 

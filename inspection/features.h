@@ -16,7 +16,7 @@ using Pyramid = std::vector<LevelMaps>;
 
 inline constexpr int kPyramidLevels = 6;  // the coarsest sees uneven light
 
-inline constexpr double kFineBlur = 1, kSurroundingsBlur = 2.5;  ///< σ in pixels of a level
+inline constexpr double kFineBlur = 1, kRoughnessBlur = 2.5;  ///< σ in pixels of a level
 inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is black or uniform
 
 /// What is looked at in an image or a residual, at each level, of a blur by σ = 1:
@@ -25,8 +25,7 @@ inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is 
 /// |------------|----|
 /// | gradient y | absolute difference to the neighbours above and below |
 /// | gradient x | … to the left and right |
-/// | roughness  | standard deviation of what the blur takes away, weighted around a place (σ = 2.5)
-/// |
+/// | roughness  | standard deviation of what the blur takes away, around a place (σ = 2.5) |
 ///
 /// All are there twice: divided by the map's mean in this image, so that an image which is rough
 /// everywhere is no anomaly, and by the image's brightness, so that one which is smooth everywhere
@@ -39,6 +38,11 @@ Pyramid texture_maps(const torch::Tensor& planes, double brightness);
 /// roughness are the last of either.
 inline constexpr std::int64_t kRawMaps = 3, kTextureMaps = 2 * kRawMaps;
 inline constexpr std::int64_t kRoughness = kRawMaps - 1;
+
+/// How many of so many maps of a level have a peak: of roughness the lowest values have one, too.
+constexpr std::int64_t peak_count(std::int64_t maps) {
+  return maps == kTextureMaps ? maps + kTextureMaps / kRawMaps : maps;
+}
 
 /// The first half of them, of one level and not divided yet, and how far they see to every side.
 torch::Tensor raw_maps(const torch::Tensor& planes);

@@ -67,9 +67,7 @@ Pyramid standardised_maps(const SeenImage& image, const std::vector<torch::Tenso
 
 std::int64_t feature_count(const Pyramid& maps) {
   std::int64_t count = 0;
-  for (const LevelMaps& level : maps) {
-    count += level.values.size(0) + (is_texture(level.values) ? kTextureMaps / kRawMaps : 0);
-  }
+  for (const LevelMaps& level : maps) count += peak_count(level.values.size(0));
   return count;
 }
 

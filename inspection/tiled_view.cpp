@@ -337,10 +337,7 @@ private:
   /// How many standardised maps come before those of that index.
   std::int64_t first_of(std::size_t index) const {
     std::int64_t first = 0;
-    for (std::size_t i = 0; i < index; ++i) {
-      const std::int64_t maps = scorer_.scales()[i].size(1);
-      first += maps == kTextureMaps ? maps + kTextureMaps / kRawMaps : maps;
-    }
+    for (std::size_t i = 0; i < index; ++i) first += peak_count(scorer_.scales()[i].size(1));
     return first;
   }
 

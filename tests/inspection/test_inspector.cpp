@@ -329,6 +329,18 @@ TEST_F(CalibratedInspector, ForOtherWeightsItIsNotLoaded) {
   EXPECT_EQ(small_model().weights_digest(), before);
 }
 
+TEST_F(CalibratedInspector, OfAVersionThatLookedAtOtherThingsItIsNotLoaded) {
+  const TemporaryFolder folder;
+  inspector().save(folder / "a.safetensors");
+  Safetensors saved = read_safetensors(folder / "a.safetensors");
+  auto about = nlohmann::ordered_json::parse(saved.metadata.at(kMetadataKey));
+  about.erase("features");  // what files had before there was a second version
+  about[kDigestKey] = kDigestPlaceholder;
+  write_safetensors(folder / "b.safetensors", saved.tensors, {{kMetadataKey, about.dump()}});
+  EXPECT_TRUE(Inspector::load(small_model(), folder / "a.safetensors"));
+  EXPECT_FALSE(Inspector::load(small_model(), folder / "b.safetensors"));
+}
+
 TEST_F(CalibratedInspector, ADamagedOrStrangeFileIsNamed) {
   const TemporaryFolder folder;
   const fs::path file = folder / "a.safetensors";
