@@ -5,39 +5,34 @@
 
 #include <opencv2/imgproc.hpp>
 
-#include <algorithm>
-#include <cmath>
+#include <array>
 
 namespace convae {
 namespace {
 
-/// (C, H, W) → the same, blurred; by OpenCV, as convolutions of one channel take several times as
-/// long.
-torch::Tensor blur(const torch::Tensor& planes, double sigma) {
-  const torch::Tensor from = planes.contiguous().unsqueeze(3), to = torch::empty_like(from);
+/// By OpenCV, as convolutions of one channel take several times as long.
+cv::Mat blurred(const cv::Mat& plane, double sigma) {
   const torch::Tensor kernel = gaussian_kernel(sigma).view({1, -1, 1});
-  for (std::int64_t c = 0; c < from.size(0); ++c) {
-    cv::Mat plane = mat_view(to[c]);
-    cv::sepFilter2D(mat_view(from[c]), plane, CV_32F, mat_view(kernel), mat_view(kernel), {-1, -1},
-                    0, cv::BORDER_REPLICATE);
-  }
-  return to.squeeze(3);
+  cv::Mat result;
+  cv::sepFilter2D(plane, result, CV_32F, mat_view(kernel), mat_view(kernel), {-1, -1}, 0,
+                  cv::BORDER_REPLICATE);
+  return result;
 }
 
 /// Half the difference of both neighbours; at an edge, of the pixel and its neighbour.
-torch::Tensor gradient(const torch::Tensor& planes, int axis) {
-  const std::int64_t last = planes.size(axis) - 1;
-  const torch::Tensor next = torch::cat({planes.slice(axis, 1), planes.slice(axis, last)}, axis);
-  const torch::Tensor previous =
-      torch::cat({planes.slice(axis, 0, 1), planes.slice(axis, 0, last)}, axis);
-  return (next - previous).abs() / 2;
+cv::Mat gradient(const cv::Mat& plane, bool down) {
+  cv::Mat result;
+  cv::Sobel(plane, result, CV_32F, down ? 0 : 1, down ? 1 : 0, /*ksize=*/1, /*scale=*/0.5,
+            /*delta=*/0, cv::BORDER_REPLICATE);
+  return cv::abs(result);
 }
 
-template <typename Map>
-Pyramid pyramid(torch::Tensor planes, const Map& map) {
+template <typename MapsOf>
+Pyramid pyramid(torch::Tensor planes, const MapsOf& maps_of) {
   Pyramid maps;
   for (int level = 0; level < kPyramidLevels; ++level) {
-    maps.push_back({map(planes), level});
+    maps.push_back(maps_of(planes));
+    maps.back().level = level;
     planes = next_level(planes);
   }
   return maps;
@@ -50,26 +45,46 @@ torch::Tensor next_level(const torch::Tensor& planes) {
                            /*count_include_pad=*/false);
 }
 
-torch::Tensor raw_maps(const torch::Tensor& planes) {
-  const torch::Tensor fine = blur(planes, kFineBlur);
-  const torch::Tensor rough = blur((planes - fine).square(), kRoughnessBlur).clamp_min(0).sqrt();
-  return torch::stack({gradient(fine, 1), gradient(fine, 2), rough}).amax(1);  // of colours
+torch::Tensor LevelMaps::maps() const {
+  return values.repeat({gains.size(0) / values.size(0), 1, 1}) * gains.view({-1, 1, 1});
 }
 
-torch::Tensor scaled_maps(const torch::Tensor& raw, const torch::Tensor& means, double brightness) {
-  const torch::Tensor divisors = means.clamp_min(kSmallestMean).view({-1, 1, 1});
-  return torch::cat({raw / divisors, raw / std::max(brightness, kSmallestMean)});
+torch::Tensor raw_maps(const torch::Tensor& planes) {
+  const torch::Tensor from = planes.contiguous().unsqueeze(3);
+  const torch::Tensor raw = torch::zeros({kRawMaps, planes.size(1), planes.size(2), 1});
+  for (std::int64_t c = 0; c < from.size(0); ++c) {
+    const cv::Mat plane = mat_view(from[c]), fine = blurred(plane, kFineBlur);
+    cv::Mat rough = plane - fine;
+    cv::sqrt(blurred(rough.mul(rough), kRoughnessBlur), rough);
+    const std::array maps = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false), rough};
+    for (std::int64_t i = 0; i < kRawMaps; ++i) {
+      cv::Mat largest = mat_view(raw[i]);
+      cv::max(largest, maps[static_cast<std::size_t>(i)], largest);
+    }
+  }
+  return raw.squeeze(3);
+}
+
+torch::Tensor texture_gains(const torch::Tensor& means, double brightness) {
+  return 1 / torch::cat({means, torch::full_like(means, brightness)}).clamp_min(kSmallestMean);
 }
 
 Pyramid texture_maps(const torch::Tensor& planes, double brightness) {
   return pyramid(planes, [&](const torch::Tensor& level) {
     const torch::Tensor raw = raw_maps(level);
-    return scaled_maps(raw, raw.mean({1, 2}), brightness);
+    return LevelMaps{raw, texture_gains(raw.mean({1, 2}), brightness)};
   });
 }
 
 Pyramid mean_maps(const torch::Tensor& map) {
-  return pyramid(map, [](const torch::Tensor& level) { return level; });
+  return pyramid(map, [](const torch::Tensor& level) {
+    return LevelMaps{level, torch::ones({1})};
+  });
+}
+
+torch::Tensor both_ends(const torch::Tensor& standardised) {
+  if (standardised.size(0) != kTextureMaps) return standardised;
+  return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRawMaps)});
 }
 
 }  // namespace convae

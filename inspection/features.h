@@ -9,12 +9,18 @@ namespace convae {
 
 /// Maps of one view of an image at one level of a pyramid: level l has sides of 1/2^l, rounded up.
 struct LevelMaps {
-  torch::Tensor values;  ///< (K, h, w) float, non-negative
+  torch::Tensor values;  ///< (R, h, w) float, non-negative
+  torch::Tensor gains;   ///< (K) float, K a multiple of R: map k is gains[k] · values[k mod R]
   int level = 0;
+
+  torch::Tensor maps() const;  ///< (K, h, w)
 };
 using Pyramid = std::vector<LevelMaps>;
 
 inline constexpr int kPyramidLevels = 6;  // the coarsest sees uneven light
+
+/// (K, h, w) float of each level of each view: how far its maps are above the usual, in deviations.
+using StandardisedMaps = std::vector<torch::Tensor>;
 
 inline constexpr double kFineBlur = 1, kRoughnessBlur = 2.5;  ///< σ in pixels of a level
 inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is black or uniform
@@ -39,20 +45,23 @@ Pyramid texture_maps(const torch::Tensor& planes, double brightness);
 inline constexpr std::int64_t kRawMaps = 3, kTextureMaps = 2 * kRawMaps;
 inline constexpr std::int64_t kRoughness = kRawMaps - 1;
 
-/// How many of so many maps of a level have a peak: of roughness the lowest values have one, too.
-constexpr std::int64_t peak_count(std::int64_t maps) {
-  return maps == kTextureMaps ? maps + kTextureMaps / kRawMaps : maps;
-}
-
-/// The first half of them, of one level and not divided yet, and how far they see to every side.
+/// Their values, of one level, and how far they see to every side.
 torch::Tensor raw_maps(const torch::Tensor& planes);
 inline constexpr std::int64_t kTextureReach = 11;
-/// All of them, by the means (kRawMaps) of the raw ones over the whole image.
-torch::Tensor scaled_maps(const torch::Tensor& raw, const torch::Tensor& means, double brightness);
+/// Their gains, by the means (kRawMaps) of those values over the whole image.
+torch::Tensor texture_gains(const torch::Tensor& means, double brightness);
 /// Planes (C, H, W) at the next level.
 torch::Tensor next_level(const torch::Tensor& planes);
 
 /// A detector's map (1, H, W) in [0,1], averaged at each level.
 Pyramid mean_maps(const torch::Tensor& map);
+
+/// Standardised maps (K, h, w) of a level, and what is far below the usual of them: of roughness
+/// also the lowest values stand out.
+torch::Tensor both_ends(const torch::Tensor& standardised);
+/// How many that are.
+constexpr std::int64_t peak_count(std::int64_t maps) {
+  return maps == kTextureMaps ? maps + kTextureMaps / kRawMaps : maps;
+}
 
 }  // namespace convae

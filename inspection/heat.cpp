@@ -30,16 +30,17 @@ torch::Tensor some_of(const torch::Tensor& where) {
 
 }  // namespace
 
-SampledPixels SampledPixels::of(const Pyramid& maps, Size size, const torch::Tensor& label) {
+SampledPixels SampledPixels::of(const StandardisedMaps& maps, Size size,
+                                const torch::Tensor& label) {
   const torch::Tensor drawn = label.defined() ? label : torch::zeros(per_axis(size));
   const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(drawn < kUnchanged);
   const torch::Tensor pixels = torch::cat({defect, good});
   SampledPixels sampled;
   std::vector<torch::Tensor> rows;
-  for (const LevelMaps& level : maps) {
-    const torch::Tensor at = pixels.bitwise_right_shift(level.level);
-    rows.push_back(
-        level.values.index({torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)}));
+  for (std::int64_t i = 0; i < std::ssize(maps); ++i) {
+    const torch::Tensor at = pixels.bitwise_right_shift(i % kPyramidLevels);
+    rows.push_back(both_ends(maps[static_cast<std::size_t>(i)].index(
+        {torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)})));
   }
   sampled.maps = torch::cat(rows).t().contiguous();
   sampled.defects.assign(static_cast<std::size_t>(defect.size(0)), 1);
@@ -67,12 +68,12 @@ HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64
   return {weights, bias};
 }
 
-torch::Tensor HeatMap::of(const Pyramid& maps, Size size) const {
+torch::Tensor HeatMap::of(const StandardisedMaps& maps, Size size) const {
   torch::Tensor heat = bias_.expand(per_axis(size)).clone();
   std::int64_t first = 0;
-  for (const LevelMaps& level : maps) {
-    const torch::Tensor share = share_of(level.values, first);
-    first += level.values.size(0);
+  for (const torch::Tensor& level : maps) {
+    const torch::Tensor all = both_ends(level), share = share_of(all, first);
+    first += all.size(0);
     if (share.defined()) heat += resize_map(share, size);
   }
   return heat.clamp_(0, kMost);

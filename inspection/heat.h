@@ -14,7 +14,7 @@ inline constexpr double kMostDeviations = 30;  ///< of a standardised map: beyon
 
 /// Some pixels of an image with a drawn defect or of a good one.
 struct SampledPixels {
-  torch::Tensor maps;        ///< (n, K) float, what all of the image's maps have there
+  torch::Tensor maps;        ///< (n, K) float, what both_ends() of all maps have there
   std::vector<int> defects;  ///< (n): 1 where the defect is, else 0
 
   template <typename Self>
@@ -22,9 +22,9 @@ struct SampledPixels {
     return std::tie(self.maps, self.defects);
   }
 
-  /// maps: of all levels, for an image of `size`. `label` (H, W): how much a drawn defect changed;
-  /// not defined: it is a good image.
-  static SampledPixels of(const Pyramid& maps, Size size, const torch::Tensor& label);
+  /// Of an image of `size`. `label` (H, W): how much a drawn defect changed; not defined: it is a
+  /// good image.
+  static SampledPixels of(const StandardisedMaps& maps, Size size, const torch::Tensor& label);
 };
 
 /// Where an image is anomalous: the logarithm of how much likelier a pixel is where a defect was
@@ -40,11 +40,12 @@ public:
   /// pixels without, the map is 0.
   static HeatMap fit(const SampledPixels& pixels, std::int64_t first, std::int64_t count);
 
-  /// maps: standardised, of all levels → (H, W) float of `size`.
-  torch::Tensor of(const Pyramid& maps, Size size) const;
+  /// (H, W) float of `size`.
+  torch::Tensor of(const StandardisedMaps& maps, Size size) const;
 
-  /// What it adds up, at one level's size: bias() and of each level the share of its maps (K, h,
-  /// w), of which `first` come before; not defined where that is 0. Then it is cut to 0 … kMost.
+  /// What it adds up, at one level's size: bias() and of each level the share of both_ends()
+  /// of its maps, of which `first` come before; not defined where that is 0. Then it is cut to 0 …
+  /// kMost.
   torch::Tensor share_of(const torch::Tensor& maps, std::int64_t first) const;
 
   const torch::Tensor& weights() const { return weights_; }

@@ -48,6 +48,10 @@ torch::Tensor smoothed(const torch::Tensor& places) {
 
 }  // namespace
 
+Places::Places(Size map, Size image, int level)
+    : rows(places_of_pixels(map.h, image.h, level)),
+      columns(places_of_pixels(map.w, image.w, level)) {}
+
 torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level) {
   const auto side = static_cast<double>(length);
   // The last pixel of a level may reach beyond an odd side.
@@ -58,13 +62,14 @@ torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level) {
   return (1 - (place - torch::arange(kPlaces, torch::kFloat)).abs()).clamp_min(0);
 }
 
-PlaceStatistics::Seen PlaceStatistics::seen(const torch::Tensor& maps, const torch::Tensor& rows,
-                                            const torch::Tensor& columns) {
-  const torch::Tensor down = means_at_places(rows), across = means_at_places(columns).t();
-  const auto at_places = [&](const torch::Tensor& values) {
-    return down.matmul(values.matmul(across));
+PlaceStatistics::Seen PlaceStatistics::seen(const LevelMaps& maps, const Places& places) {
+  const torch::Tensor down = means_at_places(places.rows);
+  const torch::Tensor across = means_at_places(places.columns).t();
+  const auto at_places = [&](const torch::Tensor& values, const torch::Tensor& gains) {
+    const torch::Tensor means = down.matmul(values.matmul(across));
+    return means.repeat({gains.size(0) / means.size(0), 1, 1}) * gains.view({-1, 1, 1});
   };
-  return {at_places(maps), at_places(maps.square())};
+  return {at_places(maps.values, maps.gains), at_places(maps.values.square(), maps.gains.square())};
 }
 
 void PlaceStatistics::add(const Seen& seen, int fold) {
@@ -95,11 +100,19 @@ torch::Tensor PlaceStatistics::without(int fold) const {
   return torch::stack({scale, mean * scale}).to(torch::kFloat);
 }
 
-torch::Tensor PlaceStatistics::standardise(const torch::Tensor& maps, const torch::Tensor& rows,
-                                           const torch::Tensor& columns,
+torch::Tensor PlaceStatistics::standardise(const LevelMaps& maps, const Places& places,
                                            const torch::Tensor& scale) {
-  const torch::Tensor at_pixels = rows.matmul(scale).matmul(columns.t());  // (2, K, h, w)
-  return at_pixels[0].mul_(maps).sub_(at_pixels[1]);
+  const std::int64_t raw = maps.values.size(0), count = scale.size(1);
+  const torch::Tensor by_rows = places.rows.matmul(scale), across = places.columns.t();
+  torch::Tensor result =
+      torch::empty({count, maps.values.size(1), maps.values.size(2)}, maps.values.options());
+  for (std::int64_t k = 0; k < count; ++k) {  // one by one: its place in memory stays near
+    const torch::Tensor at_pixels = by_rows.select(1, k).matmul(across);  // (2, h, w)
+    torch::Tensor map = result[k];
+    torch::mul_out(map, at_pixels[0], maps.values[k % raw]);
+    map.mul_(maps.gains[k]).sub_(at_pixels[1]);
+  }
+  return result;
 }
 
 }  // namespace convae

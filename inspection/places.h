@@ -1,5 +1,8 @@
 #pragma once
 
+#include "convae/core/size.h"
+#include "convae/inspection/features.h"
+
 #include <torch/types.h>
 
 #include <cstdint>
@@ -21,6 +24,12 @@ inline constexpr double kBorderPlaces = static_cast<double>(kBorder) / kPixelsAP
 /// an image with sides of `length` pixels. Rows sum to one: straight lines between places.
 torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level);
 
+/// Those of both sides of a map.
+struct Places {
+  torch::Tensor rows, columns;
+  Places(Size map, Size image, int level);
+};
+
 /// What values there are at each place of some maps, and how much they vary.
 ///
 /// Images belong to folds: one that is to show what unseen good images get must not be compared
@@ -37,9 +46,7 @@ public:
       return std::tie(self.values, self.squares);
     }
   };
-  /// Of maps (K, h, w); see places_of_pixels().
-  static Seen seen(const torch::Tensor& maps, const torch::Tensor& rows,
-                   const torch::Tensor& columns);
+  static Seen seen(const LevelMaps& maps, const Places& places);
   void add(const Seen& seen, int fold);
 
   /// (2, K, kPlaces, kPlaces) float: one over the deviation, and the mean over it; from all images
@@ -48,8 +55,8 @@ public:
   torch::Tensor without(int fold) const;
 
   /// Maps as far above the mean, in deviations: (K, h, w). `scale` as from without().
-  static torch::Tensor standardise(const torch::Tensor& maps, const torch::Tensor& rows,
-                                   const torch::Tensor& columns, const torch::Tensor& scale);
+  static torch::Tensor standardise(const LevelMaps& maps, const Places& places,
+                                   const torch::Tensor& scale);
 
 private:
   struct Sums {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <numeric>
 #include <set>
+#include <span>
 #include <stdexcept>
 
 namespace convae {
@@ -15,36 +16,35 @@ namespace {
 
 constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides alone
 
-bool is_texture(const torch::Tensor& maps) { return maps.size(0) == kTextureMaps; }
-
-/// (K, h, w), which of them have a peak: for textures also what is far too smooth.
-torch::Tensor both_ends(const torch::Tensor& standardised, bool texture) {
-  if (!texture) return standardised;
-  return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRawMaps)});
+/// Mean of the values of a map that come first in some order. By a heap of them, since at::topk
+/// sorts pairs of values and places, which takes much longer.
+template <typename Order>
+double mean_of_first(std::span<const float> map, const Order& order) {
+  std::vector<float> first(
+      static_cast<std::size_t>(AnomalyScorer::values_of_a_peak(std::ssize(map))));
+  std::partial_sort_copy(map.begin(), map.end(), first.begin(), first.end(), order);
+  return std::accumulate(first.begin(), first.end(), 0.0) / static_cast<double>(first.size());
 }
 
-/// (K, h, w) → (K) double: mean of the highest kPeakShare of each map, of at least one pixel. By a
-/// heap of the highest, since at::topk sorts pairs of values and places, which takes much longer.
+/// (K, h, w) → (peak_count(K)) double, as those of both_ends().
 torch::Tensor peaks_of(const torch::Tensor& maps) {
   const torch::Tensor flat = maps.flatten(1).contiguous();
-  const std::int64_t pixels = flat.size(1);
-  std::vector<float> highest(static_cast<std::size_t>(AnomalyScorer::values_of_a_peak(pixels)));
+  const auto map = [&](std::int64_t i) {
+    return std::span(flat.const_data_ptr<float>() + i * flat.size(1),
+                     static_cast<std::size_t>(flat.size(1)));
+  };
+  const std::int64_t count = flat.size(0);
   std::vector<double> peaks;
-  for (std::int64_t i = 0; i < flat.size(0); ++i) {
-    const float* map = flat.const_data_ptr<float>() + i * pixels;
-    std::partial_sort_copy(map, map + pixels, highest.begin(), highest.end(), std::greater<>());
-    peaks.push_back(std::accumulate(highest.begin(), highest.end(), 0.0) /
-                    static_cast<double>(highest.size()));
+  for (std::int64_t i = 0; i < count; ++i) peaks.push_back(mean_of_first(map(i), std::greater<>()));
+  for (std::int64_t i = kRoughness; std::ssize(peaks) < peak_count(count); i += kRawMaps) {
+    peaks.push_back(-mean_of_first(map(i), std::less<>()));
   }
   return torch::tensor(peaks, torch::kDouble);
 }
 
-struct Places {
-  torch::Tensor rows, columns;
-  Places(const LevelMaps& maps, Size size)
-      : rows(places_of_pixels(maps.values.size(1), size.h, maps.level)),
-        columns(places_of_pixels(maps.values.size(2), size.w, maps.level)) {}
-};
+Places places_of(const LevelMaps& maps, Size size) {
+  return {{maps.values.size(1), maps.values.size(2)}, size, maps.level};
+}
 
 /// All maps of an image, the network's first.
 Pyramid all_maps(const SeenImage& image) {
@@ -54,20 +54,24 @@ Pyramid all_maps(const SeenImage& image) {
 }
 
 /// By the scale of each of an image's maps.
-Pyramid standardised_maps(const SeenImage& image, const std::vector<torch::Tensor>& scales) {
-  Pyramid all = all_maps(image);
+StandardisedMaps standardised_maps(const SeenImage& image,
+                                   const std::vector<torch::Tensor>& scales) {
+  const Pyramid all = all_maps(image);
+  std::vector<Places> places;  // of each level
+  for (std::size_t level = 0; level < kPyramidLevels; ++level) {
+    places.push_back(places_of(all[level], image.size));
+  }
+  StandardisedMaps maps(all.size());
   parallel_for_each(std::ssize(all), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    const Places places(all[i], image.size);
-    all[i].values =
-        AnomalyScorer::standardised_part(all[i].values, places.rows, places.columns, scales[i]);
+    maps[i] = PlaceStatistics::standardise(all[i], places[i % kPyramidLevels], scales[i]);
   });
-  return all;
+  return maps;
 }
 
 std::int64_t feature_count(const Pyramid& maps) {
   std::int64_t count = 0;
-  for (const LevelMaps& level : maps) count += peak_count(level.values.size(0));
+  for (const LevelMaps& level : maps) count += peak_count(level.gains.size(0));
   return count;
 }
 
@@ -143,8 +147,7 @@ AnomalyScorer::AnomalyScorer(const State& state)
 AnomalyScorer::SeenPlaces AnomalyScorer::seen_at_places(const SeenImage& image, int fold) {
   SeenPlaces seen{fold, feature_count(image.network), {}};
   for (const LevelMaps& level : all_maps(image)) {
-    const Places places(level, image.size);
-    seen.maps.push_back(PlaceStatistics::seen(level.values, places.rows, places.columns));
+    seen.maps.push_back(PlaceStatistics::seen(level, places_of(level, image.size)));
   }
   return seen;
 }
@@ -163,23 +166,17 @@ AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
   return scales;
 }
 
-torch::Tensor AnomalyScorer::features(const Pyramid& maps) {
+torch::Tensor AnomalyScorer::features(const StandardisedMaps& maps) {
   std::vector<torch::Tensor> peaks(maps.size());
   parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    peaks[i] = peaks_of(maps[i].values);
+    peaks[i] = peaks_of(maps[i]);
   });
   return features_of(peaks);
 }
 
 torch::Tensor AnomalyScorer::features_of(const std::vector<torch::Tensor>& peaks) {
   return torch::cat(peaks).clamp_min(kSmallestPeak).log();
-}
-
-torch::Tensor AnomalyScorer::standardised_part(const torch::Tensor& maps, const torch::Tensor& rows,
-                                               const torch::Tensor& columns,
-                                               const torch::Tensor& scale) {
-  return both_ends(PlaceStatistics::standardise(maps, rows, columns, scale), is_texture(maps));
 }
 
 std::int64_t AnomalyScorer::values_of_a_peak(std::int64_t pixels) {
@@ -196,7 +193,7 @@ void AnomalyScorer::close_places() {
 
 AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example,
                                              const torch::Tensor& label) const {
-  const Pyramid maps = standardised_maps(image, scales_.at(example.fold));
+  const StandardisedMaps maps = standardised_maps(image, scales_.at(example.fold));
   Learnt learnt{features(maps), example, {}};
   if (example.kind == 0 || label.defined()) {
     learnt.pixels = SampledPixels::of(maps, image.size, label);
@@ -286,7 +283,7 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
 
 AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps,
                                            double maps_above, std::size_t parts) const {
-  const Pyramid standardised = standardised_maps(image, scales_.at(-1));
+  const StandardisedMaps standardised = standardised_maps(image, scales_.at(-1));
   const Scores scores = scores_of(features(standardised), classifiers_);
   if (maps != nullptr && scores[kAll] > maps_above) {
     for (std::size_t part = 0; part < parts; ++part) {

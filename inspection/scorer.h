@@ -118,11 +118,9 @@ public:
                std::size_t parts = kParts) const;
 
   /// For an image that is looked at in parts: the scale of each of its maps, the network's first,
-  /// see PlaceStatistics; a part of one of them → standardised, with all that has a peak; how many
-  /// values a peak is the mean of; and the scores by the peaks (K) double of each.
+  /// see PlaceStatistics; how many values a peak is the mean of; and the scores by the peaks (K)
+  /// double of each, with both_ends().
   const std::vector<torch::Tensor>& scales() const { return scales_.at(-1); }
-  static torch::Tensor standardised_part(const torch::Tensor& maps, const torch::Tensor& rows,
-                                         const torch::Tensor& columns, const torch::Tensor& scale);
   static std::int64_t values_of_a_peak(std::int64_t pixels);
   Scores score_by_peaks(const std::vector<torch::Tensor>& peaks) const;
   const HeatMap& heat_map(Part part) const { return heat_[part]; }
@@ -133,7 +131,7 @@ private:
 
   Scales scales_without(int fold) const;
   /// Of an image whose standardised maps are these.
-  static torch::Tensor features(const Pyramid& maps);
+  static torch::Tensor features(const StandardisedMaps& maps);
   static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks);
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
   torch::Tensor standardised(const torch::Tensor& features) const;

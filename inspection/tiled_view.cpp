@@ -302,16 +302,15 @@ private:
   /// that is nothing.
   torch::Tensor look(const TilePart& part, const Region& near) {
     const Size size = network_.size();
-    const torch::Tensor rows =
-        places_of_pixels(part.size.h, size.h, part.level).slice(0, near.rows.begin, near.rows.end);
-    const torch::Tensor columns = places_of_pixels(part.size.w, size.w, part.level)
-                                      .slice(0, near.columns.begin, near.columns.end);
+    Places places(part.size, size, part.level);
+    places.rows = places.rows.slice(0, near.rows.begin, near.rows.end);
+    places.columns = places.columns.slice(0, near.columns.begin, near.columns.end);
     torch::Tensor heat;
     for (const PlaneKind view : {kResidual, kDetected, kImage}) {
       if (!part.planes[view].defined()) continue;
       const std::size_t index = index_of(view, part.level);
-      const torch::Tensor maps = AnomalyScorer::standardised_part(maps_of(part, view, near), rows,
-                                                                  columns, scorer_.scales()[index]);
+      const torch::Tensor maps = both_ends(
+          PlaceStatistics::standardise(maps_of(part, view, near), places, scorer_.scales()[index]));
       auto& highest = highest_[index];
       if (highest.empty()) {
         highest.assign(static_cast<std::size_t>(maps.size(0)), Highest(part.size.area()));
@@ -328,10 +327,11 @@ private:
     return heat;
   }
 
-  torch::Tensor maps_of(const TilePart& part, PlaneKind view, const Region& near) const {
-    if (view == kDetected) return part_of(part.planes[view], near, part.seen);
-    return scaled_maps(part_of(raw_maps(part.planes[view]), near, part.seen),
-                       first_look_.means(view, part.level), first_look_.brightness());
+  LevelMaps maps_of(const TilePart& part, PlaneKind view, const Region& near) const {
+    const torch::Tensor& planes = part.planes[view];
+    if (view == kDetected) return {part_of(planes, near, part.seen), torch::ones({1})};
+    return {part_of(raw_maps(planes), near, part.seen),
+            texture_gains(first_look_.means(view, part.level), first_look_.brightness())};
   }
 
   /// How many standardised maps come before those of that index.

@@ -95,12 +95,13 @@ TEST(TextureMaps, AreWhatOpenCvMakesAtAnySize) {
       for (int level = 0; level < 6; ++level) {
         const LevelMaps& maps = found[static_cast<std::size_t>(level)];
         EXPECT_EQ(maps.level, level);
-        EXPECT_EQ(maps.values.scalar_type(), torch::kFloat);
+        const torch::Tensor found_maps = maps.maps();
+        EXPECT_EQ(found_maps.scalar_type(), torch::kFloat);
         const torch::Tensor expected = tensor_of(maps_of(planes, 0.4)).to(torch::kFloat);
-        ASSERT_EQ(maps.values.sizes(), expected.sizes()) << to_string(size) << " " << level;
-        EXPECT_TRUE(torch::allclose(maps.values, expected, 1e-3, 2e-3))
+        ASSERT_EQ(found_maps.sizes(), expected.sizes()) << to_string(size) << " " << level;
+        EXPECT_TRUE(torch::allclose(found_maps, expected, 1e-3, 2e-3))
             << to_string(size) << " level " << level << ": "
-            << test::difference(maps.values, expected);
+            << test::difference(found_maps, expected);
         for (cv::Mat& plane : planes) plane = halved(plane);
       }
     }
@@ -110,14 +111,14 @@ TEST(TextureMaps, AreWhatOpenCvMakesAtAnySize) {
 TEST(TextureMaps, OfAResidualAsOfAnImage) {
   const torch::Tensor residual = 0.1 * test::gaussian({1, 24, 30}, 4);
   const torch::Tensor expected = tensor_of(maps_of(planes_of(residual), 0.5)).to(torch::kFloat);
-  EXPECT_LT(test::difference(texture_maps(residual, 0.5)[0].values, expected), 1e-3);
-  EXPECT_LT(test::difference(texture_maps(-residual, 0.5)[0].values, expected), 1e-3);
+  EXPECT_LT(test::difference(texture_maps(residual, 0.5)[0].maps(), expected), 1e-3);
+  EXPECT_LT(test::difference(texture_maps(-residual, 0.5)[0].maps(), expected), 1e-3);
 }
 
 TEST(TextureMaps, AnImageThatIsRoughEverywhereIsSoByBrightnessAlone) {
   const torch::Tensor grain = test::gaussian({1, 32, 40}, 5);
-  const torch::Tensor fine = texture_maps(0.5 + 0.02 * grain, 0.5)[0].values;
-  const torch::Tensor rough = texture_maps(0.5 + 0.06 * grain, 0.5)[0].values;
+  const torch::Tensor fine = texture_maps(0.5 + 0.02 * grain, 0.5)[0].maps();
+  const torch::Tensor rough = texture_maps(0.5 + 0.06 * grain, 0.5)[0].maps();
   EXPECT_TRUE(torch::allclose(rough.slice(0, 0, kRawMaps), fine.slice(0, 0, kRawMaps), 1e-2, 1e-2));
   EXPECT_TRUE(torch::allclose(rough.slice(0, kRawMaps), 3 * fine.slice(0, kRawMaps), 1e-2, 1e-3));
 }
@@ -125,8 +126,8 @@ TEST(TextureMaps, AnImageThatIsRoughEverywhereIsSoByBrightnessAlone) {
 TEST(TextureMaps, ABlackOrUniformImageHasNothing) {
   for (const float value : {0.0F, 0.7F, 1.0F}) {
     for (const LevelMaps& maps : texture_maps(torch::full({3, 21, 34}, value), value)) {
-      EXPECT_TRUE(maps.values.isfinite().all().item<bool>());
-      EXPECT_LT(maps.values.abs().max().item<float>(), 0.02) << value;
+      EXPECT_TRUE(maps.maps().isfinite().all().item<bool>());
+      EXPECT_LT(maps.maps().abs().max().item<float>(), 0.02) << value;
     }
   }
 }
@@ -140,7 +141,7 @@ TEST(MeanMaps, AreMeansAtEachLevel) {
     for (int level = 0; level < 6; ++level) {
       const LevelMaps& maps = found[static_cast<std::size_t>(level)];
       EXPECT_EQ(maps.level, level);
-      EXPECT_LT(test::difference(maps.values, tensor_of({plane})), 1e-6) << to_string(size);
+      EXPECT_LT(test::difference(maps.maps(), tensor_of({plane})), 1e-6) << to_string(size);
       plane = halved(plane);
     }
   }

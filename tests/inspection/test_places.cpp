@@ -19,17 +19,19 @@ torch::Tensor position(const torch::Tensor& of_pixels) {
   return of_pixels.to(torch::kDouble).matmul(torch::arange(kPlaces, torch::kDouble));
 }
 
-struct Sides {
-  torch::Tensor rows, columns;
-  Sides(const torch::Tensor& maps, std::int64_t height, std::int64_t width, int level)
-      : rows(places_of_pixels(maps.size(1), height, level)),
-        columns(places_of_pixels(maps.size(2), width, level)) {}
-};
+/// Maps as they are, and their places in an image of as many pixels.
+LevelMaps level_of(const torch::Tensor& maps) { return {maps, torch::ones({maps.size(0)})}; }
+Places places_of(const torch::Tensor& maps) {
+  const Size size{maps.size(1), maps.size(2)};
+  return {size, size, 0};
+}
 
-/// Of an image of as many pixels as the maps have.
 void add(PlaceStatistics& statistics, const torch::Tensor& maps, int fold = 0) {
-  const Sides sides(maps, maps.size(1), maps.size(2), 0);
-  statistics.add(PlaceStatistics::seen(maps, sides.rows, sides.columns), fold);
+  statistics.add(PlaceStatistics::seen(level_of(maps), places_of(maps)), fold);
+}
+
+torch::Tensor standardised(const torch::Tensor& maps, const torch::Tensor& scale) {
+  return PlaceStatistics::standardise(level_of(maps), places_of(maps), scale);
 }
 
 TEST(Places, OfEachPixelAreTwoNeighboursAtAnyLengthAndLevel) {
@@ -107,7 +109,7 @@ TEST(Places, OfALevelAreThoseOfItsPixels) {
 }
 
 /// By plain loops: (kPlaces, kPlaces) of a map whose pixels say something at every place.
-std::vector<std::vector<double>> values_at_places(const torch::Tensor& map, const Sides& sides) {
+std::vector<std::vector<double>> values_at_places(const torch::Tensor& map, const Places& sides) {
   std::vector<std::vector<double>> at(kPlaces, std::vector<double>(kPlaces));
   const auto pixels = map.accessor<float, 2>();
   const auto rows = sides.rows.accessor<float, 2>(), columns = sides.columns.accessor<float, 2>();
@@ -150,7 +152,7 @@ TEST(PlaceStatistics, AreMeanAndDeviationOfTheValuesAtAPlace) {
     torch::Tensor maps = test::uniform({1, 40 + 5 * static_cast<std::int64_t>(seed), 64}, seed);
     maps = maps + torch::arange(64) / 32;
     add(statistics, maps);
-    const Sides sides(maps, maps.size(1), maps.size(2), 0);
+    const Places sides = places_of(maps);
     const auto mean = values_at_places(maps[0], sides);
     const auto square = values_at_places(maps[0].square(), sides);
     for (std::int64_t y = 0; y < kPlaces; ++y) {
@@ -199,10 +201,8 @@ TEST(PlaceStatistics, StandardiseUnseenMapsAtEachPlace) {
   for (std::uint64_t seed = 0; seed < 20; ++seed) add(statistics, uneven_noise(seed));
   const torch::Tensor scale = statistics.without(-1);
   std::vector<torch::Tensor> unseen;
-  const Sides sides(uneven_noise(0), 70, 90, 0);
   for (std::uint64_t seed = 50; seed < 60; ++seed) {
-    unseen.push_back(
-        PlaceStatistics::standardise(uneven_noise(seed), sides.rows, sides.columns, scale));
+    unseen.push_back(standardised(uneven_noise(seed), scale));
   }
   const torch::Tensor z = torch::stack(unseen);
   ASSERT_EQ(z.sizes(), (std::vector<std::int64_t>{10, 2, 70, 90}));
@@ -215,6 +215,25 @@ TEST(PlaceStatistics, StandardiseUnseenMapsAtEachPlace) {
   }
 }
 
+TEST(PlaceStatistics, OfValuesWithSeveralGainsAreThoseOfAllTheMaps) {
+  const torch::Tensor gains = torch::tensor({0.5F, 3.0F, 2.0F, 1.0F});
+  const auto level = [&](std::uint64_t seed) {
+    return LevelMaps{test::uniform({2, 40, 61}, seed), gains};
+  };
+  PlaceStatistics of_values(1), of_maps(1);
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    of_values.add(PlaceStatistics::seen(level(seed), places_of(level(seed).values)), 0);
+    add(of_maps, level(seed).maps());
+  }
+  const torch::Tensor scale = of_maps.without(-1), unseen = level(9).maps();
+  EXPECT_EQ(unseen.size(0), 4);
+  EXPECT_TRUE(torch::equal(unseen[3], level(9).values[1]));
+  EXPECT_TRUE(torch::allclose(of_values.without(-1), scale, 1e-3, 1e-3));
+  EXPECT_LT(test::difference(PlaceStatistics::standardise(level(9), places_of(unseen), scale),
+                             standardised(unseen, scale)),
+            1e-4);
+}
+
 TEST(PlaceStatistics, APlaceWithoutAnythingIsNotSteadyWithoutEnd) {
   PlaceStatistics statistics(1);
   const auto half_empty = [](std::uint64_t seed) {
@@ -225,9 +244,7 @@ TEST(PlaceStatistics, APlaceWithoutAnythingIsNotSteadyWithoutEnd) {
   for (std::uint64_t seed = 0; seed < 5; ++seed) add(statistics, half_empty(seed));
   torch::Tensor trace = half_empty(9);
   trace[0][30][10] = 0.01;
-  const Sides sides(trace, 64, 64, 0);
-  const torch::Tensor z =
-      PlaceStatistics::standardise(trace, sides.rows, sides.columns, statistics.without(-1));
+  const torch::Tensor z = standardised(trace, statistics.without(-1));
   EXPECT_GT(z[0][30][10].item<float>(), 0.02);
   EXPECT_LT(z[0][30][10].item<float>(), 2);
 }
@@ -244,9 +261,7 @@ TEST(PlaceStatistics, OfTinyAndOfUniformImagesAreFinite) {
       EXPECT_TRUE(uniform.without(fold).isfinite().all().item<bool>()) << side;
     }
     const torch::Tensor same = torch::full({3, side, side}, 0.25);
-    const Sides sides(same, side, side, 0);
-    const torch::Tensor z =
-        PlaceStatistics::standardise(same, sides.rows, sides.columns, uniform.without(-1));
+    const torch::Tensor z = standardised(same, uniform.without(-1));
     EXPECT_LT(z.abs().max().item<float>(), 0.1) << side;
   }
 }
