@@ -14,6 +14,7 @@
 #include "convae/training/corruption.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <iterator>
 #include <numeric>
@@ -175,6 +176,16 @@ private:
     leave_out_references("the model has no latent whose size they could have");
   }
 
+  std::int64_t latent_numbers(Size size) const {
+    return c10::multiply_integers(model_.options().latent_shape(size));
+  }
+
+  std::int64_t longest_side() {
+    std::int64_t longest = 0;
+    for (const Size size : folder_.network_sizes()) longest = std::max({longest, size.h, size.w});
+    return longest;
+  }
+
   /// The size of all images, or {0, 0}.
   Size one_size() {
     const Size first = folder_.dataset().image_size(0);
@@ -186,16 +197,9 @@ private:
 
   void add_ways_to_code() {
     add(Coder::network, [&](const Batch& b) { return model_.decode(b.latents, b.size()); });
-    if (result_.size) return add_references();
-    leave_out_references(
-        "the images have several sizes, and references need one; choose it with --size");
-  }
-
-  void add_references() {
-    latent_numbers_ = c10::multiply_integers(model_.options().latent_shape(result_.size));
     references_ = fit_references(model_, options_, result_.size, callbacks_);
     result_.train_data = references_.folder;
-    result_.training_images = references_.statistics.count;
+    result_.training_images = references_.images;
     add_pca();
     add_mean_image();
     add_codes_of_8_bits();
@@ -213,7 +217,9 @@ private:
   }
 
   void add_mean_image() {
-    if (!references_.missing.empty()) return leave_out(Coder::mean_image, references_.missing);
+    if (references_.statistics.count == 0) {
+      return leave_out(Coder::mean_image, references_.why_no_pca);
+    }
     add(Coder::mean_image, [&](const Batch& b) {
       const torch::Tensor images = b.images.cpu();
       return images_of_rows(references_.statistics.mean.expand_as(rows_of_images(images)), images);
@@ -222,16 +228,7 @@ private:
 
   void add_codes_of_8_bits() {
     const bool of_training = references_.missing.empty();
-    if (!of_training) {
-      folder_.for_each(
-          "latent ranges",
-          [&](const MicroBatch& batch) {
-            LatentRounding own;
-            own.see(model_.encode(batch.images));
-            return own.ends();
-          },
-          [&](const torch::Tensor& ends) { references_.rounding.see(ends); });
-    }
+    if (!of_training) references_.rounding.see(folder_);
     result_.ranges_from = std::string("each channel's smallest and largest value on ") +
                           (of_training ? "the training images" : "these images");
     add(Coder::network_8_bit, [&](const Batch& b) {
@@ -240,11 +237,11 @@ private:
   }
 
   void add_jpeg() {
-    if (std::max(result_.size.h, result_.size.w) > kMaxJpegSide) {
+    if (longest_side() > kMaxJpegSide) {
       return leave_out(Coder::jpeg, "a side is above " + std::to_string(kMaxJpegSide));
     }
     add(Coder::jpeg, [&](Batch& b) {
-      b.jpegs = through_jpeg(b.stored, latent_numbers_);
+      b.jpegs = through_jpeg(b.stored, latent_numbers(b.size()));
       std::vector<torch::Tensor> images;
       for (const Jpeg& jpeg : b.jpegs) images.push_back(jpeg.image);
       return to_float(torch::stack(images), model_.device());
@@ -289,7 +286,7 @@ private:
       result_.images.push_back({folder_.name(index), size});
       result_.numbers_in += result_.channels * size.area();
       if (model_.options().has_latents()) {
-        result_.numbers_latent += c10::multiply_integers(model_.options().latent_shape(size));
+        result_.numbers_latent += latent_numbers(size);
       }
       if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
     }
@@ -301,9 +298,9 @@ private:
     result_.jpeg_header_bytes /= count;
     for (Contender& contender : result_.contenders) {
       if (contender.coder == Coder::network || contender.coder == Coder::pca) {
-        contender.numbers = result_.numbers_latent / std::ssize(result_.images);
+        contender.numbers = std::llround(static_cast<double>(result_.numbers_latent) / count);
       } else if (contender.coder == Coder::network_8_bit) {
-        contender.bytes = static_cast<double>(latent_numbers_);
+        contender.bytes = static_cast<double>(result_.numbers_latent) / count;
       } else if (contender.coder == Coder::jpeg) {
         contender.bytes = std::accumulate(jpeg.begin(), jpeg.end(), 0.0) / count;
       }
@@ -316,7 +313,6 @@ private:
   ModelFolder folder_;
   CorruptionRule rule_;
   fs::path root_ = fs::weakly_canonical(options_.images.data.data);
-  std::int64_t latent_numbers_ = 0;  // of one image, where all have one size
   References references_;
   std::vector<Reconstruct> reconstructs_;  // of result_.contenders, in their order
   Evaluation result_;

@@ -5,6 +5,7 @@
 #include "convae/data/header_index.h"
 #include "convae/data/loader.h"
 #include "convae/data/split.h"
+#include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
@@ -38,11 +39,9 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
 }
 
 /// The training images, with their folder and paths; none where a run's own cannot be used.
-ImageEntries find_training_images(const DataOptions& data, References& references,
-                                  const Callbacks& callbacks) {
-  // The levels take one image of this size, so they take all.
-  const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
-  SplitImages split = split_images(data, nothing, callbacks);
+ImageEntries find_training_images(const DataOptions& data, const Refusal& unfit,
+                                  References& references, const Callbacks& callbacks) {
+  SplitImages split = split_images(data, unfit, callbacks);
   if (leads()) split.keep_headers();
   ImageEntries images = std::move(split.training);
   const fs::path root = fs::weakly_canonical(data.data);
@@ -55,9 +54,20 @@ ImageEntries find_training_images(const DataOptions& data, References& reference
   return images;
 }
 
-void fit(References& references, ImageDataset& dataset, BatchOptions batches, const Model& model,
-         const Callbacks& callbacks) {
-  const Size size = dataset.image_size(0);
+/// To images at one size, data.size.
+void fit_rows(References& references, const ImageEntries& images, const DataOptions& data,
+              const Model& model, const EvaluateOptions& options, const Callbacks& callbacks) {
+  ImageDataset dataset(images, {.channels = data.channels,
+                                .size = data.size,
+                                .crop = {},
+                                .cache = Cache::automatic,
+                                .skip_bad = data.skip_bad,
+                                .max_pixels = data.max_pixels,
+                                .value_range = model.info().value_range});
+  BatchOptions batches;
+  batches.batch_size = options.images.batch_size;
+  batches.workers = worker_count(data.workers);
+  const Size size = data.size;
   RowSource source{dataset.size(), dataset.options().channels * size.h * size.w, {}};
   source.for_each_block = [&](const std::function<void(const torch::Tensor&)>& take) {
     batches.stage = "fit references";
@@ -78,10 +88,6 @@ void fit(References& references, ImageDataset& dataset, BatchOptions batches, co
   } else {
     references.why_no_pca = why_no_pca(rows, source.numbers, components);
   }
-  batches.stage = "latent ranges";
-  for_each_batch(dataset, batches, callbacks, [&](const MicroBatch& batch) {
-    references.rounding.see(model.encode(batch.images));
-  });
 }
 
 }  // namespace
@@ -93,6 +99,17 @@ void LatentRounding::see(const torch::Tensor& latents) {
   const torch::Tensor high = latents.amax(others, /*keepdim=*/true);
   low_ = low_.defined() ? torch::minimum(low_, low) : low;
   high_ = high_.defined() ? torch::maximum(high_, high) : high;
+}
+
+void LatentRounding::see(ModelFolder& folder) {
+  folder.for_each(
+      "latent ranges",
+      [&](const MicroBatch& batch) {
+        LatentRounding own;
+        own.see(folder.model().encode(folder.network_input(batch.images)));
+        return own.ends();
+      },
+      [&](const torch::Tensor& ends) { see(ends); });
 }
 
 torch::Tensor LatentRounding::ends() const { return torch::cat({low_, high_}); }
@@ -109,6 +126,10 @@ torch::Tensor LatentRounding::round(const torch::Tensor& latents) const {
 References fit_references(const Model& model, const EvaluateOptions& options, Size size,
                           const Callbacks& callbacks) {
   References references;
+  if (!size) {
+    references.why_no_pca =
+        "the images have several sizes, and these references need one; choose it with --size";
+  }
   DataOptions data;
   ImageEntries images;
   try {
@@ -116,7 +137,7 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     if (data.data.empty()) {
       references.missing = "the checkpoint does not say what it was trained on";
     } else {
-      images = find_training_images(data, references, callbacks);
+      images = find_training_images(data, unfit_for(model.options(), size), references, callbacks);
     }
   } catch (const std::runtime_error& error) {
     if (!options.train_data.empty()) throw;
@@ -125,21 +146,16 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
   }
   if (images.empty()) {
     references.missing += "; name a folder with --train-data DIR";
-    references.why_no_pca = references.missing;
+    if (size) references.why_no_pca = references.missing;
     return references;
   }
-  ImageDataset dataset(std::move(images), {.channels = data.channels,
-                                           .size = size,
-                                           .crop = {},
-                                           .cache = Cache::automatic,
-                                           .skip_bad = data.skip_bad,
-                                           .max_pixels = data.max_pixels,
-                                           .value_range = model.info().value_range});
-  dataset.on_bad_file = [&](const SkippedFile& bad) { callbacks.warn(skipped_line(bad)); };
-  BatchOptions batches;
-  batches.batch_size = options.images.batch_size;
-  batches.workers = worker_count(data.workers);
-  fit(references, dataset, batches, model, callbacks);
+  if (size) fit_rows(references, images, data, model, options, callbacks);
+  FolderOptions seen = options.images;
+  seen.data.size = size;
+  seen.data.skip_bad = data.skip_bad;
+  ModelFolder folder(model, {{}, std::move(images), {}}, seen, callbacks, ImagesAt::network_size);
+  references.rounding.see(folder);
+  references.images = folder.size() - std::ssize(folder.skipped());
   return references;
 }
 

@@ -11,12 +11,16 @@
 
 namespace convae {
 
+class ModelFolder;
+
 /// Latents as 8-bit codes: each channel of a map, or each number of a dense latent, has 256 evenly
 /// spaced values over the range it was seen in.
 class LatentRounding {
 public:
-  /// Widens the ranges to hold these latents: (N, c, h, w) or (N, D) float.
+  /// Widens the ranges to hold these latents: (N, c, h, w) or (N, D) float; or those of all images
+  /// of a folder.
   void see(const torch::Tensor& latents);
+  void see(ModelFolder& folder);
 
   /// (2, c, 1, 1) or (2, D), the ranges' ends: to be seen by one for more latents.
   torch::Tensor ends() const;
@@ -29,13 +33,14 @@ private:
   torch::Tensor low_, high_;  // (1, c, 1, 1) or (1, D)
 };
 
-/// What a network is compared with, fitted to training images of one size.
+/// What a network is compared with, fitted to training images.
 struct References {
   std::string missing;  ///< why there are none; empty: there are
 
   std::string folder;           ///< of the training images, as the user or the run named it
   std::set<std::string> paths;  ///< of their files, without links in the folder's path
-  RowStatistics statistics;     ///< of the images as rows, see rows_of_images()
+  std::int64_t images = 0;      ///< how many were used
+  RowStatistics statistics;     ///< of them as rows, see rows_of_images(), where they have one size
   std::optional<Pca> pca;       ///< of as many numbers as the latent has
   PcaMethod pca_method{};
   std::string why_no_pca;   ///< where there is none
@@ -43,7 +48,8 @@ struct References {
 };
 
 /// Fits them to the images of options.train_data or, where that is empty, to those that the model's
-/// run was trained on, without its validation share; all at `size`. Reads them several times.
+/// run was trained on, without its validation share; all at `size` or, where that is {0, 0}, each
+/// at its own, which only `rounding` can be fitted to. Reads them several times.
 /// Throws Interrupted; std::runtime_error where none can be read, or train_data has none. A run's
 /// own images may be gone: then `missing` says so.
 References fit_references(const Model& model, const EvaluateOptions& options, Size size,

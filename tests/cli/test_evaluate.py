@@ -131,14 +131,20 @@ def test_results_of_each_image_and_the_summary_are_written_once(evaluate, convae
     assert convae(*words, "--overwrite").code == 0
 
 
-def test_several_sizes_have_no_references_until_one_is_chosen(evaluated, evaluate, trained, photos):
+def test_several_sizes_are_coded_in_bytes_but_have_no_pca(evaluated, evaluate, trained, photos):
     result = evaluated(trained.run, photos)
-    assert result["size"] is None and set(result["results"]) == {"network"}
-    assert set(result["left_out"]) == REFERENCES
+    assert result["size"] is None and set(result["results"]) == {"network", "network_8_bit", "jpeg"}
+    assert set(result["left_out"]) == {"pca", "mean_image"}
     assert all("--size" in reason for reason in result["left_out"].values())
+    assert result["training_images"] > 0 and "training" in result["ranges_from"]
+    # As many bytes as there are numbers, and a map has as many as the image is large.
+    coded = result["results"]["network_8_bit"]
+    assert coded["bytes"] == pytest.approx(result["numbers_latent"])
+    assert coded["mse"]["mean"] == pytest.approx(result["results"]["network"]["mse"]["mean"], rel=0.05)
     text = evaluate(trained.run, photos).stdout
     assert "15 images of several sizes, 3 channels" in text
-    assert "PCA, mean image, network in 8 bits, JPEG left out: the images have several sizes" in text
+    assert "PCA, mean image left out: the images have several sizes" in text
+    assert f"network in 8 bits   {round(result['numbers_latent'])} bytes" in text
     result = evaluated(trained.run, photos, "--size", "12x16")
     assert result["size"] == "12x16" and result["numbers_latent"] == 8 * 3 * 4
     # Ten to thirteen training images have no 96 components.

@@ -189,14 +189,17 @@ TEST_F(EvaluateTest, TooFewTrainingImagesLeaveOnlyPcaOut) {
   EXPECT_EQ(evaluation.left_out.size(), 1U);
 }
 
-TEST_F(EvaluateTest, SeveralSizesLeaveReferencesOutUntilOneIsChosen) {
+TEST_F(EvaluateTest, SeveralSizesHaveNoPcaUntilOneIsChosen) {
   test::write_image(folder_ / "tested/larger.png", test::wave(3, 24, 24, 1));
   EvaluateOptions wanted = options("trained");
   const Evaluation several = evaluate(model_of_all_sizes(), wanted);
   EXPECT_FALSE(several.size);
   EXPECT_EQ(several.images.size(), 8U);
-  ASSERT_EQ(several.contenders.size(), 1U);
-  ASSERT_EQ(several.left_out.size(), 4U);
+  ASSERT_NE(several.find(Coder::network_8_bit), nullptr);
+  EXPECT_DOUBLE_EQ(*several.find(Coder::network_8_bit)->bytes,
+                   static_cast<double>(several.numbers_latent) / 8);
+  ASSERT_EQ(several.jpeg_bytes.size(), 8U);
+  ASSERT_EQ(several.left_out.size(), 2U);
   for (const LeftOut& other : several.left_out) EXPECT_TRUE(contains(other.reason, "--size"));
   wanted.images.data.size = {8, 8};
   const Evaluation one = evaluate(model_of_all_sizes(), wanted);
