@@ -221,6 +221,8 @@ private:
       skip(member.name, "its name leads out of the shard " + in_quotes(shards_[shard].filename()));
     } else if (name.size() + prefix_.size() + stems_[shard].size() >= ImageFiles::kLongestName) {
       skip(name.substr(0, 100) + "…", "its name is too long");
+    } else if (!may_be_a_file(name)) {
+      skip(name.substr(0, 100), "no file can have its name");
     } else if (is_hidden(name)) {
       ++folder_.passed_over["hidden"];
     } else if (is_in_masks(name)) {
@@ -237,6 +239,15 @@ private:
       found_.add(name, shard, member.offset, member.size);
       note_result(name, shard, member);
     }
+  }
+
+  /// Results are files of that name, with another ending.
+  static bool may_be_a_file(const std::string& name) {
+    constexpr std::size_t kLongestPart = 240;
+    const fs::path path(name);
+    return !name.empty() && name.find('\0') == std::string::npos &&
+           std::ranges::all_of(
+               path, [](const fs::path& part) { return part.native().size() <= kLongestPart; });
   }
 
   static bool begins_as_an_image(const InputFile& file, const TarMember& member) {

@@ -119,7 +119,7 @@ private:
     TarBlock block;
     const std::int64_t got = file_.read_at(at_, block.data(), kTarBlock);
     if (got < kTarBlock) return end(got == 0 ? "it has no end mark" : "it is cut within a header");
-    if (is_zero(block)) return false;
+    if (is_zero(block)) return skip_end_mark();
     const auto size = number_in(field_of(block, kTarSize));
     if (!has_checksum(block) || !size) return end("there is no header of a member");
     at_ += kTarBlock;
@@ -136,6 +136,16 @@ private:
     if (!skip(member.size)) return end("it is cut within " + in_quotes(member.name));
     contents_.members.push_back(std::move(member));
     return true;
+  }
+
+  /// Of archives that were joined, another follows. False where none does.
+  bool skip_end_mark() {
+    TarBlock block{};
+    while (is_zero(block)) {
+      at_ += kTarBlock;
+      if (file_.read_at(at_, block.data(), kTarBlock) < kTarBlock) return false;
+    }
+    return has_checksum(block);
   }
 
   /// Goes past so many bytes of content; false where the file ends before.

@@ -287,6 +287,22 @@ def test_pack_replaces_shards_only_where_it_is_asked_to(done, convae, photos, sq
         assert tar.getnames() == [f"{i:03}.png" for i in range(5)]
 
 
+def test_shards_may_be_packed_anew_in_their_place(done, convae, photos, tmp_path):
+    done("pack", "--data", photos, "-o", "s", "--name", "x")
+    whole = tarfile.open(tmp_path / "s/x-000000.tar").getnames()
+    done("pack", "--data", "s/x-000000.tar", "-o", "s", "--name", "x", "--shard-size", "4K", "--overwrite")
+    shards = sorted((tmp_path / "s").iterdir())
+    assert [path.name for path in shards] == [f"x-{i:06}.tar" for i in range(len(shards))] and len(shards) > 1
+    assert [name for path in shards for name in tarfile.open(path).getnames()] == whole
+
+
+def test_names_that_no_file_can_have_are_skipped(names, one, tmp_path):
+    long = "b/" + "n" * 200 + ".png"
+    write_tar(tmp_path / "long.tar", [("a.png", one), ("m" * 260 + ".png", one), (long, one)])
+    found, result = names("long.tar")
+    assert set(found) == {"a.png", long} and said(result, "skipped", "mmmm", "no file can have its name")
+
+
 def test_pack_refuses_what_cannot_work(convae, photos, tmp_path):
     (tmp_path / "empty").mkdir()
     convae("pack", "--data", photos).assert_refused(2, "--output")

@@ -151,6 +151,19 @@ TEST_F(TarTest, KindsOfMembers) {
   EXPECT_EQ(kind_of({.name = "\xff\xff", .signed_sum = true}), Kind::file);
 }
 
+TEST_F(TarTest, JoinedArchivesAreReadAsOne) {
+  const std::string one = Header{.name = "a", .size = 3}.text() + padded("abc") + kEnd;
+  const std::string two = Header{.name = "b", .size = 2}.text() + padded("de") + kEnd;
+  for (const std::size_t blocks : {0, 1, 20}) {  // that fill a record
+    const TarContents found = read(one + std::string(512 * blocks, '\0') + two);
+    ASSERT_EQ(found.members.size(), 2U) << blocks;
+    EXPECT_EQ(found.members[1].name, "b");
+    EXPECT_EQ(found.damage, "");
+  }
+  EXPECT_EQ(read(one + std::string(700, 'x')).members.size(), 1U) << "no archive follows";
+  EXPECT_EQ(read(one + std::string(512, '\0')).damage, "");
+}
+
 TEST_F(TarTest, DamageEndsTheListAndIsNamed) {
   const std::string first = Header{.size = 3}.text() + padded("abc");
   const auto damage_after_one = [&](const std::string& rest) {
