@@ -99,6 +99,7 @@ private:
         enter({prefix + file_name, entry.path(), real / file_name});
       }
     }
+    if (!error) folder_.folders.push_back(path);
   }
 
   void enter(const Folder& folder) {

@@ -35,8 +35,9 @@ std::vector<std::string> lines_of(const Remarks& remarks);
 /// The image files below a folder, or in tar shards.
 struct ImageFolder {
   std::filesystem::path root;
-  ImageFiles files;                  ///< sorted by name, byte by byte
-  std::vector<SkippedFile> skipped;  ///< sorted likewise
+  ImageFiles files;                            ///< sorted by name, byte by byte
+  std::vector<std::filesystem::path> folders;  ///< that were listed
+  std::vector<SkippedFile> skipped;            ///< sorted likewise
   /// Folders that hold no images of the task, such as masks; sorted likewise.
   std::vector<SkippedFile> left_out;
   /// Files that are none to read, by kind: ".txt", "without an ending", "hidden" …

@@ -105,11 +105,18 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
     held_out = {found.entries.begin(), found.entries.end()};
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
-    throw std::runtime_error(
-        fmt::format("scores compare images with good images that the network was not trained on: "
-                    "there are {}, but at least {} are needed; train with a share of them kept out "
-                    "of training (--val-split 0.2), or name a folder of others with --good DIR",
-                    held_out.size(), AnomalyScorer::kFewestImages));
+    const std::string found =
+        options.data.data.empty()
+            ? fmt::format(
+                  "of the {} images of this run, {} were kept out of training (more images, "
+                  "a larger --val-split or a --group-regex that makes more groups change "
+                  "that)",
+                  training.size() + held_out.size(), held_out.size())
+            : fmt::format("{} has {}", in_quotes(options.data.data), held_out.size());
+    throw std::runtime_error(fmt::format(
+        "scores compare images with at least {} good ones that the network was not trained on, but "
+        "{}; name a folder of others with --good DIR",
+        AnomalyScorer::kFewestImages, found));
   }
   GoodImages good;
   const Grouping grouping(options.data.group_regex);
@@ -204,7 +211,8 @@ FolderOptions CalibrateOptions::complete(const Model& model) const {
   const DataOptions run = saved_data(model.info()).data;
   FolderOptions complete = good;
   // Images of another size look different to a network, and parts are told apart as for the split.
-  complete.data.size = size.value_or(run.size);
+  const ModelOptions& net = model.options();
+  complete.data.size = size.value_or(net.latent > 0 ? net.size : run.size);
   complete.data.group_regex = group_regex.value_or(run.group_regex);
   complete.validate();
   return complete;

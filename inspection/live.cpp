@@ -5,18 +5,21 @@
 #include "convae/core/text.h"
 #include "convae/data/folder.h"
 #include "convae/data/globs.h"
-#include "convae/data/shards.h"
 #include "convae/inference/folder.h"
+#include "convae/inspection/views.h"
 
 #include <nlohmann/json.hpp>
 #include <opencv2/imgproc.hpp>
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <map>
+#include <set>
 
 namespace convae {
 namespace {
@@ -47,6 +50,7 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
   const ImageInfo info = probe_image(bytes, max_pixels);
   const Refusal refuse = unfit_for(model.options(), inspector.size());
   if (const auto reason = refuse({{}, info})) throw ImageError(*reason);
+  require_memory_for_view(inspector.size() ? inspector.size() : Size{info.height, info.width});
   // Whole numbers stay the file's own: the model knows what they mean.
   const ValueRange& range = model.info().value_range;
   const bool is_placed = info.bits == 32 || !range.is_fixed();
@@ -61,60 +65,162 @@ bool is_wanted(const Globs& globs, const std::string& name) {
   return (globs.include.empty() || any(globs.include)) && !any(globs.exclude);
 }
 
-/// Tells of files that were written or moved into a folder or the folders in it.
+/// Tells of files that were written or moved into folders.
 class FolderWatch {
 public:
-  explicit FolderWatch(const fs::path& root)
-      : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
-    if (descriptor_ < 0) fail(root);
-    add(root);
+  using Use = std::function<void(const fs::path& file)>;
+
+  FolderWatch() : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
+    if (descriptor_ < 0) throw std::runtime_error("cannot watch folders: " + reason());
   }
   ~FolderWatch() { ::close(descriptor_); }
   FolderWatch(const FolderWatch&) = delete;
   FolderWatch& operator=(const FolderWatch&) = delete;
 
-  /// Calls use(path) for each file that is complete, after at most kPatience.
-  void wait(const std::function<void(const fs::path&)>& use) {
+  /// True where it was not watched yet. One that is gone again is passed over.
+  bool add(const fs::path& folder) {
+    const int watch = inotify_add_watch(
+        descriptor_, folder.c_str(),
+        IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
+    if (watch >= 0) return folders_.insert_or_assign(watch, folder).second;
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + reason());
+  }
+
+  /// Calls use(path) for each file that is complete, after at most kPatience. True where folders
+  /// came or went, or something was missed: all are to be listed anew.
+  bool wait(const Use& use) {
     pollfd ready{descriptor_, POLLIN, 0};
-    if (::poll(&ready, 1, kPatience) <= 0) return;
+    if (::poll(&ready, 1, kPatience) <= 0) return false;
     alignas(inotify_event) std::array<char, 1 << 16> events;
     const auto count = ::read(descriptor_, events.data(), events.size());
+    bool is_changed = false;
     for (std::ptrdiff_t at = 0; at < count;) {
       const auto* event = reinterpret_cast<const inotify_event*>(&events[at]);
       at += static_cast<std::ptrdiff_t>(sizeof(inotify_event) + event->len);
-      const auto folder = folders_.find(event->wd);
-      if (event->len == 0 || folder == folders_.end() || event->name[0] == '.') continue;
-      const fs::path path = folder->second / event->name;
-      if ((event->mask & IN_ISDIR) == 0) {
-        if ((event->mask & IN_CREATE) == 0) use(path);
-        continue;
-      }
-      add(path);
-      // What came into it before it was watched.
-      for (const auto& entry : fs::recursive_directory_iterator(path)) {
-        if (entry.is_regular_file()) use(entry.path());
-      }
+      is_changed = note(*event, use) || is_changed;
     }
+    return is_changed;
   }
 
 private:
-  void add(const fs::path& folder) {
-    const int watch = inotify_add_watch(descriptor_, folder.c_str(),
-                                        IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR);
-    if (watch < 0) fail(folder);
-    folders_[watch] = folder;
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      if (entry.is_directory() && !entry.is_symlink()) add(entry.path());
+  bool note(const inotify_event& event, const Use& use) {
+    if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF)) != 0) {
+      folders_.erase(event.wd);
+      inotify_rm_watch(descriptor_, event.wd);  // one that moved would tell of files elsewhere
+      return true;
     }
+    if ((event.mask & IN_Q_OVERFLOW) != 0) return true;
+    const auto folder = folders_.find(event.wd);
+    if (event.len == 0 || folder == folders_.end() || event.name[0] == '.') return false;
+    if ((event.mask & IN_ISDIR) != 0) return true;
+    const fs::path path = folder->second / event.name;
+    if ((event.mask & IN_CREATE) == 0) {
+      use(path);
+      return false;
+    }
+    // A file that is made is written next; a link is there at once.
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return false;
+    if (S_ISREG(info.st_mode) && info.st_nlink > 1) use(path);
+    return S_ISLNK(info.st_mode);
   }
 
-  [[noreturn]] static void fail(const fs::path& folder) {
-    throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " +
-                             std::generic_category().message(errno));
-  }
+  static std::string reason() { return std::generic_category().message(errno); }
 
   int descriptor_;
   std::map<int, fs::path> folders_;
+};
+
+/// Scores the images of a folder, each as soon as it is complete.
+class WatchedFolder {
+public:
+  WatchedFolder(const Inspector& inspector, const LiveOptions& options, const Callbacks& callbacks)
+      : inspector_(inspector),
+        options_(options),
+        callbacks_(callbacks),
+        root_(options.images.data.data),
+        globs_{options.images.data.include, options.images.data.exclude} {}
+
+  /// Until it is to stop; returns how many were anomalous.
+  std::int64_t run() {
+    const ImageFolder first = list_images(root_, globs_);
+    const bool are_shards = !first.files.empty() && first.files.is_in_shard(0);
+    require_option(!are_shards, "--watch: " + in_quotes(root_) +
+                                    " holds tar shards, into which nothing is written; name a "
+                                    "folder of image files, or score without --watch");
+    if (!fs::is_directory(root_)) {
+      throw std::runtime_error("cannot watch " + in_quotes(root_) + ": it is not a folder");
+    }
+    list();
+    while (!callbacks_.stopped()) {
+      if (watch_.wait([&](const fs::path& path) { use(path); })) list();
+      use_settled();
+    }
+    return anomalies_;
+  }
+
+private:
+  /// A file that is found and not heard of may still be written: it is complete when it has not
+  /// changed for so long.
+  static constexpr std::chrono::seconds kSettled{1};
+
+  /// By the rules of every folder of images. Again until all folders are watched, so that nothing
+  /// that comes meanwhile is missed.
+  void list() {
+    ImageFolder listed;
+    for (bool is_new = true; is_new && !callbacks_.stopped();) {
+      listed = list_images(root_, globs_);
+      is_new = false;
+      for (const fs::path& folder : listed.folders) is_new = watch_.add(folder) || is_new;
+    }
+    for (const SkippedFile& file : listed.skipped) {
+      if (told_.insert(file.name).second) callbacks_.warn(skipped_line(file));
+    }
+    for (const ImageFile& file : listed.files) {
+      if (!file.is_in_shard()) unsettled_.insert(file.path);
+    }
+    use_settled();
+  }
+
+  void use_settled() {
+    for (auto path = unsettled_.begin(); path != unsettled_.end() && !callbacks_.stopped();) {
+      std::error_code gone;
+      const auto age = fs::file_time_type::clock::now() - fs::last_write_time(*path, gone);
+      if (!gone && age >= std::chrono::seconds(0) && age < kSettled) {
+        ++path;
+        continue;
+      }
+      const fs::path settled = *path;
+      path = unsettled_.erase(path);
+      use(settled);
+    }
+  }
+
+  void use(const fs::path& path) {
+    std::error_code gone;
+    const auto time = fs::last_write_time(path, gone);
+    if (gone || callbacks_.stopped() || !is_wanted(globs_, path.lexically_relative(root_)) ||
+        !looks_like_image(path)) {
+      return;
+    }
+    unsettled_.erase(path);
+    const auto [place, is_new] = seen_.try_emplace(path, time);
+    if (!is_new && place->second == time) return;
+    place->second = time;
+    anomalies_ += score_file(inspector_, path.string(), options_);
+  }
+
+  const Inspector& inspector_;
+  const LiveOptions& options_;
+  const Callbacks& callbacks_;
+  fs::path root_;
+  Globs globs_;
+  FolderWatch watch_;
+  std::map<fs::path, fs::file_time_type> seen_;
+  std::set<fs::path> unsettled_;
+  std::set<std::string> told_;
+  std::int64_t anomalies_ = 0;
 };
 
 }  // namespace
@@ -172,35 +278,7 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
 
 std::int64_t score_watched(const Inspector& inspector, const LiveOptions& options,
                            const Callbacks& callbacks) {
-  const fs::path root = options.images.data.data;
-  const Globs globs{options.images.data.include, options.images.data.exclude};
-  const auto refuse_shards = [&](bool are_shards) {
-    require_option(!are_shards, "--watch: " + in_quotes(root) +
-                                    " holds tar shards, into which nothing is written; name a "
-                                    "folder of image files, or score without --watch");
-  };
-  refuse_shards(!shards_named(root).empty());
-  FolderWatch watch(root);  // before the listing: what comes meanwhile is not missed
-  std::int64_t anomalies = 0;
-  std::map<fs::path, fs::file_time_type> seen;
-  const auto use = [&](const fs::path& path) {
-    std::error_code gone;
-    const auto time = fs::last_write_time(path, gone);
-    if (gone || callbacks.stopped() || !is_wanted(globs, path.lexically_relative(root).string()) ||
-        !looks_like_image(path)) {
-      return;
-    }
-    const auto [place, is_new] = seen.try_emplace(path, time);
-    if (!is_new && place->second == time) return;
-    place->second = time;
-    anomalies += score_file(inspector, path.string(), options);
-  };
-  for (const ImageFile& file : list_images(root, globs).files) {
-    refuse_shards(file.is_in_shard());
-    use(file.path);
-  }
-  while (!callbacks.stopped()) watch.wait(use);
-  return anomalies;
+  return WatchedFolder(inspector, options, callbacks).run();
 }
 
 }  // namespace convae

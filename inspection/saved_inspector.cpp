@@ -54,8 +54,20 @@ void Inspector::save(const fs::path& file) const {
   write_safetensors(file, tensors, {{kMetadataKey, about.dump()}});
 }
 
+namespace {
+
+Safetensors read_saved(const fs::path& file) {
+  try {
+    return read_safetensors(file);
+  } catch (const SafetensorsError&) {  // whose way out is that of checkpoints
+    throw SafetensorsError(in_quotes(file) + " is damaged; remove it, or calibrate again");
+  }
+}
+
+}  // namespace
+
 std::optional<Inspector> Inspector::load(const Model& model, const fs::path& file) {
-  const Safetensors saved = read_safetensors(file);
+  const Safetensors saved = read_saved(file);
   try {
     const auto about = nlohmann::json::parse(saved.metadata.at(kMetadataKey));
     if (about.value("features", 1) != kFeatures) return std::nullopt;
@@ -154,9 +166,9 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   // What one call asked for must not become every call's.
-  const DataOptions run = saved_data(model.info()).data;
-  const bool is_usual = options.size.value_or(run.size) == run.size &&
-                        options.group_regex.value_or(run.group_regex) == run.group_regex;
+  const DataOptions asked = options.complete(model).data;
+  const DataOptions usual = CalibrateOptions().complete(model).data;
+  const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;
   if (!options.good.data.data.empty() || !is_usual) return inspector;
   if (model.run().empty()) {
     callbacks.warn(

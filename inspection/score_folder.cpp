@@ -31,6 +31,8 @@ constexpr double kMostCover = 0.75;  // of an image, where its map is at its hig
 
 /// Longest side of a tiled picture's copy for the report, but for a factor of 2.
 constexpr std::int64_t kCopySide = 1024;
+/// What is looked at, for who stops it.
+constexpr const char* kTheImages = "the images; no scores.csv was written";
 
 /// The map (H, W) over its image, in grey: transparent where it is 0, through red to yellow. All
 /// are on one scale, so that those of a whole set can be compared with each other. image: (C, H, W)
@@ -197,7 +199,7 @@ public:
     const AnomalyScorer& scorer = inspector.scorer();
     const auto note_found = [&](Found found) { note(std::move(found), grouping); };
     for_each_viewed(
-        folder_, "score", "the images", callbacks_,
+        folder_, "score", kTheImages, callbacks_,
         [&](const ViewedImage& image) { return score(image, scorer); }, note_found);
     folder_.for_each_tiled(
         [&](std::int64_t index, ImageWindows& picture) {
@@ -335,7 +337,7 @@ private:
     std::optional<ScoreFiles::TiledMaps> files;
     std::optional<SmallCopies> copies;
     if (writes_maps()) files.emplace(*files_, index, picture.size());
-    if (report_) copies.emplace(picture.size(), folder_.tiles().side());
+    if (report_) copies.emplace(picture.size(), score_tile_side(folder_.tiles().side()));
     TiledScoring following;
     if (files || copies) {
       following.use_heat = [&](const Region& tile, const torch::Tensor& pixels,
@@ -347,7 +349,7 @@ private:
     }
     following.tile_done = [&](std::int64_t done, std::int64_t total) {
       if (callbacks_.stopped()) {
-        throw Interrupted("stopped while looking at the images; no scores.csv was written");
+        throw Interrupted(std::string("stopped while looking at ") + kTheImages);
       }
       callbacks_.show("tiles", done, total);
     };

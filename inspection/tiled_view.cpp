@@ -377,10 +377,14 @@ private:
 
 }  // namespace
 
+std::int64_t score_tile_side(std::int64_t side) {
+  return (side + kStepOfSide - 1) / kStepOfSide * kStepOfSide;
+}
+
 TiledScore score_in_tiles(const Model& model, const AnomalyScorer& scorer, ImageWindows& picture,
                           std::int64_t side, const TiledScoring& following) {
   const torch::NoGradGuard no_grad;
-  const std::int64_t whole_side = (side + kStepOfSide - 1) / kStepOfSide * kStepOfSide;
+  const std::int64_t whole_side = score_tile_side(side);
   const std::int64_t all = 2 * tile_count(picture.size(), {whole_side, whole_side});
   std::int64_t done = 0;
   const auto tile_done = [&](const Region&) {

@@ -34,4 +34,7 @@ struct TiledScoring {
 TiledScore score_in_tiles(const Model& model, const AnomalyScorer& scorer, ImageWindows& picture,
                           std::int64_t side, const TiledScoring& following);
 
+/// The side that tiles have then: a little more, as pyramids begin every so many pixels.
+std::int64_t score_tile_side(std::int64_t side);
+
 }  // namespace convae

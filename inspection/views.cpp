@@ -100,16 +100,18 @@ ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_
   return image;
 }
 
-void require_memory_for_views(const ModelFolder& folder) {
-  const std::vector<Size> sizes = folder.network_sizes();
-  if (sizes.empty()) return;
-  const Size largest = *std::ranges::max_element(sizes, {}, &Size::area);
+void require_memory_for_view(Size size) {
   const std::int64_t free = free_memory_bytes();
-  const auto needed = static_cast<double>(kViewBytesAPixel) * static_cast<double>(largest.area());
+  const auto needed = static_cast<double>(kViewBytesAPixel) * static_cast<double>(size.area());
   if (free == 0 || needed <= static_cast<double>(free)) return;
   throw std::runtime_error(fmt::format(
       "to inspect an image of {} takes {:.1f} GB, but {:.1f} GB are free{}; resize with --size",
-      to_string(largest), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
+      to_string(size), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
+}
+
+void require_memory_for_views(const ModelFolder& folder) {
+  const std::vector<Size> sizes = folder.network_sizes();
+  if (!sizes.empty()) require_memory_for_view(*std::ranges::max_element(sizes, {}, &Size::area));
 }
 
 }  // namespace convae

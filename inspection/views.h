@@ -43,7 +43,9 @@ torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size fr
 /// output is not finite.
 ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place);
 
-/// Throws std::runtime_error where memory cannot hold what an image takes.
+/// Throws std::runtime_error where memory cannot hold what an image of that size takes, or the
+/// largest of a folder.
+void require_memory_for_view(Size size);
 void require_memory_for_views(const ModelFolder& folder);
 
 /// Options for a folder whose images are looked at: one by one, which shares them evenly among
@@ -73,7 +75,7 @@ void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::s
       for (Result& result : results) use(std::move(result));
     });
   } catch (const Interrupted&) {
-    throw Interrupted("stopped while looking at " + what + "; no scores.csv was written");
+    throw Interrupted("stopped while looking at " + what);
   }
 }
 

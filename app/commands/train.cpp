@@ -60,12 +60,16 @@ void calibrate_after_training(const TrainResult& result, const std::string& devi
   try {
     const Model model = load(result.folder, device);
     if (model.options().detector.empty()) return;
+    if (result.was_finished && std::filesystem::exists(inspector_file(model))) return;
     const Inspector inspector = calibrate_run(model, {}, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));
   } catch (const Interrupted&) {
-    throw;
-  } catch (const std::runtime_error& error) {
+    throw Interrupted(
+        "the training is finished and saved, but score has not learnt from it yet; "
+        "convae calibrate --checkpoint " +
+        printable(result.folder.string()) + " does that");
+  } catch (const std::exception& error) {
     callbacks.warn("not calibrated for score: " + first_line(error.what()));
   }
 }
@@ -104,7 +108,7 @@ int run_train(const CommandLine& line) {
   if (!leads()) return kDone;
   print(result, given.options.train);
   const Alone alone;  // what goes wrong now must not end the others in the middle of something
-  if (!result.was_finished) calibrate_after_training(result, given.options.run.device, callbacks);
+  calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;
 }
 

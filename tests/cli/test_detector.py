@@ -92,3 +92,20 @@ def test_too_few_held_out_images_leave_a_training_as_it_is(done, photos, tmp_pat
     ended = done("train", "--data", photos, "--max-steps", 2, *SMALL, "--val-split", 0, "--name", "alone")
     assert "not calibrated for score" in ended.stderr and "--val-split" in ended.stderr
     assert not (tmp_path / "runs" / "alone" / "inspector.safetensors").exists()
+
+
+def test_a_dense_network_is_calibrated_at_its_own_size(done, photos, tmp_path):
+    said = done("train", "--data", photos, "--max-steps", 2, *SMALL, "--latent", 4, "--size", 24, "--crop", 16,
+                "--val-split", 0.5, "--name", "dense").stderr
+    assert "calibrated on" in said
+    done("score", "--checkpoint", "runs/dense", "--data", photos, "-o", "scores")
+
+
+def test_a_finished_training_that_was_not_calibrated_is_when_it_is_resumed(done, photos, tmp_path):
+    done("train", "--data", photos, "--max-steps", 2, *SMALL, "--val-split", 0.5, "--name", "late")
+    inspector = tmp_path / "runs" / "late" / "inspector.safetensors"
+    before = inspector.read_bytes()
+    assert "calibrated on" not in done("train", "--resume", "runs/late").stderr
+    inspector.unlink()
+    assert "calibrated on" in done("train", "--resume", "runs/late").stderr
+    assert inspector.read_bytes() == before

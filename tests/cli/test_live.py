@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -89,6 +90,80 @@ def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):
     finally:
         killer.cancel()
         process.kill()
+
+
+@pytest.fixture
+def watched(program, place, tmp_path):
+    """Starts a service that watches `camera`; gives a function for its next line."""
+    shutil.copytree(place / "runs", tmp_path / "runs", symlinks=True)
+    (tmp_path / "camera").mkdir()
+    save(tmp_path / "camera/first.png", part(901, SIZES[0]))
+    save(tmp_path / "picture.png", part(902, SIZES[0]))
+    started = []
+
+    def start(*words):
+        process = program.start(*WORDS, "--data", "camera", "--watch", *words, cwd=tmp_path)
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        started.append((process, killer))
+        line = lambda: json.loads(process.stdout.readline())  # noqa: E731
+        assert line()["path"] == "camera/first.png"
+        return process, line
+
+    yield start
+    for process, killer in started:
+        killer.cancel()
+        process.kill()
+
+
+def test_folders_are_watched_by_the_rules_of_every_folder(watched, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "camera/line").symlink_to(tmp_path / "elsewhere")
+    process, line = watched()
+    new = tmp_path / "new"
+    for name in (".hidden.png", ".thumbs/a.png", "masks/a.png", "ground_truth/hole/a_mask.png", "plain/a.png"):
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "picture.png", new / name)
+    new.rename(tmp_path / "camera/new")
+    assert line()["path"] == "camera/new/plain/a.png"
+    shutil.copy(tmp_path / "picture.png", tmp_path / "camera/new/masks/later.png")
+    shutil.copy(tmp_path / "picture.png", tmp_path / "elsewhere/b.png")
+    assert line()["path"] == "camera/line/b.png", "of a folder that is linked"
+    (tmp_path / "camera/linked.png").hardlink_to(tmp_path / "picture.png")
+    assert line()["path"] == "camera/linked.png"
+    content = (tmp_path / "picture.png").read_bytes()
+    (tmp_path / "camera/slow").mkdir()
+    with open(tmp_path / "camera/slow/c.png", "wb") as file:
+        file.write(content[:100])
+        file.flush()
+        time.sleep(0.5)
+        file.write(content[100:])
+    found = line()
+    assert found["path"] == "camera/slow/c.png" and "score" in found, "not before it is complete"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
+
+
+def test_folders_that_vanish_do_not_end_it_but_the_watched_one_does(watched, tmp_path):
+    process, line = watched()
+    for i in range(40):
+        (tmp_path / f"camera/{i}").mkdir()
+        (tmp_path / f"camera/{i}").rmdir()
+    shutil.copy(tmp_path / "picture.png", tmp_path / "camera/a.png")
+    assert line()["path"] == "camera/a.png"
+    (tmp_path / "camera").rename(tmp_path / "away")
+    printed, messages = process.communicate(timeout=30)
+    assert (printed, process.returncode) == ("", 1) and "'camera' does not exist" in messages
+
+
+def test_a_picture_that_memory_cannot_hold_is_named(program, place, tmp_path):
+    save(tmp_path / "large.png", part(903, (1500, 2000)))
+    lines = f"{tmp_path}/large.png\nparts/test/good/nothing.png\n"
+    process = program.start(*WORDS, "--stdin", "--memory", "600M", cwd=place, stdin=subprocess.PIPE)
+    printed, messages = process.communicate(lines, timeout=60)
+    assert process.returncode == 0, messages
+    first, second = map(json.loads, printed.splitlines())
+    assert "1500x2000" in first["error"] and "600M" in first["error"] and "error" in second
 
 
 def test_what_does_not_go_together_is_refused(convae):
