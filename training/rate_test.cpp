@@ -19,12 +19,15 @@ namespace {
 constexpr std::int64_t kSteps = 100;
 constexpr std::int64_t kFewSteps = 30;  // where time is short
 constexpr double kDecades = 5;          // from the lowest rate to the highest
-constexpr double kBlownUp = 4;          // times the lowest loss
-constexpr double kMostOfTime = 0.1;     // of a run that trains for a given time
+constexpr double kBlownUp = 4;          // times the lowest loss …
+constexpr std::size_t kTogether = 8;    // … of so many steps: a single one may be high by chance
+constexpr double kMostOfTime = 0.1;     // of a run that trains for a given time …
+constexpr double kLongest = 0.25;       // … even if that is fewer than kFewSteps
 constexpr std::size_t kFewest = 20;     // points that say something
 // Of the curve's logarithms:
 constexpr double kFallen = 0.8;    // share of the fall that is done at the rate looked for
-constexpr double kSomeFall = 0.2;  // a fall or rise that is more than noise
+constexpr double kSomeFall = 0.2;  // a fall or rise that is more than noise …
+constexpr double kErrors = 6;      // … where it is more than so many standard errors, too
 // Rate at which trained weights get worse, over the one looked for.
 constexpr double kRiseOverFallen = 8;
 
@@ -59,6 +62,23 @@ std::vector<double> smoothed(const std::vector<RatePoint>& curve) {
   return means;
 }
 
+/// Standard error of the smoothed curve.
+double error_of(const std::vector<RatePoint>& curve, const std::vector<double>& losses) {
+  double squares = 0;
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    squares += std::pow(std::log(std::max(curve[i].loss, 1e-12)) - losses[i], 2);
+  }
+  const std::size_t together = 2 * (curve.size() / 16) + 1;  // each counts in its own mean
+  return std::sqrt(squares / static_cast<double>(curve.size() * (together - 1)));
+}
+
+double mean_of_last(const std::vector<RatePoint>& curve) {
+  const std::size_t count = std::min(curve.size(), kTogether);
+  double sum = 0;
+  for (std::size_t i = curve.size() - count; i < curve.size(); ++i) sum += curve[i].loss;
+  return sum / static_cast<double>(count);
+}
+
 double two_digits(double rate) { return parse_number(fmt::format("{:.1e}", rate)).value(); }
 
 }  // namespace
@@ -85,6 +105,7 @@ std::vector<RatePoint> test_rates(const Autoencoder& net, ImageDataset& dataset,
       const double by_time = time.seconds() / (kMostOfTime * train.time);
       const double by_steps = static_cast<double>(trainer.progress().step) / (kFewSteps - 1);
       share = std::max(share, std::min(by_time, by_steps));
+      if (time.seconds() > kLongest * train.time) share = 1;
     }
     return lowest_rate(train.optimizer) * std::pow(10, kDecades * std::min(share, 1.0));
   };
@@ -97,8 +118,9 @@ std::vector<RatePoint> test_rates(const Autoencoder& net, ImageDataset& dataset,
     callbacks.show("learning rates", now.step * train.batch_size, kSteps * train.batch_size);
     if (images > 0) {
       curve.push_back({now.epoch_lr, (now.epoch_loss_sum - loss_before) / images});
-      lowest = std::min(lowest, curve.back().loss);
-      if (curve.back().loss > kBlownUp * lowest && curve.size() >= kFewest) share = 1;
+      const double loss = mean_of_last(curve);
+      lowest = std::min(lowest, loss);
+      if (loss > kBlownUp * lowest && curve.size() >= kFewest) share = 1;
     }
     loss_before = now.epoch_loss_sum;
     images_before = now.epoch_images;
@@ -129,13 +151,14 @@ std::optional<double> rate_from(const std::vector<RatePoint>& curve, const Train
   const auto lowest = std::ranges::min_element(losses);
   const double fall = losses.front() - *lowest;
   double rate = 0;
-  if (fall >= kSomeFall) {
+  const double much = kSomeFall + kErrors * error_of(curve, losses);
+  if (fall >= much) {
     const auto found = std::ranges::find_if(
         losses, [&](double loss) { return losses.front() - loss >= kFallen * fall; });
     rate = curve[found - losses.begin()].rate;
   } else {  // of trained weights: there is nothing left to fall
-    const auto found = std::find_if(lowest, losses.end(),
-                                    [&](double loss) { return loss >= *lowest + kSomeFall; });
+    const auto found =
+        std::find_if(lowest, losses.end(), [&](double loss) { return loss >= *lowest + much; });
     if (found == losses.end()) return std::nullopt;
     rate = curve[found - losses.begin()].rate / kRiseOverFallen;
   }

@@ -84,6 +84,13 @@ TEST(RateFromCurve, ThereIsNoneWhereTheCurveSaysNothing) {
   std::vector<RatePoint> few = curve_of(falls_and_rises);
   few.resize(5);
   EXPECT_FALSE(rate_from(few, options));
+  // Chance alone, as of corruptions whose strength varies from step to step.
+  const torch::Tensor noise = test::gaussian({25}, 5);
+  std::vector<RatePoint> chance;
+  for (std::int64_t i = 0; i < 25; ++i) {
+    chance.push_back({1e-5 * std::pow(1.1, i), std::exp(0.9 * noise[i].item<double>())});
+  }
+  EXPECT_FALSE(rate_from(chance, options));
 }
 
 class RateTest : public TrainerTest {
