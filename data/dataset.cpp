@@ -2,6 +2,7 @@
 
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
+#include "convae/core/mapped_file.h"
 #include "convae/core/parallel.h"
 #include "convae/core/stopwatch.h"
 #include "convae/data/codecs/codecs.h"
@@ -51,7 +52,11 @@ ImageInfo probe_file(const ImageFile& file) {
       // The whole file says what is wrong, or that nothing is.
     }
   }
-  return probe_image(read_file(open_image(file)), kAnySize);
+  // A stack of many pages may be larger than memory.
+  constexpr std::int64_t kLarge = 64 << 20;
+  InputFile whole = open_image(file);
+  if (whole.size() <= kLarge) return probe_image(read_file(whole), kAnySize);
+  return probe_image(MappedFile(std::move(whole)).bytes(), kAnySize);
 }
 
 /// As long as it takes at most, no progress is shown.

@@ -1,5 +1,6 @@
 #include "convae/evaluation/references.h"
 
+#include "convae/core/errors.h"
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
@@ -153,9 +154,17 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
   FolderOptions seen = options.images;
   seen.data.size = size;
   seen.data.skip_bad = data.skip_bad;
-  ModelFolder folder(model, {{}, std::move(images), {}}, seen, callbacks, ImagesAt::network_size);
-  references.rounding.see(folder);
-  references.images = folder.size() - std::ssize(folder.skipped());
+  try {
+    ModelFolder folder(model, {{}, std::move(images), {}}, seen, callbacks, ImagesAt::network_size);
+    references.rounding.see(folder);
+    references.images = folder.size() - std::ssize(folder.skipped());
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const std::runtime_error& error) {  // at their own size they may be larger than memory
+    if (size || !options.train_data.empty()) throw;
+    references.missing =
+        std::string("the run's training images cannot be used (") + error.what() + ")";
+  }
   return references;
 }
 

@@ -118,7 +118,8 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
     require_fit(latent, model.options(), options.latents);
     const Size size = model.options().latent > 0 ? model.options().size : rows[i].encoded;
     try {
-      const torch::Tensor image = resize_back(model.decode(latent, size), rows[i].own);
+      const Size own = options.size ? options.size : rows[i].own;
+      const torch::Tensor image = resize_back(model.decode(latent, size), own);
       writer.write(output.prepare(result.images[i]), to_uint8(image[0]), ImageFormat::png);
     } catch (const GeometryError& error) {
       refuse(options.latents, printable(rows[i].name) + ": " + error.what());

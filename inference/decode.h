@@ -15,7 +15,7 @@ struct DecodeOptions {
   /// .npy with its table (.csv) beside it, or a folder of them. Without a table, all of the array
   /// or of the folder's .npy files, at `size`.
   std::filesystem::path latents;
-  Size size = {};  ///< of the images, where no table says it and the model takes several
+  Size size = {};  ///< of the images; {0, 0}: as the table says, or the one the model works at
   std::filesystem::path output;  ///< folder of the images; made where it is missing
   std::int64_t workers = -1;     ///< threads that write images; -1: as many as cores
   bool overwrite = false;        ///< replace files that exist

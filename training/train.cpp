@@ -32,13 +32,18 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
+/// "parts/" is the folder "parts".
+bool is_same_folder(const fs::path& a, const fs::path& b) {
+  return (a / "").lexically_normal() == (b / "").lexically_normal();
+}
+
 /// Whether values measured so far can be compared with those to come.
 bool is_comparable(const TrainJob& job) {
   if (!job.earlier) return true;
   const DataOptions& data = job.data;
   const TrainOptions& train = job.train;
   const auto& [was_data, was_train] = *job.earlier;
-  return data.data == was_data.data && data.val == was_data.val &&
+  return is_same_folder(data.data, was_data.data) && is_same_folder(data.val, was_data.val) &&
          data.val_split == was_data.val_split && data.group_regex == was_data.group_regex &&
          data.include == was_data.include && data.exclude == was_data.exclude &&
          data.images == was_data.images && data.size == was_data.size &&

@@ -72,6 +72,8 @@ def test_size_makes_mixed_sizes_fit_and_decode_gives_their_own_back(encode, done
     done("reconstruct", "--checkpoint", trained.run, "--data", photos, "-o", "out", "--size", "16x18",
          *ONE_CORE)
     assert_same_pictures(tmp_path / "decoded", tmp_path / "out")
+    done("decode", "--checkpoint", trained.run, "--latents", "latents.npy", "-o", "resized", "--size", "13x11")
+    assert {pixels_of(path).shape[:2] for path in (tmp_path / "resized").rglob("*.png")} == {(13, 11)}
 
 
 def test_pooled_latents_are_the_means_of_the_maps(encode, trained, photos, tmp_path):

@@ -153,6 +153,13 @@ def test_stopped_run_saves_and_goes_on_as_if_it_had_not_been(program, photos, un
     assert losses(run) == losses(uninterrupted)
 
 
+def test_a_folder_is_the_same_with_a_slash_behind_it(done, photos):
+    words = ("--levels", "4,8", "--epochs", 1, "--name", "slash", *ONE_CORE)
+    done("train", "--data", photos, *words)
+    again = done("train", "--data", f"{photos}/", *words, "--resume", "auto", "--epochs", 2)
+    assert "starts anew" not in again.stderr
+
+
 def test_another_loss_begins_the_search_for_the_best_anew(program, photos, tmp_path):
     words = ["--levels", "4,8", *ONE_CORE]
     program.run("train", "--data", photos, *words, "--epochs", "2", cwd=tmp_path)
