@@ -309,7 +309,7 @@ std::optional<torch::Tensor> ImageDataset::attempt(std::int64_t index,
     }
     return image;
   } catch (const std::exception& error) {
-    SkippedFile bad{name(index), error.what()};
+    SkippedFile bad{name(index), first_line(error.what())};
     if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
     const bool passes = may_pass(error);
     if (passes) bad.reason += "; it is tried again when it is needed next";

@@ -160,6 +160,9 @@ void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageW
     use(*picture);
   } catch (const ImageError& error) {
     skip(index, error.what());
+  } catch (const std::exception& error) {
+    if (!may_pass(error)) throw;
+    skip(index, "there is not enough memory for its rows");
   }
   if (picture->clipped() > 0) {
     warn(in_quotes(name(index)) + " has values outside the value range " +

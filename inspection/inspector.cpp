@@ -92,8 +92,10 @@ void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>
 GoodImages good_images_for(const Model& model, const FolderOptions& options,
                            const Callbacks& callbacks) {
   std::vector<ImageEntry> training, held_out;
+  std::size_t trained_on = 0;
   if (options.data.data.empty()) {
     SplitImages run = images_of_run(model, callbacks);
+    trained_on = run.training.size();
     training = evenly_spread(run.training, kMostTrainingImages);
     held_out = {run.validation.begin(), run.validation.end()};
   } else {
@@ -111,7 +113,7 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
                   "of the {} images of this run, {} were kept out of training (more images, "
                   "a larger --val-split or a --group-regex that makes more groups change "
                   "that)",
-                  training.size() + held_out.size(), held_out.size())
+                  trained_on + held_out.size(), held_out.size())
             : fmt::format("{} has {}", in_quotes(options.data.data), held_out.size());
     throw std::runtime_error(fmt::format(
         "scores compare images with at least {} good ones that the network was not trained on, but "

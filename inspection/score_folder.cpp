@@ -1,6 +1,8 @@
+#include "convae/core/csv.h"
 #include "convae/core/errors.h"
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
+#include "convae/core/text.h"
 #include "convae/data/grouping.h"
 #include "convae/data/image_writer.h"
 #include "convae/data/picture_file.h"
@@ -13,12 +15,14 @@
 #include "convae/inspection/tiled_view.h"
 #include "convae/inspection/views.h"
 #include "convae/models/pixels.h"
+#include "convae/training/saved_data.h"
 #include "convae/training/shared_work.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -193,6 +197,7 @@ public:
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);
     if (layout_.labelled) {
+      warn_of_own_images();
       callbacks_.say("good images and kinds of defects are told by the folders in " +
                      in_quotes(layout_.images));
     }
@@ -218,6 +223,35 @@ public:
   }
 
 private:
+  /// Some layouts have one folder of good images, for training and test.
+  void warn_of_own_images() {
+    const Model& model = folder_.model();
+    const fs::path list = model.run() / "images.csv";
+    if (model.run().empty() || !fs::exists(list)) return;
+    const auto folder_text = [](const fs::path& folder) {
+      return printable(fs::weakly_canonical(folder).string()) + "/";
+    };
+    const std::string own = folder_text(saved_data(model.info()).data.data);
+    std::set<std::string> known;
+    try {
+      for (CsvReader images(list); images.next();) known.insert(own + images.text("path"));
+    } catch (const std::runtime_error&) {
+      return;  // of a damaged list; scores do not need it
+    }
+    const std::string root = folder_text(options_.images.data.data);
+    std::int64_t good = 0, seen = 0;
+    for (const std::string& name : folder_.names()) {
+      if (layout_.label(name) != kGoodLabel) continue;
+      ++good;
+      seen += known.contains(root + printable(name)) ? 1 : 0;
+    }
+    if (seen == 0) return;
+    callbacks_.warn(fmt::format(
+        "{} of {} good images are among those this run was trained or calibrated on: measures come "
+        "out too well; judge with --folds, or on other good images",
+        seen, good));
+  }
+
   /// What is told of an image.
   struct Found {
     std::int64_t index = 0;

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -191,12 +192,25 @@ def test_few_good_images_are_named_as_such(program, parts, run, tmp_path):
 def test_too_few_good_images_are_refused(program, convae, parts, tmp_path):
     run = train(program, tmp_path, parts, "--val-split", 0, "--max-steps", 1)
     convae("score", "--checkpoint", run, "--data", parts, "-o", "out").assert_refused(
-        1, "good images", "there are 0", "--val-split", "--good")
+        1, "good ones", ", 0 were kept out of training", "--val-split", "--good")
     save(tmp_path / "two/a.png", part(1, SIZES[0]))
     save(tmp_path / "two/b.png", part(2, SIZES[0]))
     convae("score", "--checkpoint", run, "--data", parts, "--good", "two", "-o",
-           "out").assert_refused(1, "there are 2", "at least 3")
+           "out").assert_refused(1, "'two' has 2", "at least 3")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_folder_of_good_images_for_both_is_said(program, parts, tmp_path):
+    shutil.copytree(parts / "train/good", tmp_path / "set/OK")
+    shutil.copytree(parts / "test/hole", tmp_path / "set/NG")
+    run = train(program, tmp_path, "set")
+    words = ("score", "--checkpoint", run, "--data", "set", *ONE_CORE)
+    count = len(list((tmp_path / "set/OK").iterdir()))
+    assert f"{count} of {count} good images are among those this run was trained" in program.run(
+        *words, "-o", "out", cwd=tmp_path).stderr
+    (tmp_path / "set/OK").rename(tmp_path / "old")
+    shutil.copytree(parts / "test/good", tmp_path / "set/OK")
+    assert "among those" not in program.run(*words, "-o", "others", cwd=tmp_path).stderr
 
 
 def test_a_run_whose_images_are_gone_needs_others(program, convae, tmp_path):
