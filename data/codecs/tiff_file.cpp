@@ -3,6 +3,7 @@
 #include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/picture_files.h"
 #include "convae/data/codecs/tiff_memory.h"
+#include "convae/data/codecs/tiff_pages.h"
 #include "convae/data/codecs/tiff_tags.h"
 
 #include <ATen/ops/zeros.h>
@@ -94,6 +95,9 @@ private:
     memory.bytes = file.bytes();
     const Tiff from = open_tiff("r", memory);
     if (!from) return;
+    // A preview may come before the picture.
+    const Pages pages = find_pages(file.bytes());
+    if (!TIFFSetDirectory(from.get(), static_cast<tdir_t>(pages.first))) return;
     std::vector<std::string> ignored;
     const ImageInfo info = codec_for(file.bytes()).probe(file.bytes(), kAnyNumberOfPixels);
     take_tags(

@@ -68,6 +68,22 @@ def test_reconstructions_are_those_of_whole_pictures(done, trained, slides, whol
         assert_same_pixels(page.asarray(), tifffile.imread(whole / "tiles.tif"))
 
 
+def test_tags_are_those_of_the_picture_and_not_of_a_preview_before_it(done, trained, tmp_path):
+    pixels = picture(90, 110)
+    (tmp_path / "in").mkdir()
+    with tifffile.TiffWriter(tmp_path / "in/slide.tif") as tiff:
+        tiff.write(pixels[::4, ::4].copy(), photometric="rgb", subfiletype=1, resolution=(18, 18),
+                   description="a preview")
+        tiff.write(pixels, photometric="rgb", tile=(32, 32), resolution=(300, 300), description="the picture",
+                   extratags=[(33550, "d", 3, (0.5, 0.5, 0.0), False)])
+    done("reconstruct", "--checkpoint", trained.run, "--data", "in", "-o", "out", "--format", "keep", "--tile", 64,
+         *ONE_CORE)
+    with tifffile.TiffFile(tmp_path / "out/slide.tif") as tiff:
+        page = tiff.pages[0]
+        assert page.shape == (90, 110, 3) and page.tags["XResolution"].value == (300, 1)
+        assert page.description == "the picture" and page.tags[33550].value == (0.5, 0.5, 0.0)
+
+
 def test_above_the_limit_they_are_skipped_unless_tiles_are_asked_for(done, trained, slides, tmp_path):
     result = done("reconstruct", "--checkpoint", trained.run, "--data", slides, "-o", "out", "--max-pixels",
                   2_000_000, *ONE_CORE)
