@@ -116,16 +116,16 @@ private:
 
 /// A hidden folder in which a set of shards is made, so that an earlier one stays until the new one
 /// is whole: its images may be what is packed. Removed at the end, with what is still in it.
-class Workshop {
+class StagingFolder {
 public:
-  Workshop(const fs::path& output, const std::string& name)
+  StagingFolder(const fs::path& output, const std::string& name)
       : path_(output / ("." + name + ".unfinished")) {
     remove();
     fs::create_directories(path_);
   }
-  ~Workshop() { remove(); }
-  Workshop(const Workshop&) = delete;
-  Workshop& operator=(const Workshop&) = delete;
+  ~StagingFolder() { remove(); }
+  StagingFolder(const StagingFolder&) = delete;
+  StagingFolder& operator=(const StagingFolder&) = delete;
 
   const fs::path& path() const { return path_; }
 
@@ -159,13 +159,13 @@ public:
     }
     const std::vector<fs::path> others = find_others();
     callbacks_.begin_writing();
-    const Workshop workshop(output_.root(), options_.name);
+    const StagingFolder staging(output_.root(), options_.name);
     for (std::size_t i = 0; i < ends.size(); ++i) {
-      write(workshop.path() / result_.shards[i], i == 0 ? 0 : ends[i - 1], ends[i]);
+      write(staging.path() / result_.shards[i], i == 0 ? 0 : ends[i - 1], ends[i]);
     }
     if (result_.images == 0) throw std::runtime_error("none of the images could be read");
     for (const std::string& shard : result_.shards) {
-      fs::rename(workshop.path() / shard, output_.prepare(shard));
+      fs::rename(staging.path() / shard, output_.prepare(shard));
     }
     for (const fs::path& path : others) fs::remove(path);
     return std::move(result_);

@@ -131,6 +131,11 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     references.why_no_pca =
         "the images have several sizes, and these references need one; choose it with --size";
   }
+  const auto note_unusable = [&](const std::runtime_error& error) {
+    if (!options.train_data.empty()) throw;
+    references.missing =
+        std::string("the run's training images cannot be used (") + error.what() + ")";
+  };
   DataOptions data;
   ImageEntries images;
   try {
@@ -141,9 +146,7 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
       images = find_training_images(data, unfit_for(model.options(), size), references, callbacks);
     }
   } catch (const std::runtime_error& error) {
-    if (!options.train_data.empty()) throw;
-    references.missing =
-        std::string("the run's training images cannot be used (") + error.what() + ")";
+    note_unusable(error);
   }
   if (images.empty()) {
     references.missing += "; name a folder with --train-data DIR";
@@ -161,9 +164,9 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
   } catch (const Interrupted&) {
     throw;
   } catch (const std::runtime_error& error) {  // at their own size they may be larger than memory
-    if (size || !options.train_data.empty()) throw;
-    references.missing =
-        std::string("the run's training images cannot be used (") + error.what() + ")";
+    if (size) throw;
+    note_unusable(error);
+    references.rounding = {};
   }
   return references;
 }

@@ -4,7 +4,7 @@
 #include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
 #include "convae/data/folder.h"
-#include "convae/data/globs.h"
+#include "convae/data/listing.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/views.h"
 
@@ -56,13 +56,6 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
   const bool is_placed = info.bits == 32 || !range.is_fixed();
   return decode_image(bytes, static_cast<int>(model.options().channels), max_pixels,
                       /*reduction=*/1, is_placed ? range : ValueRange{ValueRange::Kind::automatic});
-}
-
-bool is_wanted(const Globs& globs, const std::string& name) {
-  const auto any = [&](const std::vector<std::string>& of) {
-    return std::ranges::any_of(of, [&](const auto& glob) { return matches_glob(glob, name); });
-  };
-  return (globs.include.empty() || any(globs.include)) && !any(globs.exclude);
 }
 
 /// Tells of files that were written or moved into folders.
@@ -144,18 +137,18 @@ public:
 
   /// Until it is to stop; returns how many were anomalous.
   std::int64_t run() {
-    const ImageFolder first = list_images(root_, globs_);
-    const bool are_shards = !first.files.empty() && first.files.is_in_shard(0);
+    const ImageFolder listed = watch_all();
+    const bool are_shards = !listed.files.empty() && listed.files.is_in_shard(0);
     require_option(!are_shards, "--watch: " + in_quotes(root_) +
                                     " holds tar shards, into which nothing is written; name a "
                                     "folder of image files, or score without --watch");
     if (!fs::is_directory(root_)) {
       throw std::runtime_error("cannot watch " + in_quotes(root_) + ": it is not a folder");
     }
-    list();
+    take(listed);
     while (!callbacks_.stopped()) {
-      if (watch_.wait([&](const fs::path& path) { use(path); })) list();
       use_settled();
+      if (watch_.wait([&](const fs::path& path) { use(path); })) take(watch_all());
     }
     return anomalies_;
   }
@@ -165,22 +158,24 @@ private:
   /// changed for so long.
   static constexpr std::chrono::seconds kSettled{1};
 
-  /// By the rules of every folder of images. Again until all folders are watched, so that nothing
-  /// that comes meanwhile is missed.
-  void list() {
-    ImageFolder listed;
-    for (bool is_new = true; is_new && !callbacks_.stopped();) {
-      listed = list_images(root_, globs_);
-      is_new = false;
+  /// Lists it by the rules of every folder of images; again until all folders are watched, so that
+  /// nothing that comes meanwhile is missed.
+  ImageFolder watch_all() {
+    for (;;) {
+      ImageFolder listed = list_images(root_, globs_);
+      bool is_new = false;
       for (const fs::path& folder : listed.folders) is_new = watch_.add(folder) || is_new;
+      if (!is_new || callbacks_.stopped()) return listed;
     }
+  }
+
+  void take(const ImageFolder& listed) {
     for (const SkippedFile& file : listed.skipped) {
       if (told_.insert(file.name).second) callbacks_.warn(skipped_line(file));
     }
     for (const ImageFile& file : listed.files) {
       if (!file.is_in_shard()) unsettled_.insert(file.path);
     }
-    use_settled();
   }
 
   void use_settled() {
@@ -200,7 +195,7 @@ private:
   void use(const fs::path& path) {
     std::error_code gone;
     const auto time = fs::last_write_time(path, gone);
-    if (gone || callbacks_.stopped() || !is_wanted(globs_, path.lexically_relative(root_)) ||
+    if (gone || callbacks_.stopped() || !chosen_.takes(path.lexically_relative(root_)) ||
         !looks_like_image(path)) {
       return;
     }
@@ -216,6 +211,7 @@ private:
   const Callbacks& callbacks_;
   fs::path root_;
   Globs globs_;
+  Chosen chosen_{globs_};
   FolderWatch watch_;
   std::map<fs::path, fs::file_time_type> seen_;
   std::set<fs::path> unsettled_;

@@ -66,8 +66,7 @@ PlaceStatistics::Seen PlaceStatistics::seen(const LevelMaps& maps, const Places&
   const torch::Tensor down = means_at_places(places.rows);
   const torch::Tensor across = means_at_places(places.columns).t();
   const auto at_places = [&](const torch::Tensor& values, const torch::Tensor& gains) {
-    const torch::Tensor means = down.matmul(values.matmul(across));
-    return means.repeat({gains.size(0) / means.size(0), 1, 1}) * gains.view({-1, 1, 1});
+    return LevelMaps{down.matmul(values.matmul(across)), gains}.maps();
   };
   return {at_places(maps.values, maps.gains), at_places(maps.values.square(), maps.gains.square())};
 }

@@ -48,15 +48,20 @@ private:
   at::Tensor state_;
 };
 
-/// Logarithms of the losses, each the mean of an eighth of all.
+double log_loss(const RatePoint& point) { return std::log(std::max(point.loss, 1e-12)); }
+
+/// How many steps to either side a smoothed curve takes in: an eighth of all together.
+std::ptrdiff_t reach_of(const std::vector<RatePoint>& curve) { return std::ssize(curve) / 16; }
+
+/// Logarithms of the losses, smoothed.
 std::vector<double> smoothed(const std::vector<RatePoint>& curve) {
-  const std::ptrdiff_t count = std::ssize(curve), reach = count / 16;
+  const std::ptrdiff_t count = std::ssize(curve), reach = reach_of(curve);
   std::vector<double> means;
   for (std::ptrdiff_t i = 0; i < count; ++i) {
     const std::ptrdiff_t begin = std::max<std::ptrdiff_t>(0, i - reach);
     const std::ptrdiff_t end = std::min(count, i + reach + 1);
     double sum = 0;
-    for (std::ptrdiff_t j = begin; j < end; ++j) sum += std::log(std::max(curve[j].loss, 1e-12));
+    for (std::ptrdiff_t j = begin; j < end; ++j) sum += log_loss(curve[j]);
     means.push_back(sum / static_cast<double>(end - begin));
   }
   return means;
@@ -66,10 +71,10 @@ std::vector<double> smoothed(const std::vector<RatePoint>& curve) {
 double error_of(const std::vector<RatePoint>& curve, const std::vector<double>& losses) {
   double squares = 0;
   for (std::size_t i = 0; i < curve.size(); ++i) {
-    squares += std::pow(std::log(std::max(curve[i].loss, 1e-12)) - losses[i], 2);
+    squares += std::pow(log_loss(curve[i]) - losses[i], 2);
   }
-  const std::size_t together = 2 * (curve.size() / 16) + 1;  // each counts in its own mean
-  return std::sqrt(squares / static_cast<double>(curve.size() * (together - 1)));
+  // Each step counts in its own mean, which is of 2 reach + 1.
+  return std::sqrt(squares / static_cast<double>(std::ssize(curve) * 2 * reach_of(curve)));
 }
 
 double mean_of_last(const std::vector<RatePoint>& curve) {
