@@ -4,13 +4,11 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/version.h>
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -37,15 +35,6 @@ void wait_briefly(int /*argc*/, char** argv, char** environment) {
 /// Before the constructors of any library: loading LibTorch takes 0.17 s, and this only 0.01.
 __attribute__((section(".preinit_array"), used)) constexpr auto* kFirst = &wait_briefly;
 
-/// Training allocates and frees the same large tensors every step. By default glibc gives each back
-/// to the system and gets it anew, and the page faults cost a fifth of the time; so it keeps them.
-/// Large pages (THP_MEM_ALLOC_ENABLE) would make a step 4 % faster, but take 1.4 times the memory.
-void keep_freed_memory() {
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
-}
-
 /// oneDNN compiles its kernels anew for each image size and keeps 1024 of them. A folder of many
 /// sizes needs more: with 176 sizes, training was 1.25 times as fast once they all stayed.
 void keep_compiled_kernels() { setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192", /*overwrite=*/0); }
@@ -70,7 +59,6 @@ bool fits_libtorch() {
 
 int main(int argc, char** argv) {
   if (!fits_libtorch()) return EXIT_FAILURE;
-  keep_freed_memory();
   keep_compiled_kernels();
   const int code = convae::app::run_program(argc, argv);
   // Everything is written by now, and taking LibTorch apart piece by piece takes 0.1 s.

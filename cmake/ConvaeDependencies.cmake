@@ -20,6 +20,13 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
 
+# The program's allocator. A step allocates and frees thousands of tensors, the same each time: with
+# glibc's, one of 32 images of 28x28 takes 1.1 times as long, and one of large images a few per cent
+# more time and memory. Sanitizers have their own.
+if(NOT CONVAE_SANITIZE)
+  find_library(TCMALLOC_LIBRARY libtcmalloc_minimal.a REQUIRED)
+endif()
+
 add_library(convae_codecs INTERFACE)
 target_link_libraries(convae_codecs INTERFACE PkgConfig::jpeg PkgConfig::spng PkgConfig::tiff
                       PkgConfig::webp PkgConfig::exif PkgConfig::zlib)
