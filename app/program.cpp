@@ -121,6 +121,11 @@ int complain(const char* message, int code) {
 
 }  // namespace
 
+void flush_results() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw std::runtime_error("cannot write the result to the standard output");
+}
+
 void stop_in_order() { has_begun = 1; }
 
 int stop_signal() { return received_signal; }
@@ -134,9 +139,7 @@ bool take_save_signal() {
 int run_program(int argc, char** argv) noexcept {
   try {
     const int code = execute({argv + 1, argv + argc});
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-      throw std::runtime_error("cannot write the result to the standard output");
-    }
+    flush_results();
     ranks().end(kDone);
     return code;
   } catch (const Interrupted& stop) {

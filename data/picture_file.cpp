@@ -17,7 +17,7 @@ std::unique_ptr<PictureFile> new_picture_file(const std::filesystem::path& path,
                                               const PictureShape& shape,
                                               std::vector<std::string>* lost) {
   switch (format) {
-    case ImageFormat::png: return codec::new_png_file(path, shape);
+    case ImageFormat::png: return codec::new_png_file(path, shape, lost);
     case ImageFormat::tiff: return codec::new_tiff_file(path, shape, lost);
     default: throw std::invalid_argument("new_picture_file: expected PNG or TIFF");
   }

@@ -18,8 +18,8 @@ struct PictureShape {
   Size size;
   std::int64_t channels = 3;        ///< 1 or 3
   at::ScalarType type = at::kByte;  ///< or kUInt16 or, for TIFF, kFloat
-  ImageFile like = {};              ///< a TIFF whose resolution, place, colour profile and other
-                                    ///< tags another one takes over; without a path: none
+  ImageFile like = {};              ///< one of the same format: a TIFF's resolution, place, colour
+                                    ///< profile and other tags are taken over; without a path: none
 };
 
 /// A picture's file that is written from the top down, a few rows at a time, and appears complete

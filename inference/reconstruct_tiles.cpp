@@ -58,11 +58,7 @@ public:
       shape.channels = std::min<std::int64_t>(channels, info_.channels);
       shape.type = numbers_type(info_);
       if (info_.alpha) lost.emplace_back("its alpha (written in tiles)");
-      if (info_.format == ImageFormat::tiff) {
-        shape.like = folder.entry(index).file;
-      } else {
-        lost.emplace_back("what stands beside its pixels (written in tiles)");
-      }
+      shape.like = folder.entry(index).file;
     }
     const auto add = [&](std::optional<BandFile>& file, const std::filesystem::path& path,
                          const PictureShape& of, ImageFormat format = ImageFormat::png) {

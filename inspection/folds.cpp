@@ -6,8 +6,10 @@
 #include "convae/core/output_folder.h"
 #include "convae/core/random.h"
 #include "convae/core/text.h"
+#include "convae/data/dataset.h"
 #include "convae/data/grouping.h"
 #include "convae/data/split.h"
+#include "convae/inspection/scorer.h"
 #include "convae/inspection/test_set.h"
 #include "convae/training/image_list.h"
 
@@ -104,6 +106,7 @@ public:
     data.index = (output_.root() / ".index").string();
     images_ = find_labelled(data, callbacks_);
     fold_of_ = deal_groups(images_, options_.folds, options_.recipe.train.seed);
+    require_held_out();
     keep_settings();
     for (const char* name : {"folds.csv", "folds.json"}) output_.reserve_exact(name);
     callbacks_.begin_writing();
@@ -127,6 +130,24 @@ private:
     require_option(recipe.data.val_split > 0,
                    "--folds: the recipe keeps no images out of training to calibrate on "
                    "(val-split 0); set val-split to 0.2, say, in [data]");
+  }
+
+  /// A calibration needs some; better to know before the first training.
+  void require_held_out() const {
+    const DataOptions& data = options_.recipe.data;
+    if (!data.val.empty()) return;
+    for (std::int64_t fold = 0; fold < options_.folds; ++fold) {
+      const auto held_out = std::ranges::count_if(images_.good, [&](const auto& image) {
+        const std::string& group = image.second;
+        return fold_of_.at(group) != fold && in_validation_share(group, data.val_split);
+      });
+      require_option(held_out >= std::int64_t{AnomalyScorer::kFewestImages},
+                     fmt::format("--folds '{}': fold {} would keep {} good images out of training "
+                                 "to calibrate on, and at least {} are needed; use a larger "
+                                 "val-split than {} in [data]",
+                                 options_.folds, fold + 1, held_out, AnomalyScorer::kFewestImages,
+                                 number_text(data.val_split)));
+    }
   }
 
   bool has_runs() const {

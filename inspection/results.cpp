@@ -179,12 +179,8 @@ std::string about_controls(const ScoreResult& result) {
 
 std::vector<std::string> warnings(const ScoreResult& result) {
   std::vector<std::string> warnings;
-  if (result.rate < result.smallest_rate) {
-    warnings.push_back(fmt::format(
-        "{} good images cannot show a rate of {:g}: the threshold is the highest of their scores, "
-        "which about {:.1f} % of good images exceed; keep more out of training with --val-split",
-        result.calibration.images(), result.rate, 100 * result.smallest_rate));
-  }
+  const std::string doubt = result.calibration.doubt(result.rate);
+  if (!doubt.empty()) warnings.push_back(doubt);
   const std::string controls = result.compares() ? about_controls(result) : "";
   if (!controls.empty()) warnings.push_back(controls);
   const auto& [r, interval] = result.area_correlation;
@@ -267,6 +263,16 @@ PerWay<double> Calibration::thresholds(double rate) const {
     thresholds[way] = threshold_for_rate(scores[way], rate);
   }
   return thresholds;
+}
+
+std::string Calibration::doubt(double rate) const {
+  const double smallest = smallest_rate(images());
+  if (rate >= smallest) return "";
+  return fmt::format(
+      "{} good images cannot show a rate of {:g}: the threshold is the highest of their scores, "
+      "which about {:.1f} % of good images exceed; calibrate on more, with a larger --val-split or "
+      "--good DIR",
+      images(), rate, 100 * smallest);
 }
 
 ScoreResult summarize(Scores scores, std::uint64_t seed) {

@@ -55,6 +55,8 @@ struct Calibration {
   std::size_t images() const { return scores[kNetwork].size(); }
   /// Which a share `rate` of good images exceeds at most, see threshold_for_rate().
   PerWay<double> thresholds(double rate) const;
+  /// Why so few images say little of `rate`, for people; empty where they are enough.
+  std::string doubt(double rate) const;
 };
 
 /// Masks of the images with a defect.

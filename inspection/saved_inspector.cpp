@@ -1,6 +1,7 @@
 #include "convae/inspection/saved_inspector.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/files.h"
 #include "convae/core/text.h"
 #include "convae/core/version.h"
 #include "convae/inference/folder.h"
@@ -123,6 +124,8 @@ Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
   require_option(!model.run().empty(),
                  "--checkpoint " + in_quotes(model.path()) +
                      ": calibrate keeps what it learns in a run folder, such as runs/latest");
+  // Whether it can be written is to be known before the work.
+  if (leads()) AtomicFile trial(inspector_file(model));
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   if (leads()) inspector.save(inspector_file(model));
   return inspector;

@@ -1,20 +1,15 @@
 #include "convae/core/csv.h"
 #include "convae/core/errors.h"
-#include "convae/core/files.h"
-#include "convae/core/output_folder.h"
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
-#include "convae/data/image_writer.h"
-#include "convae/data/picture_file.h"
-#include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/saved_inspector.h"
+#include "convae/inspection/score_files.h"
 #include "convae/inspection/score_report.h"
 #include "convae/inspection/test_set.h"
 #include "convae/inspection/tiled_view.h"
 #include "convae/inspection/views.h"
-#include "convae/models/pixels.h"
 #include "convae/training/saved_data.h"
 #include "convae/training/shared_work.h"
 
@@ -29,133 +24,8 @@
 namespace convae {
 namespace {
 
-/// Overlays are full where there is so many times what the strongest pixels of good images have.
-constexpr double kFullOverlay = 2;
-constexpr double kMostCover = 0.75;  // of an image, where its map is at its highest
-
-/// Longest side of a tiled picture's copy for the report, but for a factor of 2.
-constexpr std::int64_t kCopySide = 1024;
 /// What is looked at, for who stops it.
 constexpr const char* kTheImages = "the images; no scores.csv was written";
-
-/// The map (H, W) over its image, in grey: transparent where it is 0, through red to yellow. All
-/// are on one scale, so that those of a whole set can be compared with each other. image: (C, H, W)
-/// uint8 or uint16 → (3, H, W) uint8.
-torch::Tensor heat_over_image(const torch::Tensor& image, const torch::Tensor& map) {
-  const torch::Tensor share = (map / kFullOverlay).clamp(0, 1);
-  const torch::Tensor grey = to_float(image.unsqueeze(0), torch::kCPU)[0].mean(0, /*keepdim=*/true);
-  // The map's darkest colours would hide dark images: how much shows grows with the map.
-  const torch::Tensor cover = share * kMostCover;
-  const torch::Tensor colour =
-      to_float(coloured(0.25 + 0.5 * share, ColourMap::hot).unsqueeze(0), torch::kCPU)[0];
-  return to_uint8(grey * (1 - cover) + colour * cover);
-}
-
-/// The files of a folder's results. All names are reserved before the first is written.
-class ScoreFiles {
-public:
-  ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
-      : output_(options.output, options.overwrite), writer_(folder.workers()) {
-    output_.reserve_exact("scores.csv");
-    output_.reserve_exact("summary.json");
-    if (options.report) output_.reserve_exact(kReport);
-    if (!options.heat_maps) return;
-    const std::vector<std::string> inputs = folder.names();
-    for (const char* subfolder : {"overlay", "heat"}) output_.expect(inputs, subfolder);
-    for (const std::string& input : inputs) {
-      overlays_.push_back(output_.reserve(input, ".png", "overlay"));
-      heats_.push_back(output_.reserve(input, ".png", "heat"));
-    }
-  }
-
-  void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay) {
-    const torch::Tensor share = (map / HeatMap::kMost).clamp(0, 1);
-    const auto index = static_cast<std::size_t>(image);
-    writer_.write(output_.prepare(overlays_[index]), overlay, ImageFormat::png);
-    writer_.write(output_.prepare(heats_[index]), to_uint16(share.unsqueeze(0)), ImageFormat::png);
-  }
-
-  /// The same for a picture that comes in tiles.
-  class TiledMaps {
-  public:
-    TiledMaps(ScoreFiles& files, std::int64_t image, Size size)
-        : TiledMaps(files.output_, files.overlays_[static_cast<std::size_t>(image)],
-                    files.heats_[static_cast<std::size_t>(image)],
-                    {.size = size, .channels = 3, .type = at::kByte},
-                    {.size = size, .channels = 1, .type = at::kUInt16}) {}
-
-    void put(const Region& tile, const torch::Tensor& map, const torch::Tensor& overlay) {
-      const torch::Tensor share = (map / HeatMap::kMost).clamp(0, 1);
-      overlay_.put(tile.columns.begin, overlay);
-      heat_.put(tile.columns.begin, to_uint16(share.unsqueeze(0)));
-      if (tile.columns.end < width_) return;
-      overlay_.end_band();
-      heat_.end_band();
-    }
-    void commit() {
-      overlay_.commit();
-      heat_.commit();
-    }
-
-  private:
-    TiledMaps(OutputFolder& output, const std::string& overlay, const std::string& heat,
-              const PictureShape& colours, const PictureShape& grey)
-        : overlay_(new_picture_file(output.prepare(overlay), ImageFormat::png, colours), colours),
-          heat_(new_picture_file(output.prepare(heat), ImageFormat::png, grey), grey),
-          width_(grey.size.w) {}
-    BandFile overlay_, heat_;
-    std::int64_t width_;
-  };
-
-  /// Waits for the maps of this rank.
-  void finish_maps() { writer_.finish(); }
-
-  void write_results(const ScoreResult& result) {
-    write_file(output_.prepare("scores.csv"), to_csv(result));
-    write_file(output_.prepare("summary.json"), to_json(result, /*indent=*/2) + "\n");
-  }
-
-  void write_report(const std::string& page) { write_file(output_.prepare(kReport), page); }
-
-private:
-  static constexpr const char* kReport = "report.html";
-
-  OutputFolder output_;
-  ImageWriter writer_;
-  std::vector<std::string> overlays_, heats_;  // of each image, if wanted
-};
-
-/// A picture that comes in tiles, and its overlay, smaller by a whole factor.
-class SmallCopies {
-public:
-  SmallCopies(Size size, std::int64_t side) {
-    while (std::max(size.h, size.w) / factor_ > kCopySide && side % (2 * factor_) == 0) {
-      factor_ *= 2;
-    }
-    const auto shrunk = [&](std::int64_t length) { return (length + factor_ - 1) / factor_; };
-    picture_ = torch::zeros({3, shrunk(size.h), shrunk(size.w)}, torch::kByte);
-    overlay_ = torch::zeros_like(picture_);
-  }
-
-  void put(const Region& tile, const torch::Tensor& pixels, const torch::Tensor& overlay) {
-    put_into(picture_, tile, to_float(pixels.unsqueeze(0), torch::kCPU));
-    put_into(overlay_, tile, to_float(overlay.unsqueeze(0), torch::kCPU));
-  }
-  const torch::Tensor& picture() const { return picture_; }
-  const torch::Tensor& overlay() const { return overlay_; }
-
-private:
-  void put_into(const torch::Tensor& copy, const Region& tile, const torch::Tensor& pixels) const {
-    const torch::Tensor small = torch::avg_pool2d(pixels, factor_, factor_, /*padding=*/0,
-                                                  /*ceil_mode=*/true, /*count_include_pad=*/false);
-    copy.narrow(1, tile.rows.begin / factor_, small.size(2))
-        .narrow(2, tile.columns.begin / factor_, small.size(3))
-        .copy_(to_uint8(small[0]));
-  }
-
-  std::int64_t factor_ = 1;
-  torch::Tensor picture_, overlay_;  // (3, h, w) uint8
-};
 
 /// The images to list, for a network that sees them at `size`. Those that are named may lie
 /// anywhere in the folder.

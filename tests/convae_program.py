@@ -67,10 +67,10 @@ class Program:
         self.path = str(pathlib.Path(path).resolve())
         self.prefix = []  # words of a program to start it through
 
-    def start(self, *args, cwd, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL):
+    def start(self, *args, cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL):
         """A call that goes on beside the test."""
         return subprocess.Popen([*self.prefix, self.path, *map(str, args)], cwd=cwd, text=True,
-                                stdin=stdin, stdout=subprocess.PIPE,
+                                stdin=stdin, stdout=stdout,
                                 stderr=stderr, errors="surrogateescape")
 
     def call(self, *args, cwd, timeout=120):

@@ -80,7 +80,8 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
       callbacks_(callbacks),
       observer_(observer),
       input_(most_common(images_by_size(trainer_.dataset()))),
-      images_(image_digest(trainer_.dataset(), validation_)) {}
+      images_(image_digest(trainer_.dataset(), validation_)),
+      measured_epoch_(trainer_.progress().epoch) {}
 
 void Run::begin(const std::string& command) {
   if (!leads()) return;
@@ -244,7 +245,10 @@ void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
   const std::string at = place();
   const bool is_best = note_epoch(row);
   const bool is_last = note_end();
-  const bool is_kept = options_.save_every > 0 && row.epoch % options_.save_every == 0;
+  // In a given time some epochs are passed over.
+  const std::int64_t every = options_.save_every;
+  const bool is_kept = every > 0 && row.epoch / every > measured_epoch_ / every;
+  measured_epoch_ = row.epoch;
   if (is_kept || is_last || row.epoch == 1) attempt([&] { write_samples(row.epoch, quality); });
   // The row goes first: a run killed in between has a row too many, which a resume cuts, instead
   // of one too few.

@@ -86,8 +86,9 @@ private:
   Size input_;
   std::string images_;  // their image_digest()
   Stopwatch last_save_;
-  Stopwatch last_end_;      // since the latest end of an epoch
-  double end_seconds_ = 0;  // what that took: validation and saving; 0: there was none yet
+  Stopwatch last_end_;           // since the latest end of an epoch
+  double end_seconds_ = 0;       // what that took: validation and saving; 0: there was none yet
+  std::int64_t measured_epoch_;  // the latest one
   std::vector<SkippedFile> skipped_by_ranks_;  // images that one of them could not use
   std::string save_problem_;                   // why `last` is not up to date; empty: it is
 };

@@ -76,6 +76,10 @@ FolderOptions tiled_folder_options(const Options& options);
 /// Makes `model` one for images such as "3x24x24", what --input gives, and returns their size.
 Size set_input(ModelOptions& model, const std::string& text);
 
+/// Sends out what was printed so far. Throws std::runtime_error where the standard output cannot be
+/// written.
+void flush_results();
+
 /// To be called before a command writes its first file: until then SIGHUP, SIGINT and SIGTERM end
 /// the program at once, from then on the command ends as it sees fit.
 void stop_in_order();

@@ -11,8 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include <cstdio>
-
 namespace convae::app {
 
 namespace {
@@ -33,6 +31,11 @@ void require_one_rank(const char* flag) {
                                           launcher_name(find_launch().value_or(Launch{}).kind));
 }
 
+void warn_of_rate(const Inspector& inspector, double fpr, const Callbacks& callbacks) {
+  const std::string doubt = inspector.calibration().doubt(fpr);
+  if (!doubt.empty()) callbacks.warn(doubt);
+}
+
 int score_live(const CommandLine& line) {
   const Options& options = line.options;
   const char* flag = options.call.watch ? "--watch" : "--stdin";
@@ -51,10 +54,11 @@ int score_live(const CommandLine& line) {
   const Callbacks callbacks = program_callbacks(options.run);
   const Inspector inspector =
       inspector_for(open_model(options), calibrate_options(line), callbacks);
+  warn_of_rate(inspector, options.call.fpr, callbacks);
   const LiveOptions live{
       .images = {options.data}, .fpr = options.call.fpr, .on_line = [](const std::string& text) {
-        std::puts(text.c_str());
-        std::fflush(stdout);
+        fmt::print("{}\n", text);
+        flush_results();
       }};
   callbacks.begin_writing();
   const std::int64_t anomalies = options.call.watch
@@ -68,9 +72,10 @@ int score_live(const CommandLine& line) {
 int run_calibrate(const CommandLine& line) {
   const Options& options = line.options;
   require_false_alarms(options.call.fpr);
+  const Callbacks callbacks = program_callbacks(options.run);
   const Model model = open_model(options);
-  const Inspector inspector =
-      calibrate_run(model, calibrate_options(line), program_callbacks(options.run));
+  const Inspector inspector = calibrate_run(model, calibrate_options(line), callbacks);
+  warn_of_rate(inspector, options.call.fpr, callbacks);
   const Calibration& good = inspector.calibration();
   const std::string file = printable(inspector_file(model).string());
   const double threshold = inspector.threshold(options.call.fpr);

@@ -7,7 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <set>
 
 namespace convae::app {
@@ -60,7 +59,7 @@ int run_score_folds(const CommandLine& line) {
   if (!options.call.json) {
     job.on_fold = [](std::int64_t fold, const ScoreResult& result) {
       fmt::print("{}\n", fold_line(fold, result));
-      std::fflush(stdout);
+      flush_results();
     };
   }
   const FoldsResult result = score_folds(std::move(job), program_callbacks(line.options.run));

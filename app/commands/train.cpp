@@ -11,6 +11,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace convae::app {
 namespace {
 
@@ -39,8 +41,10 @@ void print(const TrainResult& result, const TrainOptions& options) {
   const Progress& p = result.progress;
   const std::string folder = printable(result.folder.string());
   if (result.was_finished) {
-    const std::string more = options.time > 0 ? "--time " + duration_text(2 * options.time)
-                                              : fmt::format("--epochs {}", p.epoch + 10);
+    const std::string more =
+        options.time > 0
+            ? "--time " + duration_text(std::ceil(2 * std::max(options.time, p.seconds)))
+            : fmt::format("--epochs {}", p.epoch + 10);
     fmt::print(
         "{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, such as "
         "{}, to go on.\n",
@@ -103,6 +107,11 @@ int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
   Callbacks callbacks = program_callbacks(given.options.run);
+  const std::string& resumed = line.options.call.resume;
+  for (const char* place : {"output", "name"}) {
+    if (resumed.empty() || resumed == "auto" || !line.has(place)) continue;
+    callbacks.warn(fmt::format("--{} has no effect: a resumed run goes on where it is", place));
+  }
   callbacks.before_writing = stop_in_order;  // ranks stop together, after a step
   const TrainResult result = train(train_job(given, line.words), callbacks);
   if (!leads()) return kDone;

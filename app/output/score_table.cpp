@@ -40,7 +40,7 @@ std::string measures_table(const ScoreResult& r) {
 std::string score_table(const ScoreResult& r) {
   return fmt::format(
              "{} images, {} anomalous: score above {:.3f}, as for at most {:g} % of good images\n"
-             "(calibrated on {} good images in {} groups that were kept out of training)\n",
+             "(calibrated on {} good images in {} groups)\n",
              r.images.size(), r.anomalous_images, r.thresholds[kNetwork],
              100 * std::max(r.rate, r.smallest_rate), r.calibration.images(),
              r.calibration.groups) +

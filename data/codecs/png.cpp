@@ -1,4 +1,5 @@
 #include "convae/core/files.h"
+#include "convae/core/mapped_file.h"
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/picture_files.h"
@@ -388,8 +389,10 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
 
 class PngFile final : public PictureFile {
 public:
-  PngFile(const std::filesystem::path& path, const PictureShape& shape)
+  PngFile(const std::filesystem::path& path, const PictureShape& shape,
+          std::vector<std::string>* lost)
       : path_(path), output_(path), encoder_(new_encoder()) {
+    if (!shape.like.path.empty() && lost != nullptr) note_losses(shape.like, *lost);
     spng_ihdr header = header_of(shape.size, shape.channels, shape.type);
     expect(spng_set_png_stream(encoder_.get(), write_stream, this));
     expect(spng_set_ihdr(encoder_.get(), &header));
@@ -410,6 +413,16 @@ public:
   void commit() override { output_.commit(); }
 
 private:
+  static void note_losses(const ImageFile& like, std::vector<std::string>& lost) {
+    const MappedFile file(open_image(like));
+    const PngReader reader(file.bytes(), kAnyNumberOfPixels);
+    reader.note_losses(lost);
+    if (!reader.palette().empty()) lost.emplace_back("its palette (written in tiles)");
+    if (std::ranges::any_of(chunks_of(file.bytes()), is_note)) {
+      lost.emplace_back("what stands beside its pixels (written in tiles)");
+    }
+  }
+
   static int write_stream(spng_ctx*, void* file, void* from, std::size_t count) {
     auto& self = *static_cast<PngFile*>(file);
     try {
@@ -437,8 +450,9 @@ private:
 }  // namespace
 
 std::unique_ptr<PictureFile> new_png_file(const std::filesystem::path& path,
-                                          const PictureShape& shape) {
-  return std::make_unique<PngFile>(path, shape);
+                                          const PictureShape& shape,
+                                          std::vector<std::string>* lost) {
+  return std::make_unique<PngFile>(path, shape, lost);
 }
 
 const Codec kPng = codec_of<PngReader>(encode_png, /*holds_16_bits=*/true);

@@ -1,5 +1,6 @@
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/likeness.h"
+#include "convae/data/codecs/picture_files.h"
 #include "convae/data/codecs/pixel_rows.h"
 #include "convae/data/codecs/tiff_memory.h"
 #include "convae/data/codecs/tiff_pages.h"
@@ -104,6 +105,14 @@ public:
       lost.push_back(fmt::format("samples of {} bits (now 8)", bits_));
     }
     if (photometric_ == PHOTOMETRIC_SEPARATED) lost.emplace_back("its inks (CMYK; now RGB)");
+  }
+
+  void note_losses_in_tiles(std::vector<std::string>& lost) const {
+    note_losses(lost);
+    if (!palette_.empty()) lost.emplace_back("its palette (written in tiles)");
+    if (info.bits == 32 && !(is_float_ && bits_ == 32)) {
+      lost.push_back(kind_ + " (written in tiles: 32-bit float)");
+    }
   }
 
 private:
@@ -524,6 +533,10 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
 }
 
 }  // namespace
+
+void note_losses_in_tiles(Bytes tiff, std::vector<std::string>& lost) {
+  TiffReader(tiff, kAnyNumberOfPixels).note_losses_in_tiles(lost);
+}
 
 const Codec kTiff = codec_of<TiffReader>(encode_tiff, /*holds_16_bits=*/true);
 

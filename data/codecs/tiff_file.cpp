@@ -99,6 +99,7 @@ private:
     const Pages pages = find_pages(file.bytes());
     if (!TIFFSetDirectory(from.get(), static_cast<tdir_t>(pages.first))) return;
     std::vector<std::string> ignored;
+    if (lost != nullptr) note_losses_in_tiles(file.bytes(), *lost);
     const ImageInfo info = codec_for(file.bytes()).probe(file.bytes(), kAnyNumberOfPixels);
     take_tags(
         from.get(), tiff_.get(),

@@ -48,6 +48,14 @@ def judged(program, place):
     return result, place / "out"
 
 
+def test_too_few_images_to_calibrate_on_are_known_before_the_first_training(convae, place):
+    recipe = place / "few.toml"
+    recipe.write_text(RECIPE.replace("val-split = 0.4", "val-split = 0.05"))
+    call = ("score", "--data", place / "parts", "--config", recipe, "--folds", 2, "-o", "few", *ONE_CORE)
+    convae(*call).assert_refused(2, "good images out of training", "val-split")
+    assert not (place / "few").exists()
+
+
 @pytest.fixture
 def copy(judged, tmp_path):
     """The same, to go on with."""

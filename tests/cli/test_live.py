@@ -166,6 +166,21 @@ def test_a_picture_that_memory_cannot_hold_is_named(program, place, tmp_path):
     assert "1500x2000" in first["error"] and "600M" in first["error"] and "error" in second
 
 
+def test_a_rate_that_few_good_images_cannot_show_is_said(program, place):
+    process = program.start("score", "--checkpoint", "runs/run", "--fpr", 0.001, "--stdin", *ONE_CORE, cwd=place,
+                            stdin=subprocess.PIPE)
+    assert "cannot show a rate of 0.001" in process.communicate("", timeout=60)[1]
+    said = program.run("calibrate", "--checkpoint", "runs/run", "--fpr", 0.001, *ONE_CORE, cwd=place).logs
+    assert any("cannot show a rate of 0.001" in line for line in said)
+
+
+def test_lines_that_cannot_be_written_end_it_at_once(program, place):
+    with open("/dev/full", "w") as full:
+        process = program.start(*WORDS, "--watch", "--data", "parts/test", cwd=place, stdout=full)
+        assert process.wait(timeout=60) == 1
+    assert "standard output" in process.stderr.read()
+
+
 def test_what_does_not_go_together_is_refused(convae):
     for words, parts in (((*WORDS, "--stdin", "--watch", "--data", "x"), ("--watch", "--stdin")),
                          ((*WORDS, "--stdin", "--data", "x"), ("--data", "--stdin")),

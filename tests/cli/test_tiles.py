@@ -84,6 +84,23 @@ def test_tags_are_those_of_the_picture_and_not_of_a_preview_before_it(done, trai
         assert page.description == "the picture" and page.tags[33550].value == (0.5, 0.5, 0.0)
 
 
+def test_what_tiles_cannot_keep_is_said(done, trained, tmp_path):
+    (tmp_path / "in").mkdir()
+    colours = Image.fromarray(picture(90, 110))
+    colours.quantize(16).save(tmp_path / "in/indexed.png")
+    colours.quantize(16).save(tmp_path / "in/indexed.tif")
+    colours.convert("1").save(tmp_path / "in/bits.png")
+    tifffile.imwrite(tmp_path / "in/half.tif", picture(90, 110)[..., 0].astype(np.float16) / 255)
+    result = done("reconstruct", "--checkpoint", trained.run, "--data", "in", "-o", "out", "--format", "keep",
+                  "--tile", 64, *ONE_CORE)
+    said = "\n".join(line for line in result.logs if "not kept" in line)
+    for part in ("'indexed.png' and 1 more like it: not kept: its palette (written in tiles)",
+                 "'bits.png': not kept: samples of 1 bits (now 8)",
+                 "'half.tif': not kept: 16-bit float samples (written in tiles: 32-bit float)"):
+        assert part in said, said
+    assert "beside its pixels" not in said, "there is nothing"
+
+
 def test_above_the_limit_they_are_skipped_unless_tiles_are_asked_for(done, trained, slides, tmp_path):
     result = done("reconstruct", "--checkpoint", trained.run, "--data", slides, "-o", "out", "--max-pixels",
                   2_000_000, *ONE_CORE)
