@@ -199,11 +199,11 @@ std::int64_t ImageDataset::cache_within(std::int64_t bytes) {
   return keep_ ? all : 0;
 }
 
-/// Of a decoded image: 8 bits in a range that is wider become 16, see decode_image().
+/// Of a decoded image: 8 bits become 16 in a range, see decode_image().
 std::int64_t ImageDataset::bytes_per_value(std::int64_t index) const {
   const int bytes = entries_.infos().bits(index) / 8;
   const ValueRange& range = options_.value_range;
-  const bool grows = range.is_fixed() && range.high - range.low > 255;
+  const bool grows = range.is_fixed();
   return grows ? std::max(bytes, 2) : bytes;
 }
 
@@ -328,7 +328,7 @@ std::string ImageDataset::clipped_line() const {
     all += static_cast<double>(size.h * size.w * options_.channels);
   }
   return fmt::format(
-      "{} of {} images have values outside the value range {}: {:.0f} ({:.2g} % of "
+      "{} of {} images have values outside the value range {}: {:.0f} ({:.3g} % of "
       "theirs) were clipped",
       clipped_.size(), entries_.size(), to_string(options_.value_range), values,
       100 * values / all);

@@ -106,17 +106,17 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
   return std::nullopt;
 }
 
-/// Whole numbers of a file → their places in `range`.
-template <typename From, typename To>
-torch::Tensor placed(const torch::Tensor& pixels, const ValueRange& range, at::ScalarType type,
-                     std::int64_t& clipped) {
+/// Whole numbers of a file → their places in `range`, in 16 bits.
+template <typename From>
+torch::Tensor placed(const torch::Tensor& pixels, const ValueRange& range, std::int64_t& clipped) {
+  using To = std::uint16_t;
   std::vector<To> places(std::size_t{std::numeric_limits<From>::max()} + 1);
   for (std::size_t v = 0; v < places.size(); ++v) {
     const double place = (static_cast<double>(v) - range.low) / (range.high - range.low);
     places[v] =
         static_cast<To>(std::lround(std::clamp(place, 0.0, 1.0) * std::numeric_limits<To>::max()));
   }
-  const torch::Tensor to = at::empty(pixels.sizes(), type);
+  const torch::Tensor to = at::empty(pixels.sizes(), at::kUInt16);
   const auto* from = static_cast<const From*>(pixels.const_data_ptr());
   std::transform(from, from + pixels.numel(), static_cast<To*>(to.data_ptr()), [&](From value) {
     clipped += value < range.low || value > range.high ? 1 : 0;
@@ -141,13 +141,8 @@ namespace codec {
 torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range,
                        std::int64_t& clipped) {
   if (!range.is_fixed() || pixels.is_floating_point()) return pixels;
-  using Byte = std::uint8_t;
-  using Word = std::uint16_t;
-  if (pixels.scalar_type() == at::kUInt16) {
-    return placed<Word, Word>(pixels, range, at::kUInt16, clipped);
-  }
-  return range.high - range.low > 255 ? placed<Byte, Word>(pixels, range, at::kUInt16, clipped)
-                                      : placed<Byte, Byte>(pixels, range, at::kByte, clipped);
+  if (pixels.scalar_type() == at::kUInt16) return placed<std::uint16_t>(pixels, range, clipped);
+  return placed<std::uint8_t>(pixels, range, clipped);
 }
 
 const Codec& codec_for(Bytes bytes) {

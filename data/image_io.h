@@ -62,9 +62,9 @@ ImageInfo probe_image(std::span<const std::uint8_t> bytes,
 /// that info.bits says, stored in channels-last order (strides 1, W*C, C), EXIF orientation
 /// applied. Alpha is composited on white. Grey → RGB repeats; RGB → grey is 0.299 R + 0.587 G +
 /// 0.114 B. CMYK becomes RGB. 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are
-/// spread over 0..255. A float TIFF holds [0,1]. A fixed `range` maps its ends to 0 and 1 (255,
-/// 65535), clips what lies beyond and adds its number to `clipped`; 8 bits become 16 where it is
-/// wider than they are. An automatic one leaves the file's numbers as they are. With a reduction of
+/// spread over 0..255. A float TIFF holds [0,1]. A fixed `range` maps its ends to 0 and 1 (whole
+/// numbers to 16 bits, also those of 8), clips what lies beyond and adds its number to `clipped`.
+/// An automatic one leaves the file's numbers as they are. With a reduction of
 /// 2, 4 or 8, a JPEG comes at 1/reduction of its sides, rounded up, in a fraction of the time.
 /// Throws ImageError for a file that ends early or fails its checksum; floats outside [0,1], signed
 /// and 32-bit samples at the full range; NaN; a CMYK

@@ -247,16 +247,11 @@ FoundImages find_part(const DataOptions& options, const std::string& part, const
 
 /// Takes validation images out of training, unless none would be left then.
 void take_out(const ImageEntries& validation, ImageEntries& training, const Callbacks& callbacks) {
-  const auto file_of = [](const ImageFile& file) {
-    struct stat status {};
-    ::stat(file.path.c_str(), &status);
-    return std::tuple(status.st_dev, status.st_ino, file.offset);
-  };
-  std::set<std::tuple<dev_t, ino_t, std::int64_t>> files;
-  for (const ImageFile& file : validation.files()) files.insert(file_of(file));
+  std::set<FileId> files;
+  for (const ImageFile& file : validation.files()) files.insert(file_id(file));
   ImageEntries rest = training;
   const std::size_t shared =
-      rest.take_if([&](std::size_t i) { return files.contains(file_of(training.files()[i])); })
+      rest.take_if([&](std::size_t i) { return files.contains(file_id(training.files()[i])); })
           .size();
   if (rest.empty()) {
     callbacks.warn(
@@ -337,6 +332,12 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   masks.warn_of_twins(callbacks);
   warn_of_labels(found.entries.files(), callbacks);
   return found;
+}
+
+FileId file_id(const ImageFile& file) {
+  struct stat status {};
+  ::stat(file.path.c_str(), &status);
+  return {status.st_dev, status.st_ino, file.offset};
 }
 
 FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,

@@ -4,10 +4,12 @@
 #include "convae/data/dataset.h"
 #include "convae/data/options.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 /// From a folder to usable images, and on to training and validation images.
@@ -45,6 +47,11 @@ struct SplitImages {
 /// like find_images(), and std::runtime_error where no image is left to train on.
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,
                          const Callbacks& callbacks = {});
+
+/// Which file an image is, by whatever path it was found: device, inode and, in a shard, its
+/// offset.
+using FileId = std::tuple<std::uint64_t, std::uint64_t, std::int64_t>;
+FileId file_id(const ImageFile& file);
 
 /// Good images of options.data that no network was trained on, as far as its layout tells: those
 /// for validation, else those for training, else all.

@@ -218,8 +218,8 @@ TarContents read_tar(const InputFile& file) {
   if (const Compression* compression = compression_of(file)) {
     const std::string name = file.path().filename().string();
     throw std::runtime_error(fmt::format(
-        "it is compressed ({}), so its members cannot be read one by one; unpack it with "
-        "{} and name the .tar, or write shards from its images with convae pack",
+        "it is compressed ({}), so its members cannot be read one by one; unpack it, as "
+        "with {} < compressed.tar > plain.tar, or write shards from its images with convae pack",
         compression->name, compression->unpacker));
   }
   return TarReader(file).read();

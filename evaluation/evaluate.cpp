@@ -22,7 +22,6 @@
 #include <tuple>
 
 namespace convae {
-namespace fs = std::filesystem;
 namespace {
 
 /// A JPEG file, and the image (C, H, W) that it decodes to.
@@ -288,7 +287,7 @@ private:
       if (model_.options().has_latents()) {
         result_.numbers_latent += latent_numbers(size);
       }
-      if (references_.paths.contains((root_ / folder_.name(index)).string())) ++result_.trained_on;
+      if (references_.files.contains(file_id(folder_.entry(index).file))) ++result_.trained_on;
     }
   }
 
@@ -312,7 +311,6 @@ private:
   const Callbacks& callbacks_;
   ModelFolder folder_;
   CorruptionRule rule_;
-  fs::path root_ = fs::weakly_canonical(options_.images.data.data);
   References references_;
   std::vector<Reconstruct> reconstructs_;  // of result_.contenders, in their order
   Evaluation result_;

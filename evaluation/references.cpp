@@ -11,10 +11,7 @@
 #include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
 
-#include <filesystem>
-
 namespace convae {
-namespace fs = std::filesystem;
 namespace {
 
 /// How the training images are found: as the run did, but at `size`.
@@ -39,16 +36,13 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
   return data;
 }
 
-/// The training images, with their folder and paths; none where a run's own cannot be used.
+/// The training images, with their folder and files; none where a run's own cannot be used.
 ImageEntries find_training_images(const DataOptions& data, const Refusal& unfit,
                                   References& references, const Callbacks& callbacks) {
   SplitImages split = split_images(data, unfit, callbacks);
   if (leads()) split.keep_headers();
   ImageEntries images = std::move(split.training);
-  const fs::path root = fs::weakly_canonical(data.data);
-  for (std::size_t i = 0; i < images.size(); ++i) {
-    references.paths.insert((root / images.name(i)).string());
-  }
+  for (const ImageFile& file : images.files()) references.files.insert(file_id(file));
   references.folder = data.data;
   callbacks.say("training images " + std::to_string(images.size()) + " from " +
                 printable(data.data));

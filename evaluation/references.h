@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/data/split.h"
 #include "convae/evaluation/evaluate.h"
 #include "convae/metrics/pca.h"
 
@@ -37,11 +38,11 @@ private:
 struct References {
   std::string missing;  ///< why there are none; empty: there are
 
-  std::string folder;           ///< of the training images, as the user or the run named it
-  std::set<std::string> paths;  ///< of their files, without links in the folder's path
-  std::int64_t images = 0;      ///< how many were used
-  RowStatistics statistics;     ///< of them as rows, see rows_of_images(), where they have one size
-  std::optional<Pca> pca;       ///< of as many numbers as the latent has
+  std::string folder;        ///< of the training images, as the user or the run named it
+  std::set<FileId> files;    ///< theirs
+  std::int64_t images = 0;   ///< how many were used
+  RowStatistics statistics;  ///< of them as rows, see rows_of_images(), where they have one size
+  std::optional<Pca> pca;    ///< of as many numbers as the latent has
   PcaMethod pca_method{};
   std::string why_no_pca;   ///< where there is none
   LatentRounding rounding;  ///< over the ranges of the training images' latents

@@ -47,21 +47,22 @@ std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t m
   return chosen;
 }
 
-/// The images of the model's run, split as in training, which has told what it skipped.
-SplitImages images_of_run(const Model& model, const Callbacks& callbacks) {
+/// The images of the model's run, split as in training, which has told all but what is skipped.
+SplitImages images_of_run(const Model& model, bool skip_bad, const Callbacks& callbacks) {
   SavedData run = saved_data(model.info());
   if (run.data.data.empty() || !has_images(run.data.data)) {
     throw std::runtime_error("the folder this model was trained on, " + in_quotes(run.data.data) +
                              ", is not there, and with it the good images to calibrate on; name a "
                              "folder of such images with --good DIR");
   }
-  run.data.skip_bad = true;
+  run.data.skip_bad = skip_bad;
   run.data.index = index_beside_run(model.path());
   const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
   run.data.crop = {};  // they are looked at as a whole
   Callbacks silent = callbacks;
   silent.info = silent.warning = nullptr;
   SplitImages images = split_images(run.data, refuse, silent);
+  for (const SkippedFile& file : images.skipped) callbacks.warn(skipped_line(file));
   if (leads()) images.keep_headers();
   return images;
 }
@@ -94,7 +95,7 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
   std::vector<ImageEntry> training, held_out;
   std::size_t trained_on = 0;
   if (options.data.data.empty()) {
-    SplitImages run = images_of_run(model, callbacks);
+    SplitImages run = images_of_run(model, options.data.skip_bad, callbacks);
     trained_on = run.training.size();
     training = evenly_spread(run.training, kMostTrainingImages);
     held_out = {run.validation.begin(), run.validation.end()};

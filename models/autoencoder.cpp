@@ -17,6 +17,21 @@ void begin_near_zero(torch::nn::Module& layer) {
   }
 }
 
+/// Lets the convolution of a decoder's last level begin as what takes its shortcut away again, as
+/// far as its kernel reaches; at edges that were cut, a rest stays.
+void begin_without_shortcut(torch::nn::Module& layer, const LevelSpec& level) {
+  const Size &kernel = level.kernel, &stride = level.stride, &padding = level.padding;
+  const bool reaches = level.dilation == Size{1, 1} && padding.h + stride.h <= kernel.h &&
+                       padding.w + stride.w <= kernel.w;
+  if (!reaches) return;
+  const torch::NoGradGuard none;
+  const torch::Tensor weight = layer.named_parameters()["weight"];  // (in, out, h, w)
+  const std::int64_t in = weight.size(0), out = weight.size(1);
+  weight.narrow(2, padding.h, stride.h)
+      .narrow(3, padding.w, stride.w)
+      .sub_(channel_shares(in, out * stride.area()).view({in, out, stride.h, stride.w}));
+}
+
 const ModelOptions& validated(const ModelOptions& options) {
   options.validate();
   return options;
@@ -147,7 +162,11 @@ DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), level
         Level(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
               /*activated=*/i > 0)));
   }
-  if (options.residual || linear_) begin_near_zero(*blocks_.back()->named_children()["conv"]);
+  if (options.residual || linear_) {
+    torch::nn::Module& last = *blocks_.back()->named_children()["conv"];
+    begin_near_zero(last);
+    if (options.shortcut == Shortcut::shuffle) begin_without_shortcut(last, levels_.front());
+  }
 }
 
 void DecoderImpl::check_latent(const torch::Tensor& latent, Size size, Size map) const {

@@ -57,10 +57,9 @@ void begin_with_components(Autoencoder net, ImageDataset& training, std::int64_t
   const std::int64_t count = std::min(model.latent, statistics.count - 1);
   const auto method = choose_pca_method(statistics.count, source.numbers, count);
   if (count < 1 || !method) {
-    throw std::runtime_error(
-        "--linear pca: " +
-        why_no_pca(statistics.count, source.numbers, std::max<std::int64_t>(count, 1)) +
-        "; use --linear none");
+    const std::string reason = count < 1 ? "one image has no principal components"
+                                         : why_no_pca(statistics.count, source.numbers, count);
+    throw std::runtime_error("--linear pca: " + reason + "; use --linear none");
   }
   const Pca pca = fit_pca(source, statistics, count, *method);
   const auto [h, w] = model.size;

@@ -24,7 +24,11 @@ constexpr std::int64_t kStepsAnEpoch = 8;
 /// What evaluate holds of an image's value besides, as measured.
 constexpr std::int64_t kMeasuredBytesAValue = 112;
 
-double gigabytes(double bytes) { return bytes / 1e9; }
+/// At least a megabyte.
+std::string gigabytes(double bytes) {
+  const double count = std::max(bytes / 1e9, 0.001);
+  return count < 0.1 ? fmt::format("{:.3f}", count) : fmt::format("{:.1f}", count);
+}
 
 std::int64_t saturated_product(std::int64_t a, std::int64_t b) {
   std::int64_t product = 0;
@@ -65,7 +69,7 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
                               static_cast<double>(model.size.area());
     if (free_bytes > 0 && components > static_cast<double>(free_bytes)) {
       throw std::runtime_error(
-          fmt::format("--linear 'pca': {} components of images of {} need {:.1f} GB, but {:.1f} GB "
+          fmt::format("--linear 'pca': {} components of images of {} need {} GB, but {} GB "
                       "are free{}; use a smaller --latent or --size",
                       model.latent, to_string(model.size), gigabytes(components),
                       gigabytes(static_cast<double>(free_bytes)), limit_text(components)));
@@ -74,7 +78,7 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
   const std::int64_t parameters = model.parameter_count();
   if (free_bytes == 0 || parameters <= free_bytes / 16) return;
   throw std::runtime_error(fmt::format(
-      "--levels '{}': {} parameters need {:.1f} GB for training, but {:.1f} GB are free{}; "
+      "--levels '{}': {} parameters need {} GB for training, but {} GB are free{}; "
       "use fewer channels",
       to_string(model.levels), parameters, gigabytes(16 * static_cast<double>(parameters)),
       gigabytes(static_cast<double>(free_bytes)),
@@ -125,8 +129,8 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
     const std::int64_t an_image = bytes_kept(model, train, size);
     if (an_image > free_bytes) {
       throw std::runtime_error(fmt::format(
-          "a batch of {} images of {} needs at least {:.1f} GB for training, even one after the "
-          "other, but {:.1f} GB are free{}; resize with --size or cut with --crop",
+          "a batch of {} images of {} needs at least {} GB for training, even one after the "
+          "other, but {} GB are free{}; resize with --size or cut with --crop",
           std::min(count, train.batch_size), to_string(size),
           gigabytes(static_cast<double>(an_image)), gigabytes(static_cast<double>(free_bytes)),
           limit_text(static_cast<double>(bytes_with_workspace(model, train, size)))));
@@ -143,16 +147,18 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
 std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
                                           std::int64_t free_bytes) {
   std::int64_t together = kMaxBatchPixels;
-  if (free_bytes == 0) return together;
+  if (free_bytes == 0 || sizes.empty()) return together;
+  const auto bytes_of = [&](Size size) { return model.inference_bytes_per_image(size); };
+  const Size largest = *std::ranges::max_element(sizes, {}, bytes_of);
+  if (bytes_of(largest) > free_bytes) {
+    const auto needed = static_cast<double>(bytes_of(largest));
+    throw std::runtime_error(
+        fmt::format("an image of {} needs at least {} GB, but {} GB are free{}; resize with --size",
+                    to_string(largest), gigabytes(needed),
+                    gigabytes(static_cast<double>(free_bytes)), limit_text(2 * needed)));
+  }
   for (const Size size : sizes) {
-    const std::int64_t an_image = model.inference_bytes_per_image(size);
-    if (an_image > free_bytes) {
-      throw std::runtime_error(fmt::format(
-          "an image of {} needs at least {:.1f} GB, but {:.1f} GB are free{}; resize with --size",
-          to_string(size), gigabytes(static_cast<double>(an_image)),
-          gigabytes(static_cast<double>(free_bytes)),
-          limit_text(2 * static_cast<double>(an_image))));
-    }
+    const std::int64_t an_image = bytes_of(size);
     // With workspace, or with what is measured of images.
     const std::int64_t values = size.area() * std::max<std::int64_t>(1, model.channels);
     const std::int64_t needed = std::max(2 * an_image, values * kMeasuredBytesAValue);

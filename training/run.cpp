@@ -81,7 +81,8 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
       observer_(observer),
       input_(most_common(images_by_size(trainer_.dataset()))),
       images_(image_digest(trainer_.dataset(), validation_)),
-      measured_epoch_(trainer_.progress().epoch) {}
+      measured_epoch_(trainer_.progress().epoch),
+      only_ends_(parts.only_ends && trainer_.progress().epoch_images > 0) {}
 
 void Run::begin(const std::string& command) {
   if (!leads()) return;
@@ -112,7 +113,7 @@ RunState Run::train() {
 
 RunState Run::train_epochs() {
   last_save_.restart();
-  while (!trainer_.finished()) {
+  while (!trainer_.finished() || std::exchange(only_ends_, false)) {
     const Stopwatch time;
     trainer_.train_steps([this] { return after_step(); });
     const bool has_ended = trainer_.epoch_complete() || trainer_.finished();

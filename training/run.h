@@ -27,6 +27,7 @@ public:
     RunOptions options;                     ///< when to save
     std::string config;                     ///< kept in config.toml and every checkpoint
     std::vector<RatePoint> rate_test = {};  ///< by which `lr auto` chose
+    bool only_ends = false;  ///< all steps were made before, but their epoch was not measured
   };
 
   /// The parts and `observer` must live as long. Lines for the user go to `callbacks`, and progress
@@ -89,6 +90,7 @@ private:
   Stopwatch last_end_;           // since the latest end of an epoch
   double end_seconds_ = 0;       // what that took: validation and saving; 0: there was none yet
   std::int64_t measured_epoch_;  // the latest one
+  bool only_ends_;               // see Parts
   std::vector<SkippedFile> skipped_by_ranks_;  // images that one of them could not use
   std::string save_problem_;                   // why `last` is not up to date; empty: it is
 };

@@ -108,6 +108,8 @@ public:
   /// Cuts the rows past `epochs` completed epochs, also in samples.csv: they belong to work that
   /// was lost.
   void cut_metrics(std::int64_t epochs);
+  /// The step that the last row is of; 0 without rows.
+  std::int64_t measured_step() const { return rows_.empty() ? 0 : rows_.back().step; }
 
   /// Writes samples/`picture`.png and its rows in samples/samples.csv.
   void write_sample(const std::string& picture, std::int64_t epoch,

@@ -212,7 +212,10 @@ public:
       job_.train.validate();
       Progress& progress = saved_->checkpoint.info.progress;
       keep_choices(job_);
-      if (has_no_more(job_, progress)) return {saved_->folder.path(), progress, true, {}};
+      only_ends_ = has_no_more(job_, progress);
+      const bool is_measured =
+          progress.epoch_images == 0 || saved_->folder.measured_step() == progress.step;
+      if (only_ends_ && is_measured) return {saved_->folder.path(), progress, true, {}};
     }
     std::map<std::string, torch::Tensor> weights = initial_weights(job_);
     check_job(job_);
@@ -386,7 +389,7 @@ private:
                     is_known ? changes_between(before, {training, &validation})
                              : "their list of before, images.csv, is gone");
     if (job_.run.strict) {
-      throw std::runtime_error(what + "; undo that, or leave --strict out to train on them");
+      throw std::runtime_error(what + "; undo that, or give --strict=false to train on them");
     }
     callbacks_.warn(what + "; the epoch begins anew");
     Progress& progress = info.progress;
@@ -402,7 +405,8 @@ private:
     }
     callbacks_.begin_writing();
     RunFolder folder = saved_ ? saved_->folder : new_folder();
-    Run run({trainer, folder, validation, skipped_, job_.run, config(), std::move(rate_test_)},
+    Run run({trainer, folder, validation, skipped_, job_.run, config(), std::move(rate_test_),
+             only_ends_},
             callbacks_, observer_);
     if (leads()) log_.open(folder.log());
     const std::string name = printable(folder.path().string());
@@ -482,6 +486,7 @@ private:
   std::vector<SkippedFile> skipped_;  // before any image was decoded
   std::function<void()> keep_headers_;
   std::vector<RatePoint> rate_test_;
+  bool only_ends_ = false;  // see Run::Parts
 };
 
 }  // namespace

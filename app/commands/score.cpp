@@ -31,6 +31,21 @@ void require_one_rank(const char* flag) {
                                           launcher_name(find_launch().value_or(Launch{}).kind));
 }
 
+/// What is asked for and a line for each picture cannot give.
+void refuse_without_effect(const CommandLine& line, const char* flag) {
+  const Options& options = line.options;
+  const std::pair<const char*, bool> asked[] = {
+      {"heat-maps", options.call.heat_maps}, {"report", options.run.report},
+      {"overwrite", options.call.overwrite}, {"skip-bad", !options.data.skip_bad},
+      {"include", options.call.from_stdin},  {"exclude", options.call.from_stdin}};
+  for (const auto& [name, has_no_effect] : asked) {
+    require_option(!line.has(name) || !has_no_effect,
+                   fmt::format("--{} with {}: a line comes for each picture, and nothing else; "
+                               "leave it out",
+                               name, flag));
+  }
+}
+
 void warn_of_rate(const Inspector& inspector, double fpr, const Callbacks& callbacks) {
   const std::string doubt = inspector.calibration().doubt(fpr);
   if (!doubt.empty()) callbacks.warn(doubt);
@@ -50,6 +65,7 @@ int score_live(const CommandLine& line) {
                                         ": these pictures are scored as a whole; leave it out");
   require_option(options.call.watch || options.data.data.empty(),
                  "--data with --stdin: paths come on the standard input; leave it out");
+  refuse_without_effect(line, flag);
   require_false_alarms(options.call.fpr);
   const Callbacks callbacks = program_callbacks(options.run);
   const Inspector inspector =

@@ -37,22 +37,30 @@ const char* name_of_best(BestBy measure) {
   return is_loss ? "loss" : to_string(measure);
 }
 
+/// A larger total of what ended the run.
+std::string more_than(const TrainOptions& options, const Progress& p) {
+  if (options.time > 0) {
+    return "--time " + duration_text(std::ceil(2 * std::max(options.time, p.seconds)));
+  }
+  const bool by_steps = options.max_steps > 0 && p.step >= options.max_steps && !p.stopped_early;
+  return by_steps ? fmt::format("--max-steps {}", 2 * p.step)
+                  : fmt::format("--epochs {}", p.epoch + 10);
+}
+
 void print(const TrainResult& result, const TrainOptions& options) {
   const Progress& p = result.progress;
   const std::string folder = printable(result.folder.string());
+  // The last one may have been cut short.
+  const std::int64_t epochs = p.epoch + (p.epoch_images > 0 ? 1 : 0);
   if (result.was_finished) {
-    const std::string more =
-        options.time > 0
-            ? "--time " + duration_text(std::ceil(2 * std::max(options.time, p.seconds)))
-            : fmt::format("--epochs {}", p.epoch + 10);
     fmt::print(
         "{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, such as "
         "{}, to go on.\n",
-        folder, p.epoch, p.step, p.stopped_early ? ", stopped early" : "", more);
+        folder, epochs, p.step, p.stopped_early ? ", stopped early" : "", more_than(options, p));
     return;
   }
   fmt::print("{}: {} epochs, {} steps, best {} {:.6f} in epoch {}, {} images skipped{}\n", folder,
-             p.epoch, p.step, name_of_best(p.best_by), p.best_value, p.best_epoch,
+             epochs, p.step, name_of_best(p.best_by), p.best_value, p.best_epoch,
              result.skipped.size(),
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
 }

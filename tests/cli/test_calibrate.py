@@ -89,6 +89,19 @@ def test_other_good_images_move_the_threshold(program, place):
     assert score(program, place, "c")[1]["calibration"]["images"] == 5
 
 
+def test_images_that_were_damaged_after_the_training_are_named(program, trained, place):
+    damaged = trained / "parts/train/good/part003_1.png"
+    whole = damaged.read_bytes()
+    try:
+        damaged.write_bytes(whole[:100])
+        said = program.run("calibrate", "--checkpoint", "runs/run", *ONE_CORE, cwd=place).logs
+        assert any("warning" in line and damaged.name in line for line in said)
+        program.call("calibrate", "--checkpoint", "runs/run", "--skip-bad", "false", *ONE_CORE,
+                     cwd=place).assert_refused(1, damaged.name, "--skip-bad is false")
+    finally:
+        damaged.write_bytes(whole)
+
+
 def test_a_checkpoint_file_keeps_nothing_and_says_so(program, convae, place):
     weights = "runs/run/weights/best.safetensors"
     result = score(program, place, "a", run=weights)[2]

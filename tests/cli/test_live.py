@@ -185,5 +185,8 @@ def test_what_does_not_go_together_is_refused(convae):
     for words, parts in (((*WORDS, "--stdin", "--watch", "--data", "x"), ("--watch", "--stdin")),
                          ((*WORDS, "--stdin", "--data", "x"), ("--data", "--stdin")),
                          ((*WORDS, "--watch"), ("--data",)),
+                         ((*WORDS, "--watch", "--data", "x", "--heat-maps"), ("--heat-maps", "--watch")),
+                         ((*WORDS, "--watch", "--data", "x", "--skip-bad=false"), ("--skip-bad", "--watch")),
+                         ((*WORDS, "--stdin", "--include", "*.png"), ("--include", "--stdin")),
                          ((*WORDS, "--stdin", "-o", "out"), ("--output", "--stdin"))):
         convae(*words).assert_refused(2, *parts)

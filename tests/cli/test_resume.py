@@ -1,15 +1,22 @@
+import json
 import os
 import shutil
 import signal
 import time
 
 import pytest
+from safetensors import safe_open
 
-from convae_program import ONE_CORE, assert_same_tensors, read_csv, snapshot
+from convae_program import ONE_CORE, assert_same_tensors, read_csv, save_pictures, snapshot
 
 LAST = "weights/last.safetensors"
 BASE = ("--levels", "4,8", "--batch-size", 4, "--val-split", 0, *ONE_CORE)
 LOSSES = ("epoch", "step", "lr", "train_loss")
+
+
+def step_of(checkpoint):
+    with safe_open(checkpoint, "np") as file:
+        return json.loads(file.metadata()["convae"])["step"]
 
 
 def losses(run):
@@ -52,6 +59,29 @@ def test_larger_total_stretches_the_cosine(done, copied):
     # Half of ten epochs are done, so the rate goes on from half of 1e-3, not from zero.
     assert float(after[4][2]) < 3e-4 < float(after[5][2]) < 5e-4
     assert float(after[9][2]) < 3e-5
+
+
+def test_killed_while_its_end_is_validated_it_is_validated_when_resumed(program, tmp_path):
+    pictures = save_pictures(tmp_path / "few", [(24, 24)] * 12)
+    slow = save_pictures(tmp_path / "slow", [(400, 400)] * 30)
+    call = ("train", "--data", pictures, "--val", slow, "--levels", "4,8", "--batch-size", 4, "--max-steps", 5,
+            "--save-minutes", 1e-5, "--report", "false", *ONE_CORE)
+    program.run(*call, "--name", "whole", cwd=tmp_path)
+    whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
+    # Its first epoch, of three steps, is validated, too.
+    process = program.start(*call, "--name", "cut", cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (cut / LAST).exists() or step_of(cut / LAST) < 5:
+        assert process.poll() is None and time.monotonic() < deadline
+    process.kill()
+    process.wait()
+    assert len(read_csv(cut / "metrics.csv")) == 1, "it was killed too late"
+    said = program.run("train", "--resume", cut, cwd=tmp_path).stdout
+    assert "2 epochs, 5 steps" in said
+    assert losses(cut) == losses(whole)
+    assert read_csv(cut / "validation.csv") == read_csv(whole / "validation.csv")
+    assert_same_tensors(cut / "weights/best.safetensors", whole / "weights/best.safetensors")
+    assert "--max-steps 10" in program.run("train", "--resume", cut, cwd=tmp_path).stdout
 
 
 def test_finished_run_says_so_and_is_left_alone(done, copied):

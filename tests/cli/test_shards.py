@@ -2,6 +2,7 @@
 reads them independently."""
 
 import io
+import json
 import shutil
 import subprocess
 import tarfile
@@ -82,6 +83,16 @@ def test_a_run_from_shards_is_that_of_the_folder(done, photos, tmp_path):
     assert a.keys() == b.keys() and len(a) > 60
     evaluations = {"evaluate/evaluate.json"}  # has the name of the folder, and times
     assert [name for name in a if a[name] != b[name] and name not in evaluations] == []
+
+
+def test_training_images_are_known_by_whatever_name_their_shards_have(done, squares, tmp_path):
+    done("pack", "--data", squares, "-o", "shards", "--name", "x", "--shard-size", "1K")
+    done("train", "--data", "shards", "--levels", "4", "--epochs", 1, "--val-split", 0, "--name", "run", *ONE_CORE)
+    count = len(sorted((tmp_path / "shards").iterdir()))
+    for data in ("shards", f"shards/x-{{000000..{count - 1:06}}}.tar", "./shards/x-000000.tar"):
+        printed = done("evaluate", "--checkpoint", "runs/run", "--data", data, "--json", *ONE_CORE).stdout
+        result = json.loads(printed)
+        assert result["also_training_images"] == result["images"] > 0
 
 
 def test_a_resumed_run_knows_its_shards(done, convae, photos, tmp_path):

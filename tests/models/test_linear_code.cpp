@@ -66,9 +66,16 @@ TEST_F(LinearCodeTest, CodesAreProjectionsAlsoInALowerPrecision) {
 }
 
 TEST_F(LinearCodeTest, AFreshNetworkGivesNearlyTheProjection) {
-  for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
+  for (const auto& [levels, norm, shortcut] :
+       {std::tuple("4,6:r1", Norm::batch, Shortcut::none),
+        std::tuple("4,6:r1", Norm::group, Shortcut::none),
+        std::tuple("4,6:r1", Norm::none, Shortcut::none),
+        std::tuple("4,6:r1", Norm::batch, Shortcut::shuffle),
+        std::tuple("5:k5x4s1x2p2x1,6", Norm::none, Shortcut::shuffle)}) {
     for (const std::int64_t count : {5, 2}) {
-      Autoencoder net(linear("4,6:r1", norm));
+      ModelOptions options = linear(levels, norm);
+      options.shortcut = shortcut;
+      Autoencoder net(options);
       give_components(net, count);
       const torch::Tensor images = some_images();
       const torch::Tensor given = net->forward(images);

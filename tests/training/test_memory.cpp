@@ -3,6 +3,7 @@
 #include "convae/training/memory.h"
 #include "convae/training/trainer.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -60,8 +61,10 @@ TEST(TrainingMemory, BatchesAreSplitWhereMemoryIsShortAndRefusedWhereNoImageFits
   EXPECT_EQ(together(100, 4 * image), 3'000'000) << "a third more than what is kept";
   EXPECT_EQ(together(100, image), 1'000'000);
   EXPECT_EQ(message_of<std::runtime_error>([&] { together(1, image - 1); }),
-            "a batch of 1 images of 1000x1000 needs at least 0.0 GB for training, even one after "
-            "the other, but 0.0 GB are free; resize with --size or cut with --crop");
+            fmt::format("a batch of 1 images of 1000x1000 needs at least {0:.3f} GB for training, "
+                        "even one after the other, but {0:.3f} GB are free; resize with --size or "
+                        "cut with --crop",
+                        static_cast<double>(image) / 1e9));
   EXPECT_EQ(bytes_for_batches(one_level(), train, {{{8, 8}, 100}, {size, 100}}),
             6 * (image / 3 * 4))
       << "no more than kMaxPixelsTogether";
@@ -106,7 +109,9 @@ TEST(TrainingMemory, InferenceTakesFewerImagesTogetherBeforeItRefusesOne) {
   EXPECT_EQ(together(3 * needed), 3'000'000);
   EXPECT_LE(together(image), 1'000'000);
   EXPECT_EQ(message_of<std::runtime_error>([&] { together(image - 1); }),
-            "an image of 1000x1000 needs at least 0.0 GB, but 0.0 GB are free; resize with --size");
+            fmt::format("an image of 1000x1000 needs at least {0:.3f} GB, but {0:.3f} GB are free; "
+                        "resize with --size",
+                        static_cast<double>(image) / 1e9));
 }
 
 TEST(TrainingMemory, MostCommonSizeIsThatOfMostImages) {

@@ -138,7 +138,7 @@ TEST_F(TrainJobTest, ChangedImagesAreNamedAndTheEpochBeginsAnew) {
   const std::string changes =
       "the images of this run changed: 1 added ('new.png'), 2 removed ('10.png', '12.png')";
   EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { train(more, callbacks_); }),
-                       changes + "; undo that, or leave --strict out"));
+                       changes + "; undo that, or give --strict=false"));
   EXPECT_EQ(read_checkpoint(last("a")).info.progress.step, before.step) << "nothing was changed";
   more.run.strict = false;
   const TrainResult result = train(more, callbacks_);
