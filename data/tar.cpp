@@ -216,7 +216,6 @@ private:
 
 TarContents read_tar(const InputFile& file) {
   if (const Compression* compression = compression_of(file)) {
-    const std::string name = file.path().filename().string();
     throw std::runtime_error(fmt::format(
         "it is compressed ({}), so its members cannot be read one by one; unpack it, as "
         "with {} < compressed.tar > plain.tar, or write shards from its images with convae pack",

@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace convae {
@@ -47,7 +48,7 @@ std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t m
   return chosen;
 }
 
-/// The images of the model's run, split as in training, which has told all but what is skipped.
+/// The images of the model's run, split as in training, which has told of those it skipped.
 SplitImages images_of_run(const Model& model, bool skip_bad, const Callbacks& callbacks) {
   SavedData run = saved_data(model.info());
   if (run.data.data.empty() || !has_images(run.data.data)) {
@@ -62,7 +63,10 @@ SplitImages images_of_run(const Model& model, bool skip_bad, const Callbacks& ca
   Callbacks silent = callbacks;
   silent.info = silent.warning = nullptr;
   SplitImages images = split_images(run.data, refuse, silent);
-  for (const SkippedFile& file : images.skipped) callbacks.warn(skipped_line(file));
+  const std::set<std::string> told = names_in(model.run(), "skipped.csv");
+  for (const SkippedFile& file : images.skipped) {
+    if (!told.contains(printable(file.name))) callbacks.warn(skipped_line(file));
+  }
   if (leads()) images.keep_headers();
   return images;
 }

@@ -1,4 +1,3 @@
-#include "convae/core/csv.h"
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
@@ -22,6 +21,7 @@
 #include <utility>
 
 namespace convae {
+namespace fs = std::filesystem;
 namespace {
 
 /// What is looked at, for who stops it.
@@ -96,24 +96,19 @@ private:
   /// Some layouts have one folder of good images, for training and test.
   void warn_of_own_images() {
     const Model& model = folder_.model();
-    const fs::path list = model.run() / "images.csv";
-    if (model.run().empty() || !fs::exists(list)) return;
+    const std::set<std::string> known = names_in(model.run(), "images.csv");
+    if (known.empty()) return;
     const auto folder_text = [](const fs::path& folder) {
       return printable(fs::weakly_canonical(folder).string()) + "/";
     };
     const std::string own = folder_text(saved_data(model.info()).data.data);
-    std::set<std::string> known;
-    try {
-      for (CsvReader images(list); images.next();) known.insert(own + images.text("path"));
-    } catch (const std::runtime_error&) {
-      return;  // of a damaged list; scores do not need it
-    }
     const std::string root = folder_text(options_.images.data.data);
     std::int64_t good = 0, seen = 0;
     for (const std::string& name : folder_.names()) {
       if (layout_.label(name) != kGoodLabel) continue;
       ++good;
-      seen += known.contains(root + printable(name)) ? 1 : 0;
+      const std::string path = root + printable(name);
+      seen += path.starts_with(own) && known.contains(path.substr(own.size())) ? 1 : 0;
     }
     if (seen == 0) return;
     callbacks_.warn(fmt::format(

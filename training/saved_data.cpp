@@ -2,6 +2,7 @@
 
 // Errors come as exceptions, which carry line numbers.
 #define TOML_EXCEPTIONS 1
+#include "convae/core/csv.h"
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/metrics/similarity.h"
@@ -77,6 +78,17 @@ SavedData read_values(const toml::table& config) {
 }
 
 }  // namespace
+
+std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {
+  std::set<std::string> names;
+  if (run.empty() || !std::filesystem::exists(run / table)) return names;
+  try {
+    for (CsvReader rows(run / table); rows.next();) names.insert(rows.text("path"));
+  } catch (const std::runtime_error&) {
+    names.clear();
+  }
+  return names;
+}
 
 SavedData saved_data(const CheckpointInfo& info) {
   try {

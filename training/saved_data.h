@@ -3,6 +3,10 @@
 #include "convae/data/split.h"
 #include "convae/training/checkpoint_info.h"
 
+#include <filesystem>
+#include <set>
+#include <string>
+
 namespace convae {
 
 /// What a run was trained on: enough to find its images again and to split them as it did.
@@ -15,6 +19,10 @@ struct SavedData {
 /// over, missing ones keep their defaults.
 /// Throws CheckpointError where the configuration is damaged or has values that cannot work.
 SavedData saved_data(const CheckpointInfo& info);
+
+/// The names in a table of the run, such as images.csv or skipped.csv, as printable() shows them;
+/// none where it is missing or damaged, or where `run` is empty.
+std::set<std::string> names_in(const std::filesystem::path& run, const char* table);
 
 /// Refuses images that are smaller than the crop, too small for the loss, or that the levels
 /// cannot take, by their size in batches. Takes copies of all it needs.

@@ -34,14 +34,17 @@ void require_one_rank(const char* flag) {
 /// What is asked for and a line for each picture cannot give.
 void refuse_without_effect(const CommandLine& line, const char* flag) {
   const Options& options = line.options;
-  const std::pair<const char*, bool> asked[] = {
-      {"heat-maps", options.call.heat_maps}, {"report", options.run.report},
-      {"overwrite", options.call.overwrite}, {"skip-bad", !options.data.skip_bad},
-      {"include", options.call.from_stdin},  {"exclude", options.call.from_stdin}};
+  const std::pair<const char*, bool> asked[] = {{"output", true},
+                                                {"heat-maps", options.call.heat_maps},
+                                                {"report", options.run.report},
+                                                {"overwrite", options.call.overwrite},
+                                                {"skip-bad", !options.data.skip_bad},
+                                                {"include", options.call.from_stdin},
+                                                {"exclude", options.call.from_stdin}};
   for (const auto& [name, has_no_effect] : asked) {
     require_option(!line.has(name) || !has_no_effect,
-                   fmt::format("--{} with {}: a line comes for each picture, and nothing else; "
-                               "leave it out",
+                   fmt::format("--{} with {}: a line comes for each picture, on the standard "
+                               "output, and nothing else; leave it out",
                                name, flag));
   }
 }
@@ -57,9 +60,6 @@ int score_live(const CommandLine& line) {
   require_one_rank(flag);
   require_option(!options.call.watch || !options.call.from_stdin,
                  "--watch and --stdin exclude each other: pictures come from one of them");
-  require_option(!line.has("output"),
-                 std::string("--output with ") + flag +
-                     ": results go to the standard output, a line each; leave it out");
   if (options.call.watch) require_given(options.data.data, "data", "--data camera");
   require_option(!line.has("tile"), std::string("--tile with ") + flag +
                                         ": these pictures are scored as a whole; leave it out");

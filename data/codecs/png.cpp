@@ -114,7 +114,8 @@ public:
     auto* context = context_.get();
     const std::vector<Chunk> chunks = chunks_of(bytes);
     check(spng_set_crc_action(context, SPNG_CRC_ERROR, SPNG_CRC_ERROR));
-    if (std::ranges::any_of(chunks, is_note)) {
+    has_notes_ = std::ranges::any_of(chunks, is_note);
+    if (has_notes_) {
       essential_.push_back(bytes.first(8));
       for (const Chunk& chunk : chunks) {
         if (!is_note(chunk)) essential_.push_back(chunk.whole);
@@ -141,6 +142,7 @@ public:
 
   ImageInfo info;
   const Palette& palette() const { return palette_; }
+  bool has_notes() const { return has_notes_; }
 
   void note_losses(std::vector<std::string>& lost) const {
     if (!is_indexed_ && header_.bit_depth < 8) {
@@ -291,6 +293,7 @@ private:
     return SPNG_OK;
   }
 
+  bool has_notes_ = false;
   std::deque<Bytes> essential_;  // what is left of it
   Spng context_;
   spng_ihdr header_{};
@@ -418,7 +421,7 @@ private:
     const PngReader reader(file.bytes(), kAnyNumberOfPixels);
     reader.note_losses(lost);
     if (!reader.palette().empty()) lost.emplace_back("its palette (written in tiles)");
-    if (std::ranges::any_of(chunks_of(file.bytes()), is_note)) {
+    if (reader.has_notes()) {
       lost.emplace_back("what stands beside its pixels (written in tiles)");
     }
   }
