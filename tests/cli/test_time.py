@@ -43,17 +43,22 @@ def test_its_configuration_has_the_time(timed):
     assert config["train"]["time"] == "1s"
 
 
+def larger_time(finished):
+    """The seconds that a finished run names as its way out: more than it took, which a busy machine decides."""
+    return float(re.search(r"is finished .*--time (\S+)s,", finished.stdout)[1])
+
+
 def test_more_time_goes_on_and_the_same_time_does_not(timed, done):
     run, _ = timed
     before, step = snapshot(run), int(read_csv(run / "metrics.csv")[-1]["step"])
-    assert "--time 2s" in done("train", "--resume", run).stdout
+    larger = larger_time(done("train", "--resume", run))
+    assert larger > 1
     assert snapshot(run) == before
-    done("train", "--resume", run, "--time", "1.3s")
+    done("train", "--resume", run, "--time", f"{larger}s")
     rows = read_csv(run / "metrics.csv")
     assert int(rows[-1]["step"]) > step
     assert float(rows[-1]["lr"]) < 0.3 * 1e-3
-    way_out = re.search(r"is finished .*--time (\S+),", done("train", "--resume", run, "--time", "0.2s").stdout)
-    assert float(way_out[1].rstrip("s")) > 1.3
+    assert larger_time(done("train", "--resume", run, "--time", "0.2s")) > larger
     total = int(rows[-1]["epoch"]) + 2
     done("train", "--resume", run, "--epochs", total)
     assert read_csv(run / "metrics.csv")[-1]["epoch"] == str(total)
