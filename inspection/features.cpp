@@ -41,8 +41,20 @@ Pyramid pyramid(torch::Tensor planes, const MapsOf& maps_of) {
 }  // namespace
 
 torch::Tensor next_level(const torch::Tensor& planes) {
-  return torch::avg_pool2d(planes, 2, 2, /*padding=*/0, /*ceil_mode=*/true,
-                           /*count_include_pad=*/false);
+  // An odd side's last pixels are halved along the other axis only.
+  const std::int64_t odd_h = planes.size(1) % 2, odd_w = planes.size(2) % 2;
+  const bool is_even = odd_h + odd_w == 0;
+  const torch::Tensor from =
+      (is_even ? planes : torch::replication_pad2d(planes, {0, odd_w, 0, odd_h}))
+          .contiguous()
+          .unsqueeze(3);
+  const torch::Tensor halves =
+      torch::empty({from.size(0), from.size(1) / 2, from.size(2) / 2, 1}, from.options());
+  for (std::int64_t c = 0; c < from.size(0); ++c) {
+    cv::Mat half = mat_view(halves[c]);
+    cv::resize(mat_view(from[c]), half, half.size(), 0, 0, cv::INTER_AREA);  // means of 2x2 pixels
+  }
+  return halves.squeeze(3);
 }
 
 torch::Tensor LevelMaps::maps() const {

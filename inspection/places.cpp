@@ -102,14 +102,15 @@ torch::Tensor PlaceStatistics::without(int fold) const {
 torch::Tensor PlaceStatistics::standardise(const LevelMaps& maps, const Places& places,
                                            const torch::Tensor& scale) {
   const std::int64_t raw = maps.values.size(0), count = scale.size(1);
-  const torch::Tensor by_rows = places.rows.matmul(scale), across = places.columns.t();
+  const torch::Tensor with_gains =
+      torch::stack({scale[0] * maps.gains.view({-1, 1, 1}), scale[1].neg()});
+  const torch::Tensor by_rows = places.rows.matmul(with_gains), across = places.columns.t();
   torch::Tensor result =
       torch::empty({count, maps.values.size(1), maps.values.size(2)}, maps.values.options());
   for (std::int64_t k = 0; k < count; ++k) {  // one by one: its place in memory stays near
     const torch::Tensor at_pixels = by_rows.select(1, k).matmul(across);  // (2, h, w)
     torch::Tensor map = result[k];
-    torch::mul_out(map, at_pixels[0], maps.values[k % raw]);
-    map.mul_(maps.gains[k]).sub_(at_pixels[1]);
+    torch::addcmul_out(map, at_pixels[1], at_pixels[0], maps.values[k % raw]);
   }
   return result;
 }
