@@ -1,6 +1,7 @@
 #include "convae/core/parallel.h"
 
 #include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
 
 #include <exception>
 #include <mutex>
@@ -35,7 +36,9 @@ CONVAE_UNWATCHED void parallel_for_each(std::int64_t count,
                                         const std::function<void(std::int64_t)>& work) {
   std::exception_ptr error;
   std::mutex mutex;  // guards it
+  const bool inference = c10::InferenceMode::is_enabled();
   const auto guarded = [&](std::int64_t i) {
+    const c10::InferenceMode mode(inference);
     try {
       work(i);
     } catch (...) {

@@ -18,9 +18,10 @@ constexpr std::array<std::string_view, 15> kExtensions = {".jpg", ".jpeg", ".jpe
                                                           ".bmp", ".dib",  ".tif", ".tiff", ".webp",
                                                           ".pgm", ".ppm",  ".pnm", ".pbm",  ".gif"};
 
-/// Files that a folder of results has together.
+/// What a folder of results has together; maps come before what is written of all scores.
 const std::vector<std::vector<std::string>> kResults = {{"config.toml", "weights"},
                                                         {"scores.csv", "summary.json"},
+                                                        {"heat", "overlay"},
                                                         {"evaluate.csv", "evaluate.json"},
                                                         {"samples.png", "sample_00001.png"},
                                                         {"strip.png", "step_00001.png"}};

@@ -24,7 +24,26 @@ constexpr double kBytesToDecode = 16;
 
 constexpr double kGigabyte = 1e9;
 
+/// Nothing where pictures can come in tiles.
+std::optional<std::string> why_whole(const ModelOptions& model, const DataOptions& data,
+                                     const std::string& never) {
+  if (const auto reason = why_not_in_tiles(model)) return reason;
+  if (data.size) return "--size resizes whole pictures";
+  return never.empty() ? std::nullopt : std::optional(never);
+}
+
 }  // namespace
+
+void require_tiles(std::int64_t side, const ModelOptions& model, const DataOptions& data,
+                   const std::string& never) {
+  const std::string option = fmt::format("--tile '{}': ", side);
+  const std::optional<std::string> reason = why_whole(model, data, never);
+  require_option(!reason, option + reason.value_or("") + "; leave --tile out");
+  require_option(side >= kSmallestSide,
+                 option + fmt::format("expected auto or a side of at least {}", kSmallestSide));
+  require_option(side <= data.max_pixels / side,
+                 option + fmt::format("a tile has more than --max-pixels {}", data.max_pixels));
+}
 
 TilePlan::TilePlan(const Model& model, const FolderOptions& options, Job job)
     : model_(model.options()),
@@ -32,21 +51,13 @@ TilePlan::TilePlan(const Model& model, const FolderOptions& options, Job job)
       asked_(options.tile),
       max_pixels_(options.data.max_pixels),
       free_bytes_(static_cast<double>(least_of_ranks(free_memory_bytes()))) {
-  std::optional<std::string> reason = why_not_in_tiles(model_);
-  if (!reason && options.data.size) reason = "--size resizes whole pictures";
-  if (!reason && !job_.never.empty()) reason = job_.never;
-  is_active_ = !reason;
-  if (asked_.value_or(0) == 0) {
-    side_ = is_active_ ? choose_side() : 0;
-    return;
+  is_active_ = !why_whole(model_, options.data, job_.never);
+  side_ = asked_.value_or(0);
+  if (side_ > 0) {
+    require_tiles(side_, model_, options.data, job_.never);
+  } else if (is_active_) {
+    side_ = choose_side();
   }
-  const std::string option = fmt::format("--tile '{}': ", *asked_);
-  require_option(is_active_, option + reason.value_or("") + "; leave --tile out");
-  require_option(*asked_ >= kSmallestSide,
-                 option + fmt::format("expected auto or a side of at least {}", kSmallestSide));
-  require_option(*asked_ <= max_pixels_ / *asked_,
-                 option + fmt::format("a tile has more than --max-pixels {}", max_pixels_));
-  side_ = *asked_;
 }
 
 double TilePlan::bytes_for(Size size) const {

@@ -53,6 +53,11 @@ private:
   std::int64_t side_ = 0;
 };
 
+/// Throws OptionError where tiles of that side, asked for, cannot be had of pictures with a model.
+/// `never`: see TilePlan::Job.
+void require_tiles(std::int64_t side, const ModelOptions& model, const DataOptions& data,
+                   const std::string& never = {});
+
 /// Calls `use` for each tile of a result, row by row; the last ones may be smaller.
 void for_each_tile(Size result, Size tile, const std::function<void(const Region&)>& use);
 std::int64_t tile_count(Size result, Size tile);

@@ -9,6 +9,7 @@
 #include "convae/data/dataset.h"
 #include "convae/data/grouping.h"
 #include "convae/data/split.h"
+#include "convae/inference/tiles.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/test_set.h"
 #include "convae/training/image_list.h"
@@ -127,6 +128,9 @@ private:
     const TrainJob& recipe = options_.recipe;
     recipe.data.validate();
     recipe.train.validate();
+    if (const std::int64_t tile = options_.scoring.images.tile.value_or(0); tile > 0) {
+      require_tiles(tile, recipe.model, recipe.data);
+    }
     require_option(recipe.data.val_split > 0,
                    "--folds: the recipe keeps no images out of training to calibrate on "
                    "(val-split 0); set val-split to 0.2, say, in [data]");

@@ -20,6 +20,7 @@
 #include <chrono>
 #include <map>
 #include <set>
+#include <utility>
 
 namespace convae {
 namespace {
@@ -193,16 +194,16 @@ private:
   }
 
   void use(const fs::path& path) {
-    std::error_code gone;
-    const auto time = fs::last_write_time(path, gone);
-    if (gone || callbacks_.stopped() || !chosen_.takes(path.lexically_relative(root_)) ||
-        !looks_like_image(path)) {
+    struct stat file {};
+    if (::stat(path.c_str(), &file) != 0 || callbacks_.stopped() ||
+        !chosen_.takes(path.lexically_relative(root_)) || !looks_like_image(path)) {
       return;
     }
     unsettled_.erase(path);
-    const auto [place, is_new] = seen_.try_emplace(path, time);
-    if (!is_new && place->second == time) return;
-    place->second = time;
+    // Another picture of that name may have been written within the same second.
+    const Written written{file.st_mtim.tv_sec, file.st_mtim.tv_nsec, file.st_size,
+                          static_cast<std::int64_t>(file.st_ino)};
+    if (std::exchange(seen_[path], written) == written) return;
     anomalies_ += score_file(inspector_, path.string(), options_);
   }
 
@@ -213,7 +214,8 @@ private:
   Globs globs_;
   Chosen chosen_{globs_};
   FolderWatch watch_;
-  std::map<fs::path, fs::file_time_type> seen_;
+  using Written = std::array<std::int64_t, 4>;  // when, how much, which file
+  std::map<fs::path, Written> seen_;
   std::set<fs::path> unsettled_;
   std::set<std::string> told_;
   std::int64_t anomalies_ = 0;

@@ -56,6 +56,7 @@ Pyramid all_maps(const SeenImage& image) {
 /// By the scale of each of an image's maps.
 StandardisedMaps standardised_maps(const SeenImage& image,
                                    const std::vector<torch::Tensor>& scales) {
+  const c10::InferenceMode no_gradients;
   const Pyramid all = all_maps(image);
   std::vector<Places> places;  // of each level
   for (std::size_t level = 0; level < kPyramidLevels; ++level) {
@@ -145,6 +146,7 @@ AnomalyScorer::AnomalyScorer(const State& state)
 }
 
 AnomalyScorer::SeenPlaces AnomalyScorer::seen_at_places(const SeenImage& image, int fold) {
+  const c10::InferenceMode no_gradients;
   SeenPlaces seen{fold, feature_count(image.network), {}};
   for (const LevelMaps& level : all_maps(image)) {
     seen.maps.push_back(PlaceStatistics::seen(level, places_of(level, image.size)));
@@ -167,6 +169,7 @@ AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
 }
 
 torch::Tensor AnomalyScorer::features(const StandardisedMaps& maps) {
+  const c10::InferenceMode no_gradients;
   std::vector<torch::Tensor> peaks(maps.size());
   parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);

@@ -65,6 +65,7 @@ torch::Tensor alone(const torch::Tensor& image) {
 }
 
 SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error) {
+  const c10::InferenceMode no_gradients;
   const torch::Tensor reconstruction = model.reconstruct(input);
   const torch::Tensor image = input[0].cpu(), residual = image - reconstruction[0].cpu();
   torch::Tensor detected;

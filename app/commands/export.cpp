@@ -37,6 +37,17 @@ std::string images_taken(const ExportOptions& options, const ModelOptions& model
                                 : "for images of " + to_string(smallest) + " and larger";
 }
 
+/// Of what the threshold in the file cannot keep.
+void warn_of_threshold(const Inspector& inspector, double fpr, const Callbacks& callbacks) {
+  const Calibration& calibration = inspector.calibration();
+  if (const std::string doubt = calibration.doubt(fpr); !doubt.empty()) callbacks.warn(doubt);
+  if (calibration.precision == Precision::fp32) return;
+  callbacks.warn(fmt::format(
+      "the threshold was calibrated in {} and the file computes in fp32, whose scores differ a "
+      "little; convae calibrate --precision fp32 gives its own",
+      to_string(calibration.precision)));
+}
+
 }  // namespace
 
 int run_export(const CommandLine& line) {
@@ -57,6 +68,7 @@ int run_export(const CommandLine& line) {
   wanted.validate(model.options());
   if (wanted.part == Part::inspector) {
     const Inspector inspector = inspector_of_run(model);
+    warn_of_threshold(inspector, wanted.fpr, program_callbacks(options.run));
     export_inspector(output.prepare(name), inspector, wanted);
     if (inspector.size()) wanted.size = inspector.size();
   } else {

@@ -39,6 +39,7 @@ void refuse_without_effect(const CommandLine& line, const char* flag) {
                                                 {"report", options.run.report},
                                                 {"overwrite", options.call.overwrite},
                                                 {"skip-bad", !options.data.skip_bad},
+                                                {"seed", true},
                                                 {"include", options.call.from_stdin},
                                                 {"exclude", options.call.from_stdin}};
   for (const auto& [name, has_no_effect] : asked) {
@@ -88,6 +89,13 @@ int score_live(const CommandLine& line) {
 int run_calibrate(const CommandLine& line) {
   const Options& options = line.options;
   require_false_alarms(options.call.fpr);
+  for (const char* filter : {"include", "exclude"}) {
+    require_option(
+        !line.has(filter) || !options.call.good.empty(),
+        fmt::format("--{} without --good: the images of the run are those it was trained "
+                    "with; leave it out, or name a folder of good ones",
+                    filter));
+  }
   const Callbacks callbacks = program_callbacks(options.run);
   const Model model = open_model(options);
   const Inspector inspector = calibrate_run(model, calibrate_options(line), callbacks);

@@ -125,6 +125,13 @@ def test_another_size_is_refused_and_another_network_calibrated_again(program, c
         1, "inspector.safetensors")
 
 
+def test_filters_are_for_a_folder_of_good_images(convae, place):
+    kept = (place / "runs/run").joinpath("inspector.safetensors")
+    for flag in ("--include", "--exclude"):
+        convae("calibrate", "--checkpoint", "runs/run", flag, "part000*").assert_refused(2, flag, "--good")
+    assert not kept.exists()
+
+
 def test_what_one_call_asked_for_is_not_kept(program, place):
     for word, value in (("--size", 32), ("--group-regex", "(x)")):
         score(program, place, f"with {word}", word, value)

@@ -96,6 +96,7 @@ class Calibrated:
         file = self.folder / f"inspector.{format}"
         result = self.program.run("export", "--checkpoint", self.run, "--part", "inspector", "--format",
                                   format, "-o", file, "--overwrite", *args, cwd=self.folder)
+        self.logs = result.logs
         return Exported(file, format), result.stdout
 
 
@@ -168,6 +169,7 @@ def test_the_file_says_what_it_is(calibrated, format):
     assert (about["part"], about["input"], about["smallest-input"]) == ("inspector", "any", "1x1")
     assert about["range"] == ("[0,1]" if format == "onnx" else [0, 1])
     usual = calibrated.export(format)[0].metadata
+    assert any("cannot show a rate of 0.01" in line for line in calibrated.logs)
     assert float(usual["fpr"]) == 0.01 and float(usual["threshold"]) > float(about["threshold"])
 
 

@@ -224,6 +224,8 @@ class TestErrors:
         (["--folds", 2, "--group-regex", "part"], ["--folds '2'", "all good images are of one group"]),
         (["--folds", 2, "--checkpoint", "x"], ["--config FILE", "--checkpoint RUN"]),
         (["--folds", 2, "--watch"], ["--watch", "--folds"]),
+        (["--folds", 2, "--tile", 8], ["--tile '8'", "at least 32"]),
+        (["--folds", 2, "--tile", 64, "--size", 32], ["--tile '64'", "--size"]),
         (["--folds", 2, "--data", "parts/train"], ["--data", "good images", "with defects"]),
     ])
     def test_bad_usage_is_one_line(self, place, convae_call, change, parts):

@@ -84,6 +84,9 @@ def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):
         (camera / "shift 2").mkdir()
         save(camera / "shift 2/fourth.png", np.zeros((2, 2)))
         assert line()["path"] == "camera/shift 2/fourth.png"
+        shutil.copy2(camera / "first.png", tmp_path / "of the same second.png")
+        (tmp_path / "of the same second.png").rename(camera / "first.png")
+        assert line()["path"] == "camera/first.png", "another file, though as old"
         process.send_signal(signal.SIGTERM)
         rest, messages = process.communicate(timeout=30)
         assert (process.returncode, rest) == (0, ""), messages

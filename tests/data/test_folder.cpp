@@ -128,11 +128,12 @@ TEST(ImageFolderList, LeavesOutMasksUnlessTheyAreNamed) {
 
 TEST(ImageFolderList, LeavesOutResultsOfConvae) {
   TemporaryFolder folder;
-  for (const char* name : {"a.png", "runs/one/config.toml", "runs/one/weights/last.safetensors",
-                           "runs/one/samples/epoch_0001.png", "score/scores.csv",
-                           "score/summary.json", "score/heat/a.png", "drawn/samples.png",
-                           "drawn/sample_00001.png", "walk/strip.png", "walk/step_00001.png",
-                           "measured/evaluate.csv", "measured/evaluate.json", "measured/a.png"}) {
+  for (const char* name :
+       {"a.png", "runs/one/config.toml", "runs/one/weights/last.safetensors",
+        "runs/one/samples/epoch_0001.png", "score/scores.csv", "score/summary.json",
+        "score/heat/a.png", "drawn/samples.png", "drawn/sample_00001.png", "walk/strip.png",
+        "walk/step_00001.png", "measured/evaluate.csv", "measured/evaluate.json", "measured/a.png",
+        "unfinished/heat/a.png", "unfinished/overlay/a.png"}) {
     write_text(folder / name, "x");
   }
   write_text(folder / "out/reconstruct.csv", "path,width,height,mse,psnr,ssim,input_mse\n");
@@ -147,8 +148,8 @@ TEST(ImageFolderList, LeavesOutResultsOfConvae) {
     EXPECT_EQ(results.reason, "results of convae");
     left_out.push_back(results.name);
   }
-  EXPECT_EQ(left_out,
-            (Names{"drawn", "measured", "out", "runs/latest", "runs/one", "score", "walk"}));
+  EXPECT_EQ(left_out, (Names{"drawn", "measured", "out", "runs/latest", "runs/one", "score",
+                             "unfinished", "walk"}));
   EXPECT_EQ(names_of(list_images(folder / "out")), Names{"a.png"}) << "asked for";
 }
 
