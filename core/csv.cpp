@@ -5,11 +5,13 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 #include <iomanip>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 namespace convae {
@@ -44,6 +46,33 @@ std::vector<std::string> take_line(std::string_view& text) {
   return fields;
 }
 
+/// The name that printable() showed: What is no escape stays as it is.
+std::string name_of(std::string_view shown) {
+  std::string name;
+  while (!shown.empty()) {
+    std::size_t length = 2;
+    unsigned byte = 0;
+    if (shown.starts_with("\\n")) {
+      byte = '\n';
+    } else if (shown.starts_with("\\t")) {
+      byte = '\t';
+    } else if (shown.starts_with("\\\\")) {
+      byte = '\\';
+    } else if (shown.starts_with("\\x") && shown.size() >= 4) {
+      length = 4;
+      const char* end = shown.data() + length;
+      if (std::from_chars(shown.data() + 2, end, byte, /*base=*/16).ptr != end) byte = 0;
+    }
+    if (byte == 0) {
+      length = 1;
+      byte = static_cast<unsigned char>(shown.front());
+    }
+    name += static_cast<char>(byte);
+    shown.remove_prefix(length);
+  }
+  return name;
+}
+
 }  // namespace
 
 CsvReader::CsvReader(std::filesystem::path path)
@@ -71,6 +100,8 @@ std::string CsvReader::text(const std::string& column) const {
   }
   return fields_[found->second];
 }
+
+std::string CsvReader::name(const std::string& column) const { return name_of(text(column)); }
 
 std::int64_t CsvReader::integer(const std::string& column, std::int64_t low,
                                 std::int64_t high) const {

@@ -23,6 +23,8 @@ public:
 
   bool has(const std::string& column) const { return columns_.contains(column); }
   std::string text(const std::string& column) const;
+  /// What csv_field() was given, its escapes undone.
+  std::string name(const std::string& column) const;
   /// A whole number from `low` to `high`.
   std::int64_t integer(const std::string& column, std::int64_t low,
                        std::int64_t high = std::int64_t{1} << 53) const;

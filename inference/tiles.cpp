@@ -53,7 +53,7 @@ TilePlan::TilePlan(const Model& model, const FolderOptions& options, Job job)
       free_bytes_(static_cast<double>(least_of_ranks(free_memory_bytes()))) {
   is_active_ = !why_whole(model_, options.data, job_.never);
   side_ = asked_.value_or(0);
-  if (side_ > 0) {
+  if (side_ != 0) {
     require_tiles(side_, model_, options.data, job_.never);
   } else if (is_active_) {
     side_ = choose_side();

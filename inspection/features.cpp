@@ -2,6 +2,7 @@
 
 #include "convae/data/mat.h"
 #include "convae/models/gaussian.h"
+#include "convae/models/pixels.h"
 
 #include <opencv2/imgproc.hpp>
 
@@ -41,13 +42,7 @@ Pyramid pyramid(torch::Tensor planes, const MapsOf& maps_of) {
 }  // namespace
 
 torch::Tensor next_level(const torch::Tensor& planes) {
-  // An odd side's last pixels are halved along the other axis only.
-  const std::int64_t odd_h = planes.size(1) % 2, odd_w = planes.size(2) % 2;
-  const bool is_even = odd_h + odd_w == 0;
-  const torch::Tensor from =
-      (is_even ? planes : torch::replication_pad2d(planes, {0, odd_w, 0, odd_h}))
-          .contiguous()
-          .unsqueeze(3);
+  const torch::Tensor from = with_even_sides(planes).contiguous().unsqueeze(3);
   const torch::Tensor halves =
       torch::empty({from.size(0), from.size(1) / 2, from.size(2) / 2, 1}, from.options());
   for (std::int64_t c = 0; c < from.size(0); ++c) {

@@ -128,7 +128,7 @@ private:
     const TrainJob& recipe = options_.recipe;
     recipe.data.validate();
     recipe.train.validate();
-    if (const std::int64_t tile = options_.scoring.images.tile.value_or(0); tile > 0) {
+    if (const std::int64_t tile = options_.scoring.images.tile.value_or(0); tile != 0) {
       require_tiles(tile, recipe.model, recipe.data);
     }
     require_option(recipe.data.val_split > 0,

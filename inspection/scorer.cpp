@@ -3,6 +3,8 @@
 #include "convae/core/parallel.h"
 #include "convae/inspection/views.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>

@@ -4,6 +4,7 @@
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
 
+#include <c10/core/InferenceMode.h>
 #include <torch/nn/functional/upsampling.h>
 
 #include <fmt/format.h>

@@ -1,11 +1,11 @@
 #include "convae/models/detector.h"
 
 #include "convae/models/gaussian.h"
+#include "convae/models/pixels.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/pixel_shuffle.h>
 #include <ATen/ops/pixel_unshuffle.h>
-#include <ATen/ops/replication_pad2d.h>
 #include <ATen/ops/sigmoid.h>
 
 namespace convae {
@@ -29,10 +29,7 @@ torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reco
       at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
                (image - each_blurred(image, gaussian)) * kDifferenceGain},
               /*dim=*/1);
-  const std::int64_t odd_h = x.size(2) % 2, odd_w = x.size(3) % 2;
-  const bool is_even = odd_h + odd_w == 0;
-  return at::pixel_unshuffle(is_even ? x : at::replication_pad2d(x, {0, odd_w, 0, odd_h}), 2)
-      .contiguous(at::MemoryFormat::ChannelsLast);
+  return at::pixel_unshuffle(with_even_sides(x), 2).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace

@@ -4,19 +4,12 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/replication_pad2d.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <array>
 #include <cmath>
 
 namespace convae {
-
-torch::Tensor gaussian_kernel(double sigma) {
-  const auto radius = static_cast<std::int64_t>(std::ceil(3 * sigma));
-  const torch::Tensor at = at::arange(-radius, radius + 1, at::kFloat);
-  const torch::Tensor weights = (-at.square() / (2 * sigma * sigma)).exp();
-  return (weights / weights.sum()).view({1, 1, 1, -1});
-}
-
 namespace {
 
 /// Blurs columns. A row's pixels are taken for channels, each with a convolution of its own: with a
@@ -32,6 +25,13 @@ torch::Tensor blurred_down(const torch::Tensor& planes, const torch::Tensor& ker
 }
 
 }  // namespace
+
+torch::Tensor gaussian_kernel(double sigma) {
+  const auto radius = static_cast<std::int64_t>(std::ceil(3 * sigma));
+  const torch::Tensor at = at::arange(-radius, radius + 1, at::kFloat);
+  const torch::Tensor weights = (-at.square() / (2 * sigma * sigma)).exp();
+  return (weights / weights.sum()).view({1, 1, 1, -1});
+}
 
 torch::Tensor blurred(const torch::Tensor& planes, const torch::Tensor& kernel) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);

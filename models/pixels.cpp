@@ -4,6 +4,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/replication_pad2d.h>
 
 namespace convae {
 namespace {
@@ -30,6 +31,11 @@ torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
       moved.to(at::kFloat, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
   if (images.is_floating_point()) return floats;
   return floats.div_(images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0);
+}
+
+torch::Tensor with_even_sides(const torch::Tensor& images) {
+  const std::int64_t odd_h = images.size(-2) % 2, odd_w = images.size(-1) % 2;
+  return odd_h + odd_w > 0 ? at::replication_pad2d(images, {0, odd_w, 0, odd_h}) : images;
 }
 
 torch::Tensor to_model_range(const torch::Tensor& images, Output output) {

@@ -9,6 +9,9 @@ namespace convae {
 /// channels-last.
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
 
+/// (…, H, W) with even sides: the last row and column of odd ones come twice.
+torch::Tensor with_even_sides(const torch::Tensor& images);
+
 /// Images in [0,1] → the range the model works on, [-1,1] for tanh.
 torch::Tensor to_model_range(const torch::Tensor& images, Output output);
 /// A model's output → [0,1], clamped.

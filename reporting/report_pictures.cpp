@@ -1,6 +1,7 @@
 #include "convae/reporting/report_pictures.h"
 
 #include "convae/core/files.h"
+#include "convae/core/text.h"
 #include "convae/data/image_io.h"
 #include "convae/data/pictures.h"
 #include "convae/reporting/page.h"
@@ -112,7 +113,7 @@ void ReportPictures::add_to(ordered_json& data, const RunFolder& folder) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto& [input, reconstruction, error] = rows[i];
       const ImageQuality& image = picture.images[i];
-      images.push_back({{"name", image.name},
+      images.push_back({{"name", printable(image.name)},
                         {"size", {image.size.w, image.size.h}},
                         {"mse", image.mse},
                         {"psnr", image.psnr},

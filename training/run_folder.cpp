@@ -24,7 +24,7 @@ namespace {
 }
 
 ImageQuality read_image(const CsvReader& table) {
-  return {table.text("path"),
+  return {table.name("path"),
           {table.integer("height", 1), table.integer("width", 1)},
           table.number("mse"),
           table.number("psnr"),

@@ -52,14 +52,25 @@ bool is_comparable(const TrainJob& job) {
          train.beta == was_train.beta && train.best == was_train.best;
 }
 
-/// config.toml and the checkpoint are UTF-8; a path they cannot hold could not be resumed.
-void require_utf8(const std::string& path, const char* flag) {
+/// config.toml and the checkpoint are UTF-8; what they cannot hold could not be resumed.
+void require_utf8(const std::string& text, const char* flag, const char* way_out) {
   try {
-    nlohmann::json(path).dump();
+    nlohmann::json(text).dump();
   } catch (const nlohmann::json::exception&) {
-    throw OptionError(std::string("--") + flag + " " + in_quotes(path) +
-                      ": the name is not UTF-8, so the run could not be resumed; rename the folder "
-                      "or use a link to it");
+    throw OptionError(std::string("--") + flag + " " + in_quotes(text) +
+                      ": it is not UTF-8, so the run could not be resumed; " + way_out);
+  }
+}
+
+void require_utf8(const DataOptions& data) {
+  for (const auto& [flag, folder] : {std::pair("data", data.data), std::pair("val", data.val)}) {
+    require_utf8(folder, flag, "rename the folder or use a link to it");
+  }
+  for (const auto& [flag, globs] :
+       {std::pair("include", data.include), std::pair("exclude", data.exclude)}) {
+    for (const std::string& glob : globs) {
+      require_utf8(glob, flag, "write * in place of such bytes");
+    }
   }
 }
 
@@ -152,8 +163,7 @@ void check_job(TrainJob& job) {
   job.data.validate();
   job.train.validate();
   job.run.validate();
-  require_utf8(job.data.data, "data");
-  require_utf8(job.data.val, "val");
+  require_utf8(job.data);
   ModelOptions& model = job.model;
   // The true number of channels is known only with the images; all else is checked now.
   if (model.channels == 0) model.channels = job.data.channels > 0 ? job.data.channels : 3;

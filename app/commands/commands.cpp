@@ -82,6 +82,11 @@ Model open_model(const Options& options) {
   return model;
 }
 
+void warn_of_rate(const Inspector& inspector, double fpr, const Callbacks& callbacks) {
+  const std::string doubt = inspector.calibration().doubt(fpr);
+  if (!doubt.empty()) callbacks.warn(doubt);
+}
+
 FolderOptions folder_options(const Options& options) {
   require_checkpoint(options);
   require_given(options.data.data, "data", "--data photos");

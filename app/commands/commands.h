@@ -4,6 +4,7 @@
 #include "convae/app/options/resume.h"
 #include "convae/inference/model.h"
 #include "convae/inference/options.h"
+#include "convae/inspection/inspector.h"
 
 #include <string>
 #include <utility>
@@ -67,6 +68,9 @@ TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>&
 
 /// The model of --checkpoint, on --device with --threads, with a line in the log.
 Model open_model(const Options& options);
+
+/// Says where the inspector's good images are too few to show such a rate.
+void warn_of_rate(const Inspector& inspector, double fpr, const Callbacks& callbacks);
 
 /// The images of --data for that model.
 FolderOptions folder_options(const Options& options);

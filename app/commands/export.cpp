@@ -1,6 +1,7 @@
 #include "convae/exporting/export.h"
 
 #include "convae/app/commands/commands.h"
+#include "convae/app/output/logging.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/text.h"
 
@@ -37,15 +38,15 @@ std::string images_taken(const ExportOptions& options, const ModelOptions& model
                                 : "for images of " + to_string(smallest) + " and larger";
 }
 
-/// Of what the threshold in the file cannot keep.
+/// What the file's threshold cannot keep.
 void warn_of_threshold(const Inspector& inspector, double fpr, const Callbacks& callbacks) {
-  const Calibration& calibration = inspector.calibration();
-  if (const std::string doubt = calibration.doubt(fpr); !doubt.empty()) callbacks.warn(doubt);
-  if (calibration.precision == Precision::fp32) return;
+  warn_of_rate(inspector, fpr, callbacks);
+  const Precision precision = inspector.calibration().precision;
+  if (precision == Precision::fp32) return;
   callbacks.warn(fmt::format(
       "the threshold was calibrated in {} and the file computes in fp32, whose scores differ a "
       "little; convae calibrate --precision fp32 gives its own",
-      to_string(calibration.precision)));
+      to_string(precision)));
 }
 
 }  // namespace

@@ -50,11 +50,6 @@ void refuse_without_effect(const CommandLine& line, const char* flag) {
   }
 }
 
-void warn_of_rate(const Inspector& inspector, double fpr, const Callbacks& callbacks) {
-  const std::string doubt = inspector.calibration().doubt(fpr);
-  if (!doubt.empty()) callbacks.warn(doubt);
-}
-
 int score_live(const CommandLine& line) {
   const Options& options = line.options;
   const char* flag = options.call.watch ? "--watch" : "--stdin";

@@ -370,8 +370,7 @@ TEST(Loader, ThreadsThatDecodeStartNoComputeThreads) {
     while (loader.next()) continue;
     return threads_of_this_process();
   };
-  // The calling thread's own compute threads come and go: what the most of them are, and the
-  // fewest.
+  // The calling thread's own compute threads come and go, so each count is taken several times.
   std::ptrdiff_t without = 0, with_one = std::numeric_limits<std::ptrdiff_t>::max();
   for (int turn = 0; turn < 4; ++turn) without = std::max(without, load_all(0));
   for (int turn = 0; turn < 4; ++turn) with_one = std::min(with_one, load_all(1));

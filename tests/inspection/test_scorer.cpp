@@ -268,8 +268,8 @@ std::vector<Scores> good_scores_with(const Change& change) {
 TEST(AnomalyScorer, GoodImagesAreScoredByWhatOtherFoldsShowed) {
   const auto before = good_scores_with([](const AnomalyScorer::Learnt&) {});
   const auto after = good_scores_with([](AnomalyScorer::Learnt& learnt) {
-    if (learnt.example.kind == kSpot && learnt.example.fold == 1)
-      learnt.features = learnt.features + 0.5;
+    const bool is_changed = learnt.example.kind == kSpot && learnt.example.fold == 1;
+    if (is_changed) learnt.features = learnt.features + 0.5;
   });
   ASSERT_EQ(before.size(), 12U);
   ASSERT_EQ(after.size(), 12U);

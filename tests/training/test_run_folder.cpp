@@ -213,9 +213,18 @@ TEST(Samples, HaveARowAnImageBesideTheirPicture) {
             "epoch_0001,1,\"x,\\n.png\",17,24,0.25,6.5,\nepoch_0001,1,y.png,17,24,0.25,6.5,\n");
   const std::vector<SampleRow> rows = run.read_samples();
   ASSERT_EQ(rows.size(), 2U);
-  EXPECT_EQ(rows[0].image.name, "x,\\n.png");
+  EXPECT_EQ(rows[0].image.name, "x,\n.png");
   EXPECT_EQ(rows[1].image.size, (Size{24, 17}));
   EXPECT_TRUE(std::isnan(rows[1].image.ssim));
+}
+
+TEST(Samples, KeepTheirNamesHoweverOftenTheyAreWritten) {
+  TemporaryFolder folder;
+  RunFolder run = RunFolder::create(folder.path(), "a");
+  const std::string odd = "dir\\x.png \xdf\t\\n";
+  run.write_sample("epoch_0001", 1, kPicture, {image_of(odd)});
+  for (const int epoch : {2, 3, 4}) run.write_sample("best", epoch, kPicture, {image_of(odd)});
+  for (const SampleRow& row : run.read_samples()) EXPECT_EQ(row.image.name, odd);
 }
 
 TEST(Samples, ReplaceThoseOfTheSamePicture) {

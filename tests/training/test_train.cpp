@@ -255,6 +255,10 @@ TEST_F(TrainJobTest, RefusesWhatCannotWorkAndLeavesNoFolder) {
   EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.model.latent = 4; }), "size is native"));
   EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.data.data += "\xff"; }), "is not UTF-8"));
   EXPECT_TRUE(contains(refusal([](TrainJob& j) {
+                         j.data.exclude = {"a", "*\xe4*"};
+                       }),
+                       "--exclude '*\\xe4*': it is not UTF-8"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) {
                          j.data.val_split = 0;
                          j.train.best = BestBy::val_psnr;
                        }),
