@@ -10,7 +10,7 @@ namespace convae {
 
 std::string to_string(const ValueRange& range) {
   if (range.is_fixed()) return number_text(range.low) + ":" + number_text(range.high);
-  return range.kind == ValueRange::Kind::full ? "full" : "auto";
+  return range.kind == ValueRange::Kind::automatic ? "auto" : "full";
 }
 
 ValueRange parse_value_range(const std::string& text) {

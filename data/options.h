@@ -24,8 +24,9 @@ constexpr auto names(Cache) {
 
 /// Which values of the files become 0 and 1, one pair for all channels.
 struct ValueRange {
-  /// full: all that 8 or 16 bits hold, and [0,1] of floats; automatic: that of the training images.
-  enum class Kind { full, automatic, fixed };
+  /// full: all that 8 or 16 bits hold, and [0,1] of floats; automatic: that of the training images;
+  /// unsaid: full, or what weights to begin with were trained on.
+  enum class Kind { unsaid, full, automatic, fixed };
   Kind kind = Kind::full;
   double low = 0, high = 1;  ///< of a fixed one, in the files' own numbers
 
@@ -49,7 +50,8 @@ struct DataOptions {
   Size size;                  ///< resize to; {0, 0}: native
   Size crop;                  ///< cut out after resizing; {0, 0}: no
   std::int64_t channels = 0;  ///< 1 or 3 for the whole run; 0: 1 if every image is grey, else 3
-  ValueRange value_range;     ///< of the files' numbers, kept in the checkpoint
+  ValueRange value_range{
+      ValueRange::Kind::unsaid};  ///< of the files' numbers, kept in the checkpoint
   Cache cache = Cache::automatic;
   std::int64_t workers = -1;  ///< decoding threads; -1: as many as cores
   bool skip_bad = true;       ///< skip images that cannot be used instead of stopping

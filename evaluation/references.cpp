@@ -36,12 +36,15 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
   return data;
 }
 
-/// The training images, with their folder and files; none where a run's own cannot be used.
-ImageEntries find_training_images(const DataOptions& data, const Refusal& unfit,
+/// The training images, all of a folder that was named, with their folder and files; none where a
+/// run's own cannot be used.
+ImageEntries find_training_images(const Model& model, const DataOptions& data, bool is_named,
                                   References& references, const Callbacks& callbacks) {
-  SplitImages split = split_images(data, unfit, callbacks);
+  SplitImages split = split_images(data, unfit_for(model.options(), data.size), callbacks);
   if (leads()) split.keep_headers();
+  if (!is_named) leave_out_new_images(split, model.run(), model.info(), callbacks);
   ImageEntries images = std::move(split.training);
+  if (images.empty()) throw std::runtime_error("none of them is left in " + in_quotes(data.data));
   for (const ImageFile& file : images.files()) references.files.insert(file_id(file));
   references.folder = data.data;
   callbacks.say("training images " + std::to_string(images.size()) + " from " +
@@ -137,7 +140,8 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     if (data.data.empty()) {
       references.missing = "the checkpoint does not say what it was trained on";
     } else {
-      images = find_training_images(data, unfit_for(model.options(), size), references, callbacks);
+      images =
+          find_training_images(model, data, !options.train_data.empty(), references, callbacks);
     }
   } catch (const std::runtime_error& error) {
     note_unusable(error);

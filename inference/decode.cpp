@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -43,6 +44,11 @@ std::vector<LatentRow> checked_rows(const fs::path& table) {
   return rows;
 }
 
+/// At which the decoder draws it.
+Size size_of(const LatentRow& row, const ModelOptions& model) {
+  return model.latent > 0 ? model.size : row.encoded;
+}
+
 /// (1, …), from `array` or, where that is undefined, from a file in the folder `path`.
 torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const fs::path& path) {
   if (!array.defined()) return read_npy(path / (row.file.empty() ? row.name + ".npy" : row.file));
@@ -65,6 +71,19 @@ void require_fit(const torch::Tensor& latent, const ModelOptions& model, const f
   refuse(file, "latents have the shape " + c10::str(latent.sizes()) +
                    ", but this model's decoder takes (N, " + std::to_string(channels) +
                    (axes == 4 ? ", h, w); pooled latents cannot be decoded" : ")"));
+}
+
+/// That the network and memory can take them.
+void require_sizes(const std::vector<LatentRow>& rows, const Model& model, const fs::path& file) {
+  std::set<Size> sizes;
+  for (const LatentRow& row : rows) {
+    const Size size = size_of(row, model.options());
+    if (!sizes.insert(size).second) continue;
+    if (const auto reason = why_impossible(model.options().levels, size)) {
+      refuse(file, printable(row.name) + ": " + *reason);
+    }
+  }
+  require_memory(model, {sizes.begin(), sizes.end()});
 }
 
 /// What a table would say of latents that came without one, from other programs.
@@ -104,6 +123,7 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   const fs::path table = latent_table_path(options.latents);
   const std::vector<LatentRow> rows =
       fs::exists(table, error) ? checked_rows(table) : rows_without_table(model, options, array);
+  require_sizes(rows, model, options.latents);
   OutputFolder output(options.output, options.overwrite);
   std::vector<std::string> inputs;
   for (const LatentRow& row : rows) inputs.push_back(row.name);
@@ -116,10 +136,10 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
     callbacks.stop_if_asked(static_cast<std::int64_t>(i), std::ssize(rows));
     const torch::Tensor latent = latent_of(rows[i], array, options.latents);
     require_fit(latent, model.options(), options.latents);
-    const Size size = model.options().latent > 0 ? model.options().size : rows[i].encoded;
     try {
       const Size own = options.size ? options.size : rows[i].own;
-      const torch::Tensor image = resize_back(model.decode(latent, size), own);
+      const torch::Tensor image =
+          resize_back(model.decode(latent, size_of(rows[i], model.options())), own);
       writer.write(output.prepare(result.images[i]), to_uint8(image[0]), ImageFormat::png);
     } catch (const GeometryError& error) {
       refuse(options.latents, printable(rows[i].name) + ": " + error.what());

@@ -99,6 +99,7 @@ DrawnPictures draw_samples(const Model& model, const SampleOptions& options,
   if (const auto reason = why_impossible(model.options().levels, size)) {
     throw OptionError("--size '" + to_string(size) + "': " + *reason);
   }
+  require_memory(model, {size});
   return draw(
       model, options,
       {.prefix = "sample",
@@ -123,6 +124,7 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
   if (const auto reason = why_impossible(model.options().levels, size)) {
     throw OptionError("images of " + to_string(size) + ": " + *reason + "; set another --size");
   }
+  require_memory(model, {size});
   const auto latent_of = [&](const torch::Tensor& image) {
     return model.encode(resize_image(image, size.h, size.w).unsqueeze(0));
   };

@@ -74,6 +74,11 @@ Refusal unfit_for(const ModelOptions& model, Size fixed_size) {
   };
 }
 
+std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes) {
+  if (!model.device().is_cpu()) return kMaxBatchPixels;
+  return require_memory_for_inference(model.options(), sizes, free_memory_bytes());
+}
+
 torch::Tensor resize_back(const torch::Tensor& images, Size own) {
   if (images.size(2) == own.h && images.size(3) == own.w) return images;
   namespace F = torch::nn::functional;
@@ -124,10 +129,7 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
   if (!tiled().empty()) {
     batches_.leaves_out = [this](std::int64_t index) { return is_tiled(index); };
   }
-  if (model_.device().is_cpu()) {
-    batches_.max_pixels = least_of_ranks(
-        require_memory_for_inference(model_.options(), network_sizes(), free_memory_bytes()));
-  }
+  batches_.max_pixels = least_of_ranks(require_memory(model_, network_sizes()));
   if (ranks().size() > 1) require_same_images_on_ranks(image_digest(dataset_, nullptr));
   dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
 }

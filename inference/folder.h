@@ -29,6 +29,10 @@ Size fixed_network_size(Size asked, const ModelOptions& model);
 /// {0, 0}.
 Refusal unfit_for(const ModelOptions& model, Size fixed_size);
 
+/// Throws std::runtime_error where memory cannot hold what an image of one of these sizes takes in
+/// the network. Returns how many pixels can go through it together.
+std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes);
+
 /// Float images (N, C, H, W) in [0,1] → the size wanted, (N, C, own.h, own.w) in [0,1].
 torch::Tensor resize_back(const torch::Tensor& images, Size own);
 

@@ -68,6 +68,7 @@ SplitImages images_of_run(const Model& model, bool skip_bad, const Callbacks& ca
     if (!told.contains(printable(file.name))) callbacks.warn(skipped_line(file));
   }
   if (leads()) images.keep_headers();
+  leave_out_new_images(images, model.run(), model.info(), callbacks);
   return images;
 }
 

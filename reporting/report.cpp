@@ -59,8 +59,7 @@ void RunReport::write(const RunStatus& run, RunState state, const std::string& m
                         {"images", validation.images.size()},
                         {"histogram", histogram_json(validation.images)}};
   const std::vector<RatePoint> rates = run.folder.read_rate_test();
-  data["rate_test"] =
-      rate_test_json(rates, rate_from(rates, run.train).value_or(TrainOptions{}.lr));
+  data["rate_test"] = rate_test_json(rates, run.train.lr);
   data["model"] = model_json(run.model, run.input);
   data["commands"] = latest_of(run.folder.read_commands());
   data["config"] = read_text(run.folder.config());

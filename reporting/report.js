@@ -240,11 +240,13 @@ function paintRateTest(plot) {
   const x = (rate) => MARGIN.left + Math.log(rate / rates[0]) / span * room.width;
   const y = (loss) => room.bottom - scale.share(loss) * room.height;
   const svg = draw("svg", {role: "img", "aria-label":
-    `Loss by learning rate, from ${short(rates[0])} to ${short(rates[end])}; ${short(chosen)} was chosen. The table below has all steps.`});
+    `Loss by learning rate, from ${short(rates[0])} to ${short(rates[end])}; the run's is ${short(chosen)}. The table below has all steps.`});
   drawAxes(svg, room, {xTicks: logTicks(rates[0], rates[end]).filter((tick) => /^1(e|0*$)|^0\.0*1$/.test(String(tick))), x,
                        yTicks: scale.ticks, y});
-  svg.append(draw("path", {class: "line first", d: `M${rates.map((rate, i) => `${x(rate).toFixed(1)},${y(losses[i]).toFixed(1)}`).join("L")}`}),
-             draw("line", {class: "best", x1: x(chosen), x2: x(chosen), y1: MARGIN.top, y2: room.bottom}));
+  svg.append(draw("path", {class: "line first", d: `M${rates.map((rate, i) => `${x(rate).toFixed(1)},${y(losses[i]).toFixed(1)}`).join("L")}`}));
+  if (chosen >= rates[0] && chosen <= rates[end]) {
+    svg.append(draw("line", {class: "best", x1: x(chosen), x2: x(chosen), y1: MARGIN.top, y2: room.bottom}));
+  }
   plot.replaceChildren(svg);
 }
 
@@ -253,7 +255,7 @@ function showRateTest() {
   const {rates, losses, chosen} = data.rate_test;
   byId("rate-test").hidden = false;
   byId("rate-test-note").textContent =
-    `The loss of a copy of the network over ${rates.length} steps at rising rates, before the training. The dotted line is the rate that was chosen, ${short(chosen)}.`;
+    `The loss of a copy of the network over ${rates.length} steps at rising rates, before the training. The dotted line is the run's rate, ${short(chosen)}.`;
   const plot = make("div", {class: "plot"}), table = make("table");
   fillTable(table, "As in lr_test.csv", ["lr", "loss"], rates.map((rate, i) => [short(rate), short(losses[i])]));
   byId("rate-test").append(make("figure", {}, plot), numbersBelow("The steps as a table", "Steps of the test", table));

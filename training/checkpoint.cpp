@@ -192,7 +192,6 @@ void check_weights_are_there(const Checkpoint& checkpoint, const std::string& so
   std::int64_t numbers = 0;
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (belongs_to_model(name)) numbers += tensor.numel();
-    if (!is_finite(tensor)) refuse(source, "{} holds values that are not finite", in_quotes(name));
   }
   const std::int64_t needed = checkpoint.info.model.parameter_count();
   if (numbers < needed) {
@@ -236,6 +235,10 @@ void save_checkpoint(const fs::path& path, const Autoencoder& net, const Optimiz
 
 Checkpoint read_weights_file(const fs::path& path) {
   Safetensors file = read_safetensors(path);
+  for (const auto& [name, tensor] : file.tensors) {
+    if (is_finite(tensor)) continue;
+    refuse(in_quotes(path), "{} holds values that are not finite", in_quotes(name));
+  }
   const auto metadata = file.metadata.find(kMetadataKey);
   if (metadata == file.metadata.end()) return {{}, std::move(file.tensors), false};
   Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};

@@ -23,21 +23,17 @@ using Write = std::function<void(std::string_view)>;
 constexpr std::string_view kHeading = "path,set\n", kTraining = "training",
                            kValidation = "validation";
 
-std::string shown_name(const ImageDataset& images, std::int64_t index) {
-  return printable(images.name(index));
-}
-
 std::vector<std::string> names_in(const ImageDataset& images) {
   std::vector<std::string> names;
-  for (std::int64_t i = 0; i < images.size(); ++i) names.push_back(shown_name(images, i));
+  for (std::int64_t i = 0; i < images.size(); ++i) names.push_back(images.name(i));
   return names;
 }
 
-/// Not csv_field(), which would escape what is printable already.
+/// Not csv_field(): these rows are in quotes, whatever they hold, and digests are of them.
 void write_row(const std::string& name, std::string_view set, std::string& row,
                const Write& write) {
   row = '"';
-  for (const char c : name) row.append(c == '"' ? 2 : 1, c);
+  for (const char c : printable(name)) row.append(c == '"' ? 2 : 1, c);
   row.append("\",").append(set) += '\n';
   write(row);
 }
@@ -88,7 +84,7 @@ void write_image_list(const ImageDataset& training, const ImageDataset* validati
   std::string row;
   const auto add = [&](const ImageDataset& images, std::string_view set) {
     for (std::int64_t i = 0; i < images.size(); ++i) {
-      write_row(shown_name(images, i), set, row, write);
+      write_row(images.name(i), set, row, write);
     }
   };
   write(kHeading);

@@ -10,7 +10,6 @@
 namespace convae {
 
 /// The images of a run, in the order of their data sets: what the order of an epoch depends on.
-/// Names are as printable() shows them.
 struct ImageList {
   std::vector<std::string> training, validation;
 

@@ -3,6 +3,8 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -44,6 +46,8 @@ void TrainOptions::validate() const {
   at_least("beta", beta, 0.0);
   below_one("ema", ema);
   below_one("lr-factor", lr_factor);
+  require_option(lr == kAutoRate || min_lr <= lr,
+                 fmt::format("min-lr must be at most lr, which is {}, but is {}", lr, min_lr));
 }
 
 void RunOptions::validate() const {

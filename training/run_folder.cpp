@@ -278,7 +278,7 @@ ImageList RunFolder::read_images() const {
   ImageList images;
   read_table(image_list(), [&](const CsvReader& row) {
     const bool validates = row.text("set") == "validation";
-    (validates ? images.validation : images.training).push_back(row.text("path"));
+    (validates ? images.validation : images.training).push_back(row.name("path"));
     return validates;
   });
   return images;

@@ -6,7 +6,9 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/metrics/similarity.h"
+#include "convae/training/run_folder.h"
 
+#include <fmt/format.h>
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -78,6 +80,23 @@ SavedData read_values(const toml::table& config) {
 }
 
 }  // namespace
+
+void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
+                          const CheckpointInfo& info, const Callbacks& callbacks) {
+  if (run.empty()) return;
+  const ImageList list = RunFolder::watch(run).read_images();
+  if (list.digest() != info.images) return;
+  const auto leave_out = [](ImageEntries& entries, const std::vector<std::string>& listed) {
+    const std::set<std::string_view> known(listed.begin(), listed.end());
+    return entries.take_if([&](std::size_t i) { return !known.contains(entries.files().name(i)); })
+        .size();
+  };
+  const std::size_t count =
+      leave_out(images.training, list.training) + leave_out(images.validation, list.validation);
+  if (count == 0) return;
+  callbacks.warn(fmt::format("{} image{} came into {} after the training: left out", count,
+                             count == 1 ? "" : "s", in_quotes(images.folder)));
+}
 
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {
   std::set<std::string> names;

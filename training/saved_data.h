@@ -20,6 +20,11 @@ struct SavedData {
 /// Throws CheckpointError where the configuration is damaged or has values that cannot work.
 SavedData saved_data(const CheckpointInfo& info);
 
+/// Leaves out what came into the run's folders after the images that `info` was trained on, as far
+/// as the images.csv of `run` tells, and says so. Nothing happens where it lists others.
+void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
+                          const CheckpointInfo& info, const Callbacks& callbacks);
+
 /// The names in a table of the run, such as images.csv or skipped.csv, as printable() shows them;
 /// none where it is missing or damaged, or where `run` is empty.
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table);

@@ -47,7 +47,8 @@ bool is_comparable(const TrainJob& job) {
          data.val_split == was_data.val_split && data.group_regex == was_data.group_regex &&
          data.include == was_data.include && data.exclude == was_data.exclude &&
          data.images == was_data.images && data.size == was_data.size &&
-         data.crop == was_data.crop && data.value_range == was_data.value_range &&
+         data.crop == was_data.crop &&
+         to_string(data.value_range) == to_string(was_data.value_range) &&
          train.corruptions == was_train.corruptions && train.loss == was_train.loss &&
          train.beta == was_train.beta && train.best == was_train.best;
 }
@@ -106,33 +107,37 @@ void make_absolute(DataOptions& data) {
 }
 
 /// The architecture of a checkpoint takes the place of the job's, and so does the range its weights
-/// expect values in, unless another is asked for.
+/// expect values in, unless one is asked for.
 void adopt(TrainJob& job, const CheckpointInfo& info) {
   const ModelOptions& model = info.model;
   job.model = model;
-  if (job.data.value_range.kind != ValueRange::Kind::fixed) job.data.value_range = info.value_range;
+  ValueRange& range = job.data.value_range;
+  if (range.kind == ValueRange::Kind::unsaid) range = info.value_range;
   job.data.channels = model.channels;
   if (model.latent > 0 && !job.data.size && !job.data.crop) job.data.size = model.size;
 }
 
-void forget_best(Progress& progress, const Callbacks& callbacks) {
-  if (progress.best_epoch > 0) callbacks.say("loss or images changed: 'best' starts anew");
-  progress.best_epoch = 0;
+/// Whether there was one.
+bool forget_best(Progress& progress) {
   progress.patience_start = progress.epoch;
   progress.plateau_start = progress.epoch;
   progress.stopped_early = false;
+  return std::exchange(progress.best_epoch, 0) > 0;
 }
 
-/// Opens job.resume and adopts its architecture. Where other images or another loss are asked for,
-/// its best value does not count any more.
-SavedRun open_run(TrainJob& job, const Callbacks& callbacks) {
+void begin_epoch_anew(Progress& progress) {
+  progress.epoch_position = progress.epoch_images = 0;
+  progress.epoch_loss_sum = progress.epoch_train_seconds = 0;
+}
+
+/// Opens job.resume and adopts its architecture.
+SavedRun open_run(TrainJob& job) {
   if (!job.init.empty()) {
     throw OptionError("--init and --resume exclude each other: a resumed run has its weights");
   }
   RunFolder folder = leads() ? RunFolder::open(job.resume) : RunFolder::watch(job.resume);
   SavedRun saved{folder, read_last_checkpoint(folder.path())};
   adopt(job, saved.checkpoint.info);
-  if (!is_comparable(job)) forget_best(saved.checkpoint.info.progress, callbacks);
   return saved;
 }
 
@@ -151,7 +156,11 @@ bool has_no_more(const TrainJob& job, Progress& progress) {
 
 /// What `auto` chose for a run stays.
 void keep_choices(TrainJob& job) {
-  const TrainOptions was = job.earlier ? job.earlier->train : TrainOptions{};
+  if (!job.earlier) return;
+  const auto& [data, was] = *job.earlier;
+  if (job.data.value_range.kind == ValueRange::Kind::automatic && data.value_range.is_fixed()) {
+    job.data.value_range = data.value_range;
+  }
   if (job.train.batch_size == 0) job.train.batch_size = was.batch_size;
   if (job.train.lr == TrainOptions::kAutoRate) job.train.lr = was.lr;
   if (job.train.precision == Precision::automatic) job.train.precision = was.precision;
@@ -218,10 +227,11 @@ public:
         job_.resume.empty() ? fs::path(job_.run.output) : fs::absolute(job_.resume).parent_path();
     job_.data.index = (output / ".index").string();
     if (!job_.resume.empty()) {
-      saved_ = open_run(job_, callbacks_);
+      saved_ = open_run(job_);
       job_.train.validate();
       Progress& progress = saved_->checkpoint.info.progress;
       keep_choices(job_);
+      best_begins_anew_ = !is_comparable(job_) && forget_best(progress);
       only_ends_ = has_no_more(job_, progress);
       const bool is_measured =
           progress.epoch_images == 0 || saved_->folder.measured_step() == progress.step;
@@ -229,17 +239,17 @@ public:
     }
     std::map<std::string, torch::Tensor> weights = initial_weights(job_);
     check_job(job_);
+    ValueRange& range = job_.data.value_range;
+    if (range.kind == ValueRange::Kind::unsaid) range.kind = ValueRange::Kind::full;
     use_machine();
     SplitImages images = split_images(
         job_.data, unfit_for_training(job_.model, job_.data, job_.train.loss), callbacks_);
     require_measure_of_best(job_, images.validation);
     job_.data.channels = job_.model.channels = images.channels;
-    if (job_.data.value_range.kind == ValueRange::Kind::automatic) {
-      job_.data.value_range = measure_value_range(images.training, job_.data, callbacks_);
+    if (range.kind == ValueRange::Kind::automatic) {
+      range = measure_value_range(images.training, job_.data, callbacks_);
     }
-    if (job_.data.value_range.is_fixed()) {
-      callbacks_.say("value range " + to_string(job_.data.value_range));
-    }
+    if (range.is_fixed()) callbacks_.say("value range " + to_string(range));
     skipped_ = std::move(images.skipped);
     keep_headers_ = std::move(images.keep_headers);
     Autoencoder net = build(std::exchange(weights, {}));
@@ -252,11 +262,19 @@ public:
     const std::string digest = image_digest(training, &validation);
     require_same_images_on_ranks(digest);
     describe(training, validation.size());
-    if (saved_) compare_images(digest, training, validation);
+    if (saved_) {
+      compare_images(digest, training, validation);
+      compare_seed();
+      if (best_begins_anew_) callbacks_.say("loss or images changed: 'best' starts anew");
+    }
     const std::int64_t pixels_together = least_of_ranks(share_memory(training, validation));
     const Stopwatch choosing;
+    const DataOptions& data = job_.data;
+    if (validation.size() > 0) {
+      require_a_readable_image(validation, data.val.empty() ? data.data : data.val, "validation");
+    }
     if (!saved_) {
-      require_a_readable_image(training);
+      require_a_readable_image(training, data.data, "training");
       warn_of_little_contrast(training, callbacks_);
       if (job_.model.linear == Linear::pca && job_.init.empty()) {
         begin_with_components(net, training, worker_count(job_.data.workers), callbacks_);
@@ -402,10 +420,18 @@ private:
       throw std::runtime_error(what + "; undo that, or give --strict=false to train on them");
     }
     callbacks_.warn(what + "; the epoch begins anew");
-    Progress& progress = info.progress;
-    forget_best(progress, callbacks_);
-    progress.epoch_position = progress.epoch_images = 0;
-    progress.epoch_loss_sum = progress.epoch_train_seconds = 0;
+    best_begins_anew_ |= forget_best(info.progress);
+    begin_epoch_anew(info.progress);
+  }
+
+  /// The order of an epoch follows from the seed as well.
+  void compare_seed() {
+    Progress& progress = saved_->checkpoint.info.progress;
+    const std::uint64_t was = job_.earlier ? job_.earlier->train.seed : job_.train.seed;
+    if (was == job_.train.seed || progress.epoch_images == 0) return;
+    callbacks_.warn(
+        fmt::format("the seed was {} and is {}: the epoch begins anew", was, job_.train.seed));
+    begin_epoch_anew(progress);
   }
 
   TrainResult train(Trainer& trainer, ImageDataset* validation) {
@@ -462,13 +488,14 @@ private:
   }
 
   /// Headers may be right where the pixels are not: a folder of such files leaves no run behind.
-  void require_a_readable_image(ImageDataset& training) const {
-    for (std::int64_t i = 0; i < training.size(); ++i) {
-      if (training.load(i)) return;
+  void require_a_readable_image(ImageDataset& images, const std::string& folder,
+                                const char* purpose) const {
+    for (std::int64_t i = 0; i < images.size(); ++i) {
+      if (images.load(i)) return;
     }
-    throw std::runtime_error(fmt::format("no usable image in {} ({} skipped); convae reads {}",
-                                         in_quotes(job_.data.data),
-                                         std::ssize(skipped_) + training.size(), kReadFormats));
+    throw std::runtime_error(
+        fmt::format("no usable image in {} for {} ({} skipped); convae reads {}", in_quotes(folder),
+                    purpose, std::ssize(skipped_) + images.size(), kReadFormats));
   }
 
   /// A new run that cannot even begin leaves nothing behind; one that is resumed has its last
@@ -496,7 +523,8 @@ private:
   std::vector<SkippedFile> skipped_;  // before any image was decoded
   std::function<void()> keep_headers_;
   std::vector<RatePoint> rate_test_;
-  bool only_ends_ = false;  // see Run::Parts
+  bool only_ends_ = false;         // see Run::Parts
+  bool best_begins_anew_ = false;  // where a run is resumed with another loss or images
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "convae/core/files.h"
 #include "convae/core/text.h"
 
+#include <fmt/format.h>
 #include <toml++/toml.h>
 
 #include <array>
@@ -40,6 +41,14 @@ std::string value_text(const toml::node& node, const std::string& separator = ",
   throw OptionError("expected a value");
 }
 
+/// "; it belongs in [data]", or a key of `group` that is written much the same.
+std::string where_else(const std::string& word, Group group) {
+  for (const Group other : kTables) {
+    if (find_option(other, word)) return fmt::format("; it belongs in [{}]", to_string(other));
+  }
+  return did_you_mean(word, option_names(group));
+}
+
 void read_table(const toml::table& table, Group group, const std::string& name, Options& options,
                 std::set<std::string>& given) {
   for (const auto& [key, node] : table) {
@@ -54,7 +63,7 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     if (option == nullptr) {
       refuse_config(name, key.source(),
                     "unknown key '" + printable(word) + "' in [" + to_string(group) + "]" +
-                        did_you_mean(word, option_names(group)));
+                        where_else(word, group));
     }
     std::string text;
     try {

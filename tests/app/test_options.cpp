@@ -278,6 +278,7 @@ TEST(OptionsTest, BadConfigsAreRefusedWithFileAndLine) {
   };
   const Case cases[] = {
       {"[train]\nseed = 1\nepoch = 3\n", 3, {"'epoch' in [train]", "did you mean 'epochs'?"}},
+      {"[train]\naugment = 'flip'\n", 2, {"'augment' in [train]; it belongs in [data]"}},
       {"[train]\n\nepochs = 'many'\n", 3, {"epochs = 'many': expected a whole number"}},
       {"[model]\nlevels = [4, '8:k']\n", 2, {"levels = '4,8:k'"}},
       {"[model]\noutput = 'relu'\n", 2, {"output = 'relu': expected sigmoid, tanh or linear"}},

@@ -102,6 +102,18 @@ def test_images_that_were_damaged_after_the_training_are_named(program, trained,
         damaged.write_bytes(whole)
 
 
+def test_images_that_came_after_the_training_are_left_out(program, trained, place):
+    first = json.loads(program.run("calibrate", "--checkpoint", "runs/run", "--json", *ONE_CORE, cwd=place).stdout)
+    later = trained / "parts/train/good/later"
+    make_parts(later, good=10)
+    try:
+        result = program.run("calibrate", "--checkpoint", "runs/run", "--json", *ONE_CORE, cwd=place)
+    finally:
+        shutil.rmtree(later)
+    assert any("came into" in line and "after the training" in line for line in result.logs)
+    assert json.loads(result.stdout) == first
+
+
 def test_a_checkpoint_file_keeps_nothing_and_says_so(program, convae, place):
     weights = "runs/run/weights/best.safetensors"
     result = score(program, place, "a", run=weights)[2]

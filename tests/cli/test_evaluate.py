@@ -230,6 +230,16 @@ def test_references_need_the_training_images(program, done, evaluated, photos, f
     assert again["results"] == before["results"]
 
 
+def test_images_that_came_after_the_training_are_left_out(done, evaluate, evaluated, photos, fresh, tmp_path):
+    shutil.copytree(photos, tmp_path / "growing")
+    done("train", "--data", "growing", "--levels", "4,8", "--latent", 6, "--size", "16x20",
+         "--epochs", 1, "--val-split", 0, "--quiet", *ONE_CORE)
+    before = evaluated("runs/growing", fresh)
+    save_pictures(tmp_path / "growing" / "later", [(16, 20)] * 2)
+    assert any("2 images came into" in line for line in evaluate("runs/growing", fresh).logs)
+    assert evaluated("runs/growing", fresh)["results"] == before["results"]
+
+
 def test_named_training_images_must_be_there(convae, dense, fresh, tmp_path):
     words = ("evaluate", "--checkpoint", dense, "--data", fresh, "-o", "out", *ONE_CORE)
     convae(*words, "--train-data", "nowhere").assert_refused(1, "nowhere", "does not exist")

@@ -53,6 +53,7 @@ def test_a_dense_model_draws_its_own_size(program, folder, tmp_path):
     (["--checkpoint", "runs/map"], 2, ["--size is needed"]),
     (["--checkpoint", "runs/map", "--size", 16, "--count", 0], 2, ["--count '0'"]),
     (["--checkpoint", "runs/none", "--size", 16], 1, ["runs/none"]),
+    (["--checkpoint", "runs/map", "--size", 16, "--memory", "64M"], 1, ["16x16", "--memory 64M", "would do"]),
     ([], 2, ["--checkpoint"]),
 ])
 def test_what_cannot_be_drawn_is_said(program, folder, words, code, parts):

@@ -75,6 +75,7 @@ def test_recipes_are_written_down_in_the_runs_config(done, photos, tmp_path):
 @pytest.mark.parametrize("flags, parts", [
     (["--ema", 1], ["ema ", "is 1"]),
     (["--lr-factor", 1.5], ["lr-factor ", "is 1.5"]),
+    (["--lr", 1e-4, "--min-lr", 1e-3], ["min-lr ", "0.0001", "is 0.001"]),
     (["--lr-epochs", 0], ["lr-epochs ", "is 0"]),
     (["--variational"], ["variational", "latent-channels"]),
     (["--beta", -1], ["beta ", "is -1"]),

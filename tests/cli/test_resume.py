@@ -91,6 +91,19 @@ def test_finished_run_says_so_and_is_left_alone(done, copied):
     assert snapshot(copied) == before
 
 
+def test_a_finished_run_is_not_said_to_begin_anew(done, copied):
+    result = done("train", "--resume", copied, "--loss", "l1")
+    assert "is finished" in result.stdout and not any("anew" in line for line in result.logs)
+
+
+def test_another_seed_begins_the_epoch_anew(done, photos, tmp_path):
+    done("train", "--data", photos, "--epochs", 2, "--max-steps", 2, *BASE)
+    result = done("train", "--resume", "runs/latest", "--max-steps", 8, "--seed", 5)
+    assert any("seed was 0 and is 5: the epoch begins anew" in line for line in result.logs)
+    # Two steps are of the epoch that was given up: of the eight, six are left, four an epoch.
+    assert [row[1] for row in losses(tmp_path / "runs" / "photos")][-1] == "8"
+
+
 @pytest.mark.parametrize("flags, parts", [
     (["--levels", "4,16"], ["--levels '4,16'", "4:"]),
     (["--kernel", "5"], ["--kernel"]),

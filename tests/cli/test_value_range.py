@@ -109,6 +109,14 @@ def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
     done("train", "--data", "deep", "--init", run, "--epochs", 1, "--name", "init", "--val-split", 0,
          "--quiet", *ONE_CORE)
     assert json.loads(done("info", "runs/init", "--json").stdout)["value-range"] == "7:4095"
+    # Another that is asked for counts, of whatever kind.
+    for name, asked, becomes in [("all", "full", "full"), ("few", "auto", "7:4000"), ("some", "0:99", "0:99")]:
+        deep[0, :2] = 7, 4000
+        Image.fromarray(np.minimum(deep, 4000)).save(tmp_path / "deep" / "0.png")
+        done("train", "--data", "deep", "--init", run, "--include", "0.png", "--epochs", 1, "--name", name,
+             "--val-split", 0, "--value-range", asked, "--quiet", *ONE_CORE)
+        config = tomllib.loads((tmp_path / "runs" / name / "config.toml").read_text())
+        assert config["data"]["value-range"] == becomes
 
 
 def test_without_it_such_files_are_skipped_with_the_way_out(convae, done, grey_identity, folder,

@@ -288,5 +288,18 @@ TEST_F(TrainJobTest, LeavesNoFolderOfImagesThatCannotBeRead) {
   EXPECT_FALSE(fs::exists(folder_ / "runs"));
 }
 
+TEST_F(TrainJobTest, RefusesValidationImagesThatCannotBeRead) {
+  TrainJob with_others = job("a", 1);
+  with_others.data.val = (folder_ / "others").string();
+  write_image(folder_ / "others" / "a.png", wave(3, 64, 64, 1));
+  std::string bytes = contents(folder_ / "others" / "a.png");
+  bytes.replace(bytes.size() / 2, 40, 40, 'x');  // its header stays
+  write_text(folder_ / "others" / "a.png", bytes);
+  const std::string message =
+      message_of<std::runtime_error>([&] { train(with_others, callbacks_); });
+  EXPECT_TRUE(contains(message, "others' for validation (1 skipped)")) << message;
+  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+}
+
 }  // namespace
 }  // namespace convae::test_training
