@@ -3,10 +3,13 @@
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
+#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -62,6 +65,26 @@ std::string OutputFolder::reserve_exact(const std::string& name) {
   }
   reserved_.insert(name);
   return name;
+}
+
+void OutputFolder::spare(const std::vector<fs::path>& inputs) const {
+  // Links as such: one that is written to is replaced, not what it leads to.
+  using FileId = std::pair<dev_t, ino_t>;
+  const auto id_of = [](const fs::path& path) -> std::optional<FileId> {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
+    return FileId(info.st_dev, info.st_ino);
+  };
+  std::set<FileId> replaced;
+  for (const std::string& name : reserved_) {
+    if (const auto id = id_of(root_ / name)) replaced.insert(*id);
+  }
+  for (const fs::path& input : inputs) {
+    const auto id = id_of(input);
+    if (!id || !replaced.contains(*id)) continue;
+    throw std::runtime_error("the result would replace " + in_quotes(input) +
+                             ", which it is made of; choose another -o");
+  }
 }
 
 fs::path OutputFolder::prepare(const std::string& name) {

@@ -28,6 +28,10 @@ public:
   /// Reserves exactly this relative name.
   std::string reserve_exact(const std::string& name);
 
+  /// Throws std::runtime_error where one of `inputs` is at a reserved name: results must not
+  /// replace what they are made of.
+  void spare(const std::vector<std::filesystem::path>& inputs) const;
+
   /// The path to write a reserved name to; its folder exists then.
   /// Throws std::runtime_error where a link would lead out of the folder.
   std::filesystem::path prepare(const std::string& name);

@@ -253,6 +253,15 @@ bool ImageDataset::is_cut_from_file(std::int64_t index) const {
          entries_.infos().size(index).area() > options_.max_pixels;
 }
 
+namespace {
+
+/// A part (C, h, w) of an image, so that the rest of it can go.
+torch::Tensor apart(const torch::Tensor& part) {
+  return part.permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous).permute({2, 0, 1});
+}
+
+}  // namespace
+
 torch::Tensor ImageDataset::decode_crop(std::int64_t index,
                                         const std::function<Size(Size free)>& place) {
   const ImageEntry& entry = entries_[index];
@@ -266,8 +275,7 @@ torch::Tensor ImageDataset::decode_crop(std::int64_t index,
     std::lock_guard lock(mutex_);
     clipped_[index] = picture.clipped();
   }
-  // The rows beside it go.
-  return image.permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous).permute({2, 0, 1});
+  return apart(image);
 }
 
 std::optional<torch::Tensor> ImageDataset::load_crop(std::int64_t index,
@@ -280,7 +288,8 @@ std::optional<torch::Tensor> ImageDataset::load_crop(std::int64_t index,
   if (!image) return image;
   const Size crop = options_.crop;
   const Size at = place({image->size(1) - crop.h, image->size(2) - crop.w});
-  return crop_image(*image, crop, at.h, at.w);
+  const torch::Tensor part = crop_image(*image, crop, at.h, at.w);
+  return keep_ ? part : apart(part);
 }
 
 std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {

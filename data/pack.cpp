@@ -8,9 +8,13 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -116,26 +120,38 @@ private:
 
 /// A hidden folder in which a set of shards is made, so that an earlier one stays until the new one
 /// is whole: its images may be what is packed. Removed at the end, with what is still in it.
+/// Locked, so that one process at a time packs a set of this name.
 class StagingFolder {
 public:
   StagingFolder(const fs::path& output, const std::string& name)
       : path_(output / ("." + name + ".unfinished")) {
-    remove();
-    fs::create_directories(path_);
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error) {
+      throw std::runtime_error("cannot create the folder " + in_quotes(path_) + ": " +
+                               error.message());
+    }
+    lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      ::close(lock_);
+      throw std::runtime_error("another process is packing " + in_quotes(output / name) +
+                               "; wait for it or choose another --name");
+    }
+    for (const auto& left : fs::directory_iterator(path_)) fs::remove_all(left.path());
   }
-  ~StagingFolder() { remove(); }
+  ~StagingFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+    if (lock_ >= 0) ::close(lock_);
+  }
   StagingFolder(const StagingFolder&) = delete;
   StagingFolder& operator=(const StagingFolder&) = delete;
 
   const fs::path& path() const { return path_; }
 
 private:
-  void remove() const {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-
   fs::path path_;
+  int lock_ = -1;
 };
 
 class Packing {

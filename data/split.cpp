@@ -321,10 +321,12 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
                              " (--skip-bad is false)");
   }
   if (found.entries.empty()) {
-    throw std::runtime_error(fmt::format("no usable image in {} ({} skipped{}{}); convae reads {}",
-                                         in_quotes(folder), found.skipped.size(),
-                                         passed_over.empty() ? "" : ", passed over: ", passed_over,
-                                         kReadFormats));
+    const std::string first =
+        found.skipped.empty() ? "" : ", such as " + skipped_line(found.skipped[0]);
+    throw std::runtime_error(
+        fmt::format("no usable image in {} ({} skipped{}{}{}); convae reads {}", in_quotes(folder),
+                    found.skipped.size(), first,
+                    passed_over.empty() ? "" : ", passed over: ", passed_over, kReadFormats));
   }
   warn_of_what_is_not_read(found.entries, callbacks);
   const MaskNames masks(found.entries.files());

@@ -52,7 +52,8 @@ ValueRange measure_value_range(const ImageEntries& images, const DataOptions& op
   if (!(range.low < range.high)) {
     throw std::runtime_error("--value-range auto: " +
                              (sample_bytes.empty()
-                                  ? "none of the images could be read"
+                                  ? "it is of images that are read as a whole, and there are none "
+                                    "(see --max-pixels); give LO:HI"
                                   : "all values of the images are " + number_text(range.low)));
   }
   if (sample_bytes.size() > 1) {

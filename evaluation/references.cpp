@@ -52,6 +52,13 @@ ImageEntries find_training_images(const Model& model, const DataOptions& data, b
   return images;
 }
 
+/// Sums of images and what is found of them, in float and double.
+bool fits_rows(Size size, std::int64_t channels) {
+  constexpr std::int64_t kBytesAValue = 64;
+  const std::int64_t free = free_memory_bytes();
+  return free == 0 || size.area() <= free / (kBytesAValue * channels);
+}
+
 /// To images at one size, data.size.
 void fit_rows(References& references, const ImageEntries& images, const DataOptions& data,
               const Model& model, const EvaluateOptions& options, const Callbacks& callbacks) {
@@ -151,7 +158,12 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     if (size) references.why_no_pca = references.missing;
     return references;
   }
-  if (size) fit_rows(references, images, data, model, options, callbacks);
+  if (size && fits_rows(size, model.options().channels)) {
+    fit_rows(references, images, data, model, options, callbacks);
+  } else if (size) {
+    references.why_no_pca = "its mean and components at " + to_string(size) +
+                            " take more memory than is free; try a smaller --size";
+  }
   FolderOptions seen = options.images;
   seen.data.size = size;
   seen.data.skip_bad = data.skip_bad;

@@ -1,5 +1,6 @@
 #include "convae/exporting/inspector.h"
 
+#include "convae/inspection/lines.h"
 #include "convae/inspection/scorer.h"
 
 #include <string>
@@ -25,6 +26,26 @@ InspectorNumbers numbers_of(const Inspector& inspector) {
     numbers.places.push_back(torch::stack(levels));
   }
   return numbers;
+}
+
+LineKernels line_kernels() {
+  const auto& directions = line_directions();
+  const auto none = [&](std::int64_t reach) {
+    return torch::zeros({std::ssize(directions), 1, 2 * reach + 1, 2 * reach + 1});
+  };
+  LineKernels kernels{none(kLineReach), none(kBesideReach), none(kBesideReach)};
+  const auto add = [](torch::Tensor& kernel, std::int64_t direction, cv::Point at, float share) {
+    const std::int64_t reach = kernel.size(2) / 2;
+    kernel[direction][0][reach + at.y][reach + at.x] += share;
+  };
+  for (std::int64_t i = 0; i < std::ssize(directions); ++i) {
+    const LineDirection& line = directions[static_cast<std::size_t>(i)];
+    const float share = 1.0F / static_cast<float>(line.along.size());
+    for (const cv::Point at : line.along) add(kernels.along, i, at, share);
+    add(kernels.left, i, line.beside, 1);
+    add(kernels.right, i, -line.beside, 1);
+  }
+  return kernels;
 }
 
 }  // namespace convae

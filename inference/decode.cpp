@@ -37,6 +37,10 @@ std::vector<LatentRow> checked_rows(const fs::path& table) {
       refuse(table, in_quotes(row.name) + " is said to be " + to_string(size) + ", more than " +
                         std::to_string(kDefaultMaxPixels) + " pixels");
     }
+    const fs::path name = fs::path(row.name).filename();
+    if (name.empty() || name == ".") {
+      refuse(table, "the path " + in_quotes(row.name) + " has no name of a file");
+    }
     if (!stays_inside(row.name) || !stays_inside(row.file)) {
       refuse(table, "the path " + in_quotes(row.name) + " leads out of the output folder");
     }
@@ -49,28 +53,41 @@ Size size_of(const LatentRow& row, const ModelOptions& model) {
   return model.latent > 0 ? model.size : row.encoded;
 }
 
-/// (1, …), from `array` or, where that is undefined, from a file in the folder `path`.
-torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const fs::path& path) {
-  if (!array.defined()) return read_npy(path / (row.file.empty() ? row.name + ".npy" : row.file));
-  if (array.dim() < 1) refuse(path, "it holds a single number, not an array of latents");
-  if (row.index >= array.size(0)) {
-    refuse(path, "it has " + std::to_string(array.size(0)) +
-                     " latents, but its table asks for index " + std::to_string(row.index));
-  }
-  return array.narrow(0, row.index, 1);
+/// In a folder of latents, the file of one.
+fs::path file_of(const LatentRow& row, const fs::path& folder) {
+  return folder / (row.file.empty() ? row.name + ".npy" : row.file);
 }
 
 void require_fit(const torch::Tensor& latent, const ModelOptions& model, const fs::path& file) {
-  if (latent.dim() > 0 && latent.size(0) > 1) {
-    refuse(file, "one of its files holds " + std::to_string(latent.size(0)) +
-                     " latents, but in a folder each is a file of its own");
-  }
   const std::int64_t axes = model.latent > 0 ? 2 : 4;
   const std::int64_t channels = model.latent > 0 ? model.latent : model.latent_map_channels();
   if (latent.dim() == axes && latent.size(1) == channels) return;
   refuse(file, "latents have the shape " + c10::str(latent.sizes()) +
                    ", but this model's decoder takes (N, " + std::to_string(channels) +
                    (axes == 4 ? ", h, w); pooled latents cannot be decoded" : ")"));
+}
+
+/// (1, …), from `array` or, where that is undefined, from a file in the folder `path`.
+torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const ModelOptions& model,
+                        const fs::path& path) {
+  const fs::path file = array.defined() ? path : file_of(row, path);
+  const torch::Tensor latent = array.defined() ? array.narrow(0, row.index, 1) : read_npy(file);
+  if (latent.dim() > 0 && latent.size(0) > 1) {
+    refuse(file, "it holds " + std::to_string(latent.size(0)) +
+                     " latents, but in a folder each is a file of its own");
+  }
+  require_fit(latent, model, file);
+  return latent;
+}
+
+void require_rows(const std::vector<LatentRow>& rows, const torch::Tensor& array,
+                  const fs::path& file) {
+  if (array.dim() < 1) refuse(file, "it holds a single number, not an array of latents");
+  for (const LatentRow& row : rows) {
+    if (row.index < array.size(0)) continue;
+    refuse(file, "it has " + std::to_string(array.size(0)) +
+                     " latents, but its table asks for index " + std::to_string(row.index));
+  }
 }
 
 /// That the network and memory can take them.
@@ -102,7 +119,7 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
     }
   } else {
     for (const auto& entry : fs::directory_iterator(options.latents)) {
-      if (entry.path().extension() != ".npy") continue;
+      if (entry.path().extension() != ".npy" || !entry.is_regular_file()) continue;
       const std::string name = entry.path().filename().string();
       rows.push_back({name, size, 0, size, name});
     }
@@ -123,6 +140,7 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   const fs::path table = latent_table_path(options.latents);
   const std::vector<LatentRow> rows =
       fs::exists(table, error) ? checked_rows(table) : rows_without_table(model, options, array);
+  if (array.defined()) require_rows(rows, array, options.latents);
   require_sizes(rows, model, options.latents);
   OutputFolder output(options.output, options.overwrite);
   std::vector<std::string> inputs;
@@ -134,8 +152,7 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   ImageWriter writer(worker_count(options.workers));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     callbacks.stop_if_asked(static_cast<std::int64_t>(i), std::ssize(rows));
-    const torch::Tensor latent = latent_of(rows[i], array, options.latents);
-    require_fit(latent, model.options(), options.latents);
+    const torch::Tensor latent = latent_of(rows[i], array, model.options(), options.latents);
     try {
       const Size own = options.size ? options.size : rows[i].own;
       const torch::Tensor image =

@@ -6,6 +6,7 @@
 #include "convae/data/image_writer.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
+#include "convae/models/pixels.h"
 
 #include <ATen/ops/lerp.h>
 
@@ -27,6 +28,7 @@ void check_count(const char* option, std::int64_t count, std::int64_t low, std::
 
 /// Pictures that a decoder draws: PREFIX_00001.png and so on, and some of them in one.
 struct Series {
+  std::vector<std::filesystem::path> inputs;
   std::string prefix;
   std::int64_t count;
   Size size;
@@ -46,6 +48,7 @@ DrawnPictures draw(const Model& model, const Options& options, const Series& ser
     drawn.images.push_back(output.reserve_exact(fmt::format("{}_{:05}.png", series.prefix, i + 1)));
   }
   output.reserve_exact(series.sheet);
+  output.spare(series.inputs);
   callbacks.begin_writing();
   ImageWriter writer(worker_count(options.workers));
   std::vector<torch::Tensor> shown;
@@ -102,7 +105,8 @@ DrawnPictures draw_samples(const Model& model, const SampleOptions& options,
   require_memory(model, {size});
   return draw(
       model, options,
-      {.prefix = "sample",
+      {.inputs = {},
+       .prefix = "sample",
        .count = options.count,
        .size = size,
        .latent = [&](std::int64_t i) { return model.draw_latents(1, size, options.seed, i); },
@@ -126,7 +130,8 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
   }
   require_memory(model, {size});
   const auto latent_of = [&](const torch::Tensor& image) {
-    return model.encode(resize_image(image, size.h, size.w).unsqueeze(0));
+    const torch::Tensor seen = resize_image(image, size.h, size.w).unsqueeze(0);
+    return model.encode(to_float(seen, model.device()));
   };
   const torch::Tensor from = latent_of(first);
   const torch::Tensor to = latent_of(last);
@@ -135,7 +140,8 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
   };
   const std::int64_t every = (steps + kMostInStrip - 1) / kMostInStrip;
   return draw(model, options,
-              {.prefix = "step",
+              {.inputs = {options.from, options.to},
+               .prefix = "step",
                .count = steps,
                .size = size,
                .latent = between,

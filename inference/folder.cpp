@@ -11,6 +11,9 @@
 
 #include <torch/nn/functional/upsampling.h>
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -134,6 +137,23 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
   dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
 }
 
+void ModelFolder::require_memory_at_own_size(std::int64_t bytes_a_value) const {
+  if (!fixed_size_) return;
+  Size largest;
+  for (std::int64_t i = 0; i < size(); ++i) {
+    largest = std::max(largest, dataset_.image_size(i),
+                       [](Size a, Size b) { return a.area() < b.area(); });
+  }
+  const std::int64_t free = free_memory_bytes();
+  const double needed = static_cast<double>(bytes_a_value * model_.options().channels) *
+                        static_cast<double>(largest.area());
+  if (free == 0 || needed <= static_cast<double>(free)) return;
+  throw std::runtime_error(fmt::format(
+      "an image of {} takes {:.1f} GB at its own size, but {:.1f} GB are free{}; make it smaller "
+      "or leave it out with --exclude",
+      to_string(largest), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
+}
+
 void ModelFolder::make_own(const std::string& stage, std::vector<Step> plan,
                            const std::function<void(const Step&)>& use) {
   const torch::NoGradGuard no_grad;
@@ -231,6 +251,12 @@ std::vector<std::string> ModelFolder::names() const {
   std::vector<std::string> names;
   for (std::int64_t i = 0; i < size(); ++i) names.push_back(name(i));
   return names;
+}
+
+std::vector<std::filesystem::path> ModelFolder::paths() const {
+  std::vector<std::filesystem::path> paths;
+  for (std::int64_t i = 0; i < size(); ++i) paths.emplace_back(entry(i).file.path);
+  return paths;
 }
 
 std::vector<SkippedFile> ModelFolder::skipped() const {

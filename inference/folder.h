@@ -10,6 +10,7 @@
 #include "convae/training/shared_work.h"
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
@@ -114,9 +115,14 @@ public:
   ImageEntry entry(std::int64_t index) const { return dataset_.entry(index); }
   std::string name(std::int64_t index) const { return dataset_.name(index); }
   std::vector<std::string> names() const;  ///< of all, by index
+  std::vector<std::filesystem::path> paths() const;
   /// Files left out so far, by any rank: before they were decoded, and then those that turned out
   /// unusable by name.
   std::vector<SkippedFile> skipped() const;
+
+  /// Where images are resized for the network: throws std::runtime_error where memory cannot hold
+  /// what a job makes of the largest at its own size.
+  void require_memory_at_own_size(std::int64_t bytes_a_value) const;
 
   /// The size the network sees an image of `own` size at.
   Size network_size(Size own) const { return fixed_size_ ? fixed_size_ : own; }

@@ -49,14 +49,16 @@ std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t m
 }
 
 /// The images of the model's run, split as in training, which has told of those it skipped.
-SplitImages images_of_run(const Model& model, bool skip_bad, const Callbacks& callbacks) {
+SplitImages images_of_run(const Model& model, const DataOptions& options,
+                          const Callbacks& callbacks) {
   SavedData run = saved_data(model.info());
   if (run.data.data.empty() || !has_images(run.data.data)) {
     throw std::runtime_error("the folder this model was trained on, " + in_quotes(run.data.data) +
                              ", is not there, and with it the good images to calibrate on; name a "
                              "folder of such images with --good DIR");
   }
-  run.data.skip_bad = skip_bad;
+  run.data.skip_bad = options.skip_bad;
+  run.data.max_pixels = options.max_pixels;  // in training, of a crop
   run.data.index = index_beside_run(model.path());
   const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
   run.data.crop = {};  // they are looked at as a whole
@@ -100,7 +102,7 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
   std::vector<ImageEntry> training, held_out;
   std::size_t trained_on = 0;
   if (options.data.data.empty()) {
-    SplitImages run = images_of_run(model, options.data.skip_bad, callbacks);
+    SplitImages run = images_of_run(model, options.data, callbacks);
     trained_on = run.training.size();
     training = evenly_spread(run.training, kMostTrainingImages);
     held_out = {run.validation.begin(), run.validation.end()};
@@ -288,7 +290,11 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
 
 ImageScore Inspector::score(const torch::Tensor& image, double map_above) const {
   const Size own{image.size(1), image.size(2)};
-  const torch::Tensor shown = size_ && size_ != own ? resize_image(image, size_.h, size_.w) : image;
+  torch::Tensor shown = image;
+  if (model_.info().value_range.is_fixed()) {  // pixels are averaged after that, as in a folder
+    shown = model_.input(image.unsqueeze(0))[0].cpu();
+  }
+  if (size_ && size_ != own) shown = resize_image(shown, size_.h, size_.w);
   double mean_error = 0;
   const SeenImage seen = look_at(model_, model_.input(alone(shown)), &mean_error);
   require_finite(mean_error, "the image");

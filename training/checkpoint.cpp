@@ -250,7 +250,7 @@ Checkpoint read_checkpoint(const fs::path& path) {
   Checkpoint checkpoint = read_weights_file(path);
   if (checkpoint.is_described) return checkpoint;
   refuse(in_quotes(path),
-         "not a convae checkpoint (it does not describe its architecture); weights alone can "
+         "not a convae checkpoint, as in a run's folder; weights alone, such as exported ones, can "
          "start a run with train --init");
 }
 

@@ -24,9 +24,12 @@ constexpr std::int64_t kGoodPictureSide = 512;
 
 // A change of this share of a picture's brightness has a label of 1 - 1/e.
 constexpr double kSeenChange = 0.08;
-// Lines and spots on a rough surface differ from it by up to so many of its deviations more. (With
-// two, a strong defocus of bricks passed after a short training.)
-constexpr double kMostRoughness = 1;
+// On a rough surface, defects differ from it by so many of its deviations more. Lines and spots
+// have to be plain: of faint ones among pebbles nothing is to be seen, and nothing learnt.
+struct Deviations {
+  double least, most;
+};
+constexpr Deviations kFaint{0, 1}, kPlain{0.5, 2};
 constexpr double kSurroundings = 8;  // pixels
 
 // Changes in nearly black pictures are measured as if they were this bright.
@@ -137,12 +140,12 @@ private:
     return std::max(1.0, length * std::min(1.0, side_ / kFullSide));
   }
 
-  /// Lighter or darker by that share of the brightness and by up to kMostRoughness of what varies
-  /// there anyway, since among pebbles a faint line is no defect; sometimes with a tint.
-  cv::Scalar shift(double low, double high, double darker = 0.5) {
+  /// Lighter or darker by that share of the brightness and by some of what varies there anyway;
+  /// sometimes with a tint.
+  cv::Scalar shift(double low, double high, double darker = 0.5, Deviations more = kFaint) {
     const double sign = dice_.sign(darker);
     const double share = dice_.log_between(low, high);
-    const double step = share * brightness_ + dice_.between(0, kMostRoughness) * roughness();
+    const double step = share * brightness_ + dice_.between(more.least, more.most) * roughness();
     cv::Scalar change = cv::Scalar::all(sign * step);
     if (image_.channels() == 3 && dice_.chance(0.25)) {
       for (int c = 0; c < 3; ++c) change[c] *= dice_.between(-0.5, 1);
@@ -287,7 +290,7 @@ private:
     // The surface in another light, or what lies below or on it.
     const double kept = dice_.chance(0.5) ? 1 : dice_.between(0, 0.3);
     fresh = image_ * kept + (1 - kept) * cv::mean(image_);
-    fresh += shift(0.08, 1, /*darker=*/0.65);
+    fresh += shift(0.08, 1, /*darker=*/0.65, kPlain);
   }
 
   /// A path that wanders more or less.
@@ -295,9 +298,9 @@ private:
     constexpr int kFraction = 3;  // bits of a pixel
     double x = dice_.between(0, image_.cols), y = dice_.between(0, image_.rows);
     double angle = dice_.between(0, 2 * std::numbers::pi);
-    const double length = dice_.log_between(pixels(10), 0.9 * std::max(image_.rows, image_.cols));
-    const double width = dice_.log_between(0.6, 3);
-    const double wander = std::array{0.0, 0.05, 0.2, 0.4}[dice_.below(4)];
+    const double length = dice_.log_between(pixels(20), 0.9 * std::max(image_.rows, image_.cols));
+    const double width = dice_.log_between(1, 4);
+    const double wander = std::array{0.0, 0.03, 0.1, 0.3}[dice_.below(4)];
     const double step = pixels(3);
     const auto point = [&] {
       return cv::Point(static_cast<int>(std::lround(x * (1 << kFraction))),
@@ -320,7 +323,7 @@ private:
     const int more = std::array{0, 0, 0, 1, 3}[dice_.below(5)];
     for (int i = 0; i < more; ++i) cv::max(mask, blob(pixels(1.5), 0.06 * side_, 0.7), mask);
     fresh = image_ * dice_.between(0.2, 1);
-    fresh += shift(0.1, 1);
+    fresh += shift(0.1, 1, /*darker=*/0.5, kPlain);
     add_grain(0.03 * dice_.between(0, 1), 0);
   }
 

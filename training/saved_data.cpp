@@ -94,7 +94,7 @@ void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
   const std::size_t count =
       leave_out(images.training, list.training) + leave_out(images.validation, list.validation);
   if (count == 0) return;
-  callbacks.warn(fmt::format("{} image{} came into {} after the training: left out", count,
+  callbacks.warn(fmt::format("left out {} image{} in {} that the training did not use", count,
                              count == 1 ? "" : "s", in_quotes(images.folder)));
 }
 

@@ -20,8 +20,8 @@ struct SavedData {
 /// Throws CheckpointError where the configuration is damaged or has values that cannot work.
 SavedData saved_data(const CheckpointInfo& info);
 
-/// Leaves out what came into the run's folders after the images that `info` was trained on, as far
-/// as the images.csv of `run` tells, and says so. Nothing happens where it lists others.
+/// Leaves out images that `info` was not trained on, such as later ones, as far as the images.csv
+/// of `run` tells, and says so. Nothing happens where it lists others.
 void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
                           const CheckpointInfo& info, const Callbacks& callbacks);
 

@@ -66,6 +66,7 @@ int run_export(const CommandLine& line) {
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
   const Model model = open_model(options);
+  output.spare({model.path()});
   wanted.validate(model.options());
   if (wanted.part == Part::inspector) {
     const Inspector inspector = inspector_of_run(model);

@@ -192,6 +192,28 @@ def test_what_exists_is_replaced_only_when_asked(convae, encode, identity, squar
     assert len(read_csv(tmp_path / "latents.csv")) == 5
 
 
+def test_an_array_never_lies_beside_the_table_of_another(program, encode, identity, squares, photos, tmp_path):
+    encode(identity, squares, "latents.npy")
+    words = ["encode", "--checkpoint", identity, "--data", photos, "--size", 8, "-o", "latents.npy", "--overwrite",
+             "--quiet", *ONE_CORE]
+    # Neither its temporary file nor what replaces it can be made.
+    (tmp_path / "latents.csv").unlink()
+    (tmp_path / "latents.csv").mkdir()
+    (tmp_path / "latents.csv" / "file").write_text("")
+    program.call(*words, cwd=tmp_path).assert_refused(1, "latents.csv")
+    assert len(np.load(tmp_path / "latents.npy")) == 5
+
+
+@pytest.mark.parametrize("row, part", [("a.png,8,8,7,8,8", "asks for index 7"), (",8,8,0,8,8", "no name"),
+                                       ("x/.,8,8,0,8,8", "no name")])
+def test_tables_that_do_not_fit_are_refused_before_anything_is_written(convae, identity, tmp_path, row, part):
+    np.save(tmp_path / "latents.npy", np.zeros((3, 3, 8, 8), np.float32))
+    (tmp_path / "latents.csv").write_text("path,height,width,index,encoded_height,encoded_width\n"
+                                          "b.png,8,8,1,8,8\n" + row + "\n")
+    convae("decode", "--checkpoint", identity, "--latents", "latents.npy", "-o", "out").assert_refused(1, part)
+    assert not (tmp_path / "out").exists()
+
+
 def test_output_that_is_neither_array_nor_folder_is_refused(convae, identity, squares):
     result = convae("encode", "--checkpoint", identity, "--data", squares, "-o", "latents.bin", *ONE_CORE)
     result.assert_refused(2, "'latents.bin'", ".npy", "/")

@@ -236,7 +236,7 @@ def test_images_that_came_after_the_training_are_left_out(done, evaluate, evalua
          "--epochs", 1, "--val-split", 0, "--quiet", *ONE_CORE)
     before = evaluated("runs/growing", fresh)
     save_pictures(tmp_path / "growing" / "later", [(16, 20)] * 2)
-    assert any("2 images came into" in line for line in evaluate("runs/growing", fresh).logs)
+    assert any("left out 2 images in" in line for line in evaluate("runs/growing", fresh).logs)
     assert evaluated("runs/growing", fresh)["results"] == before["results"]
 
 

@@ -1,6 +1,7 @@
 """convae export: what it refuses, what it leaves alone, and which weights it takes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,14 @@ def test_a_size_that_cannot_pass_the_levels_is_refused(program, convae, photos, 
     assert not (tmp_path / "m.onnx").exists()
     result = convae(*common)
     assert result.stdout == "autoencoder for images of 5x5 and larger in m.onnx\n"
+
+
+def test_a_checkpoint_is_not_replaced_by_its_export(convae, trained, tmp_path):
+    best = shutil.copytree(trained.run, tmp_path / "run") / "weights/best.safetensors"
+    before = best.read_bytes()
+    convae("export", "--checkpoint", "run", "--format", "safetensors", "-o", best, "--overwrite").assert_refused(
+        1, "best.safetensors", "would replace")
+    assert best.read_bytes() == before
 
 
 @pytest.mark.parametrize("format", FORMATS)

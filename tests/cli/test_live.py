@@ -55,6 +55,26 @@ def test_paths_on_standard_input(program, place):
     assert hits >= 6
 
 
+def test_a_value_range_and_a_size_score_as_in_a_folder(program, place, tmp_path):
+    dark = tmp_path / "dark"
+    shutil.copytree(place / "parts", dark)
+    for path in dark.rglob("*.png"):
+        if "ground_truth" not in path.parts:  # twenty levels, and some beyond
+            pixels = 100 + pixels_of(path) / 255 * 24
+            save(path, pixels / 255)
+    program.run("train", "--data", dark, "--levels", "4,8", "--epochs", 2, "--val-split", 0.4, "--size", "48x40",
+                "--value-range", "100:120", "--name", "run", "--group-regex", GROUPS, "--quiet", *ONE_CORE,
+                cwd=tmp_path)
+    words = ("score", "--checkpoint", "runs/run", "--quiet", *ONE_CORE)
+    program.run(*words, "--data", dark, "-o", "out", cwd=tmp_path)
+    rows = {"dark/" + row["path"]: float(row["score"]) for row in read_csv(tmp_path / "out/scores.csv")}
+    process = program.start(*words, "--stdin", cwd=tmp_path, stdin=subprocess.PIPE)
+    printed, messages = process.communicate("\n".join(rows), timeout=60)
+    assert process.returncode == 0, messages
+    for line in map(json.loads, printed.splitlines()):
+        assert line["score"] == pytest.approx(rows[line["path"]], abs=1e-3)
+
+
 def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):
     shutil.copytree(place / "runs", tmp_path / "runs", symlinks=True)
     camera = tmp_path / "camera"

@@ -39,6 +39,8 @@ def peak_mib(program, *words, cwd):
 
 
 JOBS = {
+    "train crops": ("train", "--data", "{data}", "--crop", 64, "--epochs", 1, "--batch-size", 6, "--save-every", 0,
+                    "--levels", "4", "--cache", "none", *ONE_CORE),
     "train": ("train", "--data", "{data}", "--epochs", 1, "--batch-size", 8, "--val-split", 0.3, "--save-every", 0, *WIDE),
     "reconstruct": ("reconstruct", "--checkpoint", "{run}", "--data", "{data}", "-o", "{out}", "--grid", *ONE_CORE),
     "evaluate": ("evaluate", "--checkpoint", "{run}", "--data", "{data}", "-o", "{out}", *ONE_CORE),
@@ -57,6 +59,12 @@ def test_too_little_is_refused_with_what_would_do(convae, run, large, tmp_path, 
     words = [str(word).format(data=large, parts=large, run=run, out="out") for word in JOBS[job]]
     convae(*words, "--memory", limit).assert_refused(1, f"within --memory {limit}", "would do")
     assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
+
+
+def test_pictures_that_are_resized_count_at_their_own_size(convae, run, large, tmp_path):
+    words = ("reconstruct", "--checkpoint", run, "--data", large, "--size", 32, "-o", "out", *ONE_CORE)
+    convae(*words, "--memory", "230M").assert_refused(1, "1000x1100", "at its own size", "would do")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_would_do_does(convae, large):

@@ -220,7 +220,9 @@ def test_what_exists_is_replaced_only_when_asked(convae, done, identity, squares
 def test_inputs_are_not_written_over(convae, identity, squares, tmp_path):
     save_pictures(tmp_path / "in", [(12, 13)])
     before = snapshot(tmp_path / "in")
-    convae("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "in").assert_refused(1, "exists")
+    call = ("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "in")
+    convae(*call).assert_refused(1, "exists")
+    convae(*call, "--overwrite").assert_refused(1, "would replace", "in/000.png", "-o")
     assert snapshot(tmp_path / "in") == before
 
 

@@ -1,8 +1,10 @@
 """Tar shards in place of folders, and `convae pack`, which writes them. Python's tarfile makes and
 reads them independently."""
 
+import fcntl
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -296,6 +298,20 @@ def test_pack_replaces_shards_only_where_it_is_asked_to(done, convae, photos, sq
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x-000000.tar"], "no shard of the larger set is left"
     with tarfile.open(tmp_path / "out/x-000000.tar") as tar:
         assert tar.getnames() == [f"{i:03}.png" for i in range(5)]
+
+
+def test_one_process_at_a_time_packs_a_set(convae, photos, tmp_path):
+    staging = tmp_path / "s" / ".photos.unfinished"
+    staging.mkdir(parents=True)
+    (staging / "of another").write_text("")
+    descriptor = os.open(staging, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        convae("pack", "--data", photos, "-o", "s").assert_refused(1, "another process is packing", "s/photos")
+    finally:
+        os.close(descriptor)
+    assert (staging / "of another").exists()
+    assert convae("pack", "--data", photos, "-o", "s").code == 0 and not staging.exists()
 
 
 def test_shards_may_be_packed_anew_in_their_place(done, convae, photos, tmp_path):

@@ -119,6 +119,17 @@ def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
         assert config["data"]["value-range"] == becomes
 
 
+def test_interpolate_begins_with_the_reconstruction(done, model, folder, tmp_path):
+    (tmp_path / "two").mkdir()
+    for i in range(2):
+        Image.fromarray(numbers(np.uint16, seed=i)).save(tmp_path / "two" / f"{i}.png")
+    done("reconstruct", "--checkpoint", model, "--data", "two", "-o", "out", *ONE_CORE)
+    done("interpolate", "two/0.png", "two/1.png", "--checkpoint", model, "--steps", 2, "-o", "between", *ONE_CORE)
+    for i in range(2):
+        step = np.asarray(Image.open(tmp_path / "between" / f"step_0000{i + 1}.png")).astype(int)
+        assert np.abs(step - np.asarray(Image.open(tmp_path / "out" / f"{i}.png"))).max() <= 1
+
+
 def test_without_it_such_files_are_skipped_with_the_way_out(convae, done, grey_identity, folder,
                                                              tmp_path):
     result = done("reconstruct", "--checkpoint", grey_identity, "--data", folder, "-o", "out",

@@ -446,9 +446,10 @@ TEST_F(CheckpointTest, RefusesAFlippedBit) {
 
 TEST_F(CheckpointTest, RefusesPlainSafetensorsAndSaysWhatTheyAreGoodFor) {
   write_safetensors(path(), {{"encoder.0.conv.weight", torch::zeros({2})}}, {});
-  EXPECT_EQ(refusal(),
-            "not a convae checkpoint (it does not describe its architecture); weights alone can "
-            "start a run with train --init");
+  EXPECT_EQ(
+      refusal(),
+      "not a convae checkpoint, as in a run's folder; weights alone, such as exported ones, can "
+      "start a run with train --init");
 }
 
 TEST_F(CheckpointTest, LoadsPlainWeightsByName) {
