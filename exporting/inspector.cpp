@@ -40,8 +40,14 @@ LineKernels line_kernels() {
   };
   for (std::int64_t i = 0; i < std::ssize(directions); ++i) {
     const LineDirection& line = directions[static_cast<std::size_t>(i)];
-    const float share = 1.0F / static_cast<float>(line.along.size());
-    for (const cv::Point at : line.along) add(kernels.along, i, at, share);
+    for (const int a : {-1, 1}) {
+      for (const int b : {-1, 1}) {
+        for (const int c : {-1, 1}) {
+          add(kernels.along, i, a * line.steps[0] + b * line.steps[1] + c * line.steps[2],
+              1.0F / 8);
+        }
+      }
+    }
     add(kernels.left, i, line.beside, 1);
     add(kernels.right, i, -line.beside, 1);
   }

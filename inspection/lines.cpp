@@ -11,7 +11,8 @@ namespace convae {
 namespace {
 
 constexpr int kDirections = 12;
-constexpr std::array kSteps = {1.5, 3.0, 6.0};  // pixels: each doubles how many a line has
+constexpr std::array kStepLengths = {1.5, 3.0, 6.0};  // each doubles how many pixels a line has
+constexpr int kRowsAtOnce = 32;                       // what is in work stays in the cache
 
 cv::Point rounded(double x, double y) {
   return {static_cast<int>(std::lround(x)), static_cast<int>(std::lround(y))};
@@ -21,47 +22,37 @@ LineDirection direction_of(double angle) {
   const double x = std::cos(angle), y = std::sin(angle);
   LineDirection line;
   line.beside = rounded(-kBesideReach * y, kBesideReach * x);
-  std::size_t count = 1;
-  for (const double step : kSteps) {
-    const cv::Point to = rounded(step * x, step * y);
-    for (std::size_t i = 0; i < count; ++i) {
-      line.along[count + i] = line.along[i] + to;
-      line.along[i] -= to;
-    }
-    count *= 2;
+  for (std::size_t i = 0; i < line.steps.size(); ++i) {
+    line.steps[i] = rounded(kStepLengths[i] * x, kStepLengths[i] * y);
   }
   return line;
 }
 
-/// Means along a line through each pixel of `means`, which begins so far within `wide`.
-void mean_along(const cv::Mat& wide, const std::array<cv::Point, 8>& along, cv::Mat& means) {
-  constexpr float kShare = 1.0F / 8;
-  for (int y = 0; y < means.rows; ++y) {
-    std::array<const float*, 8> from;
-    for (std::size_t i = 0; i < from.size(); ++i) {
-      from[i] = wide.ptr<float>(y + kLineReach + along[i].y) + kLineReach + along[i].x;
-    }
-    auto* to = means.ptr<float>(y);
-    for (int x = 0; x < means.cols; ++x) {
-      to[x] = kShare * (((from[0][x] + from[1][x]) + (from[2][x] + from[3][x])) +
-                        ((from[4][x] + from[5][x]) + (from[6][x] + from[7][x])));
-    }
-  }
+/// What lies so far from each pixel of a plane, but for those at its `border`.
+cv::Mat moved(const cv::Mat& plane, int border, cv::Point by) {
+  return plane({border + by.x, border + by.y, plane.cols - 2 * border, plane.rows - 2 * border});
 }
 
-void keep_most(const cv::Mat& means, cv::Point beside, cv::Mat& most) {
-  for (int y = 0; y < most.rows; ++y) {
-    const auto row = [&](cv::Point offset) {
-      return means.ptr<float>(y + kBesideReach + offset.y) + kBesideReach + offset.x;
-    };
-    const float *here = row({}), *left = row(beside), *right = row(-beside);
-    auto* to = most.ptr<float>(y);
-    for (int x = 0; x < most.cols; ++x) {
-      const float lighter = here[x] - std::max(left[x], right[x]);
-      const float darker = std::min(left[x], right[x]) - here[x];
-      to[x] = std::max(to[x], std::max(lighter, darker));
-    }
+/// Raises `most`, whose pixels begin kLineReach + kBesideReach within `wide`, to eight times what
+/// lines of one direction differ by.
+void raise(cv::Mat most, const cv::Mat& wide, const LineDirection& line) {
+  cv::Mat sums = wide;
+  for (std::size_t i = 0; i < line.steps.size(); ++i) {
+    cv::Mat doubled;
+    cv::add(moved(sums, kStepReach[i], line.steps[i]), moved(sums, kStepReach[i], -line.steps[i]),
+            doubled);
+    sums = doubled;
   }
+  const cv::Mat here = moved(sums, kBesideReach, {});
+  const cv::Mat left = moved(sums, kBesideReach, line.beside);
+  const cv::Mat right = moved(sums, kBesideReach, -line.beside);
+  cv::Mat difference;
+  cv::max(left, right, difference);
+  cv::subtract(here, difference, difference);
+  cv::max(most, difference, most);
+  cv::min(left, right, difference);
+  cv::subtract(difference, here, difference);
+  cv::max(most, difference, most);
 }
 
 }  // namespace
@@ -81,13 +72,14 @@ cv::Mat line_map(const cv::Mat& plane) {
   constexpr int kReach = kLineReach + kBesideReach;
   cv::Mat wide;
   cv::copyMakeBorder(plane, wide, kReach, kReach, kReach, kReach, cv::BORDER_REPLICATE);
-  cv::Mat means(plane.rows + 2 * kBesideReach, plane.cols + 2 * kBesideReach, CV_32F);
   cv::Mat most(plane.size(), CV_32F, cv::Scalar(0));
-  for (const LineDirection& line : line_directions()) {
-    mean_along(wide, line.along, means);
-    keep_most(means, line.beside, most);
+  for (int y = 0; y < plane.rows; y += kRowsAtOnce) {
+    const int end = std::min(y + kRowsAtOnce, plane.rows);
+    for (const LineDirection& line : line_directions()) {
+      raise(most.rowRange(y, end), wide.rowRange(y, end + 2 * kReach), line);
+    }
   }
-  return most;
+  return most / 8;
 }
 
 }  // namespace convae

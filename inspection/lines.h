@@ -7,14 +7,15 @@
 
 namespace convae {
 
-/// A straight line through a pixel, as offsets of pixels.
+/// A straight line through a pixel. It holds the eight pixels ±steps[0] ±steps[1] ±steps[2].
 struct LineDirection {
-  std::array<cv::Point, 8> along;  ///< of the pixels on it
-  cv::Point beside;                ///< of a parallel line; another one lies as far behind
+  std::array<cv::Point, 3> steps;
+  cv::Point beside;  ///< from it to a parallel line; another one lies as far behind
 };
 
-inline constexpr int kLineReach = 11;   ///< how far a line goes to every side
-inline constexpr int kBesideReach = 3;  ///< how far from it its neighbours lie
+/// How far each of the steps leads at most, to every side, and how far the lines beside lie.
+inline constexpr std::array kStepReach = {2, 3, 6};
+inline constexpr int kLineReach = kStepReach[0] + kStepReach[1] + kStepReach[2], kBesideReach = 3;
 
 /// Twelve of them, 15 degrees apart. Lines are some 23 pixels long.
 const std::vector<LineDirection>& line_directions();
