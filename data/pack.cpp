@@ -2,19 +2,16 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/files.h"
+#include "convae/core/folder_lock.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/text.h"
 #include "convae/data/split.h"
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -131,9 +128,8 @@ public:
       throw std::runtime_error("cannot create the folder " + in_quotes(path_) + ": " +
                                error.message());
     }
-    lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      ::close(lock_);
+    lock_ = lock_folder(path_);
+    if (!lock_) {
       throw std::runtime_error("another process is packing " + in_quotes(output / name) +
                                "; wait for it or choose another --name");
     }
@@ -142,7 +138,6 @@ public:
   ~StagingFolder() {
     std::error_code ignored;
     fs::remove_all(path_, ignored);
-    if (lock_ >= 0) ::close(lock_);
   }
   StagingFolder(const StagingFolder&) = delete;
   StagingFolder& operator=(const StagingFolder&) = delete;
@@ -151,7 +146,7 @@ public:
 
 private:
   fs::path path_;
-  int lock_ = -1;
+  std::shared_ptr<const int> lock_;
 };
 
 class Packing {

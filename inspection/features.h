@@ -31,9 +31,8 @@ inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is 
 /// |------------|----|
 /// | gradient y | absolute difference to the neighbours above and below |
 /// | gradient x | … to the left and right |
-/// | line       | how much a line through a place differs from those beside it, see
-/// inspection/lines.h | | roughness  | standard deviation of what the blur takes away, around a
-/// place (σ = 2.5) |
+/// | line       | how much a line through a place differs from those beside it (line_map()) |
+/// | roughness  | standard deviation of what the blur takes away, around a place (σ = 2.5) |
 ///
 /// All are there twice: divided by the map's mean in this image, so that an image which is rough
 /// everywhere is no anomaly, and by the image's brightness, so that one which is smooth everywhere

@@ -23,7 +23,7 @@ struct ViewedImage {
 
 /// What a pixel of an image takes while it is looked at and compared, as measured: maps of all
 /// levels and copies.
-inline constexpr std::int64_t kViewBytesAPixel = 560;
+inline constexpr std::int64_t kViewBytesAPixel = 620;
 
 /// Looks at an image through the model. input: (1, C, H, W) float in [0,1] on the model's device.
 SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error = nullptr);

@@ -2,13 +2,11 @@
 
 #include "convae/core/csv.h"
 #include "convae/core/files.h"
+#include "convae/core/folder_lock.h"
+#include "convae/core/text.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
@@ -66,20 +64,11 @@ void remove_unfinished(const fs::path& run) {
   }
 }
 
-/// The folder's descriptor, locked.
-std::shared_ptr<const int> lock_folder(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail_with("cannot open the folder", path, {errno, std::generic_category()});
-  std::shared_ptr<const int> lock(new int(descriptor), [](const int* held) {
-    ::close(*held);
-    delete held;
-  });
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-    throw std::runtime_error("another process is working on the run " + in_quotes(path) +
-                             "; wait for it or stop it first");
-  }
-  // File systems that know no locks (some network ones) leave the folder unguarded.
-  return lock;
+std::shared_ptr<const int> lock_run(const fs::path& path) {
+  auto lock = lock_folder(path);
+  if (lock) return lock;
+  throw std::runtime_error("another process is working on the run " + in_quotes(path) +
+                           "; wait for it or stop it first");
 }
 
 }  // namespace
@@ -106,7 +95,7 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
     fs::create_directory(path / part, error);
     if (error) fail_with("cannot create the folder", path / part, error);
   }
-  return {path, lock_folder(path)};
+  return {path, lock_run(path)};
 }
 
 RunFolder RunFolder::open(const fs::path& path) {
@@ -117,7 +106,7 @@ RunFolder RunFolder::open(const fs::path& path) {
   // `latest` may move on while the run goes on.
   const fs::path resolved = fs::canonical(path, error);
   const fs::path& place = error ? path : resolved;
-  RunFolder run(place, lock_folder(place));
+  RunFolder run(place, lock_run(place));
   fs::create_directory(run.path_ / "samples", error);
   remove_unfinished(run.path_);
   return run;
