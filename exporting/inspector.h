@@ -19,12 +19,4 @@ struct InspectorNumbers {
 };
 InspectorNumbers numbers_of(const Inspector& inspector);
 
-/// line_map() as convolutions of a plane that is extended by kLineReach + kBesideReach: first the
-/// means along lines of all directions, (D, 1, k, k), and of these, direction by direction, the one
-/// at either side.
-struct LineKernels {
-  torch::Tensor along, left, right;
-};
-LineKernels line_kernels();
-
 }  // namespace convae

@@ -3,7 +3,6 @@
 #include "convae/exporting/formats.h"
 #include "convae/exporting/inspector.h"
 #include "convae/exporting/onnx_values.h"
-#include "convae/inspection/lines.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/models/detector.h"
@@ -132,25 +131,6 @@ private:
     return op("Abs", {filtered(planes, "gradient", kernel, down)});
   }
 
-  /// line_map() by convolutions, of planes (C, 1, h, w).
-  Value lines(const Value& planes) {
-    constexpr std::int64_t kReach = kLineReach + kBesideReach;
-    const LineKernels kernels = line_kernels();
-    const std::int64_t directions = kernels.along.size(0);
-    const Value means = op("Conv", {padded(planes, kReach, kReach, kReach, kReach),
-                                    constant("line/along", kernels.along)});
-    const auto beside = [&](const char* name, const torch::Tensor& kernel) {
-      return op("Conv", {means, constant(name, kernel)}, {{"group", directions}});
-    };
-    const Value left = beside("line/left", kernels.left);
-    const Value right = beside("line/right", kernels.right);
-    const Value here = op("Slice", {means, integers({kBesideReach, kBesideReach}),
-                                    integers({-kBesideReach, -kBesideReach}), integers({2, 3})});
-    const Value lighter = op("Sub", {here, op("Max", {left, right})});
-    const Value darker = op("Sub", {op("Min", {left, right}), here});
-    return op("Relu", {op("ReduceMax", {op("Max", {lighter, darker})}, {{"axes", Ints{1}}})});
-  }
-
   /// The mean of two by two; at the end of an odd side of those that are there.
   Value halved(const Value& planes) {
     return op("AveragePool", {padded(planes, 0, 0, 1, 1)},
@@ -163,7 +143,7 @@ private:
     const Value grain = op("Sub", {planes, fine});
     const Value variance = blur(op("Mul", {grain, grain}), kRoughnessBlur);
     const std::vector<Value> all = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false),
-                                    lines(fine), op("Sqrt", {op("Relu", {variance})})};
+                                    op("Sqrt", {op("Relu", {variance})})};
     const Value maps = op("ReduceMax", {concat(all, 1)}, {{"axes", Ints{0}}});
     const auto over = [&](const Value& divisor) {
       return op("Div", {maps, op("Max", {divisor, number(kSmallestMean)})});

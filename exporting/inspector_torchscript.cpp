@@ -1,6 +1,5 @@
 #include "convae/exporting/inspector.h"
 #include "convae/exporting/script.h"
-#include "convae/inspection/lines.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/models/detector.h"
@@ -33,27 +32,17 @@ def gradient(self, planes: Tensor, axis: int) -> Tensor:
     before = torch.cat([planes.narrow(axis, 0, 1), planes.narrow(axis, 0, last)], axis)
     return (after - before).abs() / 2
 
-def lines(self, planes: Tensor) -> Tensor:
-    r = {beside} + {along}
-    means = torch.conv2d(torch.replication_pad2d(planes, [r, r, r, r]), self.line_along)
-    left = torch.conv2d(means, self.line_left, groups=means.size(1))
-    right = torch.conv2d(means, self.line_right, groups=means.size(1))
-    here = means[:, :, {beside}:-{beside}, {beside}:-{beside}]
-    lighter, darker = here - torch.max(left, right), torch.min(left, right) - here
-    return torch.max(lighter, darker).amax([1], True).clamp_min(0)
-
 def textures(self, planes: Tensor, brightness: float) -> Tensor:
     fine = self.blurred(planes, self.fine)
     rough = self.blurred((planes - fine).square(), self.around).clamp_min(0).sqrt()
-    maps = [self.gradient(fine, 2), self.gradient(fine, 3), self.lines(fine), rough]
+    maps = [self.gradient(fine, 2), self.gradient(fine, 3), rough]
     maps = torch.cat(maps, 1).amax([0])
     return torch.cat([maps / maps.mean([1, 2], True).clamp_min({smallest}), maps / max(brightness, {smallest})])
 
 def halved(self, planes: Tensor) -> Tensor:
     return torch.avg_pool2d(planes, [2, 2], [2, 2], [0, 0], True, False)
 )py",
-      fmt::arg("smallest", kSmallestMean), fmt::arg("along", kLineReach),
-      fmt::arg("beside", kBesideReach));
+      fmt::arg("smallest", kSmallestMean));
 }
 
 /// As in inspection/places.cpp.
@@ -197,10 +186,6 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   }
   script.register_buffer("fine", gaussian_kernel(kFineBlur));
   script.register_buffer("around", gaussian_kernel(kRoughnessBlur));
-  const LineKernels lines = line_kernels();
-  script.register_buffer("line_along", lines.along);
-  script.register_buffer("line_left", lines.left);
-  script.register_buffer("line_right", lines.right);
   script.register_buffer("mean", numbers.mean);
   script.register_buffer("deviation", numbers.deviation);
   script.register_buffer("weights", numbers.weights);

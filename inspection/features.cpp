@@ -1,7 +1,6 @@
 #include "convae/inspection/features.h"
 
 #include "convae/data/mat.h"
-#include "convae/inspection/lines.h"
 #include "convae/models/gaussian.h"
 #include "convae/models/pixels.h"
 
@@ -64,8 +63,7 @@ torch::Tensor raw_maps(const torch::Tensor& planes) {
     const cv::Mat plane = mat_view(from[c]), fine = blurred(plane, kFineBlur);
     cv::Mat rough = plane - fine;
     cv::sqrt(blurred(rough.mul(rough), kRoughnessBlur), rough);
-    const std::array maps = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false),
-                             line_map(fine), rough};
+    const std::array maps = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false), rough};
     for (std::int64_t i = 0; i < kRawMaps; ++i) {
       cv::Mat largest = mat_view(raw[i]);
       cv::max(largest, maps[static_cast<std::size_t>(i)], largest);

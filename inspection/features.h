@@ -31,7 +31,6 @@ inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is 
 /// |------------|----|
 /// | gradient y | absolute difference to the neighbours above and below |
 /// | gradient x | … to the left and right |
-/// | line       | how much a line through a place differs from those beside it (line_map()) |
 /// | roughness  | standard deviation of what the blur takes away, around a place (σ = 2.5) |
 ///
 /// All are there twice: divided by the map's mean in this image, so that an image which is rough
@@ -43,12 +42,12 @@ Pyramid texture_maps(const torch::Tensor& planes, double brightness);
 
 /// Maps of texture_maps(): of each kind one by its mean and one by the brightness. Those of
 /// roughness are the last of either.
-inline constexpr std::int64_t kRawMaps = 4, kTextureMaps = 2 * kRawMaps;
+inline constexpr std::int64_t kRawMaps = 3, kTextureMaps = 2 * kRawMaps;
 inline constexpr std::int64_t kRoughness = kRawMaps - 1;
 
 /// Their values, of one level, and how far they see to every side.
 torch::Tensor raw_maps(const torch::Tensor& planes);
-inline constexpr std::int64_t kTextureReach = 14;
+inline constexpr std::int64_t kTextureReach = 11;
 /// Their gains, by the means (kRawMaps) of those values over the whole image.
 torch::Tensor texture_gains(const torch::Tensor& means, double brightness);
 /// Planes (C, H, W) at the next level.

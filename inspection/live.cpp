@@ -62,7 +62,8 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
 /// Tells of files that were written or moved into folders.
 class FolderWatch {
 public:
-  using Use = std::function<void(const fs::path& file)>;
+  enum class Event { complete, gone };
+  using Use = std::function<void(const fs::path& file, Event event)>;
 
   FolderWatch() : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
     if (descriptor_ < 0) throw std::runtime_error("cannot watch folders: " + reason());
@@ -73,16 +74,17 @@ public:
 
   /// True where it was not watched yet. One that is gone again is passed over.
   bool add(const fs::path& folder) {
-    const int watch = inotify_add_watch(
-        descriptor_, folder.c_str(),
-        IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
+    const int watch =
+        inotify_add_watch(descriptor_, folder.c_str(),
+                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
+                              IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
     if (watch >= 0) return folders_.insert_or_assign(watch, folder).second;
     if (errno == ENOENT || errno == ENOTDIR) return false;
     throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + reason());
   }
 
-  /// Calls use(path) for each file that is complete, after at most kPatience. True where folders
-  /// came or went, or something was missed: all are to be listed anew.
+  /// Calls use(path, event) for each file that is complete or gone, after at most kPatience. True
+  /// where folders came or went, or something was missed: all are to be listed anew.
   bool wait(const Use& use) {
     pollfd ready{descriptor_, POLLIN, 0};
     if (::poll(&ready, 1, kPatience) <= 0) return false;
@@ -110,13 +112,13 @@ private:
     if ((event.mask & IN_ISDIR) != 0) return true;
     const fs::path path = folder->second / event.name;
     if ((event.mask & IN_CREATE) == 0) {
-      use(path);
+      use(path, (event.mask & (IN_DELETE | IN_MOVED_FROM)) != 0 ? Event::gone : Event::complete);
       return false;
     }
     // A file that is made is written next; a link is there at once.
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return false;
-    if (S_ISREG(info.st_mode) && info.st_nlink > 1) use(path);
+    if (S_ISREG(info.st_mode) && info.st_nlink > 1) use(path, Event::complete);
     return S_ISLNK(info.st_mode);
   }
 
@@ -149,7 +151,9 @@ public:
     take(listed);
     while (!callbacks_.stopped()) {
       use_settled();
-      if (watch_.wait([&](const fs::path& path) { use(path); })) take(watch_all());
+      if (watch_.wait([&](const fs::path& path, FolderWatch::Event event) { hear(path, event); })) {
+        take(watch_all());
+      }
     }
     return anomalies_;
   }
@@ -177,6 +181,12 @@ private:
     for (const ImageFile& file : listed.files) {
       if (!file.is_in_shard()) unsettled_.insert(file.path);
     }
+  }
+
+  void hear(const fs::path& path, FolderWatch::Event event) {
+    if (event == FolderWatch::Event::complete) return use(path);
+    seen_.erase(path);  // or the names of all pictures there ever were would fill memory
+    unsettled_.erase(path);
   }
 
   void use_settled() {

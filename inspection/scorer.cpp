@@ -128,6 +128,11 @@ AnomalyScorer::AnomalyScorer(const State& state)
     }
     scales.push_back(scale);
   }
+  std::int64_t features = 0;
+  for (const torch::Tensor& scale : scales) features += peak_count(scale.size(1));
+  if (scales.size() % kPyramidLevels != 0 || features != mean_.size(0)) {
+    throw std::invalid_argument("it is of other maps");
+  }
   for (std::size_t part = 0; part < kParts; ++part) {
     const torch::Tensor weights = needed(state, part_name(part, "weights"));
     const torch::Tensor biases = needed(state, part_name(part, "biases"));

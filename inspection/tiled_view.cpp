@@ -20,7 +20,7 @@ namespace {
 constexpr int kLevelsAtOnce = 3;
 constexpr std::int64_t kBefore = 1, kBehind = 2;  // pixels of a level that resize_part() wants
 /// So far beyond a tile, and to a pixel of the first level that is kept.
-constexpr std::int64_t kMargin = 64;
+constexpr std::int64_t kMargin = 56;
 static_assert(kMargin >= (kTextureReach + kBehind) << (kLevelsAtOnce - 1));
 static_assert(kMargin % (1 << kLevelsAtOnce) == 0);
 /// Tiles begin at pixels of the first level that is kept.

@@ -22,10 +22,12 @@ using Mat = cv::Mat;
 constexpr std::size_t kMostGoodPictures = 64;
 constexpr std::int64_t kGoodPictureSide = 512;
 
-// A change of this share of a picture's brightness has a label of 1 - 1/e.
-constexpr double kSeenChange = 0.08;
-// On a rough surface, defects differ from it by so many of its deviations more. Lines and spots
-// have to be plain: of faint ones among pebbles nothing is to be seen, and nothing learnt.
+// A change of this share of a picture's brightness and of so many deviations of its surface has a
+// label of 1 - 1/e.
+constexpr double kSeenChange = 0.08, kSeenDeviations = 0.3;
+constexpr double kSeenAround = 2, kLabelBlur = 0.8;  // σ in pixels
+// On a rough surface, defects differ from it by so many of its deviations more. Most have to be
+// plain: of faint ones among pebbles nothing is to be seen, and nothing learnt.
 struct Deviations {
   double least, most;
 };
@@ -126,7 +128,40 @@ public:
     }
   }
 
-  double brightness() const { return brightness_; }
+  /// The picture with the defect, and the largest change of a channel at each pixel, (H, W).
+  std::pair<Mat, Mat> laid_on() const {
+    Mat after = image_.clone(), changes(image_.size(), CV_32F);
+    const int channels = image_.channels();
+    for (int y = 0; y < after.rows; ++y) {
+      auto* value = after.ptr<float>(y);
+      const auto* shown = fresh.ptr<float>(y);
+      const auto* cover = mask.ptr<float>(y);
+      auto* change = changes.ptr<float>(y);
+      for (int x = 0; x < after.cols; ++x) {
+        change[x] = 0;
+        for (int c = 0; c < channels; ++c, ++value, ++shown) {
+          const float step = cover[x] * (std::clamp(*shown, 0.0F, 1.0F) - *value);
+          *value += step;
+          change[x] = std::max(change[x], std::abs(step));
+        }
+      }
+    }
+    return {after, changes};
+  }
+
+  /// How much of the change to a picture is seen, (H, W) in [0,1]: `change` is the largest of a
+  /// channel at each pixel. By chance a pixel may be as it was, so that its surroundings count.
+  Mat seen(const Mat& change) const {
+    Mat around, cover, label;
+    cv::GaussianBlur(change, around, {}, kSeenAround, 0, cv::BORDER_REFLECT_101);
+    cv::GaussianBlur(mask, cover, {}, kSeenAround, 0, cv::BORDER_REFLECT_101);
+    cv::divide(around.mul(mask), cv::max(cover, kLeastCover / 100), label);
+    cv::GaussianBlur(label, label, {}, kLabelBlur, 0, cv::BORDER_REFLECT_101);
+    const double half = kSeenChange * brightness_ + kSeenDeviations * roughness();
+    cv::exp(label * (-1 / half), label);
+    return 1 - label;
+  }
+
   Mat mask;   // (H, W) in [0,1]
   Mat fresh;  // like the image
 
@@ -142,7 +177,7 @@ private:
 
   /// Lighter or darker by that share of the brightness and by some of what varies there anyway;
   /// sometimes with a tint.
-  cv::Scalar shift(double low, double high, double darker = 0.5, Deviations more = kFaint) {
+  cv::Scalar shift(double low, double high, double darker = 0.5, Deviations more = kPlain) {
     const double sign = dice_.sign(darker);
     const double share = dice_.log_between(low, high);
     const double step = share * brightness_ + dice_.between(more.least, more.most) * roughness();
@@ -264,7 +299,7 @@ private:
     fresh = piece();
     const double sigma = pixels(8);
     if (dice_.chance(0.6)) fresh = fresh - smoothed(fresh, sigma) + smoothed(image_, sigma);
-    if (dice_.chance(0.5)) fresh += shift(0.02, 0.4);
+    fresh += shift(0.02, 0.4);
     mask *= dice_.between(0.5, 1);
   }
 
@@ -290,7 +325,7 @@ private:
     // The surface in another light, or what lies below or on it.
     const double kept = dice_.chance(0.5) ? 1 : dice_.between(0, 0.3);
     fresh = image_ * kept + (1 - kept) * cv::mean(image_);
-    fresh += shift(0.08, 1, /*darker=*/0.65, kPlain);
+    fresh += shift(0.08, 1, /*darker=*/0.65);
   }
 
   /// A path that wanders more or less.
@@ -323,7 +358,7 @@ private:
     const int more = std::array{0, 0, 0, 1, 3}[dice_.below(5)];
     for (int i = 0; i < more; ++i) cv::max(mask, blob(pixels(1.5), 0.06 * side_, 0.7), mask);
     fresh = image_ * dice_.between(0.2, 1);
-    fresh += shift(0.1, 1, /*darker=*/0.5, kPlain);
+    fresh += shift(0.1, 1);
     add_grain(0.03 * dice_.between(0, 1), 0);
   }
 
@@ -339,7 +374,7 @@ private:
     const int reach = static_cast<int>(pixels(std::array{4, 8, 14}[dice_.below(3)]));
     const bool sideways = dice_.chance(0.5);
     cv::blur(image_, fresh, sideways ? cv::Size(2 * reach + 1, 1) : cv::Size(1, 2 * reach + 1));
-    fresh += shift(0.02, 0.2);
+    fresh += shift(0.02, 0.2, /*darker=*/0.5, kFaint);
   }
 
   void make_uneven() {
@@ -363,7 +398,7 @@ private:
       const double amount = 0.15 * mean_ * dice_.between(0, 1);
       add_grain(amount, dice_.log_between(0.5, 2));
     }
-    fresh += shift(0.005, 0.1);
+    fresh += shift(0.005, 0.1, /*darker=*/0.5, kFaint);
   }
 
   void make_corner() {
@@ -409,27 +444,6 @@ private:
   int side_;  // the shorter one
   double mean_, brightness_;
 };
-
-/// Puts the defect on the picture; the largest change of a channel at each pixel, (H, W).
-Mat lay_on(Mat& picture, const Defect& defect) {
-  Mat changes(picture.size(), CV_32F);
-  const int channels = picture.channels();
-  for (int y = 0; y < picture.rows; ++y) {
-    auto* value = picture.ptr<float>(y);
-    const auto* fresh = defect.fresh.ptr<float>(y);
-    const auto* mask = defect.mask.ptr<float>(y);
-    auto* change = changes.ptr<float>(y);
-    for (int x = 0; x < picture.cols; ++x) {
-      change[x] = 0;
-      for (int c = 0; c < channels; ++c, ++value, ++fresh) {
-        const float step = mask[x] * (std::clamp(*fresh, 0.0F, 1.0F) - *value);
-        *value += step;
-        change[x] = std::max(change[x], std::abs(step));
-      }
-    }
-  }
-  return changes;
-}
 
 /// (C, H, W) → (H, W, C), cut to the middle.
 torch::Tensor middle_of(const torch::Tensor& image) {
@@ -506,11 +520,9 @@ void draw_defect(Mat& picture, DefectKind kind, CounterRandom& random, const Goo
   if (std::min(picture.rows, picture.cols) < kLeastDefectSide) return;
   Defect defect(picture, random, others);
   defect.make(kind);
-  Mat change = lay_on(picture, defect);
-  if (label == nullptr) return;
-  cv::GaussianBlur(change, change, {}, 0.8, 0, cv::BORDER_REFLECT_101);
-  cv::exp(change * (-1 / (kSeenChange * defect.brightness())), change);
-  cv::max(*label, 1 - change, *label);
+  const auto [after, change] = defect.laid_on();
+  if (label != nullptr) cv::max(*label, defect.seen(change), *label);
+  after.copyTo(picture);
 }
 
 torch::Tensor defect_sheet(const std::vector<torch::Tensor>& images, const GoodPictures& others,

@@ -60,8 +60,10 @@ void add_noise(cv::Mat& picture, double deviation, CounterRandom& random);
 inline constexpr int kLeastDefectSide = 8;
 
 /// Draws a defect on a picture, (H, W) of 1 or 3 floats in [0,1], in place; it stays in [0,1].
-/// `label`, where not null, is (H, W): each value becomes 1 - exp(-d / 8 % of the picture's
-/// brightness), with d the largest change of a channel, smoothed, unless it was larger before.
+/// `label`, where not null, is (H, W): each value becomes 1 - exp(-d / s) unless it was larger
+/// before. d is how much the defect changes around a pixel (of the channels the largest change),
+/// and s 8 % of the picture's brightness plus 0.3 of its deviation around there, below which a
+/// change is hardly seen.
 void draw_defect(cv::Mat& picture, DefectKind kind, CounterRandom& random,
                  const GoodPictures& others, cv::Mat* label = nullptr);
 

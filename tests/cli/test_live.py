@@ -154,6 +154,9 @@ def test_folders_are_watched_by_the_rules_of_every_folder(watched, tmp_path):
     assert line()["path"] == "camera/line/b.png", "of a folder that is linked"
     (tmp_path / "camera/linked.png").hardlink_to(tmp_path / "picture.png")
     assert line()["path"] == "camera/linked.png"
+    (tmp_path / "camera/linked.png").rename(tmp_path / "away.png")
+    (tmp_path / "away.png").rename(tmp_path / "camera/linked.png")
+    assert line()["path"] == "camera/linked.png", "one that was gone is new"
     content = (tmp_path / "picture.png").read_bytes()
     (tmp_path / "camera/slow").mkdir()
     with open(tmp_path / "camera/slow/c.png", "wb") as file:

@@ -48,36 +48,6 @@ cv::Mat gradient(const cv::Mat& plane, bool down) {
   return cv::abs(result);
 }
 
-/// By whole kernels: the mean of eight pixels on a line, less that of those beside it.
-cv::Mat lines(const cv::Mat& plane) {
-  constexpr int kMiddle = 14;
-  cv::Mat most(plane.size(), CV_64F, cv::Scalar(0));
-  for (int i = 0; i < 12; ++i) {
-    const double x = std::cos(i * M_PI / 12), y = std::sin(i * M_PI / 12);
-    const auto at = [](double length) { return static_cast<int>(std::lround(length)); };
-    const auto mean_beside = [&](int side) {
-      cv::Mat kernel(2 * kMiddle + 1, 2 * kMiddle + 1, CV_64F, cv::Scalar(0));
-      for (const int a : {-1, 1}) {
-        for (const int b : {-1, 1}) {
-          for (const int c : {-1, 1}) {
-            const int right = a * at(1.5 * x) + b * at(3 * x) + c * at(6 * x) + side * at(-3 * y);
-            const int down = a * at(1.5 * y) + b * at(3 * y) + c * at(6 * y) + side * at(3 * x);
-            kernel.at<double>(kMiddle + down, kMiddle + right) += 1. / 8;
-          }
-        }
-      }
-      cv::Mat result;
-      cv::filter2D(plane, result, -1, kernel, {-1, -1}, 0, cv::BORDER_REPLICATE);
-      return result;
-    };
-    const cv::Mat here = mean_beside(0), left = mean_beside(1), right = mean_beside(-1);
-    const cv::Mat highest = cv::max(left, right), lowest = cv::min(left, right);
-    const cv::Mat lighter = here - highest, darker = lowest - here;
-    most = cv::max(most, cv::Mat(cv::max(lighter, darker)));
-  }
-  return most;
-}
-
 /// Of colours the largest, not yet divided.
 Planes raw_maps_of(const Planes& planes) {
   Planes maps;
@@ -85,7 +55,7 @@ Planes raw_maps_of(const Planes& planes) {
     const cv::Mat fine = blurred(plane, 1);
     cv::Mat rough = plane - fine;
     cv::sqrt(blurred(rough.mul(rough), 2.5), rough);
-    const Planes own = {gradient(fine, true), gradient(fine, false), lines(fine), rough};
+    const Planes own = {gradient(fine, true), gradient(fine, false), rough};
     if (maps.empty()) maps = own;
     for (std::size_t i = 0; i < own.size(); ++i) maps[i] = cv::max(maps[i], own[i]);
   }
