@@ -48,9 +48,11 @@ def judged(program, tmp_path_factory):
     return judge
 
 
-@pytest.mark.parametrize("family", TEXTURES + SHAPES)
-def test_defects_stand_out(judged, family):
-    assert judged(family)[0]["image_auroc"] > 0.75
+def test_defects_stand_out(judged):
+    # Of one family, 14 defects and a network of 150 steps, it varies by 0.05 from seed to seed.
+    found = {family: judged(family)[0]["image_auroc"] for family in TEXTURES + SHAPES}
+    assert sum(found.values()) / len(found) > 0.85, found
+    assert min(found.values()) > 0.6, found
 
 
 @pytest.mark.parametrize("families", [TEXTURES, SHAPES])
