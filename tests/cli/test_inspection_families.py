@@ -8,11 +8,11 @@ from convae_program import ONE_CORE, read_csv, source_dir
 from inspection_parts import FRAMES, SHAPES, make_frames, make_part_frames, make_parts
 from inspection_textures import TEXTURES, make_texture
 
-COUNTS = (48, 16, 2)  # to train on, good ones to test, of each kind of defect
+COUNTS = (48, 40, 10)  # to train on, good ones to test, of each kind of defect: fewer vary by chance
 FRAMED = SHAPES + ("brick",)  # the families whose frames are scored
 FRAME_COUNT = 4  # of each kind
 RECIPE = source_dir() / "configs/inspect.toml"
-SMALL = ("--levels", "16,32,64", "--crop", 64, "--batch-size", 8, "--max-steps", 150,
+SMALL = ("--levels", "16,32,64", "--crop", 64, "--batch-size", 8, "--max-steps", 300,
          "--val-split", 0.4, "--save-every", 0)
 
 
@@ -48,11 +48,9 @@ def judged(program, tmp_path_factory):
     return judge
 
 
-def test_defects_stand_out(judged):
-    # Of one family, 14 defects and a network of 150 steps, it varies by 0.05 from seed to seed.
-    found = {family: judged(family)[0]["image_auroc"] for family in TEXTURES + SHAPES}
-    assert sum(found.values()) / len(found) > 0.85, found
-    assert min(found.values()) > 0.6, found
+@pytest.mark.parametrize("family", TEXTURES + SHAPES)
+def test_defects_stand_out(judged, family):
+    assert judged(family)[0]["image_auroc"] > 0.75
 
 
 @pytest.mark.parametrize("families", [TEXTURES, SHAPES])
