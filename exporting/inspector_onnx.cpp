@@ -50,7 +50,8 @@ public:
 
 private:
   struct Map {
-    Value values;            // (1, K, h, w), standardised
+    Value values;            // (1, K, h, w), standardised, with both_ends()
+    std::int64_t maps = 0;   // before that
     std::int64_t count = 0;  // K
     int level = 0;
   };
@@ -159,7 +160,7 @@ private:
     add_pyramid(swapped(image), /*of_textures=*/true);
   }
 
-  /// The detector's map (1, 1, H, W), as models/detector.cpp makes it.
+  /// The detector's logits (1, 1, H, W), as models/detector.cpp makes them.
   Value detected(const Value& reconstruction, const Value& residual) {
     const Value blurred = swapped(blur(swapped(image_), DetectorImpl::kBlurSigma));
     const Value gain = number(DetectorImpl::kDifferenceGain), middle = number(0.5);
@@ -171,7 +172,8 @@ private:
         add_detector(graph_, model_, unshuffled(all, 4 * model_.options().channels));
     const Value map =
         op("DepthToSpace", {logits}, {{"blocksize", std::int64_t{2}}, {"mode", "CRD"}});
-    return op("Sigmoid", {op("Slice", {map, integers({0, 0}), size_, integers({2, 3})})});
+    return clip(op("Slice", {map, integers({0, 0}), size_, integers({2, 3})}), -kMostLogit,
+                kMostLogit);
   }
 
   /// at::pixel_unshuffle(x, 2), an odd side's end repeated: a convolution that puts each of four
@@ -188,18 +190,19 @@ private:
   void add_pyramid(Value planes, bool of_textures) {
     const std::string name = scope_;
     const torch::Tensor& places = numbers_.places.at(pyramids_++);
-    for (int level = 0; level < kPyramidLevels; ++level) {
+    for (int level = 1; level < kLevelsEnd; ++level) {
+      planes = halved(planes);
       scope_ = fmt::format("{}.{}", name, level);
-      Value map = standardised(of_textures ? textures(planes) : planes, places[level], level);
+      Value map =
+          standardised(of_textures ? textures(planes) : planes, places[level - kFirstLevel], level);
       if (of_textures) {
         const Value rough = op("Gather", {map, integers({kRoughness, kRoughness + kRawMaps})},
                                {{"axis", std::int64_t{1}}});
         map = concat({map, op("Neg", {rough})}, 1);
       }
-      maps_.push_back({map, peak_count(places.size(2)), level});
+      maps_.push_back({map, places.size(2), peak_count(places.size(2)), level});
       features_.push_back(
           op("Log", {op("Max", {peaks(maps_.back()), number(AnomalyScorer::kSmallestPeak)})}));
-      planes = halved(planes);
     }
   }
 
@@ -251,10 +254,10 @@ private:
     return op("Where", {op("Less", {inner, number(kInnerPlaces)}), of_short, of_long});
   }
 
-  /// (K): the mean of the highest kPeakShare of each map, of at least one pixel.
+  /// (K): the mean of the highest peak_share() of each map, of at least one pixel.
   Value peaks(const Map& map) {
     const Value flat = op("Reshape", {map.values, integers({map.count, -1})});
-    const std::int64_t pixels_a_peak = std::lround(1 / AnomalyScorer::kPeakShare);
+    const std::int64_t pixels_a_peak = std::lround(1 / peak_share(map.maps));
     const Value pixels = op("Shape", {flat}, {{"start", std::int64_t{1}}});
     const Value rounded =
         op("Div", {op("Add", {pixels, integers({pixels_a_peak / 2})}), integers({pixels_a_peak})});
@@ -289,7 +292,7 @@ private:
           op("Conv",
              {op("Log", {op("Add", {share, number(1)})}),
               constant(fmt::format("map/weights.{}", first), weights.view({1, map.count, 1, 1}))});
-      if (map.level > 0) heat = op("Resize", {heat, "", "", sizes}, {{"mode", "linear"}});
+      heat = op("Resize", {heat, "", "", sizes}, {{"mode", "linear"}});
       sum = op("Add", {heat, sum});
       first += map.count;
     }

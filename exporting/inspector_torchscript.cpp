@@ -83,17 +83,18 @@ def pyramid(self, image: Tensor, textures: bool, brightness: float, known: Tenso
     maps: List[Tensor] = []
     planes = image.transpose(0, 1)
     for level in range({levels}):
+        planes = self.halved(planes)
         values = self.textures(planes, brightness) if textures else planes[:, 0]
-        map = self.standardised(values, level, [image.size(2), image.size(3)], known[level])
+        map = self.standardised(values, {first} + level, [image.size(2), image.size(3)], known[level])
         if textures:
             map = torch.cat([map, -map[{rough}::{rough_step}]])
         maps.append(map)
-        planes = self.halved(planes)
     return maps
 
 def peaks(self, map: Tensor) -> Tensor:
     flat = map.flatten(1)
-    count = max(1, int({share} * flat.size(1) + 0.5))
+    share = {share_of_one} if flat.size(0) == 1 else {share_of_textures}
+    count = max(1, int(share * flat.size(1) + 0.5))
     highest = torch.topk(flat, count, 1, True, False)[0].to({double}).mean([1])
     return highest.clamp_min({smallest}).log()
 
@@ -115,8 +116,10 @@ def verdict(self, maps: List[Tensor], size: List[int]) -> Tuple[Tensor, Tensor]:
     score = torch.logsumexp(ratios, [0], True) - {log_kinds}
     return score.to({single}), self.heat(maps, size)
 )py",
-      fmt::arg("levels", kPyramidLevels), fmt::arg("rough", kRoughness),
-      fmt::arg("rough_step", kRawMaps), fmt::arg("share", AnomalyScorer::kPeakShare),
+      fmt::arg("levels", kPyramidLevels), fmt::arg("first", kFirstLevel),
+      fmt::arg("rough", kRoughness), fmt::arg("rough_step", kRawMaps),
+      fmt::arg("share_of_one", peak_share(1)),
+      fmt::arg("share_of_textures", peak_share(kTextureMaps)),
       fmt::arg("smallest", AnomalyScorer::kSmallestPeak), fmt::arg("double", kDouble),
       fmt::arg("single", kSingle), fmt::arg("farthest", AnomalyScorer::kFarthest),
       fmt::arg("most_heat", HeatMap::kMost), fmt::arg("most_deviations", kMostDeviations),
@@ -134,9 +137,9 @@ def detect(self, image: Tensor, reconstruction: Tensor) -> Tensor:
     x = torch.replication_pad2d(x, [0, x.size(3) % 2, 0, x.size(2) % 2])
     x = torch.pixel_unshuffle(x, 2).contiguous(memory_format=2)
     map = torch.pixel_shuffle(self.network.detector.forward(x), 2)
-    return map[:, :, :image.size(2), :image.size(3)].sigmoid()
+    return map[:, :, :image.size(2), :image.size(3)].clamp(-{most}, {most})
 )py",
-      fmt::arg("gain", DetectorImpl::kDifferenceGain));
+      fmt::arg("gain", DetectorImpl::kDifferenceGain), fmt::arg("most", kMostLogit));
 }
 
 /// As in inspection/views.cpp.

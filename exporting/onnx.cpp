@@ -197,8 +197,12 @@ private:
     const std::string name = block + ".norm.";
     const auto grouped =
         graph_.node(block, "Reshape", {x, graph_.integers(name + "groups", {0, groups, -1})});
+    // Without its mean first: runtimes multiply before they subtract, and flat pictures suffer.
+    const auto mean =
+        graph_.node(block, "ReduceMean", {grouped}, {{"axes", std::vector<std::int64_t>{2}}});
+    const auto centred = graph_.node(block, "Sub", {grouped, mean});
     const auto normalised = graph_.node(block, "InstanceNormalization",
-                                        {grouped, constant(name + "ones", torch::ones(groups)),
+                                        {centred, constant(name + "ones", torch::ones(groups)),
                                          constant(name + "zeros", torch::zeros(groups))},
                                         {{"epsilon", static_cast<float>(epsilon)}});
     const auto back = graph_.node(block, "Reshape", {normalised, graph_.node(block, "Shape", {x})});

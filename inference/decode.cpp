@@ -77,6 +77,9 @@ torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const 
                      " latents, but in a folder each is a file of its own");
   }
   require_fit(latent, model, file);
+  if (!latent.isfinite().all().item<bool>()) {
+    refuse(file, "the latent of " + in_quotes(row.name) + " has values that are not finite");
+  }
   return latent;
 }
 

@@ -9,8 +9,6 @@
 namespace convae {
 namespace {
 
-/// Variance of the prior of a weight: of many features that rise together, all get a little.
-constexpr double kPriorVariance = 1e-3;
 constexpr std::int64_t kMostSteps = 200;
 
 }  // namespace
@@ -18,7 +16,8 @@ constexpr std::int64_t kMostSteps = 200;
 FaultClassifier::FaultClassifier(torch::Tensor weights, torch::Tensor biases)
     : weights_(std::move(weights)), biases_(std::move(biases)) {}
 
-FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::vector<int>& kinds) {
+FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::vector<int>& kinds,
+                                     const torch::Tensor& variances) {
   const int count = *std::ranges::max_element(kinds);
   const torch::Tensor kind = torch::tensor(kinds).unsqueeze(1);
   const torch::Tensor good = (kind == 0).to(torch::kDouble);
@@ -28,6 +27,8 @@ FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::v
   const torch::Tensor good_weights = good * (all / 2 / good.sum());
   const torch::Tensor fault_weights = faulty * (all / 2 / of_kind);
 
+  // Weights in units of their priors' deviations: all directions are alike to the optimizer.
+  const torch::Tensor units = variances.sqrt(), in_units = features * units;
   torch::Tensor weights = torch::zeros({count, features.size(1)}, torch::kDouble);
   torch::Tensor biases = torch::zeros({count}, torch::kDouble);
   weights.requires_grad_(true);
@@ -38,14 +39,14 @@ FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::v
   const torch::AutoGradMode with_gradients(true);
   optimizer.step([&] {
     optimizer.zero_grad();
-    const torch::Tensor logits = features.matmul(weights.t()) + biases;
+    const torch::Tensor logits = in_units.matmul(weights.t()) + biases;
     const torch::Tensor errors =
         good_weights * torch::softplus(logits) + fault_weights * torch::softplus(-logits);
-    const torch::Tensor loss = errors.sum() + weights.square().sum() / (2 * kPriorVariance);
+    const torch::Tensor loss = errors.sum() + weights.square().sum() / 2;
     loss.backward();
     return loss;
   });
-  return {weights.detach(), biases.detach()};
+  return {weights.detach() * units, biases.detach()};
 }
 
 torch::Tensor FaultClassifier::log_ratios(const torch::Tensor& features) const {

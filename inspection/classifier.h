@@ -14,10 +14,14 @@ public:
   /// Weights (kinds, features) and biases (kinds), double.
   FaultClassifier(torch::Tensor weights, torch::Tensor biases);
 
+  /// Variance of the prior of a weight: of many features that rise together, all get a little.
+  static constexpr double kVariance = 2e-3;
+
   /// features: (images, features) double, standardised; kinds: of each image, 0 for a good one,
-  /// else 1 …; weights are kept small as by a normal prior. Good images and those of a kind weigh
-  /// the same, however many there are of each.
-  static FaultClassifier fit(const torch::Tensor& features, const std::vector<int>& kinds);
+  /// else 1 …; weights are kept small as by a normal prior with `variances` (features) double. Good
+  /// images and those of a kind weigh the same, however many there are of each.
+  static FaultClassifier fit(const torch::Tensor& features, const std::vector<int>& kinds,
+                             const torch::Tensor& variances);
 
   /// (features) double → the logarithm of each kind's likelihood ratio, (kinds) double.
   torch::Tensor log_ratios(const torch::Tensor& features) const;

@@ -7,6 +7,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include <array>
+#include <cmath>
 
 namespace convae {
 namespace {
@@ -31,10 +32,10 @@ cv::Mat gradient(const cv::Mat& plane, bool down) {
 template <typename MapsOf>
 Pyramid pyramid(torch::Tensor planes, const MapsOf& maps_of) {
   Pyramid maps;
-  for (int level = 0; level < kPyramidLevels; ++level) {
+  for (int level = kFirstLevel; level < kLevelsEnd; ++level) {
+    planes = next_level(planes);
     maps.push_back(maps_of(planes));
     maps.back().level = level;
-    planes = next_level(planes);
   }
   return maps;
 }
@@ -81,6 +82,10 @@ Pyramid texture_maps(const torch::Tensor& planes, double brightness) {
     const torch::Tensor raw = raw_maps(level);
     return LevelMaps{raw, texture_gains(raw.mean({1, 2}), brightness)};
   });
+}
+
+torch::Tensor logits_of(const torch::Tensor& maps) {
+  return maps.logit(/*eps=*/1 / (1 + std::exp(kMostLogit)));
 }
 
 Pyramid mean_maps(const torch::Tensor& map) {

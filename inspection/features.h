@@ -9,7 +9,7 @@ namespace convae {
 
 /// Maps of one view of an image at one level of a pyramid: level l has sides of 1/2^l, rounded up.
 struct LevelMaps {
-  torch::Tensor values;  ///< (R, h, w) float, non-negative
+  torch::Tensor values;  ///< (R, h, w) float
   torch::Tensor gains;   ///< (K) float, K a multiple of R: map k is gains[k] · values[k mod R]
   int level = 0;
 
@@ -17,7 +17,10 @@ struct LevelMaps {
 };
 using Pyramid = std::vector<LevelMaps>;
 
-inline constexpr int kPyramidLevels = 6;  // the coarsest sees uneven light
+/// The finest maps have half the image's size: at full size there is mostly noise, for three
+/// quarters of the time. The coarsest see uneven light.
+inline constexpr int kFirstLevel = 1, kLevelsEnd = 6;
+inline constexpr int kPyramidLevels = kLevelsEnd - kFirstLevel;
 
 /// (K, h, w) float of each level of each view: how far its maps are above the usual, in deviations.
 using StandardisedMaps = std::vector<torch::Tensor>;
@@ -53,7 +56,12 @@ torch::Tensor texture_gains(const torch::Tensor& means, double brightness);
 /// Planes (C, H, W) at the next level.
 torch::Tensor next_level(const torch::Tensor& planes);
 
-/// A detector's map (1, H, W) in [0,1], averaged at each level.
+/// A detector's maps of 0 to 1 → logits, to kMostLogit either way: at 0.99 and 0.999 it is not
+/// equally sure.
+inline constexpr double kMostLogit = 6;
+torch::Tensor logits_of(const torch::Tensor& maps);
+
+/// A map (1, H, W), averaged at each level.
 Pyramid mean_maps(const torch::Tensor& map);
 
 /// Standardised maps (K, h, w) of a level, and what is far below the usual of them: of roughness
@@ -63,5 +71,7 @@ torch::Tensor both_ends(const torch::Tensor& standardised);
 constexpr std::int64_t peak_count(std::int64_t maps) {
   return maps == kTextureMaps ? maps + kTextureMaps / kRawMaps : maps;
 }
+/// The share of a map's pixels that its peak is the mean of. A detector's are smooth.
+constexpr double peak_share(std::int64_t maps) { return maps == kTextureMaps ? 0.001 : 0.01; }
 
 }  // namespace convae

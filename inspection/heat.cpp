@@ -12,7 +12,11 @@ namespace {
 constexpr std::int64_t kPixelsOfAKind = 32;  // of an image
 // Of a label: what lies between is neither.
 constexpr double kChanged = 0.5, kUnchanged = 0.05;
+// Maps see a defect from so many pixels beside it.
+constexpr std::int64_t kBeside = 4;
 constexpr double kStrongest = 0.999;  // share of good pixels that are below 1
+// Variance of each weight's prior, a detector's too.
+constexpr double kVariance = 1e-2;
 constexpr double kSmallestScale = 1e-6;
 
 torch::Tensor logarithms(const torch::Tensor& maps) {
@@ -33,12 +37,14 @@ torch::Tensor some_of(const torch::Tensor& where) {
 SampledPixels SampledPixels::of(const StandardisedMaps& maps, Size size,
                                 const torch::Tensor& label) {
   const torch::Tensor drawn = label.defined() ? label : torch::zeros(per_axis(size));
-  const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(drawn < kUnchanged);
+  const torch::Tensor around =
+      torch::max_pool2d(drawn.unsqueeze(0), 2 * kBeside + 1, /*stride=*/1, kBeside)[0];
+  const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(around < kUnchanged);
   const torch::Tensor pixels = torch::cat({defect, good});
   SampledPixels sampled;
   std::vector<torch::Tensor> rows;
   for (std::int64_t i = 0; i < std::ssize(maps); ++i) {
-    const torch::Tensor at = pixels.bitwise_right_shift(i % kPyramidLevels);
+    const torch::Tensor at = pixels.bitwise_right_shift(kFirstLevel + i % kPyramidLevels);
     rows.push_back(both_ends(maps[static_cast<std::size_t>(i)].index(
         {torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)})));
   }
@@ -57,7 +63,8 @@ HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64
   if (defects == 0 || defects == std::ssize(pixels.defects)) return {weights, bias};
 
   const torch::Tensor seen = logarithms(pixels.maps.narrow(1, first, count)).to(torch::kDouble);
-  const FaultClassifier classifier = FaultClassifier::fit(seen, pixels.defects);
+  const FaultClassifier classifier =
+      FaultClassifier::fit(seen, pixels.defects, torch::full({count}, kVariance, torch::kDouble));
   const torch::Tensor ratios =
       (seen.matmul(classifier.weights().t()) + classifier.biases()).flatten();
   const torch::Tensor good = ratios.index({torch::tensor(pixels.defects) == 0});

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kScoresPrefix = "scores.";
 /// What scores look at, counted up when it changes: a file of another is of no use.
-constexpr int kFeatures = 4;
+constexpr int kFeatures = 5;
 constexpr const char* kNative = "native";  // images at their own sizes
 
 std::string scores_name(std::size_t way) {

@@ -1,6 +1,7 @@
 #include "convae/inspection/scorer.h"
 
 #include "convae/core/parallel.h"
+#include "convae/inspection/faults.h"
 #include "convae/inspection/views.h"
 
 #include <c10/core/InferenceMode.h>
@@ -17,13 +18,15 @@ namespace convae {
 namespace {
 
 constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides alone
+/// Variance of the weights of a detector that other images do not confuse, and how much confusion
+/// takes most of it away.
+constexpr double kDetectorVariance = 0.05, kConfusing = 0.25;
 
 /// Mean of the values of a map that come first in some order. By a heap of them, since at::topk
 /// sorts pairs of values and places, which takes much longer.
 template <typename Order>
-double mean_of_first(std::span<const float> map, const Order& order) {
-  std::vector<float> first(
-      static_cast<std::size_t>(AnomalyScorer::values_of_a_peak(std::ssize(map))));
+double mean_of_first(std::span<const float> map, std::int64_t count, const Order& order) {
+  std::vector<float> first(static_cast<std::size_t>(count));
   std::partial_sort_copy(map.begin(), map.end(), first.begin(), first.end(), order);
   return std::accumulate(first.begin(), first.end(), 0.0) / static_cast<double>(first.size());
 }
@@ -36,10 +39,13 @@ torch::Tensor peaks_of(const torch::Tensor& maps) {
                      static_cast<std::size_t>(flat.size(1)));
   };
   const std::int64_t count = flat.size(0);
+  const std::int64_t values = AnomalyScorer::values_of_a_peak(flat.size(1), count);
   std::vector<double> peaks;
-  for (std::int64_t i = 0; i < count; ++i) peaks.push_back(mean_of_first(map(i), std::greater<>()));
+  for (std::int64_t i = 0; i < count; ++i) {
+    peaks.push_back(mean_of_first(map(i), values, std::greater<>()));
+  }
   for (std::int64_t i = kRoughness; std::ssize(peaks) < peak_count(count); i += kRawMaps) {
-    peaks.push_back(-mean_of_first(map(i), std::less<>()));
+    peaks.push_back(-mean_of_first(map(i), values, std::less<>()));
   }
   return torch::tensor(peaks, torch::kDouble);
 }
@@ -189,8 +195,8 @@ torch::Tensor AnomalyScorer::features_of(const std::vector<torch::Tensor>& peaks
   return torch::cat(peaks).clamp_min(kSmallestPeak).log();
 }
 
-std::int64_t AnomalyScorer::values_of_a_peak(std::int64_t pixels) {
-  return std::max<std::int64_t>(1, std::llround(kPeakShare * static_cast<double>(pixels)));
+std::int64_t AnomalyScorer::values_of_a_peak(std::int64_t pixels, std::int64_t maps) {
+  return std::max<std::int64_t>(1, std::llround(peak_share(maps) * static_cast<double>(pixels)));
 }
 
 AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Tensor>& peaks) const {
@@ -220,6 +226,39 @@ torch::Tensor AnomalyScorer::standardised(const torch::Tensor& features) const {
   return ((features - mean_) / deviation_).clamp(-kFarthest, kFarthest);
 }
 
+/// How much the detector's peaks may count: more than others, as it was made to find defects,
+/// unless they rise from images it was trained on to others nearly as much as by a drawn defect.
+void AnomalyScorer::judge_detector() {
+  variances_ = torch::full_like(mean_, FaultClassifier::kVariance);
+  std::vector<torch::Tensor> of_detector;
+  std::int64_t first = 0;
+  for (const torch::Tensor& scale : scales_.at(-1)) {
+    const std::int64_t count = peak_count(scale.size(1));
+    if (scale.size(1) != kTextureMaps) of_detector.push_back(torch::arange(first, first + count));
+    first += count;
+  }
+  if (of_detector.empty()) return;
+  const torch::Tensor detector = torch::cat(of_detector);
+  const auto level = [&](const auto& is_meant) {
+    double sum = 0;
+    std::int64_t count = 0;
+    for (const Learnt& image : learnt_) {
+      if (!is_meant(image.example)) continue;
+      sum += standardised(image.features).index_select(0, detector).mean().item<double>();
+      ++count;
+    }
+    return sum / static_cast<double>(count);
+  };
+  const double trained = level([](const Example& e) { return e.kind == 0 && !e.held_out; });
+  const double unseen = level([](const Example& e) { return e.kind == 0 && e.held_out; });
+  const double defects = level([](const Example& e) { return is_defect(e.kind) && e.held_out; });
+  const double rise = unseen - trained, effect = defects - unseen;
+  if (std::isnan(rise + effect)) return;  // there are no images of the training, or no defects
+  const double confusion = std::max(rise, 0.0) / std::max(effect, 1e-3);
+  variances_.index_fill_(0, detector,
+                         kDetectorVariance * std::exp(-std::pow(confusion / kConfusing, 2)));
+}
+
 AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
   std::vector<torch::Tensor> rows;
   std::vector<int> kinds;
@@ -231,7 +270,8 @@ AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
   const torch::Tensor features = standardised(torch::stack(rows));
   Classifiers classifiers;
   for (std::size_t part = 0; part < kParts; ++part) {
-    classifiers.push_back(FaultClassifier::fit(part_of(features, part), kinds));
+    classifiers.push_back(
+        FaultClassifier::fit(part_of(features, part), kinds, part_of(variances_, part)));
   }
   return classifiers;
 }
@@ -256,6 +296,7 @@ void AnomalyScorer::finish() {
   const torch::Tensor usual = torch::stack(good);
   mean_ = usual.mean(0);
   deviation_ = usual.std(0) + kLeastSpread;
+  judge_detector();
   std::map<int, Classifiers> without;
   for (const int fold : held_out_folds) without[fold] = fit_without(fold);
   for (const Learnt& image : learnt_) {

@@ -28,9 +28,10 @@ struct SeenImage {
 /// How anomalous images are, learnt from good images and from faults drawn on them.
 ///
 /// Each map (see inspection/features.h) is standardised at each place by what good images have
-/// there, and its peak is the mean of its highest 0.1 % of pixels: a defect is small, and a mean
-/// over the image would drown it. Of roughness the lowest values have a peak, too. From the
-/// logarithms of the peaks a FaultClassifier tells images with a fault from good ones.
+/// there, and its peak is the mean of its highest 0.1 % of pixels (a detector's: 1 %): a defect is
+/// small, and a mean over the image would drown it. Of roughness the lowest values have a peak,
+/// too. From the logarithms of the peaks a FaultClassifier tells images with a fault from good
+/// ones.
 ///
 /// Two passes over good images, in this order: learn_places(), and learn() for each image as it is
 /// and with faults drawn on it.
@@ -44,7 +45,6 @@ struct SeenImage {
 class AnomalyScorer {
 public:
   static constexpr std::size_t kFewestImages = 3;
-  static constexpr double kPeakShare = 0.001;
   static constexpr double kSmallestPeak = 0.05;  ///< in deviations: below it nothing stands out
   static constexpr double kFarthest = 8;  ///< deviations: what is further up or down says no more
 
@@ -118,10 +118,10 @@ public:
                std::size_t parts = kParts) const;
 
   /// For an image that is looked at in parts: the scale of each of its maps, the network's first,
-  /// see PlaceStatistics; how many values a peak is the mean of; and the scores by the peaks (K)
-  /// double of each, with both_ends().
+  /// see PlaceStatistics; how many values a peak is the mean of, of one of `maps` with so many
+  /// pixels; and the scores by the peaks (K) double of each, with both_ends().
   const std::vector<torch::Tensor>& scales() const { return scales_.at(-1); }
-  static std::int64_t values_of_a_peak(std::int64_t pixels);
+  static std::int64_t values_of_a_peak(std::int64_t pixels, std::int64_t maps);
   Scores score_by_peaks(const std::vector<torch::Tensor>& peaks) const;
   const HeatMap& heat_map(Part part) const { return heat_[part]; }
 
@@ -135,6 +135,7 @@ private:
   static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks);
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
   torch::Tensor standardised(const torch::Tensor& features) const;
+  void judge_detector();
   Classifiers fit_without(int fold) const;
   std::vector<HeatMap> fit_heat() const;
   Scores scores_of(const torch::Tensor& features, const Classifiers& classifiers) const;
@@ -145,6 +146,7 @@ private:
   std::map<int, Scales> scales_;         // by the fold they are without
   std::vector<Learnt> learnt_;
   torch::Tensor mean_, deviation_;  // (F) double, of good images
+  torch::Tensor variances_;         // (F) double, see FaultClassifier::fit
   std::vector<Scores> good_scores_;
   Classifiers classifiers_;
   std::vector<HeatMap> heat_;  // of each part

@@ -24,6 +24,7 @@ constexpr std::int64_t kMargin = 56;
 static_assert(kMargin >= (kTextureReach + kBehind) << (kLevelsAtOnce - 1));
 static_assert(kMargin % (1 << kLevelsAtOnce) == 0);
 /// Tiles begin at pixels of the first level that is kept.
+static_assert(kFirstLevel == 1);  // level 0 is the picture itself
 constexpr std::int64_t kStepOfSide = 1 << kLevelsAtOnce;
 
 std::int64_t at_level(std::int64_t end, int level) { return (end + (1 << level) - 1) >> level; }
@@ -120,7 +121,7 @@ public:
     ViewPlanes planes;
     planes[kImage] = cut(input);
     planes[kResidual] = planes[kImage] - cut(reconstruction);
-    if (detects_) planes[kDetected] = cut(model_.detect(input, reconstruction));
+    if (detects_) planes[kDetected] = logits_of(cut(model_.detect(input, reconstruction)));
     return planes;
   }
 
@@ -147,8 +148,11 @@ public:
     for_each_part(
         network.source(), side,
         [&](const TilePart& part) {
-          if (part.level == 0) add_pixels(part);
-          add_maps(part);
+          if (part.level == 0) {
+            add_pixels(part);
+          } else {
+            add_maps(part);
+          }
         },
         [&](const Region& tile, const TilePart& above) {
           keep(above);
@@ -207,16 +211,17 @@ private:
 
   Size size_;  // of the first level that is kept
   double sum_ = 0, errors_ = 0, values_ = 0;
-  std::array<std::array<torch::Tensor, kPyramidLevels>, kViews> sums_;  // (kRawMaps) double
-  std::array<std::int64_t, kPyramidLevels> areas_{};
+  std::array<std::array<torch::Tensor, kLevelsEnd>, kViews> sums_;  // (kRawMaps) double, by level
+  std::array<std::int64_t, kLevelsEnd> areas_{};
   ViewPlanes kept_;
 };
 
 /// The mean of the highest values of a map that comes in parts.
 class Highest {
 public:
-  explicit Highest(std::int64_t pixels)
-      : count_(static_cast<std::size_t>(AnomalyScorer::values_of_a_peak(pixels))) {}
+  /// Of a map of so many pixels, one of `maps`.
+  Highest(std::int64_t pixels, std::int64_t maps)
+      : count_(static_cast<std::size_t>(AnomalyScorer::values_of_a_peak(pixels, maps))) {}
 
   void add(const torch::Tensor& map) {
     const torch::Tensor values = map.contiguous();
@@ -271,7 +276,7 @@ public:
     for_each_part(
         network_.source(), side,
         [&](const TilePart& part) {
-          if (part.level == 0) begin_heat(tile = part.core);
+          if (part.level == 0) return begin_heat(tile = part.core);
           const torch::Tensor share = look(part, part.near);
           if (share.defined()) add_heat(share, part.near, part.size, tile);
         },
@@ -295,7 +300,7 @@ private:
                                : view == kDetected  ? 1
                                : network_.detects() ? 2
                                                     : 1;
-    return before * kPyramidLevels + static_cast<std::size_t>(level);
+    return before * kPyramidLevels + static_cast<std::size_t>(level - kFirstLevel);
   }
 
   /// Notes what stands out in a part, and returns what it has of heat at `near`; not defined where
@@ -309,11 +314,13 @@ private:
     for (const PlaneKind view : {kResidual, kDetected, kImage}) {
       if (!part.planes[view].defined()) continue;
       const std::size_t index = index_of(view, part.level);
-      const torch::Tensor maps = both_ends(
-          PlaceStatistics::standardise(maps_of(part, view, near), places, scorer_.scales()[index]));
+      const torch::Tensor& scale = scorer_.scales()[index];
+      const torch::Tensor maps =
+          both_ends(PlaceStatistics::standardise(maps_of(part, view, near), places, scale));
       auto& highest = highest_[index];
       if (highest.empty()) {
-        highest.assign(static_cast<std::size_t>(maps.size(0)), Highest(part.size.area()));
+        highest.assign(static_cast<std::size_t>(maps.size(0)),
+                       Highest(part.size.area(), scale.size(1)));
       }
       const torch::Tensor own = part_of(maps, part.core, near);
       for (std::int64_t i = 0; i < own.size(0); ++i) {
@@ -370,9 +377,9 @@ private:
   const FirstLook& first_look_;
   const AnomalyScorer& scorer_;
   bool wants_heat_;
-  std::vector<std::vector<Highest>> highest_;            // of each map's channels
-  std::array<torch::Tensor, kPyramidLevels> kept_heat_;  // of levels that are not made of windows
-  torch::Tensor heat_;                                   // of a tile
+  std::vector<std::vector<Highest>> highest_;        // of each map's channels
+  std::array<torch::Tensor, kLevelsEnd> kept_heat_;  // of levels that are not made of windows
+  torch::Tensor heat_;                               // of a tile
 };
 
 }  // namespace

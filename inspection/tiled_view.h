@@ -28,7 +28,7 @@ struct TiledScoring {
 /// Scores a picture that is not in memory as a whole. All it looks at is what there is in the whole
 /// picture, but for rounding: tiles have margins as wide as the network and the maps see, and
 /// means and highest values are those over all tiles. Two passes through the network: the first for
-/// the means that maps are divided by. Levels 0 to 2 of the pyramids come from the tiles, those
+/// the means that maps are divided by. Levels 1 and 2 of the pyramids come from the tiles, those
 /// above from the picture and what the network leaves of it at an eighth of the size, which are
 /// kept. `side`: of the tiles, in pixels. Throws ImageError where the picture cannot be read.
 TiledScore score_in_tiles(const Model& model, const AnomalyScorer& scorer, ImageWindows& picture,

@@ -80,7 +80,7 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
     (i == 0 ? seen.network : seen.image) = texture_maps(i == 0 ? residual : image, brightness);
   });
   if (detected.defined()) {
-    const Pyramid of_detector = mean_maps(detected);
+    const Pyramid of_detector = mean_maps(logits_of(detected));
     seen.network.insert(seen.network.end(), of_detector.begin(), of_detector.end());
   }
   return seen;

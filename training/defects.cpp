@@ -157,8 +157,8 @@ public:
     cv::GaussianBlur(mask, cover, {}, kSeenAround, 0, cv::BORDER_REFLECT_101);
     cv::divide(around.mul(mask), cv::max(cover, kLeastCover / 100), label);
     cv::GaussianBlur(label, label, {}, kLabelBlur, 0, cv::BORDER_REFLECT_101);
-    const double half = kSeenChange * brightness_ + kSeenDeviations * roughness();
-    cv::exp(label * (-1 / half), label);
+    const double well_seen = kSeenChange * brightness_ + kSeenDeviations * roughness();
+    cv::exp(label * (-1 / well_seen), label);
     return 1 - label;
   }
 

@@ -88,23 +88,26 @@ toml::table parse_toml(std::string_view text, const std::string& name) {
   }
 }
 
-void insert(toml::table& table, const OptionSpec& option, const std::string& value) {
+/// Numbers as number_text() has them, since the library writes 0.1 as 0.10000000000000001.
+std::string toml_text(const OptionSpec& option, const std::string& value) {
+  const ValueKind kind = option.value.kind;
+  const bool is_whole = parse_as<std::int64_t>(value).has_value();
+  if (kind == ValueKind::number && is_whole) return value + ".0";
   // TOML's integers are signed; a seed above 2^63 is kept as text, which reads back the same.
-  const auto integer = parse_as<std::int64_t>(value);
-  if (option.value.kind == ValueKind::integer && integer) {
-    table.insert(option.name, *integer);
-  } else if (const auto number = parse_number(value);
-             option.value.kind == ValueKind::number && number) {
-    table.insert(option.name, *number);
-  } else if (option.value.kind == ValueKind::boolean) {
-    table.insert(option.name, value == "true");
-  } else if (option.value.kind == ValueKind::list) {
-    toml::array list;
-    for (const std::string& element : split_lines(value)) list.push_back(element);
-    table.insert(option.name, std::move(list));
-  } else {
-    table.insert(option.name, value);
+  if (kind == ValueKind::boolean || (kind == ValueKind::integer && is_whole) ||
+      (kind == ValueKind::number && parse_number(value))) {
+    return value;
   }
+  toml::array list;
+  for (const std::string& element : split_lines(value)) list.push_back(element);
+  const toml::value<std::string> text(value);
+  std::ostringstream written;
+  if (kind == ValueKind::list) {
+    written << toml::default_formatter(list);
+  } else {
+    written << toml::default_formatter(text);
+  }
+  return written.str();
 }
 
 }  // namespace
@@ -144,11 +147,10 @@ std::string write_config(const Options& options) {
   text << "# Every option of this run; train --config FILE repeats it (with --init, where that was "
           "given).\n";
   for (const Group group : kTables) {
-    toml::table values;
+    text << "\n[" << to_string(group) << "]\n";
     for (const OptionSpec* option : options_of(group)) {
-      insert(values, *option, option->get(options));
+      text << option->name << " = " << toml_text(*option, option->get(options)) << "\n";
     }
-    text << "\n[" << to_string(group) << "]\n" << values << "\n";
   }
   return text.str();
 }

@@ -402,6 +402,15 @@ private:
     return static_cast<float>(std::clamp(place, 0.0, 1.0));
   }
 
+  /// Where 0 is white. Whole numbers have yet to be placed in a fixed range, floats are.
+  template <typename Sample>
+  Sample inverted(Sample value) const {
+    if constexpr (std::is_same_v<Sample, float>) return 1 - value;
+    constexpr double kMost = std::numeric_limits<Sample>::max();
+    const double ends = range.is_fixed() ? range.low + range.high : kMost;
+    return static_cast<Sample>(std::clamp(std::round(ends - value), 0.0, kMost));
+  }
+
   template <typename Sample>
   void convert_samples(Sample* from, std::int64_t columns, Sample* colours, Sample* to,
                        int channels) const {
@@ -410,15 +419,10 @@ private:
         std::copy_n(from + x * samples_, used, from + x * used);
       }
     }
-    if (photometric_ == PHOTOMETRIC_MINISWHITE) {
+    // Where a range is measured, numbers are those of the file.
+    if (photometric_ == PHOTOMETRIC_MINISWHITE && range.kind != ValueRange::Kind::automatic) {
       const int step = info.alpha ? 2 : 1;
-      for (std::int64_t x = 0; x < columns; ++x) {
-        if constexpr (!std::is_same_v<Sample, float>) {
-          from[x * step] = static_cast<Sample>(~from[x * step]);
-        } else if (range.kind != ValueRange::Kind::automatic) {
-          from[x] = 1 - from[x];
-        }
-      }
+      for (std::int64_t x = 0; x < columns; ++x) from[x * step] = inverted(from[x * step]);
     }
     if (photometric_ == PHOTOMETRIC_PALETTE) {
       if constexpr (sizeof(Sample) == 1) {  // as read_palette() insists

@@ -90,6 +90,14 @@ TEST(OptionsTest, ConfigHoldsEveryOptionAndReadsBackTheSame) {
   }
 }
 
+TEST(OptionsTest, ConfigHasNumbersAsTheyWereGiven) {
+  const std::string config = write_config(
+      read_words({"train", "--lr", "0.1", "--min-lr", "1e-20", "--beta", "1"}).options);
+  for (const char* line : {"\nlr = 0.1\n", "\nmin-lr = 1e-20\n", "\nbeta = 1.0\n"}) {
+    EXPECT_TRUE(contains(config, line)) << config;
+  }
+}
+
 TEST(OptionsTest, DefaultsAreValidValues) {
   for (const OptionSpec& option : option_table()) {
     Options options;

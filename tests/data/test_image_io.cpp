@@ -339,6 +339,20 @@ TEST(ValueRanges, MakeSignedAnd32BitSamplesUsable) {
   }
 }
 
+TEST(ValueRanges, LowNumbersAreLightWhereZeroIsWhite) {
+  for (const char* name : {"min_is_white8.tif", "min_is_white16.tif"}) {
+    const auto raw =
+        decode_image(load(name), 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic})
+            .to(torch::kDouble);
+    const double low = raw.quantile(0.2).ceil().item<double>();
+    const double high = raw.quantile(0.8).floor().item<double>();
+    const auto placed = decode_image(load(name), 1, kDefaultMaxPixels, 1, range_of(low, high));
+    const auto expected = 1 - ((raw - low) / (high - low)).clamp(0, 1);
+    EXPECT_LT((placed.to(torch::kDouble) / 65535 - expected).abs().max().item<double>(), 1e-5)
+        << name;
+  }
+}
+
 /// A picture without detail: what is decoded smaller must look like what is resized.
 torch::Tensor smooth_picture(std::int64_t height, std::int64_t width) {
   const torch::Tensor y = torch::linspace(0, 3, height).view({1, -1, 1});

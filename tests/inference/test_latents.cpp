@@ -124,6 +124,9 @@ TEST_F(LatentsTest, WithoutATableEachFileOfAFolderIsALatent) {
   options.overwrite = true;
   EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { decode_latents(model_, options); }),
                        "holds 2 latents"));
+  write_npy(folder_ / "made/two.npy", {torch::full({6, 4, 5}, NAN)}, {6, 4, 5});
+  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { decode_latents(model_, options); }),
+                       "'two.npy' has values that are not finite"));
 }
 
 TEST_F(LatentsTest, ADenseLatentTakesImagesOfAnySize) {

@@ -90,10 +90,11 @@ TEST(TextureMaps, AreWhatOpenCvMakesAtAnySize) {
     for (const Size size : kSizes) {
       const torch::Tensor image = test::uniform({channels, size.h, size.w}, 3);
       const Pyramid found = texture_maps(image, 0.4);
-      ASSERT_EQ(found.size(), 6U);
+      ASSERT_EQ(found.size(), 5U);
       Planes planes = planes_of(image);
-      for (int level = 0; level < 6; ++level) {
-        const LevelMaps& maps = found[static_cast<std::size_t>(level)];
+      for (int level = 1; level < 6; ++level) {
+        for (cv::Mat& plane : planes) plane = halved(plane);
+        const LevelMaps& maps = found[static_cast<std::size_t>(level - 1)];
         EXPECT_EQ(maps.level, level);
         const torch::Tensor found_maps = maps.maps();
         EXPECT_EQ(found_maps.scalar_type(), torch::kFloat);
@@ -102,7 +103,6 @@ TEST(TextureMaps, AreWhatOpenCvMakesAtAnySize) {
         EXPECT_TRUE(torch::allclose(found_maps, expected, 1e-3, 2e-3))
             << to_string(size) << " level " << level << ": "
             << test::difference(found_maps, expected);
-        for (cv::Mat& plane : planes) plane = halved(plane);
       }
     }
   }
@@ -110,7 +110,9 @@ TEST(TextureMaps, AreWhatOpenCvMakesAtAnySize) {
 
 TEST(TextureMaps, OfAResidualAsOfAnImage) {
   const torch::Tensor residual = 0.1 * test::gaussian({1, 24, 30}, 4);
-  const torch::Tensor expected = tensor_of(maps_of(planes_of(residual), 0.5)).to(torch::kFloat);
+  Planes planes = planes_of(residual);
+  for (cv::Mat& plane : planes) plane = halved(plane);
+  const torch::Tensor expected = tensor_of(maps_of(planes, 0.5)).to(torch::kFloat);
   EXPECT_LT(test::difference(texture_maps(residual, 0.5)[0].maps(), expected), 1e-3);
   EXPECT_LT(test::difference(texture_maps(-residual, 0.5)[0].maps(), expected), 1e-3);
 }
@@ -132,17 +134,24 @@ TEST(TextureMaps, ABlackOrUniformImageHasNothing) {
   }
 }
 
+TEST(DetectorLogits, AreThoseOfTheMapWithinBounds) {
+  const torch::Tensor logits = torch::tensor({-5.5, -1.0, 0.0, 2.0, 5.9});
+  EXPECT_LT(test::difference(logits_of(logits.sigmoid()), logits), 1e-4);
+  EXPECT_LT(test::difference(logits_of(torch::tensor({0.0, 1.0})), torch::tensor({-6.0, 6.0})),
+            1e-4);
+}
+
 TEST(MeanMaps, AreMeansAtEachLevel) {
   for (const Size size : kSizes) {
     const torch::Tensor map = test::uniform({1, size.h, size.w}, 6);
     const Pyramid found = mean_maps(map);
-    ASSERT_EQ(found.size(), 6U);
+    ASSERT_EQ(found.size(), 5U);
     cv::Mat plane = planes_of(map)[0];
-    for (int level = 0; level < 6; ++level) {
-      const LevelMaps& maps = found[static_cast<std::size_t>(level)];
+    for (int level = 1; level < 6; ++level) {
+      plane = halved(plane);
+      const LevelMaps& maps = found[static_cast<std::size_t>(level - 1)];
       EXPECT_EQ(maps.level, level);
       EXPECT_LT(test::difference(maps.maps(), tensor_of({plane})), 1e-6) << to_string(size);
-      plane = halved(plane);
     }
   }
 }

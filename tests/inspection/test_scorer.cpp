@@ -291,6 +291,52 @@ TEST(AnomalyScorer, ImagesOfTheTrainingShowNothingOfUnseenOnes) {
   EXPECT_EQ(scores.size(), 6U);
 }
 
+/// What a detector adds, (1, H, W) logits, which are high where `marks` is.
+SeenImage detected(SeenImage image, const torch::Tensor& marks, std::uint64_t seed) {
+  const torch::Tensor noise = test::gaussian({1, image.size.h, image.size.w}, seed) * 0.3;
+  const Pyramid maps = mean_maps(noise - 4 + 3 * marks.unsqueeze(0));
+  image.network.insert(image.network.end(), maps.begin(), maps.end());
+  return image;
+}
+
+/// The weights of a detector's peaks which was trained on every second image. Confused, it marks
+/// something in all others.
+double weight_of_detector(bool confused) {
+  constexpr int kImages = 18, kFolds = 3;
+  constexpr std::int64_t kDetectors = kPyramidLevels;  // the last of the network's features
+  const auto view = [&](std::uint64_t i, int kind) {
+    const torch::Tensor image = good_image(i), faulty = with_fault(image, kSpot, i);
+    torch::Tensor marks = torch::zeros({40, 48});
+    if (kind == kSpot) marks = label_of(image, faulty);
+    if (confused && i % 2 == 0) {
+      const auto at = static_cast<std::int64_t>(i);
+      marks.narrow(0, at * 5 % 36, 4).narrow(1, at * 13 % 44, 4) = 1;
+    }
+    return detected(seen(kind == kSpot ? faulty : image), marks, 100 * i + kind);
+  };
+  AnomalyScorer scorer(kFolds);
+  for (std::uint64_t i = 0; i < kImages; ++i) {
+    scorer.learn_places(AnomalyScorer::seen_at_places(view(i, kGood), fold_of(i, kFolds)));
+  }
+  scorer.close_places();
+  for (std::uint64_t i = 0; i < kImages; ++i) {
+    for (const int kind : {kGood, kSpot}) {
+      const Example example{.fold = fold_of(i, kFolds), .kind = kind, .held_out = i % 2 == 0};
+      scorer.learn(scorer.observe(view(i, kind), example));
+    }
+  }
+  scorer.finish();
+  const AnomalyScorer::State state = scorer.state();
+  const auto last = state.at("network-features").item<std::int64_t>();
+  return state.at("part.0.weights").slice(1, last - kDetectors, last).abs().sum().item<double>();
+}
+
+TEST(AnomalyScorer, ADetectorThatOtherImagesConfuseCountsLittle) {
+  const double clear = weight_of_detector(false), confused = weight_of_detector(true);
+  EXPECT_GT(clear, 0.5);
+  EXPECT_LT(confused, clear / 20);
+}
+
 TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
   EXPECT_TRUE(contains(message_of<std::invalid_argument>([] { learnt_from(2, 2); }),
                        "3 images or more in two folds or more, but there are 2 in 2"));
