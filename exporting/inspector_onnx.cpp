@@ -190,7 +190,7 @@ private:
   void add_pyramid(Value planes, bool of_textures) {
     const std::string name = scope_;
     const torch::Tensor& places = numbers_.places.at(pyramids_++);
-    for (int level = 1; level < kLevelsEnd; ++level) {
+    for (int level = kFirstLevel; level < kLevelsEnd; ++level) {
       planes = halved(planes);
       scope_ = fmt::format("{}.{}", name, level);
       Value map =

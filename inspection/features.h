@@ -17,8 +17,8 @@ struct LevelMaps {
 };
 using Pyramid = std::vector<LevelMaps>;
 
-/// The finest maps have half the image's size: at full size there is mostly noise, for three
-/// quarters of the time. The coarsest see uneven light.
+/// The finest maps have half the image's size: at full size there is mostly noise, in three
+/// quarters of the pixels. The coarsest see uneven light.
 inline constexpr int kFirstLevel = 1, kLevelsEnd = 6;
 inline constexpr int kPyramidLevels = kLevelsEnd - kFirstLevel;
 

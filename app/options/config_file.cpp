@@ -98,16 +98,15 @@ std::string toml_text(const OptionSpec& option, const std::string& value) {
       (kind == ValueKind::number && parse_number(value))) {
     return value;
   }
-  toml::array list;
-  for (const std::string& element : split_lines(value)) list.push_back(element);
-  const toml::value<std::string> text(value);
-  std::ostringstream written;
+  std::ostringstream text;
   if (kind == ValueKind::list) {
-    written << toml::default_formatter(list);
+    toml::array list;
+    for (const std::string& element : split_lines(value)) list.push_back(element);
+    text << toml::default_formatter(list);
   } else {
-    written << toml::default_formatter(text);
+    text << toml::default_formatter(toml::value<std::string>(value));
   }
-  return written.str();
+  return text.str();
 }
 
 }  // namespace
