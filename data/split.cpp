@@ -291,7 +291,8 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
   if (folder == fs::path(options.data) || is_training) {
     for (const std::string& glob : listed.unmatched) {
-      callbacks.warn(glob + " matches no image; all below a folder is 'folder/**'");
+      callbacks.warn(glob + " matches no image in " + in_quotes(folder) +
+                     "; all below a folder is 'folder/**'");
     }
   }
   const std::string passed_over = passed_over_text(listed);

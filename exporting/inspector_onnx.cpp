@@ -274,27 +274,33 @@ private:
                          -AnomalyScorer::kFarthest, AnomalyScorer::kFarthest);
     const Value ratios = op("Add", {op("MatMul", {constant("score/weights", numbers_.weights), z}),
                                     constant("score/biases", numbers_.biases)});
-    const auto kinds = static_cast<double>(numbers_.biases.size(0));
-    const Value score = op("Sub", {op("ReduceLogSumExp", {ratios}), number(std::log(kinds))});
+    const Value largest = op("ReduceMax", {ratios});
+    const Value least = op("Sub", {largest, number(FaultClassifier::kLargestGap)});
+    const Value both = op("Add", {largest, op("Max", {op("ReduceMean", {ratios}), least})});
+    const Value score = op("Reshape", {op("Div", {both, number(2)}), integers({1})});
     graph_.output(score, "score", {std::int64_t{1}}, "above the threshold: anomalous");
     graph_.output(heat(), "map", shape(1), "where it is anomalous");
   }
 
   Value heat() {
     scope_ = "map";
-    const Value sizes = concat({integers({1, 1}), size_}, 0);
-    Value sum = constant("map/bias", numbers_.heat_bias);
+    std::map<int, Value> of_levels;
     std::int64_t first = 0;
     for (const Map& map : maps_) {
-      const Value share = clip(map.values, 0, kMostDeviations);
+      const Value above = clip(map.values, 0, kMostDeviations);
       const torch::Tensor weights = numbers_.heat_weights.narrow(0, first, map.count);
-      Value heat =
+      const Value share =
           op("Conv",
-             {op("Log", {op("Add", {share, number(1)})}),
+             {op("Log", {op("Add", {above, number(1)})}),
               constant(fmt::format("map/weights.{}", first), weights.view({1, map.count, 1, 1}))});
-      heat = op("Resize", {heat, "", "", sizes}, {{"mode", "linear"}});
-      sum = op("Add", {heat, sum});
+      const auto [known, is_new] = of_levels.try_emplace(map.level, share);
+      if (!is_new) known->second = op("Add", {known->second, share});
       first += map.count;
+    }
+    const Value sizes = concat({integers({1, 1}), size_}, 0);
+    Value sum = constant("map/bias", numbers_.heat_bias);
+    for (const auto& [level, share] : of_levels) {
+      sum = op("Add", {op("Resize", {share, "", "", sizes}, {{"mode", "linear"}}), sum});
     }
     return clip(sum, 0, HeatMap::kMost);
   }

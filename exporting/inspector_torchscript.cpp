@@ -7,8 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 namespace convae {
 namespace {
 
@@ -76,7 +74,7 @@ def standardised(self, maps: Tensor, level: int, size: List[int], known: Tensor)
 }
 
 /// As in inspection/scorer.cpp and heat.cpp.
-std::string score_source(std::int64_t kinds) {
+std::string score_source() {
   return fmt::format(
       R"py(
 def pyramid(self, image: Tensor, textures: bool, brightness: float, known: Tensor) -> List[Tensor]:
@@ -99,21 +97,25 @@ def peaks(self, map: Tensor) -> Tensor:
     return highest.clamp_min({smallest}).log()
 
 def heat(self, maps: List[Tensor], size: List[int]) -> Tensor:
-    sum = self.heat_bias.expand([1, 1, size[0], size[1]])
+    shares: List[Tensor] = []
     first = 0
     for map in maps:
         count = map.size(0)
         weights = self.heat_weights[first:first + count].view([-1, 1, 1])
-        weighted = (weights * map.clamp(0, {most_deviations}).log1p()).sum([0])
-        sum = sum + torch.upsample_bilinear2d(weighted[None, None], size, False)
+        shares.append((weights * map.clamp(0, {most_deviations}).log1p()).sum([0]))
         first += count
+    sum = self.heat_bias.expand([1, 1, size[0], size[1]])
+    for level in range({levels}):
+        share = torch.stack(shares[level::{levels}]).sum([0])
+        sum = sum + torch.upsample_bilinear2d(share[None, None], size, False)
     return sum.clamp(0, {most_heat})
 
 def verdict(self, maps: List[Tensor], size: List[int]) -> Tuple[Tensor, Tensor]:
     features = torch.cat([self.peaks(map) for map in maps])
     z = ((features - self.mean) / self.deviation).clamp(-{farthest}, {farthest})
     ratios = self.weights.matmul(z) + self.biases
-    score = torch.logsumexp(ratios, [0], True) - {log_kinds}
+    largest = ratios.max()
+    score = ((largest + torch.maximum(ratios.mean(), largest - {largest_gap})) / 2).view([1])
     return score.to({single}), self.heat(maps, size)
 )py",
       fmt::arg("levels", kPyramidLevels), fmt::arg("first", kFirstLevel),
@@ -122,8 +124,8 @@ def verdict(self, maps: List[Tensor], size: List[int]) -> Tuple[Tensor, Tensor]:
       fmt::arg("share_of_textures", peak_share(kTextureMaps)),
       fmt::arg("smallest", AnomalyScorer::kSmallestPeak), fmt::arg("double", kDouble),
       fmt::arg("single", kSingle), fmt::arg("farthest", AnomalyScorer::kFarthest),
-      fmt::arg("most_heat", HeatMap::kMost), fmt::arg("most_deviations", kMostDeviations),
-      fmt::arg("log_kinds", std::log(static_cast<double>(kinds))));
+      fmt::arg("largest_gap", FaultClassifier::kLargestGap), fmt::arg("most_heat", HeatMap::kMost),
+      fmt::arg("most_deviations", kMostDeviations));
 }
 
 /// As in models/detector.cpp.
@@ -197,7 +199,7 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   script.register_buffer("heat_bias", numbers.heat_bias);
   script.define(maps_source());
   script.define(places_source());
-  script.define(score_source(numbers.biases.size(0)));
+  script.define(score_source());
   if (!inspector.model().options().detector.empty()) {
     script.register_buffer("detector_blur", gaussian_kernel(DetectorImpl::kBlurSigma));
     script.define(detect_source());

@@ -79,10 +79,15 @@ torch::Tensor contact_sheet(const std::vector<torch::Tensor>& images) {
 }
 
 torch::Tensor read_end(const std::filesystem::path& path, std::int64_t max_pixels,
-                       const Model& model) {
+                       const Model& model, const Callbacks& callbacks) {
   try {
-    return decode_image(read_file(path), static_cast<int>(model.options().channels), max_pixels,
-                        /*reduction=*/1, model.info().value_range);
+    std::int64_t clipped = 0;
+    const ValueRange& range = model.info().value_range;
+    torch::Tensor image =
+        decode_image(read_file(path), static_cast<int>(model.options().channels), max_pixels,
+                     /*reduction=*/1, range, &clipped);
+    if (clipped > 0) callbacks.warn(clipped_line(in_quotes(path), range));
+    return image;
   } catch (const ImageError& error) {
     throw std::runtime_error(in_quotes(path) + ": " + error.what());
   }
@@ -121,8 +126,8 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
   const std::int64_t steps = options.steps;
   check_count("steps", steps, 2, 10'000);
   model.options().require_latents("interpolate");
-  const torch::Tensor first = read_end(options.from, options.max_pixels, model);
-  const torch::Tensor last = read_end(options.to, options.max_pixels, model);
+  const torch::Tensor first = read_end(options.from, options.max_pixels, model, callbacks);
+  const torch::Tensor last = read_end(options.to, options.max_pixels, model, callbacks);
   Size size = fixed_network_size(options.size, model.options());
   if (!size) size = {first.size(1), first.size(2)};
   if (const auto reason = why_impossible(model.options().levels, size)) {

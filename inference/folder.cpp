@@ -100,6 +100,10 @@ void require_finite(double error, const std::string& image) {
                            "that diverged");
 }
 
+std::string clipped_line(const std::string& image, const ValueRange& range) {
+  return image + " has values outside the value range " + to_string(range) + ", which were clipped";
+}
+
 ModelFolder::ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks,
                          ImagesAt at, const std::optional<TilePlan::Job>& job)
     : ModelFolder(model, find(model, options, callbacks, job), options, callbacks, at) {}
@@ -187,8 +191,7 @@ void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageW
     skip(index, "there is not enough memory for its rows");
   }
   if (picture->clipped() > 0) {
-    warn(in_quotes(name(index)) + " has values outside the value range " +
-         to_string(model_.info().value_range) + ", which were clipped");
+    warn(clipped_line(in_quotes(name(index)), model_.info().value_range));
   }
 }
 

@@ -41,6 +41,9 @@ torch::Tensor resize_back(const torch::Tensor& images, Size own);
 /// are of no use.
 void require_finite(double error, const std::string& image);
 
+/// What to warn of an image, by its name in quotes, that has values beyond a model's value range.
+std::string clipped_line(const std::string& image, const ValueRange& range);
+
 /// The size at which a job wants to be handed images: their own, or the one the network sees.
 enum class ImagesAt { own_size, network_size };
 

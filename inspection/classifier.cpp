@@ -3,7 +3,6 @@
 #include <torch/optim/lbfgs.h>
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 namespace convae {
@@ -54,8 +53,8 @@ torch::Tensor FaultClassifier::log_ratios(const torch::Tensor& features) const {
 }
 
 double FaultClassifier::score(const torch::Tensor& log_ratios) {
-  const double kinds = static_cast<double>(log_ratios.size(0));
-  return torch::logsumexp(log_ratios, 0).item<double>() - std::log(kinds);
+  const double largest = log_ratios.max().item<double>();
+  return (largest + std::max(log_ratios.mean().item<double>(), largest - kLargestGap)) / 2;
 }
 
 }  // namespace convae

@@ -4,6 +4,7 @@
 #include "convae/inspection/views.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace convae {
@@ -76,11 +77,16 @@ HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64
 }
 
 torch::Tensor HeatMap::of(const StandardisedMaps& maps, Size size) const {
-  torch::Tensor heat = bias_.expand(per_axis(size)).clone();
+  std::array<torch::Tensor, kPyramidLevels> of_levels;  // to be resized once each
   std::int64_t first = 0;
-  for (const torch::Tensor& level : maps) {
-    const torch::Tensor all = both_ends(level), share = share_of(all, first);
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    const torch::Tensor all = both_ends(maps[i]), share = share_of(all, first);
     first += all.size(0);
+    torch::Tensor& sum = of_levels[i % kPyramidLevels];
+    if (share.defined()) sum = sum.defined() ? sum + share : share;
+  }
+  torch::Tensor heat = bias_.expand(per_axis(size)).clone();
+  for (const torch::Tensor& share : of_levels) {
     if (share.defined()) heat += resize_map(share, size);
   }
   return heat.clamp_(0, kMost);

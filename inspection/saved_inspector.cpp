@@ -23,8 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kScoresPrefix = "scores.";
-/// What scores look at, counted up when it changes: a file of another is of no use.
-constexpr int kFeatures = 5;
+/// How scores come about, counted up when that changes: a file of another way is of no use.
+constexpr int kFeatures = 6;
 constexpr const char* kNative = "native";  // images at their own sizes
 
 std::string scores_name(std::size_t way) {

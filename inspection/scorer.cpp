@@ -20,7 +20,7 @@ namespace {
 constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides alone
 /// Variance of the weights of a detector that other images do not confuse, and how much confusion
 /// takes most of it away.
-constexpr double kDetectorVariance = 0.05, kConfusing = 0.25;
+constexpr double kDetectorVariance = 0.1, kConfusing = 0.25;
 
 /// Mean of the values of a map that come first in some order. By a heap of them, since at::topk
 /// sorts pairs of values and places, which takes much longer.

@@ -124,8 +124,11 @@ def test_interpolate_begins_with_the_reconstruction(done, model, folder, tmp_pat
     for i in range(2):
         Image.fromarray(numbers(np.uint16, seed=i)).save(tmp_path / "two" / f"{i}.png")
     done("reconstruct", "--checkpoint", model, "--data", "two", "-o", "out", *ONE_CORE)
-    done("interpolate", "two/0.png", "two/1.png", "--checkpoint", model, "--steps", 2, "-o", "between", *ONE_CORE)
+    result = done("interpolate", "two/0.png", "two/1.png", "--checkpoint", model, "--steps", 2, "-o",
+                  "between", *ONE_CORE)
     for i in range(2):
+        assert any(f"'two/{i}.png' has values outside the value range {LOW}:{HIGH}" in line
+                   for line in result.logs), result.logs
         step = np.asarray(Image.open(tmp_path / "between" / f"step_0000{i + 1}.png")).astype(int)
         assert np.abs(step - np.asarray(Image.open(tmp_path / "out" / f"{i}.png"))).max() <= 1
 

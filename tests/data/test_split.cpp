@@ -1,3 +1,4 @@
+#include "convae/core/text.h"
 #include "convae/data/split.h"
 #include "convae/tests/support.h"
 
@@ -180,7 +181,8 @@ TEST_F(SplitTest, NamesGlobsThatMatchNothing) {
   options_.val_split = 0;
   options_.exclude = {"cats"};
   EXPECT_EQ(split().training.size(), 1U);
-  EXPECT_TRUE(has(warned_, "--exclude 'cats' matches no image; all below a folder is 'folder/**'"));
+  EXPECT_TRUE(has(warned_, "--exclude 'cats' matches no image in " + in_quotes(root_.path()) +
+                               "; all below a folder is 'folder/**'"));
 }
 
 }  // namespace
