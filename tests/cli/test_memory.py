@@ -54,7 +54,7 @@ def test_jobs_keep_to_it(program, run, large, parts, tmp_path, job):
     assert peak_mib(program, *words, "--memory", f"{LIMIT}M", cwd=tmp_path) <= 1.2 * LIMIT
 
 
-@pytest.mark.parametrize("job, limit", [("train", "230M"), ("evaluate", "150M"), ("score", "600M")])
+@pytest.mark.parametrize("job, limit", [("train", "230M"), ("evaluate", "150M"), ("score", "350M")])
 def test_too_little_is_refused_with_what_would_do(convae, run, large, tmp_path, job, limit):
     words = [str(word).format(data=large, parts=large, run=run, out="out") for word in JOBS[job]]
     convae(*words, "--memory", limit).assert_refused(1, f"within --memory {limit}", "would do")
