@@ -1,7 +1,10 @@
 #include "convae/inspection/heat.h"
 
+#include "convae/data/mat.h"
 #include "convae/inspection/classifier.h"
 #include "convae/inspection/views.h"
+
+#include <opencv2/imgproc.hpp>
 
 #include <algorithm>
 #include <array>
@@ -14,7 +17,7 @@ constexpr std::int64_t kPixelsOfAKind = 32;  // of an image
 // Of a label: what lies between is neither.
 constexpr double kChanged = 0.5, kUnchanged = 0.05;
 // Maps see a defect from so many pixels beside it.
-constexpr std::int64_t kBeside = 4;
+constexpr int kBeside = 4;
 constexpr double kStrongest = 0.999;  // share of good pixels that are below 1
 // Variance of each weight's prior, a detector's too.
 constexpr double kVariance = 1e-2;
@@ -37,9 +40,11 @@ torch::Tensor some_of(const torch::Tensor& where) {
 
 SampledPixels SampledPixels::of(const StandardisedMaps& maps, Size size,
                                 const torch::Tensor& label) {
-  const torch::Tensor drawn = label.defined() ? label : torch::zeros(per_axis(size));
-  const torch::Tensor around =
-      torch::max_pool2d(drawn.unsqueeze(0), 2 * kBeside + 1, /*stride=*/1, kBeside)[0];
+  const torch::Tensor drawn = label.defined() ? label.contiguous() : torch::zeros(per_axis(size));
+  const torch::Tensor around = torch::empty_like(drawn);  // the largest of the pixels beside
+  cv::Mat largest = mat_view(around.unsqueeze(2));
+  const int side = 2 * kBeside + 1;
+  cv::dilate(mat_view(drawn.unsqueeze(2)), largest, cv::Mat::ones(side, side, CV_8U));
   const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(around < kUnchanged);
   const torch::Tensor pixels = torch::cat({defect, good});
   SampledPixels sampled;
