@@ -50,10 +50,10 @@ public:
 
 private:
   struct Map {
-    Value values;            // (1, K, h, w), standardised, with both_ends()
-    std::int64_t maps = 0;   // before that
-    std::int64_t count = 0;  // K
+    Value values;           // (1, K, h, w), standardised, with both_ends()
+    std::int64_t maps = 0;  // before that
     int level = 0;
+    std::int64_t count() const { return peak_count(maps); }  // K
   };
   struct Places {
     Value rows, columns;  // (h, kPlaces), (kPlaces, w)
@@ -200,7 +200,7 @@ private:
                                {{"axis", std::int64_t{1}}});
         map = concat({map, op("Neg", {rough})}, 1);
       }
-      maps_.push_back({map, places.size(2), peak_count(places.size(2)), level});
+      maps_.push_back({map, places.size(2), level});
       features_.push_back(
           op("Log", {op("Max", {peaks(maps_.back()), number(AnomalyScorer::kSmallestPeak)})}));
     }
@@ -256,7 +256,7 @@ private:
 
   /// (K): the mean of the highest peak_share() of each map, of at least one pixel.
   Value peaks(const Map& map) {
-    const Value flat = op("Reshape", {map.values, integers({map.count, -1})});
+    const Value flat = op("Reshape", {map.values, integers({map.count(), -1})});
     const std::int64_t pixels_a_peak = std::lround(1 / peak_share(map.maps));
     const Value pixels = op("Shape", {flat}, {{"start", std::int64_t{1}}});
     const Value rounded =
@@ -288,14 +288,13 @@ private:
     std::int64_t first = 0;
     for (const Map& map : maps_) {
       const Value above = clip(map.values, 0, kMostDeviations);
-      const torch::Tensor weights = numbers_.heat_weights.narrow(0, first, map.count);
-      const Value share =
-          op("Conv",
-             {op("Log", {op("Add", {above, number(1)})}),
-              constant(fmt::format("map/weights.{}", first), weights.view({1, map.count, 1, 1}))});
+      const torch::Tensor weights = numbers_.heat_weights.narrow(0, first, map.count());
+      const Value share = op("Conv", {op("Log", {op("Add", {above, number(1)})}),
+                                      constant(fmt::format("map/weights.{}", first),
+                                               weights.view({1, map.count(), 1, 1}))});
       const auto [known, is_new] = of_levels.try_emplace(map.level, share);
       if (!is_new) known->second = op("Add", {known->second, share});
-      first += map.count;
+      first += map.count();
     }
     const Value sizes = concat({integers({1, 1}), size_}, 0);
     Value sum = constant("map/bias", numbers_.heat_bias);

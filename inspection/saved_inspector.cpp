@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kScoresPrefix = "scores.";
 /// How scores come about, counted up when that changes: a file of another way is of no use.
-constexpr int kFeatures = 6;
+constexpr int kWayOfScoring = 6;
 constexpr const char* kNative = "native";  // images at their own sizes
 
 std::string scores_name(std::size_t way) {
@@ -44,7 +44,7 @@ void Inspector::save(const fs::path& file) const {
   }
   const nlohmann::ordered_json about = {{kDigestKey, kDigestPlaceholder},
                                         {"version", kVersion},
-                                        {"features", kFeatures},
+                                        {"features", kWayOfScoring},
                                         {"weights", model_.weights_digest()},
                                         {"value-range", to_string(model_.info().value_range)},
                                         {"size", size_ ? to_string(size_) : kNative},
@@ -71,7 +71,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
   const Safetensors saved = read_saved(file);
   try {
     const auto about = nlohmann::json::parse(saved.metadata.at(kMetadataKey));
-    if (about.value("features", 1) != kFeatures) return std::nullopt;
+    if (about.value("features", 1) != kWayOfScoring) return std::nullopt;
     if (about.at("weights").get<std::string>() != model.weights_digest()) return std::nullopt;
     if (about.at("value-range").get<std::string>() != to_string(model.info().value_range)) {
       return std::nullopt;

@@ -405,10 +405,14 @@ private:
   /// Where 0 is white. Whole numbers have yet to be placed in a fixed range, floats are.
   template <typename Sample>
   Sample inverted(Sample value) const {
-    if constexpr (std::is_same_v<Sample, float>) return 1 - value;
-    constexpr double kMost = std::numeric_limits<Sample>::max();
-    const double ends = range.is_fixed() ? range.low + range.high : kMost;
-    return static_cast<Sample>(std::clamp(std::round(ends - value), 0.0, kMost));
+    if constexpr (std::is_same_v<Sample, float>) {
+      return 1 - value;
+    } else {
+      if (!range.is_fixed()) return static_cast<Sample>(~value);
+      constexpr double kMost = std::numeric_limits<Sample>::max();
+      return static_cast<Sample>(
+          std::clamp(std::round(range.low + range.high - value), 0.0, kMost));
+    }
   }
 
   template <typename Sample>
