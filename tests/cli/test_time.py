@@ -30,8 +30,10 @@ def test_a_small_folder_is_seen_often_and_measured_now_and_then(timed):
     assert all(row["val_loss"] for row in rows)
     assert f"epoch_{epochs[-1]:04}.png" in {path.name for path in (run / "samples").iterdir()}
     crossed = [epoch for before, epoch in zip([0] + epochs, epochs) if epoch // 5 > before // 5]
+    if int(rows[-1]["step"]) < epochs[-1] * int(rows[0]["step"]):
+        crossed = [epoch for epoch in crossed if epoch < epochs[-1]]  # the time ended in its middle
     kept = sorted(int(path.stem[-4:]) for path in (run / "weights").glob("epoch_*"))
-    assert kept and kept in (crossed, crossed[:-1]), "of the last one, the time may end in its middle"
+    assert kept == crossed
     rates = [float(row["lr"]) for row in rows]
     assert 0 < rates[-1] < 0.3 * 1e-3, "the schedule ends with the time"
     assert any("does not repeat itself" in line for line in result.logs)
