@@ -1,11 +1,17 @@
 """Runs the real program and makes its small inputs: shared by tests/cli and tests/interop."""
 
 import csv
+import functools
+import io
 import os
 import pathlib
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,14 +63,62 @@ class Result:
         assert self.stdout == ""
 
 
+class OneLoad:
+    """Calls of the program as forks of one process that has loaded LibTorch: see call_again.cpp. They have the
+    environment of the first."""
+
+    LONGEST = 1 << 15  # bytes of a call's words
+
+    def __init__(self, program, library):
+        self.environment = self.variables()
+        self.socket, calls = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with calls:
+            subprocess.Popen([program], pass_fds=[calls.fileno()],
+                             env={"GOMP_SPINCOUNT": "10000", **os.environ, "LD_PRELOAD": library,
+                                  "CALLS": str(calls.fileno())})
+
+    def takes(self, words):
+        return self.variables() == self.environment and sum(len(str(word)) for word in words) < self.LONGEST
+
+    def call(self, words, cwd, timeout):
+        """Exit code, standard output and error."""
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr, open(os.devnull, "rb") as empty:
+            message = b"".join(os.fsencode(str(word)) + b"\0" for word in [cwd, *words])
+            socket.send_fds(self.socket, [message], [empty.fileno(), stdout.fileno(), stderr.fileno()])
+            self.socket.settimeout(None)
+            process = self.answer()
+            try:
+                self.socket.settimeout(timeout)
+                status = self.answer()
+            except TimeoutError:
+                os.kill(process, signal.SIGKILL)
+                self.socket.settimeout(None)
+                self.answer()
+                raise
+            return os.waitstatus_to_exitcode(status), self.text(stdout), self.text(stderr)
+
+    @staticmethod
+    def variables():
+        return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+    def answer(self):
+        return int.from_bytes(self.socket.recv(4), sys.byteorder)
+
+    @staticmethod
+    def text(file):
+        file.seek(0)
+        return io.TextIOWrapper(file, errors="surrogateescape").read()
+
+
 class Program:
     """The program under test, as a user calls it."""
 
-    def __init__(self):
+    def __init__(self, forks=True):
         path = os.environ.get("CONVAE")
         if not path:
             pytest.exit("CONVAE must name the program, such as build/release/bin/convae", 2)
         self.path = str(pathlib.Path(path).resolve())
+        self.forks = forks  # whether calls may share the start of LibTorch
         self.prefix = []  # words of a program to start it through
 
     def start(self, *args, cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL):
@@ -75,6 +129,8 @@ class Program:
 
     def call(self, *args, cwd, timeout=120):
         """A finished call, whatever came of it."""
+        if self.forks and not self.prefix and (load := one_load(self.path)) and load.takes(args):
+            return Result(*load.call(args, cwd, timeout))
         process = self.start(*args, cwd=cwd)
         try:
             stdout, stderr = process.communicate(timeout=timeout)
@@ -88,6 +144,13 @@ class Program:
         result = self.call(*args, cwd=cwd, timeout=timeout)
         assert result.code == 0, f"{args}\n{result.stderr}"
         return result
+
+
+@functools.cache
+def one_load(program):
+    """Nothing where the tests' library for it was not built."""
+    library = os.environ.get("CONVAE_CALL_AGAIN")
+    return OneLoad(program, library) if library else None
 
 
 MPIRUN = shutil.which("mpirun")

@@ -5,10 +5,16 @@ import sys
 
 import pytest
 
-from convae_program import ONE_CORE, save_pictures
+from convae_program import ONE_CORE, Program, save_pictures
 
 LIMIT = 600  # MiB, of which LibTorch takes some 200; without it train and evaluate take more than 1,200
 WIDE = ("--levels", "32,64,128", *ONE_CORE)
+
+
+@pytest.fixture(scope="module")
+def program():
+    """A fork has less resident memory than a process of its own."""
+    return Program(forks=False)
 
 
 @pytest.fixture(scope="module")
