@@ -13,13 +13,13 @@ bool is_written_in_rows(ImageFormat format) {
   return format == ImageFormat::png || format == ImageFormat::tiff;
 }
 
-std::unique_ptr<PictureFile> new_picture_file(const std::filesystem::path& path, ImageFormat format,
-                                              const PictureShape& shape,
-                                              std::vector<std::string>* lost) {
+BandFile::BandFile(const std::filesystem::path& path, ImageFormat format, const PictureShape& shape,
+                   std::vector<std::string>* lost)
+    : shape_(shape) {
   switch (format) {
-    case ImageFormat::png: return codec::new_png_file(path, shape, lost);
-    case ImageFormat::tiff: return codec::new_tiff_file(path, shape, lost);
-    default: throw std::invalid_argument("new_picture_file: expected PNG or TIFF");
+    case ImageFormat::png: file_ = codec::new_png_file(path, shape, lost); break;
+    case ImageFormat::tiff: file_ = codec::new_tiff_file(path, shape, lost); break;
+    default: throw std::invalid_argument("BandFile: expected PNG or TIFF");
   }
 }
 

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace convae {
@@ -34,20 +33,17 @@ public:
   virtual void commit() = 0;
 };
 
-/// Whether new_picture_file() takes that format.
+/// Whether there is a PictureFile of that format.
 bool is_written_in_rows(ImageFormat format);
-
-/// `lost` gets what `like` has and cannot be taken over, in words.
-std::unique_ptr<PictureFile> new_picture_file(const std::filesystem::path& path, ImageFormat format,
-                                              const PictureShape& shape,
-                                              std::vector<std::string>* lost = nullptr);
 
 /// A picture's file that is written from tiles, which come row by row: those of one row make a
 /// band.
 class BandFile {
 public:
-  BandFile(std::unique_ptr<PictureFile> file, const PictureShape& shape)
-      : file_(std::move(file)), shape_(shape) {}
+  /// `lost` gets what shape.like has and cannot be taken over, in words. Throws
+  /// std::invalid_argument where the format is not written in rows.
+  BandFile(const std::filesystem::path& path, ImageFormat format, const PictureShape& shape,
+           std::vector<std::string>* lost = nullptr);
 
   /// A part of the band, (C, h, w), `left` pixels from its left end; all have one height. What none
   /// covers is white; a grey part of a picture in colours has its values in all of them.

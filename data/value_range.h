@@ -4,8 +4,6 @@
 #include "convae/data/dataset.h"
 #include "convae/data/options.h"
 
-#include <vector>
-
 namespace convae {
 
 /// From the least to the greatest number in these images, what --value-range auto means. Decodes

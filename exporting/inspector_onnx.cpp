@@ -1,8 +1,8 @@
 #include "convae/core/files.h"
 #include "convae/core/version.h"
 #include "convae/exporting/formats.h"
-#include "convae/exporting/inspector.h"
 #include "convae/exporting/onnx_values.h"
+#include "convae/inspection/inspector.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/models/detector.h"
@@ -29,7 +29,7 @@ public:
   InspectorGraph(const Inspector& inspector, Size fixed)
       : model_(inspector.model()),
         fixed_(fixed),
-        numbers_(numbers_of(inspector)),
+        scorer_(inspector.scorer()),
         graph_("convae inspector", kVersion) {}
 
   std::string file(const ExportDescription& description) {
@@ -189,29 +189,28 @@ private:
   /// peaks.
   void add_pyramid(Value planes, bool of_textures) {
     const std::string name = scope_;
-    const torch::Tensor& places = numbers_.places.at(pyramids_++);
     for (int level = kFirstLevel; level < kLevelsEnd; ++level) {
       planes = halved(planes);
       scope_ = fmt::format("{}.{}", name, level);
-      Value map =
-          standardised(of_textures ? textures(planes) : planes, places[level - kFirstLevel], level);
+      const torch::Tensor& scale = scorer_.scales().at(maps_.size());
+      Value map = standardised(of_textures ? textures(planes) : planes, scale, level);
       if (of_textures) {
         const Value rough = op("Gather", {map, integers({kRoughness, kRoughness + kRawMaps})},
                                {{"axis", std::int64_t{1}}});
         map = concat({map, op("Neg", {rough})}, 1);
       }
-      maps_.push_back({map, places.size(2), level});
+      maps_.push_back({map, scale.size(1), level});
       features_.push_back(
           op("Log", {op("Max", {peaks(maps_.back()), number(AnomalyScorer::kSmallestPeak)})}));
     }
   }
 
-  Value standardised(const Value& maps, const torch::Tensor& places, int level) {
+  Value standardised(const Value& maps, const torch::Tensor& scale, int level) {
     const auto found = places_.find(level);
     const Places& at =
         found != places_.end() ? found->second : (places_[level] = places_of(maps, level));
     const auto at_pixels = [&](const char* name, std::int64_t which) {
-      const Value known = constant(scope_ + "/" + name, places[which].unsqueeze(0));
+      const Value known = constant(scope_ + "/" + name, scale[which].unsqueeze(0));
       return op("MatMul", {op("MatMul", {at.rows, known}), at.columns});
     };
     return op("Sub", {op("Mul", {maps, at_pixels("scale", 0)}), at_pixels("mean", 1)});
@@ -269,11 +268,13 @@ private:
   void score() {
     scope_ = "score";
     const Value features = concat(features_, 0);
-    const Value rest = op("Sub", {features, constant("score/mean", numbers_.mean)});
-    const Value z = clip(op("Div", {rest, constant("score/deviation", numbers_.deviation)}),
+    const Value rest = op("Sub", {features, constant("score/mean", scorer_.mean())});
+    const Value z = clip(op("Div", {rest, constant("score/deviation", scorer_.deviation())}),
                          -AnomalyScorer::kFarthest, AnomalyScorer::kFarthest);
-    const Value ratios = op("Add", {op("MatMul", {constant("score/weights", numbers_.weights), z}),
-                                    constant("score/biases", numbers_.biases)});
+    const FaultClassifier& of_kinds = scorer_.classifier(AnomalyScorer::kAll);
+    const Value ratios =
+        op("Add", {op("MatMul", {constant("score/weights", of_kinds.weights()), z}),
+                   constant("score/biases", of_kinds.biases())});
     const Value largest = op("ReduceMax", {ratios});
     const Value least = op("Sub", {largest, number(FaultClassifier::kLargestGap)});
     const Value both = op("Add", {largest, op("Max", {op("ReduceMean", {ratios}), least})});
@@ -284,11 +285,12 @@ private:
 
   Value heat() {
     scope_ = "map";
+    const HeatMap& heat = scorer_.heat_map(AnomalyScorer::kAll);
     std::map<int, Value> of_levels;
     std::int64_t first = 0;
     for (const Map& map : maps_) {
       const Value above = clip(map.values, 0, kMostDeviations);
-      const torch::Tensor weights = numbers_.heat_weights.narrow(0, first, map.count());
+      const torch::Tensor weights = heat.weights().narrow(0, first, map.count());
       const Value share = op("Conv", {op("Log", {op("Add", {above, number(1)})}),
                                       constant(fmt::format("map/weights.{}", first),
                                                weights.view({1, map.count(), 1, 1}))});
@@ -297,7 +299,7 @@ private:
       first += map.count();
     }
     const Value sizes = concat({integers({1, 1}), size_}, 0);
-    Value sum = constant("map/bias", numbers_.heat_bias);
+    Value sum = constant("map/bias", heat.bias());
     for (const auto& [level, share] : of_levels) {
       sum = op("Add", {op("Resize", {share, "", "", sizes}, {{"mode", "linear"}}), sum});
     }
@@ -306,13 +308,12 @@ private:
 
   Model model_;
   Size fixed_;
-  InspectorNumbers numbers_;
+  const AnomalyScorer& scorer_;
   OnnxGraph graph_;
   std::string scope_ = "inspector";  ///< begins the names of nodes
   std::set<std::string> known_;      ///< names of constants
   std::map<int, Places> places_;     ///< by level
   Value image_, size_, brightness_;  ///< (1, C, H, W), [H, W] and (1, 1, 1, 1)
-  std::size_t pyramids_ = 0;         ///< that were added
   std::vector<Map> maps_;
   std::vector<Value> features_;  ///< of each of maps_
 };

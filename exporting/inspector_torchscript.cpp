@@ -1,5 +1,5 @@
-#include "convae/exporting/inspector.h"
 #include "convae/exporting/script.h"
+#include "convae/inspection/inspector.h"
 #include "convae/inspection/scorer.h"
 #include "convae/inspection/views.h"
 #include "convae/models/detector.h"
@@ -185,18 +185,22 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   jit::Module script(c10::QualifiedName("__torch__.convae.inspector"), types);
   script.register_attribute("training", c10::BoolType::get(), false);
   script.register_module("network", scripted_part(inspector.model(), Part::autoencoder, types));
-  const InspectorNumbers numbers = numbers_of(inspector);
-  for (std::size_t i = 0; i < numbers.places.size(); ++i) {
-    script.register_buffer(fmt::format("places{}", i), numbers.places[i]);
+  const AnomalyScorer& scorer = inspector.scorer();
+  const torch::TensorList scales = scorer.scales();
+  for (std::size_t first = 0; first < scales.size(); first += kPyramidLevels) {
+    script.register_buffer(fmt::format("places{}", first / kPyramidLevels),
+                           torch::stack(scales.slice(first, kPyramidLevels)));
   }
+  const FaultClassifier& classifier = scorer.classifier(AnomalyScorer::kAll);
+  const HeatMap& heat = scorer.heat_map(AnomalyScorer::kAll);
   script.register_buffer("fine", gaussian_kernel(kFineBlur));
   script.register_buffer("around", gaussian_kernel(kRoughnessBlur));
-  script.register_buffer("mean", numbers.mean);
-  script.register_buffer("deviation", numbers.deviation);
-  script.register_buffer("weights", numbers.weights);
-  script.register_buffer("biases", numbers.biases);
-  script.register_buffer("heat_weights", numbers.heat_weights);
-  script.register_buffer("heat_bias", numbers.heat_bias);
+  script.register_buffer("mean", scorer.mean());
+  script.register_buffer("deviation", scorer.deviation());
+  script.register_buffer("weights", classifier.weights());
+  script.register_buffer("biases", classifier.biases());
+  script.register_buffer("heat_weights", heat.weights());
+  script.register_buffer("heat_bias", heat.bias());
   script.define(maps_source());
   script.define(places_source());
   script.define(score_source());

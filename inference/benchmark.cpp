@@ -3,6 +3,7 @@
 #include "convae/core/device.h"
 #include "convae/core/errors.h"
 #include "convae/core/stopwatch.h"
+#include "convae/metrics/bootstrap.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/precision.h"
@@ -112,11 +113,7 @@ std::array<double, 2> median_times(const Works& works, int runs, torch::Device d
     }
   }
   std::array<double, 2> medians{};
-  for (std::size_t i = 0; i < times.size(); ++i) {
-    const auto middle = times[i].begin() + rounds / 2;
-    std::nth_element(times[i].begin(), middle, times[i].end());
-    medians[i] = *middle;
-  }
+  for (std::size_t i = 0; i < times.size(); ++i) medians[i] = quantile(times[i], 0.5);
   return medians;
 }
 

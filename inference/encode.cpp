@@ -224,11 +224,7 @@ private:
         throw Interrupted("stopped within " + in_quotes(folder_.name(image)));
       const Region window = tiling.window(part, picture.size());
       const torch::Tensor input = to_float(picture.read(window).unsqueeze(0), model.device());
-      const Region place = tiling.place(part, window);
-      use(part, model.encode(input)[0]
-                    .slice(1, place.rows.begin, place.rows.end)
-                    .slice(2, place.columns.begin, place.columns.end)
-                    .cpu());
+      use(part, cut(model.encode(input)[0], tiling.place(part, window)).cpu());
       callbacks_.show("tiles", ++done, tile_count(map, tile));
     });
   }

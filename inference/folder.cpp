@@ -9,7 +9,7 @@
 #include "convae/training/image_list.h"
 #include "convae/training/memory.h"
 
-#include <torch/nn/functional/upsampling.h>
+#include <torch/types.h>
 
 #include <fmt/format.h>
 
@@ -84,13 +84,7 @@ std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes) 
 
 torch::Tensor resize_back(const torch::Tensor& images, Size own) {
   if (images.size(2) == own.h && images.size(3) == own.w) return images;
-  namespace F = torch::nn::functional;
-  return F::interpolate(images, F::InterpolateFuncOptions()
-                                    .size(per_axis(own))
-                                    .mode(torch::kBilinear)
-                                    .align_corners(false)
-                                    .antialias(true))
-      .clamp(0, 1);
+  return at::_upsample_bilinear2d_aa(images, per_axis(own), /*align_corners=*/false).clamp(0, 1);
 }
 
 void require_finite(double error, const std::string& image) {

@@ -119,7 +119,7 @@ private:
                            options_.format};
     std::vector<std::string> lost;
     const ImageQuality quality =
-        reconstruct_in_tiles(folder_, index, picture, files, callbacks_, lost).quality;
+        reconstruct_in_tiles(folder_, index, picture, files, callbacks_, lost);
     note_losses(index, lost);
     ++done_;
     return {index, quality.mse, quality.ssim, /*input_mse=*/0};

@@ -8,30 +8,10 @@
 #include "convae/models/tiling.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 
 namespace convae {
 namespace {
-
-/// A mean over a picture of what its tiles have.
-struct TiledMean {
-  double sum = 0;
-  std::int64_t count = 0;
-
-  void add(double mean, std::int64_t values) {
-    sum += mean * static_cast<double>(values);
-    count += values;
-  }
-  double mean() const {
-    return count > 0 ? sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
-  }
-};
-
-torch::Tensor cut_out(const torch::Tensor& images, const Region& part) {
-  return images.slice(2, part.rows.begin, part.rows.end)
-      .slice(3, part.columns.begin, part.columns.end);
-}
 
 /// A tile, and so much of its neighbours that each place of the similarity's window that begins in
 /// it is seen as a whole.
@@ -62,7 +42,7 @@ public:
     }
     const auto add = [&](std::optional<BandFile>& file, const std::filesystem::path& path,
                          const PictureShape& of, ImageFormat format = ImageFormat::png) {
-      if (!path.empty()) file.emplace(new_picture_file(path, format, of, &lost), of);
+      if (!path.empty()) file.emplace(path, format, of, &lost);
     };
     add(reconstruction_, files.reconstruction, shape,
         keeps_format_ ? info_.format : ImageFormat::png);
@@ -71,7 +51,7 @@ public:
     add(error_map_, files.error_map, {size_, 3, at::kByte});
   }
 
-  ReconstructedImage run(std::int64_t side, const Callbacks& callbacks) {
+  ImageQuality run(std::int64_t side, const Callbacks& callbacks) {
     const Size tile{side, side};
     const std::int64_t all = tile_count(size_, tile);
     std::int64_t done = 0;
@@ -80,12 +60,10 @@ public:
       reconstruct(part);
       callbacks.show("tiles", ++done, all);
     });
-    const double error = mse_.mean();
-    require_finite(error, name_);
     for (auto* file : {&reconstruction_, &grid_, &error_map_}) {
       if (*file) (*file)->commit();
     }
-    return {{name_, size_, error, psnr(error), ssim_.mean()}};
+    return {name_, size_, mse_.mean(), psnr(mse_.mean()), ssim_.mean()};
   }
 
 private:
@@ -94,16 +72,18 @@ private:
     const Region window = tiling_.window(seen, size_);
     const torch::Tensor input = to_float(picture_.read(window).unsqueeze(0), model_.device());
     const Region place = seen.within(window);
-    const torch::Tensor original = cut_out(input, place);
-    const torch::Tensor reconstruction = cut_out(model_.reconstruct(input), place);
+    const torch::Tensor original = cut(input, place);
+    const torch::Tensor reconstruction = cut(model_.reconstruct(input), place);
     if (place.size().h >= kSimilarityWindow && place.size().w >= kSimilarityWindow) {
       const std::int64_t windows =
           (place.size().h - kSimilarityWindow + 1) * (place.size().w - kSimilarityWindow + 1);
       ssim_.add(image_ssim(reconstruction, original).item<double>(), windows);
     }
     const Region own = part.within(seen);
-    const torch::Tensor x = cut_out(original, own), y = cut_out(reconstruction, own);
-    mse_.add(image_mse(y, x).item<double>(), part.size().area());
+    const torch::Tensor x = cut(original, own), y = cut(reconstruction, own);
+    const auto mse = image_mse(y, x).item<double>();
+    require_finite(mse, name_);
+    mse_.add(mse, part.size().area());
     write(part, x[0].cpu(), y[0].cpu());
   }
 
@@ -140,15 +120,14 @@ private:
   bool keeps_format_;
   Tiling tiling_;
   std::optional<BandFile> reconstruction_, grid_, error_map_;
-  TiledMean mse_, ssim_;
+  ImageMean mse_, ssim_;
 };
 
 }  // namespace
 
-ReconstructedImage reconstruct_in_tiles(const ModelFolder& folder, std::int64_t index,
-                                        ImageWindows& picture, const TiledFiles& files,
-                                        const Callbacks& callbacks,
-                                        std::vector<std::string>& lost) {
+ImageQuality reconstruct_in_tiles(const ModelFolder& folder, std::int64_t index,
+                                  ImageWindows& picture, const TiledFiles& files,
+                                  const Callbacks& callbacks, std::vector<std::string>& lost) {
   return TiledReconstruction(folder, index, picture, files, lost)
       .run(folder.tiles().side(), callbacks);
 }

@@ -22,8 +22,8 @@ struct TiledFiles {
 /// has and its reconstruction has not, in words. Throws ImageError where the picture cannot be
 /// read, std::runtime_error where a file cannot be written or the output is not finite, and
 /// Interrupted: without files then.
-ReconstructedImage reconstruct_in_tiles(const ModelFolder& folder, std::int64_t index,
-                                        ImageWindows& picture, const TiledFiles& files,
-                                        const Callbacks& callbacks, std::vector<std::string>& lost);
+ImageQuality reconstruct_in_tiles(const ModelFolder& folder, std::int64_t index,
+                                  ImageWindows& picture, const TiledFiles& files,
+                                  const Callbacks& callbacks, std::vector<std::string>& lost);
 
 }  // namespace convae

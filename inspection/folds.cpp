@@ -37,20 +37,6 @@ struct LabelledImages {
   std::vector<std::string> defects;
 };
 
-/// Puts the images of one folder in their places.
-void add_images(LabelledImages& images, const FoundImages& found, const InspectionFolder& layout,
-                const Grouping& grouping) {
-  for (const ImageEntry& entry : found.entries) {
-    const std::string& name = entry.file.name;
-    const std::string label = layout.label(name);
-    if (label == kGoodLabel) {
-      images.good.emplace(printable(name), grouping.of(name));
-    } else if (!label.empty()) {
-      images.defects.push_back(printable(name));
-    }
-  }
-}
-
 LabelledImages find_labelled(const DataOptions& data, const Callbacks& callbacks) {
   const fs::path root = data.data;
   const InspectionFolder layout(root);
@@ -59,7 +45,15 @@ LabelledImages find_labelled(const DataOptions& data, const Callbacks& callbacks
   const auto add = [&](const fs::path& folder, const std::string& prefix) {
     const FoundImages found = find_images(
         folder, data, [](const ImageEntry&) { return std::nullopt; }, callbacks, prefix);
-    add_images(images, found, layout, grouping);
+    for (const ImageEntry& entry : found.entries) {
+      const std::string& name = entry.file.name;
+      const std::string label = layout.label(name);
+      if (label == kGoodLabel) {
+        images.good.emplace(printable(name), grouping.of(name));
+      } else if (!label.empty()) {
+        images.defects.push_back(printable(name));
+      }
+    }
   };
   if (layout.labelled) {
     add(layout.images, layout.prefix);

@@ -5,10 +5,10 @@
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
 #include "convae/data/header_index.h"
+#include "convae/data/mat.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/faults.h"
 #include "convae/inspection/views.h"
-#include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
 
@@ -188,15 +188,13 @@ private:
   Drawn draw(const ViewedImage& image, int kind) const {
     torch::Tensor pixels =
         image.input[0].cpu().permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous);
-    cv::Mat picture(static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
-                    CV_32FC(static_cast<int>(pixels.size(2))), pixels.data_ptr());
     CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
                          Purpose::corruption, static_cast<std::uint64_t>(kind));
-    torch::Tensor marks = torch::zeros({pixels.size(0), pixels.size(1)});
-    cv::Mat label(picture.rows, picture.cols, CV_32F, marks.data_ptr());
+    torch::Tensor marks = torch::zeros({pixels.size(0), pixels.size(1), 1});
+    cv::Mat picture = mat_view(pixels), label = mat_view(marks);
     draw_fault(picture, kind, random, others_, &label);
     return {kind, alone(pixels.permute({2, 0, 1})).to(image.input.device()),
-            is_defect(kind) ? marks : torch::Tensor()};
+            is_defect(kind) ? marks.squeeze(2) : torch::Tensor()};
   }
 
   GoodPictures others_;
@@ -220,6 +218,7 @@ struct Observed {
 FolderOptions CalibrateOptions::complete(const Model& model) const {
   const DataOptions run = saved_data(model.info()).data;
   FolderOptions complete = good;
+  complete.batch_size = 1;  // shares images evenly among ranks
   // Images of another size look different to a network, and parts are told apart as for the split.
   const ModelOptions& net = model.options();
   complete.data.size = size.value_or(net.latent > 0 ? net.size : run.size);
@@ -236,7 +235,7 @@ Inspector::Inspector(const Model& model, Size size, std::string group_regex,
 
 Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& options,
                                const Callbacks& callbacks) {
-  const FolderOptions complete = one_by_one(options.complete(model));
+  const FolderOptions complete = options.complete(model);
   const GoodImages good = good_images_for(model, complete, callbacks);
   Inspector inspector(model, fixed_network_size(complete.data.size, model.options()),
                       complete.data.group_regex, std::make_shared<AnomalyScorer>(kFolds));
@@ -298,10 +297,10 @@ ImageScore Inspector::score(const torch::Tensor& image, double map_above) const 
   double mean_error = 0;
   const SeenImage seen = look_at(model_, model_.input(alone(shown)), &mean_error);
   require_finite(mean_error, "the image");
-  AnomalyScorer::HeatMaps maps;
-  const double score = scorer_->score(seen, &maps, map_above, /*parts=*/1)[kNetwork];
-  const torch::Tensor& map = maps[kNetwork];
-  return {score, map.defined() ? resize_map(map, own) : map};
+  const StandardisedMaps maps = scorer_->look(seen);
+  const double score = scorer_->score(maps)[kNetwork];
+  if (!(score > map_above)) return {score, {}};
+  return {score, resize_map(scorer_->heat_map(kNetwork).of(maps, seen.size), own)};
 }
 
 }  // namespace convae

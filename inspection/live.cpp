@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 #include "convae/data/folder.h"
 #include "convae/data/listing.h"
+#include "convae/data/mat.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/views.h"
 
@@ -15,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <map>
@@ -32,8 +32,7 @@ constexpr int kPatience = 200;  // milliseconds between two looks at whether to 
 /// Around the strongest place of a map (H, W) and all that is half as strong and touches it.
 nlohmann::json box_of(const torch::Tensor& map) {
   const torch::Tensor whole = map.contiguous();
-  const cv::Mat values(static_cast<int>(whole.size(0)), static_cast<int>(whole.size(1)), CV_32F,
-                       whole.data_ptr());
+  const cv::Mat values = mat_view(whole.unsqueeze(2));
   double most = 0;
   cv::Point at;
   cv::minMaxLoc(values, nullptr, &most, nullptr, &at);

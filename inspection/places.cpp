@@ -1,7 +1,5 @@
 #include "convae/inspection/places.h"
 
-#include <algorithm>
-#include <cmath>
 #include <stdexcept>
 
 namespace convae {

@@ -10,7 +10,6 @@
 #include "convae/inspection/views.h"
 #include "convae/training/collective.h"
 #include "convae/training/safetensors.h"
-#include "convae/training/saved_data.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

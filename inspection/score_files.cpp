@@ -66,17 +66,11 @@ void ScoreFiles::write_report(const std::string& page) {
 }
 
 ScoreFiles::TiledMaps::TiledMaps(ScoreFiles& files, std::int64_t image, Size size)
-    : TiledMaps(files.output_, files.overlays_[static_cast<std::size_t>(image)],
-                files.heats_[static_cast<std::size_t>(image)],
-                {.size = size, .channels = 3, .type = at::kByte},
-                {.size = size, .channels = 1, .type = at::kUInt16}) {}
-
-ScoreFiles::TiledMaps::TiledMaps(OutputFolder& output, const std::string& overlay,
-                                 const std::string& heat, const PictureShape& colours,
-                                 const PictureShape& grey)
-    : overlay_(new_picture_file(output.prepare(overlay), ImageFormat::png, colours), colours),
-      heat_(new_picture_file(output.prepare(heat), ImageFormat::png, grey), grey),
-      width_(grey.size.w) {}
+    : overlay_(files.output_.prepare(files.overlays_[static_cast<std::size_t>(image)]),
+               ImageFormat::png, {.size = size, .channels = 3}),
+      heat_(files.output_.prepare(files.heats_[static_cast<std::size_t>(image)]), ImageFormat::png,
+            {.size = size, .channels = 1, .type = at::kUInt16}),
+      width_(size.w) {}
 
 void ScoreFiles::TiledMaps::put(const Region& tile, const torch::Tensor& map,
                                 const torch::Tensor& overlay) {

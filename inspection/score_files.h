@@ -39,9 +39,6 @@ public:
     void commit();
 
   private:
-    TiledMaps(OutputFolder& output, const std::string& overlay, const std::string& heat,
-              const PictureShape& colours, const PictureShape& grey);
-
     BandFile overlay_, heat_;
     std::int64_t width_;
   };

@@ -37,7 +37,8 @@ FolderOptions images_of(const ScoreOptions& options, const InspectionFolder& lay
     images.prefix = layout.prefix;
   }
   images.data.size = size;
-  return one_by_one(images);
+  images.batch_size = 1;  // shares them evenly among ranks
+  return images;
 }
 
 /// A folder whose images are found and whose results have names.
@@ -161,13 +162,9 @@ private:
                     strays, names.size()));
   }
 
-  ScoredImage scored_image(const Found& found, const Grouping& grouping) const {
-    const std::string name = folder_.name(found.index);
-    return {name, layout_.label(name), grouping.of(name), found.scores};
-  }
-
   void note(Found found, const Grouping& grouping) {
-    ScoredImage scored = scored_image(found, grouping);
+    const std::string name = folder_.name(found.index);
+    ScoredImage scored{name, layout_.label(name), grouping.of(name), found.scores};
     if (found.shown) report_->add(scored, std::move(*found.shown));
     scores_.images.push_back(std::move(scored));
   }
@@ -198,22 +195,20 @@ private:
     const std::string name = folder_.name(image.index);
     const std::string label = layout_.label(name);
     const std::optional<torch::Tensor> mask = mask_of(image, name, label);
-    AnomalyScorer::HeatMaps maps;
-    const bool needs_maps = writes_maps() || mask || (report_ && report_->wants_any());
-    const AnomalyScorer::Scores scores = scorer.score(image.seen, needs_maps ? &maps : nullptr);
-    const auto area = static_cast<double>(image.pixels[0].numel());
-    Found found = found_of(image.index, scores, image.mean_error, area);
-    const bool is_shown = report_ && report_->wants({name, label, /*group=*/"", found.scores});
-    if (is_shown && !needs_maps) scorer.score(image.seen, &maps);
-    for (torch::Tensor& map : maps) {
-      if (map.defined()) map = resize_map(map, {image.pixels.size(1), image.pixels.size(2)});
-    }
+    const StandardisedMaps maps = scorer.look(image.seen);
+    const Size own{image.pixels.size(1), image.pixels.size(2)};
+    Found found = found_of(image.index, scorer.score(maps), image.mean_error,
+                           static_cast<double>(own.area()));
+    const auto heat_map = [&](Way way) {
+      return resize_map(scorer.heat_map(way).of(maps, image.seen.size), own);
+    };
     for (const Way way : kMappedWays) {
-      if (mask) scores_.pixels[way][label].add(maps[way], *mask);
+      if (mask) scores_.pixels[way][label].add(heat_map(way), *mask);
     }
+    const bool is_shown = report_ && report_->wants({name, label, /*group=*/"", found.scores});
     if (!writes_maps() && !is_shown) return found;
-    const torch::Tensor overlay = heat_over_image(image.pixels, maps[kNetwork]);
-    if (writes_maps()) files_->write_map(image.index, maps[kNetwork], overlay);
+    const torch::Tensor map = heat_map(kNetwork), overlay = heat_over_image(image.pixels, map);
+    if (writes_maps()) files_->write_map(image.index, map, overlay);
     if (is_shown) found.shown = ScoreReport::pictures_of(image.pixels, overlay);
     return found;
   }

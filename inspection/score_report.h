@@ -24,9 +24,6 @@ public:
   /// Whether the page shows this picture, unless enough others turn out to be more telling.
   bool wants(const ScoredImage& image) const { return !places_of(image).empty(); }
 
-  /// Whether it shows the next picture, whatever its score.
-  bool wants_any() const { return lists_[kRanked].size() < kMost[kRanked]; }
-
   /// A picture as the page shows it.
   struct Pictures {
     std::array<std::int64_t, 2> size{};  ///< width, height

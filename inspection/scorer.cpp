@@ -11,7 +11,6 @@
 #include <functional>
 #include <numeric>
 #include <set>
-#include <span>
 #include <stdexcept>
 
 namespace convae {
@@ -22,30 +21,19 @@ constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides 
 /// takes most of it away.
 constexpr double kDetectorVariance = 0.1, kConfusing = 0.25;
 
-/// Mean of the values of a map that come first in some order. By a heap of them, since at::topk
-/// sorts pairs of values and places, which takes much longer.
-template <typename Order>
-double mean_of_first(std::span<const float> map, std::int64_t count, const Order& order) {
-  std::vector<float> first(static_cast<std::size_t>(count));
-  std::partial_sort_copy(map.begin(), map.end(), first.begin(), first.end(), order);
-  return std::accumulate(first.begin(), first.end(), 0.0) / static_cast<double>(first.size());
-}
-
-/// (K, h, w) → (peak_count(K)) double, as those of both_ends().
+/// (K, h, w) → (peak_count(K)) double. By a heap of the highest values, since at::topk sorts pairs
+/// of values and places, which takes much longer.
 torch::Tensor peaks_of(const torch::Tensor& maps) {
-  const torch::Tensor flat = maps.flatten(1).contiguous();
-  const auto map = [&](std::int64_t i) {
-    return std::span(flat.const_data_ptr<float>() + i * flat.size(1),
-                     static_cast<std::size_t>(flat.size(1)));
-  };
-  const std::int64_t count = flat.size(0);
-  const std::int64_t values = AnomalyScorer::values_of_a_peak(flat.size(1), count);
+  const torch::Tensor flat = both_ends(maps).flatten(1).contiguous();
+  std::vector<float> highest(static_cast<std::size_t>(
+      AnomalyScorer::values_of_a_peak(flat.size(1), /*maps=*/maps.size(0))));
   std::vector<double> peaks;
-  for (std::int64_t i = 0; i < count; ++i) {
-    peaks.push_back(mean_of_first(map(i), values, std::greater<>()));
-  }
-  for (std::int64_t i = kRoughness; std::ssize(peaks) < peak_count(count); i += kRawMaps) {
-    peaks.push_back(-mean_of_first(map(i), values, std::less<>()));
+  for (const torch::Tensor& map : flat.unbind(0)) {
+    const float* const values = map.const_data_ptr<float>();
+    std::partial_sort_copy(values, values + map.numel(), highest.begin(), highest.end(),
+                           std::greater<>());
+    peaks.push_back(std::accumulate(highest.begin(), highest.end(), 0.0) /
+                    static_cast<double>(highest.size()));
   }
   return torch::tensor(peaks, torch::kDouble);
 }
@@ -84,9 +72,14 @@ std::int64_t feature_count(const Pyramid& maps) {
   return count;
 }
 
-torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name) {
+/// Of that shape, where -1 is any length.
+torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name,
+                     torch::ScalarType type, at::IntArrayRef shape) {
+  const auto fits = [](std::int64_t is, std::int64_t wanted) { return wanted < 0 || is == wanted; };
   const auto found = state.find(name);
-  if (found == state.end() || !found->second.isfinite().all().item<bool>()) {
+  if (found == state.end() || found->second.scalar_type() != type ||
+      !std::ranges::equal(found->second.sizes(), shape, fits) ||
+      !found->second.isfinite().all().item<bool>()) {
     throw std::invalid_argument("it has no usable '" + name + "'");
   }
   return found->second;
@@ -116,45 +109,28 @@ AnomalyScorer::State AnomalyScorer::state() const {
 }
 
 AnomalyScorer::AnomalyScorer(const State& state)
-    : network_features_(needed(state, "network-features").item<std::int64_t>()),
-      mean_(needed(state, "mean")),
-      deviation_(needed(state, "deviation")) {
-  if (mean_.dim() != 1 || deviation_.sizes() != mean_.sizes() ||
-      mean_.scalar_type() != torch::kDouble || deviation_.scalar_type() != torch::kDouble ||
-      network_features_ < 0 || network_features_ > mean_.size(0)) {
-    throw std::invalid_argument("'mean', 'deviation' and 'network-features' do not fit");
-  }
+    : network_features_(needed(state, "network-features", torch::kLong, {}).item<std::int64_t>()),
+      mean_(needed(state, "mean", torch::kDouble, {-1})),
+      deviation_(needed(state, "deviation", torch::kDouble, mean_.sizes())) {
+  const auto maps = needed(state, "maps", torch::kLong, {}).item<std::int64_t>();
   Scales& scales = scales_[-1];
-  const auto maps = needed(state, "maps").item<std::int64_t>();
-  while (std::ssize(scales) < maps) {
-    const torch::Tensor scale = needed(state, places_name(scales.size()));
-    if (scale.dim() != 4 || scale.size(0) != 2 || scale.size(2) != kPlaces ||
-        scale.size(3) != kPlaces || scale.scalar_type() != torch::kFloat) {
-      throw std::invalid_argument("'" + places_name(scales.size()) + "' has another shape or type");
-    }
-    scales.push_back(scale);
-  }
   std::int64_t features = 0;
-  for (const torch::Tensor& scale : scales) features += peak_count(scale.size(1));
-  if (scales.size() % kPyramidLevels != 0 || features != mean_.size(0)) {
+  while (std::ssize(scales) < maps) {
+    scales.push_back(
+        needed(state, places_name(scales.size()), torch::kFloat, {2, -1, kPlaces, kPlaces}));
+    features += peak_count(scales.back().size(1));
+  }
+  if (maps % kPyramidLevels != 0 || features != mean_.size(0) || network_features_ < 0 ||
+      network_features_ > features) {
     throw std::invalid_argument("it is of other maps");
   }
   for (std::size_t part = 0; part < kParts; ++part) {
-    const torch::Tensor weights = needed(state, part_name(part, "weights"));
-    const torch::Tensor biases = needed(state, part_name(part, "biases"));
-    if (weights.dim() != 2 || weights.size(1) != part_of(mean_, part).size(0) ||
-        biases.sizes() != at::IntArrayRef{weights.size(0)} ||
-        weights.scalar_type() != torch::kDouble || biases.scalar_type() != torch::kDouble) {
-      throw std::invalid_argument("weights and biases of a part do not fit");
-    }
-    classifiers_.emplace_back(weights, biases);
-    const torch::Tensor heat = needed(state, part_name(part, "heat-weights"));
-    const torch::Tensor bias = needed(state, part_name(part, "heat-bias"));
-    if (heat.dim() != 1 || heat.size(0) != mean_.size(0) || heat.scalar_type() != torch::kFloat ||
-        bias.sizes() != at::IntArrayRef{1} || bias.scalar_type() != torch::kFloat) {
-      throw std::invalid_argument("weights of a heat map do not fit");
-    }
-    heat_.emplace_back(heat, bias);
+    const torch::Tensor weights = needed(state, part_name(part, "weights"), torch::kDouble,
+                                         {-1, part_of(mean_, part).size(0)});
+    classifiers_.emplace_back(
+        weights, needed(state, part_name(part, "biases"), torch::kDouble, {weights.size(0)}));
+    heat_.emplace_back(needed(state, part_name(part, "heat-weights"), torch::kFloat, {features}),
+                       needed(state, part_name(part, "heat-bias"), torch::kFloat, {1}));
   }
 }
 
@@ -173,12 +149,6 @@ void AnomalyScorer::learn_places(const SeenPlaces& seen) {
     network_features_ = seen.network_features;
   }
   for (std::size_t i = 0; i < places_.size(); ++i) places_[i].add(seen.maps[i], seen.fold);
-}
-
-AnomalyScorer::Scales AnomalyScorer::scales_without(int fold) const {
-  Scales scales;
-  for (const PlaceStatistics& places : places_) scales.push_back(places.without(fold));
-  return scales;
 }
 
 torch::Tensor AnomalyScorer::features(const StandardisedMaps& maps) {
@@ -204,7 +174,9 @@ AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Ten
 }
 
 void AnomalyScorer::close_places() {
-  for (int fold = -1; fold < folds_; ++fold) scales_[fold] = scales_without(fold);
+  for (int fold = -1; fold < folds_; ++fold) {
+    for (const PlaceStatistics& places : places_) scales_[fold].push_back(places.without(fold));
+  }
 }
 
 AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example,
@@ -332,16 +304,12 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
   return scores;
 }
 
-AnomalyScorer::Scores AnomalyScorer::score(const SeenImage& image, HeatMaps* maps,
-                                           double maps_above, std::size_t parts) const {
-  const StandardisedMaps standardised = standardised_maps(image, scales_.at(-1));
-  const Scores scores = scores_of(features(standardised), classifiers_);
-  if (maps != nullptr && scores[kAll] > maps_above) {
-    for (std::size_t part = 0; part < parts; ++part) {
-      (*maps)[part] = heat_[part].of(standardised, image.size);
-    }
-  }
-  return scores;
+StandardisedMaps AnomalyScorer::look(const SeenImage& image) const {
+  return standardised_maps(image, scales());
+}
+
+AnomalyScorer::Scores AnomalyScorer::score(const StandardisedMaps& maps) const {
+  return scores_of(features(maps), classifiers_);
 }
 
 }  // namespace convae

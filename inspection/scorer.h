@@ -9,7 +9,6 @@
 #include <torch/types.h>
 
 #include <array>
-#include <limits>
 #include <map>
 #include <string>
 #include <tuple>
@@ -51,8 +50,6 @@ public:
   /// What a score goes by.
   enum Part : std::size_t { kAll, kNetworkPart, kImagePart, kParts };
   using Scores = std::array<double, kParts>;
-  /// (H, W) float: where an image is anomalous by each part; see HeatMap.
-  using HeatMaps = std::array<torch::Tensor, kParts>;
 
   /// An image that is learnt from.
   struct Example {
@@ -110,26 +107,28 @@ public:
   /// showed: what unseen good images get.
   const std::vector<Scores>& good_scores() const { return good_scores_; }
 
-  /// Makes the maps of the first `parts` parts where there is a place for them and the score is
-  /// above `maps_above`. Several threads may call it after finish(). Throws std::runtime_error
-  /// where a score is not finite.
-  Scores score(const SeenImage& image, HeatMaps* maps = nullptr,
-               double maps_above = -std::numeric_limits<double>::infinity(),
-               std::size_t parts = kParts) const;
+  /// After finish() several threads may call these. Throw std::runtime_error where a score is not
+  /// finite.
+  StandardisedMaps look(const SeenImage& image) const;
+  Scores score(const StandardisedMaps& maps) const;
+  Scores score(const SeenImage& image) const { return score(look(image)); }
+  const HeatMap& heat_map(std::size_t part) const { return heat_[part]; }
 
-  /// For an image that is looked at in parts: the scale of each of its maps, the network's first,
-  /// see PlaceStatistics; how many values a peak is the mean of, of one of `maps` with so many
-  /// pixels; and the scores by the peaks (K) double of each, with both_ends().
+  /// For who computes a score by other means: the scale of each of an image's maps, the network's
+  /// first, see PlaceStatistics; how many values a peak is the mean of, of one of `maps` with so
+  /// many pixels; the scores by the peaks (K) double of each, with both_ends(), and what they take:
+  /// (F) double of good images, and the weights.
   const std::vector<torch::Tensor>& scales() const { return scales_.at(-1); }
   static std::int64_t values_of_a_peak(std::int64_t pixels, std::int64_t maps);
   Scores score_by_peaks(const std::vector<torch::Tensor>& peaks) const;
-  const HeatMap& heat_map(Part part) const { return heat_[part]; }
+  const torch::Tensor& mean() const { return mean_; }
+  const torch::Tensor& deviation() const { return deviation_; }
+  const FaultClassifier& classifier(std::size_t part) const { return classifiers_[part]; }
 
 private:
   using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
   using Classifiers = std::vector<FaultClassifier>;
 
-  Scales scales_without(int fold) const;
   /// Of an image whose standardised maps are these.
   static torch::Tensor features(const StandardisedMaps& maps);
   static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks);

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -46,11 +45,9 @@ Region widened_by(const Region& region, std::int64_t before, std::int64_t behind
           widened_by(region.columns, before, behind, size.w)};
 }
 
-/// The place of `part` in maps (…, h, w) of `seen`.
+/// The place of `part` in maps of `seen`.
 torch::Tensor part_of(const torch::Tensor& maps, const Region& part, const Region& seen) {
-  const Region place = part.within(seen);
-  return maps.slice(-2, place.rows.begin, place.rows.end)
-      .slice(-1, place.columns.begin, place.columns.end);
+  return cut(maps, part.within(seen));
 }
 
 /// What is looked at, in the order of an image's maps; `detected` only where there is a detector.
@@ -296,10 +293,7 @@ public:
 private:
   /// Where a map stands among all of an image's.
   std::size_t index_of(PlaneKind view, int level) const {
-    const std::size_t before = view == kResidual    ? 0
-                               : view == kDetected  ? 1
-                               : network_.detects() ? 2
-                                                    : 1;
+    const std::size_t before = view == kImage && !network_.detects() ? kDetected : view;
     return before * kPyramidLevels + static_cast<std::size_t>(level - kFirstLevel);
   }
 

@@ -3,9 +3,10 @@
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
+#include "convae/models/tiling.h"
 
 #include <c10/core/InferenceMode.h>
-#include <torch/nn/functional/upsampling.h>
+#include <torch/types.h>
 
 #include <fmt/format.h>
 
@@ -16,17 +17,14 @@ namespace convae {
 
 torch::Tensor resize_map(const torch::Tensor& map, Size size) {
   if (Size{map.size(0), map.size(1)} == size) return map;
-  namespace F = torch::nn::functional;
-  return F::interpolate(map.unsqueeze(0).unsqueeze(0), F::InterpolateFuncOptions()
-                                                           .size(per_axis(size))
-                                                           .mode(torch::kBilinear)
-                                                           .align_corners(false))
+  return torch::upsample_bilinear2d(map.unsqueeze(0).unsqueeze(0), per_axis(size),
+                                    /*align_corners=*/false)
       .view(per_axis(size));
 }
 
 namespace {
 
-/// Of places `part` along an axis of length `size`, after F::interpolate: which two of `from`
+/// Of places `part` along an axis of length `size`, after upsample_bilinear2d: which two of `from`
 /// pixels, counted from `first`, and how much the second counts.
 struct Between {
   torch::Tensor lower, upper, share;
@@ -45,11 +43,7 @@ struct Between {
 
 torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
                           const Region& part, Size size) {
-  if (from == size) {
-    const Region place = part.within(known);
-    return map.slice(0, place.rows.begin, place.rows.end)
-        .slice(1, place.columns.begin, place.columns.end);
-  }
+  if (from == size) return cut(map, part.within(known));
   const Between rows(part.rows, size.h, from.h, known.rows.begin);
   const Between columns(part.columns, size.w, from.w, known.columns.begin);
   const torch::Tensor across = torch::lerp(map.index_select(1, columns.lower),
@@ -84,11 +78,6 @@ SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_e
     seen.network.insert(seen.network.end(), of_detector.begin(), of_detector.end());
   }
   return seen;
-}
-
-FolderOptions one_by_one(FolderOptions options) {
-  options.batch_size = 1;
-  return options;
 }
 
 ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place) {

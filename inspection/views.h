@@ -48,10 +48,6 @@ ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_
 void require_memory_for_view(Size size);
 void require_memory_for_views(const ModelFolder& folder);
 
-/// Options for a folder whose images are looked at: one by one, which shares them evenly among
-/// ranks.
-FolderOptions one_by_one(FolderOptions options);
-
 /// Puts the images of a folder through its model; `make` gets each, and `use` what it makes of it:
 /// see ModelFolder::for_each(). `stage` is what Callbacks::progress is told, `what` what
 /// Interrupted calls the images ("the good images"). Throws it also between images of one batch,

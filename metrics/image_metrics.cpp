@@ -78,10 +78,10 @@ torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Te
   return ms_ssim(reconstruction, target).to(at::kCPU, at::kDouble);
 }
 
-void ImageMean::add(double value) {
+void ImageMean::add(double value, std::int64_t weight) {
   if (std::isnan(value)) return;
-  sum_ += value;
-  ++count_;
+  sum_ += value * static_cast<double>(weight);
+  count_ += weight;
 }
 
 void ImageMean::add(const torch::Tensor& values) {

@@ -21,7 +21,7 @@ torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Te
 /// A mean over images; those without a value (NaN) do not count.
 class ImageMean {
 public:
-  void add(double value);
+  void add(double value, std::int64_t weight = 1);
   void add(const torch::Tensor& values);  ///< (N)
   std::int64_t count() const { return count_; }
   double mean() const;  ///< NaN without values

@@ -2,6 +2,8 @@
 
 #include "convae/models/detector.h"
 
+#include <ATen/core/Tensor.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -106,6 +108,11 @@ Stretch detected(const Stretch& picture, std::size_t levels) {
 }
 
 }  // namespace
+
+torch::Tensor cut(const torch::Tensor& images, const Region& part) {
+  return images.slice(-2, part.rows.begin, part.rows.end)
+      .slice(-1, part.columns.begin, part.columns.end);
+}
 
 std::optional<std::string> why_not_in_tiles(const ModelOptions& options) {
   if (options.latent > 0) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/region.h"
+#include "convae/core/tensor.h"
 #include "convae/models/options.h"
 
 #include <cstdint>
@@ -22,6 +23,9 @@
 /// At a picture's true border nothing is lost. Around a tile so much is added that what is right
 /// covers it.
 namespace convae {
+
+/// A part of images or maps (…, H, W).
+torch::Tensor cut(const torch::Tensor& images, const Region& part);
 
 /// What is computed of a picture in tiles.
 enum class TiledResult { latents, reconstruction, detection };

@@ -4,7 +4,6 @@
 #include "convae/core/random.h"
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/mat.h"
-#include "convae/models/kernels/flat_maps.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
@@ -81,10 +80,7 @@ void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
     cv::line(mask, centre - way, centre + way, cv::Scalar(1), 1 + below(random, 1 + reach / 8));
   }
   cv::GaussianBlur(mask, mask, {}, random.uniform(0.5, 1.5), 0, cv::BORDER_CONSTANT);
-  std::vector<cv::Mat> channels(static_cast<std::size_t>(image.channels()), mask);
-  cv::Mat cover;
-  cv::merge(channels, cover);
-  cv::scaleAdd(cover, change, image, image);
+  cv::scaleAdd(in_channels(mask, image.channels()), change, image, image);
 }
 
 /// The same values as a tensor, in a row.
@@ -189,15 +185,10 @@ torch::Tensor corrupt(const torch::Tensor& images, const CorruptionRule& rule,
   if (rule.corruptions.empty()) return images;
   const torch::Tensor pixels =
       images.to(at::kCPU).permute({0, 2, 3, 1}).clone(at::MemoryFormat::Contiguous);
-  const auto height = static_cast<int>(pixels.size(1)), width = static_cast<int>(pixels.size(2));
   parallel_for_each(pixels.size(0), [&](std::int64_t i) {
-    const cv::Mat image(height, width, CV_32FC(static_cast<int>(pixels.size(3))),
-                        values<float>(pixels) + i * pixels.stride(0));
     cv::Mat label;
-    if (marks.defined()) {
-      label = cv::Mat(height, width, CV_32F, values<float>(marks) + i * marks.stride(0));
-    }
-    corrupt_image(image, marks.defined() ? &label : nullptr, rule, indices[i]);
+    if (marks.defined()) label = mat_view(marks[i].permute({1, 2, 0}));
+    corrupt_image(mat_view(pixels[i]), marks.defined() ? &label : nullptr, rule, indices[i]);
   });
   if (labels != nullptr) *labels = marks.to(images.device());
   return pixels.permute({0, 3, 1, 2}).to(images.device());

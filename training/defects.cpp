@@ -1,6 +1,7 @@
 #include "convae/training/defects.h"
 
 #include "convae/core/parallel.h"
+#include "convae/data/mat.h"
 #include "convae/data/pictures.h"
 #include "convae/models/kernels/flat_maps.h"
 
@@ -80,12 +81,6 @@ Mat smoothed(const Mat& image, double sigma) {
   cv::blur(image, result, {side, side});
   cv::blur(result, result, {side, side});
   cv::blur(result, result, {side, side});
-  return result;
-}
-
-Mat in_channels(const Mat& map, int channels) {
-  Mat result;
-  cv::merge(std::vector<Mat>(static_cast<std::size_t>(channels), map), result);
   return result;
 }
 
@@ -266,12 +261,7 @@ private:
     const double scale = dice_.log_between(0.5, 2);
     Mat source = image_;
     if (others_ && !others_->empty()) {
-      const torch::Tensor& other = others_->at(dice_.below(static_cast<int>(others_->size())));
-      const int depth = other.scalar_type() == at::kByte     ? CV_8U
-                        : other.scalar_type() == at::kUInt16 ? CV_16U
-                                                             : CV_32F;
-      source = Mat(static_cast<int>(other.size(0)), static_cast<int>(other.size(1)),
-                   CV_MAKETYPE(depth, static_cast<int>(other.size(2))), other.data_ptr());
+      source = mat_view(others_->at(dice_.below(static_cast<int>(others_->size()))));
     }
     const cv::Size size = turned ? cv::Size(image_.rows, image_.cols) : image_.size();
     const auto needed = [&](int extent) { return std::max(1, static_cast<int>(extent / scale)); };
@@ -459,19 +449,17 @@ std::pair<torch::Tensor, torch::Tensor> plainest_of(DefectKind kind, const torch
                                                     const GoodPictures& others,
                                                     std::uint64_t seed) {
   constexpr std::uint64_t kTries = 5;
-  const auto height = static_cast<int>(image.size(1)), width = static_cast<int>(image.size(2));
   torch::Tensor best, best_label;
   for (std::uint64_t i = 0; i < kTries; ++i) {
     const torch::Tensor pixels = image.permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous);
-    const torch::Tensor marks = at::zeros({height, width});
-    Mat picture(height, width, CV_32FC(static_cast<int>(image.size(0))), pixels.data_ptr());
-    Mat label(height, width, CV_32F, marks.data_ptr());
+    const torch::Tensor marks = at::zeros({pixels.size(0), pixels.size(1), 1});
+    Mat picture = mat_view(pixels), label = mat_view(marks);
     CounterRandom random(seed, /*epoch=*/0, static_cast<std::uint64_t>(kind), Purpose::corruption,
                          i);
     draw_defect(picture, kind, random, others, &label);
     if (i > 0 && marks.mean().item<float>() <= best_label.mean().item<float>()) continue;
     best = pixels.permute({2, 0, 1});
-    best_label = marks;
+    best_label = marks.squeeze(2);
   }
   return {best, best_label};
 }
@@ -487,6 +475,12 @@ std::vector<torch::Tensor> of_one_height(std::vector<torch::Tensor> pictures) {
 }
 
 }  // namespace
+
+cv::Mat in_channels(const cv::Mat& map, int channels) {
+  cv::Mat result;
+  cv::merge(std::vector<cv::Mat>(static_cast<std::size_t>(channels), map), result);
+  return result;
+}
 
 DefectKind any_defect(CounterRandom& random) {
   const auto kinds = names(DefectKind{});

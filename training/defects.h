@@ -9,7 +9,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 namespace cv {
@@ -52,6 +51,9 @@ using GoodPictures = std::shared_ptr<const std::vector<torch::Tensor>>;
 GoodPictures good_pictures(ImageDataset& images);
 /// The same, or null where `corruptions` draw no defects.
 GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images);
+
+/// A map of floats in so many channels.
+cv::Mat in_channels(const cv::Mat& map, int channels);
 
 /// Adds normal noise to all values of a picture of floats.
 void add_noise(cv::Mat& picture, double deviation, CounterRandom& random);

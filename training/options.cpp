@@ -9,7 +9,6 @@
 #include <cmath>
 #include <filesystem>
 #include <sstream>
-#include <stdexcept>
 
 namespace convae {
 namespace {

@@ -91,13 +91,8 @@ FolderOptions folder_options(const Options& options) {
   require_checkpoint(options);
   require_given(options.data.data, "data", "--data photos");
   FolderOptions folder{options.data, options.train.batch_size};
-  folder.validate();
-  return folder;
-}
-
-FolderOptions tiled_folder_options(const Options& options) {
-  FolderOptions folder = folder_options(options);
   folder.tile = options.call.tile;
+  folder.validate();
   return folder;
 }
 

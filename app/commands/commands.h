@@ -74,8 +74,6 @@ void warn_of_rate(const Inspector& inspector, double fpr, const Callbacks& callb
 
 /// The images of --data for that model.
 FolderOptions folder_options(const Options& options);
-/// The same with --tile.
-FolderOptions tiled_folder_options(const Options& options);
 
 /// Makes `model` one for images such as "3x24x24", what --input gives, and returns their size.
 Size set_input(ModelOptions& model, const std::string& text);

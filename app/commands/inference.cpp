@@ -16,7 +16,7 @@ namespace convae::app {
 int run_reconstruct(const CommandLine& line) {
   const Options& options = line.options;
   require_given(options.run.output, "output", "-o out");
-  const ReconstructOptions job{.images = tiled_folder_options(options),
+  const ReconstructOptions job{.images = folder_options(options),
                                .output = options.run.output,
                                .format = options.call.format,
                                .grid = options.call.grid,
@@ -39,7 +39,7 @@ int run_reconstruct(const CommandLine& line) {
 int run_encode(const CommandLine& line) {
   const Options& options = line.options;
   require_given(options.run.output, "output", "-o latents.npy");
-  const EncodeOptions job{.images = tiled_folder_options(options),
+  const EncodeOptions job{.images = folder_options(options),
                           .output = options.run.output,
                           .pool = options.call.pool,
                           .overwrite = options.call.overwrite};

@@ -124,7 +124,7 @@ int run_score(const CommandLine& line) {
                      ": a recipe is for --folds; without it score uses --checkpoint alone");
   if (options.call.watch || options.call.from_stdin) return score_live(line);
   require_given(options.run.output, "output", "-o scores");
-  const ScoreOptions scoring{.images = tiled_folder_options(options),
+  const ScoreOptions scoring{.images = folder_options(options),
                              .output = options.run.output,
                              .overwrite = options.call.overwrite,
                              .report = options.run.report,

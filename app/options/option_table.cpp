@@ -6,8 +6,6 @@ namespace {
 constexpr const char* kTrain = "train";
 constexpr const char* kReading = "train reconstruct encode evaluate calibrate score pack";
 constexpr const char* kModel = "train shapes bench";
-constexpr const char* kInference =
-    "reconstruct encode decode sample interpolate evaluate score export";
 constexpr const char* kUsing =
     "reconstruct encode decode sample interpolate evaluate calibrate score export";
 constexpr const char* kWriting =

@@ -17,7 +17,6 @@
 #include <limits>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -84,20 +83,20 @@ public:
   const Palette& palette() const { return palette_; }
   TIFF* handle() const { return tiff_.get(); }
 
+  /// use(0) of the type that samples have which are no integers of 1 to 16 bits without a sign.
+  template <typename Use>
+  auto with_sample(const Use& use) const {
+    if (is_float_) return bits_ == 16 ? use(c10::Half()) : bits_ == 32 ? use(0.0F) : use(0.0);
+    if (!is_signed_) return bits_ == 32 ? use(std::uint32_t{}) : use(std::uint64_t{});
+    return bits_ == 8    ? use(std::int8_t{})
+           : bits_ == 16 ? use(std::int16_t{})
+           : bits_ == 32 ? use(std::int32_t{})
+                         : use(std::int64_t{});
+  }
+
   /// The samples of `pixels`, float64 in the file's numbers, as the file stores them.
   std::vector<std::uint8_t> stored(const torch::Tensor& pixels) const {
-    if (is_float_) {
-      return bits_ == 16   ? stored_as<c10::Half>(pixels)
-             : bits_ == 32 ? stored_as<float>(pixels)
-                           : stored_as<double>(pixels);
-    }
-    if (is_signed_) {
-      return bits_ == 8    ? stored_as<std::int8_t>(pixels)
-             : bits_ == 16 ? stored_as<std::int16_t>(pixels)
-             : bits_ == 32 ? stored_as<std::int32_t>(pixels)
-                           : stored_as<std::int64_t>(pixels);
-    }
-    return bits_ == 32 ? stored_as<std::uint32_t>(pixels) : stored_as<std::uint64_t>(pixels);
+    return with_sample([&](auto sample) { return stored_as<decltype(sample)>(pixels); });
   }
 
   void note_losses(std::vector<std::string>& lost) const {
@@ -359,23 +358,11 @@ private:
   }
 
   void load_plane(const std::uint8_t* from, std::int64_t count, float* to) {
-    if (is_float_) {
-      return bits_ == 16   ? load_values<c10::Half>(from, count, to)
-             : bits_ == 32 ? load_values<float>(from, count, to)
-                           : load_values<double>(from, count, to);
-    }
-    if (range.kind == ValueRange::Kind::full) {
+    if (!is_float_ && range.kind == ValueRange::Kind::full) {
       throw ImageError("unsupported TIFF: " + kind_ +
                        " have no range of their own; give it with --value-range auto or LO:HI");
     }
-    if (is_signed_) {
-      return bits_ == 8    ? load_values<std::int8_t>(from, count, to)
-             : bits_ == 16 ? load_values<std::int16_t>(from, count, to)
-             : bits_ == 32 ? load_values<std::int32_t>(from, count, to)
-                           : load_values<std::int64_t>(from, count, to);
-    }
-    return bits_ == 32 ? load_values<std::uint32_t>(from, count, to)
-                       : load_values<std::uint64_t>(from, count, to);
+    with_sample([&](auto sample) { load_values<decltype(sample)>(from, count, to); });
   }
 
   template <typename Value>

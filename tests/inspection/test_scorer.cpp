@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -54,6 +55,16 @@ SeenImage seen(const torch::Tensor& image) {
   return {texture_maps(image - 0.5, brightness),
           texture_maps(image, brightness),
           {image.size(1), image.size(2)}};
+}
+
+using HeatMaps = std::array<torch::Tensor, AnomalyScorer::kParts>;
+
+HeatMaps heat_maps(const AnomalyScorer& scorer, const SeenImage& image) {
+  HeatMaps maps;
+  for (std::size_t part = 0; part < maps.size(); ++part) {
+    maps[part] = scorer.heat_map(part).of(scorer.look(image), image.size);
+  }
+  return maps;
 }
 
 int fold_of(std::uint64_t seed, int folds) {
@@ -143,18 +154,15 @@ TEST_F(AnomalyScorerOfGrain, FarTooSmoothIsAnAnomalyWhereSuchWereLearnt) {
 TEST_F(AnomalyScorerOfGrain, TheMapShowsAnAreaThatIsTooSmooth) {
   torch::Tensor image = good_image(450);
   image.narrow(1, 12, 20).narrow(2, 6, 20) = 0.5;
-  AnomalyScorer::HeatMaps maps;
-  scorer().score(seen(image), &maps);
+  const HeatMaps maps = heat_maps(scorer(), seen(image));
   const double inside = maps[0].narrow(0, 16, 12).narrow(1, 10, 12).mean().item<double>();
   EXPECT_GT(inside, 1.5 * maps[0].mean().item<double>());
 }
 
 TEST_F(AnomalyScorerOfGrain, TheMapIsHighestAtTheSpotAndHasTheImagesSize) {
-  AnomalyScorer::HeatMaps maps, of_good;
   const torch::Tensor image = with_spot(good_image(500, 41, 55), 20, 30);
-  const Scores found = scorer().score(seen(image), &maps);
-  EXPECT_EQ(found, scores(image)) << "a map changes no score";
-  scorer().score(seen(good_image(500, 41, 55)), &of_good);
+  const HeatMaps maps = heat_maps(scorer(), seen(image));
+  const HeatMaps of_good = heat_maps(scorer(), seen(good_image(500, 41, 55)));
   for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
     ASSERT_EQ(maps[part].sizes(), (std::vector<std::int64_t>{41, 55}));
     const auto place = maps[part].argmax().item<std::int64_t>();
@@ -168,10 +176,11 @@ TEST_F(AnomalyScorerOfGrain, TheMapIsHighestAtTheSpotAndHasTheImagesSize) {
 
 TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnThreads) {
   const SeenImage image = seen(with_spot(good_image(600), 10, 8, 0.1));
-  AnomalyScorer::HeatMaps one, two;
-  const Scores alone = scorer().score(image, &one);
+  const Scores alone = scorer().score(image);
+  const HeatMaps one = heat_maps(scorer(), image);
   torch::set_num_threads(2);
-  const Scores together = scorer().score(image, &two);
+  const Scores together = scorer().score(image);
+  const HeatMaps two = heat_maps(scorer(), image);
   torch::set_num_threads(1);
   for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
     EXPECT_NEAR(alone[part], together[part], 1e-9);
@@ -198,9 +207,9 @@ TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnOtherImages) {
 
 TEST_F(AnomalyScorerOfGrain, AnImageTwiceTheSizeOrOfOnePixelHasAScore) {
   EXPECT_TRUE(std::isfinite(score(good_image(800, 90, 120))));
-  AnomalyScorer::HeatMaps maps;
-  EXPECT_TRUE(std::isfinite(scorer().score(seen(torch::full({1, 1, 1}, 0.5)), &maps)[0]));
-  EXPECT_EQ(maps[0].sizes(), (std::vector<std::int64_t>{1, 1}));
+  const SeenImage pixel = seen(torch::full({1, 1, 1}, 0.5));
+  EXPECT_TRUE(std::isfinite(scorer().score(pixel)[0]));
+  EXPECT_EQ(heat_maps(scorer(), pixel)[0].sizes(), (std::vector<std::int64_t>{1, 1}));
 }
 
 TEST_F(AnomalyScorerOfGrain, AScoreThatIsNotFiniteIsRefused) {
@@ -212,8 +221,8 @@ TEST_F(AnomalyScorerOfGrain, AScoreThatIsNotFiniteIsRefused) {
 TEST_F(AnomalyScorerOfGrain, StateKeepsAllThatScoringNeeds) {
   const AnomalyScorer copy(scorer().state());
   for (const torch::Tensor& image : {good_image(1000), with_spot(good_image(1001), 5, 7)}) {
-    AnomalyScorer::HeatMaps ours, theirs;
-    EXPECT_EQ(copy.score(seen(image), &theirs), scorer().score(seen(image), &ours));
+    EXPECT_EQ(copy.score(seen(image)), scorer().score(seen(image)));
+    const HeatMaps ours = heat_maps(scorer(), seen(image)), theirs = heat_maps(copy, seen(image));
     for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
       EXPECT_TRUE(torch::equal(ours[part], theirs[part]));
     }

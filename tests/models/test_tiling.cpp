@@ -15,10 +15,6 @@ namespace {
 
 using test::uniform;
 
-torch::Tensor cut(const torch::Tensor& x, const Region& part) {
-  return x.slice(2, part.rows.begin, part.rows.end).slice(3, part.columns.begin, part.columns.end);
-}
-
 /// Numbers that differ from place to place, running statistics included.
 Autoencoder random_net(const ModelOptions& options, std::uint64_t seed) {
   Autoencoder net(options);
