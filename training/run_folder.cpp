@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <system_error>
@@ -50,16 +51,18 @@ auto read_table(const fs::path& path, const ReadRow& read_row) {
   return rows;
 }
 
-/// Takes away what a process that was killed while writing left behind; nobody else is writing,
-/// since the folder is locked.
+/// Whether a process that was killed while writing left it behind.
+bool is_unfinished(const fs::path& file) {
+  const std::string name = file.filename().string();
+  return name.starts_with('.') && name.find(".tmp-") != std::string::npos;
+}
+
+/// Nobody else is writing, since the folder is locked.
 void remove_unfinished(const fs::path& run) {
   for (const fs::path& folder : {run, run / "weights", run / "samples"}) {
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(folder, error)) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with('.') && name.find(".tmp-") != std::string::npos) {
-        fs::remove(entry.path(), error);
-      }
+      if (is_unfinished(entry.path())) fs::remove(entry.path(), error);
     }
   }
 }
@@ -110,6 +113,21 @@ RunFolder RunFolder::open(const fs::path& path) {
   fs::create_directory(run.path_ / "samples", error);
   remove_unfinished(run.path_);
   return run;
+}
+
+bool RunFolder::remove_unbegun(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path / "weights", error)) return false;
+  const auto lock = lock_run(path);
+  const std::set<std::string> before_the_first = {"commands.txt", "config.toml", "lr_test.csv",
+                                                  "samples",      "skipped.csv", "train.log",
+                                                  "weights"};
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    const std::string name = entry.path().lexically_relative(path).string();
+    if (!before_the_first.contains(name) && !is_unfinished(entry.path())) return false;
+  }
+  fs::remove_all(path);
+  return true;
 }
 
 void RunFolder::make_latest() const {

@@ -79,6 +79,11 @@ public:
   /// that of a process that was killed is gone with it.
   static RunFolder open(const std::filesystem::path& path);
 
+  /// Removes one whose process was killed before it saved anything, and says whether it was one:
+  /// all that is in it comes before the first checkpoint. Throws std::runtime_error if another
+  /// process is beginning it.
+  static bool remove_unbegun(const std::filesystem::path& path);
+
   /// One that another process works on: to know its name and to read in it, without the lock.
   static RunFolder watch(const std::filesystem::path& path) { return RunFolder(path, nullptr); }
 

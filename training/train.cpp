@@ -154,15 +154,21 @@ bool has_no_more(const TrainJob& job, Progress& progress) {
   return is_finished(is, progress);
 }
 
-/// What `auto` chose for a run stays.
-void keep_choices(TrainJob& job) {
+/// What a run has stays where `auto` is asked for.
+void keep_choices(TrainJob& job, const Callbacks& callbacks) {
   if (!job.earlier) return;
   const auto& [data, was] = *job.earlier;
   if (job.data.value_range.kind == ValueRange::Kind::automatic && data.value_range.is_fixed()) {
     job.data.value_range = data.value_range;
   }
-  if (job.train.batch_size == 0) job.train.batch_size = was.batch_size;
-  if (job.train.lr == TrainOptions::kAutoRate) job.train.lr = was.lr;
+  if (job.train.batch_size == 0) {
+    job.train.batch_size = was.batch_size;
+    callbacks.say(fmt::format("batch-size auto: the run keeps {}", was.batch_size));
+  }
+  if (job.train.lr == TrainOptions::kAutoRate) {
+    job.train.lr = was.lr;
+    callbacks.say("lr auto: the run keeps " + number_text(was.lr));
+  }
   if (job.train.precision == Precision::automatic) job.train.precision = was.precision;
 }
 
@@ -230,7 +236,7 @@ public:
       saved_ = open_run(job_);
       job_.train.validate();
       Progress& progress = saved_->checkpoint.info.progress;
-      keep_choices(job_);
+      keep_choices(job_, callbacks_);
       best_begins_anew_ = !is_comparable(job_) && forget_best(progress);
       only_ends_ = has_no_more(job_, progress);
       const bool is_measured =

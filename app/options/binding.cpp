@@ -16,15 +16,15 @@ std::string in_words(const std::vector<std::string>& choices) {
   return text;
 }
 
-std::vector<std::string> split_lines(const std::string& text) {
-  std::vector<std::string> lines;
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> elements;
   std::istringstream rest(text);
-  for (std::string line; std::getline(rest, line);) lines.push_back(line);
-  return lines;
+  for (std::string element; std::getline(rest, element, kBetween);) elements.push_back(element);
+  return elements;
 }
 
-std::string join_lines(const std::vector<std::string>& lines) {
-  return fmt::format("{}", fmt::join(lines, "\n"));
+std::string join_list(const std::vector<std::string>& elements) {
+  return fmt::format("{}", fmt::join(elements, std::string(1, kBetween)));
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,

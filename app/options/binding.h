@@ -38,9 +38,11 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
 
 [[noreturn]] void not_a_choice(const std::string& text, const std::vector<std::string>& choices);
 
-/// "a\nb" → {"a", "b"}, "" → {}, and back.
-std::vector<std::string> split_lines(const std::string& text);
-std::string join_lines(const std::vector<std::string>& lines);
+/// Between the elements of a list in an option's text: in no argument and no file name.
+inline constexpr char kBetween = '\0';
+/// "" is a list without elements.
+std::vector<std::string> split_list(const std::string& text);
+std::string join_list(const std::vector<std::string>& elements);
 
 /// The member's type says how its value is read and written; an enum takes its words from its table
 /// of names (core/names.h).
@@ -80,7 +82,7 @@ Format<T> format_of() {
       throw OptionError("expected N or HxW, such as 3 or 3x5");
     }};
   } else if constexpr (std::same_as<T, std::vector<std::string>>) {
-    return {split_lines, join_lines, ValueKind::list};
+    return {split_list, join_list, ValueKind::list};
   } else {
     return {std::identity{}, std::identity{}, ValueKind::string};
   }

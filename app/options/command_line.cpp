@@ -109,7 +109,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   for (const auto& argument : result.arguments()) {
     const OptionSpec& option = *find_option(line.command, argument.key());
     const bool is_more = option.value.kind == ValueKind::list && !lists.insert(option.name).second;
-    const std::string before = is_more ? option.get(line.options) + "\n" : "";
+    const std::string before = is_more ? option.get(line.options) + kBetween : "";
     try {
       option.value.set(line.options, before + argument.value());
     } catch (const OptionError& error) {

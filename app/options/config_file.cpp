@@ -67,7 +67,8 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     }
     std::string text;
     try {
-      text = value_text(node, option->value.kind == ValueKind::list ? "\n" : ",");
+      text =
+          value_text(node, std::string(1, option->value.kind == ValueKind::list ? kBetween : ','));
       if (option->value.kind == ValueKind::string && !node.is_string()) {
         throw OptionError("expected a string in quotes");
       }
@@ -101,7 +102,7 @@ std::string toml_text(const OptionSpec& option, const std::string& value) {
   std::ostringstream text;
   if (kind == ValueKind::list) {
     toml::array list;
-    for (const std::string& element : split_lines(value)) list.push_back(element);
+    for (const std::string& element : split_list(value)) list.push_back(element);
     text << toml::default_formatter(list);
   } else {
     text << toml::default_formatter(toml::value<std::string>(value));

@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 #include "convae/training/checkpoint.h"
 #include "convae/training/collective.h"
+#include "convae/training/run_folder.h"
 
 #include <fmt/format.h>
 
@@ -56,15 +57,15 @@ Options saved_options(const CheckpointInfo& info, const std::string& source) {
   return saved;
 }
 
-/// The run that --resume names; for `auto`, OUTPUT/NAME, or none where that does not exist. The
-/// first rank looks: it is also the one that makes the folder.
+/// The run that --resume names; for `auto`, OUTPUT/NAME, or none where that does not exist or was
+/// killed while it began. The first rank looks: it is also the one that makes the folder.
 std::string run_to_resume(const CommandLine& line) {
   const Options& options = line.options;
   if (options.call.resume != "auto") return options.call.resume;
   fs::path data = options.data.data;
   if (!data.empty()) data = fs::absolute(data).lexically_normal();
   const fs::path run = fs::path(options.run.output) / options.run.name_for(data.string());
-  const bool is_there = leads() && fs::exists(run);
+  const bool is_there = leads() && fs::exists(run) && !RunFolder::remove_unbegun(run);
   if (is_there && !fs::exists(run / "weights" / "last.safetensors")) {
     throw std::runtime_error(
         "--resume auto: " + in_quotes(run) +

@@ -79,7 +79,7 @@ TEST(OptionsTest, ConfigHoldsEveryOptionAndReadsBackTheSame) {
   }
   Options written = read_words(words).options;
   written.train.time = 5400;  // its flag excludes those of epochs and max-steps
-  written.data.images = {"a.png", "b \"c\".png"};  // a key without a flag
+  written.data.images = {"a.png", "b \"c\".png", "d\ne.png"};  // a key without a flag
   Options read;
   const auto given = read_config(write_config(written), "config.toml", read);
   for (const OptionSpec& option : option_table()) {
@@ -88,6 +88,11 @@ TEST(OptionsTest, ConfigHoldsEveryOptionAndReadsBackTheSame) {
     const bool is_key = option.group != Group::call || option.name == "precision";
     EXPECT_EQ(given.contains(option.name), is_key) << option.name;
   }
+}
+
+TEST(OptionsTest, AnElementOfAListMayHaveLineBreaks) {
+  const Options options = read_words({"train", "--exclude", "a\nb", "--exclude", "c"}).options;
+  EXPECT_EQ(options.data.exclude, (std::vector<std::string>{"a\nb", "c"}));
 }
 
 TEST(OptionsTest, ConfigHasNumbersAsTheyWereGiven) {

@@ -61,6 +61,7 @@ def test_a_resume_keeps_what_was_chosen(chosen, done):
     curve = (run / "lr_test.csv").read_bytes()
     result = done("train", "--resume", run, "--epochs", 3, "--lr", "auto", "--batch-size", "auto")
     assert not any("chosen" in line for line in result.logs)
+    assert sum("auto: the run keeps" in line for line in result.logs) == 2
     after = tomllib.loads((run / "config.toml").read_text())["train"]
     assert (after["batch-size"], after["lr"]) == (train["batch-size"], train["lr"])
     assert (run / "lr_test.csv").read_bytes() == curve

@@ -206,6 +206,23 @@ def test_auto_starts_goes_on_and_ends(done, convae, photos, tmp_path):
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".index", "job", "latest"]
 
 
+def test_auto_begins_what_was_killed_while_it_began(done, convae, photos, tmp_path):
+    words = ("train", "--data", photos, "--name", "job", "--resume", "auto", "--epochs", 1, *SMALL)
+    run = tmp_path / "runs" / "job"
+    (run / "weights").mkdir(parents=True)
+    (run / "samples").mkdir()
+    (run / "weights/.last.safetensors.tmp-12-3").write_bytes(b"half")
+    for name in ("commands.txt", "config.toml", "train.log"):
+        (run / name).write_text("of a process that was killed\n")
+    (run / "notes.txt").write_text("mine")
+    convae(*words).assert_refused(1, "runs/job", "holds no weights/last.safetensors")
+    assert len(snapshot(run)) == 5
+    (run / "notes.txt").unlink()
+    done(*words)
+    assert (run / LAST).is_file() and "killed" not in (run / "commands.txt").read_text()
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".index", "job", "latest"]
+
+
 def test_threads_come_from_the_environment(program, photos, tmp_path):
     words = ("train", "--data", photos, "--max-steps", 1, "--levels", "4", "--report", "false")
     assert "3 compute threads" in call_with(program, {"OMP_NUM_THREADS": "3"}, *words, cwd=tmp_path).stderr
