@@ -58,13 +58,16 @@ std::string OutputFolder::reserve_exact(const std::string& name) {
     throw std::runtime_error(in_quotes(name) +
                              " is a folder of the input, but a file of that name is to be written");
   }
-  std::error_code error;
-  if (!overwrite_ && fs::exists(fs::symlink_status(root_ / name, error))) {
-    throw std::runtime_error(in_quotes((root_ / name)) +
-                             " exists; choose another -o or allow it with --overwrite");
-  }
+  require_free(name);
   reserved_.insert(name);
   return name;
+}
+
+void OutputFolder::require_free(const std::string& name) const {
+  std::error_code error;
+  if (overwrite_ || !fs::exists(fs::symlink_status(root_ / name, error))) return;
+  throw std::runtime_error(in_quotes((root_ / name)) +
+                           " exists; choose another -o or allow it with --overwrite");
 }
 
 void OutputFolder::spare(const std::vector<fs::path>& inputs) const {
@@ -95,6 +98,7 @@ fs::path OutputFolder::prepare(const std::string& name) {
     throw std::runtime_error("cannot create the folder " + in_quotes(path.parent_path()) + ": " +
                              error.message());
   }
+  if (reserved_.contains(name)) require_free(name);  // another process may have written it
   const fs::path folder = fs::canonical(path.parent_path(), error);
   const fs::path root = fs::canonical(root_, error);
   if (error || !lies_below(folder, root)) {

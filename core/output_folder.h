@@ -32,13 +32,16 @@ public:
   /// replace what they are made of.
   void spare(const std::vector<std::filesystem::path>& inputs) const;
 
-  /// The path to write a reserved name to; its folder exists then.
-  /// Throws std::runtime_error where a link would lead out of the folder.
+  /// The path to write a reserved name to, once; its folder exists then. Throws std::runtime_error
+  /// where a link would lead out of the folder, or where the file has come to be meanwhile and may
+  /// not be replaced.
   std::filesystem::path prepare(const std::string& name);
 
   const std::filesystem::path& root() const { return root_; }
 
 private:
+  void require_free(const std::string& name) const;
+
   std::filesystem::path root_;
   bool overwrite_;
   std::set<std::string> reserved_;

@@ -79,7 +79,7 @@ std::int64_t TilePlan::choose_side() const {
     const Region part{tile(tiling.scale().h), tile(tiling.scale().w)};
     const Size window = tiling.window(part, {kMaxSide, kMaxSide}).size();
     const bool fits = free_bytes_ == 0 || bytes_for(window) <= kShareOfTile * free_bytes_;
-    if (fits && window.area() <= max_pixels_) return whole_grid;
+    if (fits && whole_grid <= max_pixels_ / whole_grid) return whole_grid;
   }
   return 0;  // nothing is gained by tiles
 }
@@ -106,12 +106,14 @@ std::string TilePlan::line(const ImageEntries& pictures) const {
     if (picture.file_size().area() > largest.file_size().area()) largest = picture;
   }
   if (count == 0) return "";
-  return fmt::format(
-      "{} of {} images in tiles of {}x{}: {} has {} pixels, which would take {:.1f} GB as a whole; "
-      "{:.1f} GB are free",
-      count, pictures.size(), side_, side_, in_quotes(largest.file.name),
-      to_string(largest.file_size()), bytes_for(largest.file_size()) / kGigabyte,
-      free_bytes_ / kGigabyte);
+  const Size size = largest.file_size();
+  std::string text = fmt::format("{} of {} images in tiles of {}x{}: {} has {} pixels", count,
+                                 pictures.size(), side_, side_, in_quotes(largest.file.name),
+                                 to_string(size));
+  if (asked_.value_or(0) > 0) return text;
+  if (size.area() > max_pixels_) return text + fmt::format(", above --max-pixels {}", max_pixels_);
+  return text + fmt::format(", which would take {:.1f} GB as a whole; {:.1f} GB are free",
+                            bytes_for(size) / kGigabyte, free_bytes_ / kGigabyte);
 }
 
 void for_each_tile(Size result, Size tile, const std::function<void(const Region&)>& use) {

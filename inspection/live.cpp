@@ -61,7 +61,7 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
 /// Tells of files that were written or moved into folders.
 class FolderWatch {
 public:
-  enum class Event { complete, gone };
+  enum class Event { begun, complete, gone, missed };  // the last without a file
   using Use = std::function<void(const fs::path& file, Event event)>;
 
   FolderWatch() : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
@@ -71,19 +71,29 @@ public:
   FolderWatch(const FolderWatch&) = delete;
   FolderWatch& operator=(const FolderWatch&) = delete;
 
-  /// True where it was not watched yet. One that is gone again is passed over.
-  bool add(const fs::path& folder) {
-    const int watch =
-        inotify_add_watch(descriptor_, folder.c_str(),
-                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-                              IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
-    if (watch >= 0) return folders_.insert_or_assign(watch, folder).second;
-    if (errno == ENOENT || errno == ENOTDIR) return false;
-    throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + reason());
+  /// Watches these folders and no others; true where one of them was not watched yet. What is gone
+  /// again is passed over.
+  bool follow(const std::vector<fs::path>& folders) {
+    std::map<int, fs::path> before = std::exchange(folders_, {});
+    bool is_new = false;
+    for (const fs::path& folder : folders) {
+      const int watch =
+          inotify_add_watch(descriptor_, folder.c_str(),
+                            IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
+                                IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
+      if (watch < 0 && errno != ENOENT && errno != ENOTDIR) {
+        throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + reason());
+      }
+      if (watch < 0) continue;
+      folders_[watch] = folder;
+      is_new = before.erase(watch) == 0 || is_new;
+    }
+    for (const auto& [watch, folder] : before) inotify_rm_watch(descriptor_, watch);
+    return is_new;
   }
 
-  /// Calls use(path, event) for each file that is complete or gone, after at most kPatience. True
-  /// where folders came or went, or something was missed: all are to be listed anew.
+  /// Calls use(path, event) for each file that is begun, complete or gone, after at most kPatience.
+  /// True where folders came or went, or something was missed: all are to be listed anew.
   bool wait(const Use& use) {
     pollfd ready{descriptor_, POLLIN, 0};
     if (::poll(&ready, 1, kPatience) <= 0) return false;
@@ -105,7 +115,10 @@ private:
       inotify_rm_watch(descriptor_, event.wd);  // one that moved would tell of files elsewhere
       return true;
     }
-    if ((event.mask & IN_Q_OVERFLOW) != 0) return true;
+    if ((event.mask & IN_Q_OVERFLOW) != 0) {
+      use({}, Event::missed);
+      return true;
+    }
     const auto folder = folders_.find(event.wd);
     if (event.len == 0 || folder == folders_.end() || event.name[0] == '.') return false;
     if ((event.mask & IN_ISDIR) != 0) return true;
@@ -117,7 +130,7 @@ private:
     // A file that is made is written next; a link is there at once.
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return false;
-    if (S_ISREG(info.st_mode) && info.st_nlink > 1) use(path, Event::complete);
+    if (S_ISREG(info.st_mode)) use(path, info.st_nlink > 1 ? Event::complete : Event::begun);
     return S_ISLNK(info.st_mode);
   }
 
@@ -150,9 +163,10 @@ public:
     take(listed);
     while (!callbacks_.stopped()) {
       use_settled();
-      if (watch_.wait([&](const fs::path& path, FolderWatch::Event event) { hear(path, event); })) {
-        take(watch_all());
-      }
+      const bool is_changed = watch_.wait(
+          [&](const fs::path& path, FolderWatch::Event event) { hear(path, event); });
+      if (is_changed || root_id() != watched_root_) take(watch_all());
+      for (const fs::path& path : std::exchange(complete_, {})) use(path);
     }
     return anomalies_;
   }
@@ -166,11 +180,20 @@ private:
   /// nothing that comes meanwhile is missed.
   ImageFolder watch_all() {
     for (;;) {
+      watched_root_ = root_id();
       ImageFolder listed = list_images(root_, globs_);
-      bool is_new = false;
-      for (const fs::path& folder : listed.folders) is_new = watch_.add(folder) || is_new;
-      if (!is_new || callbacks_.stopped()) return listed;
+      folders_ = {listed.folders.begin(), listed.folders.end()};
+      std::erase_if(begun_, [&](const fs::path& p) { return !folders_.contains(p.parent_path()); });
+      if (!watch_.follow(listed.folders) || callbacks_.stopped()) return listed;
     }
+  }
+
+  using FileId = std::pair<dev_t, ino_t>;
+  /// The folder may be a link, or lie in a folder, that is changed: a watch stays with the folder
+  /// it began with.
+  FileId root_id() const {
+    struct stat info {};
+    return ::stat(root_.c_str(), &info) == 0 ? FileId(info.st_dev, info.st_ino) : FileId();
   }
 
   void take(const ImageFolder& listed) {
@@ -178,12 +201,15 @@ private:
       if (told_.insert(file.name).second) callbacks_.warn(skipped_line(file));
     }
     for (const ImageFile& file : listed.files) {
-      if (!file.is_in_shard()) unsettled_.insert(file.path);
+      if (!file.is_in_shard() && !begun_.contains(file.path)) unsettled_.insert(file.path);
     }
   }
 
   void hear(const fs::path& path, FolderWatch::Event event) {
-    if (event == FolderWatch::Event::complete) return use(path);
+    if (event == FolderWatch::Event::missed) return begun_.clear();
+    if (event == FolderWatch::Event::begun) return void(begun_.insert(path));
+    begun_.erase(path);
+    if (event == FolderWatch::Event::complete) return complete_.push_back(path);
     seen_.erase(path);  // or the names of all pictures there ever were would fill memory
     unsettled_.erase(path);
   }
@@ -204,7 +230,8 @@ private:
 
   void use(const fs::path& path) {
     struct stat file {};
-    if (::stat(path.c_str(), &file) != 0 || callbacks_.stopped() ||
+    if (!folders_.contains(path.parent_path()) || callbacks_.stopped() ||
+        ::stat(path.c_str(), &file) != 0 ||
         !chosen_.takes(path.lexically_relative(root_)) || !looks_like_image(path)) {
       return;
     }
@@ -225,6 +252,10 @@ private:
   FolderWatch watch_;
   using Written = std::array<std::int64_t, 4>;  // when, how much, which file
   std::map<fs::path, Written> seen_;
+  FileId watched_root_;
+  std::set<fs::path> folders_;  // that are watched, by the latest listing
+  std::set<fs::path> begun_;    // files that are still written
+  std::vector<fs::path> complete_;
   std::set<fs::path> unsettled_;
   std::set<std::string> told_;
   std::int64_t anomalies_ = 0;
@@ -257,7 +288,8 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
 std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveOptions& options,
                          const Callbacks& callbacks) {
   std::int64_t anomalies = 0;
-  std::string waiting;  // the beginning of a line
+  constexpr std::string_view kEnds("\n\0", 2);  // as `find` and as `find -print0` print paths
+  std::string waiting;                          // the beginning of a line
   const auto use = [&](std::string_view path) {
     if (path.ends_with('\r')) path.remove_suffix(1);
     if (!path.empty()) anomalies += score_file(inspector, std::string(path), options);
@@ -273,8 +305,9 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
     }
     waiting.append(some.data(), static_cast<std::size_t>(count));
     std::size_t begin = 0;
-    for (std::size_t end = waiting.find('\n'); end != std::string::npos && !callbacks.stopped();
-         end = waiting.find('\n', begin)) {
+    for (std::size_t end = waiting.find_first_of(kEnds);
+         end != std::string::npos && !callbacks.stopped();
+         end = waiting.find_first_of(kEnds, begin)) {
       use(std::string_view(waiting).substr(begin, end - begin));
       begin = end + 1;
     }

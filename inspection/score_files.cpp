@@ -52,8 +52,10 @@ ScoreFiles::ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
 void ScoreFiles::write_map(std::int64_t image, const torch::Tensor& map,
                            const torch::Tensor& overlay) {
   const auto index = static_cast<std::size_t>(image);
-  writer_.write(output_.prepare(overlays_[index]), overlay, ImageFormat::png);
+  // Both folders before a file: together they tell that these are results.
+  const std::filesystem::path shown = output_.prepare(overlays_[index]);
   writer_.write(output_.prepare(heats_[index]), in_heat_file(map), ImageFormat::png);
+  writer_.write(shown, overlay, ImageFormat::png);
 }
 
 void ScoreFiles::write_results(const ScoreResult& result) {

@@ -93,9 +93,16 @@ void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
   };
   const std::size_t count =
       leave_out(images.training, list.training) + leave_out(images.validation, list.validation);
-  if (count == 0) return;
-  callbacks.warn(fmt::format("left out {} image{} in {} that the training did not use", count,
-                             count == 1 ? "" : "s", in_quotes(images.folder)));
+  if (count > 0) {
+    callbacks.warn(fmt::format("left out {} image{} in {} that the training did not use", count,
+                               count == 1 ? "" : "s", in_quotes(images.folder)));
+  }
+  const std::size_t had = list.training.size() + list.validation.size();
+  const std::size_t has = images.training.size() + images.validation.size();
+  if (has == had) return;
+  callbacks.warn(fmt::format("{} of the {} images of the training are no longer in {}, or cannot be "
+                             "used; the others are",
+                             had - has, had, in_quotes(images.folder)));
 }
 
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {

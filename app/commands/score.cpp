@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include <csignal>
+
 namespace convae::app {
 
 namespace {
@@ -76,6 +78,8 @@ int score_live(const CommandLine& line) {
   const std::int64_t anomalies = options.call.watch
                                      ? score_watched(inspector, live, callbacks)
                                      : score_paths(inspector, STDIN_FILENO, live, callbacks);
+  // SIGTERM is how a service ends; Ctrl-C breaks off.
+  if (stop_signal() != 0 && stop_signal() != SIGTERM) return 128 + stop_signal();
   return options.call.fail_on_anomaly && anomalies > 0 ? kAnomaly : kDone;
 }
 

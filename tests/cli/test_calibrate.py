@@ -102,6 +102,18 @@ def test_images_that_were_damaged_after_the_training_are_named(program, trained,
         damaged.write_bytes(whole)
 
 
+def test_images_that_are_gone_are_missed(program, trained, place):
+    gone = sorted((trained / "parts/train/good").glob("*.png"))[0]
+    content = gone.read_bytes()
+    gone.unlink()
+    try:
+        result = program.run("calibrate", "--checkpoint", "runs/run", *ONE_CORE, cwd=place)
+    finally:
+        gone.write_bytes(content)
+    assert any("warning: 1 of the" in line and "images of the training are no longer in" in line
+               for line in result.logs)
+
+
 def test_images_that_came_after_the_training_are_left_out(program, trained, place):
     first = json.loads(program.run("calibrate", "--checkpoint", "runs/run", "--json", *ONE_CORE, cwd=place).stdout)
     later = trained / "parts/train/good/later"

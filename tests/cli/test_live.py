@@ -119,7 +119,6 @@ def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):
 def watched(program, place, tmp_path):
     """Starts a service that watches `camera`; gives a function for its next line."""
     shutil.copytree(place / "runs", tmp_path / "runs", symlinks=True)
-    (tmp_path / "camera").mkdir()
     save(tmp_path / "camera/first.png", part(901, SIZES[0]))
     save(tmp_path / "picture.png", part(902, SIZES[0]))
     started = []
@@ -180,6 +179,56 @@ def test_folders_that_vanish_do_not_end_it_but_the_watched_one_does(watched, tmp
     (tmp_path / "camera").rename(tmp_path / "away")
     printed, messages = process.communicate(timeout=30)
     assert (printed, process.returncode) == ("", 1) and "'camera' does not exist" in messages
+
+
+def test_a_link_that_is_changed_is_followed(watched, tmp_path):
+    for day in ("one", "two"):
+        (tmp_path / day).mkdir()
+    save(tmp_path / "one/first.png", part(901, SIZES[0]))
+    shutil.rmtree(tmp_path / "camera", ignore_errors=True)
+    (tmp_path / "camera").symlink_to("one")
+    process, line = watched()
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").rename(tmp_path / "camera")
+    shutil.copy(tmp_path / "picture.png", tmp_path / "two/b.png")
+    assert line()["path"] == "camera/b.png"
+    shutil.copy(tmp_path / "picture.png", tmp_path / "one/c.png")
+    shutil.copy(tmp_path / "picture.png", tmp_path / "two/d.png")
+    assert line()["path"] == "camera/d.png", "what comes to the old folder is not there"
+    (tmp_path / "camera").unlink()
+    assert "'camera' does not exist" in process.communicate(timeout=30)[1] and process.returncode == 1
+
+
+def test_a_file_that_is_still_written_waits_whatever_else_comes(watched, tmp_path):
+    process, line = watched()
+    content = (tmp_path / "picture.png").read_bytes()
+    with open(tmp_path / "camera/slow.png", "wb") as file:
+        file.write(content[:100])
+        file.flush()
+        (tmp_path / "camera/new").mkdir()
+        time.sleep(1.5)
+        shutil.copy(tmp_path / "picture.png", tmp_path / "camera/new/a.png")
+        assert line()["path"] == "camera/new/a.png"
+        file.write(content[100:])
+    found = line()
+    assert found["path"] == "camera/slow.png" and "score" in found
+
+
+def test_scores_that_are_written_into_it_are_no_pictures(program, watched, tmp_path):
+    process, line = watched()
+    program.run(*WORDS, "--data", "camera", "-o", "camera/scores", cwd=tmp_path)
+    assert (tmp_path / "camera/scores/overlay/first.png").is_file()
+    shutil.copy(tmp_path / "picture.png", tmp_path / "camera/a.png")
+    assert line()["path"] == "camera/a.png"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "" and process.returncode == 130
+
+
+def test_paths_may_end_as_find_print0_ends_them(program, place):
+    paths = [f"parts/{row['path']}" for row in read_csv(place / "scores/scores.csv")[:3]]
+    process = program.start(*WORDS, "--stdin", cwd=place, stdin=subprocess.PIPE)
+    printed, _ = process.communicate("\0".join(paths) + "\0", timeout=60)
+    assert [json.loads(line)["path"] for line in printed.splitlines()] == paths
 
 
 def test_a_picture_that_memory_cannot_hold_is_named(program, place, tmp_path):
