@@ -52,10 +52,9 @@ void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
   const auto shards = listed.passed_over.find(".tar");
   if (shards == listed.passed_over.end() || listed.files.empty()) return;
   callbacks.warn(fmt::format("{} .tar files lie beside images and are not read; ", shards->second) +
-                 (listed.files.is_in_shard(0)
-                      ? "unpack those that are in a shard"
-                      : "to use them, name them, such as --data " +
-                            in_quotes(listed.root / "x-{000..146}.tar")));
+                 (listed.files.is_in_shard(0) ? "unpack those that are in a shard"
+                                              : "to use them, name them, such as --data " +
+                                                    in_quotes(listed.root / "x-{000..146}.tar")));
 }
 
 namespace {

@@ -163,8 +163,8 @@ public:
     take(listed);
     while (!callbacks_.stopped()) {
       use_settled();
-      const bool is_changed = watch_.wait(
-          [&](const fs::path& path, FolderWatch::Event event) { hear(path, event); });
+      const bool is_changed =
+          watch_.wait([&](const fs::path& path, FolderWatch::Event event) { hear(path, event); });
       if (is_changed || root_id() != watched_root_) take(watch_all());
       for (const fs::path& path : std::exchange(complete_, {})) use(path);
     }
@@ -231,8 +231,8 @@ private:
   void use(const fs::path& path) {
     struct stat file {};
     if (!folders_.contains(path.parent_path()) || callbacks_.stopped() ||
-        ::stat(path.c_str(), &file) != 0 ||
-        !chosen_.takes(path.lexically_relative(root_)) || !looks_like_image(path)) {
+        ::stat(path.c_str(), &file) != 0 || !chosen_.takes(path.lexically_relative(root_)) ||
+        !looks_like_image(path)) {
       return;
     }
     unsettled_.erase(path);

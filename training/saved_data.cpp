@@ -100,9 +100,10 @@ void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
   const std::size_t had = list.training.size() + list.validation.size();
   const std::size_t has = images.training.size() + images.validation.size();
   if (has == had) return;
-  callbacks.warn(fmt::format("{} of the {} images of the training are no longer in {}, or cannot be "
-                             "used; the others are",
-                             had - has, had, in_quotes(images.folder)));
+  callbacks.warn(
+      fmt::format("{} of the {} images of the training are no longer in {}, or cannot be "
+                  "used; the others are",
+                  had - has, had, in_quotes(images.folder)));
 }
 
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {

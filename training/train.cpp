@@ -232,16 +232,8 @@ public:
     const fs::path output =
         job_.resume.empty() ? fs::path(job_.run.output) : fs::absolute(job_.resume).parent_path();
     job_.data.index = (output / ".index").string();
-    if (!job_.resume.empty()) {
-      saved_ = open_run(job_);
-      job_.train.validate();
-      Progress& progress = saved_->checkpoint.info.progress;
-      keep_choices(job_, callbacks_);
-      best_begins_anew_ = !is_comparable(job_) && forget_best(progress);
-      only_ends_ = has_no_more(job_, progress);
-      const bool is_measured =
-          progress.epoch_images == 0 || saved_->folder.measured_step() == progress.step;
-      if (only_ends_ && is_measured) return {saved_->folder.path(), progress, true, {}};
+    if (!job_.resume.empty() && open_saved()) {
+      return {saved_->folder.path(), saved_->checkpoint.info.progress, true, {}};
     }
     std::map<std::string, torch::Tensor> weights = initial_weights(job_);
     check_job(job_);
@@ -275,16 +267,9 @@ public:
     }
     const std::int64_t pixels_together = least_of_ranks(share_memory(training, validation));
     const Stopwatch choosing;
-    const DataOptions& data = job_.data;
-    if (validation.size() > 0) {
-      require_a_readable_image(validation, data.val.empty() ? data.data : data.val, "validation");
-    }
-    if (!saved_) {
-      require_a_readable_image(training, data.data, "training");
-      warn_of_little_contrast(training, callbacks_);
-      if (job_.model.linear == Linear::pca && job_.init.empty()) {
-        begin_with_components(net, training, worker_count(job_.data.workers), callbacks_);
-      }
+    look_into(training, validation);
+    if (!saved_ && job_.model.linear == Linear::pca && job_.init.empty()) {
+      begin_with_components(net, training, worker_count(job_.data.workers), callbacks_);
     }
     choose_rate(net, training, pixels_together);
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
@@ -294,6 +279,29 @@ public:
   }
 
 private:
+  /// The run to go on with; true where it has nothing left to do.
+  bool open_saved() {
+    saved_ = open_run(job_);
+    job_.train.validate();
+    Progress& progress = saved_->checkpoint.info.progress;
+    keep_choices(job_, callbacks_);
+    best_begins_anew_ = !is_comparable(job_) && forget_best(progress);
+    only_ends_ = has_no_more(job_, progress);
+    return only_ends_ &&
+           (progress.epoch_images == 0 || saved_->folder.measured_step() == progress.step);
+  }
+
+  /// Headers say nothing of pixels: what is said of those comes before a folder is made.
+  void look_into(ImageDataset& training, ImageDataset& validation) const {
+    const DataOptions& data = job_.data;
+    if (validation.size() > 0) {
+      require_a_readable_image(validation, data.val.empty() ? data.data : data.val, "validation");
+    }
+    if (saved_) return;
+    require_a_readable_image(training, data.data, "training");
+    warn_of_little_contrast(training, callbacks_);
+  }
+
   void use_machine() {
     device_ = choose_device(device_of_ranks(job_.run.device));
     require_option(ranks().size() == 1 || job_.train.time == 0,

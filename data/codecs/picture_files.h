@@ -12,7 +12,4 @@ std::unique_ptr<PictureFile> new_tiff_file(const std::filesystem::path& path,
                                            const PictureShape& shape,
                                            std::vector<std::string>* lost);
 
-/// What a TIFF has that a new one in tiles cannot take over, beside tags and alpha.
-void note_losses_in_tiles(Bytes tiff, std::vector<std::string>& lost);
-
 }  // namespace convae::codec

@@ -475,43 +475,28 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
   const auto size = stored.empty() ? pixels.nbytes() : stored.size();
   const auto bits =
       static_cast<int>(8 * size / static_cast<std::size_t>(height * width * channels));
+  std::uint16_t format = SAMPLEFORMAT_UINT;
+  if (after && after->info.bits == 32) {
+    TIFFGetFieldDefaulted(after->handle(), TIFFTAG_SAMPLEFORMAT, &format);
+  }
+  const int photometric = indexed        ? PHOTOMETRIC_PALETTE
+                          : channels < 3 ? PHOTOMETRIC_MINISBLACK
+                                         : PHOTOMETRIC_RGB;
   TiffMemory file;
-  // Offsets in a plain TIFF have 32 bits; Deflate adds less than a thousandth.
-  constexpr std::size_t kMaxPlainBytes = 4'000'000'000;
-  auto tiff = open_tiff(size > kMaxPlainBytes ? "w8" : "w", file);
+  Tiff tiff = new_tiff(
+      file, {height, width, channels, bits, static_cast<std::uint16_t>(photometric), format});
   const auto expect = [&](bool done) {
     if (!done) throw ImageError(fmt::format("cannot encode TIFF: {}", file.error));
   };
   expect(tiff != nullptr);
   auto* handle = tiff.get();
-  TIFFSetField(handle, TIFFTAG_IMAGELENGTH, static_cast<std::uint32_t>(height));
-  TIFFSetField(handle, TIFFTAG_IMAGEWIDTH, static_cast<std::uint32_t>(width));
-  TIFFSetField(handle, TIFFTAG_SAMPLESPERPIXEL, static_cast<int>(channels));
-  TIFFSetField(handle, TIFFTAG_BITSPERSAMPLE, bits);
-  TIFFSetField(handle, TIFFTAG_PHOTOMETRIC,
-               indexed        ? PHOTOMETRIC_PALETTE
-               : channels < 3 ? PHOTOMETRIC_MINISBLACK
-                              : PHOTOMETRIC_RGB);
   if (channels % 2 == 0) {
     const bool premultiplied = original && original->info.premultiplied;
     const std::uint16_t kind = premultiplied ? EXTRASAMPLE_ASSOCALPHA : EXTRASAMPLE_UNASSALPHA;
     TIFFSetField(handle, TIFFTAG_EXTRASAMPLES, 1, &kind);
   }
-  bool is_float = false;
-  if (after) {
-    std::uint16_t format = SAMPLEFORMAT_UINT;
-    TIFFGetFieldDefaulted(after->handle(), TIFFTAG_SAMPLEFORMAT, &format);
-    is_float = format == SAMPLEFORMAT_IEEEFP;
-    if (after->info.bits == 32) TIFFSetField(handle, TIFFTAG_SAMPLEFORMAT, format);
-    if (indexed) write_palette(handle, after->palette());
-    take_tags(after->handle(), handle, *original);
-  }
-  TIFFSetField(handle, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
-  TIFFSetField(handle, TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE);
-  if (!indexed && bits <= 16 && !is_float) {  // others' readers know no more
-    TIFFSetField(handle, TIFFTAG_PREDICTOR, PREDICTOR_HORIZONTAL);
-  }
-  TIFFSetField(handle, TIFFTAG_ZIPQUALITY, kTiffDeflateLevel);
+  if (indexed) write_palette(handle, after->palette());
+  if (after) take_tags(after->handle(), handle, *original);
   TIFFSetField(handle, TIFFTAG_ROWSPERSTRIP, TIFFDefaultStripSize(handle, 0));
   const auto stride = static_cast<std::int64_t>(size) / height;
   // The predictor works in place, so that a row must be a copy.
@@ -529,8 +514,11 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
 
 }  // namespace
 
-void note_losses_in_tiles(Bytes tiff, std::vector<std::string>& lost) {
-  TiffReader(tiff, kAnyNumberOfPixels).note_losses_in_tiles(lost);
+void take_tags_in_tiles(Bytes like, TIFF* to, std::int64_t channels,
+                        std::vector<std::string>& lost) {
+  TiffReader reader(like, kAnyNumberOfPixels);
+  reader.note_losses_in_tiles(lost);
+  take_tags(reader.handle(), to, {like, reader.info, lost, reader.info.channels == channels});
 }
 
 const Codec kTiff = codec_of<TiffReader>(encode_tiff, /*holds_16_bits=*/true);

@@ -1,9 +1,7 @@
 #include "convae/core/files.h"
 #include "convae/core/mapped_file.h"
-#include "convae/data/codecs/likeness.h"
 #include "convae/data/codecs/picture_files.h"
 #include "convae/data/codecs/tiff_memory.h"
-#include "convae/data/codecs/tiff_pages.h"
 #include "convae/data/codecs/tiff_tags.h"
 
 #include <ATen/ops/zeros.h>
@@ -25,26 +23,20 @@ public:
       : path_(path), output_(path), shape_(shape) {
     memory_.target = &output_;
     const Size size = shape.size;
-    const auto bits = 8 * static_cast<int>(c10::elementSize(shape.type));
-    const double bytes = static_cast<double>(size.area() * shape.channels) * bits / 8;
-    constexpr double kMostPlainBytes = 4e9;  // offsets have 32 bits
-    tiff_ = open_tiff(bytes > kMostPlainBytes ? "w8" : "w", memory_);
+    const bool is_float = shape.type == at::kFloat;
+    const int photometric = shape.channels < 3 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB;
+    const int format = is_float ? SAMPLEFORMAT_IEEEFP : SAMPLEFORMAT_UINT;
+    tiff_ = new_tiff(
+        memory_,
+        {size.h, size.w, shape.channels, 8 * static_cast<int>(c10::elementSize(shape.type)),
+         static_cast<std::uint16_t>(photometric), static_cast<std::uint16_t>(format)});
     expect(tiff_ != nullptr);
     auto* handle = tiff_.get();
-    TIFFSetField(handle, TIFFTAG_IMAGELENGTH, static_cast<std::uint32_t>(size.h));
-    TIFFSetField(handle, TIFFTAG_IMAGEWIDTH, static_cast<std::uint32_t>(size.w));
-    TIFFSetField(handle, TIFFTAG_SAMPLESPERPIXEL, static_cast<int>(shape.channels));
-    TIFFSetField(handle, TIFFTAG_BITSPERSAMPLE, bits);
-    TIFFSetField(handle, TIFFTAG_PHOTOMETRIC,
-                 shape.channels < 3 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB);
-    if (shape.type == at::kFloat) {
-      TIFFSetField(handle, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_IEEEFP);
+    if (!shape.like.path.empty()) {
+      std::vector<std::string> ignored;
+      const MappedFile like(open_image(shape.like));
+      take_tags_in_tiles(like.bytes(), handle, shape.channels, lost != nullptr ? *lost : ignored);
     }
-    if (!shape.like.path.empty()) take_tags_of(shape.like, lost);
-    TIFFSetField(handle, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
-    TIFFSetField(handle, TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE);
-    if (bits <= 16) TIFFSetField(handle, TIFFTAG_PREDICTOR, PREDICTOR_HORIZONTAL);
-    TIFFSetField(handle, TIFFTAG_ZIPQUALITY, kTiffDeflateLevel);
     TIFFSetField(handle, TIFFTAG_TILEWIDTH, static_cast<std::uint32_t>(kTileSide));
     TIFFSetField(handle, TIFFTAG_TILELENGTH, static_cast<std::uint32_t>(kTileSide));
     band_ = at::zeros({kTileSide, size.w, shape.channels}, shape.type);
@@ -87,23 +79,6 @@ private:
     }
     top_ += filled_;
     filled_ = 0;
-  }
-
-  void take_tags_of(const ImageFile& like, std::vector<std::string>* lost) {
-    const MappedFile file(open_image(like));
-    TiffMemory memory;
-    memory.bytes = file.bytes();
-    const Tiff from = open_tiff("r", memory);
-    if (!from) return;
-    // A preview may come before the picture.
-    const Pages pages = find_pages(file.bytes());
-    if (!TIFFSetDirectory(from.get(), static_cast<tdir_t>(pages.first))) return;
-    std::vector<std::string> ignored;
-    if (lost != nullptr) note_losses_in_tiles(file.bytes(), *lost);
-    const ImageInfo info = codec_for(file.bytes()).probe(file.bytes(), kAnyNumberOfPixels);
-    take_tags(
-        from.get(), tiff_.get(),
-        {file.bytes(), info, lost != nullptr ? *lost : ignored, info.channels == shape_.channels});
   }
 
   void expect(bool done) {

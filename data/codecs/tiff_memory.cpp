@@ -105,4 +105,33 @@ Tiff open_tiff(const char* mode, TiffMemory& memory) {
                                 options.get()));
 }
 
+Tiff new_tiff(TiffMemory& memory, const TiffLayout& layout) {
+  // Offsets in a plain TIFF have 32 bits; Deflate adds less than a thousandth.
+  constexpr std::int64_t kMostPlainBytes = 4'000'000'000;
+  // Deflate rather than LZW: 28 against 31 MP/s on photographs, but 0.57 of the raw bytes against
+  // 0.61; level 3 takes half as long again for 0.55.
+  constexpr int kDeflateLevel = 1;
+  const std::int64_t bytes = layout.height * layout.width * layout.channels * layout.bits / 8;
+  Tiff tiff = open_tiff(bytes > kMostPlainBytes ? "w8" : "w", memory);
+  TIFF* const to = tiff.get();
+  if (to == nullptr) return tiff;
+  TIFFSetField(to, TIFFTAG_IMAGELENGTH, static_cast<std::uint32_t>(layout.height));
+  TIFFSetField(to, TIFFTAG_IMAGEWIDTH, static_cast<std::uint32_t>(layout.width));
+  TIFFSetField(to, TIFFTAG_SAMPLESPERPIXEL, static_cast<int>(layout.channels));
+  TIFFSetField(to, TIFFTAG_BITSPERSAMPLE, layout.bits);
+  TIFFSetField(to, TIFFTAG_PHOTOMETRIC, layout.photometric);
+  TIFFSetField(to, TIFFTAG_PLANARCONFIG, PLANARCONFIG_CONTIG);
+  if (layout.sample_format != SAMPLEFORMAT_UINT) {
+    TIFFSetField(to, TIFFTAG_SAMPLEFORMAT, layout.sample_format);
+  }
+  TIFFSetField(to, TIFFTAG_COMPRESSION, COMPRESSION_ADOBE_DEFLATE);
+  TIFFSetField(to, TIFFTAG_ZIPQUALITY, kDeflateLevel);
+  // Others' readers know differences along a row of integers of up to 16 bits.
+  const bool is_float = layout.sample_format == SAMPLEFORMAT_IEEEFP;
+  if (layout.bits <= 16 && !is_float && layout.photometric != PHOTOMETRIC_PALETTE) {
+    TIFFSetField(to, TIFFTAG_PREDICTOR, PREDICTOR_HORIZONTAL);
+  }
+  return tiff;
+}
+
 }  // namespace convae::codec
