@@ -1,9 +1,9 @@
 #include "convae/core/output_folder.h"
 
+#include "convae/core/file_id.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <optional>
@@ -72,12 +72,7 @@ void OutputFolder::require_free(const std::string& name) const {
 
 void OutputFolder::spare(const std::vector<fs::path>& inputs) const {
   // Links as such: one that is written to is replaced, not what it leads to.
-  using FileId = std::pair<dev_t, ino_t>;
-  const auto id_of = [](const fs::path& path) -> std::optional<FileId> {
-    struct stat info {};
-    if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
-    return FileId(info.st_dev, info.st_ino);
-  };
+  const auto id_of = [](const fs::path& path) { return file_id(path, /*follows=*/false); };
   std::set<FileId> replaced;
   for (const std::string& name : reserved_) {
     if (const auto id = id_of(root_ / name)) replaced.insert(*id);

@@ -7,7 +7,6 @@
 #include "convae/data/windows.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -15,7 +14,6 @@
 #include <set>
 #include <stdexcept>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 namespace convae {
@@ -247,11 +245,11 @@ FoundImages find_part(const DataOptions& options, const std::string& part, const
 
 /// Takes validation images out of training, unless none would be left then.
 void take_out(const ImageEntries& validation, ImageEntries& training, const Callbacks& callbacks) {
-  std::set<FileId> files;
-  for (const ImageFile& file : validation.files()) files.insert(file_id(file));
+  std::set<ImageId> images;
+  for (const ImageFile& file : validation.files()) images.insert(image_id(file));
   ImageEntries rest = training;
   const std::size_t shared =
-      rest.take_if([&](std::size_t i) { return files.contains(file_id(training.files()[i])); })
+      rest.take_if([&](std::size_t i) { return images.contains(image_id(training.files()[i])); })
           .size();
   if (rest.empty()) {
     callbacks.warn(
@@ -335,12 +333,6 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   masks.warn_of_twins(callbacks);
   warn_of_labels(found.entries.files(), callbacks);
   return found;
-}
-
-FileId file_id(const ImageFile& file) {
-  struct stat status {};
-  ::stat(file.path.c_str(), &status);
-  return {status.st_dev, status.st_ino, file.offset};
 }
 
 FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,

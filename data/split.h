@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/callbacks.h"
+#include "convae/core/file_id.h"
 #include "convae/data/dataset.h"
 #include "convae/data/options.h"
 
@@ -9,7 +10,7 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 /// From a folder to usable images, and on to training and validation images.
@@ -48,10 +49,9 @@ struct SplitImages {
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,
                          const Callbacks& callbacks = {});
 
-/// Which file an image is, by whatever path it was found: device, inode and, in a shard, its
-/// offset.
-using FileId = std::tuple<std::uint64_t, std::uint64_t, std::int64_t>;
-FileId file_id(const ImageFile& file);
+/// Which image it is, by whatever path it was found: the file and, in a shard, where.
+using ImageId = std::pair<std::optional<FileId>, std::int64_t>;
+inline ImageId image_id(const ImageFile& file) { return {file_id(file.path), file.offset}; }
 
 /// Good images of options.data that no network was trained on, as far as its layout tells: those
 /// for validation, else those for training, else all.

@@ -287,7 +287,7 @@ private:
       if (model_.options().has_latents()) {
         result_.numbers_latent += latent_numbers(size);
       }
-      if (references_.files.contains(file_id(folder_.entry(index).file))) ++result_.trained_on;
+      if (references_.files.contains(image_id(folder_.entry(index).file))) ++result_.trained_on;
     }
   }
 

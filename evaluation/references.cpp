@@ -45,7 +45,7 @@ ImageEntries find_training_images(const Model& model, const DataOptions& data, b
   if (!is_named) leave_out_new_images(split, model.run(), model.info(), callbacks);
   ImageEntries images = std::move(split.training);
   if (images.empty()) throw std::runtime_error("none of them is left in " + in_quotes(data.data));
-  for (const ImageFile& file : images.files()) references.files.insert(file_id(file));
+  for (const ImageFile& file : images.files()) references.files.insert(image_id(file));
   references.folder = data.data;
   callbacks.say("training images " + std::to_string(images.size()) + " from " +
                 printable(data.data));

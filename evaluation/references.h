@@ -39,7 +39,7 @@ struct References {
   std::string missing;  ///< why there are none; empty: there are
 
   std::string folder;        ///< of the training images, as the user or the run named it
-  std::set<FileId> files;    ///< theirs
+  std::set<ImageId> files;   ///< theirs
   std::int64_t images = 0;   ///< how many were used
   RowStatistics statistics;  ///< of them as rows, see rows_of_images(), where they have one size
   std::optional<Pca> pca;    ///< of as many numbers as the latent has

@@ -1,5 +1,6 @@
 #include "convae/inspection/live.h"
 
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
@@ -19,6 +20,7 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -165,7 +167,9 @@ public:
       use_settled();
       const bool is_changed =
           watch_.wait([&](const fs::path& path, FolderWatch::Event event) { hear(path, event); });
-      if (is_changed || root_id() != watched_root_) take(watch_all());
+      // The folder may be a link, or lie in a folder, that is changed: a watch stays with the
+      // folder it began with.
+      if (is_changed || file_id(root_) != watched_root_) take(watch_all());
       for (const fs::path& path : std::exchange(complete_, {})) use(path);
     }
     return anomalies_;
@@ -180,20 +184,12 @@ private:
   /// nothing that comes meanwhile is missed.
   ImageFolder watch_all() {
     for (;;) {
-      watched_root_ = root_id();
+      watched_root_ = file_id(root_);
       ImageFolder listed = list_images(root_, globs_);
       folders_ = {listed.folders.begin(), listed.folders.end()};
       std::erase_if(begun_, [&](const fs::path& p) { return !folders_.contains(p.parent_path()); });
       if (!watch_.follow(listed.folders) || callbacks_.stopped()) return listed;
     }
-  }
-
-  using FileId = std::pair<dev_t, ino_t>;
-  /// The folder may be a link, or lie in a folder, that is changed: a watch stays with the folder
-  /// it began with.
-  FileId root_id() const {
-    struct stat info {};
-    return ::stat(root_.c_str(), &info) == 0 ? FileId(info.st_dev, info.st_ino) : FileId();
   }
 
   void take(const ImageFolder& listed) {
@@ -252,7 +248,7 @@ private:
   FolderWatch watch_;
   using Written = std::array<std::int64_t, 4>;  // when, how much, which file
   std::map<fs::path, Written> seen_;
-  FileId watched_root_;
+  std::optional<FileId> watched_root_;
   std::set<fs::path> folders_;  // that are watched, by the latest listing
   std::set<fs::path> begun_;    // files that are still written
   std::vector<fs::path> complete_;
