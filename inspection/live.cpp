@@ -22,7 +22,9 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace convae {
 namespace {

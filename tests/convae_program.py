@@ -67,7 +67,7 @@ class OneLoad:
     """Calls of the program as forks of one process that has loaded LibTorch: see call_again.cpp. They have the
     environment of the first."""
 
-    LONGEST = 1 << 15  # bytes of a call's words
+    LONGEST = 1 << 14  # characters of a call's words, of up to four bytes
 
     def __init__(self, program, library):
         self.environment = self.variables()

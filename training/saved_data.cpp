@@ -102,7 +102,7 @@ void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
   if (has == had) return;
   callbacks.warn(
       fmt::format("{} of the {} images of the training are no longer in {}, or cannot be "
-                  "used; the others are",
+                  "used; only the others count",
                   had - has, had, in_quotes(images.folder)));
 }
 
