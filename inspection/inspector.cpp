@@ -70,7 +70,7 @@ SplitImages images_of_run(const Model& model, const DataOptions& options,
     if (!told.contains(printable(file.name))) callbacks.warn(skipped_line(file));
   }
   if (leads()) images.keep_headers();
-  leave_out_new_images(images, model.run(), model.info(), callbacks);
+  keep_to_trained_images(images, model.run(), model.info(), callbacks);
   return images;
 }
 

@@ -202,12 +202,14 @@ private:
     const auto heat_map = [&](Way way) {
       return resize_map(scorer.heat_map(way).of(maps, image.seen.size), own);
     };
-    for (const Way way : kMappedWays) {
-      if (mask) scores_.pixels[way][label].add(heat_map(way), *mask);
-    }
     const bool is_shown = report_ && report_->wants({name, label, /*group=*/"", found.scores});
-    if (!writes_maps() && !is_shown) return found;
-    const torch::Tensor map = heat_map(kNetwork), overlay = heat_over_image(image.pixels, map);
+    const bool is_drawn = writes_maps() || is_shown;
+    const torch::Tensor map = mask || is_drawn ? heat_map(kNetwork) : torch::Tensor();
+    for (const Way way : kMappedWays) {
+      if (mask) scores_.pixels[way][label].add(way == kNetwork ? map : heat_map(way), *mask);
+    }
+    if (!is_drawn) return found;
+    const torch::Tensor overlay = heat_over_image(image.pixels, map);
     if (writes_maps()) files_->write_map(image.index, map, overlay);
     if (is_shown) found.shown = ScoreReport::pictures_of(image.pixels, overlay);
     return found;

@@ -18,7 +18,7 @@ double psnr(double mse);
 torch::Tensor image_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 
-/// A mean over images; those without a value (NaN) do not count.
+/// A mean over images, or weighted over parts of one; those without a value (NaN) do not count.
 class ImageMean {
 public:
   void add(double value, std::int64_t weight = 1);

@@ -81,8 +81,8 @@ SavedData read_values(const toml::table& config) {
 
 }  // namespace
 
-void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
-                          const CheckpointInfo& info, const Callbacks& callbacks) {
+void keep_to_trained_images(SplitImages& images, const std::filesystem::path& run,
+                            const CheckpointInfo& info, const Callbacks& callbacks) {
   if (run.empty()) return;
   const ImageList list = RunFolder::watch(run).read_images();
   if (list.digest() != info.images) return;

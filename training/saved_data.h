@@ -21,9 +21,10 @@ struct SavedData {
 SavedData saved_data(const CheckpointInfo& info);
 
 /// Leaves out images that `info` was not trained on, such as later ones, as far as the images.csv
-/// of `run` tells, and says so. Nothing happens where it lists others.
-void leave_out_new_images(SplitImages& images, const std::filesystem::path& run,
-                          const CheckpointInfo& info, const Callbacks& callbacks);
+/// of `run` tells, and warns of these and of images that are gone. Nothing happens where it lists
+/// others.
+void keep_to_trained_images(SplitImages& images, const std::filesystem::path& run,
+                            const CheckpointInfo& info, const Callbacks& callbacks);
 
 /// The names in a table of the run, such as images.csv or skipped.csv, as printable() shows them;
 /// none where it is missing or damaged, or where `run` is empty.

@@ -9,10 +9,12 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include <atomic>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace convae::test_machine {
@@ -202,6 +204,21 @@ TEST(MachineShare, DividesCoresAndMemory) {
   share_machine({.processes = 3, .cores = sixths});
   EXPECT_EQ(available_cores(), 1);
   share_machine({});
+}
+
+TEST(AvailableCores, AreThoseThatTheProcessMayUse) {
+  std::int64_t cores = 0;
+  std::thread([&] {
+    cpu_set_t allowed, one;
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+      if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &one);
+    }
+    sched_setaffinity(0, sizeof one, &one);  // this thread's alone
+    cores = available_cores();
+  }).join();
+  EXPECT_EQ(cores, 1);
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 #include "convae/core/errors.h"
-#include "convae/core/machine.h"
 #include "convae/data/dataset.h"
 #include "convae/data/split.h"
 #include "convae/tests/support.h"
@@ -7,13 +6,10 @@
 #include <torch/torch.h>
 
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <sys/resource.h>
-#include <xxhash.h>
 
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <string>
 #include <thread>
 #include <vector>
@@ -158,56 +154,6 @@ TEST(ScanHeaders, ReadsTheStartOfALargeJpegOnly) {
   const FoundImages scan = scan_headers(list_images(folder.path()), kDefaultMaxPixels, 0);
   ASSERT_EQ(scan.entries.size(), 1U);
   EXPECT_EQ(scan.entries[0].file_size(), (Size{600, 500}));
-}
-
-TEST(ValidationShare, IsAboutTheShareThatIsAskedFor) {
-  for (const double share : {0.02, 0.1, 0.5, 0.9}) {
-    int held_out = 0;
-    for (int i = 0; i < 20000; ++i) {
-      held_out += in_validation_share("folder/img_" + std::to_string(i) + ".png", share);
-    }
-    // five standard deviations of a binomial count
-    EXPECT_NEAR(held_out, 20000 * share, 5 * std::sqrt(20000 * share * (1 - share))) << share;
-  }
-}
-
-TEST(ValidationShare, GrowsWithoutMovingAFileOut) {
-  for (int i = 0; i < 2000; ++i) {
-    const std::string name = std::to_string(i) + ".jpg";
-    EXPECT_FALSE(in_validation_share(name, 0));
-    EXPECT_TRUE(in_validation_share(name, 1));
-    if (in_validation_share(name, 0.1)) {
-      EXPECT_TRUE(in_validation_share(name, 0.2)) << name;
-    }
-  }
-}
-
-TEST(ValidationShare, StaysWhatItWasWhenRunsWereMade) {
-  // A change of the hash would mix the validation images of old runs into their training.
-  // XXH3-64 of nothing is 2d06800538d394c2 (xxHash's own test vectors).
-  EXPECT_FALSE(in_validation_share("", static_cast<double>(0x2d06800538d394c2) * 0x1p-64 - 1e-9));
-  EXPECT_TRUE(in_validation_share("", static_cast<double>(0x2d06800538d394c2) * 0x1p-64 + 1e-9));
-  for (const std::string name : {"a.png", "train/b.png", "\xC3\xA4.jpg"}) {
-    const double share =
-        static_cast<double>(XXH3_64bits(name.data(), name.size())) / std::pow(2.0, 64);
-    EXPECT_FALSE(in_validation_share(name, share - 1e-9)) << name;
-    EXPECT_TRUE(in_validation_share(name, share + 1e-9)) << name;
-  }
-}
-
-TEST(AvailableCores, AreThoseThatTheProcessMayUse) {
-  std::int64_t cores = 0;
-  std::thread([&] {
-    cpu_set_t allowed, one;
-    sched_getaffinity(0, sizeof allowed, &allowed);
-    CPU_ZERO(&one);
-    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
-      if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &one);
-    }
-    sched_setaffinity(0, sizeof one, &one);  // this thread's alone
-    cores = available_cores();
-  }).join();
-  EXPECT_EQ(cores, 1);
 }
 
 TEST(ImageDataset, GivesThePixelsOfTheFile) {
@@ -463,19 +409,6 @@ TEST(ImageDataset, ReadsCropsOfImagesAboveTheLimitFromTheirFiles) {
   ASSERT_TRUE(middle);
   EXPECT_TRUE(middle->equal(image.slice(1, 10, 30).slice(2, 12, 37)));
   EXPECT_FALSE(dataset.cached(0));
-}
-
-TEST(CropImage, CutsRowsFromTopAndColumnsFromLeft) {
-  const torch::Tensor image = torch::arange(60).view({3, 4, 5});
-  const torch::Tensor cut = crop_image(image, {2, 3}, /*top=*/1, /*left=*/2);
-  ASSERT_EQ(cut.sizes(), (std::vector<std::int64_t>{3, 2, 3}));
-  for (int c = 0; c < 3; ++c) {
-    for (int y = 0; y < 2; ++y) {
-      for (int x = 0; x < 3; ++x) {
-        EXPECT_EQ(cut[c][y][x].item<int>(), c * 20 + (y + 1) * 5 + x + 2);
-      }
-    }
-  }
 }
 
 TEST(DataOptions, DefaultsAreValid) { EXPECT_NO_THROW(DataOptions{}.validate()); }

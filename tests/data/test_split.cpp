@@ -2,6 +2,12 @@
 #include "convae/data/split.h"
 #include "convae/tests/support.h"
 
+#include <xxhash.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
 namespace convae::test_split {
 namespace {
 
@@ -183,6 +189,41 @@ TEST_F(SplitTest, NamesGlobsThatMatchNothing) {
   EXPECT_EQ(split().training.size(), 1U);
   EXPECT_TRUE(has(warned_, "--exclude 'cats' matches no image in " + in_quotes(root_.path()) +
                                "; all below a folder is 'folder/**'"));
+}
+
+TEST(ValidationShare, IsAboutTheShareThatIsAskedFor) {
+  for (const double share : {0.02, 0.1, 0.5, 0.9}) {
+    int held_out = 0;
+    for (int i = 0; i < 20000; ++i) {
+      held_out += in_validation_share("folder/img_" + std::to_string(i) + ".png", share);
+    }
+    // five standard deviations of a binomial count
+    EXPECT_NEAR(held_out, 20000 * share, 5 * std::sqrt(20000 * share * (1 - share))) << share;
+  }
+}
+
+TEST(ValidationShare, GrowsWithoutMovingAFileOut) {
+  for (int i = 0; i < 2000; ++i) {
+    const std::string name = std::to_string(i) + ".jpg";
+    EXPECT_FALSE(in_validation_share(name, 0));
+    EXPECT_TRUE(in_validation_share(name, 1));
+    if (in_validation_share(name, 0.1)) {
+      EXPECT_TRUE(in_validation_share(name, 0.2)) << name;
+    }
+  }
+}
+
+TEST(ValidationShare, StaysWhatItWasWhenRunsWereMade) {
+  // A change of the hash would mix the validation images of old runs into their training.
+  // XXH3-64 of nothing is 2d06800538d394c2 (xxHash's own test vectors).
+  EXPECT_FALSE(in_validation_share("", static_cast<double>(0x2d06800538d394c2) * 0x1p-64 - 1e-9));
+  EXPECT_TRUE(in_validation_share("", static_cast<double>(0x2d06800538d394c2) * 0x1p-64 + 1e-9));
+  for (const std::string name : {"a.png", "train/b.png", "\xC3\xA4.jpg"}) {
+    const double share =
+        static_cast<double>(XXH3_64bits(name.data(), name.size())) / std::pow(2.0, 64);
+    EXPECT_FALSE(in_validation_share(name, share - 1e-9)) << name;
+    EXPECT_TRUE(in_validation_share(name, share + 1e-9)) << name;
+  }
 }
 
 }  // namespace
