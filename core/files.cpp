@@ -26,7 +26,6 @@ namespace {
 constexpr std::size_t kReadBytes = std::size_t{1} << 30;
 
 // The longest name of an entry in a folder, in bytes, on every file system in use on Linux.
-constexpr std::size_t kMaxNameBytes = 255;
 
 class Descriptor {
 public:

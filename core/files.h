@@ -12,6 +12,9 @@
 
 namespace CONVAE_API convae {
 
+/// Of the name of a file in a folder, on every usual file system.
+inline constexpr std::size_t kMaxNameBytes = 255;
+
 /// A regular file that is open for reading. Folders, pipes, sockets and devices are refused without
 /// being opened, so a fifo never blocks the program. Throws std::runtime_error with the file and
 /// the reason (missing, unreadable, not a regular file, larger than `max_bytes`); PassingError

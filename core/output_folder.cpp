@@ -1,6 +1,7 @@
 #include "convae/core/output_folder.h"
 
 #include "convae/core/file_id.h"
+#include "convae/core/files.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
@@ -49,6 +50,13 @@ std::string OutputFolder::reserve(const std::string& input_name, std::string_vie
   if (taken()) name = input.string() + std::string(extension);
   for (int number = 2; taken(); ++number) {
     name = fmt::format("{}.{}{}", input.string(), number, extension);
+  }
+  const std::size_t length = fs::path(name).filename().native().size();
+  if (length > kMaxNameBytes) {
+    throw std::runtime_error(fmt::format(
+        "{}: its result's name would have {} bytes, more than the {} that a file's name "
+        "can have; rename it or leave it out with --exclude",
+        in_quotes(input_name), length, kMaxNameBytes));
   }
   return reserve_exact(name);
 }

@@ -26,8 +26,17 @@ std::string Grouping::of(const std::string& name) const {
   return found.empty() ? name : found;
 }
 
-bool Grouping::matches(const std::string& name) const {
-  return pattern_ != nullptr && std::regex_search(name, *pattern_);
+std::string Grouping::line_of_strays(std::size_t count,
+                                     const std::function<std::string(std::size_t)>& name) const {
+  std::size_t strays = 0;
+  for (std::size_t i = 0; groups() && i < count; ++i) {
+    strays += std::regex_search(name(i), *pattern_) ? 0 : 1;
+  }
+  return strays == 0 ? ""
+                     : fmt::format(
+                           "--group-regex does not match {} of {} images; each becomes a "
+                           "group of its own",
+                           strays, count);
 }
 
 }  // namespace convae

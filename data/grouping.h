@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <regex>
 #include <string>
@@ -24,8 +25,10 @@ public:
   /// match; the name itself if nothing matches.
   std::string of(const std::string& name) const;
 
-  /// Whether the pattern is found in the name; false without a pattern.
-  bool matches(const std::string& name) const;
+  /// What to warn of where the pattern is not found in all of name(0) … name(count - 1); else, and
+  /// without a pattern, "".
+  std::string line_of_strays(std::size_t count,
+                             const std::function<std::string(std::size_t)>& name) const;
 
   bool groups() const { return pattern_ != nullptr; }
 

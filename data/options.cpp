@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace convae {
 
 std::string to_string(const ValueRange& range) {
@@ -20,7 +22,8 @@ ValueRange parse_value_range(const std::string& text) {
   if (colon != std::string::npos) {
     const auto low = parse_number(text.substr(0, colon));
     const auto high = parse_number(text.substr(colon + 1));
-    if (low && high && *low < *high) return {ValueRange::Kind::fixed, *low, *high};
+    if (low && high && *low < *high && std::isfinite(*high - *low))
+      return {ValueRange::Kind::fixed, *low, *high};
   }
   throw OptionError("expected full, auto or LO:HI with LO below HI, such as 0:4095");
 }

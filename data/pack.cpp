@@ -105,7 +105,7 @@ private:
       writer.file_.write(bytes, count);
       return static_cast<la_ssize_t>(count);
     } catch (...) {
-      writer.failure_ = std::current_exception();
+      if (!writer.failure_) writer.failure_ = std::current_exception();  // it writes again to close
       return -1;
     }
   }

@@ -1,6 +1,7 @@
 #include "convae/data/shards.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/files.h"
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
 #include "convae/core/stopwatch.h"
@@ -222,7 +223,7 @@ private:
     } else if (name.size() + prefix_.size() + stems_[shard].size() >= ImageFiles::kLongestName) {
       skip(name.substr(0, 100) + "…", "its name is too long");
     } else if (!may_be_a_file(name)) {
-      skip(name.substr(0, 100), "no file can have its name");
+      skip(name.substr(0, 100) + "…", "no file can have its name");
     } else if (is_hidden(name)) {
       ++folder_.passed_over["hidden"];
     } else if (is_in_masks(name)) {
@@ -241,13 +242,11 @@ private:
     }
   }
 
-  /// Results are files of that name, with another ending.
   static bool may_be_a_file(const std::string& name) {
-    constexpr std::size_t kLongestPart = 240;
-    const fs::path path(name);
     return !name.empty() && name.find('\0') == std::string::npos &&
-           std::ranges::all_of(
-               path, [](const fs::path& part) { return part.native().size() <= kLongestPart; });
+           std::ranges::all_of(fs::path(name), [](const fs::path& part) {
+             return part.native().size() <= kMaxNameBytes;
+           });
   }
 
   static bool begins_as_an_image(const InputFile& file, const TarMember& member) {

@@ -200,10 +200,21 @@ void warn_of_test_images(const ImageFiles& files, const Callbacks& callbacks) {
       in_quotes(first), fmt::join(flags, " ")));
 }
 
-/// Of the files listed, those that `images` names; all where it is empty.
-void keep_named(ImageFolder& listed, const std::vector<std::string>& images) {
+/// Of the files listed, those that `images` names; all where it is empty. Warns of what is missing.
+void keep_named(ImageFolder& listed, const std::vector<std::string>& images,
+                const Callbacks& callbacks) {
   if (images.empty()) return;
   const std::set<std::string> names(images.begin(), images.end());
+  std::set<std::string> missing = names;
+  for (std::size_t i = 0; i < listed.files.size(); ++i) {
+    missing.erase(printable(listed.files.name(i)));
+  }
+  for (const SkippedFile& file : listed.skipped) missing.erase(printable(file.name));
+  if (!missing.empty()) {
+    callbacks.warn(fmt::format("{} of {} files that 'images' names are not there: {}",
+                               missing.size(), names.size(),
+                               some_in_quotes({missing.begin(), missing.end()})));
+  }
   const auto is_other = [&](const auto& file) { return !names.contains(printable(file.name)); };
   listed.files.take_if(
       [&](std::size_t place) { return !names.contains(printable(listed.files.name(place))); });
@@ -284,7 +295,7 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
                         const Callbacks& callbacks, const std::string& prefix) {
   ImageFolder listed =
       list_images(folder, {options.include, options.exclude}, prefix, options.index, callbacks);
-  keep_named(listed, options.images);
+  keep_named(listed, options.images, callbacks);
   tell_of(listed, callbacks);
   const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
   if (folder == fs::path(options.data) || is_training) {
@@ -380,6 +391,9 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   split.training = std::move(all.entries);
   if (!is_apart) {
     const Grouping grouping(options.group_regex);
+    const std::string strays = grouping.line_of_strays(
+        split.training.size(), [&](std::size_t i) { return split.training.name(i); });
+    if (!strays.empty()) callbacks.warn(strays);
     split.validation = split.training.take_if([&](std::size_t i) {
       return in_validation_share(grouping.of(split.training.name(i)), options.val_split);
     });

@@ -28,14 +28,14 @@ bool stays_inside(const std::string& name) {
 }
 
 /// The rows of a table, which anyone may have written.
-std::vector<LatentRow> checked_rows(const fs::path& table) {
+std::vector<LatentRow> checked_rows(const fs::path& table, std::int64_t max_pixels) {
   std::vector<LatentRow> rows = read_latent_rows(table);
   if (rows.empty()) refuse(table, "it lists no images");
   for (const LatentRow& row : rows) {
     for (const Size size : {row.own, row.encoded}) {
-      if (size.h <= kDefaultMaxPixels / size.w) continue;
-      refuse(table, in_quotes(row.name) + " is said to be " + to_string(size) + ", more than " +
-                        std::to_string(kDefaultMaxPixels) + " pixels");
+      if (size.h <= max_pixels / size.w) continue;
+      refuse(table, in_quotes(row.name) + " is said to be " + to_string(size) +
+                        ", more than --max-pixels " + std::to_string(max_pixels));
     }
     const fs::path name = fs::path(row.name).filename();
     if (name.empty() || name == ".") {
@@ -121,9 +121,9 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
       rows.push_back({fmt::format("latent_{:05}.npy", i), size, i, size, ""});
     }
   } else {
-    for (const auto& entry : fs::directory_iterator(options.latents)) {
+    for (const auto& entry : fs::recursive_directory_iterator(options.latents)) {
       if (entry.path().extension() != ".npy" || !entry.is_regular_file()) continue;
-      const std::string name = entry.path().filename().string();
+      const std::string name = entry.path().lexically_relative(options.latents).string();
       rows.push_back({name, size, 0, size, name});
     }
     std::ranges::sort(rows, {}, &LatentRow::name);
@@ -141,8 +141,9 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   torch::Tensor array;
   if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);
   const fs::path table = latent_table_path(options.latents);
-  const std::vector<LatentRow> rows =
-      fs::exists(table, error) ? checked_rows(table) : rows_without_table(model, options, array);
+  const std::vector<LatentRow> rows = fs::exists(table, error)
+                                          ? checked_rows(table, options.max_pixels)
+                                          : rows_without_table(model, options, array);
   if (array.defined()) require_rows(rows, array, options.latents);
   require_sizes(rows, model, options.latents);
   OutputFolder output(options.output, options.overwrite);

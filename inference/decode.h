@@ -2,6 +2,7 @@
 
 #include "convae/core/api.h"
 #include "convae/core/callbacks.h"
+#include "convae/data/image_io.h"
 #include "convae/inference/model.h"
 
 #include <cstdint>
@@ -16,9 +17,10 @@ struct DecodeOptions {
   /// or of the folder's .npy files, at `size`.
   std::filesystem::path latents;
   Size size = {};  ///< of the images; {0, 0}: as the table says, or the one the model works at
-  std::filesystem::path output;  ///< folder of the images; made where it is missing
-  std::int64_t workers = -1;     ///< threads that write images; -1: as many as cores
-  bool overwrite = false;        ///< replace files that exist
+  std::filesystem::path output;                 ///< folder of the images; made where it is missing
+  std::int64_t workers = -1;                    ///< threads that write images; -1: as many as cores
+  std::int64_t max_pixels = kDefaultMaxPixels;  ///< tables with larger images are refused
+  bool overwrite = false;                       ///< replace files that exist
 };
 
 struct DecodeResult {

@@ -67,7 +67,10 @@ public:
     if (writes_maps()) scores_.heat_full_scale = HeatMap::kMost;
     if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
     const Grouping grouping(inspector.group_regex());
-    warn_of_strays(grouping);
+    const std::string strays = grouping.line_of_strays(
+        static_cast<std::size_t>(folder_.size()),
+        [&](std::size_t i) { return folder_.name(static_cast<std::int64_t>(i)); });
+    if (!strays.empty()) callbacks_.warn(strays);
     if (layout_.labelled) {
       warn_of_own_images();
       callbacks_.say("good images and kinds of defects are told by the folders in " +
@@ -149,17 +152,6 @@ private:
   std::string name_of_folder() const {
     const std::filesystem::path path = std::filesystem::absolute(options_.images.data.data);
     return printable((path / "").lexically_normal().parent_path().filename().string());
-  }
-
-  void warn_of_strays(const Grouping& grouping) const {
-    if (!grouping.groups()) return;
-    const std::vector<std::string> names = folder_.names();
-    const auto strays = std::ranges::count_if(
-        names, [&](const std::string& name) { return !grouping.matches(name); });
-    if (strays == 0) return;
-    callbacks_.warn(
-        fmt::format("--group-regex does not match {} of {} images; each becomes a group of its own",
-                    strays, names.size()));
   }
 
   void note(Found found, const Grouping& grouping) {

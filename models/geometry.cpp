@@ -33,11 +33,11 @@ std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t i
   const bool input_is_possible = smallest.h <= kMaxSide && smallest.w <= kMaxSide;
   return fmt::format(
       "input {} cannot pass level {}: its {} is {} there, {} with padding {} on both sides, but "
-      "kernel {} with dilation {} spans {}; use {}padding {} at that level, or fewer levels",
+      "kernel {} with dilation {} spans {}; use {}a padding of at least {} at that level{}",
       to_string(input), index + 1, axis_name, n, n + 2 * axis.padding, axis.padding, axis.kernel,
       axis.dilation, axis.span(),
-      input_is_possible ? "an input of at least " + to_string(smallest) + ", " : "",
-      (axis.span() - n + 1) / 2);
+      input_is_possible ? "an input of at least " + to_string(smallest) + ", or " : "",
+      (axis.span() - n + 1) / 2, index > 0 ? ", or fewer levels" : "");
 }
 
 /// Fills the plan, or says why `input` cannot pass.

@@ -149,6 +149,10 @@ CheckpointInfo from_metadata(const std::string& text, const std::string& source)
   CheckpointInfo info;
   try {
     const json metadata = json::parse(text);
+    if (metadata.contains("features") && !metadata.contains("format")) {
+      refuse(source,
+             "it is what score has learnt of a run, not a checkpoint; name the run's folder");
+    }
     info.format = metadata.at("format").get<int>();
     if (info.format < CheckpointInfo::kOldFormat || info.format > CheckpointInfo::kFormat) {
       refuse(source,
@@ -300,6 +304,9 @@ fs::path find_checkpoint(const fs::path& run_or_file) {
   for (const char* name : {"best.safetensors", "last.safetensors"}) {
     fs::path file = run_or_file / "weights" / name;
     if (fs::exists(file, error)) return file;
+    if (error) {
+      throw CheckpointError("cannot read " + in_quotes(file) + ": " + error.message());
+    }
   }
   throw CheckpointError(in_quotes(run_or_file) +
                         " is not a run folder: it has no weights/best.safetensors or "

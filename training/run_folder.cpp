@@ -84,7 +84,7 @@ std::string csv_fields(const ImageQuality& image) {
 RunFolder::RunFolder(fs::path path, std::shared_ptr<const int> lock)
     : path_(std::move(path)), lock_(std::move(lock)), rows_(read_metrics()) {}
 
-RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
+RunFolder RunFolder::create(const fs::path& output, const std::string& name, bool counts_up) {
   std::error_code error;
   fs::create_directories(output, error);
   if (error) fail_with("cannot create the folder", output, error);
@@ -92,6 +92,10 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name) {
   for (int number = 2; !fs::create_directory(path, error); ++number) {
     std::error_code none;
     if (error && !fs::exists(path, none)) fail_with("cannot create the folder", path, error);
+    if (!counts_up) {
+      throw std::runtime_error("another process has begun the run " + in_quotes(path) +
+                               " meanwhile; wait for it or stop it first");
+    }
     path = output / (name + "-" + std::to_string(number));
   }
   for (const char* part : {"weights", "samples"}) {

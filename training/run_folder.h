@@ -70,9 +70,10 @@ struct ValidationTable {
 /// The folder of one run and the names in it. Every file appears complete or not at all.
 class RunFolder {
 public:
-  /// Makes `output`/`name`, or name-2, name-3 … where that exists. Throws std::runtime_error naming
-  /// the path and the reason.
-  static RunFolder create(const std::filesystem::path& output, const std::string& name);
+  /// Makes `output`/`name`, or where that exists name-2, name-3 …, if it may count up. Throws
+  /// std::runtime_error naming the path and the reason.
+  static RunFolder create(const std::filesystem::path& output, const std::string& name,
+                          bool counts_up = true);
 
   /// Opens an existing one. Throws std::runtime_error if it is none, or if another process works on
   /// it: a folder is locked as long as its RunFolder lives. The lock is the system's (flock), so

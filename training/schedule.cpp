@@ -19,7 +19,9 @@ double along_cosine(double from, double to, double t) {
 
 double learning_rate(const TrainOptions& options, const SchedulePoint& point) {
   if (point.step < options.warmup) {
-    return options.lr * static_cast<double>(point.step + 1) / static_cast<double>(options.warmup);
+    const bool rises_later = options.schedule == ScheduleKind::one_cycle;
+    return options.lr * (rises_later ? kOneCycleStart : 1) * static_cast<double>(point.step + 1) /
+           static_cast<double>(options.warmup);
   }
   const std::int64_t steps = std::max<std::int64_t>(1, point.total_steps - options.warmup);
   const double t = static_cast<double>(point.step - options.warmup) / static_cast<double>(steps);

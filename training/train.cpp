@@ -479,8 +479,8 @@ private:
                                     progress.step, name));
     }
     if (state == RunState::stopped_early) {
-      callbacks_.say(
-          fmt::format("stopped early: no better loss for {} epochs", job_.train.patience));
+      callbacks_.say(fmt::format("stopped early: no better {} for {} epochs",
+                                 to_string(progress.best_by), job_.train.patience));
     }
     return {folder.path(), progress, false, run.skipped()};
   }
@@ -489,9 +489,9 @@ private:
   RunFolder new_folder() const {
     const fs::path& output = job_.run.output;
     const std::string name = job_.run.name_for(job_.data.data);
-    if (ranks().size() == 1) return RunFolder::create(output, name);
+    if (ranks().size() == 1) return RunFolder::create(output, name, job_.counts_up);
     std::optional<RunFolder> made;
-    if (leads()) made = RunFolder::create(output, name);
+    if (leads()) made = RunFolder::create(output, name, job_.counts_up);
     const std::string path = said_by_first_rank(made ? made->path().string() : "");
     return made ? *made : RunFolder::watch(path);
   }
@@ -548,7 +548,9 @@ Checkpoint read_last_checkpoint(const fs::path& run) {
   std::error_code error;
   if (!fs::exists(last, error)) {
     throw std::runtime_error("--resume " + in_quotes(run) +
-                             ": there is no weights/last.safetensors in it");
+                             (fs::exists(run, error)
+                                  ? ": there is no weights/last.safetensors in it"
+                                  : ": there is no such run folder"));
   }
   return read_checkpoint(last);
 }

@@ -34,6 +34,9 @@ struct TrainJob {
   /// and the other options as they are here. Empty: a new run.
   std::filesystem::path resume;
 
+  /// Whether a new run whose folder exists takes run.name-2, name-3 …; if not, it fails.
+  bool counts_up = true;
+
   /// The options `resume` was trained with so far. With other images or another loss, the search
   /// for the best begins anew; a run that stopped early goes on once it is given more. Unset: they
   /// are the same.

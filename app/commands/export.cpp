@@ -4,6 +4,7 @@
 #include "convae/app/output/logging.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/text.h"
+#include "convae/inspection/saved_inspector.h"
 
 #include <fmt/format.h>
 
@@ -49,6 +50,18 @@ void warn_of_threshold(const Inspector& inspector, double fpr, const Callbacks& 
       to_string(precision)));
 }
 
+/// What an export is made of, or the run goes on from.
+std::vector<fs::path> files_of_run(const Model& model) {
+  std::vector<fs::path> files = {model.path()};
+  if (model.run().empty()) return files;
+  files.push_back(inspector_file(model));
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(model.run() / "weights", error)) {
+    files.push_back(entry.path());
+  }
+  return files;
+}
+
 }  // namespace
 
 int run_export(const CommandLine& line) {
@@ -66,7 +79,7 @@ int run_export(const CommandLine& line) {
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
   const Model model = open_model(options);
-  output.spare({model.path()});
+  output.spare(files_of_run(model));
   wanted.validate(model.options());
   if (wanted.part == Part::inspector) {
     const Inspector inspector = inspector_of_run(model);

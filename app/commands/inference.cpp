@@ -58,6 +58,7 @@ int run_decode(const CommandLine& line) {
                           .size = options.data.size,
                           .output = options.run.output,
                           .workers = options.data.workers,
+                          .max_pixels = options.data.max_pixels,
                           .overwrite = options.call.overwrite};
   const auto result = decode_latents(open_model(options), job, program_callbacks(options.run));
   fmt::print("{} images in {}\n", result.images.size(), printable(options.run.output));
@@ -68,6 +69,7 @@ int run_sample(const CommandLine& line) {
   const Options& options = line.options;
   require_checkpoint(options);
   require_given(options.run.output, "output", "-o samples");
+  options.data.validate();
   const SampleOptions job{.output = options.run.output,
                           .count = options.call.count,
                           .size = options.data.size,

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 namespace convae::app {
 namespace {
@@ -121,7 +122,9 @@ int run_train(const CommandLine& line) {
     callbacks.warn(fmt::format("--{} has no effect: a resumed run goes on where it is", place));
   }
   callbacks.before_writing = stop_in_order;  // ranks stop together, after a step
-  const TrainResult result = train(train_job(given, line.words), callbacks);
+  TrainJob job = train_job(given, line.words);
+  job.counts_up = resumed != "auto";
+  const TrainResult result = train(std::move(job), callbacks);
   if (!leads()) return kDone;
   print(result, given.options.train);
   const Alone alone;  // what goes wrong now must not end the others in the middle of something

@@ -19,7 +19,7 @@ namespace {
 /// What was given for the model, as flags or in a file, and contradicts the architecture of a
 /// checkpoint is refused by name. `line` was read over the options the checkpoint came from.
 void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
-                           const std::string& source) {
+                           const std::string& source, const char* way_out) {
   Options has;
   has.model = trained;
   has.levels = {to_string(trained.levels), {}};
@@ -27,9 +27,10 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
   const bool other_levels = line.options.model.levels != trained.levels;
   const auto check = [&](const OptionSpec& option, const OptionSpec& shown, bool differs) {
     if (!line.has(option.name) || !differs) return;
-    throw OptionError(fmt::format(
-        "--{} {} contradicts {}, which has {} {}; leave it out, or train a new run", option.name,
-        in_quotes(option.get(line.options)), source, shown.name, shown.get(has)));
+    const std::string value = shown.get(has);
+    throw OptionError(fmt::format("--{} {} contradicts {}, which has {} {}; leave it out, or {}",
+                                  option.name, in_quotes(option.get(line.options)), source,
+                                  shown.name, value.empty() ? "none" : value, way_out));
   };
   const std::set<std::string> of_levels = {"levels",  "kernel",   "stride",
                                            "padding", "dilation", "residual-blocks"};
@@ -79,7 +80,7 @@ TrainingOptions options_of_resume(const CommandLine& line, const std::string& ru
   const CheckpointInfo info = read_last_checkpoint(run).info;
   const Options saved = saved_options(info, run + "/weights/last.safetensors");
   const CommandLine over_saved = read_command_line(line.words, saved);
-  refuse_contradictions(over_saved, info.model, "the run " + printable(run));
+  refuse_contradictions(over_saved, info.model, "the run " + printable(run), "train a new run");
   Options options = over_saved.options;
   options.call.resume = run;
   if (line.options.call.resume == "auto") options.call.init.clear();  // where the run began
@@ -103,7 +104,7 @@ Options options_of_init(const CommandLine& line) {
   }
   base.model = info.model;
   const CommandLine over_base = read_command_line(line.words, base);
-  refuse_contradictions(over_base, info.model, in_quotes(init));
+  refuse_contradictions(over_base, info.model, in_quotes(init), "begin without --init");
   options.levels = over_base.options.levels;
   return options;
 }

@@ -360,7 +360,7 @@ private:
   void load_plane(const std::uint8_t* from, std::int64_t count, float* to) {
     if (!is_float_ && range.kind == ValueRange::Kind::full) {
       throw ImageError("unsupported TIFF: " + kind_ +
-                       " have no range of their own; give it with --value-range auto or LO:HI");
+                       " have no range of their own; train with --value-range auto or LO:HI");
     }
     with_sample([&](auto sample) { load_values<decltype(sample)>(from, count, to); });
   }

@@ -25,6 +25,9 @@ KEYS = {"channels", "levels", "order", "activation", "norm", "latent-channels", 
 LEVEL = re.compile(r"(\d+):k(\d+)x(\d+)s(\d+)x(\d+)p(\d+)x(\d+)d(\d+)x(\d+)(?:r(\d+))?")
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU}
 OUTPUTS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": nn.Identity()}
+VALUES = {"order": ("conv-act-bn", "conv-bn-act"), "activation": ACTIVATIONS, "output": OUTPUTS,
+          "norm": ("batch", "group", "none"), "shortcut": ("none", "shuffle"),
+          "linear": ("none", "pca"), "skip": ("none", "add")}
 
 
 class GroupNorm(nn.GroupNorm):  # PyTorch's own refuses a group of one number, as a 1x1 map may have
@@ -109,6 +112,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         if unknown := sorted(spec.keys() - KEYS):
             raise ValueError(f"the model has '{unknown[0]}', which this module does not know")
+        for key, known in VALUES.items():
+            if key in spec and spec[key] not in known:
+                raise ValueError(f"the model has {key} '{spec[key]}', which this module does not know")
         self.spec, self.encoder, self.decoder = spec, Encoder(), nn.ModuleDict()
         self.restores = spec.get("skip") == "add" or spec.get("residual", False)
         wide, mirror, again = spec["channels"], [], nn.Sequential()
@@ -206,7 +212,10 @@ class Autoencoder(nn.Module):
 
 def load(path):
     with safe_open(path, "pt") as file:
-        about = file.metadata()
+        about = file.metadata() or {}
+        if "model" not in about:
+            raise ValueError(f"{path}: it does not describe its model; make it with: convae export "
+                             "--checkpoint RUN --format safetensors -o FILE")
         net = Autoencoder(json.loads(about["model"]))
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, strict=True)
     return net.eval()

@@ -49,6 +49,7 @@ def test_the_first_score_keeps_what_it_learnt(program, place):
     assert file.read_bytes() == content
     assert any("calibrated before" in line for line in result.logs)
     assert other["threshold"] < summary["threshold"]
+    program.call("info", file, cwd=place).assert_refused(1, "inspector.safetensors", "not a checkpoint", "folder")
     assert [line.rsplit(",", 1)[0] for line in again.splitlines()] == [
         line.rsplit(",", 1)[0] for line in first.splitlines()]
 

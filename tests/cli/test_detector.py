@@ -65,7 +65,7 @@ def test_commands_of_the_autoencoder_work_as_before(done, detecting, photos, tmp
     assert any(float(row["input_mse"]) > 0 for row in rows)
 
 
-def test_what_cannot_work_is_refused(convae, detecting, photos, tmp_path):
+def test_what_cannot_work_is_refused(convae, detecting, trained, photos, tmp_path):
     convae("train", "--data", photos, "--detector", "4,6").assert_refused(
         2, "--detector '4,6'", "--corrupt defects")
     convae("train", "--data", photos, "--detector", "4,6", "--corrupt", "noise").assert_refused(
@@ -76,7 +76,9 @@ def test_what_cannot_work_is_refused(convae, detecting, photos, tmp_path):
     run = shutil.copytree(detecting, tmp_path / "run")
     convae("train", "--resume", run, "--max-steps", 8, "--corrupt", "none").assert_refused(
         2, "--detector '4,6'", "--corrupt defects")
-    convae("train", "--resume", run, "--detector", "8").assert_refused(2, "--detector '8'", "contradicts")
+    convae("train", "--resume", run, "--detector", "8").assert_refused(2, "--detector '8'", "has detector 4,6;")
+    convae("train", "--init", trained.run, "--data", photos, "--detector", "4", "--corrupt", "defects").assert_refused(
+        2, "--detector '4'", "has detector none;", "without --init")
 
 
 def test_a_training_ends_with_what_score_needs(done, photos, tmp_path):

@@ -217,3 +217,21 @@ def test_tables_that_do_not_fit_are_refused_before_anything_is_written(convae, i
 def test_output_that_is_neither_array_nor_folder_is_refused(convae, identity, squares):
     result = convae("encode", "--checkpoint", identity, "--data", squares, "-o", "latents.bin", *ONE_CORE)
     result.assert_refused(2, "'latents.bin'", ".npy", "/")
+
+
+def test_a_table_of_larger_images_is_refused_with_the_way_out(convae, done, identity, tmp_path):
+    np.save(tmp_path / "latents.npy", np.zeros((1, 3, 8, 8), np.float32))
+    (tmp_path / "latents.csv").write_text("path,height,width,index,encoded_height,encoded_width\na.png,8,8,0,8,8\n")
+    call = ("decode", "--checkpoint", identity, "--latents", "latents.npy", "-o", "out", "--max-pixels")
+    convae(*call, 63).assert_refused(1, "'a.png' is said to be 8x8", "--max-pixels 63")
+    done(*call, 64)
+
+
+def test_a_folder_without_its_table_is_decoded_with_its_subfolders(encode, done, identity, tmp_path):
+    pictures = save_pictures(tmp_path / "tree", [(8, 8)] * 2)
+    (pictures / "sub").mkdir()
+    (pictures / "001.png").rename(pictures / "sub/001.png")
+    encode(identity, pictures, "latents/")
+    (tmp_path / "latents/latents.csv").unlink()
+    done("decode", "--checkpoint", identity, "--latents", "latents", "-o", "out", "--size", 8)
+    assert_same_pictures(tmp_path / "out", pictures)

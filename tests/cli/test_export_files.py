@@ -159,3 +159,13 @@ def test_odd_names_are_shown_escaped(done, trained, tmp_path):
     result = done("export", "--checkpoint", trained.run, "--format", "onnx", "-o", "a\nb.onnx")
     assert result.stdout.endswith("in a\\nb.onnx\n")
     assert (tmp_path / "a\nb.onnx").exists()
+
+
+@pytest.mark.parametrize("file", ["weights/last.safetensors", "weights/best.safetensors", "inspector.safetensors"])
+def test_the_runs_own_files_are_not_replaced(convae, trained, tmp_path, file):
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    (run / "inspector.safetensors").write_bytes(b"what score has learnt")
+    before = (run / file).read_bytes()
+    convae("export", "--checkpoint", run, "--format", "safetensors", "-o", run / file,
+           "--overwrite").assert_refused(1, file, "which it is made of")
+    assert (run / file).read_bytes() == before

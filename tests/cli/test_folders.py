@@ -144,3 +144,16 @@ def test_a_changed_folder_is_named_at_resume(done, convae, tmp_path):
     result = done(*more)
     assert lines(result, "warning", "1 added ('renamed.png'), 2 removed", "the epoch begins anew")
     assert not lines(done("train", "--resume", "runs/run", "--max-steps", 3, "--strict"), "images of this run changed")
+
+
+def test_images_of_a_list_that_are_gone_are_named(done, photos, tmp_path):
+    (tmp_path / "c.toml").write_text('[data]\nimages = ["000.png", "001.png", "gone.png"]\n')
+    result = done("train", "--data", photos, "--config", "c.toml", "--val-split", 0, *TINY)
+    assert lines(result, "warning", "1 of 3 files", "'gone.png'")
+    assert names(tmp_path / "runs/photos/images.csv") == {"000.png", "001.png"}
+
+
+def test_a_group_regex_that_matches_nothing_is_said(done, photos):
+    assert lines(done("train", "--data", photos, "--group-regex", "part(\\d+)", *TINY), "warning",
+                 "--group-regex does not match 15 of 15 images")
+    assert not lines(done("train", "--data", photos, "--group-regex", "\\d+", *TINY), "--group-regex")

@@ -100,3 +100,8 @@ def test_walks_that_cannot_be(program, folder, words, code, parts):
     program.call("interpolate", *words, "--checkpoint", "runs/map", "-o", "refused",
                  cwd=folder).assert_refused(code, *parts)
     assert not (folder / "refused").exists()
+
+
+def test_a_wrong_number_of_workers_is_refused(program, folder, tmp_path):
+    program.call("sample", "--checkpoint", folder / "runs/map", "--workers", -5, "-o", "out",
+                 cwd=tmp_path).assert_refused(2, "workers", "-5")

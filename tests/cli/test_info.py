@@ -1,4 +1,8 @@
 import json
+import os
+import shutil
+
+import pytest
 
 
 def test_json_says_what_the_checkpoint_holds(done, trained):
@@ -45,3 +49,18 @@ def test_what_is_no_checkpoint_is_refused(convae, tmp_path, photos):
     convae("info", "nowhere").assert_refused(1, "nowhere")
     convae("info", photos).assert_refused(1, "not a run folder")
     convae("info", photos / "000.png").assert_refused(1, "000.png")
+
+
+def test_an_odd_path_is_escaped_once(done, trained, tmp_path):
+    (tmp_path / "od\nd").symlink_to(trained.run)
+    assert "od\\nd/weights/best.safetensors\n" in done("info", "od\nd").stdout
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
+def test_a_run_that_may_not_be_read_is_not_said_to_be_none(convae, trained, tmp_path):
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    (run / "weights").chmod(0)
+    try:
+        convae("info", run).assert_refused(1, "cannot read", "Permission denied")
+    finally:
+        (run / "weights").chmod(0o755)

@@ -318,3 +318,11 @@ def test_sizes_beyond_reason_are_refused_before_anything_is_computed(convae, ide
     (tmp_path / "l.csv").write_text("path,height,width,index\na.png,60000,60000,0\n")
     convae("decode", "--checkpoint", identity, "--latents", "l.npy", "-o",
            "out").assert_refused(1, "60000x60000", "pixels")
+
+
+def test_a_result_whose_name_would_be_too_long_is_refused_before_any_is_written(convae, trained, tmp_path):
+    pictures = save_pictures(tmp_path / "long", [(8, 8)] * 2)
+    (pictures / "001.png").rename(pictures / ("n" * 255))
+    convae("reconstruct", "--checkpoint", trained.run, "--data", pictures, "-o", "out",
+           *ONE_CORE).assert_refused(1, "nnn", "259 bytes", "--exclude")
+    assert not (tmp_path / "out").exists()

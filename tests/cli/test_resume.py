@@ -138,7 +138,9 @@ def test_rows_past_the_checkpoint_are_cut(done, copied):
 
 
 def test_missing_run_is_named(convae, tmp_path):
-    convae("train", "--resume", "runs/none").assert_refused(1, "--resume 'runs/none'", "last.safetensors")
+    convae("train", "--resume", "runs/none").assert_refused(1, "--resume 'runs/none'", "no such run folder")
+    (tmp_path / "empty").mkdir()
+    convae("train", "--resume", "empty").assert_refused(1, "--resume 'empty'", "last.safetensors")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])

@@ -298,7 +298,8 @@ TEST(ValueRanges, AreReadAndWritten) {
   for (const char* text : {"full", "auto", "0:4095", "-1024:3071", "0.25:1e+20"}) {
     EXPECT_EQ(to_string(parse_value_range(text)), text);
   }
-  for (const char* text : {"", "0", "0:0", "2:1", "a:b", "0:1:2", "nan:1", "0:inf", ":1"}) {
+  for (const char* text :
+       {"", "0", "0:0", "2:1", "a:b", "0:1:2", "nan:1", "0:inf", ":1", "-1e308:1e308"}) {
     EXPECT_THROW(parse_value_range(text), OptionError) << text;
   }
 }

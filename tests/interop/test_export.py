@@ -10,7 +10,8 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import convae
 from convae_program import ONE_CORE, picture, read_csv, save_pictures, source_dir
@@ -343,6 +344,29 @@ def test_restoring_models_are_the_same_in_every_format(restoring):
     assert not hasattr(script, "encode") and not hasattr(script, "decode")
     with pytest.raises(ValueError, match="needs the images"):
         module.encode(torch.zeros(1, restoring.spec["channels"], 64, 64))
+
+
+@pytest.fixture(scope="module")
+def plain(program, squares, pictures, tmp_path_factory):
+    return Model(program, MODELS["defaults"], squares, pictures, tmp_path_factory.mktemp("plain")).export("safetensors")
+
+
+@pytest.mark.parametrize("key, value", [("skip", "concat"), ("shortcut", "resize"), ("order", "bn-conv-act"),
+                                        ("output", "relu"), ("activation", "mish"), ("norm", "layer"),
+                                        ("linear", "ica"), ("levels", ["4"]), ("attention", 1)])
+def test_the_module_refuses_what_it_does_not_know(plain, tmp_path, key, value):
+    with safe_open(plain, "pt") as file:
+        spec = json.loads(file.metadata()["model"])
+    save_file(load_file(plain), tmp_path / "other", {"model": json.dumps(spec | {key: value})})
+    with pytest.raises(ValueError, match="does not know"):
+        convae.load(tmp_path / "other")
+
+
+def test_the_module_refuses_a_file_that_describes_no_model(plain, tmp_path):
+    save_file(load_file(plain), tmp_path / "bare")
+    with pytest.raises(ValueError, match="convae export"):
+        convae.load(tmp_path / "bare")
+
 
 
 @pytest.mark.parametrize("size", [SIZES[0], SIZES[3]])

@@ -116,8 +116,13 @@ TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
   const std::string reason = *why_impossible(levels, {9, 7});
   EXPECT_EQ(reason,
             "input 9x7 cannot pass level 2: its width is 4 there, 4 with padding 0 on both sides, "
-            "but kernel 5 with dilation 1 spans 5; use an input of at least 5x9, padding 1 at "
-            "that level, or fewer levels");
+            "but kernel 5 with dilation 1 spans 5; use an input of at least 5x9, or a padding "
+            "of at least 1 at that level, or fewer levels");
+  const std::string of_first = *why_impossible(parse_levels("8:k7p0", LevelSpec{}), {6, 6});
+  EXPECT_TRUE(
+      of_first.ends_with("use an input of at least 7x7, or a padding of at least 1 at that "
+                         "level"))
+      << of_first;
   EXPECT_EQ(smallest_input(levels), (Size{5, 9}));
   EXPECT_FALSE(why_impossible(levels, {5, 9}));
   EXPECT_TRUE(why_impossible(levels, {4, 9}));

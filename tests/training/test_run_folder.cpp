@@ -55,6 +55,15 @@ TEST(RunFolderTest, TakesTheNextFreeName) {
   EXPECT_EQ(contents(output / "day-2"), "a file in the way");
 }
 
+TEST(RunFolderTest, DoesNotCountUpWhereItMayNot) {
+  const test::TemporaryFolder folder;
+  RunFolder::create(folder.path(), "job", /*counts_up=*/false);
+  const std::string message = test::message_of<std::runtime_error>(
+      [&] { RunFolder::create(folder.path(), "job", /*counts_up=*/false); });
+  EXPECT_TRUE(test::contains(message, "another process has begun the run")) << message;
+  EXPECT_FALSE(std::filesystem::exists(folder / "job-2"));
+}
+
 TEST(RunFolderTest, MakesRoomForWeightsAndSamples) {
   TemporaryFolder folder;
   const RunFolder run = RunFolder::create(folder.path(), "a");

@@ -60,6 +60,15 @@ TEST(LearningRate, WarmupRisesLinearlyBeforeEitherSchedule) {
   EXPECT_NEAR(learning_rate(options_with(ScheduleKind::cosine, 1, 4), {12, 20}), 0.5, 1e-12);
 }
 
+TEST(LearningRate, WarmupRisesToWhatOneCycleBeginsWith) {
+  const TrainOptions options = options_with(ScheduleKind::one_cycle, 1, /*warmup=*/4);
+  for (std::int64_t step = 1; step < 34; ++step) {  // until 0.3 of the 100 steps that are left
+    EXPECT_GE(learning_rate(options, {step, 104}), learning_rate(options, {step - 1, 104})) << step;
+  }
+  EXPECT_NEAR(learning_rate(options, {3, 104}), 1.0 / 25, 1e-12);
+  EXPECT_NEAR(learning_rate(options, {34, 104}), 1, 1e-12);
+}
+
 TEST(LearningRate, WarmupMayBeLongerThanTheRun) {
   const TrainOptions options = options_with(ScheduleKind::cosine, 1, /*warmup=*/10);
   EXPECT_DOUBLE_EQ(learning_rate(options, {4, 5}), 0.5);

@@ -207,7 +207,7 @@ TEST_F(TrainJobTest, RunThatStoppedEarlyGoesOnWithMorePatience) {
   still.train.patience = 2;
   still.data.val_split = 0.5;
   EXPECT_TRUE(train(still, callbacks_).progress.stopped_early);
-  EXPECT_TRUE(has_said("stopped early: no better loss for 2 epochs"));
+  EXPECT_TRUE(has_said("stopped early: no better val_loss for 2 epochs"));
   still.resume = folder_ / "runs/a";
   EXPECT_TRUE(train(still).was_finished);
   still.earlier = TrainJob::Earlier{still.data, still.train};
