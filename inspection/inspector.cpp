@@ -27,7 +27,7 @@ namespace {
 constexpr std::size_t kMostTrainingImages = 500;
 constexpr int kFolds = 5;
 /// Pictures with a drawn fault that are learnt from, unless one good image each gives more.
-constexpr std::int64_t kFaultyPictures = 1500;
+constexpr std::int64_t kFaultyPictures = 3000;
 /// Of pictures that are looked at side by side.
 constexpr std::int64_t kPixelsTogether = 6'000'000;
 

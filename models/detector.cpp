@@ -1,12 +1,17 @@
 #include "convae/models/detector.h"
 
+#include "convae/core/parallel.h"
 #include "convae/models/gaussian.h"
 #include "convae/models/pixels.h"
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/pixel_shuffle.h>
 #include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/sigmoid.h>
+
+#include <algorithm>
+#include <array>
 
 namespace convae {
 namespace {
@@ -22,12 +27,52 @@ torch::Tensor each_blurred(const torch::Tensor& images, const torch::Tensor& gau
   return blurred(planes, gaussian.to(images.device())).view(images.sizes());
 }
 
+/// Of pixels of the image, its reconstruction and its blur.
+std::array<float, 4> seen_at(float image, float reconstruction, float blurred) {
+  constexpr auto kGain = static_cast<float>(kDifferenceGain);
+  return {image - 0.5F, reconstruction - 0.5F, (image - reconstruction) * kGain,
+          (image - blurred) * kGain};
+}
+
+/// what_it_sees() on a CPU in one pass: LibTorch takes nine, and moves each pixel by itself.
+torch::Tensor seen_in_one_pass(const torch::Tensor& image, const torch::Tensor& reconstruction,
+                               const torch::Tensor& blurred) {
+  const auto channels = image.size(1), h = image.size(2), w = image.size(3);
+  const auto half_h = (h + 1) / 2, half_w = (w + 1) / 2;
+  const torch::Tensor seen =
+      at::empty({image.size(0), 16 * channels, half_h, half_w},
+                image.options().memory_format(at::MemoryFormat::ChannelsLast));
+  auto* const values = seen.mutable_data_ptr<float>();
+  const auto x = image.accessor<float, 4>(), made = reconstruction.accessor<float, 4>(),
+             smooth = blurred.accessor<float, 4>();
+  parallel_for_each(image.size(0) * half_h, [&](std::int64_t row) {
+    const std::int64_t i = row / half_h;
+    float* to = values + row * half_w * 16 * channels;
+    for (std::int64_t left = 0; left < half_w; ++left, to += 16 * channels) {
+      for (std::int64_t place = 0; place < 4 * channels; ++place) {
+        const std::int64_t c = place / 4, y = std::min(row % half_h * 2 + place / 2 % 2, h - 1),
+                           across = std::min(left * 2 + place % 2, w - 1);
+        const auto found =
+            seen_at(x[i][c][y][across], made[i][c][y][across], smooth[i][c][y][across]);
+        for (std::int64_t k = 0; k < 4; ++k) {
+          to[k * 4 * channels + place] = found[static_cast<std::size_t>(k)];
+        }
+      }
+    }
+  });
+  return seen;
+}
+
 /// (N, C, H, W) → (N, 16·C, ⌈H/2⌉, ⌈W/2⌉).
 torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reconstruction,
                            const torch::Tensor& gaussian) {
+  const torch::Tensor blurred = each_blurred(image, gaussian);
+  if (image.is_cpu()) {
+    return seen_in_one_pass(image.to(at::kFloat), reconstruction.to(at::kFloat), blurred);
+  }
   const torch::Tensor x =
       at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
-               (image - each_blurred(image, gaussian)) * kDifferenceGain},
+               (image - blurred) * kDifferenceGain},
               /*dim=*/1);
   return at::pixel_unshuffle(with_even_sides(x), 2).contiguous(at::MemoryFormat::ChannelsLast);
 }
