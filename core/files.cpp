@@ -25,8 +25,6 @@ namespace {
 // Linux moves at most 2 GiB - 4 KiB a call, and a file that is being written grows meanwhile.
 constexpr std::size_t kReadBytes = std::size_t{1} << 30;
 
-// The longest name of an entry in a folder, in bytes, on every file system in use on Linux.
-
 class Descriptor {
 public:
   explicit Descriptor(int descriptor) : descriptor_(descriptor) {}

@@ -27,7 +27,7 @@ torch::Tensor each_blurred(const torch::Tensor& images, const torch::Tensor& gau
   return blurred(planes, gaussian.to(images.device())).view(images.sizes());
 }
 
-/// Of pixels of the image, its reconstruction and its blur.
+/// What it sees of a value of the image, with those of the reconstruction and the blur there.
 std::array<float, 4> seen_at(float image, float reconstruction, float blurred) {
   constexpr auto kGain = static_cast<float>(kDifferenceGain);
   return {image - 0.5F, reconstruction - 0.5F, (image - reconstruction) * kGain,
