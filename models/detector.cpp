@@ -47,15 +47,17 @@ torch::Tensor seen_in_one_pass(const torch::Tensor& image, const torch::Tensor& 
              smooth = blurred.accessor<float, 4>();
   parallel_for_each(image.size(0) * half_h, [&](std::int64_t row) {
     const std::int64_t i = row / half_h;
-    float* to = values + row * half_w * 16 * channels;
-    for (std::int64_t left = 0; left < half_w; ++left, to += 16 * channels) {
-      for (std::int64_t place = 0; place < 4 * channels; ++place) {
-        const std::int64_t c = place / 4, y = std::min(row % half_h * 2 + place / 2 % 2, h - 1),
-                           across = std::min(left * 2 + place % 2, w - 1);
-        const auto found =
-            seen_at(x[i][c][y][across], made[i][c][y][across], smooth[i][c][y][across]);
+    const std::int64_t top = row % half_h * 2;
+    for (std::int64_t line = 0; line < 2 * channels; ++line) {
+      const std::int64_t c = line / 2, y = std::min(top + line % 2, h - 1);
+      const auto image_row = x[i][c][y], made_row = made[i][c][y], smooth_row = smooth[i][c][y];
+      for (std::int64_t across = 0; across < 2 * half_w; ++across) {
+        const std::int64_t from = std::min(across, w - 1);
+        float* const to =
+            values + (row * half_w + across / 2) * 16 * channels + 2 * line + across % 2;
+        const auto found = seen_at(image_row[from], made_row[from], smooth_row[from]);
         for (std::int64_t k = 0; k < 4; ++k) {
-          to[k * 4 * channels + place] = found[static_cast<std::size_t>(k)];
+          to[k * 4 * channels] = found[static_cast<std::size_t>(k)];
         }
       }
     }
