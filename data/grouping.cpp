@@ -19,24 +19,17 @@ Grouping::Grouping(const std::string& pattern) {
   }
 }
 
-std::string Grouping::of(const std::string& name) const {
+std::optional<std::string> Grouping::found_in(const std::string& name) const {
   std::smatch match;
-  if (!pattern_ || !std::regex_search(name, match, *pattern_)) return name;
+  if (!pattern_ || !std::regex_search(name, match, *pattern_)) return std::nullopt;
   const std::string found = match.size() > 1 ? match.str(1) : match.str(0);
-  return found.empty() ? name : found;
+  return found.empty() ? std::nullopt : std::optional(found);
 }
 
-std::string Grouping::line_of_strays(std::size_t count,
-                                     const std::function<std::string(std::size_t)>& name) const {
-  std::size_t strays = 0;
-  for (std::size_t i = 0; groups() && i < count; ++i) {
-    strays += std::regex_search(name(i), *pattern_) ? 0 : 1;
-  }
-  return strays == 0 ? ""
-                     : fmt::format(
-                           "--group-regex does not match {} of {} images; each becomes a "
-                           "group of its own",
-                           strays, count);
+std::string strays_line(std::size_t strays, std::size_t count) {
+  return fmt::format(
+      "--group-regex does not match {} of {} images; each becomes a group of its own", strays,
+      count);
 }
 
 }  // namespace convae

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <regex>
 #include <string>
 
@@ -22,18 +22,19 @@ public:
   static constexpr std::size_t kLongestPattern = 1000;
 
   /// What the pattern's first parenthesis matches in the name, or without parentheses the whole
-  /// match; the name itself if nothing matches.
-  std::string of(const std::string& name) const;
+  /// match; nullopt where that is nothing, or without a pattern.
+  std::optional<std::string> found_in(const std::string& name) const;
 
-  /// What to warn of where the pattern is not found in all of name(0) … name(count - 1); else, and
-  /// without a pattern, "".
-  std::string line_of_strays(std::size_t count,
-                             const std::function<std::string(std::size_t)>& name) const;
+  /// The same, or else the name: an image whose name does not match is a group of its own.
+  std::string of(const std::string& name) const { return found_in(name).value_or(name); }
 
   bool groups() const { return pattern_ != nullptr; }
 
 private:
   std::shared_ptr<const std::regex> pattern_;  // none: no grouping
 };
+
+/// What to warn of where a pattern is not found in so many of all names.
+std::string strays_line(std::size_t strays, std::size_t count);
 
 }  // namespace convae

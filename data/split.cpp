@@ -206,19 +206,16 @@ void keep_named(ImageFolder& listed, const std::vector<std::string>& images,
   if (images.empty()) return;
   const std::set<std::string> names(images.begin(), images.end());
   std::set<std::string> missing = names;
-  for (std::size_t i = 0; i < listed.files.size(); ++i) {
-    missing.erase(printable(listed.files.name(i)));
-  }
-  for (const SkippedFile& file : listed.skipped) missing.erase(printable(file.name));
-  if (!missing.empty()) {
-    callbacks.warn(fmt::format("{} of {} files that 'images' names are not there: {}",
-                               missing.size(), names.size(),
-                               some_in_quotes({missing.begin(), missing.end()})));
-  }
-  const auto is_other = [&](const auto& file) { return !names.contains(printable(file.name)); };
-  listed.files.take_if(
-      [&](std::size_t place) { return !names.contains(printable(listed.files.name(place))); });
-  std::erase_if(listed.skipped, is_other);
+  const auto is_other = [&](std::string_view name) {
+    const std::string shown = printable(name);
+    missing.erase(shown);
+    return !names.contains(shown);
+  };
+  listed.files.take_if([&](std::size_t place) { return is_other(listed.files.name(place)); });
+  std::erase_if(listed.skipped, [&](const SkippedFile& file) { return is_other(file.name); });
+  if (missing.empty()) return;
+  callbacks.warn(fmt::format("{} of {} files that 'images' names are not there: {}", missing.size(),
+                             names.size(), some_in_quotes({missing.begin(), missing.end()})));
 }
 
 std::optional<InspectionLayout> layout_of(const DataOptions& options) {
@@ -391,12 +388,15 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   split.training = std::move(all.entries);
   if (!is_apart) {
     const Grouping grouping(options.group_regex);
-    const std::string strays = grouping.line_of_strays(
-        split.training.size(), [&](std::size_t i) { return split.training.name(i); });
-    if (!strays.empty()) callbacks.warn(strays);
+    const std::size_t count = split.training.size();
+    std::size_t strays = 0;
     split.validation = split.training.take_if([&](std::size_t i) {
-      return in_validation_share(grouping.of(split.training.name(i)), options.val_split);
+      const std::string name = split.training.name(i);
+      const std::optional<std::string> group = grouping.found_in(name);
+      strays += group ? 0 : 1;
+      return in_validation_share(group.value_or(name), options.val_split);
     });
+    if (grouping.groups() && strays > 0) callbacks.warn(strays_line(strays, count));
   }
   if (split.training.empty()) {
     throw std::runtime_error(fmt::format(

@@ -67,10 +67,7 @@ public:
     if (writes_maps()) scores_.heat_full_scale = HeatMap::kMost;
     if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
     const Grouping grouping(inspector.group_regex());
-    const std::string strays = grouping.line_of_strays(
-        static_cast<std::size_t>(folder_.size()),
-        [&](std::size_t i) { return folder_.name(static_cast<std::int64_t>(i)); });
-    if (!strays.empty()) callbacks_.warn(strays);
+    warn_of_strays(grouping);
     if (layout_.labelled) {
       warn_of_own_images();
       callbacks_.say("good images and kinds of defects are told by the folders in " +
@@ -152,6 +149,14 @@ private:
   std::string name_of_folder() const {
     const std::filesystem::path path = std::filesystem::absolute(options_.images.data.data);
     return printable((path / "").lexically_normal().parent_path().filename().string());
+  }
+
+  void warn_of_strays(const Grouping& grouping) const {
+    if (!grouping.groups()) return;
+    const std::vector<std::string> names = folder_.names();
+    const auto strays = static_cast<std::size_t>(std::ranges::count_if(
+        names, [&](const std::string& name) { return !grouping.found_in(name); }));
+    if (strays > 0) callbacks_.warn(strays_line(strays, names.size()));
   }
 
   void note(Found found, const Grouping& grouping) {

@@ -50,15 +50,13 @@ void warn_of_threshold(const Inspector& inspector, double fpr, const Callbacks& 
       to_string(precision)));
 }
 
-/// What an export is made of, or the run goes on from.
-std::vector<fs::path> files_of_run(const Model& model) {
-  std::vector<fs::path> files = {model.path()};
-  if (model.run().empty()) return files;
-  files.push_back(inspector_file(model));
+/// What an export is made of, or its run goes on from, also where a file of the run is named.
+std::vector<fs::path> files_to_keep(const Model& model) {
+  std::vector<fs::path> files = {model.path(), inspector_file(model)};
+  const fs::path folder = fs::absolute(model.path()).parent_path();
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(model.run() / "weights", error)) {
-    files.push_back(entry.path());
-  }
+  if (folder.filename() != "weights") return files;
+  for (const auto& entry : fs::directory_iterator(folder, error)) files.push_back(entry.path());
   return files;
 }
 
@@ -79,7 +77,7 @@ int run_export(const CommandLine& line) {
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
   const Model model = open_model(options);
-  output.spare(files_of_run(model));
+  output.spare(files_to_keep(model));
   wanted.validate(model.options());
   if (wanted.part == Part::inspector) {
     const Inspector inspector = inspector_of_run(model);

@@ -169,3 +169,11 @@ def test_the_runs_own_files_are_not_replaced(convae, trained, tmp_path, file):
     convae("export", "--checkpoint", run, "--format", "safetensors", "-o", run / file,
            "--overwrite").assert_refused(1, file, "which it is made of")
     assert (run / file).read_bytes() == before
+
+
+def test_a_checkpoint_beside_the_one_named_is_not_replaced(convae, trained, tmp_path):
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    before = (run / "weights/last.safetensors").read_bytes()
+    convae("export", "--checkpoint", "run/weights/best.safetensors", "--format", "onnx", "-o",
+           "run/weights/last.safetensors", "--overwrite").assert_refused(1, "last.safetensors", "which it is made of")
+    assert (run / "weights/last.safetensors").read_bytes() == before

@@ -233,3 +233,13 @@ def test_results_that_find_no_room_are_whole_or_not_there(disk, many, model, nam
     disk.assert_nothing_unfinished()
     disk.make_room()
     disk.run(*call, "--overwrite")
+
+
+def test_shards_that_find_no_room_are_not_there(program, disk, many, tmp_path):
+    program.run("pack", "--data", many, "-o", "whole", cwd=tmp_path)
+    whole = (tmp_path / "whole/many-000000.tar").stat().st_size
+    for missing in range(4 << 10, 33 << 10, 4 << 10):  # within the last blocks, which closing writes
+        disk.fill(whole - missing)
+        disk.call("pack", "--data", many, "-o", "shards").assert_refused(1, "many-000000.tar", NO_ROOM)
+        assert not disk.files("*.tar")
+        disk.make_room()

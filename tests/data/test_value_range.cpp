@@ -1,8 +1,12 @@
+#include "convae/core/errors.h"
+#include "convae/core/files.h"
+#include "convae/data/image_io.h"
 #include "convae/data/loader.h"
 #include "convae/data/split.h"
 #include "convae/data/value_range.h"
 #include "convae/tests/support.h"
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -17,6 +21,73 @@ using test::message_of;
 torch::Tensor deep(int low, int high) {
   torch::Tensor image = torch::linspace(low, high, 20).round().to(torch::kInt).view({1, 4, 5});
   return image.to(torch::kUInt16);
+}
+
+std::vector<std::uint8_t> fixture(const std::string& name) {
+  return read_file(std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures" / name);
+}
+
+ValueRange range_of(double low, double high) { return {ValueRange::Kind::fixed, low, high}; }
+
+TEST(ValueRanges, AreReadAndWritten) {
+  for (const char* text : {"full", "auto", "0:4095", "-1024:3071", "0.25:1e+20"}) {
+    EXPECT_EQ(to_string(parse_value_range(text)), text);
+  }
+  for (const char* text :
+       {"", "0", "0:0", "2:1", "a:b", "0:1:2", "nan:1", "0:inf", ":1", "-1e308:1e308"}) {
+    EXPECT_THROW(parse_value_range(text), OptionError) << text;
+  }
+}
+
+TEST(ValueRanges, PlaceWholeNumbersAndCountWhatIsClipped) {
+  const auto deep = torch::tensor({0, 100, 2147, 4095, 5000, 65535}).view({1, 2, 3});
+  std::int64_t clipped = 0;
+  const auto placed = decode_image(encode_image(deep.to(torch::kUInt16), ImageFormat::png), 1,
+                                   kDefaultMaxPixels, 1, range_of(100, 4095), &clipped);
+  EXPECT_EQ(placed.scalar_type(), torch::kUInt16);
+  const auto expected =
+      ((deep - 100).to(torch::kDouble) / 3995).clamp(0, 1).mul(65535).round().to(torch::kInt);
+  EXPECT_TRUE(torch::equal(placed.to(torch::kInt), expected));
+  EXPECT_EQ(clipped, 3);
+}
+
+TEST(ValueRanges, DoNotRoundBytesToBytesAgain) {
+  const auto bytes = encode_image(
+      torch::tensor({0, 50, 75, 100, 255, 60}).view({1, 2, 3}).to(torch::kUInt8), ImageFormat::png);
+  const auto narrow = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(50, 100));
+  EXPECT_EQ(narrow.scalar_type(), torch::kUInt16);
+  EXPECT_TRUE(torch::equal(narrow.view(-1).to(torch::kInt),
+                           torch::tensor({0, 0, 32768, 65535, 65535, 13107}, torch::kInt)));
+  const auto wide = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(0, 65535));
+  EXPECT_EQ(wide.view(-1).to(torch::kInt)[1].item<int>(), 50);
+}
+
+TEST(ValueRanges, MakeSignedAnd32BitSamplesUsable) {
+  for (const char* name : {"int16.tif", "uint32.tif"}) {
+    const std::vector<std::uint8_t> bytes = fixture(name);
+    const std::string reason = message_of<ImageError>([&] { decode_image(bytes, 1); });
+    EXPECT_TRUE(contains(reason, "--value-range auto or LO:HI")) << name << reason;
+    const auto raw = decode_image(bytes, 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic});
+    EXPECT_EQ(raw.scalar_type(), torch::kFloat);
+    const double low = raw.min().item<double>(), high = raw.max().item<double>();
+    const auto placed = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(low, high));
+    const auto expected = (raw.to(torch::kDouble) - low) / (high - low);
+    EXPECT_LT((placed - expected).abs().max().item<double>(), 1e-6) << name;
+  }
+}
+
+TEST(ValueRanges, LowNumbersAreLightWhereZeroIsWhite) {
+  for (const char* name : {"min_is_white8.tif", "min_is_white16.tif"}) {
+    const auto raw =
+        decode_image(fixture(name), 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic})
+            .to(torch::kDouble);
+    const double low = raw.quantile(0.2).ceil().item<double>();
+    const double high = raw.quantile(0.8).floor().item<double>();
+    const auto placed = decode_image(fixture(name), 1, kDefaultMaxPixels, 1, range_of(low, high));
+    const auto expected = 1 - ((raw - low) / (high - low)).clamp(0, 1);
+    EXPECT_LT((placed.to(torch::kDouble) / 65535 - expected).abs().max().item<double>(), 1e-5)
+        << name;
+  }
 }
 
 class ValueRangeTest : public testing::Test {

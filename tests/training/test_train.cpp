@@ -72,6 +72,15 @@ TEST_F(TrainJobTest, TrainsARunThatIsReadyToUse) {
   }
 }
 
+TEST_F(TrainJobTest, MakesNoSecondRunWhereItMayNotCountUp) {
+  train(job("a", 1));
+  TrainJob again = job("a", 1);
+  again.counts_up = false;
+  const std::string message = test::message_of<std::runtime_error>([&] { train(again); });
+  EXPECT_TRUE(contains(message, "another process has begun the run")) << message;
+  EXPECT_FALSE(fs::exists(folder_ / "runs/a-2"));
+}
+
 TEST_F(TrainJobTest, GoesOnWithARunAsIfItHadNeverEnded) {
   train(job("whole", 3));
   train(job("parts", 1));
