@@ -128,6 +128,8 @@ void flush_results() {
 
 void stop_in_order() { has_begun = 1; }
 
+void stop_at_once() { has_begun = 0; }
+
 int stop_signal() { return received_signal; }
 
 bool take_save_signal() {

@@ -194,8 +194,10 @@ void check_size(std::int64_t height, std::int64_t width, std::int64_t max_pixels
   const auto sides = fmt::format("{} x {}", width, height);
   if (height <= 0 || width <= 0) throw ImageError("no pixels: the header says " + sides);
   if (height > max_pixels / width) {
-    throw ImageError(fmt::format(
-        "too large: {} (width x height) is more than the limit of {} pixels", sides, max_pixels));
+    throw ImageError(
+        fmt::format("too large: {} (width x height) is more than the limit of {} pixels; "
+                    "--max-pixels allows more",
+                    sides, max_pixels));
   }
   if (height > kMostPixelsASide || width > kMostPixelsASide) {
     throw ImageError("too large: " + sides + " (width x height) has a side above 2^31");

@@ -215,7 +215,7 @@ private:
     const Model& model = folder_.model();
     const Tiling tiling(model.options(), TiledResult::latents);
     const Size map = plan_sizes(model.options().levels, picture.size(), 1).latent();
-    const std::int64_t side = folder_.tiles().side();
+    const std::int64_t side = folder_.tiles().side(folder_.entry(image));
     const Size tile{std::max<std::int64_t>(1, side / tiling.scale().h),
                     std::max<std::int64_t>(1, side / tiling.scale().w)};
     std::int64_t done = 0;

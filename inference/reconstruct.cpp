@@ -68,7 +68,9 @@ public:
 private:
   static TilePlan::Job tiled_job(const ReconstructOptions& options) {
     // The image, its reconstruction and what is made of them to be seen.
-    TilePlan::Job job{.result = TiledResult::reconstruction, .bytes_a_pixel = 60};
+    TilePlan::Job job{.result = TiledResult::reconstruction,
+                      .bytes_a_pixel = 60,
+                      .bytes_written = 3 + (options.grid ? 9 : 0) + (options.error_map ? 3 : 0)};
     if (!options.corruptions.empty()) job.never = "--corrupt corrupts whole pictures";
     return job;
   }

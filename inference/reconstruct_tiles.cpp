@@ -129,7 +129,7 @@ ImageQuality reconstruct_in_tiles(const ModelFolder& folder, std::int64_t index,
                                   ImageWindows& picture, const TiledFiles& files,
                                   const Callbacks& callbacks, std::vector<std::string>& lost) {
   return TiledReconstruction(folder, index, picture, files, lost)
-      .run(folder.tiles().side(), callbacks);
+      .run(folder.tiles().side(folder.entry(index)), callbacks);
 }
 
 }  // namespace convae

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 namespace convae {
@@ -17,8 +18,9 @@ namespace {
 
 constexpr std::int64_t kUsualSide = 1024;  // margins of the default network add an eighth
 constexpr std::int64_t kSmallestSide = 32;
-/// Of the memory that is free, for a tile in the network: bands of rows and files want theirs.
-constexpr double kShareOfTile = 0.25;
+/// Of the memory that is free, for a tile in the network, and for the rows of a picture that are
+/// kept for tiles side by side: files want theirs.
+constexpr double kShareOfTile = 0.25, kShareOfRows = 0.5;
 /// Decoding, see decode_image(), and a few copies as floats.
 constexpr double kBytesToDecode = 16;
 
@@ -56,7 +58,7 @@ TilePlan::TilePlan(const Model& model, const FolderOptions& options, Job job)
   if (side_ != 0) {
     require_tiles(side_, model_, options.data, job_.never);
   } else if (is_active_) {
-    side_ = choose_side();
+    side_ = choose_side(/*width=*/0, /*bytes_a_value=*/1);
   }
 }
 
@@ -67,9 +69,18 @@ double TilePlan::bytes_for(Size size) const {
              static_cast<double>(size.area());
 }
 
-std::int64_t TilePlan::choose_side() const {
+std::int64_t TilePlan::side(const ImageEntry& picture) const {
+  if (asked_.value_or(0) > 0) return side_;
+  return choose_side(picture.info.width, picture.info.bits > 8 ? 2 : 1);
+}
+
+std::int64_t TilePlan::choose_side(std::int64_t width, std::int64_t bytes_a_value) const {
   const Tiling tiling(model_, job_.result);
   const std::int64_t grid = std::min(std::lcm(tiling.grid().h, tiling.grid().w), kMaxSide);
+  const auto most = [&](double share) {
+    return free_bytes_ == 0 ? std::numeric_limits<double>::infinity() : share * free_bytes_;
+  };
+  std::int64_t smallest = 0;  // nothing is gained by tiles
   for (std::int64_t side = kUsualSide; side >= kSmallestSide; side /= 2) {
     const std::int64_t whole_grid = (side + grid - 1) / grid * grid;
     const std::int64_t middle = kMaxSide / 2 / grid * grid;
@@ -78,10 +89,14 @@ std::int64_t TilePlan::choose_side() const {
     };
     const Region part{tile(tiling.scale().h), tile(tiling.scale().w)};
     const Size window = tiling.window(part, {kMaxSide, kMaxSide}).size();
-    const bool fits = free_bytes_ == 0 || bytes_for(window) <= kShareOfTile * free_bytes_;
-    if (fits && whole_grid <= max_pixels_ / whole_grid) return whole_grid;
+    const std::int64_t values = model_.channels * bytes_a_value * window.h;
+    const double rows =
+        static_cast<double>(width) * static_cast<double>(values + job_.bytes_written * whole_grid);
+    if (bytes_for(window) > most(kShareOfTile) || whole_grid > max_pixels_ / whole_grid) continue;
+    if (rows <= most(kShareOfRows)) return whole_grid;
+    smallest = whole_grid;
   }
-  return 0;  // nothing is gained by tiles
+  return smallest;
 }
 
 bool TilePlan::takes(Size size) const {
@@ -109,7 +124,7 @@ std::string TilePlan::line(const ImageEntries& pictures) const {
   const Size size = largest.file_size();
   std::string text =
       fmt::format("{} of {} images in tiles of {}x{}: {} has {} pixels", count, pictures.size(),
-                  side_, side_, in_quotes(largest.file.name), to_string(size));
+                  side(largest), side(largest), in_quotes(largest.file.name), to_string(size));
   if (asked_.value_or(0) > 0) return text;
   if (size.area() > max_pixels_) return text + fmt::format(", above --max-pixels {}", max_pixels_);
   return text + fmt::format(", which would take {:.1f} GB as a whole; {:.1f} GB are free",

@@ -19,7 +19,8 @@ public:
   /// What a job does with a picture.
   struct Job {
     TiledResult result = TiledResult::reconstruction;
-    std::int64_t bytes_a_pixel = 0;  ///< beside what the network takes
+    std::int64_t bytes_a_pixel = 0;  ///< of a tile, beside what the network takes
+    std::int64_t bytes_written = 0;  ///< a pixel of all rows of tiles, which are written together
     std::string never = {};          ///< why the job needs whole pictures; empty: it does not
   };
 
@@ -32,16 +33,16 @@ public:
   /// Why one that is cannot be used all the same; nullopt where it can.
   std::optional<std::string> refusal(const ImageEntry& picture) const;
 
-  /// Of tiles of pictures, in pixels. They are multiples of what windows begin at where they are
-  /// not asked for.
-  std::int64_t side() const { return side_; }
+  /// Of tiles of such a picture, in pixels. They are multiples of what windows begin at where they
+  /// are not asked for.
+  std::int64_t side(const ImageEntry& picture) const;
 
   /// "1 picture of 4 goes through in tiles of 1024x1024: …"; empty where none does.
   std::string line(const ImageEntries& pictures) const;
 
 private:
   double bytes_for(Size size) const;
-  std::int64_t choose_side() const;
+  std::int64_t choose_side(std::int64_t width, std::int64_t bytes_a_value) const;
 
   const ModelOptions& model_;
   Job job_;
@@ -49,7 +50,7 @@ private:
   std::int64_t max_pixels_;
   double free_bytes_;
   bool is_active_ = false;
-  std::int64_t side_ = 0;
+  std::int64_t side_ = 0;  // of pictures that are not too wide
 };
 
 /// Throws OptionError where tiles of that side, asked for, cannot be had of pictures with a model.

@@ -111,7 +111,8 @@ private:
 /// Throws OptionError unless `fpr` is a share of good images that may be called anomalous.
 void require_false_alarms(double fpr);
 
-/// Where a run keeps what was learnt of good images.
+/// Where a run keeps what was learnt of good images; of a model without a run: nowhere.
+std::filesystem::path inspector_file(const std::filesystem::path& run);
 std::filesystem::path inspector_file(const Model& model);
 
 /// What the model's run keeps. Throws OptionError for a model that was not loaded from a run,

@@ -99,9 +99,11 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
   }
 }
 
-fs::path inspector_file(const Model& model) {
-  return model.run().empty() ? fs::path() : model.run() / "inspector.safetensors";
+fs::path inspector_file(const fs::path& run) {
+  return run.empty() ? fs::path() : run / "inspector.safetensors";
 }
+
+fs::path inspector_file(const Model& model) { return inspector_file(model.run()); }
 
 Inspector inspector_of_run(const Model& model) {
   require_option(!model.run().empty(),

@@ -231,7 +231,8 @@ private:
     std::optional<ScoreFiles::TiledMaps> files;
     std::optional<SmallCopies> copies;
     if (writes_maps()) files.emplace(*files_, index, picture.size());
-    if (report_) copies.emplace(picture.size(), score_tile_side(folder_.tiles().side()));
+    const std::int64_t side = folder_.tiles().side(folder_.entry(index));
+    if (report_) copies.emplace(picture.size(), score_tile_side(side));
     TiledScoring following;
     if (files || copies) {
       following.use_heat = [&](const Region& tile, const torch::Tensor& pixels,
@@ -247,8 +248,7 @@ private:
       }
       callbacks_.show("tiles", done, total);
     };
-    const TiledScore scored =
-        score_in_tiles(folder_.model(), scorer, picture, folder_.tiles().side(), following);
+    const TiledScore scored = score_in_tiles(folder_.model(), scorer, picture, side, following);
     require_finite(scored.mean_error, name);
     Found found = found_of(index, scored.scores, scored.mean_error,
                            static_cast<double>(picture.size().area()));

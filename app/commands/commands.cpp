@@ -105,6 +105,9 @@ Size set_input(ModelOptions& model, const std::string& text) {
     throw OptionError("--input " + in_quotes(text) +
                       ": expected CxHxW, channels, height and width, such as 3x24x25");
   }
+  constexpr double kMostValues = 1e15;  // what follows counts bytes of maps in 64 bits
+  require_option(static_cast<double>(*channels) * size->h * size->w <= kMostValues,
+                 "--input " + in_quotes(text) + ": that is more than 10^15 values");
   model.channels = *channels;
   if (model.latent > 0) model.size = *size;
   return *size;

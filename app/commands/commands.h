@@ -86,6 +86,9 @@ void flush_results();
 /// the program at once, from then on the command ends as it sees fit.
 void stop_in_order();
 
+/// From now on they end the program at once again.
+void stop_at_once();
+
 /// True once after each SIGUSR1.
 bool take_save_signal();
 

@@ -52,10 +52,11 @@ void warn_of_threshold(const Inspector& inspector, double fpr, const Callbacks& 
 
 /// What an export is made of, or its run goes on from, also where a file of the run is named.
 std::vector<fs::path> files_to_keep(const Model& model) {
-  std::vector<fs::path> files = {model.path(), inspector_file(model)};
+  std::vector<fs::path> files = {model.path()};
   const fs::path folder = fs::absolute(model.path()).parent_path();
   std::error_code error;
   if (folder.filename() != "weights") return files;
+  files.push_back(inspector_file(folder.parent_path()));
   for (const auto& entry : fs::directory_iterator(folder, error)) files.push_back(entry.path());
   return files;
 }

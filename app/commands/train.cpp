@@ -66,14 +66,14 @@ void print(const TrainResult& result, const TrainOptions& options) {
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
 }
 
-/// A detector is there for inspection: from now on score needs no training image. What goes wrong
-/// takes nothing from the training.
+/// A detector is there for inspection: from now on score needs no training image. Ranks share the
+/// work. What goes wrong takes nothing from the training.
 void calibrate_after_training(const TrainResult& result, const std::string& device,
                               const Callbacks& callbacks) {
   try {
-    const Model model = load(result.folder, device);
+    const Model model = load(result.folder, device_of_ranks(device));
     if (model.options().detector.empty()) return;
-    if (result.was_finished && std::filesystem::exists(inspector_file(model))) return;
+    if (result.was_finished && on_any_rank(std::filesystem::exists(inspector_file(model)))) return;
     const Inspector inspector = calibrate_run(model, {}, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));
@@ -83,6 +83,8 @@ void calibrate_after_training(const TrainResult& result, const std::string& devi
         "convae calibrate --checkpoint " +
         printable(result.folder.string()) + " does that");
   } catch (const std::exception& error) {
+    // All ranks find alike that images are missing. One that fails alone must end the others.
+    if (ranks().size() > 1 && dynamic_cast<const std::runtime_error*>(&error) == nullptr) throw;
     callbacks.warn("not calibrated for score: " + first_line(error.what()));
   }
 }
@@ -115,19 +117,20 @@ TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>&
 int run_train(const CommandLine& line) {
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
-  Callbacks callbacks = program_callbacks(given.options.run);
+  const Callbacks callbacks = program_callbacks(given.options.run);
   const std::string& resumed = line.options.call.resume;
   for (const char* place : {"output", "name"}) {
     if (resumed.empty() || resumed == "auto" || !line.has(place)) continue;
     callbacks.warn(fmt::format("--{} has no effect: a resumed run goes on where it is", place));
   }
-  callbacks.before_writing = stop_in_order;  // ranks stop together, after a step
+  Callbacks in_order = callbacks;
+  in_order.before_writing = stop_in_order;  // ranks stop together, after a step
   TrainJob job = train_job(given, line.words);
   job.counts_up = resumed != "auto";
-  const TrainResult result = train(std::move(job), callbacks);
-  if (!leads()) return kDone;
-  print(result, given.options.train);
-  const Alone alone;  // what goes wrong now must not end the others in the middle of something
+  const TrainResult result = train(std::move(job), in_order);
+  if (leads()) print(result, given.options.train);
+  if (ranks().size() > 1) stop_at_once();
+  ranks().barrier();  // the first has written everything
   calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;
 }

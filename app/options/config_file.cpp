@@ -38,7 +38,7 @@ std::string value_text(const toml::node& node, const std::string& separator = ",
     }
     return joined;
   }
-  throw OptionError("expected a value");
+  throw OptionError("expected text in quotes, a number, true, false or a list of them");
 }
 
 /// "; it belongs in [data]", or a key of `group` that is written much the same.
@@ -75,8 +75,8 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
       option->value.set(options, text);
       given.insert(option->name);
     } catch (const OptionError& error) {
-      refuse_config(name, node.source(),
-                    std::string(key.str()) + " = '" + printable(text) + "': " + error.what());
+      const std::string value = text.empty() && !node.is_string() ? "" : " = " + in_quotes(text);
+      refuse_config(name, node.source(), std::string(key.str()) + value + ": " + error.what());
     }
   }
 }

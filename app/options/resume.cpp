@@ -63,6 +63,7 @@ Options saved_options(const CheckpointInfo& info, const std::string& source) {
 std::string run_to_resume(const CommandLine& line) {
   const Options& options = line.options;
   if (options.call.resume != "auto") return options.call.resume;
+  options.run.validate();
   fs::path data = options.data.data;
   if (!data.empty()) data = fs::absolute(data).lexically_normal();
   const fs::path run = fs::path(options.run.output) / options.run.name_for(data.string());

@@ -300,10 +300,11 @@ TEST(OptionsTest, BadConfigsAreRefusedWithFileAndLine) {
       {"epochs = 3\n", 1, {"'epochs'", "[train]"}},
       {"[train]\nepochs = 3\nepochs = 4\n", 3, {}},
       {"[train]\nepochs = = 3\n", 2, {}},
+      {"[train]\nlr = 2026-01-31\n", 2, {"lr: expected text in quotes, a number"}},
       {"[data]\ndata = 5\n", 2, {"data = '5': expected a string in quotes"}},
       {"[data]\nval = ['a', 'b']\n", 2, {"val = 'a,b': expected a string in quotes"}},
       {"[run]\nname = true\n", 2, {"name = 'true': expected a string in quotes"}},
-      {"[run]\noutput.folder = 'runs'\n", 2, {"output = '': expected a value"}}};
+      {"[run]\noutput.folder = 'runs'\n", 2, {"output: expected text in quotes"}}};
   for (const auto& [text, line, parts] : cases) {
     const std::string refusal = refusal_of_config(text);
     EXPECT_TRUE(refusal.starts_with("recipe.toml:" + std::to_string(line) + ": ")) << refusal;

@@ -204,6 +204,7 @@ def test_auto_starts_goes_on_and_ends(done, convae, photos, tmp_path):
     (tmp_path / "runs" / "job" / LAST).unlink()
     convae(*words).assert_refused(1, "runs/job", "holds no weights/last.safetensors")
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".index", "job", "latest"]
+    convae("train", "--data", photos, "--name", "..", "--resume", "auto", *SMALL).assert_refused(2, "--name '..'")
 
 
 def test_auto_begins_what_was_killed_while_it_began(done, convae, photos, tmp_path):

@@ -153,6 +153,28 @@ def test_calibration_and_scores(program, parts, tmp_path):
         assert mine == theirs
 
 
+DETECTING = ("--levels", "4,8", "--detector", "4,6", "--corrupt", "defects", "--batch-size", 4, "--report", "false",
+             "--name", "run", *ONE_CORE)
+
+
+def test_a_trained_detector_is_calibrated(program, parts, tmp_path):
+    """By all ranks, as one process calibrates it."""
+    words = ("--data", parts / "parts", "--val-split", 0.4, "--group-regex", GROUPS, "--max-steps", 4, *DETECTING)
+    result = with_ranks(program, 3).run("train", *words, cwd=tmp_path)
+    assert sum("calibrated on" in line for line in result.logs) == 1
+    kept = tmp_path / "runs/run/inspector.safetensors"
+    of_ranks = kept.read_bytes()
+    program.run("calibrate", "--checkpoint", "runs/run", *ONE_CORE, cwd=tmp_path)
+    assert kept.read_bytes() == of_ranks
+
+
+def test_a_detector_without_held_out_images_is_trained(program, mixed, tmp_path):
+    result = with_ranks(program, 2).run("train", "--data", mixed, "--val-split", 0, "--max-steps", 2, *DETECTING,
+                                        cwd=tmp_path)
+    assert sum("not calibrated for score" in line for line in result.logs) == 1
+    assert (tmp_path / "runs/run/weights/last.safetensors").is_file()
+
+
 def test_an_anomaly_ends_with_its_exit_code(program, parts, tmp_path):
     words = ("score", "--checkpoint", parts / "runs/run", "--data", parts / "parts", "-o", "out", "--fpr", 0.9,
              "--fail-on-anomaly", "--heat-maps", "false", "--report", "false", *ONE_CORE)

@@ -100,4 +100,5 @@ def test_input_that_is_no_shape_is_refused(convae, size):
 
 def test_sizes_beyond_any_image_do_not_overflow(convae):
     convae("shapes", "--input", "3x9223372036854775807x24").assert_refused(2)
+    convae("shapes", "--input", "1000000x1000000000x1000000000").assert_refused(2, "more than 10^15 values")
     convae("shapes", "--input", "3x24x24", "--levels", "8:k9223372036854775807").assert_refused(2)

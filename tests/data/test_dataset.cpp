@@ -101,7 +101,8 @@ TEST(ScanHeaders, TakesExactlyUpToMaxPixels) {
   ASSERT_EQ(scan.entries.size(), 1U);
   EXPECT_EQ(scan.entries[0].file.name, "a.png");
   EXPECT_EQ(reason_of(scan.skipped, "b.png"),
-            "too large: 11 x 10 (width x height) is more than the limit of 100 pixels");
+            "too large: 11 x 10 (width x height) is more than the limit of 100 pixels; "
+            "--max-pixels allows more");
 }
 
 TEST(ScanHeaders, FindsTheSameWithAnyNumberOfWorkers) {
@@ -377,7 +378,8 @@ TEST(ImageDataset, KeepsToMaxPixelsWhenItDecodes) {
   ImageDataset dataset(entries_of(folder.path()), options);
   EXPECT_FALSE(dataset.load(0));
   EXPECT_EQ(dataset.bad_files().at(0).reason,
-            "too large: 10 x 10 (width x height) is more than the limit of 99 pixels");
+            "too large: 10 x 10 (width x height) is more than the limit of 99 pixels; --max-pixels "
+            "allows more");
 }
 
 TEST(ImageDataset, ReadsCropsOfImagesAboveTheLimitFromTheirFiles) {

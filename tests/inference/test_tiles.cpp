@@ -1,4 +1,5 @@
 #include "convae/core/errors.h"
+#include "convae/core/machine.h"
 #include "convae/data/npy.h"
 #include "convae/inference/encode.h"
 #include "convae/inference/reconstruct.h"
@@ -16,6 +17,14 @@ using test::files_in;
 using test::image_in;
 using test::message_of;
 using Names = std::vector<std::string>;
+
+ImageEntry picture_of(std::int64_t width, int bits = 8) {
+  ImageEntry picture;
+  picture.info.width = width;
+  picture.info.height = 5000;
+  picture.info.bits = bits;
+  return picture;
+}
 
 /// One picture that is larger than tiles of 64 pixels, and one that is not.
 class TilesTest : public testing::Test {
@@ -133,8 +142,20 @@ TEST_F(TilesTest, TilesFitTheStridesOfBothAxes) {
   options.levels = parse_levels("4:s4x3,5:k3x5s1x2p1x2");  // 4 and 6 in all
   const Model model = test::small_model(options);
   const TilePlan plan(model, images(0), {.result = TiledResult::latents});
-  EXPECT_GT(plan.side(), 0);
-  EXPECT_EQ(plan.side() % 12, 0) << plan.side();
+  EXPECT_GT(plan.side(picture_of(5000)), 0);
+  EXPECT_EQ(plan.side(picture_of(5000)) % 12, 0) << plan.side(picture_of(5000));
+}
+
+TEST_F(TilesTest, TilesAreSmallerWhereRowsOfAWidePictureWouldTakeTheMemory) {
+  limit_memory(std::int64_t{4} << 30);
+  const TilePlan plan(model_, images(0), {.bytes_written = 3});
+  const TilePlan with_grid(model_, images(0), {.bytes_written = 15});
+  limit_memory(0);
+  const std::int64_t usual = plan.side(picture_of(5000)), less = plan.side(picture_of(1'000'000));
+  EXPECT_LT(less, usual);
+  EXPECT_LT(with_grid.side(picture_of(1'000'000)), less);
+  EXPECT_LT(plan.side(picture_of(1'000'000, /*bits=*/16)), less);
+  EXPECT_GE(plan.side(picture_of(1'000'000'000)), 32) << "the smallest, if nothing fits";
 }
 
 TEST_F(TilesTest, LatentsAreThoseOfWholePictures) {
