@@ -79,6 +79,17 @@ bool flush_folder(const std::filesystem::path& folder) {
          errno == ENOTSUP;
 }
 
+/// False, with errno, where it failed: with EEXIST where `to` is there and must not be replaced.
+bool rename_to(const std::filesystem::path& from, const std::filesystem::path& to, bool replaces) {
+  if (!replaces) {
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) {
+      return true;
+    }
+    if (errno != EINVAL && errno != ENOSYS) return false;  // the file system knows how
+  }
+  return ::rename(from.c_str(), to.c_str()) == 0;
+}
+
 /// ".<name>.tmp-<pid>-<counter>", the name shortened where the whole would be too long.
 std::string temporary_name(const std::string& name) {
   static std::atomic<unsigned> counter{0};
@@ -267,6 +278,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
       throw std::runtime_error("cannot write " + printable(path_.native()) + ": " +
                                kind_of(status.st_mode));
     }
+    replaces_ = true;
   } else if (errno != ENOENT) {
     fail("write");
   }
@@ -325,9 +337,11 @@ void AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) fail("write");
   // Network file systems report a full disk only here.
   const bool closed = ::close(std::exchange(descriptor_, -1)) == 0 || errno == EINTR;
-  if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (!closed || !rename_to(temporary_, path_, replaces_)) {
     discard();
-    fail("write");
+    if (errno != EEXIST) fail("write");
+    throw std::runtime_error("'" + printable(path_.native()) +
+                             "' exists: another process has written it meanwhile");
   }
   forget_unfinished(std::exchange(unfinished_, -1));
   if (!flush_folder(path_.parent_path())) fail("flush the folder of");

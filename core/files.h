@@ -59,8 +59,9 @@ std::string read_text(const std::filesystem::path& path,
 
 /// A file that appears under its name complete or not at all: bytes go to a temporary file in the
 /// same folder; commit() flushes them to the disk (fsync), renames it and flushes the folder.
-/// Without commit() the destructor removes it. Failures throw std::runtime_error with the final
-/// path and the system's reason.
+/// Without commit() the destructor removes it. It replaces a file that was there before it, and
+/// none that came meanwhile. Failures throw std::runtime_error with the final path and the system's
+/// reason.
 class AtomicFile {
 public:
   explicit AtomicFile(std::filesystem::path path);
@@ -84,6 +85,7 @@ private:
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  bool replaces_ = false;
   int descriptor_ = -1;
   int unfinished_ = -1;  // its place among those removed at a sudden end
 };

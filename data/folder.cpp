@@ -123,7 +123,9 @@ private:
     if (listed_.contains(folder.real)) return "folders that are used already";
     const std::string own_name = folder.path.filename().string();
     if (is_mask_folder(own_name, chosen_)) return "masks";
-    return is_folder_of_results(folder.path) ? "results of convae" : "";
+    const bool is_part = is_part_of_results(own_name) && !chosen_.names_folder(own_name) &&
+                         is_folder_of_results(folder.path.parent_path());
+    return is_part || is_folder_of_results(folder.path) ? "results of convae" : "";
   }
 
   void add_file(const fs::directory_entry& entry, const std::string& name) {

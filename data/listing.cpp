@@ -86,6 +86,10 @@ bool holds_results(const std::function<bool(const std::string& name)>& has,
                       first_line(kReconstructed).starts_with("path,width,height,mse,psnr,ssim"));
 }
 
+bool is_part_of_results(const std::string& own_name) {
+  return own_name == "heat" || own_name == "overlay" || own_name == "grid" || own_name == "error";
+}
+
 const std::set<std::string>& names_of_results() {
   static const std::set<std::string> names = [] {
     std::set<std::string> all = {kReconstructed};

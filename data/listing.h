@@ -44,4 +44,7 @@ bool holds_results(const std::function<bool(const std::string& name)>& has,
 /// Names that it asks for.
 const std::set<std::string>& names_of_results();
 
+/// A folder of pictures that lies in one of results.
+bool is_part_of_results(const std::string& own_name);
+
 }  // namespace convae

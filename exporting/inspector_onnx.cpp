@@ -145,7 +145,8 @@ private:
     const Value variance = blur(op("Mul", {grain, grain}), kRoughnessBlur);
     const std::vector<Value> all = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false),
                                     op("Sqrt", {op("Relu", {variance})})};
-    const Value maps = op("ReduceMax", {concat(all, 1)}, {{"axes", Ints{0}}});
+    const Value largest = op("ReduceMax", {concat(all, 1)}, {{"axes", Ints{0}}});
+    const Value maps = op("Relu", {op("Sub", {largest, number(kRounding)})});
     const auto over = [&](const Value& divisor) {
       return op("Div", {maps, op("Max", {divisor, number(kSmallestMean)})});
     };

@@ -34,13 +34,13 @@ def textures(self, planes: Tensor, brightness: float) -> Tensor:
     fine = self.blurred(planes, self.fine)
     rough = self.blurred((planes - fine).square(), self.around).clamp_min(0).sqrt()
     maps = [self.gradient(fine, 2), self.gradient(fine, 3), rough]
-    maps = torch.cat(maps, 1).amax([0])
+    maps = (torch.cat(maps, 1).amax([0]) - {rounding}).clamp_min(0)
     return torch.cat([maps / maps.mean([1, 2], True).clamp_min({smallest}), maps / max(brightness, {smallest})])
 
 def halved(self, planes: Tensor) -> Tensor:
     return torch.avg_pool2d(planes, [2, 2], [2, 2], [0, 0], True, False)
 )py",
-      fmt::arg("smallest", kSmallestMean));
+      fmt::arg("smallest", kSmallestMean), fmt::arg("rounding", kRounding));
 }
 
 /// As in inspection/places.cpp.

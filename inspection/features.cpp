@@ -70,7 +70,7 @@ torch::Tensor raw_maps(const torch::Tensor& planes) {
       cv::max(largest, maps[static_cast<std::size_t>(i)], largest);
     }
   }
-  return raw.squeeze(3);
+  return raw.squeeze(3).sub_(kRounding).clamp_min_(0);
 }
 
 torch::Tensor texture_gains(const torch::Tensor& means, double brightness) {

@@ -113,6 +113,15 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
     FoundImages found = find_good_images(data, unfit_for(model.options(), size), callbacks);
     if (leads()) found.keep_headers();
     held_out = {found.entries.begin(), found.entries.end()};
+    std::vector<std::string> names;
+    for (const ImageEntry& image : held_out) names.push_back(image.file.name);
+    const OwnImages own = own_images_among(names, options.data.data, model.run(), model.info());
+    if (own.training > 0) {
+      callbacks.warn(
+          fmt::format("the network was trained on {} of the {} images of {}: the "
+                      "threshold may be too low; name others with --good DIR",
+                      own.training, names.size(), in_quotes(options.data.data)));
+    }
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
     const std::string found =

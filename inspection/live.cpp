@@ -286,10 +286,10 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
 std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveOptions& options,
                          const Callbacks& callbacks) {
   std::int64_t anomalies = 0;
-  constexpr std::string_view kEnds("\n\0", 2);  // as `find` and as `find -print0` print paths
-  std::string waiting;                          // the beginning of a line
+  char end_of_path = '\n';  // as `find` prints them; 0 once one is seen, as by `find -print0`
+  std::string waiting;      // the beginning of a path
   const auto use = [&](std::string_view path) {
-    if (path.ends_with('\r')) path.remove_suffix(1);
+    if (end_of_path == '\n' && path.ends_with('\r')) path.remove_suffix(1);
     if (!path.empty()) anomalies += score_file(inspector, std::string(path), options);
   };
   while (!callbacks.stopped()) {
@@ -302,10 +302,10 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
       break;
     }
     waiting.append(some.data(), static_cast<std::size_t>(count));
+    if (waiting.find('\0') != std::string::npos) end_of_path = '\0';
     std::size_t begin = 0;
-    for (std::size_t end = waiting.find_first_of(kEnds);
-         end != std::string::npos && !callbacks.stopped();
-         end = waiting.find_first_of(kEnds, begin)) {
+    for (std::size_t end = waiting.find(end_of_path);
+         end != std::string::npos && !callbacks.stopped(); end = waiting.find(end_of_path, begin)) {
       use(std::string_view(waiting).substr(begin, end - begin));
       begin = end + 1;
     }

@@ -98,25 +98,15 @@ private:
   /// Some layouts have one folder of good images, for training and test.
   void warn_of_own_images() {
     const Model& model = folder_.model();
-    const std::set<std::string> known = names_in(model.run(), "images.csv");
-    if (known.empty()) return;
-    const auto folder_text = [](const fs::path& folder) {
-      return printable(fs::weakly_canonical(folder).string()) + "/";
-    };
-    const std::string own = folder_text(saved_data(model.info()).data.data);
-    const std::string root = folder_text(options_.images.data.data);
-    std::int64_t good = 0, seen = 0;
-    for (const std::string& name : folder_.names()) {
-      if (layout_.label(name) != kGoodLabel) continue;
-      ++good;
-      const std::string path = root + printable(name);
-      seen += path.starts_with(own) && known.contains(path.substr(own.size())) ? 1 : 0;
-    }
-    if (seen == 0) return;
+    std::vector<std::string> good = folder_.names();
+    std::erase_if(good, [&](const std::string& name) { return layout_.label(name) != kGoodLabel; });
+    const OwnImages own =
+        own_images_among(good, options_.images.data.data, model.run(), model.info());
+    if (own.training + own.validation == 0) return;
     callbacks_.warn(fmt::format(
         "{} of {} good images are among those this run was trained or calibrated on: measures come "
         "out too well; judge with --folds, or on other good images",
-        seen, good));
+        own.training + own.validation, good.size()));
   }
 
   /// What is told of an image.

@@ -106,6 +106,27 @@ void keep_to_trained_images(SplitImages& images, const std::filesystem::path& ru
                   had - has, had, in_quotes(images.folder)));
 }
 
+OwnImages own_images_among(const std::vector<std::string>& names, const std::string& folder,
+                           const std::filesystem::path& run, const CheckpointInfo& info) {
+  OwnImages own;
+  if (run.empty()) return own;
+  const ImageList list = RunFolder::watch(run).read_images();
+  const std::set<std::string_view> training(list.training.begin(), list.training.end());
+  const std::set<std::string_view> validation(list.validation.begin(), list.validation.end());
+  const auto text_of = [](const std::string& path) {
+    return std::filesystem::weakly_canonical(path).string() + "/";
+  };
+  const std::string root = text_of(folder), of_run = text_of(saved_data(info).data.data);
+  for (const std::string& name : names) {
+    const std::string path = root + name;
+    if (!path.starts_with(of_run)) continue;
+    const std::string_view in_run = std::string_view(path).substr(of_run.size());
+    own.training += training.contains(in_run) ? 1 : 0;
+    own.validation += validation.contains(in_run) ? 1 : 0;
+  }
+  return own;
+}
+
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {
   std::set<std::string> names;
   if (run.empty() || !std::filesystem::exists(run / table)) return names;

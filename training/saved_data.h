@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace convae {
 
@@ -29,6 +30,14 @@ void keep_to_trained_images(SplitImages& images, const std::filesystem::path& ru
 /// The names in a table of the run, such as images.csv or skipped.csv, as printable() shows them;
 /// none where it is missing or damaged, or where `run` is empty.
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table);
+
+/// How many images are among those that a run was trained on, or validated on.
+struct OwnImages {
+  std::int64_t training = 0, validation = 0;
+};
+/// Of `names`, images of `folder`, as far as the images.csv of `run` tells; none where it is empty.
+OwnImages own_images_among(const std::vector<std::string>& names, const std::string& folder,
+                           const std::filesystem::path& run, const CheckpointInfo& info);
 
 /// Refuses images that are smaller than the crop, too small for the loss, or that the levels
 /// cannot take, by their size in batches. Takes copies of all it needs.

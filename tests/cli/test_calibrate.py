@@ -6,7 +6,7 @@ import shutil
 import pytest
 from safetensors.numpy import load_file
 
-from convae_program import ONE_CORE
+from convae_program import ONE_CORE, read_csv
 from drawn_parts import GROUPS, make_parts
 
 
@@ -76,6 +76,15 @@ def test_one_picture_scores_as_among_others(program, place):
             path.unlink()
     alone = rows_of(score(program, place, "b")[0])
     assert [(row["path"], row["score"]) for row in alone] == [(name, together[name])]
+
+
+def test_images_of_the_training_taken_for_good_ones_are_said(program, trained, place):
+    good = trained / "parts/train/good"
+    result = program.run("calibrate", "--checkpoint", "runs/run", "--good", good, *ONE_CORE, cwd=place)
+    trained_on = sum(row["set"] == "training" for row in read_csv(place / "runs/run/images.csv"))
+    all_of_them = len(list(good.iterdir()))
+    assert 0 < trained_on < all_of_them
+    assert sum(f"trained on {trained_on} of the {all_of_them} images" in line for line in result.logs) == 1
 
 
 def test_other_good_images_move_the_threshold(program, place):

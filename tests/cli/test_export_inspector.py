@@ -208,6 +208,23 @@ def test_one_calibrated_at_a_size_takes_that_size(fixed, format):
         exported.run(np.zeros((1, 1, 41, 44), np.float32))
 
 
+@pytest.mark.parametrize("size", [(24, 28)])
+def test_small_pictures_have_the_programs_scores_and_maps(program, tmp_path, size):
+    """Their coarsest levels are a pixel wide, and hold nothing but rounding."""
+    small = Calibrated(program, tmp_path, 1, "--size", f"{size[0]}x{size[1]}")
+    (tmp_path / "images").mkdir()
+    for path in sorted((tmp_path / "parts/test").rglob("*.png"))[::3]:
+        Image.open(path).resize(size[::-1]).save(tmp_path / "images" / f"{path.parent.name}-{path.name}")
+    expected = small.score("images")
+    assert len(expected) >= 8
+    for format in FORMATS:
+        exported, _ = small.export(format)
+        for name, score in expected.items():
+            other, heat = exported.score(tmp_path / "images" / name)
+            assert other == pytest.approx(score, rel=1e-4, abs=1e-4), (format, name)
+            small.assert_is_heat(name, heat)
+
+
 def test_another_size_than_calibrated_is_refused(fixed):
     args = ("export", "--checkpoint", fixed.run, "--part", "inspector", "--format", "onnx", "-o", "new.onnx")
     fixed.program.call(*args, "--input", "48x48", cwd=fixed.folder).assert_refused(2, "48x48", "40x44")

@@ -117,6 +117,20 @@ def test_results_inside_the_data_are_left_out(done, tmp_path):
     assert not lines(done("train", "--resume", "runs/second", "--max-steps", 2), "images of this run changed")
 
 
+def test_results_beside_the_images_are_left_out(program, done, convae, tmp_path):
+    data = save_pictures(tmp_path / "data", [(12, 14)] * 12)
+    done("train", "--data", data, *TINY, "--val-split", 0.5, "--name", "first")
+    score = ("score", "--checkpoint", "runs/first", "--data", data, "-o", data, *ONE_CORE)
+    done(*score)
+    again = done(*score, "--overwrite")
+    assert lines(again, "left out as results of convae: 'heat', 'overlay'")
+    assert names(data / "scores.csv") == {f"{i:03}.png" for i in range(12)}
+    result = done("train", "--data", data, *TINY, "--include", "heat/*", "--val-split", 0, "--name", "second")
+    assert names(tmp_path / "runs" / "second" / "images.csv") == {f"heat/{i:03}.png" for i in range(12)}
+    convae("reconstruct", "--checkpoint", "runs/first", "--data", data, "-o", f"{data}/../data").assert_refused(
+        2, "--output", "lie among the images")
+
+
 def test_what_is_no_image_is_counted_and_the_way_out_named(done, convae, tmp_path):
     data = save_pictures(tmp_path / "data", [(12, 14)] * 3)
     (data / "000.png").rename(data / "scan.0001")

@@ -226,9 +226,12 @@ def test_scores_that_are_written_into_it_are_no_pictures(program, watched, tmp_p
 
 def test_paths_may_end_as_find_print0_ends_them(program, place):
     paths = [f"parts/{row['path']}" for row in read_csv(place / "scores/scores.csv")[:3]]
+    shutil.copy(place / paths[0], place / "two\nlines\r")
     process = program.start(*WORDS, "--stdin", cwd=place, stdin=subprocess.PIPE)
-    printed, _ = process.communicate("\0".join(paths) + "\0", timeout=60)
-    assert [json.loads(line)["path"] for line in printed.splitlines()] == paths
+    printed, _ = process.communicate("\0".join([*paths, "two\nlines\r"]) + "\0", timeout=60)
+    found = list(map(json.loads, printed.splitlines()))
+    assert [line["path"] for line in found] == [*paths, "two\\nlines\\x0d"]
+    assert found[3]["score"] == found[0]["score"]
 
 
 def test_a_picture_that_memory_cannot_hold_is_named(program, place, tmp_path):

@@ -135,6 +135,18 @@ TEST_F(FileIo, LeavesTheOldFileWhenDropped) {
   EXPECT_EQ(contents(folder_ / "out.txt"), "new");
 }
 
+TEST_F(FileIo, ReplacesNoFileThatCameMeanwhile) {
+  AtomicFile mine(folder_ / "out.txt"), theirs(folder_ / "out.txt");
+  mine.write("mine");
+  theirs.write("theirs");
+  theirs.commit();
+  EXPECT_EQ(
+      reason_of([&] { mine.commit(); }),
+      "'" + (folder_ / "out.txt").string() + "' exists: another process has written it meanwhile");
+  EXPECT_EQ(names(), std::set<std::string>{"out.txt"});
+  EXPECT_EQ(contents(folder_ / "out.txt"), "theirs");
+}
+
 TEST_F(FileIo, EndsWithoutWhatIsUnfinishedAndWithAllElse) {
   write_file(folder_ / "done.txt", "done");
   AtomicFile half(folder_ / "half.txt");
