@@ -1,6 +1,7 @@
 #include "convae/core/files.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/text.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -340,8 +341,8 @@ void AtomicFile::commit() {
   if (!closed || !rename_to(temporary_, path_, replaces_)) {
     discard();
     if (errno != EEXIST) fail("write");
-    throw std::runtime_error("'" + printable(path_.native()) +
-                             "' exists: another process has written it meanwhile");
+    throw std::runtime_error(in_quotes(path_) +
+                             " exists: another process has written it meanwhile");
   }
   forget_unfinished(std::exchange(unfinished_, -1));
   if (!flush_folder(path_.parent_path())) fail("flush the folder of");

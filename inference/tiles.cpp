@@ -122,9 +122,10 @@ std::string TilePlan::line(const ImageEntries& pictures) const {
   }
   if (count == 0) return "";
   const Size size = largest.file_size();
+  const std::int64_t of_tile = side(largest);
   std::string text =
       fmt::format("{} of {} images in tiles of {}x{}: {} has {} pixels", count, pictures.size(),
-                  side(largest), side(largest), in_quotes(largest.file.name), to_string(size));
+                  of_tile, of_tile, in_quotes(largest.file.name), to_string(size));
   if (asked_.value_or(0) > 0) return text;
   if (size.area() > max_pixels_) return text + fmt::format(", above --max-pixels {}", max_pixels_);
   return text + fmt::format(", which would take {:.1f} GB as a whole; {:.1f} GB are free",

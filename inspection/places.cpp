@@ -8,7 +8,9 @@ namespace {
 /// No place is held to be steadier than this share of the mean deviation: where good images happen
 /// to have nothing, a trace of something would count without end.
 constexpr double kSteadiest = 0.1;
-constexpr double kSmallestDeviation = 1e-5;  // below it there are only errors of rounding
+/// Below them, of which the second is a share of the mean, there are only errors of rounding: in a
+/// level of two pixels both are alike, so that each has the mean.
+constexpr double kSmallestDeviation = 1e-5, kSmallestVariation = 1e-3;
 /// Weight of places that no pixel of a short side is near.
 constexpr double kFarWeight = 1e-4;
 
@@ -91,8 +93,11 @@ torch::Tensor PlaceStatistics::without(int fold) const {
   if (images == 0) throw std::invalid_argument("places take images of two folds or more");
   const torch::Tensor mean = smoothed(values / images), square = smoothed(squares / images);
   const torch::Tensor deviation = (square - mean.square()).clamp_min(0).sqrt();
-  const torch::Tensor least =
-      kSteadiest * deviation.mean({1, 2}, /*keepdim=*/true) + kSmallestDeviation;
+  const auto over_places = [](const torch::Tensor& places) {
+    return places.mean({1, 2}, /*keepdim=*/true);
+  };
+  const torch::Tensor least = kSteadiest * over_places(deviation) +
+                              kSmallestVariation * over_places(mean.abs()) + kSmallestDeviation;
   const torch::Tensor scale = 1 / torch::maximum(deviation, least);
   return torch::stack({scale, mean * scale}).to(torch::kFloat);
 }

@@ -110,13 +110,19 @@ OwnImages own_images_among(const std::vector<std::string>& names, const std::str
                            const std::filesystem::path& run, const CheckpointInfo& info) {
   OwnImages own;
   if (run.empty()) return own;
-  const ImageList list = RunFolder::watch(run).read_images();
-  const std::set<std::string_view> training(list.training.begin(), list.training.end());
-  const std::set<std::string_view> validation(list.validation.begin(), list.validation.end());
   const auto text_of = [](const std::string& path) {
     return std::filesystem::weakly_canonical(path).string() + "/";
   };
   const std::string root = text_of(folder), of_run = text_of(saved_data(info).data.data);
+  if (!root.starts_with(of_run) && !of_run.starts_with(root)) return own;
+  ImageList list;
+  try {
+    list = RunFolder::watch(run).read_images();
+  } catch (const std::runtime_error&) {
+    return own;  // a damaged table takes no more than a warning away
+  }
+  const std::set<std::string_view> training(list.training.begin(), list.training.end());
+  const std::set<std::string_view> validation(list.validation.begin(), list.validation.end());
   for (const std::string& name : names) {
     const std::string path = root + name;
     if (!path.starts_with(of_run)) continue;

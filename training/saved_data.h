@@ -35,7 +35,8 @@ std::set<std::string> names_in(const std::filesystem::path& run, const char* tab
 struct OwnImages {
   std::int64_t training = 0, validation = 0;
 };
-/// Of `names`, images of `folder`, as far as the images.csv of `run` tells; none where it is empty.
+/// Of `names`, images of `folder`, as far as the images.csv of `run` tells; none where that is
+/// missing or damaged, or where `run` is empty.
 OwnImages own_images_among(const std::vector<std::string>& names, const std::string& folder,
                            const std::filesystem::path& run, const CheckpointInfo& info);
 

@@ -129,8 +129,8 @@ int run_train(const CommandLine& line) {
   job.counts_up = resumed != "auto";
   const TrainResult result = train(std::move(job), in_order);
   if (leads()) print(result, given.options.train);
-  if (ranks().size() > 1) stop_at_once();
-  ranks().barrier();  // the first has written everything
+  if (ranks().size() > 1) stop_at_once();  // from here on they wait for each other
+  ranks().barrier();                       // the first has written everything
   calibrate_after_training(result, given.options.run.device, callbacks);
   return kDone;
 }
