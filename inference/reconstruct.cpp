@@ -35,15 +35,15 @@ public:
         names_(static_cast<std::size_t>(folder_.size())),
         images_(names_.size()),
         writer_(folder_.workers()) {
+    // As measured: an image as floats, its reconstruction, and what compares them.
+    folder_.require_memory_at_own_size(/*bytes_a_value=*/35);
+    reserve_names();
+    if (options.overwrite) output_.spare(folder_.paths());
     std::error_code error;
     require_option(!fs::equivalent(options.output, options.images.data.data, error),
                    "--output " + in_quotes(options.output) +
                        ": reconstructions would lie among the images, and be taken for some; "
                        "choose another folder");
-    // As measured: an image as floats, its reconstruction, and what compares them.
-    folder_.require_memory_at_own_size(/*bytes_a_value=*/35);
-    reserve_names();
-    if (options.overwrite) output_.spare(folder_.paths());
   }
 
   ReconstructResult run() {

@@ -127,6 +127,8 @@ def test_results_beside_the_images_are_left_out(program, done, convae, tmp_path)
     assert names(data / "scores.csv") == {f"{i:03}.png" for i in range(12)}
     result = done("train", "--data", data, *TINY, "--include", "heat/*", "--val-split", 0, "--name", "second")
     assert names(tmp_path / "runs" / "second" / "images.csv") == {f"heat/{i:03}.png" for i in range(12)}
+    for picture in data.glob("*.png"):
+        picture.rename(picture.with_suffix(".jpg"))
     convae("reconstruct", "--checkpoint", "runs/first", "--data", data, "-o", f"{data}/../data").assert_refused(
         2, "--output", "lie among the images")
 
