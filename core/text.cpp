@@ -127,6 +127,15 @@ std::string printable(std::string_view name) {
   return shown;
 }
 
+std::string json_text(std::string_view name) {
+  for (std::string_view rest = name; !rest.empty();) {
+    const auto length = utf8_length(rest);
+    if (length == 0) return printable(name);
+    rest.remove_prefix(length);
+  }
+  return std::string(name);
+}
+
 std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }
 
 std::string in_quotes(const std::filesystem::path& path) { return in_quotes(path.native()); }

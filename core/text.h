@@ -48,7 +48,11 @@ std::string bytes_text(std::int64_t bytes);
 /// are not valid UTF-8 become `\n`, `\t`, `\\` or `\xNN`.
 std::string printable(std::string_view name);
 
-/// The same in quotes, as messages name things: 'photos/a.png'.
+/// A name in JSON, which escapes what is special to it: as it is, or as printable() shows it where
+/// it is not UTF-8.
+std::string json_text(std::string_view name);
+
+/// What printable() shows in quotes, as messages name things: 'photos/a.png'.
 std::string in_quotes(std::string_view name);
 std::string in_quotes(const std::filesystem::path& path);
 inline std::string in_quotes(const std::string& name) { return in_quotes(std::string_view(name)); }

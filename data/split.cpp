@@ -328,8 +328,11 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
                              " (--skip-bad is false)");
   }
   if (found.entries.empty()) {
-    const std::string first =
-        found.skipped.empty() ? "" : ", such as " + skipped_line(found.skipped[0]);
+    std::string first;
+    if (!found.skipped.empty()) {
+      const SkippedFile& file = found.skipped[0];
+      first = ", such as " + in_quotes(file.name) + ": " + printable(file.reason);
+    }
     throw std::runtime_error(
         fmt::format("no usable image in {} ({} skipped{}{}{}); convae reads {}", in_quotes(folder),
                     found.skipped.size(), first,

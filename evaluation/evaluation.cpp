@@ -45,7 +45,7 @@ ordered_json duel_json(const Duel& duel) {
 ordered_json skipped_files_json(const std::vector<SkippedFile>& skipped) {
   ordered_json files = ordered_json::array();
   for (const SkippedFile& file : skipped) {
-    files.push_back({{"path", printable(file.name)}, {"reason", printable(file.reason)}});
+    files.push_back({{"path", json_text(file.name)}, {"reason", json_text(file.reason)}});
   }
   return files;
 }
@@ -77,8 +77,8 @@ std::vector<Duel> Evaluation::duels() const {
 
 std::string to_json(const Evaluation& e) {
   ordered_json json;
-  json["checkpoint"] = printable(e.checkpoint);
-  json["data"] = printable(e.data);
+  json["checkpoint"] = json_text(e.checkpoint);
+  json["data"] = json_text(e.data);
   json["precision"] = to_string(e.precision);
   json["images"] = e.images.size();
   json["skipped"] = skipped_files_json(e.skipped);
@@ -92,7 +92,7 @@ std::string to_json(const Evaluation& e) {
     json["compression"] = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
   }
   json["train_data"] =
-      e.training_images > 0 ? ordered_json(printable(e.train_data)) : ordered_json(nullptr);
+      e.training_images > 0 ? ordered_json(json_text(e.train_data)) : ordered_json(nullptr);
   json["training_images"] = e.training_images;
   json["also_training_images"] = e.trained_on;
   if (!e.pca_method.empty()) json["pca_method"] = e.pca_method;

@@ -132,7 +132,7 @@ std::string description_json(const Model& model) {
   const bool fixes_size = options.latent > 0;
   const bool has_best = progress.best_epoch > 0;
   const ordered_json json = {
-      {"file", printable(model.path().string())},
+      {"file", json_text(model.path().string())},
       {"format", info.format},
       {"convae", info.convae_version},
       {"libtorch", info.libtorch_version},

@@ -100,7 +100,7 @@ std::string to_json(const FoldsResult& result, int indent) {
   }
   json["kinds"] = FoldsJson::object();
   for (const std::string& kind : kinds_of(result)) {
-    json["kinds"][printable(kind)] = measures_json(result, kind);
+    json["kinds"][json_text(kind)] = measures_json(result, kind);
   }
   json["each"] = FoldsJson::array();
   for (const ScoreResult& fold : result.folds)

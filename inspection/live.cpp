@@ -263,7 +263,7 @@ private:
 
 bool score_file(const Inspector& inspector, const std::string& path, const LiveOptions& options) {
   const Stopwatch time;
-  nlohmann::ordered_json line = {{"path", printable(path)}};
+  nlohmann::ordered_json line = {{"path", json_text(path)}};
   bool anomalous = false;
   try {
     const torch::Tensor image =
@@ -277,7 +277,7 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
     line["box"] = anomalous ? box_of(map) : nlohmann::json(nullptr);
     line["ms"] = 1000 * time.seconds();
   } catch (const std::exception& error) {
-    line["error"] = printable(first_line(error.what()));
+    line["error"] = json_text(first_line(error.what()));
   }
   options.on_line(line.dump());
   return anomalous;

@@ -45,7 +45,7 @@ ordered_json json_of(const Measures& m) {
 void add_measures(ordered_json& json, const ScoreResult& result) {
   json.update(json_of(result.overall[kNetwork]));
   json["kinds"] = ordered_json::object();
-  for (const auto& [kind, m] : result.kinds) json["kinds"][printable(kind)] = json_of(m);
+  for (const auto& [kind, m] : result.kinds) json["kinds"][json_text(kind)] = json_of(m);
   json[key_of(kResidualAlone)] = json_of(result.overall[kResidualAlone]);
   for (const Way way : kControls) {
     ordered_json control = json_of(result.overall[way]);

@@ -258,6 +258,18 @@ Checkpoint read_checkpoint(const fs::path& path) {
          "start a run with train --init");
 }
 
+Checkpoint read_last_checkpoint(const fs::path& run) {
+  const fs::path last = run / "weights" / "last.safetensors";
+  std::error_code error;
+  if (!fs::exists(last, error)) {
+    throw std::runtime_error("--resume " + in_quotes(run) +
+                             (fs::exists(run, error)
+                                  ? ": there is no weights/last.safetensors in it"
+                                  : ": there is no such run folder"));
+  }
+  return read_checkpoint(last);
+}
+
 void load_weights(Autoencoder& net, const std::map<std::string, torch::Tensor>& tensors,
                   const std::string& source) {
   torch::NoGradGuard no_grad;

@@ -35,7 +35,11 @@ void save_checkpoint(const std::filesystem::path& path, const Autoencoder& net,
 /// Throws CheckpointError or SafetensorsError.
 Checkpoint read_checkpoint(const std::filesystem::path& path);
 
-/// The same for any safetensors file. Throws where it says that it is a checkpoint and is none.
+/// The checkpoint that a run is resumed from. Throws std::runtime_error if there is none.
+Checkpoint read_last_checkpoint(const std::filesystem::path& run);
+
+/// read_checkpoint() for any safetensors file. Throws where it says that it is a checkpoint and is
+/// none.
 Checkpoint read_weights_file(const std::filesystem::path& path);
 
 /// Copies weights and buffers by name. Names of other tensors (`optimizer.…`, `ema.…`) are passed

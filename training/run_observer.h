@@ -53,4 +53,10 @@ public:
   virtual void end(const RunStatus&, RunState, const std::string& /*message*/) {}
 };
 
+struct TrainJob;
+struct TrainResult;
+
+/// train(job, callbacks) with an observer in place of report.html and event files.
+TrainResult train(TrainJob job, const Callbacks& callbacks, RunObserver& observer);
+
 }  // namespace convae

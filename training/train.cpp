@@ -543,18 +543,6 @@ private:
 
 }  // namespace
 
-Checkpoint read_last_checkpoint(const fs::path& run) {
-  const fs::path last = run / "weights" / "last.safetensors";
-  std::error_code error;
-  if (!fs::exists(last, error)) {
-    throw std::runtime_error("--resume " + in_quotes(run) +
-                             (fs::exists(run, error)
-                                  ? ": there is no weights/last.safetensors in it"
-                                  : ": there is no such run folder"));
-  }
-  return read_checkpoint(last);
-}
-
 TrainResult train(TrainJob job, const Callbacks& callbacks, RunObserver& observer) {
   RunLog log;
   const Callbacks noted = log.noting(callbacks);

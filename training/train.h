@@ -16,9 +16,6 @@
 
 namespace CONVAE_API convae {
 
-struct Checkpoint;
-class RunObserver;
-
 /// A run to train, or to go on with. Only data.data, the folder of images, has to be given.
 struct TrainJob {
   DataOptions data;
@@ -73,12 +70,5 @@ struct TrainResult {
 /// Interrupted where callbacks.should_stop said so, after saving; std::runtime_error. A run that
 /// cannot begin leaves no folder behind.
 TrainResult train(TrainJob job, const Callbacks& callbacks = {});
-
-/// The same with an observer of one's own in place of report.html and event files.
-TrainResult train(TrainJob job, const Callbacks& callbacks, RunObserver& observer);
-
-/// The checkpoint that `resume` goes on from. Throws std::runtime_error if there is none,
-/// CheckpointError or SafetensorsError if it is damaged.
-Checkpoint read_last_checkpoint(const std::filesystem::path& run);
 
 }  // namespace convae

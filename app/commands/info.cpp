@@ -29,8 +29,7 @@ void print_lines(const nlohmann::ordered_json& json) {
     if (key == "levels")
       text = fmt::format("{}", fmt::join(value.get<std::vector<std::string>>(), ","));
     if (value.is_null()) text = key == "size" ? "any" : "none";
-    if (key != "file") text = printable(text);  // which is escaped in JSON as well
-    std::printf("%-16s %s\n", key.c_str(), text.c_str());
+    std::printf("%-16s %s\n", key.c_str(), printable(text).c_str());
   }
 }
 

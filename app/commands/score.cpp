@@ -100,19 +100,17 @@ int run_calibrate(const CommandLine& line) {
   const Inspector inspector = calibrate_run(model, calibrate_options(line), callbacks);
   warn_of_rate(inspector, options.call.fpr, callbacks);
   const Calibration& good = inspector.calibration();
-  const std::string file = printable(inspector_file(model).string());
+  const std::string file = inspector_file(model).string();
   const double threshold = inspector.threshold(options.call.fpr);
   if (options.call.json) {
-    const nlohmann::ordered_json json = {{"file", file},
-                                         {"images", good.images()},
-                                         {"groups", good.groups},
-                                         {"training_images", good.training_images},
-                                         {"fpr", options.call.fpr},
-                                         {"threshold", threshold}};
+    const nlohmann::ordered_json json = {
+        {"file", json_text(file)}, {"images", good.images()},
+        {"groups", good.groups},   {"training_images", good.training_images},
+        {"fpr", options.call.fpr}, {"threshold", threshold}};
     fmt::print("{}\n", json.dump());
   } else {
     fmt::print("calibrated on {} good images: anomalous above {:.4g} (--fpr {})\nkept in {}\n",
-               good.images(), threshold, number_text(options.call.fpr), file);
+               good.images(), threshold, number_text(options.call.fpr), printable(file));
   }
   return kDone;
 }

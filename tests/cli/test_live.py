@@ -230,7 +230,7 @@ def test_paths_may_end_as_find_print0_ends_them(program, place):
     process = program.start(*WORDS, "--stdin", cwd=place, stdin=subprocess.PIPE)
     printed, _ = process.communicate("\0".join([*paths, "two\nlines\r"]) + "\0", timeout=60)
     found = list(map(json.loads, printed.splitlines()))
-    assert [line["path"] for line in found] == [*paths, "two\\nlines\\x0d"]
+    assert [line["path"] for line in found] == [*paths, "two\nlines\r"]
     assert found[3]["score"] == found[0]["score"]
 
 

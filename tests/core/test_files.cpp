@@ -248,5 +248,11 @@ TEST(Printable, EscapesInvalidUtf8) {
   EXPECT_EQ(printable("\xE7\x8C"), "\\xe7\\x8c");
 }
 
+TEST(JsonText, LeavesEscapingToJson) {
+  EXPECT_EQ(json_text(""), "");
+  EXPECT_EQ(json_text("a\nb\tc\\d\x7f\xC3\xBC"), "a\nb\tc\\d\x7f\xC3\xBC");
+  EXPECT_EQ(json_text("a\nb\xFF"), "a\\nb\\xff");
+}
+
 }  // namespace
 }  // namespace convae::test_files
