@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,11 +15,14 @@
 
 namespace {
 
+/// SIGUSR1, which asks for a save, must not end a program that has nothing to save yet.
+///
 /// A waiting OpenMP thread spins, by default for milliseconds; where another process wants the
 /// core, all wait for the thread that lost it. At 10,000 rounds, a step beside a busy process takes
 /// 239 ms instead of 845, and one alone no longer than before (docs/performance.md). libgomp reads
 /// the setting while it is loaded, so the program starts itself once more with it.
-void wait_briefly(int /*argc*/, char** argv, char** environment) {
+void begin(int /*argc*/, char** argv, char** environment) {
+  std::signal(SIGUSR1, SIG_IGN);
   std::vector<char*> settings;
   for (char** entry = environment; *entry != nullptr; ++entry) {
     const std::string_view setting(*entry);
@@ -33,7 +37,7 @@ void wait_briefly(int /*argc*/, char** argv, char** environment) {
 }
 
 /// Before the constructors of any library: loading LibTorch takes 0.17 s, and this only 0.01.
-__attribute__((section(".preinit_array"), used)) constexpr auto* kFirst = &wait_briefly;
+__attribute__((section(".preinit_array"), used)) constexpr auto* kFirst = &begin;
 
 /// oneDNN compiles its kernels anew for each image size and keeps 1024 of them. A folder of many
 /// sizes needs more: with 176 sizes, training was 1.25 times as fast once they all stayed.

@@ -107,7 +107,7 @@ int execute(const std::vector<std::string>& words) {
 /// all ranks, the first one says; the job ends before another would.
 int complain(const char* message, int code) {
   std::string line = first_line(message);
-  if (line.find("can't allocate memory") != std::string::npos) line = kNoMemory;
+  if (tells_of_no_memory(line)) line = kNoMemory;
   const std::optional<Launch> launch = find_launch();
   if (launch && launch->rank > 0) {
     std::this_thread::sleep_for(std::chrono::seconds(1));

@@ -1,4 +1,4 @@
-# models/kernels/kernels.cpp, once an instruction set; kernels_for.cpp chooses at run time, so that a
+# models/kernels/kernels.cpp, once an instruction set; flat_maps.cpp chooses at run time, so that a
 # program built on one machine runs on another. Only loops over floats: -O3 vectorises them.
 function(convae_add_kernels name)
   add_library(convae_kernels_${name} OBJECT kernels/kernels.cpp)

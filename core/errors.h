@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace CONVAE_API convae {
 
@@ -31,6 +32,10 @@ class PassingError : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
 };
+
+/// Whether LibTorch, oneDNN or OpenCV, which throw errors of their own, said it because memory ran
+/// out.
+bool tells_of_no_memory(std::string_view what);
 
 /// True for PassingError and whatever says that memory could not be had.
 bool may_pass(const std::exception& error);

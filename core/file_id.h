@@ -2,9 +2,11 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 namespace convae {
@@ -17,6 +19,17 @@ inline std::optional<FileId> file_id(const std::filesystem::path& path, bool fol
   struct stat info {};
   if ((follows ? ::stat(path.c_str(), &info) : ::lstat(path.c_str(), &info)) != 0) return {};
   return FileId(info.st_dev, info.st_ino);
+}
+
+/// False also where it cannot be looked for.
+inline bool is_there(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+/// Or is `root` itself; by their texts alone.
+inline bool lies_below(const std::filesystem::path& path, const std::filesystem::path& root) {
+  return std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();
 }
 
 }  // namespace convae

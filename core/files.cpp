@@ -169,14 +169,16 @@ void exit_without_unfinished_files(int code) noexcept {
   ::_exit(code);
 }
 
+bool tells_of_no_memory(std::string_view what) {
+  constexpr std::string_view kWords[] = {"can't allocate memory", "could not create a primitive",
+                                         "Failed to allocate"};
+  return std::ranges::any_of(
+      kWords, [&](std::string_view words) { return what.find(words) != std::string_view::npos; });
+}
+
 bool may_pass(const std::exception& error) {
-  if (dynamic_cast<const PassingError*>(&error) || dynamic_cast<const std::bad_alloc*>(&error)) {
-    return true;
-  }
-  // LibTorch and OpenCV throw their own kinds.
-  const std::string_view what = error.what();
-  return what.find("can't allocate memory") != std::string_view::npos ||
-         what.find("Failed to allocate") != std::string_view::npos;
+  return dynamic_cast<const PassingError*>(&error) != nullptr ||
+         dynamic_cast<const std::bad_alloc*>(&error) != nullptr || tells_of_no_memory(error.what());
 }
 
 InputFile::InputFile(std::filesystem::path path, std::int64_t max_bytes) : path_(std::move(path)) {

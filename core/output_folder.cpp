@@ -14,14 +14,7 @@
 
 namespace convae {
 namespace fs = std::filesystem;
-namespace {
-
-bool lies_below(const fs::path& path, const fs::path& root) {
-  const auto [end, ignored] = std::mismatch(root.begin(), root.end(), path.begin(), path.end());
-  return end == root.end();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 OutputFolder::OutputFolder(fs::path root, bool overwrite)
     : root_(std::move(root)), overwrite_(overwrite) {
@@ -90,6 +83,13 @@ void OutputFolder::spare(const std::vector<fs::path>& inputs) const {
     if (!id || !replaced.contains(*id)) continue;
     throw std::runtime_error("the result would replace " + in_quotes(input) +
                              ", which it is made of; choose another -o");
+  }
+}
+
+void OutputFolder::drop(const std::string& name) const {
+  std::error_code error;
+  if (overwrite_ && !fs::remove(root_ / name, error) && error) {
+    throw std::runtime_error("cannot replace " + in_quotes(root_ / name) + ": " + error.message());
   }
 }
 

@@ -37,6 +37,10 @@ public:
   /// not be replaced.
   std::filesystem::path prepare(const std::string& name);
 
+  /// Removes a file of an earlier call whose content would not fit what is about to be written
+  /// beside it, whatever happens before it is written anew. Nothing where it is not to be replaced.
+  void drop(const std::string& name) const;
+
   const std::filesystem::path& root() const { return root_; }
 
 private:

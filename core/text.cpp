@@ -127,13 +127,17 @@ std::string printable(std::string_view name) {
   return shown;
 }
 
-std::string json_text(std::string_view name) {
-  for (std::string_view rest = name; !rest.empty();) {
-    const auto length = utf8_length(rest);
-    if (length == 0) return printable(name);
-    rest.remove_prefix(length);
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const auto length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
   }
-  return std::string(name);
+  return true;
+}
+
+std::string json_text(std::string_view name) {
+  return is_utf8(name) ? std::string(name) : printable(name);
 }
 
 std::string in_quotes(std::string_view name) { return "'" + printable(name) + "'"; }

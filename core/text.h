@@ -48,6 +48,8 @@ std::string bytes_text(std::int64_t bytes);
 /// are not valid UTF-8 become `\n`, `\t`, `\\` or `\xNN`.
 std::string printable(std::string_view name);
 
+bool is_utf8(std::string_view text);
+
 /// A name in JSON, which escapes what is special to it: as it is, or as printable() shows it where
 /// it is not UTF-8.
 std::string json_text(std::string_view name);

@@ -5,7 +5,6 @@
 #include "convae/core/mapped_file.h"
 #include "convae/core/parallel.h"
 #include "convae/core/stopwatch.h"
-#include "convae/data/codecs/codecs.h"
 #include "convae/data/header_bytes.h"
 #include "convae/data/header_index.h"
 #include "convae/data/windows.h"
@@ -134,22 +133,12 @@ private:
                             infos = infos_] { index.save(files, stamps, infos); };
     }
     ImageEntries all(std::move(folder_.files), std::move(infos_));
-    const auto reason_of = [&](std::size_t i) -> std::string {
-      const auto reason = reasons_.find(i);
-      if (reason != reasons_.end()) return reason->second;
-      try {
-        const Size size = all.infos().size(i);
-        codec::check_size(size.h, size.w, max_pixels);
-        return "";
-      } catch (const ImageError& error) {
-        return error.what();
-      }
-    };
     all.take_if([&](std::size_t i) {
-      std::string reason = reason_of(i);
-      if (reason.empty()) return false;
-      found.skipped.push_back({all.name(i), std::move(reason)});
-      return true;
+      const auto known = reasons_.find(i);
+      const auto reason = known == reasons_.end() ? why_too_large(all.infos().size(i), max_pixels)
+                                                  : std::optional(known->second);
+      if (reason) found.skipped.push_back({all.name(i), *reason});
+      return reason.has_value();
     });
     found.entries = std::move(all);
     return found;
@@ -166,6 +155,11 @@ private:
   std::mutex mutex_;                            // guards remarks in infos_, and:
   std::map<std::size_t, std::string> reasons_;  // why a file cannot be used
 };
+
+/// A part (C, h, w) of an image, so that the rest of it can go.
+torch::Tensor apart(const torch::Tensor& part) {
+  return part.permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous).permute({2, 0, 1});
+}
 
 }  // namespace
 
@@ -248,19 +242,16 @@ torch::Tensor ImageDataset::decode(std::int64_t index) {
   return resized ? resize_image(image, options_.size.h, options_.size.w) : image;
 }
 
+std::vector<std::string> ImageDataset::names() const {
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < size(); ++i) names.push_back(name(i));
+  return names;
+}
+
 bool ImageDataset::is_cut_from_file(std::int64_t index) const {
   return options_.crop && !options_.size &&
          entries_.infos().size(index).area() > options_.max_pixels;
 }
-
-namespace {
-
-/// A part (C, h, w) of an image, so that the rest of it can go.
-torch::Tensor apart(const torch::Tensor& part) {
-  return part.permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous).permute({2, 0, 1});
-}
-
-}  // namespace
 
 torch::Tensor ImageDataset::decode_crop(std::int64_t index,
                                         const std::function<Size(Size free)>& place) {

@@ -56,6 +56,7 @@ public:
   std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
   ImageEntry entry(std::int64_t index) const { return entries_[index]; }
   std::string name(std::int64_t index) const { return entries_.name(index); }
+  std::vector<std::string> names() const;  ///< of all, by index
   const Options& options() const { return options_; }
 
   /// Size of the image in batches.

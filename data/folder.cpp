@@ -1,5 +1,6 @@
 #include "convae/data/folder.h"
 
+#include "convae/core/file_id.h"
 #include "convae/data/image_io.h"
 #include "convae/data/listing.h"
 #include "convae/data/shards.h"
@@ -36,24 +37,9 @@ std::string first_line_of(const fs::path& path) {
 
 /// Whether commands of this program wrote what is in the folder.
 bool is_folder_of_results(const fs::path& folder) {
-  return holds_results(
-      [&](const std::string& name) {
-        std::error_code error;
-        return fs::exists(folder / name, error);
-      },
-      [&](const std::string& name) { return first_line_of(folder / name); });
+  return holds_results([&](const std::string& name) { return is_there(folder / name); },
+                       [&](const std::string& name) { return first_line_of(folder / name); });
 }
-
-}  // namespace
-
-bool looks_like_image(const fs::path& path) {
-  std::error_code failure;
-  const std::string ending = ending_of(path);
-  if (!ending.empty()) return is_image_ending(ending);
-  return fs::is_regular_file(path, failure) && begins_as_an_image(path);
-}
-
-namespace {
 
 class Lister {
 public:
@@ -117,9 +103,7 @@ private:
   std::string why_not_entered(const Folder& folder) const {
     std::error_code error;
     const fs::path above = fs::canonical(folder.path.parent_path(), error);
-    const auto [differs, rest] =
-        std::mismatch(folder.real.begin(), folder.real.end(), above.begin(), above.end());
-    if (differs == folder.real.end()) return "links that lead round in a loop";
+    if (lies_below(above, folder.real)) return "links that lead round in a loop";
     if (listed_.contains(folder.real)) return "folders that are used already";
     const std::string own_name = folder.path.filename().string();
     if (is_mask_folder(own_name, chosen_)) return "masks";
@@ -157,6 +141,13 @@ private:
 };
 
 }  // namespace
+
+bool looks_like_image(const fs::path& path) {
+  std::error_code failure;
+  const std::string ending = ending_of(path);
+  if (!ending.empty()) return is_image_ending(ending);
+  return fs::is_regular_file(path, failure) && begins_as_an_image(path);
+}
 
 InputFile open_image(const ImageFile& image) {
   InputFile file(image.path);

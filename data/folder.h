@@ -22,6 +22,7 @@ InputFile open_image(const ImageFile& image);
 struct SkippedFile {
   std::string name;
   std::string reason;
+  bool operator==(const SkippedFile&) const = default;
 };
 
 /// "skipped 'a.png': truncated PNG", as all jobs say it.

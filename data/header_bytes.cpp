@@ -12,6 +12,7 @@
 namespace convae {
 namespace {
 
+using codec::is_at;
 using codec::number_at;
 
 /// A file up to here is read whole, and one with more than so much of metadata, too.
@@ -20,11 +21,6 @@ constexpr std::int64_t kMostPages = 256;
 
 /// Larger values of TIFF's tags are no part of what is needed, such as colour profiles.
 constexpr std::uint64_t kMostTagBytes = 64 << 10;
-
-bool is_at(std::span<const std::uint8_t> bytes, std::size_t at, std::string_view text) {
-  return bytes.size() >= at + text.size() &&
-         std::memcmp(bytes.data() + at, text.data(), text.size()) == 0;
-}
 
 }  // namespace
 

@@ -1,11 +1,12 @@
 #include "convae/data/header_index.h"
 
 #include "convae/core/digest.h"
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
+#include "convae/core/mapped_file.h"
 #include "convae/core/version.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -66,8 +67,7 @@ class HeaderIndex::Kept {
 public:
   /// nullptr where it is not there, or not one with that title.
   static std::shared_ptr<const Kept> open(const fs::path& path, const std::string& title) {
-    std::error_code error;
-    if (!fs::exists(path, error)) return nullptr;
+    if (!is_there(path)) return nullptr;
     try {
       auto kept = std::shared_ptr<Kept>(new Kept(InputFile(path)));
       return kept->begins_with(title) ? kept : nullptr;
@@ -75,16 +75,10 @@ public:
       return nullptr;
     }
   }
-  ~Kept() {
-    if (bytes_ != nullptr) ::munmap(bytes_, size_);
-  }
-  Kept(const Kept&) = delete;
-  Kept& operator=(const Kept&) = delete;
-
-  std::size_t size() const { return count_; }
+  std::size_t size() const { return records_.size() / sizeof(Record); }
   Record operator[](std::size_t place) const {
     Record record;
-    std::memcpy(&record, records_ + place * sizeof(Record), sizeof(Record));
+    std::memcpy(&record, &records_[place * sizeof(Record)], sizeof(Record));
     return record;
   }
   /// "" where they lie outside of the file: it is damaged.
@@ -96,36 +90,31 @@ public:
   }
 
 private:
-  explicit Kept(const InputFile& file) : size_(static_cast<std::size_t>(file.size())) {
-    void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
-    if (memory != MAP_FAILED) bytes_ = static_cast<char*>(memory);
-  }
+  explicit Kept(InputFile file) : file_(std::move(file)) {}
 
   bool begins_with(const std::string& title) {
     std::array<std::uint64_t, 2> numbers{};
-    const std::size_t head = title.size() + sizeof numbers;
-    if (bytes_ == nullptr || size_ < head || std::memcmp(bytes_, title.data(), title.size()) != 0) {
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): bytes as text
+    const std::string_view all(reinterpret_cast<const char*>(file_.bytes().data()),
+                               file_.bytes().size());
+    if (!all.starts_with(title) || all.size() - title.size() < sizeof numbers) return false;
+    std::memcpy(numbers.data(), &all[title.size()], sizeof numbers);
+    const std::string_view rest = all.substr(title.size() + sizeof numbers);
+    if (numbers[0] > rest.size() / sizeof(Record) ||
+        rest.size() - numbers[0] * sizeof(Record) != numbers[1]) {
       return false;
     }
-    std::memcpy(numbers.data(), bytes_ + title.size(), sizeof numbers);
-    if (numbers[0] > size_ / sizeof(Record) ||
-        size_ - head - numbers[0] * sizeof(Record) != numbers[1]) {
-      return false;
-    }
-    count_ = numbers[0];
-    records_ = bytes_ + head;
+    records_ = rest.substr(0, numbers[0] * sizeof(Record));
+    texts_ = rest.substr(records_.size());
     return true;
   }
 
   std::string_view text(std::uint64_t at, std::size_t length) const {
-    const char* texts = records_ + count_ * sizeof(Record);
-    const auto size = static_cast<std::size_t>(bytes_ + size_ - texts);
-    return at <= size && length <= size - at ? std::string_view(texts + at, length) : "";
+    return at <= texts_.size() && length <= texts_.size() - at ? texts_.substr(at, length) : "";
   }
 
-  std::size_t size_ = 0, count_ = 0;
-  char* bytes_ = nullptr;
-  const char* records_ = nullptr;
+  MappedFile file_;
+  std::string_view records_, texts_;
 };
 
 namespace {
@@ -212,8 +201,8 @@ void HeaderIndex::save(const ImageFiles& files, const std::vector<std::uint64_t>
         const Record record = (*kept_)[next];
         const std::string_view name = kept_->name(record);
         if (!is_before(name)) return;
-        const bool is_there = shards.contains(record.stamp) || fs::exists(data_ / name);
-        if (is_there && !name.empty()) keeper.add(name, record, kept_->remark(record));
+        const bool is_kept = shards.contains(record.stamp) || fs::exists(data_ / name);
+        if (is_kept && !name.empty()) keeper.add(name, record, kept_->remark(record));
       }
     };
     for (std::size_t i = 0; i < files.size(); ++i) {

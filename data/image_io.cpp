@@ -37,21 +37,18 @@ const Codec& codec_of_format(ImageFormat format) {
   throw std::invalid_argument("no such ImageFormat");
 }
 
-bool has(Bytes bytes, std::size_t offset, std::string_view magic) {
-  return bytes.size() >= offset + magic.size() &&
-         std::memcmp(&bytes[offset], magic.data(), magic.size()) == 0;
-}
-
 std::optional<ImageFormat> format_of(Bytes bytes) {
   using namespace std::string_view_literals;
-  if (has(bytes, 0, "\xFF\xD8\xFF"sv)) return ImageFormat::jpeg;
-  if (has(bytes, 0, "\x89PNG\r\n\x1A\n"sv)) return ImageFormat::png;
+  if (codec::is_at(bytes, 0, "\xFF\xD8\xFF"sv)) return ImageFormat::jpeg;
+  if (codec::is_at(bytes, 0, "\x89PNG\r\n\x1A\n"sv)) return ImageFormat::png;
   for (const auto magic : {"II*\0"sv, "MM\0*"sv, "II+\0"sv, "MM\0+"sv}) {
-    if (has(bytes, 0, magic)) return ImageFormat::tiff;
+    if (codec::is_at(bytes, 0, magic)) return ImageFormat::tiff;
   }
-  if (has(bytes, 0, "RIFF"sv) && has(bytes, 8, "WEBP"sv)) return ImageFormat::webp;
+  if (codec::is_at(bytes, 0, "RIFF"sv) && codec::is_at(bytes, 8, "WEBP"sv))
+    return ImageFormat::webp;
   // "BM" alone also begins plain words; the reserved fields of every real BMP are zero.
-  if (has(bytes, 0, "BM"sv) && (bytes.size() < 10 || has(bytes, 6, "\0\0\0\0"sv))) {
+  if (codec::is_at(bytes, 0, "BM"sv) &&
+      (bytes.size() < 10 || codec::is_at(bytes, 6, "\0\0\0\0"sv))) {
     return ImageFormat::bmp;
   }
   if (codec::is_pnm(bytes)) return ImageFormat::pnm;
@@ -96,7 +93,7 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
                : fmt::format("{} is not supported; convert it to {}", name, convert_to);
   };
   for (const auto& other : kOthers) {
-    if (has(bytes, other.offset, other.magic)) return reason(other.name, other.convert_to);
+    if (codec::is_at(bytes, other.offset, other.magic)) return reason(other.name, other.convert_to);
   }
   const std::string_view head(reinterpret_cast<const char*>(bytes.data()),
                               std::min<std::size_t>(bytes.size(), 4096));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <regex>
 #include <system_error>
 
@@ -9,50 +10,18 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-struct RoleName {
-  FolderRole role;
-  std::string_view name;
-};
-constexpr RoleName kRoleNames[] = {
-    {FolderRole::good, "good"},
-    {FolderRole::good, "ok"},
-    {FolderRole::good, "normal"},
-    {FolderRole::good, "no_defect"},
-    {FolderRole::good, "defect_free"},
-    {FolderRole::bad, "bad"},
-    {FolderRole::bad, "ko"},
-    {FolderRole::bad, "ng"},
-    {FolderRole::bad, "nok"},
-    {FolderRole::bad, "not_ok"},
-    {FolderRole::bad, "defect"},
-    {FolderRole::bad, "defects"},
-    {FolderRole::bad, "defective"},
-    {FolderRole::bad, "abnormal"},
-    {FolderRole::bad, "anomaly"},
-    {FolderRole::bad, "anomalies"},
-    {FolderRole::training, "train"},
-    {FolderRole::training, "training"},
-    {FolderRole::validation, "validation"},
-    {FolderRole::validation, "val"},
-    {FolderRole::validation, "valid"},
-    {FolderRole::test, "test"},
-    {FolderRole::test, "test_public"},
-    {FolderRole::test, "testing"},
-    {FolderRole::images, "images"},
-    {FolderRole::images, "imgs"},
-    {FolderRole::masks, "ground_truth"},
-    {FolderRole::masks, "groundtruth"},
-    {FolderRole::masks, "gt"},
-    {FolderRole::masks, "masks"},
-    {FolderRole::masks, "mask"},
-    {FolderRole::masks, "mask_images"},
-    {FolderRole::labels, "label"},
-    {FolderRole::labels, "labels"},
-    {FolderRole::labels, "annotation"},
-    {FolderRole::labels, "annotations"},
-    {FolderRole::labels, "segmentation"},
-    {FolderRole::labels, "segmentations"},
-};
+const std::map<FolderRole, std::vector<std::string_view>> kRoleNames = {
+    {FolderRole::good, {"good", "ok", "normal", "no_defect", "defect_free"}},
+    {FolderRole::bad,
+     {"bad", "ko", "ng", "nok", "not_ok", "defect", "defects", "defective", "abnormal", "anomaly",
+      "anomalies"}},
+    {FolderRole::training, {"train", "training"}},
+    {FolderRole::validation, {"validation", "val", "valid"}},
+    {FolderRole::test, {"test", "test_public", "testing"}},
+    {FolderRole::images, {"images", "imgs"}},
+    {FolderRole::masks, {"ground_truth", "groundtruth", "gt", "masks", "mask", "mask_images"}},
+    {FolderRole::labels,
+     {"label", "labels", "annotation", "annotations", "segmentation", "segmentations"}}};
 
 constexpr const char* kPublicTest = "test_public";
 
@@ -94,9 +63,8 @@ std::string plain(std::string_view folder_name) {
 }  // namespace
 
 bool has_role(std::string_view folder_name, FolderRole role) {
-  const std::string name = plain(folder_name);
-  return std::ranges::any_of(
-      kRoleNames, [&](const RoleName& known) { return known.role == role && known.name == name; });
+  const std::vector<std::string_view>& names = kRoleNames.at(role);
+  return std::ranges::find(names, plain(folder_name)) != names.end();
 }
 
 std::vector<std::string> subfolders(const fs::path& folder) {

@@ -5,6 +5,7 @@
 #include "convae/core/folder_lock.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/text.h"
+#include "convae/data/codecs/codecs.h"
 #include "convae/data/split.h"
 
 #include <archive.h>
@@ -83,11 +84,7 @@ public:
   }
 
 private:
-  struct Free {
-    void operator()(archive* archive) const { ::archive_write_free(archive); }
-    void operator()(archive_entry* entry) const { ::archive_entry_free(entry); }
-  };
-  using Entry = std::unique_ptr<archive_entry, Free>;
+  using Entry = codec::Handle<archive_entry, ::archive_entry_free>;
 
   /// A warning is that a name is no ASCII: it is written as it is, which pax has a record for.
   void check(int code) const {
@@ -112,7 +109,7 @@ private:
 
   AtomicFile file_;
   std::exception_ptr failure_;
-  std::unique_ptr<archive, Free> archive_{::archive_write_new()};
+  codec::Handle<archive, ::archive_write_free> archive_{::archive_write_new()};
 };
 
 /// A hidden folder in which a set of shards is made, so that an earlier one stays until the new one

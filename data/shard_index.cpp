@@ -1,6 +1,7 @@
 #include "convae/data/shard_index.h"
 
 #include "convae/core/digest.h"
+#include "convae/core/file_id.h"
 #include "convae/core/version.h"
 #include "convae/data/header_index.h"
 
@@ -63,8 +64,7 @@ std::string title_of(const fs::path& shard) {
 }
 
 std::optional<TarContents> read_kept(const fs::path& file, const std::string& title) {
-  std::error_code error;
-  if (!fs::exists(file, error)) return std::nullopt;
+  if (!is_there(file)) return std::nullopt;
   try {
     const std::string kept = read_text(file);
     std::string_view rest = kept;

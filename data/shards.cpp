@@ -1,6 +1,7 @@
 #include "convae/data/shards.h"
 
 #include "convae/core/errors.h"
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
@@ -77,10 +78,7 @@ void expand(const std::string& text, std::vector<fs::path>& paths) {
 /// names that several shards have.
 std::vector<std::string> stems_of(const std::vector<fs::path>& shards) {
   fs::path above = shards[0].parent_path();
-  const auto is_above = [&](const fs::path& shard) {
-    return std::mismatch(above.begin(), above.end(), shard.begin(), shard.end()).first ==
-           above.end();
-  };
+  const auto is_above = [&](const fs::path& shard) { return lies_below(shard, above); };
   while (!std::ranges::all_of(shards, is_above)) above = above.parent_path();
   std::vector<std::string> stems;
   for (const fs::path& shard : shards) {
@@ -386,8 +384,7 @@ std::vector<fs::path> shards_named(const fs::path& data) {
 ImageFolder list_shards(const fs::path& root, const std::vector<fs::path>& shards,
                         const ShardOptions& options) {
   for (const fs::path& shard : shards) {
-    std::error_code error;
-    if (!fs::exists(shard, error)) {
+    if (!is_there(shard)) {
       throw std::runtime_error("the shard " + in_quotes(shard) + " of " + in_quotes(root) +
                                " does not exist");
     }

@@ -29,34 +29,6 @@ constexpr std::pair<std::string_view, const char*> kConverters[] = {
     {".rw2", "darktable-cli"}, {".pef", "darktable-cli"},  {".srw", "darktable-cli"},
     {".raw", "darktable-cli"}};
 
-}  // namespace
-
-void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
-  std::map<std::string, std::vector<std::string>> by_reason;
-  for (const SkippedFile& folder : listed.left_out) by_reason[folder.reason].push_back(folder.name);
-  for (const auto& [reason, names] : by_reason) {
-    callbacks.say(fmt::format("left out as {}: {}", reason, some_in_quotes(names)));
-  }
-  const std::string passed_over = passed_over_text(listed);
-  if (!passed_over.empty()) callbacks.say("passed over: " + passed_over);
-  for (const auto& [ending, program] : kConverters) {
-    const auto found = listed.passed_over.find(std::string(ending));
-    if (found == listed.passed_over.end()) continue;
-    callbacks.warn(
-        fmt::format("{} {} files are images that convae does not read; convert them to "
-                    "JPEG or PNG, such as with {}",
-                    found->second, ending, program));
-  }
-  const auto shards = listed.passed_over.find(".tar");
-  if (shards == listed.passed_over.end() || listed.files.empty()) return;
-  callbacks.warn(fmt::format("{} .tar files lie beside images and are not read; ", shards->second) +
-                 (listed.files.is_in_shard(0) ? "unpack those that are in a shard"
-                                              : "to use them, name them, such as --data " +
-                                                    in_quotes(listed.root / "x-{000..146}.tar")));
-}
-
-namespace {
-
 /// The folder that a name is in, with the last '/'.
 std::string_view folder_of(std::string_view name) { return name.substr(0, name.rfind('/') + 1); }
 
@@ -287,6 +259,30 @@ void warn_of_what_is_not_read(const ImageEntries& entries, const Callbacks& call
 }
 
 }  // namespace
+
+void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
+  std::map<std::string, std::vector<std::string>> by_reason;
+  for (const SkippedFile& folder : listed.left_out) by_reason[folder.reason].push_back(folder.name);
+  for (const auto& [reason, names] : by_reason) {
+    callbacks.say(fmt::format("left out as {}: {}", reason, some_in_quotes(names)));
+  }
+  const std::string passed_over = passed_over_text(listed);
+  if (!passed_over.empty()) callbacks.say("passed over: " + passed_over);
+  for (const auto& [ending, program] : kConverters) {
+    const auto found = listed.passed_over.find(std::string(ending));
+    if (found == listed.passed_over.end()) continue;
+    callbacks.warn(
+        fmt::format("{} {} files are images that convae does not read; convert them to "
+                    "JPEG or PNG, such as with {}",
+                    found->second, ending, program));
+  }
+  const auto shards = listed.passed_over.find(".tar");
+  if (shards == listed.passed_over.end() || listed.files.empty()) return;
+  callbacks.warn(fmt::format("{} .tar files lie beside images and are not read; ", shards->second) +
+                 (listed.files.is_in_shard(0) ? "unpack those that are in a shard"
+                                              : "to use them, name them, such as --data " +
+                                                    in_quotes(listed.root / "x-{000..146}.tar")));
+}
 
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
                         const Callbacks& callbacks, const std::string& prefix) {

@@ -212,6 +212,27 @@ private:
   TarContents contents_;
 };
 
+struct Compression {
+  std::string_view start;
+  const char *name, *unpacker;
+};
+using namespace std::string_view_literals;
+constexpr Compression kCompressions[] = {
+    {"\x1f\x8b"sv, "gzip", "gunzip"},        {"\x28\xb5\x2f\xfd"sv, "zstd", "zstd -d"},
+    {"\xfd\x37zXZ\0"sv, "xz", "xz -d"},      {"BZh"sv, "bzip2", "bunzip2"},
+    {"\x04\x22\x4d\x18"sv, "lz4", "lz4 -d"}, {"LZIP"sv, "lzip", "lzip -d"},
+    {"\x1f\x9d"sv, "compress", "uncompress"}};
+
+/// nullptr where the file is not compressed.
+const Compression* compression_of(const InputFile& file) {
+  std::array<char, 8> head{};
+  const auto got = static_cast<std::size_t>(file.read_at(0, head.data(), head.size()));
+  const std::string_view begin(head.data(), got);
+  const auto* const found = std::ranges::find_if(
+      kCompressions, [&](const Compression& known) { return begin.starts_with(known.start); });
+  return found == std::end(kCompressions) ? nullptr : found;
+}
+
 }  // namespace
 
 TarContents read_tar(const InputFile& file) {
@@ -235,26 +256,6 @@ void require_tar_member(const InputFile& archive, std::int64_t offset, std::int6
     throw std::runtime_error("the shard " + in_quotes(archive.path()) +
                              " changed since it was listed");
   }
-}
-
-const Compression* compression_of(const InputFile& file) {
-  struct Start {
-    std::string_view bytes;
-    Compression compression;
-  };
-  using namespace std::string_view_literals;
-  static constexpr Start kStarts[] = {
-      {"\x1f\x8b"sv, {"gzip", "gunzip"}},        {"\x28\xb5\x2f\xfd"sv, {"zstd", "zstd -d"}},
-      {"\xfd\x37zXZ\0"sv, {"xz", "xz -d"}},      {"BZh"sv, {"bzip2", "bunzip2"}},
-      {"\x04\x22\x4d\x18"sv, {"lz4", "lz4 -d"}}, {"LZIP"sv, {"lzip", "lzip -d"}},
-      {"\x1f\x9d"sv, {"compress", "uncompress"}}};
-  std::array<char, 8> head{};
-  const auto got = static_cast<std::size_t>(file.read_at(0, head.data(), head.size()));
-  const std::string_view begin(head.data(), got);
-  for (const Start& start : kStarts) {
-    if (begin.starts_with(start.bytes)) return &start.compression;
-  }
-  return nullptr;
 }
 
 }  // namespace convae

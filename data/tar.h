@@ -33,11 +33,4 @@ TarContents read_tar(const InputFile& file);
 /// the archive was changed since it was read.
 void require_tar_member(const InputFile& archive, std::int64_t offset, std::int64_t size);
 
-/// "gzip" and the like, with what unpacks it; nullptr where the file is not compressed.
-struct Compression {
-  const char* name;
-  const char* unpacker;
-};
-const Compression* compression_of(const InputFile& file);
-
 }  // namespace convae

@@ -24,31 +24,13 @@
 namespace convae {
 namespace {
 
-/// A JPEG file, and the image (C, H, W) that it decodes to.
-struct Jpeg {
-  SizedJpeg file;
-  torch::Tensor image;
-};
-
-/// Of images (N, C, H, W), uint8 or uint16; the files near `bytes` each.
-std::vector<Jpeg> through_jpeg(const torch::Tensor& images, std::int64_t bytes) {
-  const auto count = static_cast<std::size_t>(images.size(0));
-  std::vector<Jpeg> jpegs(count);
-  parallel_for_each(images.size(0), [&](std::int64_t at) {
-    const auto i = static_cast<std::size_t>(at);
-    jpegs[i].file = encode_jpeg_near(images[at], bytes);
-    jpegs[i].image = decode_image(jpegs[i].file.file, static_cast<int>(images.size(1)));
-  });
-  return jpegs;
-}
-
 /// Images on their way through all coders.
 struct Batch {
-  torch::Tensor stored;       ///< (N, C, H, W) uint8 or uint16
-  torch::Tensor images;       ///< the same as float in [0,1], on the model's device
-  torch::Tensor shown;        ///< the same, corrupted
-  torch::Tensor latents;      ///< (N, c, h, w) or (N, D); none where images are restored
-  std::vector<Jpeg> jpegs{};  ///< of each image, where they are coded so
+  torch::Tensor stored;            ///< (N, C, H, W) uint8 or uint16
+  torch::Tensor images;            ///< the same as float in [0,1], on the model's device
+  torch::Tensor shown;             ///< the same, corrupted
+  torch::Tensor latents;           ///< (N, c, h, w) or (N, D); none where images are restored
+  std::vector<SizedJpeg> jpegs{};  ///< of each image, where they are coded so
 
   Size size() const { return {images.size(2), images.size(3)}; }
 };
@@ -186,12 +168,9 @@ private:
   }
 
   /// The size of all images, or {0, 0}.
-  Size one_size() {
-    const Size first = folder_.dataset().image_size(0);
-    for (std::int64_t i = 1; i < folder_.size(); ++i) {
-      if (folder_.dataset().image_size(i) != first) return {};
-    }
-    return first;
+  Size one_size() const {
+    const std::vector<Size> sizes = folder_.network_sizes();
+    return sizes.size() == 1 ? sizes[0] : Size{};
   }
 
   void add_ways_to_code() {
@@ -240,9 +219,14 @@ private:
       return leave_out(Coder::jpeg, "a side is above " + std::to_string(kMaxJpegSide));
     }
     add(Coder::jpeg, [&](Batch& b) {
-      b.jpegs = through_jpeg(b.stored, latent_numbers(b.size()));
-      std::vector<torch::Tensor> images;
-      for (const Jpeg& jpeg : b.jpegs) images.push_back(jpeg.image);
+      const std::int64_t bytes = latent_numbers(b.size());
+      b.jpegs.resize(static_cast<std::size_t>(b.stored.size(0)));
+      std::vector<torch::Tensor> images(b.jpegs.size());
+      parallel_for_each(b.stored.size(0), [&](std::int64_t at) {
+        const auto i = static_cast<std::size_t>(at);
+        b.jpegs[i] = encode_jpeg_near(b.stored[at], bytes);
+        images[i] = decode_image(b.jpegs[i].file, static_cast<int>(b.stored.size(1)));
+      });
       return to_float(torch::stack(images), model_.device());
     });
   }
@@ -258,7 +242,7 @@ private:
       measured.measures.emplace_back().add(found, b.images.to(found.device()));
       if (measured.measures.size() == 1) require_finite_errors(measured);
     }
-    for (const auto& [jpeg, image] : b.jpegs) {
+    for (const SizedJpeg& jpeg : b.jpegs) {
       measured.jpeg_bytes.push_back(static_cast<double>(jpeg.picture_bytes));
       measured.jpeg_header_bytes.push_back(
           static_cast<double>(std::ssize(jpeg.file) - jpeg.picture_bytes));
@@ -281,7 +265,7 @@ private:
     std::ranges::copy(measured.jpeg_bytes, std::back_inserter(result_.jpeg_bytes));
     for (const double bytes : measured.jpeg_header_bytes) result_.jpeg_header_bytes += bytes;
     for (const std::int64_t index : measured.images) {
-      const Size size = folder_.network_size(folder_.dataset().image_size(index));
+      const Size size = folder_.dataset().image_size(index);
       result_.images.push_back({folder_.name(index), size});
       result_.numbers_in += result_.channels * size.area();
       if (model_.options().has_latents()) {

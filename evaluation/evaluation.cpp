@@ -14,15 +14,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
-/// `null` for NaN.
-ordered_json number_json(double value) {
-  return std::isnan(value) ? ordered_json(nullptr) : ordered_json(value);
-}
-
+/// Written as null where they are NaN, as all numbers.
 ordered_json interval_json(const MeanInterval& value) {
-  return {{"mean", number_json(value.mean)},
-          {"low", number_json(value.interval.low)},
-          {"high", number_json(value.interval.high)}};
+  return {{"mean", value.mean}, {"low", value.interval.low}, {"high", value.interval.high}};
 }
 
 ordered_json contender_json(const Contender& contender) {

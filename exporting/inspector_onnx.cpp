@@ -273,9 +273,8 @@ private:
     const Value z = clip(op("Div", {rest, constant("score/deviation", scorer_.deviation())}),
                          -AnomalyScorer::kFarthest, AnomalyScorer::kFarthest);
     const FaultClassifier& of_kinds = scorer_.classifier(AnomalyScorer::kAll);
-    const Value ratios =
-        op("Add", {op("MatMul", {constant("score/weights", of_kinds.weights()), z}),
-                   constant("score/biases", of_kinds.biases())});
+    const Value ratios = op("Add", {op("MatMul", {constant("score/weights", of_kinds.weights), z}),
+                                    constant("score/biases", of_kinds.biases)});
     const Value largest = op("ReduceMax", {ratios});
     const Value least = op("Sub", {largest, number(FaultClassifier::kLargestGap)});
     const Value both = op("Add", {largest, op("Max", {op("ReduceMean", {ratios}), least})});
@@ -291,7 +290,7 @@ private:
     std::int64_t first = 0;
     for (const Map& map : maps_) {
       const Value above = clip(map.values, 0, kMostDeviations);
-      const torch::Tensor weights = heat.weights().narrow(0, first, map.count());
+      const torch::Tensor weights = heat.weights.narrow(0, first, map.count());
       const Value share = op("Conv", {op("Log", {op("Add", {above, number(1)})}),
                                       constant(fmt::format("map/weights.{}", first),
                                                weights.view({1, map.count(), 1, 1}))});
@@ -300,7 +299,7 @@ private:
       first += map.count();
     }
     const Value sizes = concat({integers({1, 1}), size_}, 0);
-    Value sum = constant("map/bias", heat.bias());
+    Value sum = constant("map/bias", heat.bias);
     for (const auto& [level, share] : of_levels) {
       sum = op("Add", {op("Resize", {share, "", "", sizes}, {{"mode", "linear"}}), sum});
     }

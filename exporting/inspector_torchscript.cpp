@@ -197,10 +197,10 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
   script.register_buffer("around", gaussian_kernel(kRoughnessBlur));
   script.register_buffer("mean", scorer.mean());
   script.register_buffer("deviation", scorer.deviation());
-  script.register_buffer("weights", classifier.weights());
-  script.register_buffer("biases", classifier.biases());
-  script.register_buffer("heat_weights", heat.weights());
-  script.register_buffer("heat_bias", heat.bias());
+  script.register_buffer("weights", classifier.weights);
+  script.register_buffer("biases", classifier.biases);
+  script.register_buffer("heat_weights", heat.weights);
+  script.register_buffer("heat_bias", heat.bias);
   script.define(maps_source());
   script.define(places_source());
   script.define(score_source());

@@ -68,15 +68,14 @@ public:
       const std::string block = "detector." + part.name();
       const bool grows = part.kind == Kind::up;
       if (part.kind == Kind::down && part.level > 0) skipped.push_back(x);
-      const Layer conv = layer(block, "conv", /*axis=*/grows ? 1 : 0);
       if (grows) {
+        const Layer conv = layer(block, "conv", /*axis=*/1);
         const std::string& beside = skipped[part.level];
         const auto size = graph_.node(block, "Shape", {beside}, {{"start", std::int64_t{2}}});
         x = tail(block, transpose(block, x, conv, part.spec(), size), conv, part.out);
         x = graph_.node(block, "Concat", {x, beside}, {{"axis", std::int64_t{1}}});
       } else {
-        x = apply(block, "conv", "Conv", x, conv, convolution(part.spec()));
-        if (part.kind != Kind::last) x = tail(block, x, conv, part.out);
+        x = convolved(block, x, part.spec(), part.kind != Kind::last);
       }
     }
     return x;
@@ -135,6 +134,13 @@ private:
         block, op,
         {x, constant(name + ".weight", layer.weight), constant(name + ".bias", layer.bias)},
         attributes);
+  }
+
+  std::string convolved(const std::string& block, const std::string& x, const LevelSpec& level,
+                        bool has_tail = true) {
+    const Layer conv = layer(block, "conv", /*axis=*/0);
+    const std::string y = apply(block, "conv", "Conv", x, conv, convolution(level));
+    return has_tail ? tail(block, y, conv, level.channels) : y;
   }
 
   /// What follows a convolution or linear layer: normalisation and activation in the model's order.
@@ -220,9 +226,7 @@ private:
   std::string down(const std::string& scope, std::string x, bool keeps) {
     for (std::size_t i = 0; i < levels_.size(); ++i) {
       const std::string block = scope + "." + std::to_string(i);
-      const Layer conv = layer(block, "conv", /*axis=*/0);
-      const std::string convolved = apply(block, "conv", "Conv", x, conv, convolution(levels_[i]));
-      const std::string y = tail(block, convolved, conv, levels_[i].channels);
+      const std::string y = convolved(block, x, levels_[i]);
       x = refined(block, has_shortcut() ? plus(block, y, shuffled_down(block, x, i)) : y, i);
       if (keeps) skipped_.push_back(x);
     }
@@ -345,16 +349,11 @@ private:
 
   /// The residual blocks of a level.
   std::string refined(const std::string& block, std::string x, std::size_t level) {
-    const std::int64_t channels = levels_[level].channels;
+    const LevelSpec same = keeping_size(levels_[level].channels);
     for (std::int64_t i = 0; i < levels_[level].residual_blocks; ++i) {
       const std::string name = block + ".residual" + std::to_string(i);
-      const auto convolved = [&](const std::string& which, const std::string& input) {
-        const Layer conv = layer(which, "conv", /*axis=*/0);
-        const auto y =
-            apply(which, "conv", "Conv", input, conv, convolution(keeping_size(channels)));
-        return which.ends_with("first") ? tail(which, y, conv, channels) : y;
-      };
-      x = plus(name, convolved(name + ".second", convolved(name + ".first", x)), x);
+      const std::string first = convolved(name + ".first", x, same);
+      x = plus(name, convolved(name + ".second", first, same, /*has_tail=*/false), x);
     }
     return x;
   }

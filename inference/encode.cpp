@@ -67,7 +67,7 @@ public:
   EncodeResult run() {
     ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks_.begin_writing();
-    if (!one_array_ && leads()) drop_old_table();
+    if (!one_array_ && leads()) output_.drop(table_);
     try {
       folder_.for_each(
           "encode", [&](const MicroBatch& batch) { return encode(batch); },
@@ -90,7 +90,7 @@ public:
     EncodeResult result{rows(), folder_.skipped()};
     if (!leads()) return result;
     if (rows_) {
-      drop_old_table();
+      output_.drop(table_);  // of other latents
       rows_->commit();
     }
     write_file(output_.prepare(table_), write_latent_rows(result.rows));
@@ -98,15 +98,6 @@ public:
   }
 
 private:
-  /// Latents must not lie beside a table of others, whatever happens before theirs is written.
-  void drop_old_table() {
-    const fs::path table = output_.prepare(table_);
-    std::error_code error;
-    if (fs::remove(table, error); error) {
-      throw std::runtime_error("cannot replace " + in_quotes(table) + ": " + error.message());
-    }
-  }
-
   /// Images of a batch, and their latents where they are still to be written.
   struct Encoded {
     std::vector<std::int64_t> images;

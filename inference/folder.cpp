@@ -155,13 +155,9 @@ void ModelFolder::require_memory_at_own_size(std::int64_t bytes_a_value) const {
 void ModelFolder::make_own(const std::string& stage, std::vector<Step> plan,
                            const std::function<void(const Step&)>& use) {
   const torch::NoGradGuard no_grad;
-  std::vector<Step> own;
-  for (auto i = ranks().rank(); i < std::ssize(plan); i += ranks().size()) {
-    own.push_back(std::move(plan[static_cast<std::size_t>(i)]));
-  }
   batches_.stage = stage;
   batches_.processes = ranks().size();
-  for_each_planned(dataset_, std::move(own), batches_, callbacks_, use);
+  for_each_planned(dataset_, own_items(std::move(plan)), batches_, callbacks_, use);
 }
 
 void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageWindows&)>& use) {
@@ -242,12 +238,6 @@ std::vector<Size> ModelFolder::network_sizes() const {
     if (!is_tiled(i)) sizes.insert(network_size(dataset_.image_size(i)));
   }
   return {sizes.begin(), sizes.end()};
-}
-
-std::vector<std::string> ModelFolder::names() const {
-  std::vector<std::string> names;
-  for (std::int64_t i = 0; i < size(); ++i) names.push_back(name(i));
-  return names;
 }
 
 std::vector<std::filesystem::path> ModelFolder::paths() const {

@@ -117,7 +117,7 @@ public:
   std::int64_t size() const { return dataset_.size(); }
   ImageEntry entry(std::int64_t index) const { return dataset_.entry(index); }
   std::string name(std::int64_t index) const { return dataset_.name(index); }
-  std::vector<std::string> names() const;  ///< of all, by index
+  std::vector<std::string> names() const { return dataset_.names(); }
   std::vector<std::filesystem::path> paths() const;
   /// Files left out so far, by any rank: before they were decoded, and then those that turned out
   /// unusable by name.

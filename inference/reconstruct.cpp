@@ -24,6 +24,8 @@
 namespace convae {
 namespace {
 
+constexpr const char* kTable = "reconstruct.csv";
+
 class ReconstructJob {
 public:
   ReconstructJob(const Model& model, const ReconstructOptions& options, const Callbacks& callbacks)
@@ -49,6 +51,7 @@ public:
   ReconstructResult run() {
     ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks_.begin_writing();
+    if (leads()) output_.drop(kTable);
     const auto note = [&](const std::vector<Numbers>& images) {
       for (const Numbers& image : images) images_[static_cast<std::size_t>(image.index)] = image;
     };
@@ -66,7 +69,7 @@ public:
     writer_.finish();
     for (const std::string& line : lines_of(lost_by_ranks())) callbacks_.warn(line);
     const ReconstructResult result = summary();
-    if (leads()) write_file(output_.prepare("reconstruct.csv"), to_csv(result));
+    if (leads()) write_file(output_.prepare(kTable), to_csv(result));
     return result;
   }
 
@@ -106,7 +109,7 @@ private:
       if (options_.grid) names_[i].grid = output_.reserve(inputs[i], ".png", "grid");
       if (options_.error_map) names_[i].error_map = output_.reserve(inputs[i], ".png", "error");
     }
-    output_.reserve_exact("reconstruct.csv");
+    output_.reserve_exact(kTable);
   }
 
   void require_format_of_tiles(std::int64_t index) const {

@@ -3,17 +3,8 @@
 #include <torch/optim/lbfgs.h>
 
 #include <algorithm>
-#include <utility>
 
 namespace convae {
-namespace {
-
-constexpr std::int64_t kMostSteps = 200;
-
-}  // namespace
-
-FaultClassifier::FaultClassifier(torch::Tensor weights, torch::Tensor biases)
-    : weights_(std::move(weights)), biases_(std::move(biases)) {}
 
 FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::vector<int>& kinds,
                                      const torch::Tensor& variances) {
@@ -32,6 +23,7 @@ FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::v
   torch::Tensor biases = torch::zeros({count}, torch::kDouble);
   weights.requires_grad_(true);
   biases.requires_grad_(true);
+  constexpr std::int64_t kMostSteps = 200;
   torch::optim::LBFGS optimizer(
       {weights, biases},
       torch::optim::LBFGSOptions(1).max_iter(kMostSteps).line_search_fn("strong_wolfe"));
@@ -49,7 +41,7 @@ FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::v
 }
 
 torch::Tensor FaultClassifier::log_ratios(const torch::Tensor& features) const {
-  return weights_.matmul(features) + biases_;
+  return weights.matmul(features) + biases;
 }
 
 double FaultClassifier::score(const torch::Tensor& log_ratios) {

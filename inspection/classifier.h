@@ -11,10 +11,9 @@ namespace convae {
 /// likelihood ratio, of the likeliest kind, and the mean over all kinds: a fault of a kind that
 /// nobody has drawn is a little like several. No mean counts as more than kLargestGap below the
 /// largest, so that what is plainly one kind passes for no good image by being unlike all others.
-class FaultClassifier {
-public:
-  /// Weights (kinds, features) and biases (kinds), double.
-  FaultClassifier(torch::Tensor weights, torch::Tensor biases);
+struct FaultClassifier {
+  torch::Tensor weights;  ///< (kinds, features) double
+  torch::Tensor biases;   ///< (kinds) double
 
   /// Variance of the prior of a weight: of many features that rise together, all get a little.
   static constexpr double kVariance = 8e-3;
@@ -29,12 +28,6 @@ public:
   /// (features) double → the logarithm of each kind's likelihood ratio, (kinds) double.
   torch::Tensor log_ratios(const torch::Tensor& features) const;
   static double score(const torch::Tensor& log_ratios);
-
-  const torch::Tensor& weights() const { return weights_; }
-  const torch::Tensor& biases() const { return biases_; }
-
-private:
-  torch::Tensor weights_, biases_;
 };
 
 }  // namespace convae

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
 
 namespace convae {
 namespace {
@@ -60,9 +59,6 @@ SampledPixels SampledPixels::of(const StandardisedMaps& maps, Size size,
   return sampled;
 }
 
-HeatMap::HeatMap(torch::Tensor weights, torch::Tensor bias)
-    : weights_(std::move(weights)), bias_(std::move(bias)) {}
-
 HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64_t count) {
   torch::Tensor weights = torch::zeros({pixels.maps.size(1)}), bias = torch::zeros({1});
   const auto defects = std::ranges::count(pixels.defects, 1);
@@ -71,13 +67,12 @@ HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64
   const torch::Tensor seen = logarithms(pixels.maps.narrow(1, first, count)).to(torch::kDouble);
   const FaultClassifier classifier =
       FaultClassifier::fit(seen, pixels.defects, torch::full({count}, kVariance, torch::kDouble));
-  const torch::Tensor ratios =
-      (seen.matmul(classifier.weights().t()) + classifier.biases()).flatten();
+  const torch::Tensor ratios = (seen.matmul(classifier.weights.t()) + classifier.biases).flatten();
   const torch::Tensor good = ratios.index({torch::tensor(pixels.defects) == 0});
   const torch::Tensor usual = good.median();
   const torch::Tensor scale = (good.quantile(kStrongest) - usual).clamp_min(kSmallestScale);
-  weights.narrow(0, first, count).copy_(classifier.weights()[0] / scale);
-  bias.copy_((classifier.biases() - usual) / scale);
+  weights.narrow(0, first, count).copy_(classifier.weights[0] / scale);
+  bias.copy_((classifier.biases - usual) / scale);
   return {weights, bias};
 }
 
@@ -90,7 +85,7 @@ torch::Tensor HeatMap::of(const StandardisedMaps& maps, Size size) const {
     torch::Tensor& sum = of_levels[i % kPyramidLevels];
     if (share.defined()) sum = sum.defined() ? sum + share : share;
   }
-  torch::Tensor heat = bias_.expand(per_axis(size)).clone();
+  torch::Tensor heat = bias.expand(per_axis(size)).clone();
   for (const torch::Tensor& share : of_levels) {
     if (share.defined()) heat += resize_map(share, size);
   }
@@ -98,9 +93,9 @@ torch::Tensor HeatMap::of(const StandardisedMaps& maps, Size size) const {
 }
 
 torch::Tensor HeatMap::share_of(const torch::Tensor& maps, std::int64_t first) const {
-  const torch::Tensor weights = weights_.narrow(0, first, maps.size(0));
-  if (!weights.any().item<bool>()) return {};
-  return weights.matmul(logarithms(maps).flatten(1)).view({maps.size(1), maps.size(2)});
+  const torch::Tensor of_maps = weights.narrow(0, first, maps.size(0));
+  if (!of_maps.any().item<bool>()) return {};
+  return of_maps.matmul(logarithms(maps).flatten(1)).view({maps.size(1), maps.size(2)});
 }
 
 }  // namespace convae

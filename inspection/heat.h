@@ -30,12 +30,12 @@ struct SampledPixels {
 /// Where an image is anomalous: the logarithm of how much likelier a pixel is where a defect was
 /// drawn than where none was, by logistic regression on what the maps have there; scaled so that 0
 /// is usual and 1 what the strongest 0.1 % of good pixels have.
-class HeatMap {
-public:
+struct HeatMap {
+  torch::Tensor weights;  ///< (K) float, of the logarithms of maps
+  torch::Tensor bias;     ///< (1) float
+
   static constexpr double kMost = 10;  ///< nothing is above
 
-  /// weights: (K) float, of the logarithms of maps; bias: (1) float.
-  HeatMap(torch::Tensor weights, torch::Tensor bias);
   /// By `count` maps from `first` on; the others have weight 0. Without pixels of defects and
   /// pixels without, the map is 0.
   static HeatMap fit(const SampledPixels& pixels, std::int64_t first, std::int64_t count);
@@ -43,16 +43,10 @@ public:
   /// (H, W) float of `size`.
   torch::Tensor of(const StandardisedMaps& maps, Size size) const;
 
-  /// What it adds up, at one level's size: bias() and of each level the share of both_ends()
+  /// What it adds up, at one level's size: bias and of each level the share of both_ends()
   /// of its maps, of which `first` come before; not defined where that is 0. Then it is cut to 0 …
   /// kMost.
   torch::Tensor share_of(const torch::Tensor& maps, std::int64_t first) const;
-
-  const torch::Tensor& weights() const { return weights_; }
-  const torch::Tensor& bias() const { return bias_; }
-
-private:
-  torch::Tensor weights_, bias_;
 };
 
 }  // namespace convae

@@ -32,6 +32,14 @@ std::string scores_name(std::size_t way) {
   return name;
 }
 
+Safetensors read_saved(const fs::path& file) {
+  try {
+    return read_safetensors(file);
+  } catch (const SafetensorsError&) {  // whose way out is that of checkpoints
+    throw SafetensorsError(in_quotes(file) + " is damaged; remove it, or calibrate again");
+  }
+}
+
 }  // namespace
 
 void Inspector::save(const fs::path& file) const {
@@ -53,18 +61,6 @@ void Inspector::save(const fs::path& file) const {
                                         {"training-images", calibration_.training_images}};
   write_safetensors(file, tensors, {{kMetadataKey, about.dump()}});
 }
-
-namespace {
-
-Safetensors read_saved(const fs::path& file) {
-  try {
-    return read_safetensors(file);
-  } catch (const SafetensorsError&) {  // whose way out is that of checkpoints
-    throw SafetensorsError(in_quotes(file) + " is damaged; remove it, or calibrate again");
-  }
-}
-
-}  // namespace
 
 std::optional<Inspector> Inspector::load(const Model& model, const fs::path& file) {
   const Safetensors saved = read_saved(file);

@@ -7,6 +7,7 @@
 #include "convae/models/pixels.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace convae {
 namespace {
@@ -49,6 +50,11 @@ ScoreFiles::ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
   }
 }
 
+void ScoreFiles::begin() const {
+  if (heats_.empty()) return;
+  for (const char* table : {"scores.csv", "summary.json", kReport}) output_.drop(table);
+}
+
 void ScoreFiles::write_map(std::int64_t image, const torch::Tensor& map,
                            const torch::Tensor& overlay) {
   const auto index = static_cast<std::size_t>(image);
@@ -59,6 +65,7 @@ void ScoreFiles::write_map(std::int64_t image, const torch::Tensor& map,
 }
 
 void ScoreFiles::write_results(const ScoreResult& result) {
+  output_.drop(kReport);
   write_file(output_.prepare("scores.csv"), to_csv(result));
   write_file(output_.prepare("summary.json"), to_json(result, /*indent=*/2) + "\n");
 }
@@ -99,17 +106,14 @@ SmallCopies::SmallCopies(Size size, std::int64_t side) {
 
 void SmallCopies::put(const Region& tile, const torch::Tensor& pixels,
                       const torch::Tensor& overlay) {
-  put_into(picture_, tile, to_float(pixels.unsqueeze(0), torch::kCPU));
-  put_into(overlay_, tile, to_float(overlay.unsqueeze(0), torch::kCPU));
-}
-
-void SmallCopies::put_into(const torch::Tensor& copy, const Region& tile,
-                           const torch::Tensor& pixels) const {
-  const torch::Tensor small = torch::avg_pool2d(pixels, factor_, factor_, /*padding=*/0,
-                                                /*ceil_mode=*/true, /*count_include_pad=*/false);
-  copy.narrow(1, tile.rows.begin / factor_, small.size(2))
-      .narrow(2, tile.columns.begin / factor_, small.size(3))
-      .copy_(to_uint8(small[0]));
+  for (const auto& [copy, part] : {std::pair(picture_, pixels), std::pair(overlay_, overlay)}) {
+    const torch::Tensor small =
+        torch::avg_pool2d(to_float(part.unsqueeze(0), torch::kCPU), factor_, factor_, /*padding=*/0,
+                          /*ceil_mode=*/true, /*count_include_pad=*/false);
+    copy.narrow(1, tile.rows.begin / factor_, small.size(2))
+        .narrow(2, tile.columns.begin / factor_, small.size(3))
+        .copy_(to_uint8(small[0]));
+  }
 }
 
 }  // namespace convae

@@ -26,6 +26,8 @@ class ScoreFiles {
 public:
   ScoreFiles(const ScoreOptions& options, const ModelFolder& folder);
 
+  /// Tables of other maps do not lie beside those that are written from now on.
+  void begin() const;
   void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay);
   /// Waits for the maps of this rank.
   void finish_maps() { writer_.finish(); }
@@ -63,8 +65,6 @@ public:
   const torch::Tensor& overlay() const { return overlay_; }
 
 private:
-  void put_into(const torch::Tensor& copy, const Region& tile, const torch::Tensor& pixels) const;
-
   std::int64_t factor_ = 1;
   torch::Tensor picture_, overlay_;  // (3, h, w) uint8
 };

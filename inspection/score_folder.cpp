@@ -74,6 +74,7 @@ public:
                      in_quotes(layout_.images));
     }
     const AnomalyScorer& scorer = inspector.scorer();
+    if (files_ && leads()) files_->begin();
     const auto note_found = [&](Found found) { note(std::move(found), grouping); };
     for_each_viewed(
         folder_, "score", kTheImages, callbacks_,
@@ -137,7 +138,7 @@ private:
   bool writes_maps() const { return files_ && options_.heat_maps; }
 
   std::string name_of_folder() const {
-    const std::filesystem::path path = std::filesystem::absolute(options_.images.data.data);
+    const fs::path path = fs::absolute(options_.images.data.data);
     return printable((path / "").lexically_normal().parent_path().filename().string());
   }
 
@@ -257,7 +258,7 @@ private:
     if (label.empty()) return std::nullopt;
     MaskCount& count = scores_.masks;
     ++count.images;
-    const std::vector<std::filesystem::path> paths = layout_.masks(name);
+    const std::vector<fs::path> paths = layout_.masks(name);
     if (paths.empty()) {
       ++count.missing["without one"];
       return std::nullopt;
@@ -265,22 +266,17 @@ private:
     try {
       const torch::Tensor mask =
           read_masks(paths, folder_.entry(image.index).info, options_.images.data.max_pixels);
-      ++(mask.any().item<bool>() ? count.found : count.missing["empty"]);
-      return mask.any().item<bool>() ? std::optional(mask) : std::nullopt;
-    } catch (const MaskSizeError& error) {
-      ++count.missing["of another size"];
-      warn_of_mask(paths, error.what());
+      const bool has_defect = mask.any().item<bool>();
+      ++(has_defect ? count.found : count.missing["empty"]);
+      return has_defect ? std::optional(mask) : std::nullopt;
     } catch (const std::runtime_error& error) {
-      ++count.missing["not readable"];
-      warn_of_mask(paths, error.what());
+      const bool differs_in_size = dynamic_cast<const MaskSizeError*>(&error) != nullptr;
+      ++count.missing[differs_in_size ? "of another size" : "not readable"];
+      folder_.warn(fmt::format("mask {}{}: {}; the image does not count for pixel AUROC and PRO",
+                               in_quotes(paths[0]), paths.size() > 1 ? " and others" : "",
+                               printable(error.what())));
     }
     return std::nullopt;
-  }
-
-  void warn_of_mask(const std::vector<std::filesystem::path>& paths, const char* reason) {
-    folder_.warn(fmt::format("mask {}{}: {}; the image does not count for pixel AUROC and PRO",
-                             in_quotes(paths[0]), paths.size() > 1 ? " and others" : "",
-                             printable(reason)));
   }
 
   const ScoreOptions& options_;

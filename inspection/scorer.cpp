@@ -100,10 +100,10 @@ AnomalyScorer::State AnomalyScorer::state() const {
   state["maps"] = torch::tensor(std::ssize(scales));
   for (std::size_t i = 0; i < scales.size(); ++i) state[places_name(i)] = scales[i];
   for (std::size_t part = 0; part < kParts; ++part) {
-    state[part_name(part, "weights")] = classifiers_[part].weights();
-    state[part_name(part, "biases")] = classifiers_[part].biases();
-    state[part_name(part, "heat-weights")] = heat_[part].weights();
-    state[part_name(part, "heat-bias")] = heat_[part].bias();
+    state[part_name(part, "weights")] = classifiers_[part].weights;
+    state[part_name(part, "biases")] = classifiers_[part].biases;
+    state[part_name(part, "heat-weights")] = heat_[part].weights;
+    state[part_name(part, "heat-bias")] = heat_[part].bias;
   }
   return state;
 }
@@ -127,10 +127,10 @@ AnomalyScorer::AnomalyScorer(const State& state)
   for (std::size_t part = 0; part < kParts; ++part) {
     const torch::Tensor weights = needed(state, part_name(part, "weights"), torch::kDouble,
                                          {-1, part_of(mean_, part).size(0)});
-    classifiers_.emplace_back(
-        weights, needed(state, part_name(part, "biases"), torch::kDouble, {weights.size(0)}));
-    heat_.emplace_back(needed(state, part_name(part, "heat-weights"), torch::kFloat, {features}),
-                       needed(state, part_name(part, "heat-bias"), torch::kFloat, {1}));
+    classifiers_.push_back(
+        {weights, needed(state, part_name(part, "biases"), torch::kDouble, {weights.size(0)})});
+    heat_.push_back({needed(state, part_name(part, "heat-weights"), torch::kFloat, {features}),
+                     needed(state, part_name(part, "heat-bias"), torch::kFloat, {1})});
   }
 }
 

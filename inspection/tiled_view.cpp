@@ -138,22 +138,15 @@ private:
 /// What a first pass finds out.
 class FirstLook {
 public:
-  FirstLook(NetworkView& network, std::int64_t side,
-            const std::function<void(const Region& tile)>& tile_done)
+  FirstLook(NetworkView& network, std::int64_t side, const std::function<void()>& tile_done)
       : size_(at_level(network.size(), kLevelsAtOnce)) {
     for (auto& view : sums_) view.fill(torch::zeros({kRawMaps}, torch::kDouble));
     for_each_part(
         network.source(), side,
-        [&](const TilePart& part) {
-          if (part.level == 0) {
-            add_pixels(part);
-          } else {
-            add_maps(part);
-          }
-        },
-        [&](const Region& tile, const TilePart& above) {
+        [&](const TilePart& part) { part.level == 0 ? add_pixels(part) : add_maps(part); },
+        [&](const Region&, const TilePart& above) {
           keep(above);
-          tile_done(tile);
+          tile_done();
         });
     for_each_part(
         source(), side, [&](const TilePart& part) { add_maps(part); }, [](auto&&...) {});
@@ -265,7 +258,7 @@ public:
         highest_(scorer.scales().size()) {}
 
   AnomalyScorer::Scores run(std::int64_t side, const TiledScoring& following,
-                            const std::function<void(const Region& tile)>& tile_done) {
+                            const std::function<void()>& tile_done) {
     for_each_part(
         first_look_.source(), side,
         [&](const TilePart& part) { keep_heat(part, look(part, part.core)); }, [](auto&&...) {});
@@ -279,7 +272,7 @@ public:
         },
         [&](const Region& done, const TilePart&) {
           if (wants_heat_) following.use_heat(done, network_.pixels(done), finished_heat(done));
-          tile_done(done);
+          tile_done();
         });
     std::vector<torch::Tensor> peaks;
     for (auto& of_map : highest_) {
@@ -351,7 +344,7 @@ private:
 
   void begin_heat(const Region& tile) {
     if (!wants_heat_) return;
-    heat_ = scorer_.heat_map(AnomalyScorer::kAll).bias().expand(per_axis(tile.size())).clone();
+    heat_ = scorer_.heat_map(AnomalyScorer::kAll).bias.expand(per_axis(tile.size())).clone();
   }
 
   void add_heat(const torch::Tensor& share, const Region& known, Size level, const Region& tile) {
@@ -388,9 +381,7 @@ TiledScore score_in_tiles(const Model& model, const AnomalyScorer& scorer, Image
   const std::int64_t whole_side = score_tile_side(side);
   const std::int64_t all = 2 * tile_count(picture.size(), {whole_side, whole_side});
   std::int64_t done = 0;
-  const auto tile_done = [&](const Region&) {
-    if (following.tile_done) following.tile_done(++done, all);
-  };
+  const auto tile_done = [&] { following.tile_done(++done, all); };
   NetworkView network(model, picture);
   const FirstLook first(network, whole_side, tile_done);
   const bool wants_heat = static_cast<bool>(following.use_heat);

@@ -15,10 +15,10 @@ struct TiledScore {
   double mean_error = 0;  ///< mean squared error of the reconstruction
 };
 
-/// How a caller follows it; each may be empty.
+/// How a caller follows it.
 struct TiledScoring {
   /// Called with each tile of the picture, row by row: its pixels (C, h, w) as the file has them,
-  /// and its heat map (h, w) by all maps, see HeatMap.
+  /// and its heat map (h, w) by all maps, see HeatMap. May be empty.
   std::function<void(const Region& tile, const torch::Tensor& pixels, const torch::Tensor& heat)>
       use_heat;
   /// Called with how many of how many tiles are done; may throw to stop.

@@ -63,14 +63,7 @@ void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
 }
 
 PixelMetrics& PixelMetrics::operator+=(const PixelMetrics& other) {
-  regions_ += other.regions_;
-  const auto add = [](auto& sums, const auto& more) {
-    std::transform(sums.begin(), sums.end(), more.begin(), sums.begin(), std::plus<>());
-  };
-  add(outside_, other.outside_);
-  add(inside_, other.inside_);
-  add(overlap_, other.overlap_);
-  return *this;
+  return *this += other.counts();
 }
 
 PixelMetrics::Counts PixelMetrics::counts() const {

@@ -57,18 +57,15 @@ events::Event new_event(std::int64_t step) {
   return event;
 }
 
-/// TensorBoard reads a folder's files in the order of their names: the time, then a number.
-fs::path file_name(std::int64_t seconds, int number) {
-  return "events.out.tfevents." + std::to_string(seconds) + ".convae." + std::to_string(number);
-}
-
 }  // namespace
 
 EventFile::EventFile(const fs::path& folder, std::int64_t first_step) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
       std::chrono::system_clock::now().time_since_epoch());
   for (int number = 0; descriptor_ < 0; ++number) {
-    path_ = folder / file_name(seconds.count(), number);
+    // TensorBoard reads a folder's files in the order of their names: the time, then a number.
+    path_ = folder / ("events.out.tfevents." + std::to_string(seconds.count()) + ".convae." +
+                      std::to_string(number));
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST) {
       throw std::runtime_error("cannot create " + in_quotes(path_) + ": " +
@@ -124,8 +121,8 @@ void EventFile::add_image(std::int64_t step, const std::string& tag,
 void EventFile::append(const std::string& records) {
   std::size_t done = 0;
   while (done < records.size()) {
-    const ssize_t written = ::write(descriptor_, records.data() + done, records.size() - done);
-    if (written < 0 && errno == EINTR) continue;
+    const auto written =
+        TEMP_FAILURE_RETRY(::write(descriptor_, records.data() + done, records.size() - done));
     if (written <= 0) {
       const std::string reason = std::generic_category().message(errno);
       // Half a record would make readers miss all that follow it.

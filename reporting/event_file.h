@@ -27,8 +27,6 @@ public:
   void add_image(std::int64_t step, const std::string& tag, std::span<const std::uint8_t> png,
                  std::int64_t width, std::int64_t height);
 
-  const std::filesystem::path& path() const { return path_; }
-
 private:
   void append(const std::string& records);
 

@@ -147,48 +147,31 @@ class Chart {
     this.choose(to);
   }
 
-  x(index) {
+  xOf(epoch) {
     const span = epochs[last] - epochs[0];
-    return MARGIN.left + (span === 0 ? 0.5 : (epochs[index] - epochs[0]) / span) * this.width;
+    return MARGIN.left + (span === 0 ? 0.5 : (epoch - epochs[0]) / span) * this.room.width;
   }
 
-  y(value) { return MARGIN.top + (1 - this.scale.share(value)) * this.height; }
+  x(index) { return this.xOf(epochs[index]); }
+
+  y(value) { return MARGIN.top + (1 - this.scale.share(value)) * this.room.height; }
 
   paint() {
-    const box = this.plot.getBoundingClientRect();
-    this.width = box.width - MARGIN.left - MARGIN.right;
-    this.height = box.height - MARGIN.top - MARGIN.bottom;
-    if (this.width <= 0) return;
-    const svg = draw("svg", {"aria-hidden": "true"});
-    this.paintAxes(svg);
+    const room = roomIn(this.plot);
+    if (room === null) return;
+    this.room = room;
+    const svg = draw("svg", {"aria-hidden": "true"}), span = epochs[last] - epochs[0];
+    const wanted = Math.min(span, Math.max(2, Math.floor(room.width / 70)));
+    drawAxes(svg, room, {
+      xTicks: span === 0 ? [epochs[0]] : linearTicks(epochs[0], epochs[last], wanted).filter(Number.isInteger),
+      x: (epoch) => this.xOf(epoch), yTicks: this.scale.ticks, y: (value) => this.y(value)});
+    const best = epochs.indexOf(data.best_epoch);
+    if (best >= 0) svg.append(draw("line", {class: "best", x1: this.x(best), x2: this.x(best), y1: MARGIN.top, y2: room.bottom}));
     for (const series of this.series) this.paintSeries(svg, series);
-    this.cursor = draw("line", {class: "cursor", y1: MARGIN.top, y2: MARGIN.top + this.height});
+    this.cursor = draw("line", {class: "cursor", y1: MARGIN.top, y2: room.bottom});
     svg.append(this.cursor);
     this.placeCursor();
     this.plot.replaceChildren(svg);
-  }
-
-  paintAxes(svg) {
-    const right = MARGIN.left + this.width, bottom = MARGIN.top + this.height;
-    for (const tick of this.scale.ticks) {
-      const y = this.y(tick);
-      svg.append(draw("line", {class: "grid", x1: MARGIN.left, x2: right, y1: y, y2: y}),
-                 draw("text", {x: MARGIN.left - 8, y: y + 4, "text-anchor": "end"}, short(tick)));
-    }
-    svg.append(draw("line", {class: "axis", x1: MARGIN.left, x2: right, y1: bottom, y2: bottom}));
-    this.paintEpochs(svg, bottom);
-    const best = epochs.indexOf(data.best_epoch);
-    if (best >= 0) svg.append(draw("line", {class: "best", x1: this.x(best), x2: this.x(best), y1: MARGIN.top, y2: bottom}));
-  }
-
-  paintEpochs(svg, bottom) {
-    const span = epochs[last] - epochs[0];
-    const wanted = Math.min(span, Math.max(2, Math.floor(this.width / 70)));
-    const ticks = span === 0 ? [epochs[0]] : linearTicks(epochs[0], epochs[last], wanted).filter(Number.isInteger);
-    for (const tick of ticks) {
-      const x = span === 0 ? this.x(0) : MARGIN.left + (tick - epochs[0]) / span * this.width;
-      svg.append(draw("text", {x, y: bottom + 18, "text-anchor": "middle"}, tick));
-    }
   }
 
   paintSeries(svg, {values, style}) {

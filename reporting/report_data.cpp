@@ -10,11 +10,8 @@
 #include <set>
 
 namespace convae {
-namespace {
 
 using nlohmann::ordered_json;
-
-}  // namespace
 
 std::vector<std::size_t> spread(std::size_t count, std::size_t at_most) {
   std::vector<std::size_t> places;

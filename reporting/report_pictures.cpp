@@ -1,5 +1,6 @@
 #include "convae/reporting/report_pictures.h"
 
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/text.h"
 #include "convae/data/image_io.h"
@@ -26,8 +27,7 @@ constexpr std::int64_t kThumbnailSide = 144;  // at most, in pixels
 
 /// samples/defects.png, or null.
 ordered_json defects_json(const RunFolder& folder) try {
-  std::error_code error;
-  if (!std::filesystem::exists(folder.defects(), error)) return nullptr;
+  if (!is_there(folder.defects())) return nullptr;
   const torch::Tensor sheet = decode_image(read_file(folder.defects()), /*channels=*/3);
   return thumbnail_uri(sheet, std::max(sheet.size(1), sheet.size(2)));
 } catch (const std::runtime_error&) {

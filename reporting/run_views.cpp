@@ -1,5 +1,6 @@
 #include "convae/reporting/run_views.h"
 
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/data/image_io.h"
 
@@ -68,9 +69,8 @@ void RunViews::add_events(const RunFolder& folder, const MetricsRow& row) {
                                   {"learning_rate", row.lr},
                                   {"images_per_s", row.images_per_s},
                                   {"epoch", static_cast<double>(row.epoch)}});
-  std::error_code error;
   const std::filesystem::path sample = folder.sample(row.epoch);
-  if (!std::filesystem::exists(sample, error)) return;
+  if (!is_there(sample)) return;
   const std::vector<std::uint8_t> png = read_file(sample);
   const ImageInfo info = probe_image(png);
   events_->add_image(row.step, "input, reconstruction, error", png, info.width, info.height);

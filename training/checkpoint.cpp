@@ -1,5 +1,6 @@
 #include "convae/training/checkpoint.h"
 
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/version.h"
 
@@ -260,12 +261,10 @@ Checkpoint read_checkpoint(const fs::path& path) {
 
 Checkpoint read_last_checkpoint(const fs::path& run) {
   const fs::path last = run / "weights" / "last.safetensors";
-  std::error_code error;
-  if (!fs::exists(last, error)) {
+  if (!is_there(last)) {
     throw std::runtime_error("--resume " + in_quotes(run) +
-                             (fs::exists(run, error)
-                                  ? ": there is no weights/last.safetensors in it"
-                                  : ": there is no such run folder"));
+                             (is_there(run) ? ": there is no weights/last.safetensors in it"
+                                            : ": there is no such run folder"));
   }
   return read_checkpoint(last);
 }

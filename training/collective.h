@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace convae {
@@ -57,6 +58,16 @@ private:
 };
 
 inline bool leads() { return ranks().rank() == 0; }
+
+/// Of things to do, in their order, those of this rank.
+template <typename T>
+std::vector<T> own_items(std::vector<T> all) {
+  std::vector<T> own;
+  for (auto i = ranks().rank(); i < std::ssize(all); i += ranks().size()) {
+    own.push_back(std::move(all[static_cast<std::size_t>(i)]));
+  }
+  return own;
+}
 
 /// True on every rank if it is on one of them.
 bool on_any_rank(bool here);

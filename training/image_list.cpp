@@ -23,12 +23,6 @@ using Write = std::function<void(std::string_view)>;
 constexpr std::string_view kHeading = "path,set\n", kTraining = "training",
                            kValidation = "validation";
 
-std::vector<std::string> names_in(const ImageDataset& images) {
-  std::vector<std::string> names;
-  for (std::int64_t i = 0; i < images.size(); ++i) names.push_back(images.name(i));
-  return names;
-}
-
 /// Not csv_field(): these rows are in quotes, whatever they hold, and digests are of them.
 void write_row(const std::string& name, std::string_view set, std::string& row,
                const Write& write) {
@@ -66,8 +60,8 @@ std::vector<std::string> names_without(const Places& places, const Places& other
 }  // namespace
 
 ImageList::ImageList(const ImageDataset& training_images, const ImageDataset* validation_images)
-    : training(names_in(training_images)) {
-  if (validation_images != nullptr) validation = names_in(*validation_images);
+    : training(training_images.names()) {
+  if (validation_images != nullptr) validation = validation_images->names();
 }
 
 std::string ImageList::digest() const {

@@ -1,5 +1,6 @@
 #include "convae/training/run.h"
 
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/data/pictures.h"
 #include "convae/metrics/image_metrics.h"
@@ -58,9 +59,7 @@ std::optional<torch::Tensor> load_cropped(ImageDataset& source, std::int64_t ind
 }
 
 bool has(const std::vector<SkippedFile>& files, const SkippedFile& file) {
-  return std::ranges::any_of(files, [&](const SkippedFile& other) {
-    return other.name == file.name && other.reason == file.reason;
-  });
+  return std::ranges::find(files, file) != files.end();
 }
 
 [[noreturn]] void fail_unsaved(const std::string& reason) {
@@ -388,8 +387,7 @@ bool Run::attempt(const std::function<void()>& write) {
   } catch (const CheckpointError&) {
     throw;  // weights that are not finite: nothing to try again
   } catch (const std::runtime_error& error) {
-    std::error_code ignored;
-    if (!fs::exists(folder_.last().parent_path(), ignored)) {
+    if (!is_there(folder_.last().parent_path())) {
       throw std::runtime_error("the run folder " + in_quotes(folder_.path()) +
                                " is gone; there is nowhere to save to");
     }

@@ -1,6 +1,7 @@
 #include "convae/training/run_folder.h"
 
 #include "convae/core/csv.h"
+#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/folder_lock.h"
 #include "convae/core/text.h"
@@ -28,11 +29,6 @@ ImageQuality read_image(const CsvReader& table) {
           table.number("mse"),
           table.number("psnr"),
           table.number("ssim")};
-}
-
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
 }
 
 /// The rows of a table, each as `read_row` makes it of the reader; where there is no file, none.

@@ -22,7 +22,6 @@
 #include <torch/utils.h>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -55,12 +54,9 @@ bool is_comparable(const TrainJob& job) {
 
 /// config.toml and the checkpoint are UTF-8; what they cannot hold could not be resumed.
 void require_utf8(const std::string& text, const char* flag, const char* way_out) {
-  try {
-    nlohmann::json(text).dump();
-  } catch (const nlohmann::json::exception&) {
-    throw OptionError(std::string("--") + flag + " " + in_quotes(text) +
-                      ": it is not UTF-8, so the run could not be resumed; " + way_out);
-  }
+  require_option(is_utf8(text), std::string("--") + flag + " " + in_quotes(text) +
+                                    ": it is not UTF-8, so the run could not be resumed; " +
+                                    way_out);
 }
 
 void require_utf8(const DataOptions& data) {

@@ -282,18 +282,7 @@ double Trainer::sum_step(const StepShare& share, double loss_sum) {
   return sums[0];
 }
 
-std::optional<double> Trainer::train_step(const Step& step, double lr, const StepShare* share) {
-  try {
-    return try_step(step, lr, share);
-  } catch (const c10::OutOfMemoryError&) {  // of a GPU
-    throw std::runtime_error(device_.str() + " has too little memory for a step of " +
-                             std::to_string(image_count(step)) + " images of up to " +
-                             to_string(largest_size(step)) +
-                             "; use a smaller --batch-size, --size or --crop, or --precision bf16");
-  }
-}
-
-std::optional<double> Trainer::try_step(const Step& step, double lr, const StepShare* share) {
+std::optional<double> Trainer::train_step(const Step& step, double lr, const StepShare* share) try {
   images_in_step_ = image_count(step);
   net_->train();
   net_->begin_step();
@@ -312,6 +301,11 @@ std::optional<double> Trainer::try_step(const Step& step, double lr, const StepS
   net_->commit_statistics();
   average_.update(optimizer_.steps());
   return loss;
+} catch (const c10::OutOfMemoryError&) {  // of a GPU
+  throw std::runtime_error(device_.str() + " has too little memory for a step of " +
+                           std::to_string(image_count(step)) + " images of up to " +
+                           to_string(largest_size(step)) +
+                           "; use a smaller --batch-size, --size or --crop, or --precision bf16");
 }
 
 void Trainer::train_steps(const std::function<bool()>& should_stop_too) {

@@ -125,7 +125,6 @@ private:
   Maps decoder_targets(const Maps& inputs, const Maps& targets) const;
   torch::Tensor backward(std::span<const MicroBatch> batches, std::int64_t images_in_step);
   torch::Tensor backward_all(const Step& step, const StepShare* share);
-  std::optional<double> try_step(const Step& step, double lr, const StepShare* share);
   std::optional<double> leave_out(const Step& step, const StepShare* share, const char* what);
   double sum_step(const StepShare& share, double loss_sum);
   std::vector<StepShare> share_plan(std::vector<Step>& plan) const;

@@ -37,15 +37,6 @@ struct Measured {
   double loss, mse, ssim;
 };
 
-/// The batches of this rank; the order is that of the plan.
-std::vector<Step> own_batches(const std::vector<Step>& plan) {
-  std::vector<Step> own;
-  for (std::size_t i = 0; i < plan.size(); ++i) {
-    if (static_cast<std::int64_t>(i) % ranks().size() == ranks().rank()) own.push_back(plan[i]);
-  }
-  return own;
-}
-
 /// What all ranks measured, in the order of the plan.
 std::vector<Measured> measured_by_all(const std::vector<Measured>& own,
                                       const std::vector<Step>& plan, std::int64_t images) {
@@ -77,7 +68,7 @@ Quality validate(Autoencoder& net, ImageDataset& dataset, const TrainOptions& op
   const CorruptionRule rule{options.corruptions, options.seed, /*epoch=*/0, good_pictures};
   std::vector<Measured> measured;
   const std::vector<Step> plan = plan_in_order(dataset, options.batch_size, max_pixels);
-  Loader loader(dataset, own_batches(plan), View{}, workers);
+  Loader loader(dataset, own_items(plan), View{}, workers);
   while (const auto step = loader.next()) {
     if (should_stop && should_stop()) break;
     for (const MicroBatch& batch : *step) {

@@ -29,8 +29,8 @@ struct Command {
   const char* usage;  ///< the words that are always needed
   /// Returns the exit code. Throws OptionError for bad usage, others for what fails at run time.
   int (*run)(const CommandLine& line);
-  std::size_t operands = 0;  ///< words it takes that are no options
   bool shares_work = false;  ///< several ranks can do it together
+  std::size_t operands = 0;  ///< words it takes that are no options
 };
 
 /// Every command, in the order of the help.

@@ -137,11 +137,9 @@ int run_score(const CommandLine& line) {
   const Callbacks callbacks = program_callbacks(options.run);
   const auto result =
       score_folder(open_model(options), calibrate_options(line), scoring, callbacks);
-  if (options.call.json) {
-    fmt::print("{}\n", to_json(result));
-  } else {
-    fmt::print("{}results in {}\n", score_table(result), printable(options.run.output));
-  }
+  fmt::print("{}\n", options.call.json
+                         ? to_json(result)
+                         : score_table(result) + "results in " + printable(options.run.output));
   for (const std::string& warning : result.warnings) callbacks.warn(warning);
   return options.call.fail_on_anomaly && result.anomalous_images > 0 ? kAnomaly : kDone;
 }

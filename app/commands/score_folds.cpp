@@ -63,11 +63,9 @@ int run_score_folds(const CommandLine& line) {
     };
   }
   const FoldsResult result = score_folds(std::move(job), program_callbacks(line.options.run));
-  if (options.call.json) {
-    fmt::print("{}\n", to_json(result));
-  } else {
-    fmt::print("{}results in {}\n", folds_table(result), printable(options.run.output));
-  }
+  fmt::print("{}\n", options.call.json
+                         ? to_json(result)
+                         : folds_table(result) + "results in " + printable(options.run.output));
   return kDone;
 }
 

@@ -17,6 +17,11 @@ std::string row(const std::string& title, const Measures& m) {
                      cell(m.pro));
 }
 
+std::string fold_row(const std::string& title, const Spread& spread) {
+  return fmt::format("{:<26}{:>8}{:>8}  {} … {}\n", title, cell(spread.mean),
+                     cell(spread.deviation), cell(spread.least), cell(spread.most));
+}
+
 std::string measures_table(const ScoreResult& r) {
   std::string text =
       fmt::format("\n{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>6}  {:>11}  {:>6}\n", "", "anomalous",
@@ -47,6 +52,38 @@ std::string score_table(const ScoreResult& r) {
          (r.labelled ? measures_table(r)
                      : "nothing is known of these images, so there is nothing to measure; see "
                        "docs/inspection.md for folders with kinds of defects\n");
+}
+
+std::string fold_line(std::int64_t fold, const ScoreResult& r) {
+  const Measures& m = r.overall[kNetwork];
+  return fmt::format(
+      "fold {}: {} good images, {} with defects: image AUROC {}, no network {}, PRO {}, pixel "
+      "AUROC {}, "
+      "false alarms {}",
+      fold, m.good, m.anomalous, cell(m.auroc.value), cell(r.overall[kNoNetwork].auroc.value),
+      cell(m.pro), cell(m.pixel_auroc), cell(m.at_threshold.false_positive_rate()));
+}
+
+std::string folds_table(const FoldsResult& result) {
+  std::string text = fmt::format(
+      "\n{} good images in {} groups, each tested in one of {} folds\n\n{:<26}{:>8}{:>8}  {}\n",
+      result.good, result.groups, result.folds.size(), "", "mean", "sd", "min … max");
+  for (const FoldMeasure& measure : kFoldMeasures) {
+    text += fold_row(measure.title, spread_of(result, measure));
+    if (&measure != kFoldMeasures) continue;  // the image AUROC, which comes first
+    for (const std::string& kind : kinds_of(result)) {
+      text += fold_row("  " + printable(kind), spread_of(result, measure, kind));
+    }
+    for (const Way way : kControls) {
+      text += fold_row(fmt::format("control: {}", to_string(way)), control_auroc(result, way));
+    }
+  }
+  const Spread lead = lead_over(result, kNoNetwork);
+  const Interval interval = lead.interval();
+  return text + fmt::format(
+                    "\nnetwork over 'no network': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n"
+                    "false alarms and recall at --fpr {}\n",
+                    lead.mean, interval.low, interval.high, number_text(result.rate));
 }
 
 }  // namespace convae::app

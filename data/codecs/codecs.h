@@ -9,9 +9,11 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -175,6 +177,11 @@ torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range, std
 
 /// (H, W, C) uint8 of the same values; 65535 and 1.0 become 255.
 torch::Tensor to_8_bits(const torch::Tensor& pixels);
+
+inline bool is_at(Bytes bytes, std::size_t at, std::string_view text) {
+  return bytes.size() >= at + text.size() &&
+         std::memcmp(bytes.data() + at, text.data(), text.size()) == 0;
+}
 
 /// The unsigned number in `count` bytes at `at`, all of which are there.
 inline std::uint64_t number_at(Bytes bytes, std::uint64_t at, int count,

@@ -385,7 +385,8 @@ private:
     }
     if (!range.is_fixed()) return static_cast<float>(value);
     const double place = (value - range.low) / (range.high - range.low);
-    clipped += place < 0 || place > 1 ? 1 : 0;
+    // As far as a float can tell: the range may have been measured of floats.
+    clipped += static_cast<float>(std::abs(2 * place - 1)) > 1 ? 1 : 0;
     return static_cast<float>(std::clamp(place, 0.0, 1.0));
   }
 

@@ -7,6 +7,14 @@
 #include <algorithm>
 
 namespace convae {
+
+namespace kernels {
+extern const Kernels baseline;
+#ifdef CONVAE_X86_KERNELS
+extern const Kernels avx2, avx512;
+#endif
+}  // namespace kernels
+
 namespace {
 
 constexpr std::int64_t kPieceValues = 32768;
@@ -15,13 +23,12 @@ constexpr std::int64_t kMinWidth = 512;  // a loop long enough for its start not
 }  // namespace
 
 const kernels::Kernels& kernels_of_this_processor() {
-  using kernels::InstructionSet;
+#ifdef CONVAE_X86_KERNELS
   static const std::string capability = at::get_cpu_capability();
-  static const kernels::Kernels& chosen =
-      kernels::kernels_for(capability == "AVX512" ? InstructionSet::avx512
-                           : capability == "AVX2" ? InstructionSet::avx2
-                                                  : InstructionSet::baseline);
-  return chosen;
+  if (capability == "AVX512") return kernels::avx512;
+  if (capability == "AVX2") return kernels::avx2;
+#endif
+  return kernels::baseline;
 }
 
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps) {

@@ -9,7 +9,7 @@
 /// Internal. Kernels know no threads or tensors: they take `count` values that begin with a pixel's
 /// first channel. Value i has the parameters of lane i % width; `width` is a multiple of the number
 /// of channels, so that narrow maps fill vector registers too. kernels.cpp is compiled once per
-/// instruction set; kernels_for() chooses.
+/// instruction set; kernels_of_this_processor() chooses.
 namespace convae::kernels {
 
 /// A bfloat16 as LibTorch stores it: the upper half of a float.
@@ -116,10 +116,5 @@ struct Kernels {
     }
   }
 };
-
-enum class InstructionSet { baseline, avx2, avx512 };
-
-/// The kernels compiled for that set, or the baseline's in builds without it (other processors).
-const Kernels& kernels_for(InstructionSet set);
 
 }  // namespace convae::kernels

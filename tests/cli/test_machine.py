@@ -104,6 +104,16 @@ def test_headers_are_read_by_a_few_kilobytes_and_once(program, tmp_path):
     assert "its size changed since it was listed" in result.stderr
 
 
+def test_sigusr1_before_the_training_ends_nothing(program, photos, tmp_path):
+    process = program.start("train", "--data", photos, *TINY, "--name", "r", cwd=tmp_path)
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    while not int(status.read_text().split("SigIgn:")[1].split()[0], 16) >> signal.SIGUSR1 - 1 & 1:
+        assert process.poll() is None, "it has not been ignored from the start"
+    process.send_signal(signal.SIGUSR1)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_sigusr1_saves_and_the_run_goes_on_until_a_hang_up_ends_it(program, photos, tmp_path):
     process = program.start("train", "--data", photos, *TINY, "--epochs", "1000000", "--name", "r",
                             "--log-level", "info", cwd=tmp_path)

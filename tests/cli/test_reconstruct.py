@@ -246,6 +246,15 @@ def test_bad_file_stops_where_none_may_be_skipped(convae, identity, squares, tmp
            *ONE_CORE).assert_refused(1, "words.png")
 
 
+def test_an_earlier_table_does_not_stay_beside_new_pictures(convae, done, identity, tmp_path):
+    cut = save_pictures(tmp_path / "in", [(12, 13)] * 3) / "002.png"
+    call = ("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out", "--skip-bad", "false", *ONE_CORE)
+    done(*call)
+    cut.write_bytes(cut.read_bytes()[:-30])
+    convae(*call, "--overwrite").assert_refused(1, "002.png")
+    assert not (tmp_path / "out/reconstruct.csv").exists()
+
+
 def test_missing_folder_and_folder_without_images(convae, identity, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, part in (("none", "does not exist"), ("empty", "no usable image")):

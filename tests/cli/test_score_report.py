@@ -124,6 +124,17 @@ class TestFiles:
         program.run(*words, "--overwrite", cwd=tmp_path)
         assert report_data(tmp_path / "out")["summary"]["images"] == NONE
 
+    def test_earlier_ones_do_not_stay_beside_new_results(self, program, parts, run, tmp_path):
+        data = shutil.copytree(parts / "test/none", tmp_path / "data")
+        words = ["score", "--checkpoint", run, "--data", data, "-o", "out", "--overwrite", *ONE_CORE]
+        program.run(*words, cwd=tmp_path)
+        program.run(*words, "--report", "false", "--heat-maps", "false", cwd=tmp_path)
+        assert not (tmp_path / "out/report.html").exists()
+        cut = sorted(data.iterdir())[-1]
+        cut.write_bytes(cut.read_bytes()[:-30])
+        program.call(*words, "--skip-bad", "false", cwd=tmp_path).assert_refused(1, cut.name)
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heat", "overlay"]
+
     def test_large_pictures_are_shown_small(self, program, run, tmp_path):
         for number in range(3):
             save(tmp_path / f"large/{number}.png", picture(300, 700, channels=1, seed=number) / 255)

@@ -84,6 +84,15 @@ def test_png_shows_shares_of_the_range(done, model, folder, tmp_path):
     assert np.abs(written - share * 255).max() <= 0.5 + 1e-3
 
 
+def test_auto_clips_none_of_the_images_it_is_measured_of(done, tmp_path):
+    (tmp_path / "doubles").mkdir()
+    for i in range(4):
+        tifffile.imwrite(tmp_path / f"doubles/{i}.tif", np.random.default_rng(i).normal(0, 1000, (9, 11)))
+    result = done("train", "--data", "doubles", "--levels", "2", "--epochs", 1, "--val-split", 0, "--value-range", "auto",
+                  *ONE_CORE)
+    assert not any(" warning" in line for line in result.logs)
+
+
 def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
     (tmp_path / "deep").mkdir()
     for i in range(6):

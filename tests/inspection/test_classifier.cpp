@@ -61,17 +61,17 @@ Images two_clouds() {
 
 TEST(FaultClassifier, TellsTwoCloudsApart) {
   const FaultClassifier classifier = two_clouds().fit();
-  EXPECT_EQ(classifier.weights().sizes(), (std::vector<std::int64_t>{1, 4}));
-  EXPECT_EQ(classifier.biases().sizes(), (std::vector<std::int64_t>{1}));
+  EXPECT_EQ(classifier.weights.sizes(), (std::vector<std::int64_t>{1, 4}));
+  EXPECT_EQ(classifier.biases.sizes(), (std::vector<std::int64_t>{1}));
   for (const double value : scores(classifier, cloud(100, -3, 3))) EXPECT_LT(value, 0.3);
   for (const double value : scores(classifier, cloud(100, 3, 4))) EXPECT_GT(value, -0.3);
-  const torch::Tensor weights = classifier.weights()[0].abs();
+  const torch::Tensor weights = classifier.weights[0].abs();
   EXPECT_EQ(weights.argmax().item<int>(), 0) << "the others say nothing";
 }
 
 TEST(FaultClassifier, ScoreIsBetweenTheLikeliestKindAndTheMeanOfAll) {
-  const FaultClassifier classifier(torch::tensor({{1.0, 2.0}, {0.0, -1.0}}).to(torch::kDouble),
-                                   torch::tensor({0.5, 0.0}).to(torch::kDouble));
+  const FaultClassifier classifier{torch::tensor({{1.0, 2.0}, {0.0, -1.0}}).to(torch::kDouble),
+                                   torch::tensor({0.5, 0.0}).to(torch::kDouble)};
   const torch::Tensor ratios = classifier.log_ratios(torch::tensor({1.0, -1.0}).to(torch::kDouble));
   EXPECT_NEAR(ratios[0].item<double>(), -0.5, 1e-12);
   EXPECT_NEAR(ratios[1].item<double>(), 1, 1e-12);
@@ -97,9 +97,9 @@ TEST(FaultClassifier, FitIsWhereTheGradientIsZero) {
     for (std::size_t i = 0; i < images.kinds.size(); ++i) {
       if (images.kinds[i] != 0 && images.kinds[i] != kind) continue;
       const torch::Tensor one = x[static_cast<std::int64_t>(i)];
-      double logit = classifier.biases()[kind - 1].item<double>();
+      double logit = classifier.biases[kind - 1].item<double>();
       for (int f = 0; f < 4; ++f) {
-        logit += classifier.weights()[kind - 1][f].item<double>() * one[f].item<double>();
+        logit += classifier.weights[kind - 1][f].item<double>() * one[f].item<double>();
       }
       const bool faulty = images.kinds[i] == kind;
       const double share = (good + of_kind) / 2 / (faulty ? of_kind : good);
@@ -109,7 +109,7 @@ TEST(FaultClassifier, FitIsWhereTheGradientIsZero) {
     }
     EXPECT_NEAR(gradient[4], 0, 1e-4) << "kind " << kind;
     for (int f = 0; f < 4; ++f) {
-      const double weight = classifier.weights()[kind - 1][f].item<double>();
+      const double weight = classifier.weights[kind - 1][f].item<double>();
       EXPECT_NEAR(weight, -variances[f].item<double>() * gradient[f], 1e-5)
           << "kind " << kind << " feature " << f;
     }
@@ -122,7 +122,7 @@ TEST(FaultClassifier, AKindThatCannotBeLearntLeavesTheOrderOfScores) {
   const std::vector<double> before = scores(images.fit(), unseen);
   images.add(cloud(40, -3, 1), 2);  // looks like the good ones
   const FaultClassifier both = images.fit();
-  EXPECT_LT(both.weights()[1].abs().max().item<double>(), 1e-6);
+  EXPECT_LT(both.weights[1].abs().max().item<double>(), 1e-6);
   EXPECT_EQ(order_of(before), order_of(scores(both, unseen)));
 }
 
@@ -160,8 +160,8 @@ TEST(FaultClassifier, FeaturesThatAreAllEqualSayNothing) {
 TEST(FaultClassifier, LearnsWhereGradientsAreOff) {
   const torch::NoGradGuard no_grad;
   const FaultClassifier classifier = two_clouds().fit();
-  EXPECT_GT(classifier.weights()[0][0].item<double>(), 0.01);
-  EXPECT_FALSE(classifier.weights().requires_grad());
+  EXPECT_GT(classifier.weights[0][0].item<double>(), 0.01);
+  EXPECT_FALSE(classifier.weights.requires_grad());
 }
 
 }  // namespace

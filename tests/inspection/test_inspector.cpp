@@ -1,5 +1,4 @@
 #include "convae/core/errors.h"
-#include "convae/data/layout.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/scorer.h"
 #include "convae/models/autoencoder.h"
@@ -7,8 +6,6 @@
 #include "convae/training/safetensors.h"
 
 #include <nlohmann/json.hpp>
-
-#include <set>
 
 namespace convae::test_inspector {
 namespace {
@@ -218,14 +215,6 @@ TEST_F(CalibratedInspector, KnowsKindsAndMasksOfTheLayout) {
   EXPECT_GT(holes.pixel_auroc, 0.9);
 }
 
-TEST_F(CalibratedInspector, APlainFolderGetsScoresAndNoMeasures) {
-  const ScoreResult result = inspector().score(images_of(set() / "test/hole"));
-  ASSERT_EQ(result.images.size(), 3U);
-  EXPECT_EQ(result.images[0].label, "");
-  EXPECT_FALSE(result.labelled);
-  EXPECT_EQ(result.anomalous_images, 3);
-}
-
 TEST_F(CalibratedInspector, GivesTheSameScoresAgain) {
   ScoreOptions options = images_of(set());
   const ScoreResult once = inspector().score(options);
@@ -252,11 +241,6 @@ TEST_F(CalibratedInspector, WritesWhereItIsToldAndNowhereElse) {
   ScoreOptions options = images_of(set(), folder / "plain");
   options.heat_maps = false;
   EXPECT_EQ(inspector().score(options).heat_full_scale, 0);
-  std::set<std::string> files;
-  for (const auto& file : fs::directory_iterator(folder / "plain")) {
-    files.insert(file.path().filename().string());
-  }
-  EXPECT_EQ(files, (std::set<std::string>{"report.html", "scores.csv", "summary.json"}));
 }
 
 TEST_F(CalibratedInspector, RefusesNamesThatAreTakenBeforeItLooksAtImages) {
@@ -359,16 +343,6 @@ TEST_F(CalibratedInspector, ADamagedOrStrangeFileIsNamed) {
   EXPECT_TRUE(contains(message_of<SafetensorsError>(load), "convae calibrate"));
 }
 
-TEST(Inspector, TooFewGoodImagesAreRefusedWithTheWayOut) {
-  const TemporaryFolder folder;
-  write_good(folder / "two", 2);
-  const std::string message = message_of<std::runtime_error>(
-      [&] { Inspector::calibrate(small_model(), good_images_of(folder / "two")); });
-  for (const char* part : {"two' has 2", "at least 3", "--good"}) {
-    EXPECT_TRUE(contains(message, part)) << message;
-  }
-}
-
 TEST(Inspector, ARunsOwnImagesAreFoundGroupedAndSplitAsInTraining) {
   const TemporaryFolder folder;
   for (std::uint64_t part = 0; part < 12; ++part) {
@@ -388,13 +362,6 @@ TEST(Inspector, ARunsOwnImagesAreFoundGroupedAndSplitAsInTraining) {
   EXPECT_EQ(static_cast<std::int64_t>(calibration.images()), 2 * calibration.groups);
   EXPECT_EQ(static_cast<std::int64_t>(calibration.images()) + calibration.training_images, 24);
   EXPECT_EQ(inspector.score(good_part(40)).map.sizes(), good_part(40)[0].sizes());
-}
-
-TEST(Inspector, ARunWhoseImagesAreGoneNeedsOthers) {
-  const std::string message = message_of<std::runtime_error>(
-      [] { Inspector::calibrate(small_model("[data]\ndata = '/nowhere/parts'\n")); });
-  EXPECT_TRUE(contains(message, "'/nowhere/parts'")) << message;
-  EXPECT_TRUE(contains(message, "--good DIR")) << message;
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ def test_image_measures_are_scikit_learns(scored, summary, kind):
     assert ours["image_auroc"] == pytest.approx(roc_auc_score(labels, scores))
     assert ours["average_precision"] == pytest.approx(average_precision_score(labels, scores))
     assert ours["f1"] == pytest.approx(f1_score(labels, verdicts))
+    assert ours["false_positive_rate"] == pytest.approx(verdicts[~labels].mean())
 
 
 def maps_and_masks(scored, kind):
