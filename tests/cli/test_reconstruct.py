@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import shutil
 
 import numpy as np
@@ -247,10 +248,10 @@ def test_bad_file_stops_where_none_may_be_skipped(convae, identity, squares, tmp
 
 
 def test_an_earlier_table_does_not_stay_beside_new_pictures(convae, done, identity, tmp_path):
-    cut = save_pictures(tmp_path / "in", [(12, 13)] * 3) / "002.png"
+    damaged = save_pictures(tmp_path / "in", [(12, 13)] * 3) / "002.png"
     call = ("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out", "--skip-bad", "false", *ONE_CORE)
     done(*call)
-    cut.write_bytes(cut.read_bytes()[:-30])
+    damaged.write_bytes(re.sub(rb"(?<=IDAT)..", b"\0\0", damaged.read_bytes(), count=1, flags=re.DOTALL))
     convae(*call, "--overwrite").assert_refused(1, "002.png")
     assert not (tmp_path / "out/reconstruct.csv").exists()
 
