@@ -62,36 +62,34 @@ torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level) {
   return (1 - (place - torch::arange(kPlaces, torch::kFloat)).abs()).clamp_min(0);
 }
 
-PlaceStatistics::Seen PlaceStatistics::seen(const LevelMaps& maps, const Places& places) {
+torch::Tensor PlaceStatistics::seen(const LevelMaps& maps, const Places& places) {
   const torch::Tensor down = means_at_places(places.rows);
   const torch::Tensor across = means_at_places(places.columns).t();
   const auto at_places = [&](const torch::Tensor& values, const torch::Tensor& gains) {
     return LevelMaps{down.matmul(values.matmul(across)), gains}.maps();
   };
-  return {at_places(maps.values, maps.gains), at_places(maps.values.square(), maps.gains.square())};
+  return torch::stack(
+      {at_places(maps.values, maps.gains), at_places(maps.values.square(), maps.gains.square())});
 }
 
-void PlaceStatistics::add(const Seen& seen, int fold) {
+void PlaceStatistics::add(const torch::Tensor& seen, int fold) {
   Sums& sums = sums_[static_cast<std::size_t>(fold)];
-  const torch::Tensor values = seen.values.to(torch::kDouble);
-  const torch::Tensor squares = seen.squares.to(torch::kDouble);
-  sums.values = sums.images > 0 ? sums.values + values : values;
-  sums.squares = sums.images > 0 ? sums.squares + squares : squares;
+  const torch::Tensor now = seen.to(torch::kDouble);
+  sums.seen = sums.images > 0 ? sums.seen + now : now;
   ++sums.images;
 }
 
 torch::Tensor PlaceStatistics::without(int fold) const {
-  torch::Tensor values, squares;
+  torch::Tensor seen;
   std::int64_t images = 0;
   for (std::size_t i = 0; i < sums_.size(); ++i) {
     const Sums& sums = sums_[i];
     if (static_cast<int>(i) == fold || sums.images == 0) continue;
-    values = images > 0 ? values + sums.values : sums.values;
-    squares = images > 0 ? squares + sums.squares : sums.squares;
+    seen = images > 0 ? seen + sums.seen : sums.seen;
     images += sums.images;
   }
   if (images == 0) throw std::invalid_argument("places take images of two folds or more");
-  const torch::Tensor mean = smoothed(values / images), square = smoothed(squares / images);
+  const torch::Tensor mean = smoothed(seen[0] / images), square = smoothed(seen[1] / images);
   const torch::Tensor deviation = (square - mean.square()).clamp_min(0).sqrt();
   const auto over_places = [](const torch::Tensor& places) {
     return places.mean({1, 2}, /*keepdim=*/true);

@@ -6,7 +6,6 @@
 #include <torch/types.h>
 
 #include <cstdint>
-#include <tuple>
 #include <vector>
 
 namespace convae {
@@ -38,16 +37,9 @@ class PlaceStatistics {
 public:
   explicit PlaceStatistics(int folds) : sums_(static_cast<std::size_t>(folds)) {}
 
-  /// What an image has at each place.
-  struct Seen {
-    torch::Tensor values, squares;  ///< (K, kPlaces, kPlaces) float
-    template <typename Self>
-    static auto parts(Self& self) {
-      return std::tie(self.values, self.squares);
-    }
-  };
-  static Seen seen(const LevelMaps& maps, const Places& places);
-  void add(const Seen& seen, int fold);
+  /// What an image has at each place, and its squares: (2, K, kPlaces, kPlaces) float.
+  static torch::Tensor seen(const LevelMaps& maps, const Places& places);
+  void add(const torch::Tensor& seen, int fold);
 
   /// (2, K, kPlaces, kPlaces) float: one over the deviation, and the mean over it; from all images
   /// but those of the fold, or from all where it is -1. Throws std::invalid_argument where there
@@ -60,7 +52,7 @@ public:
 
 private:
   struct Sums {
-    torch::Tensor values, squares;  // (K, kPlaces, kPlaces) double
+    torch::Tensor seen;  // in double
     std::int64_t images = 0;
   };
   std::vector<Sums> sums_;

@@ -66,12 +66,6 @@ StandardisedMaps standardised_maps(const SeenImage& image,
   return maps;
 }
 
-std::int64_t feature_count(const Pyramid& maps) {
-  std::int64_t count = 0;
-  for (const LevelMaps& level : maps) count += peak_count(level.gains.size(0));
-  return count;
-}
-
 /// Of that shape, where -1 is any length.
 torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name,
                      torch::ScalarType type, at::IntArrayRef shape) {
@@ -136,7 +130,7 @@ AnomalyScorer::AnomalyScorer(const State& state)
 
 AnomalyScorer::SeenPlaces AnomalyScorer::seen_at_places(const SeenImage& image, int fold) {
   const c10::InferenceMode no_gradients;
-  SeenPlaces seen{fold, feature_count(image.network), {}};
+  SeenPlaces seen{fold, {}};
   for (const LevelMaps& level : all_maps(image)) {
     seen.maps.push_back(PlaceStatistics::seen(level, places_of(level, image.size)));
   }
@@ -144,10 +138,7 @@ AnomalyScorer::SeenPlaces AnomalyScorer::seen_at_places(const SeenImage& image, 
 }
 
 void AnomalyScorer::learn_places(const SeenPlaces& seen) {
-  if (places_.empty()) {
-    places_.assign(seen.maps.size(), PlaceStatistics(folds_));
-    network_features_ = seen.network_features;
-  }
+  if (places_.empty()) places_.assign(seen.maps.size(), PlaceStatistics(folds_));
   for (std::size_t i = 0; i < places_.size(); ++i) places_[i].add(seen.maps[i], seen.fold);
 }
 
@@ -176,6 +167,10 @@ AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Ten
 void AnomalyScorer::close_places() {
   for (int fold = -1; fold < folds_; ++fold) {
     for (const PlaceStatistics& places : places_) scales_[fold].push_back(places.without(fold));
+  }
+  const Scales& all = scales_.at(-1);  // the image's own maps are the last
+  for (std::size_t i = 0; i + kPyramidLevels < all.size(); ++i) {
+    network_features_ += peak_count(all[i].size(1));
   }
 }
 

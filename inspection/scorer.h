@@ -71,11 +71,10 @@ public:
   /// What an image has at each place.
   struct SeenPlaces {
     int fold = 0;
-    std::int64_t network_features = 0;
-    std::vector<PlaceStatistics::Seen> maps;  ///< of each of its maps
+    std::vector<torch::Tensor> maps;  ///< of each of its maps
     template <typename Self>
     static auto parts(Self& self) {
-      return std::tie(self.fold, self.network_features, self.maps);
+      return std::tie(self.fold, self.maps);
     }
   };
   static SeenPlaces seen_at_places(const SeenImage& image, int fold);

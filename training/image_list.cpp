@@ -1,14 +1,14 @@
 #include "convae/training/image_list.h"
 
+#include "convae/core/digest.h"
 #include "convae/core/text.h"
 #include "convae/training/collective.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
-#include <memory>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -30,15 +30,6 @@ void write_row(const std::string& name, std::string_view set, std::string& row,
   for (const char c : printable(name)) row.append(c == '"' ? 2 : 1, c);
   row.append("\",").append(set) += '\n';
   write(row);
-}
-
-/// The digest of what `say` writes.
-std::string digest_of_rows(const std::function<void(const Write&)>& say) {
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  say([&](std::string_view text) { XXH3_64bits_update(state.get(), text.data(), text.size()); });
-  return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));
 }
 
 Places places_of(const ImageList& list) {
@@ -65,7 +56,7 @@ ImageList::ImageList(const ImageDataset& training_images, const ImageDataset* va
 }
 
 std::string ImageList::digest() const {
-  return digest_of_rows([&](const Write& write) {
+  return digest_of_all([&](const Write& write) {
     std::string row;
     write(kHeading);
     for (const std::string& name : training) write_row(name, kTraining, row, write);
@@ -87,7 +78,7 @@ void write_image_list(const ImageDataset& training, const ImageDataset* validati
 }
 
 std::string image_digest(const ImageDataset& training, const ImageDataset* validation) {
-  return digest_of_rows([&](const Write& write) { write_image_list(training, validation, write); });
+  return digest_of_all([&](const Write& write) { write_image_list(training, validation, write); });
 }
 
 void require_same_images_on_ranks(const std::string& digest) {

@@ -1,5 +1,6 @@
 #include "convae/training/safetensors.h"
 
+#include "convae/core/digest.h"
 #include "convae/core/files.h"
 #include "convae/core/text.h"
 
@@ -7,7 +8,6 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
@@ -359,13 +359,9 @@ std::size_t locate_digest(std::string_view header, const std::string& json) {
 
 /// XXH3-64 of the parts together, in 16 lower-case hex digits.
 std::string digest_of(const std::vector<std::string_view>& parts) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              &XXH3_freeState);
-  if (!state || XXH3_64bits_reset(state.get()) != XXH_OK) throw std::bad_alloc();
-  for (const std::string_view part : parts) {
-    if (!part.empty()) XXH3_64bits_update(state.get(), part.data(), part.size());
-  }
-  return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));
+  return digest_of_all([&](const auto& add) {
+    for (const std::string_view part : parts) add(part);
+  });
 }
 
 void check_digest(std::string_view file, std::string_view header,
