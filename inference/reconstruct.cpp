@@ -16,6 +16,7 @@
 #include "convae/training/run_folder.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <mutex>
 #include <optional>
@@ -42,7 +43,7 @@ public:
     reserve_names();
     if (options.overwrite) output_.spare(folder_.paths());
     std::error_code error;
-    require_option(!fs::equivalent(options.output, options.images.data.data, error),
+    require_option(!std::filesystem::equivalent(options.output, options.images.data.data, error),
                    "--output " + in_quotes(options.output) +
                        ": reconstructions would lie among the images, and be taken for some; "
                        "choose another folder");

@@ -4,6 +4,7 @@
 #include "convae/core/region.h"
 #include "convae/data/image_writer.h"
 #include "convae/data/picture_file.h"
+#include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/results.h"
 

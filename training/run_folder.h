@@ -86,7 +86,7 @@ public:
   static bool remove_unbegun(const std::filesystem::path& path);
 
   /// One that another process works on: to know its name and to read in it, without the lock.
-  static RunFolder watch(const std::filesystem::path& path) { return RunFolder(path, nullptr); }
+  static RunFolder watch(const std::filesystem::path& path) { return {path, nullptr}; }
 
   /// Points `latest` beside the folder at it.
   void make_latest() const;
