@@ -1,7 +1,7 @@
 #include "convae/core/output_folder.h"
 
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>

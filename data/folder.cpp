@@ -1,6 +1,6 @@
 #include "convae/data/folder.h"
 
-#include "convae/core/file_id.h"
+#include "convae/core/paths.h"
 #include "convae/data/image_io.h"
 #include "convae/data/listing.h"
 #include "convae/data/shards.h"

@@ -1,9 +1,9 @@
 #include "convae/data/header_index.h"
 
 #include "convae/core/digest.h"
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/mapped_file.h"
+#include "convae/core/paths.h"
 #include "convae/core/version.h"
 
 #include <fmt/format.h>

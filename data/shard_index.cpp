@@ -1,7 +1,7 @@
 #include "convae/data/shard_index.h"
 
 #include "convae/core/digest.h"
-#include "convae/core/file_id.h"
+#include "convae/core/paths.h"
 #include "convae/core/version.h"
 #include "convae/data/header_index.h"
 

@@ -1,10 +1,10 @@
 #include "convae/data/shards.h"
 
 #include "convae/core/errors.h"
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
+#include "convae/core/paths.h"
 #include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
 #include "convae/data/image_io.h"

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "convae/core/callbacks.h"
-#include "convae/core/file_id.h"
+#include "convae/core/paths.h"
 #include "convae/data/dataset.h"
 #include "convae/data/options.h"
 

@@ -1,7 +1,7 @@
 #include "convae/inspection/live.h"
 
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
+#include "convae/core/paths.h"
 #include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
 #include "convae/data/folder.h"

@@ -1,7 +1,7 @@
 #include "convae/reporting/run_views.h"
 
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
+#include "convae/core/paths.h"
 #include "convae/data/image_io.h"
 
 #include <functional>

@@ -1,7 +1,7 @@
 #include "convae/training/checkpoint.h"
 
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
+#include "convae/core/paths.h"
 #include "convae/core/version.h"
 
 #include <torch/version.h>

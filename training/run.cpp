@@ -1,7 +1,7 @@
 #include "convae/training/run.h"
 
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
+#include "convae/core/paths.h"
 #include "convae/data/pictures.h"
 #include "convae/metrics/image_metrics.h"
 #include "convae/training/checkpoint.h"

@@ -1,9 +1,9 @@
 #include "convae/training/run_folder.h"
 
 #include "convae/core/csv.h"
-#include "convae/core/file_id.h"
 #include "convae/core/files.h"
 #include "convae/core/folder_lock.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>

@@ -13,10 +13,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <functional>
 #include <limits>
-#include <memory>
-#include <new>
 #include <optional>
 #include <ranges>
 #include <set>

@@ -23,7 +23,7 @@ const std::vector<Command>& command_list() {
       {"sample", "Draws images from a variational model.", "--checkpoint RUN -o OUT [options]",
        run_sample},
       {"interpolate", "Walks from one image to another through their latents.",
-       "A B --checkpoint RUN -o OUT [options]", run_interpolate, false, 2},
+       "A B --checkpoint RUN -o OUT [options]", run_interpolate, /*shares_work=*/false, 2},
       {"export", "Writes the model for other programs: ONNX, TorchScript or plain weights.",
        "--checkpoint RUN --format FORMAT -o FILE [options]", run_export},
       {"evaluate", "Measures reconstructions beside PCA, JPEG and the mean image.",
@@ -37,11 +37,12 @@ const std::vector<Command>& command_list() {
        "--data DIR -o OUT [options]", run_pack},
       {"shapes", "Shows sizes and output_padding level by level.", "--input CxHxW [options]",
        run_shapes},
-      {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]", run_info, false, 1},
+      {"info", "Says what a checkpoint holds.", "RUN_OR_FILE [--json]", run_info,
+       /*shares_work=*/false, 1},
       {"bench", "Measures this machine: training step and inference beside the bare convolutions.",
        "[--input CxHxW] [options]", run_bench},
       {"completion", "Prints the completion script of a shell.", "bash|zsh|fish", run_completion,
-       false, 1},
+       /*shares_work=*/false, 1},
       {"man", "Prints the manual page.", "", run_man}};
   return commands;
 }
