@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <csignal>
 #include <utility>
 
 namespace convae::app {
@@ -115,6 +116,7 @@ TrainJob train_job(const TrainingOptions& given, const std::vector<std::string>&
 }
 
 int run_train(const CommandLine& line) {
+  std::signal(SIGPIPE, SIG_IGN);  // a run of hours outlives the reader of its log
   const TrainingOptions given = training_options(line);
   start_logging(given.options.run);  // a resumed run stays as quiet as it was
   const Callbacks callbacks = program_callbacks(given.options.run);

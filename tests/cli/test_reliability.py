@@ -106,6 +106,14 @@ def test_a_second_interrupt_ends_the_program_at_once_without_harm(program, many,
     assert_all_readable(program, run, tmp_path)
 
 
+def test_a_run_outlives_the_reader_of_its_log(program, many, tmp_path):
+    process = program.start("train", "--data", many, *TINY, "--epochs", "100", cwd=tmp_path)
+    wait_for(tmp_path / "runs" / "many" / "metrics.csv", process)
+    process.stderr.close()
+    assert "100 epochs" in process.stdout.read()
+    assert process.wait(timeout=60) == 0
+
+
 def test_a_run_folder_that_disappears_ends_the_run_with_a_clear_line(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
     run = tmp_path / "runs" / "many"
