@@ -1,8 +1,8 @@
 /// convae: convolutional autoencoders for folders of images, every image back at exactly its size.
 ///
 ///     convae::Model model = convae::load("runs/latest");
-///     convae::reconstruct_folder(model, {.images = {.data = {.data = "photos"}}, .output =
-///     "out"});
+///     convae::FolderOptions photos{.data = {.data = "photos"}};
+///     convae::reconstruct_folder(model, {.images = photos, .output = "out"});
 ///
 /// Each job takes an options struct and Callbacks, returns a result struct, and neither prints nor
 /// exits; docs/library.md has a program for each. Errors are exceptions with a what() of one line.

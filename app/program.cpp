@@ -89,10 +89,8 @@ int execute(const std::vector<std::string>& words) {
     std::printf("convae %s\n", kVersion);
     return kDone;
   }
-  Options base;
   if (shares_work(words[0])) begin_with_ranks();
-  if (words[0] != "train") base.run.output.clear();  // only runs have a place of their own to go to
-  const CommandLine line = read_command_line(words, base);
+  const CommandLine line = read_command_line(words, defaults_of(words[0]));
   if (line.help) {
     std::fputs(help_text(line.command).c_str(), stdout);
     return kDone;

@@ -46,7 +46,7 @@ std::vector<std::string> take_line(std::string_view& text) {
   return fields;
 }
 
-/// The name that printable() showed: What is no escape stays as it is.
+/// The name that printable() showed. What is no escape stays as it is.
 std::string name_of(std::string_view shown) {
   std::string name;
   while (!shown.empty()) {

@@ -63,12 +63,8 @@ struct Mount {
   std::string controllers;  ///< of version 1, comma-separated
 };
 
-bool has_word(const std::string& list, std::string_view word) {
-  std::istringstream words(list);
-  for (std::string each; std::getline(words, each, ',');) {
-    if (each == word) return true;
-  }
-  return false;
+bool has_word(const std::string& list, const std::string& word) {
+  return ("," + list + ",").find("," + word + ",") != std::string::npos;
 }
 
 /// proc_pid_mountinfo(5): ID parent device root mount-point options [fields] - type source options

@@ -3,7 +3,6 @@
 #include "convae/core/files.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <span>
 
 namespace convae {

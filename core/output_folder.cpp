@@ -6,15 +6,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
-namespace {}  // namespace
+
+void fail_to_create(const fs::path& folder, const std::error_code& error) {
+  throw std::runtime_error("cannot create the folder " + in_quotes(folder) + ": " +
+                           error.message());
+}
 
 OutputFolder::OutputFolder(fs::path root, bool overwrite)
     : root_(std::move(root)), overwrite_(overwrite) {
@@ -97,10 +99,7 @@ fs::path OutputFolder::prepare(const std::string& name) {
   const fs::path path = root_ / name;
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
-  if (error) {
-    throw std::runtime_error("cannot create the folder " + in_quotes(path.parent_path()) + ": " +
-                             error.message());
-  }
+  if (error) fail_to_create(path.parent_path(), error);
   if (reserved_.contains(name)) require_free(name);  // another process may have written it
   const fs::path folder = fs::canonical(path.parent_path(), error);
   const fs::path root = fs::canonical(root_, error);

@@ -4,9 +4,13 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 namespace convae {
+
+/// Throws std::runtime_error that names the folder and the reason.
+[[noreturn]] void fail_to_create(const std::filesystem::path& folder, const std::error_code& error);
 
 /// Names of a job's results in one folder: each input gets its own output, nothing is written
 /// outside the folder, and existing files are replaced only with `overwrite`.

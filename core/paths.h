@@ -27,6 +27,11 @@ inline bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
+/// By its text alone: absolute, or with a "..".
+inline bool leads_out(const std::filesystem::path& path) {
+  return path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end();
+}
+
 /// Or is `root` itself; by their texts alone.
 inline bool lies_below(const std::filesystem::path& path, const std::filesystem::path& root) {
   return std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();

@@ -14,9 +14,9 @@ struct Draw {
   std::int64_t index = 0;  ///< of the image in its data set
 };
 
-/// The image as this epoch shows it: (C, H, W) uint8 or uint16, any strides → the same size and
-/// type, channels-last strides. Does not change `image`. Every effect has its own random numbers,
-/// so adding one does not change another.
+/// The image as this epoch shows it: (C, H, W) uint8, uint16 or float, any strides → the same size
+/// and type, channels-last strides. Does not change `image`. Every effect has its own random
+/// numbers, so adding one does not change another.
 torch::Tensor augment(const torch::Tensor& image, const Effects& augmentations, const Draw& draw);
 
 }  // namespace convae

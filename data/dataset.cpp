@@ -40,6 +40,15 @@ auto read_patiently(const Read& read) {
   return read();
 }
 
+/// use(bytes) of a file. A stack of many pages may be larger than memory: large files are mapped.
+template <typename Use>
+auto with_bytes(const ImageFile& file, const Use& use) {
+  constexpr std::int64_t kLarge = 64 << 20;
+  InputFile whole = open_image(file);
+  if (whole.size() <= kLarge) return use(read_file(whole));
+  return use(MappedFile(std::move(whole)).bytes());
+}
+
 /// Whatever its size, which is checked afterwards: a file that is too large is not read whole.
 ImageInfo probe_file(const ImageFile& file) {
   constexpr std::int64_t kAnySize = std::numeric_limits<std::int64_t>::max();
@@ -51,11 +60,8 @@ ImageInfo probe_file(const ImageFile& file) {
       // The whole file says what is wrong, or that nothing is.
     }
   }
-  // A stack of many pages may be larger than memory.
-  constexpr std::int64_t kLarge = 64 << 20;
-  InputFile whole = open_image(file);
-  if (whole.size() <= kLarge) return probe_image(read_file(whole), kAnySize);
-  return probe_image(MappedFile(std::move(whole)).bytes(), kAnySize);
+  return with_bytes(
+      file, [](std::span<const std::uint8_t> bytes) { return probe_image(bytes, kAnySize); });
 }
 
 /// As long as it takes at most, no progress is shown.
@@ -196,9 +202,7 @@ std::int64_t ImageDataset::cache_within(std::int64_t bytes) {
 /// Of a decoded image: 8 bits become 16 in a range, see decode_image().
 std::int64_t ImageDataset::bytes_per_value(std::int64_t index) const {
   const int bytes = entries_.infos().bits(index) / 8;
-  const ValueRange& range = options_.value_range;
-  const bool grows = range.is_fixed();
-  return grows ? std::max(bytes, 2) : bytes;
+  return options_.value_range.is_fixed() ? std::max(bytes, 2) : bytes;
 }
 
 std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
@@ -228,9 +232,10 @@ torch::Tensor ImageDataset::decode(std::int64_t index) {
   const bool resized = options_.size.h > 0;
   const int reduction = resized ? decoding_reduction(entry.info, options_.size) : 1;
   std::int64_t clipped = 0;
-  const torch::Tensor image =
-      decode_image(read_file(open_image(entry.file)), static_cast<int>(options_.channels),
-                   options_.max_pixels, reduction, options_.value_range, &clipped);
+  const torch::Tensor image = with_bytes(entry.file, [&](std::span<const std::uint8_t> bytes) {
+    return decode_image(bytes, static_cast<int>(options_.channels), options_.max_pixels, reduction,
+                        options_.value_range, &clipped);
+  });
   const auto reduced = [&](std::int64_t side) { return (side + reduction - 1) / reduction; };
   if (image.size(1) != reduced(entry.info.height) || image.size(2) != reduced(entry.info.width)) {
     throw ImageError("its size changed since it was listed");
@@ -309,13 +314,26 @@ std::optional<torch::Tensor> ImageDataset::attempt(std::int64_t index,
     }
     return image;
   } catch (const std::exception& error) {
-    SkippedFile bad{name(index), first_line(error.what())};
-    if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
-    const bool passes = may_pass(error);
-    if (passes) bad.reason += "; it is tried again when it is needed next";
-    note_bad(index, bad, passes ? State::failing : State::bad);
+    note_failure(index, error);
     return std::nullopt;
   }
+}
+
+std::optional<std::vector<std::uint8_t>> ImageDataset::read_file_of(std::int64_t index) {
+  try {
+    return read_patiently([&] { return read_file(open_image(entries_[index].file)); });
+  } catch (const std::exception& error) {
+    note_failure(index, error);
+    return std::nullopt;
+  }
+}
+
+void ImageDataset::note_failure(std::int64_t index, const std::exception& error) {
+  SkippedFile bad{name(index), first_line(error.what())};
+  if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
+  const bool passes = may_pass(error);
+  if (passes) bad.reason += "; it is tried again when it is needed next";
+  note_bad(index, bad, passes ? State::failing : State::bad);
 }
 
 std::string ImageDataset::clipped_line() const {

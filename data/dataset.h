@@ -83,6 +83,9 @@ public:
   std::optional<torch::Tensor> load_crop(std::int64_t index,
                                          const std::function<Size(Size free)>& place);
 
+  /// The file's own bytes; nullopt as for load().
+  std::optional<std::vector<std::uint8_t>> read_file_of(std::int64_t index);
+
   /// True if load(index) needs no decoding.
   bool cached(std::int64_t index) const;
 
@@ -110,6 +113,8 @@ private:
   bool is_cut_from_file(std::int64_t index) const;
   std::int64_t bytes_per_value(std::int64_t index) const;
   void note_bad(std::int64_t index, const SkippedFile& bad, State state);
+  /// Throws where bad files are not skipped.
+  void note_failure(std::int64_t index, const std::exception& error);
 
   ImageEntries entries_;
   Options options_;

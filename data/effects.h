@@ -57,13 +57,14 @@ std::string to_string(const Effects& effects);
 /// | corruption | amount | default |
 /// |------------|--------|---------|
 /// | noise      | standard deviation of Gaussian noise, of a range of 1 | 0.1 |
-/// | shot       | photons that white has, whose number varies (Poisson); `100+2` with read noise |
-/// 100 | | blur       | σ of a Gaussian blur in pixels | 1 | | jpeg       | quality of a JPEG, 1 to
-/// 100, with colour at half the resolution | 30 | | shrink     | whole factor by which the image is
-/// made smaller and large again | 2 | | cutout     | side of a grey square, as a share of the
-/// image's shorter side | 0.25 | | grid       | distance in pixels of a grid of grey squares of
-/// half that side | 16 | | blemish    | contrast of spots, scratches and displaced patches, of a
-/// range of 1 | 0.4 | | defects    | share of the images that get a drawn defect | 0.75 |
+/// | shot       | photons of a white pixel (Poisson); `100+2` with read noise | 100 |
+/// | blur       | σ of a Gaussian blur in pixels | 1 |
+/// | jpeg       | quality of a JPEG, 1 to 100, with colour at half the resolution | 30 |
+/// | shrink     | whole factor by which the image is made smaller and large again | 2 |
+/// | cutout     | side of a grey square, as a share of the image's shorter side | 0.25 |
+/// | grid       | distance in pixels of a grid of grey squares of half that side | 16 |
+/// | blemish    | contrast of spots, scratches and displaced patches, of a range of 1 | 0.4 |
+/// | defects    | share of the images that get a drawn defect | 0.75 |
 ///
 /// Throws OptionError saying what was expected.
 Effects parse_augmentations(const std::string& text);

@@ -18,8 +18,9 @@
 namespace convae {
 namespace fs = std::filesystem;
 
-// The file: the title, a line; the numbers of records and of bytes after them; the records, sorted
-// by name; names, each with its remark. As this machine holds numbers: it is this machine's own.
+// The file: the title, a line; the digest of what follows, a line; the numbers of records and of
+// bytes after them; the records, sorted by name; names, each with its remark. As this machine holds
+// numbers: it is this machine's own.
 
 /// One image.
 struct HeaderIndex::Record {
@@ -27,7 +28,8 @@ struct HeaderIndex::Record {
   std::uint32_t height = 0, width = 0;
   std::uint16_t name_size = 0, remark_size = 0, pages = 1;
   std::uint8_t format = 0, channels = 3, bits = 8, orientation = 1, alpha = 0, premultiplied = 0;
-  std::uint32_t unused = 0;
+  std::uint8_t white_is_zero = 0;
+  std::array<std::uint8_t, 3> unused{};
 
   Record() = default;
   Record(std::uint64_t own_stamp, const ImageInfo& info)
@@ -41,7 +43,8 @@ struct HeaderIndex::Record {
         bits(static_cast<std::uint8_t>(info.bits)),
         orientation(static_cast<std::uint8_t>(info.orientation)),
         alpha(info.alpha),
-        premultiplied(info.premultiplied) {}
+        premultiplied(info.premultiplied),
+        white_is_zero(info.white_is_zero) {}
 
   ImageInfo info(std::string_view remark) const {
     return {.format = static_cast<ImageFormat>(format),
@@ -53,6 +56,7 @@ struct HeaderIndex::Record {
             .orientation = orientation,
             .pages = pages,
             .premultiplied = premultiplied != 0,
+            .white_is_zero = white_is_zero != 0,
             .remark = std::string(remark)};
   }
 
@@ -65,12 +69,12 @@ struct HeaderIndex::Record {
 /// The file, as far as it is looked at.
 class HeaderIndex::Kept {
 public:
-  /// nullptr where it is not there, or not one with that title.
+  /// nullptr where it is not there, or not one with that title, or damaged.
   static std::shared_ptr<const Kept> open(const fs::path& path, const std::string& title) {
     if (!is_there(path)) return nullptr;
     try {
       auto kept = std::shared_ptr<Kept>(new Kept(InputFile(path)));
-      return kept->begins_with(title) ? kept : nullptr;
+      return kept->is_whole(title) ? kept : nullptr;
     } catch (const std::exception&) {
       return nullptr;
     }
@@ -92,14 +96,19 @@ public:
 private:
   explicit Kept(InputFile file) : file_(std::move(file)) {}
 
-  bool begins_with(const std::string& title) {
+  bool is_whole(const std::string& title) {
     std::array<std::uint64_t, 2> numbers{};
     // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): bytes as text
     const std::string_view all(reinterpret_cast<const char*>(file_.bytes().data()),
                                file_.bytes().size());
-    if (!all.starts_with(title) || all.size() - title.size() < sizeof numbers) return false;
-    std::memcpy(numbers.data(), &all[title.size()], sizeof numbers);
-    const std::string_view rest = all.substr(title.size() + sizeof numbers);
+    if (!all.starts_with(title)) return false;
+    std::string_view rest = all.substr(title.size());
+    const std::string_view digest = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), digest.size() + 1));
+    if (rest.size() < sizeof numbers || digest != digest_of(rest)) return false;
+    file_.let_go();
+    std::memcpy(numbers.data(), rest.data(), sizeof numbers);
+    rest.remove_prefix(sizeof numbers);
     if (numbers[0] > rest.size() / sizeof(Record) ||
         rest.size() - numbers[0] * sizeof(Record) != numbers[1]) {
       return false;
@@ -133,15 +142,23 @@ public:
   void write(const fs::path& path, const std::string& title) const {
     const std::array<std::uint64_t, 2> numbers = {records_.size(), texts_.size()};
     fs::create_directories(path.parent_path());
+    const auto say = [&](const auto& add) {
+      add(bytes_of(numbers));
+      add(bytes_of(records_));
+      add(texts_);
+    };
     AtomicFile file(path);
-    file.write(title);
-    file.write(numbers.data(), sizeof numbers);
-    file.write(records_.data(), records_.size() * sizeof(Record));
-    file.write(texts_);
+    file.write(title + digest_of_all(say) + "\n");
+    say([&](std::string_view part) { file.write(part); });
     file.commit();
   }
 
 private:
+  static std::string_view bytes_of(const auto& values) {
+    const void* const first = values.data();
+    return {static_cast<const char*>(first), values.size() * sizeof values[0]};
+  }
+
   std::vector<Record> records_;
   std::string texts_;
 };
@@ -155,7 +172,7 @@ HeaderIndex::HeaderIndex(const fs::path& where, const fs::path& data) : data_(da
   std::error_code ignored;
   const std::string folder = fs::weakly_canonical(data, ignored).string();
   path_ = where / (digest_of(folder) + ".headers");
-  title_ = fmt::format("convae {} headers of {}\n", kVersion, printable(folder));
+  title_ = fmt::format("convae {} headers, with a digest, of {}\n", kVersion, printable(folder));
   kept_ = Kept::open(path_, title_);
 }
 

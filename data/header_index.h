@@ -17,8 +17,8 @@ namespace convae {
 class HeaderIndex {
 public:
   /// Of the images below `data`, in the folder `where`; "": nothing is kept. A file that is damaged
-  /// or of another version of convae counts as empty. It stays on the disk: what is looked up is
-  /// read.
+  /// or of another version of convae counts as empty. It stays on the disk: after its digest is
+  /// checked, what is looked up is read.
   HeaderIndex(const std::filesystem::path& where, const std::filesystem::path& data);
 
   /// What one file, or a shard, is known by; 0 where it cannot be looked at.

@@ -16,6 +16,7 @@ ImageInfo ImageInfos::operator[](std::size_t place) const {
   info.orientation = row.orientation;
   info.pages = row.pages;
   info.premultiplied = row.premultiplied;
+  info.white_is_zero = row.white_is_zero;
   info.remark = remark(place);
   return info;
 }
@@ -32,6 +33,7 @@ void ImageInfos::set(std::size_t place, const ImageInfo& info) {
   row.orientation = static_cast<std::uint8_t>(info.orientation);
   row.pages = static_cast<std::uint16_t>(info.pages);
   row.premultiplied = info.premultiplied;
+  row.white_is_zero = info.white_is_zero;
   if (!info.remark.empty()) {
     const auto known = std::ranges::find(*remarks_, info.remark);
     row.remark = static_cast<std::uint32_t>(known - remarks_->begin());

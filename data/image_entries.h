@@ -46,7 +46,7 @@ private:
     std::uint32_t height = 0, width = 0, remark = 0;
     std::uint16_t pages = 1;
     std::uint8_t format = 0, channels = 3, bits = 8, orientation = 1;
-    bool alpha = false, premultiplied = false;
+    bool alpha : 1 = false, premultiplied : 1 = false, white_is_zero : 1 = false;
   };
   static_assert(sizeof(Row) == 20);
   std::vector<Row> rows_;

@@ -105,18 +105,20 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
 
 /// Whole numbers of a file → their places in `range`, in 16 bits.
 template <typename From>
-torch::Tensor placed(const torch::Tensor& pixels, const ValueRange& range, std::int64_t& clipped) {
+torch::Tensor placed(codec::Decoded& decoded, const ValueRange& range) {
   using To = std::uint16_t;
+  const torch::Tensor& pixels = decoded.pixels;
   std::vector<To> places(std::size_t{std::numeric_limits<From>::max()} + 1);
   for (std::size_t v = 0; v < places.size(); ++v) {
-    const double place = (static_cast<double>(v) - range.low) / (range.high - range.low);
+    double place = (static_cast<double>(v) - range.low) / (range.high - range.low);
+    if (decoded.info.white_is_zero) place = 1 - place;
     places[v] =
         static_cast<To>(std::lround(std::clamp(place, 0.0, 1.0) * std::numeric_limits<To>::max()));
   }
   const torch::Tensor to = at::empty(pixels.sizes(), at::kUInt16);
   const auto* from = static_cast<const From*>(pixels.const_data_ptr());
   std::transform(from, from + pixels.numel(), static_cast<To*>(to.data_ptr()), [&](From value) {
-    clipped += value < range.low || value > range.high ? 1 : 0;
+    decoded.clipped += value < range.low || value > range.high ? 1 : 0;
     return places[value];
   });
   return to;
@@ -135,11 +137,10 @@ torch::Tensor resize_once(const torch::Tensor& pixels, std::int64_t height, std:
 
 namespace codec {
 
-torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range,
-                       std::int64_t& clipped) {
-  if (!range.is_fixed() || pixels.is_floating_point()) return pixels;
-  if (pixels.scalar_type() == at::kUInt16) return placed<std::uint16_t>(pixels, range, clipped);
-  return placed<std::uint8_t>(pixels, range, clipped);
+torch::Tensor in_range(Decoded& decoded, const ValueRange& range) {
+  if (!range.is_fixed() || decoded.pixels.is_floating_point()) return decoded.pixels;
+  if (decoded.pixels.scalar_type() == at::kUInt16) return placed<std::uint16_t>(decoded, range);
+  return placed<std::uint8_t>(decoded, range);
 }
 
 const Codec& codec_for(Bytes bytes) {
@@ -267,7 +268,7 @@ torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
   auto decoded = reduction == 1
                      ? codec.decode(bytes, channels, max_pixels, range)
                      : codec::decode_jpeg_reduced(bytes, channels, max_pixels, reduction);
-  const torch::Tensor pixels = codec::in_range(decoded.pixels, range, decoded.clipped);
+  const torch::Tensor pixels = codec::in_range(decoded, range);
   if (clipped != nullptr) *clipped += decoded.clipped;
   return codec::oriented(pixels, decoded.info.orientation).permute({2, 0, 1});
 }

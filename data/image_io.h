@@ -36,6 +36,7 @@ struct ImageInfo {
   int orientation = 1;         ///< EXIF orientation, 1 to 8
   int pages = 1;               ///< of a TIFF or APNG, up to kMaxPages; only the first is read
   bool premultiplied = false;  ///< colours are stored multiplied by alpha
+  bool white_is_zero = false;  ///< a grey TIFF's numbers get darker the larger they are
   std::string remark = {};     ///< on channels that are not read, or read as what they may not be
 };
 
@@ -63,7 +64,8 @@ ImageInfo probe_image(std::span<const std::uint8_t> bytes,
 /// applied. Alpha is composited on white. Grey → RGB repeats; RGB → grey is 0.299 R + 0.587 G +
 /// 0.114 B. CMYK becomes RGB. 16-bit samples keep their 16 bits; 1-, 2- and 4-bit samples are
 /// spread over 0..255. A float TIFF holds [0,1]. A fixed `range` maps its ends to 0 and 1 (whole
-/// numbers to 16 bits, also those of 8), clips what lies beyond and adds its number to `clipped`.
+/// numbers to 16 bits, also those of 8), clips what lies beyond and adds its number to `clipped`;
+/// where 0 is white, its ends become 1 and 0.
 /// An automatic one leaves the file's numbers as they are. With a reduction of
 /// 2, 4 or 8, a JPEG comes at 1/reduction of its sides, rounded up, in a fraction of the time.
 /// Throws ImageError for a file that ends early or fails its checksum; floats outside [0,1], signed

@@ -121,10 +121,7 @@ public:
       : path_(output / ("." + name + ".unfinished")) {
     std::error_code error;
     fs::create_directories(path_, error);
-    if (error) {
-      throw std::runtime_error("cannot create the folder " + in_quotes(path_) + ": " +
-                               error.message());
-    }
+    if (error) fail_to_create(path_, error);
     lock_ = lock_folder(path_);
     if (!lock_) {
       throw std::runtime_error("another process is packing " + in_quotes(output / name) +

@@ -93,11 +93,6 @@ std::string plain_name(const std::string& name) {
   return fs::path(name).lexically_normal().generic_string();
 }
 
-bool leads_out(const std::string& name) {
-  const fs::path path = name;
-  return path.is_absolute() || std::ranges::find(path, fs::path("..")) != path.end();
-}
-
 bool is_hidden(const std::string& name) {
   return name.starts_with('.') || name.find("/.") != std::string::npos;
 }
@@ -217,7 +212,8 @@ private:
     const std::string name = plain_name(member.name), ending = ending_of(name);
     const bool is_file = member.kind == TarMember::Kind::file;
     if (leads_out(member.name)) {
-      skip(member.name, "its name leads out of the shard " + in_quotes(shards_[shard].filename()));
+      skip(member.name, "its name has '..' or is absolute, as if it leads out of the shard " +
+                            in_quotes(shards_[shard].filename()));
     } else if (name.size() + prefix_.size() + stems_[shard].size() >= ImageFiles::kLongestName) {
       skip(name.substr(0, 100) + "…", "its name is too long");
     } else if (!may_be_a_file(name)) {

@@ -284,18 +284,22 @@ void tell_of(const ImageFolder& listed, const Callbacks& callbacks) {
                                                     in_quotes(listed.root / "x-{000..146}.tar")));
 }
 
+std::string unmatched_line(const std::string& glob, const fs::path& folder) {
+  return glob + " matches no image in " + in_quotes(folder) + "; all below a folder is 'folder/**'";
+}
+
 FoundImages find_images(const fs::path& folder, const DataOptions& options, const Refusal& refuse,
-                        const Callbacks& callbacks, const std::string& prefix) {
+                        const Callbacks& callbacks, const std::string& prefix,
+                        std::vector<std::string>* unmatched) {
   ImageFolder listed =
       list_images(folder, {options.include, options.exclude}, prefix, options.index, callbacks);
   keep_named(listed, options.images, callbacks);
   tell_of(listed, callbacks);
   const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
-  if (folder == fs::path(options.data) || is_training) {
-    for (const std::string& glob : listed.unmatched) {
-      callbacks.warn(glob + " matches no image in " + in_quotes(folder) +
-                     "; all below a folder is 'folder/**'");
-    }
+  if (unmatched != nullptr) {
+    *unmatched = listed.unmatched;
+  } else if (folder == fs::path(options.data) || is_training) {
+    for (const std::string& glob : listed.unmatched) callbacks.warn(unmatched_line(glob, folder));
   }
   const std::string passed_over = passed_over_text(listed);
   const auto keep_members = std::move(listed.keep_members);

@@ -26,12 +26,17 @@ void tell_of(const ImageFolder& listed, const Callbacks& callbacks);
 
 /// Lists `folder` (with options.include, exclude and images), reads the headers and applies
 /// `refuse`. Names are relative to `folder`, after `prefix`. Warns of each skipped file, of unread
-/// pages and of masks among the images; says what was left out and passed over. Throws
-/// std::runtime_error where the folder cannot be read, nothing is left, or, with options.skip_bad
-/// false, an image cannot be used.
+/// pages and of masks among the images; says what was left out and passed over. Globs that match
+/// nothing are put into `unmatched`, as flags, or warned of. Throws std::runtime_error where the
+/// folder cannot be read, nothing is left, or, with options.skip_bad false, an image cannot be
+/// used.
 FoundImages find_images(const std::filesystem::path& folder, const DataOptions& options,
                         const Refusal& refuse, const Callbacks& callbacks = {},
-                        const std::string& prefix = "");
+                        const std::string& prefix = "",
+                        std::vector<std::string>* unmatched = nullptr);
+
+/// "--exclude 'x' matches no image in 'photos'; …"
+std::string unmatched_line(const std::string& glob, const std::filesystem::path& folder);
 
 /// The images of a run.
 struct SplitImages {

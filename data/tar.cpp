@@ -233,6 +233,15 @@ const Compression* compression_of(const InputFile& file) {
   return found == std::end(kCompressions) ? nullptr : found;
 }
 
+/// Whether the blocks before the one at `end` hold a pax record of that size.
+bool has_pax_size(const InputFile& archive, std::int64_t end, std::int64_t size) {
+  constexpr std::int64_t kMost = 16 * kTarBlock;  // beside a long name
+  std::string before(static_cast<std::size_t>(std::min(end, kMost)), '\0');
+  const std::int64_t length = std::ssize(before);
+  return archive.read_at(end - length, before.data(), length) == length &&
+         before.find(fmt::format(" size={}\n", size)) != std::string::npos;
+}
+
 }  // namespace
 
 TarContents read_tar(const InputFile& file) {
@@ -249,10 +258,14 @@ void require_tar_member(const InputFile& archive, std::int64_t offset, std::int6
   TarBlock block;
   const bool is_read = offset >= kTarBlock &&
                        archive.read_at(offset - kTarBlock, block.data(), kTarBlock) == kTarBlock;
-  // Larger sizes are in pax records alone.
+  // Larger sizes are in pax records alone; some writers put others there, too, and 0 in the header.
   constexpr std::int64_t kMostInHeader = 077777777777;
-  if (!is_read || !has_checksum(block) ||
-      (size <= kMostInHeader && number_in(field_of(block, kTarSize)) != size)) {
+  const auto has_size = [&] {
+    const auto noted = number_in(field_of(block, kTarSize));
+    return size > kMostInHeader || noted == size ||
+           (noted == 0 && has_pax_size(archive, offset - kTarBlock, size));
+  };
+  if (!is_read || !has_checksum(block) || !has_size()) {
     throw std::runtime_error("the shard " + in_quotes(archive.path()) +
                              " changed since it was listed");
   }

@@ -39,7 +39,7 @@ ImageWindows::~ImageWindows() = default;
 torch::Tensor ImageWindows::read_part(const Region& part) {
   codec::Decoded decoded = parts_->read(part);
   file_.let_go();
-  const torch::Tensor pixels = codec::in_range(decoded.pixels, range_, decoded.clipped);
+  const torch::Tensor pixels = codec::in_range(decoded, range_);
   clipped_ += decoded.clipped;
   return pixels;
 }

@@ -32,7 +32,6 @@ public:
   ~ImageWindows();
 
   Size size() const { return {info_.height, info_.width}; }  ///< after EXIF orientation
-  const ImageInfo& info() const { return info_; }
   /// False where the whole picture is in memory.
   bool reads_parts() const { return parts_ != nullptr; }
 

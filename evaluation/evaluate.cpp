@@ -314,6 +314,7 @@ Evaluation evaluate(const Model& model, const EvaluateOptions& options,
   Evaluation evaluation = Evaluator(model, options, callbacks).run();
   if (output && leads()) {
     callbacks.begin_writing();
+    output->drop("evaluate.json");  // of other numbers
     write_file(output->prepare("evaluate.csv"), to_csv(evaluation));
     write_file(output->prepare("evaluate.json"), to_json(evaluation) + "\n");
   }

@@ -9,6 +9,7 @@
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
+#include "convae/training/run_folder.h"
 #include "convae/training/saved_data.h"
 
 namespace convae {
@@ -42,7 +43,7 @@ ImageEntries find_training_images(const Model& model, const DataOptions& data, b
                                   References& references, const Callbacks& callbacks) {
   SplitImages split = split_images(data, unfit_for(model.options(), data.size), callbacks);
   if (leads()) split.keep_headers();
-  if (!is_named) keep_to_trained_images(split, model.run(), model.info(), callbacks);
+  if (!is_named) keep_to_trained_images(split, run_of(model.path()), model.info(), callbacks);
   ImageEntries images = std::move(split.training);
   if (images.empty()) throw std::runtime_error("none of them is left in " + in_quotes(data.data));
   for (const ImageFile& file : images.files()) references.files.insert(image_id(file));

@@ -204,8 +204,7 @@ private:
     const auto grouped =
         graph_.node(block, "Reshape", {x, graph_.integers(name + "groups", {0, groups, -1})});
     // Without its mean first: runtimes multiply before they subtract, and flat pictures suffer.
-    const auto mean =
-        graph_.node(block, "ReduceMean", {grouped}, {{"axes", std::vector<std::int64_t>{2}}});
+    const auto mean = graph_.node(block, "ReduceMean", {grouped}, {{"axes", Ints{2}}});
     const auto centred = graph_.node(block, "Sub", {grouped, mean});
     const auto normalised = graph_.node(block, "InstanceNormalization",
                                         {centred, constant(name + "ones", torch::ones(groups)),

@@ -2,6 +2,7 @@
 
 #include "convae/core/machine.h"
 #include "convae/core/output_folder.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/image_writer.h"
 #include "convae/data/npy.h"
@@ -22,11 +23,6 @@ namespace {
   throw std::runtime_error(in_quotes(file) + ": " + reason);
 }
 
-bool stays_inside(const std::string& name) {
-  const fs::path path(name);
-  return path.is_relative() && std::find(path.begin(), path.end(), "..") == path.end();
-}
-
 /// The rows of a table, which anyone may have written.
 std::vector<LatentRow> checked_rows(const fs::path& table, std::int64_t max_pixels) {
   std::vector<LatentRow> rows = read_latent_rows(table);
@@ -41,7 +37,7 @@ std::vector<LatentRow> checked_rows(const fs::path& table, std::int64_t max_pixe
     if (name.empty() || name == ".") {
       refuse(table, "the path " + in_quotes(row.name) + " has no name of a file");
     }
-    if (!stays_inside(row.name) || !stays_inside(row.file)) {
+    if (leads_out(row.name) || leads_out(row.file)) {
       refuse(table, "the path " + in_quotes(row.name) + " leads out of the output folder");
     }
   }
@@ -137,6 +133,7 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
 DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
                             const Callbacks& callbacks) {
   model.options().require_latents("decode");
+  require_within(options.size, options.max_pixels);
   std::error_code error;
   torch::Tensor array;
   if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);

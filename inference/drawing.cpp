@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::int64_t kMostOnSheet = 64;
 constexpr std::int64_t kMostInStrip = 32;
+constexpr std::int64_t kMostShownSide = 512;  // of a picture among others
 
 void check_count(const char* option, std::int64_t count, std::int64_t low, std::int64_t high) {
   require_option(
@@ -54,10 +55,12 @@ DrawnPictures draw(const Model& model, const Options& options, const Series& ser
   std::vector<torch::Tensor> shown;
   for (std::int64_t i = 0; i < series.count; ++i) {
     callbacks.stop_if_asked(i, series.count);
-    const torch::Tensor image = to_uint8(model.decode(series.latent(i), series.size)[0]);
-    writer.write(output.prepare(drawn.images[static_cast<std::size_t>(i)]), image,
-                 ImageFormat::png);
-    if (series.is_on_sheet(i)) shown.push_back(enlarge_small(image));
+    const std::string& name = drawn.images[static_cast<std::size_t>(i)];
+    const torch::Tensor decoded = model.decode(series.latent(i), series.size)[0];
+    require_finite(decoded, name);
+    const torch::Tensor image = to_uint8(decoded);
+    writer.write(output.prepare(name), image, ImageFormat::png);
+    if (series.is_on_sheet(i)) shown.push_back(at_shown_size(image, kMostShownSide));
     callbacks.show(series.prefix, i + 1, series.count);
   }
   writer.write(output.prepare(drawn.sheet), series.arrange(shown), ImageFormat::png);
@@ -126,6 +129,7 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
   const std::int64_t steps = options.steps;
   check_count("steps", steps, 2, 10'000);
   model.options().require_latents("interpolate");
+  require_within(options.size, options.max_pixels);
   const torch::Tensor first = read_end(options.from, options.max_pixels, model, callbacks);
   const torch::Tensor last = read_end(options.to, options.max_pixels, model, callbacks);
   Size size = fixed_network_size(options.size, model.options());

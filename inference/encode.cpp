@@ -135,6 +135,9 @@ private:
     torch::Tensor latents = folder_.model().encode(folder_.network_input(batch.images));
     if (options_.pool == Pooling::mean && latents.dim() == 4) latents = latents.mean({2, 3});
     latents = latents.cpu().contiguous();
+    for (std::size_t i = 0; i < batch.indices.size(); ++i) {
+      require_finite(latents[static_cast<std::int64_t>(i)], folder_.name(batch.indices[i]));
+    }
     if (one_array_) return {batch.indices, latents};
     for (std::size_t i = 0; i < batch.indices.size(); ++i) {
       write_own_file(batch.indices[i], latents[static_cast<std::int64_t>(i)]);
@@ -183,6 +186,7 @@ private:
     torch::Tensor sum = at::zeros({shape[0]}, at::kDouble);
     torch::Tensor band;  // (c, n, w): what lies side by side
     for_each_latent_tile(image, picture, [&](const Region& part, const torch::Tensor& latent) {
+      require_finite(latent, folder_.name(image));
       if (pools) return void(sum += latent.sum({1, 2}, /*keepdim=*/false, at::kDouble));
       if (part.columns.begin == 0) band = at::empty({shape[0], part.rows.length(), shape[2]});
       band.slice(2, part.columns.begin, part.columns.end).copy_(latent);

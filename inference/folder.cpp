@@ -55,10 +55,7 @@ void FolderOptions::validate() const {
   if (batch_size < 1) {
     throw OptionError("batch-size must be at least 1, but is " + std::to_string(batch_size));
   }
-  if (data.size && data.size.h > data.max_pixels / data.size.w) {
-    throw OptionError("--size '" + to_string(data.size) + "': more than --max-pixels " +
-                      std::to_string(data.max_pixels));
-  }
+  require_within(data.size, data.max_pixels);
 }
 
 Size fixed_network_size(Size asked, const ModelOptions& model) {
@@ -92,6 +89,16 @@ void require_finite(double error, const std::string& image) {
   throw std::runtime_error(in_quotes(image) +
                            ": the network's output is not finite; this checkpoint is of a run "
                            "that diverged");
+}
+
+void require_finite(const torch::Tensor& values, const std::string& image) {
+  require_finite(values.abs().max().item<double>(), image);
+}
+
+void require_within(Size size, std::int64_t max_pixels) {
+  if (!size || size.h <= max_pixels / size.w) return;
+  throw OptionError("--size '" + to_string(size) + "': more than --max-pixels " +
+                    std::to_string(max_pixels));
 }
 
 std::string clipped_line(const std::string& image, const ValueRange& range) {
@@ -139,8 +146,7 @@ void ModelFolder::require_memory_at_own_size(std::int64_t bytes_a_value) const {
   if (!fixed_size_) return;
   Size largest;
   for (std::int64_t i = 0; i < size(); ++i) {
-    largest = std::max(largest, dataset_.image_size(i),
-                       [](Size a, Size b) { return a.area() < b.area(); });
+    largest = std::ranges::max(largest, dataset_.image_size(i), {}, &Size::area);
   }
   const std::int64_t free = free_memory_bytes();
   const double needed = static_cast<double>(bytes_a_value * model_.options().channels) *

@@ -40,6 +40,10 @@ torch::Tensor resize_back(const torch::Tensor& images, Size own);
 /// Throws std::runtime_error naming the image where its error is not finite: the network's weights
 /// are of no use.
 void require_finite(double error, const std::string& image);
+void require_finite(const torch::Tensor& values, const std::string& image);
+
+/// Throws OptionError where images of this size are larger than --max-pixels.
+void require_within(Size size, std::int64_t max_pixels);
 
 /// What to warn of an image, by its name in quotes, that has values beyond a model's value range.
 std::string clipped_line(const std::string& image, const ValueRange& range);

@@ -173,35 +173,40 @@ private:
       const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
       const auto error = mse[i].item<double>();
       require_finite(error, folder_.name(index));
-      write_images(index, inputs[i], reconstructions[i], originals[i]);
+      if (!write_images(index, inputs[i], reconstructions[i], originals[i])) continue;
       numbers.push_back({index, error, ssim[i].item<double>(), input_mse[i].item<double>()});
       ++done_;
     }
     return numbers;
   }
 
-  void write_images(std::int64_t index, const torch::Tensor& input,
+  /// False where the file, whose format is to be kept, cannot be read any more.
+  bool write_images(std::int64_t index, const torch::Tensor& input,
                     const torch::Tensor& reconstruction, const torch::Tensor& original) {
     const Names& names = names_[static_cast<std::size_t>(index)];
     if (keeps_format()) {
-      write_like_original(index, reconstruction);
+      if (!write_like_original(index, reconstruction)) return false;
     } else {
       write(names.reconstruction, to_uint8(reconstruction));
     }
     if (options_.grid) write(names.grid, comparison_picture(input, reconstruction, original));
     if (options_.error_map) write(names.error_map, error_picture(original, reconstruction));
+    return true;
   }
 
-  void write_like_original(std::int64_t index, const torch::Tensor& reconstruction) {
+  bool write_like_original(std::int64_t index, const torch::Tensor& reconstruction) {
+    auto original = folder_.dataset().read_file_of(index);
+    if (!original) return false;
     const std::string& name = names_[static_cast<std::size_t>(index)].reconstruction;
-    writer_.write(output_.prepare(name), reconstruction, [this, index](const torch::Tensor& image) {
-      std::vector<std::string> lost;
-      const auto& file = folder_.entry(index).file;
-      auto bytes = encode_like(image, read_file(open_image(file)), options_.images.data.max_pixels,
-                               folder_.model().info().value_range, lost);
-      note_losses(index, lost);
-      return bytes;
-    });
+    writer_.write(output_.prepare(name), reconstruction,
+                  [this, index, file = std::move(*original)](const torch::Tensor& image) {
+                    std::vector<std::string> lost;
+                    auto bytes = encode_like(image, file, options_.images.data.max_pixels,
+                                             folder_.model().info().value_range, lost);
+                    note_losses(index, lost);
+                    return bytes;
+                  });
+    return true;
   }
 
   void write(const std::string& name, const torch::Tensor& pixels) {

@@ -42,9 +42,12 @@ LabelledImages find_labelled(const DataOptions& data, const Callbacks& callbacks
   const InspectionFolder layout(root);
   const Grouping grouping(data.group_regex);
   LabelledImages images;
+  std::map<std::string, std::size_t> unmatched;  // in how many folders each glob matches nothing
   const auto add = [&](const fs::path& folder, const std::string& prefix) {
+    std::vector<std::string> globs;
     const FoundImages found = find_images(
-        folder, data, [](const ImageEntry&) { return std::nullopt; }, callbacks, prefix);
+        folder, data, [](const ImageEntry&) { return std::nullopt; }, callbacks, prefix, &globs);
+    for (const std::string& glob : std::set(globs.begin(), globs.end())) ++unmatched[glob];
     for (const ImageEntry& entry : found.entries) {
       const std::string& name = entry.file.name;
       const std::string label = layout.label(name);
@@ -58,6 +61,9 @@ LabelledImages find_labelled(const DataOptions& data, const Callbacks& callbacks
   if (layout.labelled) {
     add(layout.images, layout.prefix);
     for (const std::string& folder : layout.good_folders) add(root / folder, folder + "/");
+    for (const auto& [glob, folders] : unmatched) {
+      if (folders > layout.good_folders.size()) callbacks.warn(unmatched_line(glob, root));
+    }
   }
   require_option(!images.good.empty() && !images.defects.empty(),
                  "--data " + in_quotes(root) +

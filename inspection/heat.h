@@ -34,7 +34,7 @@ struct HeatMap {
   torch::Tensor weights;  ///< (K) float, of the logarithms of maps
   torch::Tensor bias;     ///< (1) float
 
-  static constexpr double kMost = 10;  ///< nothing is above
+  static constexpr double kMost = 10;  ///< the highest value of a map
 
   /// By `count` maps from `first` on; the others have weight 0. Without pixels of defects and
   /// pixels without, the map is 0.

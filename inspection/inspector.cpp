@@ -9,6 +9,7 @@
 #include "convae/inference/folder.h"
 #include "convae/inspection/faults.h"
 #include "convae/inspection/views.h"
+#include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
 
@@ -293,18 +294,24 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   }
   calibration.groups = good.groups;
   calibration.training_images = good.training_images;
+  if (const DataOptions& data = options.good.data; !data.data.empty()) {
+    inspector.good_ = {std::filesystem::absolute(data.data).lexically_normal().string(),
+                       data.include, data.exclude};
+  }
   return inspector;
 }
 
 ImageScore Inspector::score(const torch::Tensor& image, double map_above) const {
+  const bool is_fixed = model_.info().value_range.is_fixed();
+  return score_placed(is_fixed ? model_.input(image.unsqueeze(0))[0].cpu() : image, map_above);
+}
+
+ImageScore Inspector::score_placed(const torch::Tensor& image, double map_above) const {
   const Size own{image.size(1), image.size(2)};
-  torch::Tensor shown = image;
-  if (model_.info().value_range.is_fixed()) {  // pixels are averaged after that, as in a folder
-    shown = model_.input(image.unsqueeze(0))[0].cpu();
-  }
-  if (size_ && size_ != own) shown = resize_image(shown, size_.h, size_.w);
+  const bool fits = !size_ || size_ == own;
+  const torch::Tensor shown = alone(fits ? image : resize_image(image, size_.h, size_.w));
   double mean_error = 0;
-  const SeenImage seen = look_at(model_, model_.input(alone(shown)), &mean_error);
+  const SeenImage seen = look_at(model_, to_float(shown, model_.device()), &mean_error);
   require_finite(mean_error, "the image");
   const StandardisedMaps maps = scorer_->look(seen);
   const double score = scorer_->score(maps)[kNetwork];

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace CONVAE_API convae {
 
@@ -30,6 +31,12 @@ struct CalibrateOptions {
   /// `good` with data.size and data.group_regex, as in training where they are not given.
   /// Throws OptionError and CheckpointError.
   FolderOptions complete(const Model& model) const;
+};
+
+/// The good images that CalibrateOptions::good named.
+struct GoodFolder {
+  std::string folder;  ///< absolute; empty: the images of the run, or an older version did not say
+  std::vector<std::string> include, exclude;
 };
 
 /// What to score, and where results go.
@@ -83,10 +90,12 @@ public:
   /// Interrupted, without scores.csv then.
   ScoreResult score(const ScoreOptions& options, const Callbacks& callbacks = {}) const;
 
-  /// image: (C, H, W) uint8 or uint16, with the model's channels. The map, which takes time, is
-  /// made where the score is above `map_above`, and undefined elsewhere.
+  /// image: (C, H, W) uint8, uint16 or float, with the model's channels. The map, which takes time,
+  /// is made where the score is above `map_above`, and undefined elsewhere.
   ImageScore score(const torch::Tensor& image,
                    double map_above = -std::numeric_limits<double>::infinity()) const;
+  /// The same for an image that decode_image() placed in the model's value range.
+  ImageScore score_placed(const torch::Tensor& image, double map_above) const;
 
   /// The score that at most a share `fpr` of unseen good images will exceed.
   double threshold(double fpr = 0.01) const { return calibration_.thresholds(fpr)[kNetwork]; }
@@ -95,6 +104,7 @@ public:
   Size size() const { return size_; }  ///< at which the network sees images; {0, 0}: their own
   const std::string& group_regex() const { return group_regex_; }
   const Calibration& calibration() const { return calibration_; }
+  const GoodFolder& good() const { return good_; }  ///< that it was calibrated on
   const AnomalyScorer& scorer() const { return *scorer_; }
 
 private:
@@ -106,6 +116,7 @@ private:
   std::string group_regex_;
   std::shared_ptr<AnomalyScorer> scorer_;
   Calibration calibration_;
+  GoodFolder good_;
 };
 
 /// Throws OptionError unless `fpr` is a share of good images that may be called anomalous.
@@ -125,9 +136,10 @@ Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
                         const Callbacks& callbacks = {});
 
 /// Scores with what the model's run keeps, and calibrates where there is none yet or load() has no
-/// use for it: `convae score`. With good images named, or without a run, it keeps nothing. What is
-/// wrong with the folder or with the results' names is found before the first image is looked at.
-/// Throws what calibrate() and score() throw.
+/// use for it: `convae score`. For another grouping it calibrates as the run was calibrated, and
+/// keeps nothing; neither with good images named, or without a run. What is wrong with the folder
+/// or with the results' names is found before the first image is looked at. Throws what calibrate()
+/// and score() throw.
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
                          const ScoreOptions& options, const Callbacks& callbacks = {});
 

@@ -55,11 +55,8 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
   const Refusal refuse = unfit_for(model.options(), inspector.size());
   if (const auto reason = refuse({{}, info})) throw ImageError(*reason);
   require_memory_for_view(inspector.size() ? inspector.size() : Size{info.height, info.width});
-  // Whole numbers stay the file's own: the model knows what they mean.
-  const ValueRange& range = model.info().value_range;
-  const bool is_placed = info.bits == 32 || !range.is_fixed();
   return decode_image(bytes, static_cast<int>(model.options().channels), max_pixels,
-                      /*reduction=*/1, is_placed ? range : ValueRange{ValueRange::Kind::automatic});
+                      /*reduction=*/1, model.info().value_range);
 }
 
 /// Tells of files that were written or moved into folders.
@@ -269,7 +266,7 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
     const torch::Tensor image =
         decode_for(inspector, read_file(path), options.images.data.max_pixels);
     const double threshold = inspector.threshold(options.fpr);
-    const auto [score, map] = inspector.score(image, /*map_above=*/threshold);
+    const auto [score, map] = inspector.score_placed(image, /*map_above=*/threshold);
     anomalous = score > threshold;
     line["score"] = score;
     line["anomalous"] = anomalous;

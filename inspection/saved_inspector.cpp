@@ -4,6 +4,7 @@
 #include "convae/core/files.h"
 #include "convae/core/text.h"
 #include "convae/core/version.h"
+#include "convae/data/folder.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/scorer.h"
@@ -40,6 +41,28 @@ Safetensors read_saved(const fs::path& file) {
   }
 }
 
+bool are_there(const GoodFolder& good) {
+  try {
+    return !list_images(good.folder, {good.include, good.exclude}).files.empty();
+  } catch (const std::runtime_error&) {
+    return false;
+  }
+}
+
+/// Names what `earlier` was calibrated with.
+void take_over(const Inspector& earlier, CalibrateOptions& options, const Callbacks& callbacks) {
+  options.size = earlier.size();
+  const GoodFolder& good = earlier.good();
+  if (good.folder.empty()) return;
+  if (!are_there(good)) {
+    return callbacks.warn("the images of --good " + in_quotes(good.folder) +
+                          ", on which the run was calibrated, are gone: those of the run are used");
+  }
+  options.good.data.data = good.folder;
+  options.good.data.include = good.include;
+  options.good.data.exclude = good.exclude;
+}
+
 }  // namespace
 
 void Inspector::save(const fs::path& file) const {
@@ -49,17 +72,25 @@ void Inspector::save(const fs::path& file) const {
     std::ranges::sort(scores);
     tensors[scores_name(way)] = torch::tensor(scores, torch::kDouble);
   }
-  const nlohmann::ordered_json about = {{kDigestKey, kDigestPlaceholder},
-                                        {"version", kVersion},
-                                        {"features", kWayOfScoring},
-                                        {"weights", model_.weights_digest()},
-                                        {"value-range", to_string(model_.info().value_range)},
-                                        {"size", size_ ? to_string(size_) : kNative},
-                                        {"group-regex", group_regex_},
-                                        {"precision", to_string(model_.precision())},
-                                        {"groups", calibration_.groups},
-                                        {"training-images", calibration_.training_images}};
-  write_safetensors(file, tensors, {{kMetadataKey, about.dump()}});
+  nlohmann::ordered_json about = {{kDigestKey, kDigestPlaceholder},
+                                  {"version", kVersion},
+                                  {"features", kWayOfScoring},
+                                  {"weights", model_.weights_digest()},
+                                  {"value-range", to_string(model_.info().value_range)},
+                                  {"size", size_ ? to_string(size_) : kNative},
+                                  {"group-regex", group_regex_},
+                                  {"precision", to_string(model_.precision())},
+                                  {"groups", calibration_.groups},
+                                  {"training-images", calibration_.training_images}};
+  if (!good_.folder.empty()) {
+    about["good"] = good_.folder;
+    about["include"] = good_.include;
+    about["exclude"] = good_.exclude;
+  }
+  // A folder whose name is not UTF-8 is not found again; dump() alone would throw.
+  const std::string text = about.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false,
+                                      nlohmann::ordered_json::error_handler_t::replace);
+  write_safetensors(file, tensors, {{kMetadataKey, text}});
 }
 
 std::optional<Inspector> Inspector::load(const Model& model, const fs::path& file) {
@@ -78,6 +109,11 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
     Inspector inspector(computing, size == kNative ? Size{} : parse_size(size).value(),
                         about.at("group-regex").get<std::string>(),
                         std::make_shared<AnomalyScorer>(saved.tensors));
+    if (about.contains("good")) {  // nor this
+      inspector.good_ = {about.at("good").get<std::string>(),
+                         about.at("include").get<std::vector<std::string>>(),
+                         about.at("exclude").get<std::vector<std::string>>()};
+    }
     Calibration& calibration = inspector.calibration_;
     calibration.groups = about.at("groups").get<std::int64_t>();
     calibration.training_images = about.at("training-images").get<std::int64_t>();
@@ -101,6 +137,12 @@ fs::path inspector_file(const fs::path& run) {
 
 fs::path inspector_file(const Model& model) { return inspector_file(model.run()); }
 
+std::optional<Inspector> kept_inspector(const Model& model) {
+  const fs::path file = inspector_file(model);
+  if (file.empty() || !fs::exists(file)) return std::nullopt;
+  return Inspector::load(model, file);
+}
+
 Inspector inspector_of_run(const Model& model) {
   require_option(!model.run().empty(),
                  "--checkpoint " + in_quotes(model.path()) +
@@ -108,8 +150,7 @@ Inspector inspector_of_run(const Model& model) {
                      "runs/latest");
   const fs::path file = inspector_file(model);
   const bool is_there = fs::exists(file);
-  const auto saved = is_there ? Inspector::load(model, file) : std::nullopt;
-  if (saved) return *saved;
+  if (const auto kept = kept_inspector(model)) return *kept;
   throw std::runtime_error(
       in_quotes(file) +
       (is_there ? " is of other weights or of another version" : " is not there") +
@@ -128,7 +169,7 @@ Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
   return inspector;
 }
 
-std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOptions& options,
+std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options,
                                          const Callbacks& callbacks) {
   const fs::path file = inspector_file(model);
   if (!options.good.data.data.empty() || file.empty() || !fs::exists(file)) return std::nullopt;
@@ -145,8 +186,10 @@ std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOpti
                              "again with convae calibrate --size",
                              options.size.value_or(Size{}) ? to_string(*options.size) : kNative,
                              saved->size() ? to_string(saved->size()) : kNative));
+  model = saved->model();
   if (options.group_regex.value_or(saved->group_regex()) != saved->group_regex()) {
     callbacks.say("calibrating again, with another --group-regex");
+    take_over(*saved, options, callbacks);
     return std::nullopt;
   }
   callbacks.say(fmt::format("calibrated before, on {} good images at size {} in {}: {}",
@@ -156,8 +199,7 @@ std::optional<Inspector> saved_inspector(const Model& model, const CalibrateOpti
   return saved;
 }
 
-Inspector inspector_for(const Model& model, const CalibrateOptions& options,
-                        const Callbacks& callbacks) {
+Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& callbacks) {
   const std::optional<Inspector> saved = saved_inspector(model, options, callbacks);
   return saved ? *saved : calibrate_and_keep(model, options, callbacks);
 }
@@ -178,7 +220,8 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
   }
   if (!leads()) return inspector;
   try {
-    inspector.save(inspector_file(model));
+    // What there is for these weights was asked for: only calibrate replaces that.
+    if (!kept_inspector(model)) inspector.save(inspector_file(model));
   } catch (const std::runtime_error& error) {
     callbacks.warn("the calibration is not kept: " + first_line(error.what()));
   }

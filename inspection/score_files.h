@@ -19,7 +19,7 @@ namespace convae {
 
 /// The map (H, W) over its image, in grey: transparent where it is 0, through red to yellow. All
 /// are on one scale, so that those of a whole set can be compared with each other. image: (C, H, W)
-/// uint8 or uint16 → (3, H, W) uint8.
+/// uint8, uint16 or float → (3, H, W) uint8.
 torch::Tensor heat_over_image(const torch::Tensor& image, const torch::Tensor& map);
 
 /// The files of a folder's results. All names are reserved before the first is written.

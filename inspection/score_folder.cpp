@@ -1,6 +1,9 @@
 #include "convae/core/errors.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
+#include "convae/data/header_index.h"
+#include "convae/data/split.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/saved_inspector.h"
@@ -17,6 +20,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -24,7 +28,7 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-/// What is looked at, for who stops it.
+/// What Interrupted says was looked at.
 constexpr const char* kTheImages = "the images; no scores.csv was written";
 
 /// The images to list, for a network that sees them at `size`. Those that are named may lie
@@ -69,7 +73,7 @@ public:
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);
     if (layout_.labelled) {
-      warn_of_own_images();
+      warn_of_own_images(inspector);
       callbacks_.say("good images and kinds of defects are told by the folders in " +
                      in_quotes(layout_.images));
     }
@@ -97,17 +101,58 @@ public:
 
 private:
   /// Some layouts have one folder of good images, for training and test.
-  void warn_of_own_images() {
+  void warn_of_own_images(const Inspector& inspector) const {
+    const std::set<ImageId> learnt = calibrated_images(inspector.good());
+    std::int64_t good = 0, own = 0;
+    std::vector<std::string> others;
+    for (std::int64_t i = 0; i < folder_.size(); ++i) {
+      const std::string name = folder_.name(i);
+      if (layout_.label(name) != kGoodLabel) continue;
+      ++good;
+      if (learnt.contains(image_id(folder_.entry(i).file))) {
+        ++own;
+      } else {
+        others.push_back(name);
+      }
+    }
     const Model& model = folder_.model();
-    std::vector<std::string> good = folder_.names();
-    std::erase_if(good, [&](const std::string& name) { return layout_.label(name) != kGoodLabel; });
-    const OwnImages own =
-        own_images_among(good, options_.images.data.data, model.run(), model.info());
-    if (own.training + own.validation == 0) return;
+    const OwnImages of_run =
+        own_images_among(others, options_.images.data.data, model.run(), model.info());
+    own += of_run.training + of_run.validation;
+    if (own == 0) return;
     callbacks_.warn(fmt::format(
         "{} of {} good images are among those this run was trained or calibrated on: measures come "
         "out too well; judge with --folds, or on other good images",
-        own.training + own.validation, good.size()));
+        own, good));
+  }
+
+  /// What a calibration takes of a folder; none where that has nothing to do with this one, or
+  /// nothing is left there.
+  std::set<ImageId> calibrated_images(const GoodFolder& good) const {
+    std::set<ImageId> images;
+    std::error_code error;
+    const fs::path own = fs::weakly_canonical(options_.images.data.data, error);
+    const fs::path other = fs::weakly_canonical(good.folder, error);
+    if (good.folder.empty() || (!lies_below(own, other) && !lies_below(other, own))) return images;
+    DataOptions data = options_.images.data;
+    data.data = good.folder;
+    data.include = good.include;
+    data.exclude = good.exclude;
+    data.images.clear();
+    data.skip_bad = true;
+    data.index = index_beside_run(folder_.model().path());
+    Callbacks silent = callbacks_;
+    silent.info = silent.warning = nullptr;
+    const auto takes_all = [](const ImageEntry&) { return std::nullopt; };
+    try {
+      const FoundImages found = find_good_images(data, takes_all, silent);
+      for (const ImageFile& file : found.entries.files()) images.insert(image_id(file));
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const std::runtime_error&) {
+      images.clear();
+    }
+    return images;
   }
 
   /// What is told of an image.
@@ -306,10 +351,12 @@ ScoreResult Inspector::score(const ScoreOptions& options, const Callbacks& callb
 
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
                          const ScoreOptions& options, const Callbacks& callbacks) {
-  std::optional<Inspector> inspector = saved_inspector(model, calibration, callbacks);
-  const Size size = inspector ? inspector->size() : calibration.complete(model).data.size;
-  FolderScoring scoring(model, size, options, callbacks);
-  if (!inspector) inspector = calibrate_and_keep(model, calibration, callbacks);
+  Model computing = model;
+  CalibrateOptions asked = calibration;
+  std::optional<Inspector> inspector = saved_inspector(computing, asked, callbacks);
+  const Size size = inspector ? inspector->size() : asked.complete(computing).data.size;
+  FolderScoring scoring(computing, size, options, callbacks);
+  if (!inspector) inspector = calibrate_and_keep(computing, asked, callbacks);
   return scoring.run(*inspector);
 }
 

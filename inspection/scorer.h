@@ -113,7 +113,7 @@ public:
   Scores score(const SeenImage& image) const { return score(look(image)); }
   const HeatMap& heat_map(std::size_t part) const { return heat_[part]; }
 
-  /// For who computes a score by other means: the scale of each of an image's maps, the network's
+  /// For exporters: the scale of each of an image's maps, the network's
   /// first, see PlaceStatistics; how many values a peak is the mean of, of one of `maps` with so
   /// many pixels; the scores by the peaks (K) double of each, with both_ends(), and what they take:
   /// (F) double of good images, and the weights.

@@ -1,6 +1,7 @@
 #include "convae/inspection/test_set.h"
 
 #include "convae/core/files.h"
+#include "convae/data/folder.h"
 
 #include <fmt/format.h>
 
@@ -28,8 +29,11 @@ std::vector<fs::path> files_in(const fs::path& folder) {
   for (fs::directory_iterator entries(folder, error); !error && entries != end(entries);
        entries.increment(error)) {
     std::error_code failure;
-    const bool is_hidden = entries->path().filename().string().starts_with('.');
-    if (!is_hidden && entries->is_regular_file(failure)) files.push_back(entries->path());
+    const fs::path& path = entries->path();
+    const bool is_hidden = path.filename().string().starts_with('.');
+    if (!is_hidden && entries->is_regular_file(failure) && looks_like_image(path)) {
+      files.push_back(path);
+    }
   }
   std::ranges::sort(files);
   return files;

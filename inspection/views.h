@@ -17,7 +17,7 @@ struct ViewedImage {
   SeenImage seen;
   double mean_error = 0;   ///< mean squared error of the reconstruction
   std::int64_t index = 0;  ///< in its folder
-  torch::Tensor pixels;    ///< (C, H, W) uint8 or uint16, at its own size
+  torch::Tensor pixels;    ///< (C, H, W) uint8, uint16 or float, at its own size
   torch::Tensor input;     ///< (1, C, h, w) float in [0,1]: what the network saw
 };
 

@@ -71,6 +71,7 @@ double average_precision(const ScoredImages& images) {
 }
 
 double Detections::precision() const {
+  if (false_positives + true_negatives == 0) return kNoValue;
   return ratio(true_positives, true_positives + false_positives);
 }
 
@@ -79,7 +80,9 @@ double Detections::recall() const {
 }
 
 double Detections::f1() const {
-  if (true_positives + false_negatives == 0) return kNoValue;
+  if (true_positives + false_negatives == 0 || false_positives + true_negatives == 0) {
+    return kNoValue;
+  }
   return ratio(2 * true_positives, 2 * true_positives + false_positives + false_negatives);
 }
 

@@ -35,9 +35,9 @@ double average_precision(const ScoredImages& images);
 struct Detections {
   std::int64_t true_positives = 0, false_positives = 0, true_negatives = 0, false_negatives = 0;
 
-  double precision() const;            ///< NaN where nothing was found
+  double precision() const;            ///< NaN where nothing was found, or without good images
   double recall() const;               ///< NaN without anomalous images
-  double f1() const;                   ///< 2 TP / (2 TP + FP + FN); NaN without anomalous images
+  double f1() const;                   ///< 2 TP / (2 TP + FP + FN); NaN unless both kinds are there
   double false_positive_rate() const;  ///< NaN without good images
 };
 Detections detections(const ScoredImages& images, double threshold);

@@ -5,6 +5,7 @@
 #include "convae/data/dataset.h"
 #include "convae/data/folder.h"
 #include "convae/data/image_io.h"
+#include "convae/models/options.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/torch.h>
@@ -66,6 +67,11 @@ inline torch::Tensor gaussian(at::IntArrayRef sizes, std::uint64_t seed) {
   return torch::randn(sizes, generator(seed));
 }
 
+/// In the layout of the network's maps and kernels, with a gradient.
+inline torch::Tensor channels_last_input(at::IntArrayRef sizes, std::uint64_t seed) {
+  return gaussian(sizes, seed).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
+}
+
 /// (C, H, W) uint8 noise.
 inline torch::Tensor noise(std::int64_t channels, std::int64_t height, std::int64_t width,
                            std::uint64_t seed) {
@@ -80,6 +86,13 @@ inline torch::Tensor wave(std::int64_t channels, std::int64_t height, std::int64
   const torch::Tensor c = torch::arange(channels).view({channels, 1, 1});
   const torch::Tensor angle = y * 0.3 + x * 0.2 + c * 0.9 + 1.7 * static_cast<double>(phase);
   return (127.5 + 100 * torch::sin(angle)).round().to(torch::kUInt8);
+}
+
+inline ModelOptions small_network(const std::string& levels = "4,6,8", std::int64_t channels = 3) {
+  ModelOptions options;
+  options.channels = channels;
+  options.levels = parse_levels(levels);
+  return options;
 }
 
 /// Encodes `image` (C, H, W) and writes it, making the folders on the way.

@@ -21,8 +21,7 @@ public:
 /// How far a run has come: all that a resumed run needs beside weights and moments.
 struct Progress {
   std::int64_t epoch = 0;  ///< epochs completed
-  /// Images of the epoch after those that steps have taken, unusable ones included: where in the
-  /// epoch's order the next step begins, whatever its batch size.
+  /// Where in the epoch's order the next step begins; unusable images count.
   std::int64_t epoch_position = 0;
   std::int64_t step = 0;             ///< steps done altogether
   std::int64_t optimizer_steps = 0;  ///< of these, steps that changed the weights
@@ -42,6 +41,12 @@ struct Progress {
   std::int64_t plateau_start = 0;   ///< epoch from which it waits, if later than the best
   std::int64_t patience_start = 0;  ///< epoch from which patience counts, if later than the best
   bool stopped_early = false;       ///< by patience
+
+  /// Its sums are zero again.
+  void begin_epoch() {
+    epoch_position = epoch_images = 0;
+    epoch_loss_sum = epoch_train_seconds = 0;
+  }
 };
 
 /// Whether all that `options` give (epochs, steps or time) is done, or the run stopped early.

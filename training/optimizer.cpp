@@ -117,18 +117,15 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
                                    std::int64_t steps) {
   torch::NoGradGuard no_grad;
   std::int64_t found = 0;
-  for (Moment& moment : moments_) {
-    for (std::size_t i = 0; i < names_.size(); ++i) {
-      const std::string name = "optimizer." + names_[i] + "." + moment.name;
-      const auto saved = tensors.find(name);
-      if (saved == tensors.end()) continue;
-      if (saved->second.sizes() != moment.tensors[i].sizes()) {
-        throw std::runtime_error(c10::str("'", name, "' has shape ", saved->second.sizes(),
-                                          ", expected ", moment.tensors[i].sizes()));
-      }
-      moment.tensors[i].copy_(saved->second);
-      ++found;
+  for (auto& [name, moment] : state()) {  // the moments themselves
+    const auto saved = tensors.find(name);
+    if (saved == tensors.end()) continue;
+    if (saved->second.sizes() != moment.sizes()) {
+      throw std::runtime_error(c10::str("'", name, "' has shape ", saved->second.sizes(),
+                                        ", expected ", moment.sizes()));
     }
+    moment.copy_(saved->second);
+    ++found;
   }
   if (found > 0) {
     steps_taken_ = steps;

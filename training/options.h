@@ -71,7 +71,7 @@ struct TrainOptions {
   Effects augmentations;  ///< of input and target
   double ema = 0;         ///< decay of the averaged weights, see WeightAverage; 0: none
   BestBy best = BestBy::val_loss;
-  std::int64_t patience = 0;  ///< epochs without a better loss before stopping; 0: off
+  std::int64_t patience = 0;  ///< epochs without a better `best` before stopping; 0: off
   std::uint64_t seed = 0;
   std::int64_t max_steps = 0;  ///< stop after so many steps; 0: after `epochs`
   /// Train for so many seconds in all, validation and saving included, in place of `epochs` and

@@ -39,14 +39,11 @@ bool is_better(double value, double than, BestBy measure) {
   return more_is_better ? value > than : value < than;
 }
 
-/// Places of the images, smallest error first; an error that is not a number is the largest.
+/// Places of the images, smallest error first.
 std::vector<std::size_t> by_error(const std::vector<ImageQuality>& images) {
   std::vector<std::size_t> order(images.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, {}, [&](std::size_t place) {
-    const double mse = images[place].mse;
-    return std::isnan(mse) ? std::numeric_limits<double>::infinity() : mse;
-  });
+  std::ranges::stable_sort(order, {}, [&](std::size_t place) { return images[place].mse; });
   return order;
 }
 
@@ -206,7 +203,8 @@ void Run::note_step() {
     callbacks_.say(fmt::format("saved at step {}", progress.step));
   }
   const std::int64_t images_a_step = trainer_.options().batch_size;
-  callbacks_.show(place(), progress.step * images_a_step, trainer_.total_steps() * images_a_step);
+  callbacks_.show(place(), trainer_.schedule_step() * images_a_step,
+                  trainer_.total_steps() * images_a_step);
   if (end_seconds_ == 0 && validation_ != nullptr && progress.epoch_images > 0) {
     // Until an epoch's end was timed: the forward pass is a third of a step, measures come on top.
     trainer_.keep_free(progress.epoch_train_seconds / 2 * static_cast<double>(validation_->size()) /
@@ -214,7 +212,7 @@ void Run::note_step() {
   }
 }
 
-/// Nothing where it was stopped.
+/// Nothing if the run was stopped.
 std::optional<Quality> Run::measure() {
   if (validation_ == nullptr) return Quality{};
   const UseAverage average(trainer_.average());
@@ -225,8 +223,8 @@ std::optional<Quality> Run::measure() {
   return stopped() ? std::nullopt : std::optional(quality);
 }
 
-/// Whether it is that of the run. A run that ends by its time has used it up: what is left is for
-/// saving.
+/// Whether this end of an epoch is the run's. A run that ends by its time has used it up: what is
+/// left is for saving.
 bool Run::note_end() {
   const TrainOptions& options = trainer_.options();
   Progress& progress = trainer_.progress();
@@ -319,7 +317,7 @@ std::string Run::epoch_line(const MetricsRow& row) const {
   return waiting < 0.005 ? line : line + fmt::format(", {:.0f} % waiting", 100 * waiting);
 }
 
-/// Those that this rank could not use.
+/// Images that this rank could not use.
 std::vector<SkippedFile> Run::bad_files() const {
   std::vector<SkippedFile> all = trainer_.dataset().bad_files();
   if (validation_ == nullptr) return all;

@@ -3,6 +3,7 @@
 #include "convae/core/csv.h"
 #include "convae/core/files.h"
 #include "convae/core/folder_lock.h"
+#include "convae/core/output_folder.h"
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
 
@@ -17,11 +18,6 @@
 namespace convae {
 namespace fs = std::filesystem;
 namespace {
-
-[[noreturn]] void fail_with(const char* action, const fs::path& path,
-                            const std::error_code& error) {
-  throw std::runtime_error(std::string(action) + " " + in_quotes(path) + ": " + error.message());
-}
 
 ImageQuality read_image(const CsvReader& table) {
   return {table.name("path"),
@@ -83,11 +79,11 @@ RunFolder::RunFolder(fs::path path, std::shared_ptr<const int> lock)
 RunFolder RunFolder::create(const fs::path& output, const std::string& name, bool counts_up) {
   std::error_code error;
   fs::create_directories(output, error);
-  if (error) fail_with("cannot create the folder", output, error);
+  if (error) fail_to_create(output, error);
   fs::path path = output / name;
   for (int number = 2; !fs::create_directory(path, error); ++number) {
     std::error_code none;
-    if (error && !fs::exists(path, none)) fail_with("cannot create the folder", path, error);
+    if (error && !fs::exists(path, none)) fail_to_create(path, error);
     if (!counts_up) {
       throw std::runtime_error("another process has begun the run " + in_quotes(path) +
                                " meanwhile; wait for it or stop it first");
@@ -96,7 +92,7 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name, boo
   }
   for (const char* part : {"weights", "samples"}) {
     fs::create_directory(path / part, error);
-    if (error) fail_with("cannot create the folder", path / part, error);
+    if (error) fail_to_create(path / part, error);
   }
   return {path, lock_run(path)};
 }
@@ -297,6 +293,11 @@ void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {
     text += fmt::format("{},{}\n", csv_field(file.name), csv_field(file.reason));
   }
   write_file(path_ / "skipped.csv", text);
+}
+
+fs::path run_of(const fs::path& checkpoint) {
+  const fs::path weights = fs::absolute(checkpoint).parent_path(), run = weights.parent_path();
+  return weights.filename() == "weights" && is_there(run / "images.csv") ? run : fs::path();
 }
 
 }  // namespace convae

@@ -113,22 +113,32 @@ OwnImages own_images_among(const std::vector<std::string>& names, const std::str
   const auto text_of = [](const std::string& path) {
     return std::filesystem::weakly_canonical(path).string() + "/";
   };
-  const std::string root = text_of(folder), of_run = text_of(saved_data(info).data.data);
-  if (!root.starts_with(of_run) && !of_run.starts_with(root)) return own;
+  const auto meet = [](const std::string& a, const std::string& b) {
+    return a.starts_with(b) || b.starts_with(a);
+  };
+  const DataOptions data = saved_data(info).data;
+  const std::string root = text_of(folder), trained = text_of(data.data);
+  const std::string validated = data.val.empty() ? trained : text_of(data.val);
+  if (!meet(root, trained) && !meet(root, validated)) return own;
   ImageList list;
   try {
     list = RunFolder::watch(run).read_images();
   } catch (const std::runtime_error&) {
-    return own;  // a damaged table takes no more than a warning away
+    return own;  // a damaged table only means no warning
   }
   const std::set<std::string_view> training(list.training.begin(), list.training.end());
   const std::set<std::string_view> validation(list.validation.begin(), list.validation.end());
   for (const std::string& name : names) {
     const std::string path = root + name;
-    if (!path.starts_with(of_run)) continue;
-    const std::string_view in_run = std::string_view(path).substr(of_run.size());
-    own.training += training.contains(in_run) ? 1 : 0;
-    own.validation += validation.contains(in_run) ? 1 : 0;
+    const auto is_in = [&path](const std::string& place, const std::set<std::string_view>& listed) {
+      return path.starts_with(place) &&
+             listed.contains(std::string_view(path).substr(place.size()));
+    };
+    if (is_in(trained, training)) {
+      ++own.training;
+    } else if (is_in(validated, validation)) {
+      ++own.validation;
+    }
   }
   return own;
 }

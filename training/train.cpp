@@ -69,6 +69,7 @@ void require_utf8(const DataOptions& data) {
       require_utf8(glob, flag, "write * in place of such bytes");
     }
   }
+  require_utf8(data.group_regex, "group-regex", "write . in place of such bytes");
 }
 
 /// The size every image reaches the network at; {0, 0}: they have several.
@@ -110,20 +111,15 @@ void adopt(TrainJob& job, const CheckpointInfo& info) {
   ValueRange& range = job.data.value_range;
   if (range.kind == ValueRange::Kind::unsaid) range = info.value_range;
   job.data.channels = model.channels;
-  if (model.latent > 0 && !job.data.size && !job.data.crop) job.data.size = model.size;
+  if (model.latent > 0 && !one_size(job.data)) job.data.size = model.size;
 }
 
-/// Whether there was one.
+/// Returns whether there was a best.
 bool forget_best(Progress& progress) {
   progress.patience_start = progress.epoch;
   progress.plateau_start = progress.epoch;
   progress.stopped_early = false;
   return std::exchange(progress.best_epoch, 0) > 0;
-}
-
-void begin_epoch_anew(Progress& progress) {
-  progress.epoch_position = progress.epoch_images = 0;
-  progress.epoch_loss_sum = progress.epoch_train_seconds = 0;
 }
 
 /// Opens job.resume and adopts its architecture.
@@ -308,8 +304,8 @@ private:
     const Precision precision =
         choose_precision(job_.train.precision, job_.model, device_, callbacks_);
     job_.train.precision = *parse_name<Precision>(said_by_first_rank(to_string(precision)));
-    const bool one_size = job_.data.size || job_.data.crop;
-    prepare_device(device_, job_.train.precision, job_.train.deterministic, one_size);
+    prepare_device(device_, job_.train.precision, job_.train.deterministic,
+                   static_cast<bool>(one_size(job_.data)));
     callbacks_.say(fmt::format("device {} · {} compute threads · {} decoding threads · {}",
                                device_.str(), job_.run.threads, worker_count(job_.data.workers),
                                to_string(job_.train.precision)));
@@ -357,6 +353,7 @@ private:
       callbacks_.warn(fmt::format("a test of {} steps says nothing of the learning rate; it is {}",
                                   rate_test_.size(), job_.train.lr));
     }
+    job_.train.validate();  // that min-lr is not above it
   }
 
   /// What a user wants to see before the first step.
@@ -431,7 +428,7 @@ private:
     }
     callbacks_.warn(what + "; the epoch begins anew");
     best_begins_anew_ |= forget_best(info.progress);
-    begin_epoch_anew(info.progress);
+    info.progress.begin_epoch();
   }
 
   /// The order of an epoch follows from the seed as well.
@@ -441,7 +438,7 @@ private:
     if (was == job_.train.seed || progress.epoch_images == 0) return;
     callbacks_.warn(
         fmt::format("the seed was {} and is {}: the epoch begins anew", was, job_.train.seed));
-    begin_epoch_anew(progress);
+    progress.begin_epoch();
   }
 
   TrainResult train(Trainer& trainer, ImageDataset* validation) {
@@ -485,7 +482,6 @@ private:
   RunFolder new_folder() const {
     const fs::path& output = job_.run.output;
     const std::string name = job_.run.name_for(job_.data.data);
-    if (ranks().size() == 1) return RunFolder::create(output, name, job_.counts_up);
     std::optional<RunFolder> made;
     if (leads()) made = RunFolder::create(output, name, job_.counts_up);
     const std::string path = said_by_first_rank(made ? made->path().string() : "");

@@ -63,8 +63,9 @@ struct TrainResult {
 ///
 ///     TrainJob job;
 ///     job.data.data = "photos";
-///     TrainResult result = train(job, {.info = [](const std::string& line) { puts(line.c_str());
-///     }}); Model model = load(result.folder);
+///     const auto print = [](const std::string& line) { puts(line.c_str()); };
+///     TrainResult result = train(job, {.info = print});
+///     Model model = load(result.folder);
 ///
 /// Sets the process's number of compute threads. Throws OptionError before the first image is read;
 /// Interrupted where callbacks.should_stop said so, after saving; std::runtime_error. A run that

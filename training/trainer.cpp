@@ -76,7 +76,7 @@ Size largest_size(const Step& step) {
   Size largest;
   for (const MicroBatch& batch : step) {
     const Size size{batch.images.size(2), batch.images.size(3)};
-    if (size.h * size.w > largest.h * largest.w) largest = size;
+    largest = std::ranges::max(largest, size, {}, &Size::area);
   }
   return largest;
 }
@@ -127,7 +127,8 @@ std::int64_t Trainer::total_steps() const {
     return static_cast<std::int64_t>(done / std::clamp(share, 1e-6, 1.0)) + 1;
   }
   const std::int64_t all = options_.epochs * steps_per_epoch();
-  return options_.max_steps > 0 ? std::min(all, options_.max_steps) : all;
+  if (options_.max_steps == 0) return all;
+  return std::min(all, schedule_step() + options_.max_steps - progress_.step);
 }
 
 std::int64_t Trainer::total_epochs() const {
@@ -136,7 +137,7 @@ std::int64_t Trainer::total_epochs() const {
 }
 
 std::int64_t Trainer::schedule_step() const {
-  // Not progress_.step: after a resume with another batch size that counts steps of both sizes.
+  // Not progress_.step: after a resume with another batch size, that counts steps of both sizes.
   return progress_.epoch * steps_per_epoch() +
          (progress_.epoch_position + options_.batch_size - 1) / options_.batch_size;
 }
@@ -370,10 +371,7 @@ std::vector<StepShare> Trainer::share_plan(std::vector<Step>& plan) const {
 
 void Trainer::close_epoch() {
   ++progress_.epoch;
-  progress_.epoch_position = 0;
-  progress_.epoch_loss_sum = 0;
-  progress_.epoch_images = 0;
-  progress_.epoch_train_seconds = 0;
+  progress_.begin_epoch();
 }
 
 void Trainer::restore(const Checkpoint& checkpoint, const std::string& source) {

@@ -90,6 +90,8 @@ public:
   std::int64_t steps_per_epoch() const;
   /// With options().time, as many as fit into it at the speed so far.
   std::int64_t total_steps() const;
+  /// Where the schedule is: steps of this batch size that what is done so far would have taken.
+  std::int64_t schedule_step() const;
   /// Epochs that total_steps() take, the last of which max_steps or the time may cut short.
   std::int64_t total_epochs() const;
   /// Mean loss of the images of the epoch under way.
@@ -116,7 +118,6 @@ public:
   std::int64_t workers() const { return workers_; }
 
 private:
-  std::int64_t schedule_step() const;
   double scheduled_rate() const;
   torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                           std::int64_t images_in_step);

@@ -6,7 +6,7 @@
 #include "convae/app/output/logging.h"
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
-#include "convae/inspection/inspector.h"
+#include "convae/inspection/saved_inspector.h"
 #include "convae/training/collective.h"
 
 #include <fmt/format.h>
@@ -61,20 +61,33 @@ void print(const TrainResult& result, const TrainOptions& options) {
         folder, epochs, p.step, p.stopped_early ? ", stopped early" : "", more_than(options, p));
     return;
   }
-  fmt::print("{}: {} epochs, {} steps, best {} {:.6f} in epoch {}, {} images skipped{}\n", folder,
-             epochs, p.step, name_of_best(p.best_by), p.best_value, p.best_epoch,
+  const std::string best = p.best_epoch == 0
+                               ? fmt::format("no finite {}", name_of_best(p.best_by))
+                               : fmt::format("best {} {:.6f} in epoch {}", name_of_best(p.best_by),
+                                             p.best_value, p.best_epoch);
+  fmt::print("{}: {} epochs, {} steps, {}, {} images skipped{}\n", folder, epochs, p.step, best,
              result.skipped.size(),
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
 }
 
-/// A detector is there for inspection: from now on score needs no training image. Ranks share the
-/// work. What goes wrong takes nothing from the training.
+/// Whether the run keeps what score needs, of these weights.
+bool is_calibrated(const Model& model) {
+  try {
+    return kept_inspector(model).has_value();
+  } catch (const std::runtime_error&) {
+    return false;  // damaged
+  }
+}
+
+/// A detector is there for inspection: from now on score needs no training image. What was
+/// calibrated for the same weights stays. Ranks share the work. What goes wrong takes nothing from
+/// the training.
 void calibrate_after_training(const TrainResult& result, const std::string& device,
                               const Callbacks& callbacks) {
   try {
     const Model model = load(result.folder, device_of_ranks(device));
     if (model.options().detector.empty()) return;
-    if (result.was_finished && on_any_rank(std::filesystem::exists(inspector_file(model)))) return;
+    if (on_any_rank(is_calibrated(model))) return;
     const Inspector inspector = calibrate_run(model, {}, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));

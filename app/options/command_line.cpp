@@ -14,7 +14,7 @@ namespace convae::app {
 namespace {
 
 cxxopts::Options make_parser(const Command& command) {
-  static const Options defaults;
+  const Options defaults = defaults_of(command.name);
   cxxopts::Options parser("convae " + std::string(command.name), command.summary);
   parser.custom_help(command.usage);
   parser.set_width(100);
@@ -79,6 +79,12 @@ void settle_length(TrainOptions& train, const std::function<bool(const char*)>& 
 }
 
 }  // namespace
+
+Options defaults_of(const std::string& command) {
+  Options options;
+  if (command != "train") options.run.output.clear();
+  return options;
+}
 
 CommandLine read_command_line(const std::vector<std::string>& words, const Options& base) {
   const Command& command = find_command(words.at(0));

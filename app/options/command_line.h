@@ -20,6 +20,9 @@ struct CommandLine {
   bool has(const std::string& option) const { return given.contains(option); }
 };
 
+/// What a command starts from: only runs have a place of their own to go to.
+Options defaults_of(const std::string& command);
+
 /// Reads `convae COMMAND [options]` (words after the program's name): defaults, then the file of
 /// --config, then flags. `base` are the options to start from instead of the defaults (a resumed
 /// run's). Throws OptionError naming the option, the value and the nearest valid one.

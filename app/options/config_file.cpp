@@ -69,8 +69,9 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
     try {
       text =
           value_text(node, std::string(1, option->value.kind == ValueKind::list ? kBetween : ','));
-      if (option->value.kind == ValueKind::string && !node.is_string()) {
-        throw OptionError("expected a string in quotes");
+      if (option->value.kind == ValueKind::string) {
+        require_option(node.is_string(), "expected a string in quotes");
+        require_option(text.find('\0') == std::string::npos, "it holds a NUL character");
       }
       option->value.set(options, text);
       given.insert(option->name);
@@ -93,7 +94,8 @@ toml::table parse_toml(std::string_view text, const std::string& name) {
 std::string toml_text(const OptionSpec& option, const std::string& value) {
   const ValueKind kind = option.value.kind;
   const bool is_whole = parse_as<std::int64_t>(value).has_value();
-  if (kind == ValueKind::number && is_whole) return value + ".0";
+  const bool is_digits = !value.empty() && value.find_first_not_of("-0123456789") == value.npos;
+  if (kind == ValueKind::number && is_digits) return value + ".0";
   // TOML's integers are signed; a seed above 2^63 is kept as text, which reads back the same.
   if (kind == ValueKind::boolean || (kind == ValueKind::integer && is_whole) ||
       (kind == ValueKind::number && parse_number(value))) {

@@ -82,6 +82,9 @@ std::string rows(const Evaluation& e, const Contender& contender) {
 
 std::string head(const Evaluation& e) {
   const auto count = static_cast<std::int64_t>(e.images.size());
+  const auto of_an_image = [&](std::int64_t numbers) {
+    return std::llround(static_cast<double>(numbers) / static_cast<double>(count));
+  };
   const double ratio = static_cast<double>(e.numbers_in) / static_cast<double>(e.numbers_latent);
   const std::string shape = e.size ? fmt::format("of {}x{}", e.channels, to_string(e.size))
                                    : fmt::format("of several sizes, {} channels", e.channels);
@@ -89,10 +92,10 @@ std::string head(const Evaluation& e) {
     return fmt::format("{} images {}, corrupted by {}\n", count, shape, e.corruptions);
   }
   if (e.numbers_latent == 0) {
-    return fmt::format("{} images {} · {} numbers in\n", count, shape, e.numbers_in / count);
+    return fmt::format("{} images {} · {} numbers in\n", count, shape, of_an_image(e.numbers_in));
   }
   return fmt::format("{} images {} · {} numbers in, {} latent: {:.1f} to 1\n", count, shape,
-                     e.numbers_in / count, e.numbers_latent / count, ratio);
+                     of_an_image(e.numbers_in), of_an_image(e.numbers_latent), ratio);
 }
 
 std::string verdict(const Evaluation& e, const Duel& duel) {

@@ -61,7 +61,8 @@ private:
   void print(const std::string& stage, std::int64_t done, std::int64_t total) {
     since_shown_.restart();
     visible_ = true;
-    const auto filled = static_cast<std::size_t>(24 * done / std::max<std::int64_t>(total, 1));
+    total = std::max({total, done, std::int64_t{1}});
+    const auto filled = static_cast<std::size_t>(24 * done / total);
     std::string line = fmt::format("\r\033[K{} [{:.<24}]", stage, std::string(filled, '#'));
     const double seconds = since_first_.seconds();
     if (done > first_done_ && seconds > 0.2) {  // a rate needs something to measure

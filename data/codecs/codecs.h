@@ -56,7 +56,7 @@ struct Original;  // likeness.h
 struct Codec {
   ImageInfo (*probe)(Bytes bytes, std::int64_t max_pixels);  ///< the header, sides as stored
   /// Of 1, 3 or, for RGBA with colours not composited, 4 channels. Only float32 pixels are in
-  /// `range`.
+  /// `range`: see in_range().
   Decoded (*decode)(Bytes bytes, int channels, std::int64_t max_pixels, const ValueRange& range);
   /// (H, W, C) contiguous, C 1 to 4, the last one alpha where it is even. In the likeness of
   /// `original`, unless that is null; only then come float64 pixels, in its numbers.
@@ -172,8 +172,8 @@ torch::Tensor empty_pixels(const ImageInfo& info, int channels);
 torch::Tensor empty_pixels(const ImageInfo& info, Size size, int channels);
 
 /// Contiguous whole numbers of a file in the places that a fixed `range` gives them, see
-/// decode_image(); others as they are.
-torch::Tensor in_range(const torch::Tensor& pixels, const ValueRange& range, std::int64_t& clipped);
+/// decode_image(), with those that are clipped counted in `decoded`; others as they are.
+torch::Tensor in_range(Decoded& decoded, const ValueRange& range);
 
 /// (H, W, C) uint8 of the same values; 65535 and 1.0 become 255.
 torch::Tensor to_8_bits(const torch::Tensor& pixels);

@@ -71,15 +71,19 @@ std::vector<std::uint8_t> nearest_colours(const torch::Tensor& pixels, const Pal
 
 namespace {
 
-/// `image` (H, W, C) in [0,1] in the numbers of a file: (H, W, `colours`), and the alpha of `rgba`
-/// where that is defined. A plain loop: it runs on threads that must not start others.
+/// `image` (H, W, C) in [0,1] in the numbers of `original`: (H, W, `colours`), and the alpha of
+/// `rgba` where that is defined. A plain loop: it runs on threads that must not start others.
 template <typename Number>
 torch::Tensor in_numbers(const torch::Tensor& image, std::int64_t colours, const ValueRange& range,
-                         const torch::Tensor& rgba, bool premultiplied) {
+                         const torch::Tensor& rgba, const ImageInfo& original) {
   constexpr bool is_whole = std::is_integral_v<Number>;
   constexpr double white = is_whole ? double(std::numeric_limits<Number>::max()) : 1;
   const double low = range.is_fixed() ? range.low : 0;
   const double scale = range.is_fixed() ? range.high - range.low : white;
+  // Where 0 is white, numbers are inverted at the end, those with alpha after they are put on
+  // white.
+  const double inverted = is_whole ? white : 2 * low + scale;
+  const double least = original.white_is_zero ? inverted - low - scale : low;
   const std::int64_t channels = image.size(2), samples = colours + (rgba.defined() ? 1 : 0);
   const torch::Tensor numbers =
       at::empty({image.size(0), image.size(1), samples}, c10::CppTypeToScalarType<Number>::value);
@@ -92,13 +96,14 @@ torch::Tensor in_numbers(const torch::Tensor& image, std::int64_t colours, const
     for (std::int64_t c = 0; c < colours; ++c) {
       const double share =
           colours == channels ? from[c] : 0.299 * from[0] + 0.587 * from[1] + 0.114 * from[2];
-      double number = low + share * scale;
+      double number = least + share * scale;
       if (alpha != nullptr) {  // the image is what shows on white
         const double opacity = alpha[4 * i] / white;
         const double own = number - white * (1 - opacity);
-        number = premultiplied ? own : opacity > 0 ? own / opacity : number;
+        number = original.premultiplied ? own : opacity > 0 ? own / opacity : number;
       }
-      to[c] = static_cast<Number>(is_whole ? std::round(std::clamp(number, 0.0, white)) : number);
+      if (is_whole) number = std::round(std::clamp(number, 0.0, white));
+      to[c] = static_cast<Number>(original.white_is_zero ? inverted - number : number);
     }
     if (alpha != nullptr) to[colours] = alpha[4 * i];
   }
@@ -118,7 +123,7 @@ torch::Tensor in_file_numbers(const torch::Tensor& image, const ImageInfo& origi
   const torch::Tensor rows = image.permute({1, 2, 0}).contiguous();
   const auto colours = std::min<std::int64_t>(rows.size(2), original.channels);
   const torch::Tensor numbers =
-      numbers_for(original.bits)(rows, colours, range, /*rgba=*/{}, /*premultiplied=*/false);
+      numbers_for(original.bits)(rows, colours, range, /*rgba=*/{}, original);
   return numbers.to(numbers_type(original)).permute({2, 0, 1});
 }
 
@@ -137,8 +142,7 @@ std::vector<std::uint8_t> encode_like(const torch::Tensor& image, codec::Bytes o
     rgba = codec::oriented(decoded.pixels, info.orientation);
   }
   const codec::Original after{original, info, lost, same_colours};
-  return codec.encode(numbers_for(info.bits)(rows, colours, range, rgba, info.premultiplied),
-                      &after);
+  return codec.encode(numbers_for(info.bits)(rows, colours, range, rgba, info), &after);
 }
 
 }  // namespace convae

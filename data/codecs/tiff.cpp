@@ -24,6 +24,8 @@ namespace convae::codec {
 namespace {
 
 constexpr std::int64_t kMaxBlockPixels = 1 << 22;
+/// Where a block has more bytes than this, its pixels must have no more than that.
+constexpr std::int64_t kMostBlockBytes = 1 << 29, kMostPixelBytes = 64;
 
 class TiffReader {
 public:
@@ -179,7 +181,10 @@ private:
     TIFFGetField(tiff_.get(), TIFFTAG_PHOTOMETRIC, &photometric);
     photometric_ = photometric;
     switch (photometric_) {
-      case PHOTOMETRIC_MINISWHITE: colours_ = 1; break;
+      case PHOTOMETRIC_MINISWHITE:
+        colours_ = 1;
+        info.white_is_zero = true;
+        break;
       // Cameras and scanners note RGB so; of two samples, the second is no colour.
       case PHOTOMETRIC_MINISBLACK: colours_ = samples_ >= 3 ? 3 : 1; break;
       case PHOTOMETRIC_YCBCR:
@@ -239,7 +244,7 @@ private:
     alpha = alpha && info.bits < 32;  // beside such numbers it has a scale of its own
     info.alpha = alpha;
     info.premultiplied = alpha && kinds[0] == EXTRASAMPLE_ASSOCALPHA;
-    const int read = colours_ + (alpha ? 1 : 0);
+    const int read = used();
     if (samples_ > read) {
       info.remark = fmt::format("only {} of its {} channels {} read", read, samples_,
                                 read == 1 ? "is" : "are");
@@ -268,20 +273,29 @@ private:
         block_height_ > std::max(kMaxBlockPixels, info.height * info.width) / block_width_) {
       throw ImageError(fmt::format("damaged TIFF: tiles of {} x {} pixels", width, height));
     }
-    planes_ = separate_ ? samples_ : 1;
+    loaded_ = separate_ ? used() : samples_;
+    planes_ = separate_ ? loaded_ : 1;
     row_bytes_ = (block_width_ * (separate_ ? 1 : samples_) * bits_ + 7) / 8;
     const auto expected = tiled_ ? TIFFTileRowSize(tiff_.get()) : TIFFScanlineSize(tiff_.get());
     if (row_bytes_ != expected) {
       throw ImageError(
           fmt::format("damaged TIFF: rows of {} bytes, expected {}", expected, row_bytes_));
     }
+    const std::int64_t bytes = planes_ * row_bytes_;  // of all planes
+    if (bytes > kMostPixelBytes * block_width_ && bytes > kMostBlockBytes / block_height_) {
+      refuse(fmt::format("{} samples a pixel, read {} x {} pixels at once", samples_, block_width_,
+                         block_height_));
+    }
   }
+
+  /// Samples of a pixel that count.
+  int used() const { return colours_ + (info.alpha ? 1 : 0); }
 
   /// Reads all blocks that `part` touches.
   template <typename Sample>
   void decode_blocks(const Region& part, Sample* to, int channels) {
     std::vector<std::uint8_t> block(planes_ * block_height_ * row_bytes_);
-    std::vector<Sample> samples(block_width_ * (samples_ + 1));
+    std::vector<Sample> samples(block_width_ * (loaded_ + 1));
     std::vector<Sample> colours(block_width_ * 4);
     if (!tiled_ && !separate_) go_to_row(part.rows.begin, block.data());
     const auto [first, end] = part.columns;
@@ -297,7 +311,7 @@ private:
         for (std::int64_t y = std::max(top, part.rows.begin); y < last; ++y) {
           load_samples(&block[(y - top) * row_bytes_], columns, samples.data());
           Sample* row = to + (y - part.rows.begin) * (end - first) * channels;
-          convert_samples(&samples[(from - left) * samples_], count, colours.data(),
+          convert_samples(&samples[(from - left) * loaded_], count, colours.data(),
                           row + (from - first) * channels, channels);
         }
       }
@@ -334,14 +348,14 @@ private:
   }
 
   /// One row of a block → interleaved samples over the full range of `Sample`, palette indices
-  /// excepted. Planes follow each other at the distance of a block.
+  /// excepted. Planes follow each other at the distance of a block; those not used are not read.
   template <typename Sample>
   void load_samples(const std::uint8_t* row, std::int64_t columns, Sample* to) {
-    if (!separate_) return load_plane(row, columns * samples_, to);
-    Sample* plane_row = to + columns * samples_;  // decode_blocks made room for it
+    if (!separate_) return load_plane(row, columns * loaded_, to);
+    Sample* plane_row = to + columns * loaded_;  // decode_blocks made room for it
     for (int plane = 0; plane < planes_; ++plane, row += block_height_ * row_bytes_) {
       load_plane(row, columns, plane_row);
-      for (std::int64_t x = 0; x < columns; ++x) to[x * samples_ + plane] = plane_row[x];
+      for (std::int64_t x = 0; x < columns; ++x) to[x * loaded_ + plane] = plane_row[x];
     }
   }
 
@@ -390,30 +404,31 @@ private:
     return static_cast<float>(std::clamp(place, 0.0, 1.0));
   }
 
-  /// Where 0 is white. Whole numbers have yet to be placed in a fixed range, floats are.
   template <typename Sample>
-  Sample inverted(Sample value) const {
+  static Sample inverted(Sample value) {
     if constexpr (std::is_same_v<Sample, float>) {
       return 1 - value;
     } else {
-      if (!range.is_fixed()) return static_cast<Sample>(~value);
-      constexpr double kMost = std::numeric_limits<Sample>::max();
-      return static_cast<Sample>(
-          std::clamp(std::round(range.low + range.high - value), 0.0, kMost));
+      return static_cast<Sample>(~value);
     }
   }
 
   template <typename Sample>
   void convert_samples(Sample* from, std::int64_t columns, Sample* colours, Sample* to,
                        int channels) const {
-    if (const int used = colours_ + (info.alpha ? 1 : 0); samples_ > used) {
+    if (loaded_ > used()) {
       for (std::int64_t x = 1; x < columns; ++x) {
-        std::copy_n(from + x * samples_, used, from + x * used);
+        std::copy_n(from + x * loaded_, used(), from + x * used());
       }
     }
-    // Where a range is measured, numbers are those of the file.
-    if (photometric_ == PHOTOMETRIC_MINISWHITE && range.kind != ValueRange::Kind::automatic) {
-      const int step = info.alpha ? 2 : 1;
+    // Where 0 is white: in a range, whole numbers stay those of the file, see in_range(), and are
+    // inverted only while alpha is put on white; floats are unless the range is yet to be measured.
+    constexpr bool is_float = std::is_same_v<Sample, float>;
+    const bool is_full = range.kind == ValueRange::Kind::full;
+    const bool inverts =
+        info.white_is_zero && (is_full || (is_float ? range.is_fixed() : info.alpha));
+    if (inverts) {
+      const int step = used();
       for (std::int64_t x = 0; x < columns; ++x) from[x * step] = inverted(from[x * step]);
     }
     if (photometric_ == PHOTOMETRIC_PALETTE) {
@@ -430,6 +445,11 @@ private:
       const Layout layout{colours_, info.alpha, info.premultiplied};
       convert_pixels(from, layout, columns, to, channels);
     }
+    if (inverts && !is_float && !is_full) {
+      for (std::int64_t x = 0; x < columns; ++x, to += channels) {
+        for (int c = 0; c < std::min(channels, 3); ++c) to[c] = inverted(to[c]);
+      }
+    }
   }
 
   TiffMemory file_;
@@ -437,6 +457,7 @@ private:
   int bits_ = 0;     // of a stored sample
   int samples_ = 0;  // stored per pixel
   int colours_ = 0;  // samples without alpha or padding
+  int loaded_ = 0;   // of a pixel: with separate planes, those that are used
   int photometric_ = 0;
   bool is_float_ = false, is_signed_ = false;
   std::string kind_;       // of samples, such as "16-bit float samples"
@@ -480,9 +501,10 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
   if (after && after->info.bits == 32) {
     TIFFGetFieldDefaulted(after->handle(), TIFFTAG_SAMPLEFORMAT, &format);
   }
-  const int photometric = indexed        ? PHOTOMETRIC_PALETTE
-                          : channels < 3 ? PHOTOMETRIC_MINISBLACK
-                                         : PHOTOMETRIC_RGB;
+  const int photometric = indexed                              ? PHOTOMETRIC_PALETTE
+                          : channels >= 3                      ? PHOTOMETRIC_RGB
+                          : after && after->info.white_is_zero ? PHOTOMETRIC_MINISWHITE
+                                                               : PHOTOMETRIC_MINISBLACK;
   TiffMemory file;
   Tiff tiff = new_tiff(
       file, {height, width, channels, bits, static_cast<std::uint16_t>(photometric), format});
@@ -519,6 +541,7 @@ void take_tags_in_tiles(Bytes like, TIFF* to, std::int64_t channels,
                         std::vector<std::string>& lost) {
   TiffReader reader(like, kAnyNumberOfPixels);
   reader.note_losses_in_tiles(lost);
+  if (reader.info.white_is_zero) TIFFSetField(to, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISWHITE);
   take_tags(reader.handle(), to, {like, reader.info, lost, reader.info.channels == channels});
 }
 

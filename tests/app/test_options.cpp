@@ -96,11 +96,16 @@ TEST(OptionsTest, AnElementOfAListMayHaveLineBreaks) {
 }
 
 TEST(OptionsTest, ConfigHasNumbersAsTheyWereGiven) {
-  const std::string config = write_config(
-      read_words({"train", "--lr", "0.1", "--min-lr", "1e-20", "--beta", "1"}).options);
+  const std::string config =
+      write_config(read_words({"train", "--lr", "0.1", "--min-lr", "1e-20", "--beta", "1",
+                               "--save-minutes", "12345678901234567890"})
+                       .options);
   for (const char* line : {"\nlr = 0.1\n", "\nmin-lr = 1e-20\n", "\nbeta = 1.0\n"}) {
     EXPECT_TRUE(contains(config, line)) << config;
   }
+  Options again;
+  read_config(config, "config.toml", again);
+  EXPECT_EQ(again.run.save_minutes, 12345678901234567890.0);
 }
 
 TEST(OptionsTest, DefaultsAreValidValues) {
@@ -303,6 +308,7 @@ TEST(OptionsTest, BadConfigsAreRefusedWithFileAndLine) {
       {"[train]\nlr = 2026-01-31\n", 2, {"lr: expected text in quotes, a number"}},
       {"[data]\ndata = 5\n", 2, {"data = '5': expected a string in quotes"}},
       {"[data]\nval = ['a', 'b']\n", 2, {"val = 'a,b': expected a string in quotes"}},
+      {"[run]\nname = 'a'\noutput = \"b\\u0000c\"\n", 3, {"output", "NUL"}},
       {"[run]\nname = true\n", 2, {"name = 'true': expected a string in quotes"}},
       {"[run]\noutput.folder = 'runs'\n", 2, {"output: expected text in quotes"}}};
   for (const auto& [text, line, parts] : cases) {

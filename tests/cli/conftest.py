@@ -46,6 +46,12 @@ def squares(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """Forty colour PNGs of two sizes."""
+    return save_pictures(tmp_path_factory.mktemp("data") / "many", [(24, 21), (17, 20)] * 20)
+
+
+@pytest.fixture(scope="session")
 def odd(tmp_path_factory):
     """Odd names in a tree, each with a size of its own down to a single pixel."""
     folder = tmp_path_factory.mktemp("odd") / "in"

@@ -68,6 +68,12 @@ def test_a_resume_keeps_what_was_chosen(chosen, done):
     assert report_data(run)["rate_test"]["chosen"] == train["lr"]
 
 
+def test_a_chosen_rate_is_not_below_min_lr(convae, photos, tmp_path):
+    result = convae("train", "--data", photos, "--lr", "auto", "--min-lr", 0.9, *SMALL)
+    result.assert_refused(2, "min-lr must be at most lr", "0.9")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_file_may_say_auto(done, squares, tmp_path):
     (tmp_path / "recipe.toml").write_text("[train]\nlr = 'auto'\nbatch-size = 'auto'\nepochs = 1\n")
     done("train", "--data", squares, "--config", "recipe.toml", *SMALL)

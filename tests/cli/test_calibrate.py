@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 from safetensors.numpy import load_file
@@ -171,3 +172,78 @@ def test_what_one_call_asked_for_is_not_kept(program, place):
         score(program, place, f"with {word}", word, value)
         assert not (place / "runs/run/inspector.safetensors").exists()
     assert score(program, place, "plain")[1]["calibration"]["groups"] > 1
+
+
+class TestAnotherGrouping:
+    """A score with a --group-regex of its own calibrates for that one call, like the run was."""
+
+    @staticmethod
+    def kept(place):
+        return (place / "runs/run/inspector.safetensors").read_bytes()
+
+    def test_leaves_what_calibrate_kept_and_uses_its_good_images(self, program, place):
+        make_parts(place / "later", good=6)
+        program.run("calibrate", "--checkpoint", "runs/run", "--good", "later", "--include", "part00[0-3]*",
+                    "--group-regex", "(x)", *ONE_CORE, cwd=place)
+        before = self.kept(place)
+        _, summary, result = score(program, place, "a", "--group-regex", GROUPS)
+        assert self.kept(place) == before
+        assert any("another --group-regex" in line for line in result.logs)
+        assert (summary["calibration"]["images"], summary["calibration"]["groups"]) == (8, 4)
+        shutil.rmtree(place / "later")
+        _, summary, result = score(program, place, "b", "--group-regex", GROUPS)
+        assert sum("warning" in line and "later" in line and "are gone" in line for line in result.logs) == 1
+        assert summary["calibration"]["training_images"] > 0, "those of the run"
+        assert self.kept(place) == before
+
+    def test_leaves_a_calibration_on_the_images_of_the_run(self, program, place):
+        program.run("calibrate", "--checkpoint", "runs/run", "--group-regex", "(x)", *ONE_CORE, cwd=place)
+        before = self.kept(place)
+        score(program, place, "a", "--group-regex", GROUPS)
+        assert self.kept(place) == before
+
+    def test_has_the_size_that_was_kept(self, program, place):
+        words = ("calibrate", "--checkpoint", "runs/run", "--json", *ONE_CORE)
+        program.run(*words, "--size", 32, "--group-regex", GROUPS, cwd=place)
+        wanted = score(program, place, "a")
+        program.run(*words, "--size", 32, "--group-regex", "(x)", cwd=place)
+        found = score(program, place, "b", "--group-regex", GROUPS)
+        assert found[0] == wanted[0]
+        assert found[1]["threshold"] == wanted[1]["threshold"]
+
+    def test_has_the_precision_that_was_kept(self, program, place):
+        words = ("calibrate", "--checkpoint", "runs/run", "--precision", "bf16", *ONE_CORE)
+        program.run(*words, "--group-regex", GROUPS, cwd=place)
+        wanted = score(program, place, "a")
+        program.run(*words, "--group-regex", "(x)", cwd=place)
+        found = score(program, place, "b", "--group-regex", GROUPS)
+        assert found[1]["calibration"]["precision"] == "bf16"
+        assert found[0] == wanted[0]
+
+
+def test_a_folder_scores_in_the_precision_it_was_calibrated_in(program, place):
+    words = ("calibrate", "--checkpoint", "runs/run", "--precision", "bf16", *ONE_CORE)
+    program.run(*words, cwd=place)
+    name, value = next((row["path"], row["score"]) for row in rows_of(score(program, place, "a")[0]))
+    process = program.start("score", "--checkpoint", "runs/run", "--stdin", *ONE_CORE, cwd=place,
+                            stdin=subprocess.PIPE)
+    printed = process.communicate(f"test parts/{name}\n", timeout=60)[0]
+    assert json.loads(printed)["score"] == pytest.approx(float(value), rel=1e-12)
+
+
+def test_a_good_folder_whose_name_is_not_utf8_is_kept_like_others(program, place):
+    make_parts(place / "later", good=5, photos=1)
+    (place / "later").rename(place / "bytes\udcff")
+    program.run("calibrate", "--checkpoint", "runs/run", "--good", "bytes\udcff", *ONE_CORE, cwd=place)
+    assert score(program, place, "a")[1]["calibration"]["images"] == 5
+
+
+def test_images_that_were_calibrated_on_and_are_tested_are_said(program, place):
+    good = place / "test parts/test/good"
+    said = "10 of 10 good images are among those this run was trained or calibrated on"
+    assert said in score(program, place, "a", "--good", good)[2].stderr
+    assert "among those" not in score(program, place, "b")[2].stderr
+    program.run("calibrate", "--checkpoint", "runs/run", "--good", good, *ONE_CORE, cwd=place)
+    assert said in score(program, place, "c")[2].stderr
+    program.run("calibrate", "--checkpoint", "runs/run", "--good", "test parts", *ONE_CORE, cwd=place)
+    assert "among those" not in score(program, place, "d")[2].stderr, "train/good alone was used"

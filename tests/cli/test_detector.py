@@ -111,3 +111,19 @@ def test_a_finished_training_that_was_not_calibrated_is_when_it_is_resumed(done,
     inspector.unlink()
     assert "calibrated on" in done("train", "--resume", "runs/late").stderr
     assert inspector.read_bytes() == before
+
+
+def test_a_resumed_training_with_the_same_best_weights_keeps_their_calibration(done, photos, squares, tmp_path):
+    done("train", "--data", photos, "--max-steps", 2, "--schedule", "constant", *SMALL, "--val-split", 0.5, "--name",
+         "kept")
+    done("calibrate", "--checkpoint", "runs/kept", "--good", squares)
+    run = tmp_path / "runs" / "kept"
+    inspector = run / "inspector.safetensors"
+    before, best = inspector.read_bytes(), run / "weights" / "best.safetensors"
+    shutil.copy(best, tmp_path / "best.safetensors")
+    resumed = done("train", "--resume", "runs/kept", "--max-steps", 4, "--lr", 1)
+    assert_same_tensors(best, tmp_path / "best.safetensors")
+    assert "calibrated on" not in resumed.stderr
+    assert inspector.read_bytes() == before
+    inspector.write_bytes(before[:100])
+    assert "calibrated on" in done("train", "--resume", "runs/kept").stderr, "of no use"

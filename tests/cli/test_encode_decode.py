@@ -224,6 +224,7 @@ def test_a_table_of_larger_images_is_refused_with_the_way_out(convae, done, iden
     (tmp_path / "latents.csv").write_text("path,height,width,index,encoded_height,encoded_width\na.png,8,8,0,8,8\n")
     call = ("decode", "--checkpoint", identity, "--latents", "latents.npy", "-o", "out", "--max-pixels")
     convae(*call, 63).assert_refused(1, "'a.png' is said to be 8x8", "--max-pixels 63")
+    convae(*call, 64, "--size", 9).assert_refused(2, "--size '9x9'", "--max-pixels 64")
     done(*call, 64)
 
 

@@ -216,6 +216,22 @@ def test_images_of_the_training_set_are_counted(evaluated, evaluate, dense, phot
     assert 0 < result["also_training_images"] == result["training_images"] < 15, line
 
 
+def test_later_images_are_no_training_images_for_a_checkpoint_either(program, done, evaluated, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "grown")
+    done("train", "--data", "grown", "--levels", "4,8", "--epochs", 1, "--quiet", *ONE_CORE)
+    save_pictures(tmp_path / "later", [(16, 16)] * 3)
+    for path in (tmp_path / "later").iterdir():
+        shutil.copy(path, tmp_path / "grown" / f"later_{path.name}")
+    for checkpoint in ("runs/grown", "runs/grown/weights/best.safetensors"):
+        result = evaluated(checkpoint, "grown", "--include", "later_*")
+        assert result["images"] == 3 and result["also_training_images"] == 0
+
+
+def test_numbers_of_an_image_are_rounded(evaluate, trained, tmp_path):
+    save_pictures(tmp_path / "two", [(1, 1), (2, 1)])  # 4.5
+    assert " · 5 numbers in" in evaluate(trained.run, "two").stdout
+
+
 def test_references_need_the_training_images(program, done, evaluated, photos, fresh, tmp_path):
     shutil.copytree(photos, tmp_path / "moved")
     done("train", "--data", "moved", "--levels", "4,8", "--latent", 6, "--size", "16x20",

@@ -56,6 +56,16 @@ def test_too_few_images_to_calibrate_on_are_known_before_the_first_training(conv
     assert not (place / "few").exists()
 
 
+def test_globs_that_match_in_one_of_the_folders_are_not_said_to_match_nothing(convae, place):
+    recipe = place / "globs.toml"
+    recipe.write_text(RECIPE.replace("val-split = 0.4", "val-split = 0.05").replace(
+        "[model]", 'exclude = ["test/hole/part600*", "train/**/part000*", "none*"]\n[model]'))
+    result = convae("score", "--data", place / "parts", "--config", recipe, "--folds", 2, "-o", "few", *ONE_CORE)
+    result.assert_refused(2, "val-split")
+    said = [line for line in result.logs if "matches no image" in line]
+    assert len(said) == 1 and "--exclude 'none*' matches no image in " in said[0]
+
+
 @pytest.fixture
 def copy(judged, tmp_path):
     """The same, to go on with."""

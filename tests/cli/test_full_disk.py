@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convae_program import ONE_CORE, assert_same_tensors, read_csv, save_pictures
+from convae_program import ONE_CORE, assert_same_tensors, read_csv
 
 LAST = "weights/last.safetensors"
 NO_ROOM = "No space left on device"
@@ -107,11 +107,6 @@ def disk(program, tmp_path):
         yield Disk(program, pathlib.Path(f"/proc/{holder.pid}/root{folder}"), enter)
     finally:
         holder.communicate()
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    return save_pictures(tmp_path_factory.mktemp("data") / "many", [(24, 21), (17, 20)] * 20)
 
 
 def wait_until(happened, process, seconds=60):

@@ -95,6 +95,7 @@ def test_a_walk_begins_and_ends_at_the_reconstructions(program, folder, tmp_path
     (["photos/000.png", "photos/none.png"], 1, ["photos/none.png"]),
     (["photos/000.png", "runs/map/config.toml"], 1, ["config.toml"]),
     (["photos/000.png", "photos/001.png", "--steps", 1], 2, ["--steps '1'"]),
+    (["photos/000.png", "photos/001.png", "--size", 64, "--max-pixels", 4000], 2, ["--size '64x64'", "--max-pixels 4000"]),
 ])
 def test_walks_that_cannot_be(program, folder, words, code, parts):
     program.call("interpolate", *words, "--checkpoint", "runs/map", "-o", "refused",
@@ -105,3 +106,11 @@ def test_walks_that_cannot_be(program, folder, words, code, parts):
 def test_a_wrong_number_of_workers_is_refused(program, folder, tmp_path):
     program.call("sample", "--checkpoint", folder / "runs/map", "--workers", -5, "-o", "out",
                  cwd=tmp_path).assert_refused(2, "workers", "-5")
+
+
+def test_pictures_among_others_are_small(program, folder, tmp_path):
+    program.run("interpolate", folder / "photos/000.png", folder / "photos/001.png", "--checkpoint",
+                folder / "runs/map", "--size", "700x600", "--steps", 2, "-o", "walk", cwd=tmp_path)
+    walk = samples_of(tmp_path / "walk")
+    assert walk["step_00001.png"].shape[:2] == (700, 600)
+    assert walk["strip.png"].shape[0] == 512

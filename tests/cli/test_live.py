@@ -72,7 +72,7 @@ def test_a_value_range_and_a_size_score_as_in_a_folder(program, place, tmp_path)
     printed, messages = process.communicate("\n".join(rows), timeout=60)
     assert process.returncode == 0, messages
     for line in map(json.loads, printed.splitlines()):
-        assert line["score"] == pytest.approx(rows[line["path"]], abs=1e-3)
+        assert line["score"] == pytest.approx(rows[line["path"]], rel=1e-12)
 
 
 def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):

@@ -13,18 +13,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from convae_program import ONE_CORE, save_pictures
+from convae_program import ONE_CORE
 
 LAST = "weights/last.safetensors"
 TINY = ("--levels", "4,8", "--batch-size", "4", "--val-split", "0", *ONE_CORE)
 
 # CONVAE_KILLS=100 is the long form of the kill test.
 KILLS = int(os.environ.get("CONVAE_KILLS", "6"))
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    return save_pictures(tmp_path_factory.mktemp("data") / "many", [(24, 21), (17, 20)] * 20)
 
 
 def checkpoints(run):

@@ -241,3 +241,13 @@ def test_a_quiet_run_stays_quiet_until_told_otherwise(done, photos):
     assert done("train", "--resume", "runs/photos", "--epochs", 2).stderr == ""
     loud = done("train", "--resume", "runs/photos", "--epochs", 3, "--quiet", "false")
     assert any("epoch 3/3" in line for line in loud.logs)
+
+
+def test_the_schedule_ends_with_the_run_after_a_resume_with_other_batches(done, photos, tmp_path):
+    """The 4 steps of before were of more images, so the schedule is further than they say."""
+    words = ("--data", photos, "--levels", "4", "--val-split", 0, *ONE_CORE)
+    done("train", *words, "--epochs", 4, "--batch-size", 15)
+    done("train", "--resume", "runs/photos", "--epochs", 40, "--batch-size", 2, "--max-steps", 20)
+    rates = [float(row["lr"]) for row in read_csv(tmp_path / "runs/photos/metrics.csv")][4:]
+    assert len(rates) == 2 and rates == sorted(rates, reverse=True)
+    assert rates[-1] < 1e-4  # of 1e-3

@@ -251,6 +251,40 @@ def test_masks_that_cannot_be_used_are_said_and_left_out(program, run, tmp_path)
     assert summary["kinds"]["hole"]["anomalous"] == 6
 
 
+def test_other_files_beside_masks_are_passed_over(program, run, tmp_path):
+    data = make_parts(tmp_path / "data", good=1)
+    masks = data / "ground_truth/hole"
+    (masks / "part600_0_mask.json").write_text('{"shapes": []}')
+    (masks / "part601_0_mask.txt").write_text("0 0.5 0.5 0.1 0.1")
+    (masks / "part602_0").mkdir()
+    (masks / "part602_0_mask.png").rename(masks / "part602_0/0.png")
+    (masks / "part602_0/Thumbs.db").write_bytes(b"thumbs")
+    (masks / "part603_0_mask.png").write_bytes(b"damaged")
+    result = program.run("score", "--checkpoint", run, "--data", data, "-o", "out", "--heat-maps", "false",
+                         *ONE_CORE, cwd=tmp_path)
+    assert summary_of(tmp_path / "out")["masks"] == {"images": 12, "found": 11, "missing": {"not readable": 1}}
+    assert [line for line in result.logs if "warning: mask" in line and "part603_0_mask.png" not in line] == []
+
+
+def test_without_good_images_there_is_no_precision(program, run, tmp_path):
+    data = make_parts(tmp_path / "data", good=1)
+    shutil.rmtree(data / "test/good")
+    program.run("score", "--checkpoint", run, "--data", data, "-o", "out", "--heat-maps", "false", *ONE_CORE,
+                cwd=tmp_path)
+    summary = summary_of(tmp_path / "out")
+    for measures in (summary, *summary["kinds"].values(), *summary["controls"].values()):
+        assert measures["precision"] is measures["f1"] is measures["false_positive_rate"] is None
+        assert measures["recall"] is not None
+
+
+def test_validation_images_that_are_tested_are_said(program, parts, tmp_path):
+    shutil.copytree(parts, tmp_path / "set")
+    run = train(program, tmp_path, "set", "--val", "set/test/good", "--max-steps", 1)
+    result = program.run("score", "--checkpoint", run, "--data", "set", "-o", "out", "--heat-maps", "false",
+                         *ONE_CORE, cwd=tmp_path)
+    assert "10 of 10 good images are among those this run was trained or calibrated on" in result.stderr
+
+
 def test_unreadable_images_are_skipped_by_name(program, run, tmp_path):
     save(tmp_path / "in/a.png", part(1, SIZES[0]))
     save(tmp_path / "in/b.png", part(2, SIZES[0]))

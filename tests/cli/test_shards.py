@@ -153,6 +153,7 @@ def test_members_are_images_by_the_rules_of_files(names, one, tmp_path):
     assert found == ["UPPER.PNG", "a.png", "deep/b.png", "frame.0001", "none"]
     for name in ("/absolute.png", "../outside.png", "deep/../../b.png"):
         assert said(result, "warning", f"'{name}'", "leads out of the shard 'x.tar'"), result.stderr
+    assert said(result, "warning", "'deep/../../b.png'", "its name has '..' or is absolute")
     assert said(result, "warning", "'link.png'", "a link") and said(result, "warning", "'hard.png'", "a link")
     assert said(result, "warning", "'holes.png'", "sparse")
     assert said(result, "left out as masks", "'masks'", "'deep/ground_truth'")

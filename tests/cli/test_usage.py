@@ -134,6 +134,7 @@ def test_help_of_every_command(done, command):
     result = done(command, "--help")
     assert f"convae {command}" in result.stdout
     assert "--help" in result.stdout
+    assert ("[runs]" in result.stdout) == (command == "train")  # others have no place of their own
     assert result.stderr == ""
 
 

@@ -77,6 +77,21 @@ def test_keep_undoes_it(done, model, folder, tmp_path):
         assert np.abs(after - wanted).max() <= (0.01 if name == "f32.tif" else 0), name
 
 
+def test_keep_writes_own_numbers_where_zero_is_white(done, model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, dtype in FILES.items():
+        pixels = np.tile(numbers(dtype), (6, 6))
+        tifffile.imwrite(tmp_path / "in" / name, pixels, photometric="miniswhite")
+    for out, tile in (("whole", ()), ("tiled", ("--tile", 32))):
+        done("reconstruct", "--checkpoint", model, "--data", "in", "-o", out, "--format", "keep", *tile, *ONE_CORE)
+        for name in FILES:
+            before, after = stored(tmp_path / "in", name), stored(tmp_path / out, name)
+            with tifffile.TiffFile(tmp_path / out / name) as file:
+                assert file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE, name
+            wanted = np.clip(before.astype(np.float64), LOW, HIGH)
+            assert np.abs(after - wanted).max() <= (0 if name[0] == "u" and name != "u32.tif" else 0.01), name
+
+
 def test_png_shows_shares_of_the_range(done, model, folder, tmp_path):
     done("reconstruct", "--checkpoint", model, "--data", folder / "i16.tif", "-o", "out", *ONE_CORE)
     share = np.clip((stored(folder, "i16.tif").astype(np.float64) - LOW) / (HIGH - LOW), 0, 1)

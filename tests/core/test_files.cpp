@@ -1,4 +1,5 @@
 #include "convae/core/files.h"
+#include "convae/tests/support.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -6,7 +7,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -17,45 +17,26 @@ namespace convae::test_files {
 namespace {
 
 namespace fs = std::filesystem;
+using test::contents;
+using test::message_of;
+using test::TemporaryFolder;
 
 class FileIo : public testing::Test {
 protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "convae-test-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::set<std::string> names() const {
     std::set<std::string> all;
-    for (const auto& entry : fs::directory_iterator(folder_)) {
+    for (const auto& entry : fs::directory_iterator(folder_.path())) {
       all.insert(entry.path().filename().string());
     }
     return all;
-  }
-
-  static std::string contents(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
   }
 
   void make(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name, std::ios::binary) << text;
   }
 
-  fs::path folder_;
+  TemporaryFolder folder_;
 };
-
-template <typename Action>
-std::string reason_of(const Action& action) {
-  try {
-    action();
-  } catch (const std::runtime_error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST_F(FileIo, ReadsAllBytes) {
   std::string text(300'000, '\0');
@@ -71,7 +52,9 @@ TEST_F(FileIo, ReadsFilesThatDoNotKnowTheirSize) {
   if (!fs::exists("/proc/self/status")) GTEST_SKIP() << "no /proc";
   EXPECT_EQ(fs::file_size("/proc/self/status"), 0u);
   EXPECT_GT(read_file("/proc/self/status").size(), 100u);
-  EXPECT_NE(reason_of([] { read_file("/proc/self/status", 10); }).find("limit of 10 bytes"),
+  EXPECT_NE(message_of<std::runtime_error>([] {
+              read_file("/proc/self/status", 10);
+            }).find("limit of 10 bytes"),
             std::string::npos);
 }
 
@@ -79,14 +62,16 @@ TEST_F(FileIo, HoldsToTheLimit) {
   make("file", "12345");
   EXPECT_EQ(read_file(folder_ / "file", 5).size(), 5u);
   EXPECT_EQ(
-      reason_of([&] { read_file(folder_ / "file", 4); }),
+      message_of<std::runtime_error>([&] { read_file(folder_ / "file", 4); }),
       "cannot read " + (folder_ / "file").string() + ": 5 bytes are more than the limit of 4");
 }
 
 TEST_F(FileIo, RefusesWhatIsNotAFile) {
-  const auto reason = [&](const fs::path& path) { return reason_of([&] { read_file(path); }); };
-  const auto start = "cannot read " + folder_.string();
-  EXPECT_EQ(reason(folder_), start + ": it is a folder");
+  const auto reason = [&](const fs::path& path) {
+    return message_of<std::runtime_error>([&] { read_file(path); });
+  };
+  const auto start = "cannot read " + folder_.path().string();
+  EXPECT_EQ(reason(folder_.path()), start + ": it is a folder");
   EXPECT_EQ(reason(folder_ / "missing"), start + "/missing: No such file or directory");
   ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
   EXPECT_EQ(reason(folder_ / "pipe"), start + "/pipe: not a regular file (a pipe)");
@@ -103,12 +88,12 @@ TEST_F(FileIo, SaysWhenAFileMayNotBeRead) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
   make("secret", "x");
   fs::permissions(folder_ / "secret", fs::perms::none);
-  EXPECT_EQ(reason_of([&] { read_file(folder_ / "secret"); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { read_file(folder_ / "secret"); }),
             "cannot read " + (folder_ / "secret").string() + ": Permission denied");
 }
 
 TEST_F(FileIo, ShowsNamesSafely) {
-  EXPECT_EQ(reason_of([&] { read_file("no\n\x1b[31msuch"); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { read_file("no\n\x1b[31msuch"); }),
             "cannot read no\\n\\x1b[31msuch: No such file or directory");
 }
 
@@ -141,7 +126,7 @@ TEST_F(FileIo, ReplacesNoFileThatCameMeanwhile) {
   theirs.write("theirs");
   theirs.commit();
   EXPECT_EQ(
-      reason_of([&] { mine.commit(); }),
+      message_of<std::runtime_error>([&] { mine.commit(); }),
       "'" + (folder_ / "out.txt").string() + "' exists: another process has written it meanwhile");
   EXPECT_EQ(names(), std::set<std::string>{"out.txt"});
   EXPECT_EQ(contents(folder_ / "out.txt"), "theirs");
@@ -154,7 +139,7 @@ TEST_F(FileIo, EndsWithoutWhatIsUnfinishedAndWithAllElse) {
   { AtomicFile(folder_ / "dropped.txt").write("dropped"); }
   EXPECT_EXIT(exit_without_unfinished_files(3), testing::ExitedWithCode(3), "");
   EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
-  EXPECT_NE(reason_of([&] { half.commit(); }), "no error");
+  EXPECT_THROW(half.commit(), std::runtime_error);
   EXPECT_EQ(names(), std::set<std::string>{"done.txt"});
 }
 
@@ -170,23 +155,23 @@ TEST_F(FileIo, LeavesNothingWhenWritingFails) {
   std::string write_reason, commit_reason;
   {
     AtomicFile file(folder_ / "out.txt");
-    write_reason = reason_of([&] { file.write(std::string(5000, 'x')); });
-    commit_reason = reason_of([&] { file.commit(); });
+    write_reason = message_of<std::runtime_error>([&] { file.write(std::string(5000, 'x')); });
+    commit_reason = message_of<std::runtime_error>([&] { file.commit(); });
   }
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   std::signal(SIGXFSZ, handler);
   EXPECT_EQ(write_reason, "cannot write " + (folder_ / "out.txt").string() + ": File too large");
-  EXPECT_NE(commit_reason, "no error");
+  EXPECT_NE(commit_reason, "");
   EXPECT_EQ(names(), std::set<std::string>{"out.txt"});
   EXPECT_EQ(contents(folder_ / "out.txt"), "old");
 }
 
 TEST_F(FileIo, RefusesToReplaceWhatIsNotAFile) {
   const auto reason = [](const fs::path& path) {
-    return reason_of([&] { write_file(path, "text"); });
+    return message_of<std::runtime_error>([&] { write_file(path, "text"); });
   };
-  const auto start = "cannot write " + folder_.string();
-  EXPECT_EQ(reason(folder_), start + ": it is a folder");
+  const auto start = "cannot write " + folder_.path().string();
+  EXPECT_EQ(reason(folder_.path()), start + ": it is a folder");
   EXPECT_EQ(reason(folder_ / ""), start + "/: Is a directory");
   EXPECT_EQ(reason("/dev/null"), "cannot write /dev/null: not a regular file (a device)");
   EXPECT_EQ(reason(folder_ / "missing/out"), start + "/missing/out: No such file or directory");
@@ -198,9 +183,10 @@ TEST_F(FileIo, TakesTheLongestNames) {
   const std::string longest(255, 'n');
   write_file(folder_ / longest, "text");
   EXPECT_EQ(contents(folder_ / longest), "text");
-  EXPECT_NE(
-      reason_of([&] { write_file(folder_ / (longest + "n"), "text"); }).find("File name too long"),
-      std::string::npos);
+  EXPECT_NE(message_of<std::runtime_error>([&] {
+              write_file(folder_ / (longest + "n"), "text");
+            }).find("File name too long"),
+            std::string::npos);
   EXPECT_EQ(names(), std::set<std::string>{longest});
 }
 
@@ -215,7 +201,7 @@ TEST_F(FileIo, FollowsTheUmask) {
 
 TEST_F(FileIo, WritesBytesAndNamesWithoutAFolder) {
   const auto before = fs::current_path();
-  fs::current_path(folder_);
+  fs::current_path(folder_.path());
   const std::vector<std::uint8_t> bytes = {0, 255, 10};
   write_file("plain", bytes);
   write_file("empty", "");

@@ -11,10 +11,9 @@
 namespace convae::test_augment {
 namespace {
 
+using test::as_int;
 using test::contains;
 using test::message_of;
-
-torch::Tensor as_int(const torch::Tensor& image) { return image.to(torch::kInt); }
 
 /// (3, 7, 10), every value different enough to see where it went.
 torch::Tensor picture(torch::ScalarType type = torch::kUInt8) {

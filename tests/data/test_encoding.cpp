@@ -15,11 +15,10 @@
 namespace convae::test_encoding {
 namespace {
 
-/// LibTorch has no arithmetic on uint16.
-torch::Tensor values(const torch::Tensor& image) { return image.to(torch::kInt32); }
+using test::as_int;
 
 bool same(const torch::Tensor& a, const torch::Tensor& b) {
-  return torch::equal(values(a), values(b));
+  return torch::equal(as_int(a), as_int(b));
 }
 
 /// (C, H, W) of noise; uint16 made from its two bytes.
@@ -62,7 +61,7 @@ TEST(Encoding, Keeps16BitsInPngAndTiff) {
 
 TEST(Encoding, Scales16BitsDownElsewhere) {
   const auto image = noise(3, 21, 34, 16);
-  const auto expected = (values(image) / 257.0).round().to(torch::kInt32);
+  const auto expected = (as_int(image) / 257.0).round().to(torch::kInt32);
   for (const auto format : {ImageFormat::bmp, ImageFormat::webp}) {
     const auto again = decode_image(encode_image(image, format), 3);
     EXPECT_EQ(again.scalar_type(), torch::kUInt8);
@@ -84,7 +83,7 @@ TEST(Encoding, KeepsASmoothPictureInJpegNearlyExact) {
     const auto part = image.slice(0, 0, channels);
     const auto bytes = encode_image(part, ImageFormat::jpeg);
     EXPECT_EQ(probe_image(bytes).channels, channels);
-    EXPECT_LE((values(decode_image(bytes, channels)) - values(part)).abs().max().item<int>(), 6);
+    EXPECT_LE((as_int(decode_image(bytes, channels)) - as_int(part)).abs().max().item<int>(), 6);
   }
 }
 
@@ -120,7 +119,7 @@ TEST(Encoding, ChecksItsArguments) {
 std::vector<std::int64_t> pnm_values(const std::string& file, std::int64_t channels = 1) {
   const auto bytes = std::span(reinterpret_cast<const std::uint8_t*>(file.data()), file.size());
   const torch::Tensor rows =
-      values(decode_image(bytes, static_cast<int>(channels))).permute({1, 2, 0}).contiguous();
+      as_int(decode_image(bytes, static_cast<int>(channels))).permute({1, 2, 0}).contiguous();
   return {rows.data_ptr<std::int32_t>(), rows.data_ptr<std::int32_t>() + rows.numel()};
 }
 

@@ -1,3 +1,4 @@
+#include "convae/core/digest.h"
 #include "convae/data/dataset.h"
 #include "convae/data/header_bytes.h"
 #include "convae/data/header_index.h"
@@ -27,6 +28,7 @@ void expect_same(const ImageInfo& a, const ImageInfo& b) {
   EXPECT_EQ(a.orientation, b.orientation);
   EXPECT_EQ(a.pages, b.pages);
   EXPECT_EQ(a.premultiplied, b.premultiplied);
+  EXPECT_EQ(a.white_is_zero, b.white_is_zero);
   EXPECT_EQ(a.remark, b.remark);
 }
 
@@ -116,6 +118,8 @@ TEST_F(HeaderIndexTest, AKnownFileIsNotReadAgain) {
   std::string text = contents(kept);
   const std::string size("\x1e\0\0\0\x28\0\0\0", 8), other("\x1e\0\0\0\x2c\0\0\0", 8);
   text.replace(text.find(size), size.size(), other);
+  const std::size_t digest = text.find('\n') + 1, rest = text.find('\n', digest) + 1;
+  text.replace(digest, rest - 1 - digest, digest_of(text.substr(rest)));
   write_text(kept, text);
   EXPECT_EQ(scan().entries[0].file_size(), (Size{30, 44}));
 }
@@ -146,6 +150,21 @@ TEST_F(HeaderIndexTest, ADamagedIndexAndAFolderThatCannotBeWrittenDoNoHarm) {
   fs::remove_all(folder_ / ".index");
   write_text(folder_ / ".index", "a file where the folder would be");
   EXPECT_NO_THROW(scan().keep_headers());
+}
+
+TEST_F(HeaderIndexTest, OneFlippedBitIsEnoughToReadAllHeadersAgain) {
+  scan().keep_headers();
+  const fs::path kept = fs::directory_iterator(folder_ / ".index")->path();
+  const std::string text = contents(kept);
+  const std::uint64_t stamp = HeaderIndex::stamp(data_ / "a.png");
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    std::string damaged = text;
+    damaged[i] = static_cast<char>(damaged[i] ^ (1 << i % 8));
+    write_text(kept, damaged);
+    ASSERT_FALSE(HeaderIndex(folder_ / ".index", data_).find("a.png", stamp)) << "byte " << i;
+  }
+  scan().keep_headers();
+  EXPECT_EQ(contents(kept), text);
 }
 
 TEST_F(HeaderIndexTest, IsFoundBesideTheRunOfACheckpoint) {

@@ -85,13 +85,14 @@ TEST(ImageEntries, SayAllThatHeadersSay) {
                  .orientation = 6,
                  .pages = 1000,
                  .premultiplied = true,
+                 .white_is_zero = true,
                  .remark = "odd"};
   ImageEntries entries({{{"a", "/a"}, info}, {{"b", "/b"}, {}}, {{"c", "/c"}, info}});
   const ImageInfo read = entries[2].info;
   EXPECT_EQ(read.format, info.format);
   EXPECT_EQ(entries[2].file_size(), (Size{70'000, 3}));
   EXPECT_EQ(read.channels, 1);
-  EXPECT_TRUE(read.alpha && read.premultiplied);
+  EXPECT_TRUE(read.alpha && read.premultiplied && read.white_is_zero);
   EXPECT_EQ(read.bits, 16);
   EXPECT_EQ(read.orientation, 6);
   EXPECT_EQ(read.pages, 1000);

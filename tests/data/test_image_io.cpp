@@ -216,6 +216,25 @@ TEST(Refusing, NamesTheReason) {
   }
 }
 
+TEST(Refusing, SaysWhenATiffHasTooManySamplesToReadARow) {
+  Bytes tiff{'I', 'I', '*', 0, 8, 0, 0, 0, 9, 0};
+  const auto add = [&](std::uint32_t value, int count) {
+    for (int i = 0; i < count; ++i) tiff.push_back(static_cast<std::uint8_t>(value >> 8 * i));
+  };
+  constexpr std::uint32_t kEntries[][2] = {{256, 1'000'000}, {257, 1}, {258, 8},
+                                           {259, 1},         {262, 1}, {273, 200},
+                                           {277, 3000},      {278, 1}, {279, 10}};
+  for (const auto& [tag, value] : kEntries) {
+    add(tag, 2);
+    add(4, 2);  // LONG
+    add(1, 4);
+    add(value, 4);
+  }
+  tiff.resize(210);
+  EXPECT_THROW(probe_image(tiff), ImageError);
+  EXPECT_NE(reason_of(tiff).find("3000 samples a pixel"), std::string::npos) << reason_of(tiff);
+}
+
 TEST(Refusing, SaysWhenAFileIsEmpty) {
   EXPECT_EQ(reason_of({}), "empty file (0 bytes)");
   EXPECT_THROW(probe_image({}), ImageError);

@@ -211,6 +211,24 @@ TEST_F(TarTest, AMemberOfAChangedShardIsNotRead) {
   EXPECT_TRUE(contains(refusal(), "it ends at byte 514"));
 }
 
+TEST_F(TarTest, AMemberWhoseSizeIsInPaxRecordsAloneIsRead) {
+  const auto archive = [](const std::string& size) {
+    const std::string record = pax_record("path", "b.png") + pax_record("size", size);
+    return Header{.name = "pax", .size = std::ssize(record), .type = 'x'}.text() + padded(record) +
+           Header{.name = "b"}.text() + std::string(1024, 'y') + kEnd;
+  };
+  const TarContents found = read(archive("700"));
+  ASSERT_EQ(found.members.size(), 1U);
+  const ImageFile image{"b.png", path_, found.members[0].offset, found.members[0].size};
+  EXPECT_EQ(read_file(open_image(image)).size(), 700U);
+  for (const std::string& changed :
+       {archive("701"), std::string(1024, 'x') + Header{}.text() + std::string(1024, 'y') + kEnd}) {
+    write_text(path_, changed);
+    EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { open_image(image); }),
+                         "changed since it was listed"));
+  }
+}
+
 TEST(ShardNames, RangesCountWithTheWidthTheyAreWrittenWith) {
   const auto named = [](const std::string& data) {
     std::vector<std::string> names;

@@ -6,6 +6,7 @@
 #include "convae/data/value_range.h"
 #include "convae/tests/support.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -87,6 +88,63 @@ TEST(ValueRanges, LowNumbersAreLightWhereZeroIsWhite) {
     const auto expected = 1 - ((raw - low) / (high - low)).clamp(0, 1);
     EXPECT_LT((placed.to(torch::kDouble) / 65535 - expected).abs().max().item<double>(), 1e-5)
         << name;
+  }
+}
+
+/// What the file's own numbers are.
+torch::Tensor numbers_in(const std::vector<std::uint8_t>& bytes) {
+  return decode_image(bytes, 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic})
+      .to(torch::kDouble);
+}
+
+TEST(ValueRanges, MayBeWiderThanTheTypeOrBelowZeroWhereZeroIsWhite) {
+  for (const char* name : {"min_is_white8.tif", "min_is_white16.tif"}) {
+    const torch::Tensor raw = numbers_in(fixture(name));
+    for (const auto& [low, high] :
+         {std::pair{0., 4095.}, {-100., 300.}, {-70'000., 70'000.}, {50., 100.}}) {
+      SCOPED_TRACE(std::string(name) + " " + to_string(range_of(low, high)));
+      std::int64_t clipped = 0;
+      const auto placed =
+          decode_image(fixture(name), 1, kDefaultMaxPixels, 1, range_of(low, high), &clipped);
+      const auto expected = 1 - ((raw - low) / (high - low)).clamp(0, 1);
+      EXPECT_LT((placed.to(torch::kDouble) / 65535 - expected).abs().max().item<double>(), 1e-5);
+      EXPECT_EQ(clipped, ((raw < low) | (raw > high)).sum().item<std::int64_t>());
+    }
+  }
+}
+
+TEST(ValueRanges, AreUndoneInTheFilesOwnNumbersWhereZeroIsWhite) {
+  for (const char* name : {"min_is_white8.tif", "min_is_white16.tif", "float_min_is_white.tif"}) {
+    const std::vector<std::uint8_t> bytes = fixture(name);
+    const torch::Tensor raw = numbers_in(bytes);
+    for (const ValueRange& range : {range_of(-1, 70'000), range_of(0, 300), ValueRange{}}) {
+      SCOPED_TRACE(std::string(name) + " " + to_string(range));
+      const torch::Tensor image = decode_image(bytes, 1, kDefaultMaxPixels, 1, range);
+      const double top = image.is_floating_point() ? 1 : image.element_size() == 2 ? 65535 : 255;
+      const torch::Tensor shares = (image.to(torch::kDouble) / top).to(torch::kFloat);
+      std::vector<std::string> lost;
+      const auto again = encode_like(shares, bytes, kDefaultMaxPixels, range, lost);
+      EXPECT_TRUE(probe_image(again).white_is_zero);
+      const torch::Tensor wanted = range.is_fixed() ? raw.clamp(range.low, range.high) : raw;
+      const double step = image.is_floating_point() ? 0.01 : 0.6;  // 16 bits of 70001 numbers: 1
+      EXPECT_LE((numbers_in(again) - wanted).abs().max().item<double>(),
+                range.high > 65535 && !image.is_floating_point() ? 1 : step);
+    }
+  }
+}
+
+TEST(ValueRanges, AlphaShowsWhiteWhereZeroIsWhite) {
+  std::vector<std::uint8_t> bytes = fixture("grey_alpha.tif");
+  constexpr std::uint8_t kMinIsBlack[] = {6, 1, 3, 0, 1, 0, 0, 0, 1};
+  const auto photometric = std::ranges::search(bytes, kMinIsBlack);
+  ASSERT_FALSE(photometric.empty());
+  photometric.back() = 0;
+  const torch::Tensor own = 255 - decode_image(bytes, 1).to(torch::kDouble);
+  for (const double high : {255., 4095.}) {
+    const auto placed = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(0, high));
+    EXPECT_LT((placed.to(torch::kDouble) / 65535 - (1 - own / high)).abs().max().item<double>(),
+              1e-5)
+        << high;
   }
 }
 

@@ -15,12 +15,7 @@ using test::message_of;
 using test::TemporaryFolder;
 using test::uniform;
 
-ModelOptions small() {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels("4,6:k4x5s3x2p2x4d1x2");
-  return options;
-}
+ModelOptions small() { return test::small_network("4,6:k4x5s3x2p2x4d1x2"); }
 
 /// A model whose norms are not what they start as.
 Model model_of(const ModelOptions& options) {

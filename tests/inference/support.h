@@ -16,10 +16,7 @@
 namespace convae::test {
 
 inline ModelOptions small_options(std::int64_t channels = 3) {
-  ModelOptions options;
-  options.channels = channels;
-  options.levels = parse_levels("4,6");
-  return options;
+  return small_network("4,6", channels);
 }
 
 /// Not trained, but always the same.

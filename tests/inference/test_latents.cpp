@@ -46,6 +46,22 @@ protected:
   }
 };
 
+TEST_F(LatentsTest, ThatAreNotFiniteAreNotWritten) {
+  Autoencoder net(test::small_options());
+  {
+    const torch::NoGradGuard no_grad;
+    for (torch::Tensor& weight : net->parameters()) weight.fill_(3e38);
+  }
+  const Model diverged(net);
+  for (const char* output : {"latents/", "latents.npy"}) {
+    EncodeOptions options = encoding(output);
+    options.pool = Pooling::mean;  // one shape
+    EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { encode_folder(diverged, options); }),
+                         "not finite"));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "latents.npy"));
+  }
+}
+
 TEST_F(LatentsTest, AFolderOfLatentsDecodesToTheReconstructions) {
   const EncodeResult result = encode_folder(model_, encoding("latents/"));
   EXPECT_EQ(files_in(folder_ / "latents"),

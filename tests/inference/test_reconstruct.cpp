@@ -116,6 +116,22 @@ TEST_F(ReconstructTest, StoppedInTheMiddleLeavesImagesButNoTable) {
   EXPECT_EQ(files_in(output()), (Names{"b.png", "e.png"}));
 }
 
+TEST_F(ReconstructTest, AFileThatVanishesBeforeItsFormatIsReadAgainIsSkipped) {
+  ReconstructOptions keeping = options();
+  keeping.format = WriteAs::keep;
+  Callbacks callbacks;
+  int asked = 0;
+  callbacks.should_stop = [&] {  // before the first batch, and before its first image
+    if (++asked == 2) std::filesystem::remove(input() / "b.png");
+    return false;
+  };
+  const ReconstructResult result = reconstruct_folder(model_, keeping, callbacks);
+  ASSERT_EQ(result.skipped.size(), 1U);
+  EXPECT_EQ(result.skipped[0].name, "b.png");
+  EXPECT_EQ(result.images.size(), 3U);
+  EXPECT_EQ(files_in(output()), (Names{"a.png", "c/d.png", "e.png", "reconstruct.csv"}));
+}
+
 TEST_F(ReconstructTest, ImagesThatCannotBeUsedAreSkippedWithAWarning) {
   test::write_text(input() / "text.png", "no image");
   const std::string whole = test::contents(input() / "a.png");

@@ -95,6 +95,8 @@ TEST(ScoreSummary, OfOneSidedSetsHasTheMeasuresThatExist) {
     }
     const auto json = nlohmann::json::parse(to_json(*result));
     EXPECT_TRUE(json["image_auroc"].is_null());
+    EXPECT_TRUE(json["precision"].is_null());
+    EXPECT_TRUE(json["f1"].is_null());
     EXPECT_TRUE(json["beats_controls"].is_null());
     EXPECT_EQ(json["kinds"].size(), result == &bad ? 2U : 0U);
   }

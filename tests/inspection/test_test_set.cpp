@@ -89,6 +89,19 @@ TEST(InspectionFolder, MasksHaveManyNamesAndMayBeSeveral) {
   EXPECT_EQ(set.masks("test/crack/rgb/7.png"), Paths{folder / "test/crack/gt/7.png"});
 }
 
+TEST(InspectionFolder, FilesBesideMasksAreNone) {
+  const TemporaryFolder folder;
+  touch(folder / "test/good/1.png");
+  for (const char* file : {"2.json", "2.png", "2.txt", "3/Thumbs.db", "3/0.png", "4.json", "5"}) {
+    touch(folder / "ground_truth/crack" / file);
+  }
+  const InspectionFolder set(folder.path());
+  EXPECT_EQ(set.masks("test/crack/2.png"), Paths{folder / "ground_truth/crack/2.png"});
+  EXPECT_EQ(set.masks("test/crack/3.png"), Paths{folder / "ground_truth/crack/3/0.png"});
+  EXPECT_EQ(set.masks("test/crack/4.png"), Paths{});
+  EXPECT_EQ(set.masks("test/crack/5.png"), Paths{}) << "without an ending, and no image inside";
+}
+
 TEST(InspectionFolder, TheTestFolderItselfWillDo) {
   const TemporaryFolder folder;
   touch(folder / "test/good/1.png");

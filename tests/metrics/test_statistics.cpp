@@ -103,6 +103,11 @@ TEST(Detections, RatesWithoutImagesAreNoValues) {
   EXPECT_TRUE(std::isnan(good.recall()));
   EXPECT_TRUE(std::isnan(good.f1()));
   EXPECT_DOUBLE_EQ(good.false_positive_rate(), 0);
+  const Detections bad = detections(images({1, 6}, {true, true}), 5);
+  EXPECT_TRUE(std::isnan(bad.precision())) << "it would be 1 whatever the threshold";
+  EXPECT_TRUE(std::isnan(bad.f1()));
+  EXPECT_TRUE(std::isnan(bad.false_positive_rate()));
+  EXPECT_DOUBLE_EQ(bad.recall(), 0.5);
 }
 
 TEST(Threshold, IsExceededByAtMostTheRate) {

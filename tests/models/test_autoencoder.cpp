@@ -20,21 +20,15 @@ using test::contains;
 using test::difference;
 using test::gaussian;
 using test::message_of;
+using test::small_network;
 using test::uniform;
 using Names = std::vector<std::string>;
 using Sizes = std::vector<std::int64_t>;
 
-ModelOptions small(const std::string& levels = "4,6,8", std::int64_t channels = 3) {
-  ModelOptions options;
-  options.channels = channels;
-  options.levels = parse_levels(levels);
-  return options;
-}
-
 Size size_of(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
 
 TEST(AutoencoderTest, GivesEverySizeBackInSuccessiveCallsOfOneModel) {
-  Autoencoder net(small());
+  Autoencoder net(small_network());
   for (const bool training : {true, false}) {
     net->train(training);
     for (const Size size : {Size{24, 24}, Size{25, 25}, Size{1, 1}, Size{7, 13}, Size{481, 321},
@@ -55,7 +49,7 @@ TEST(AutoencoderTest, GivesEverySizeBackForAnyKernelStridePaddingAndDilation) {
        {"2:k1s1p0", "2:k3s1p1", "2:k2s2p0,3:k2s2p0", "2:k3x5s2x1p1x2d1,3:k3", "2:k4s2p1,3:k4s2p1",
         "2:k5s3p2d2,3:k3s2p1", "2:k3s4p1,3:k2s5p0", "2:k7s5p3d3", "2:k1s3p0,3:k1s2p2",
         "2:k2x3s3x2p0x4d4x1,2:k3x1s1x4p2x0"}) {
-    ModelOptions options = small(levels, 1);
+    ModelOptions options = small_network(levels, 1);
     options.norm = Norm::none;
     Autoencoder net(options);
     net->eval();
@@ -80,7 +74,7 @@ TEST(AutoencoderTest, WorksWithEveryActivationNormOrderAndOutput) {
     for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
       for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
         for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
-          ModelOptions options = small();
+          ModelOptions options = small_network();
           options.activation = activation;
           options.norm = norm;
           options.order = order;
@@ -107,7 +101,7 @@ void copy_weights(Autoencoder& from, Autoencoder& to) {
 }
 
 TEST(AutoencoderTest, OutputIsTheActivationOfTheLinearModel) {
-  ModelOptions options = small();
+  ModelOptions options = small_network();
   options.output = Output::linear;
   Autoencoder linear(options);
   linear->eval();
@@ -125,9 +119,9 @@ TEST(AutoencoderTest, OutputIsTheActivationOfTheLinearModel) {
 }
 
 TEST(AutoencoderTest, GivesBatchesOfSeveralSizesBackAtOnce) {
-  ModelOptions bottleneck = small();
+  ModelOptions bottleneck = small_network();
   bottleneck.latent_channels = 2;
-  for (const ModelOptions& options : {small(), bottleneck}) {
+  for (const ModelOptions& options : {small_network(), bottleneck}) {
     Autoencoder net(options);
     const Maps batches = {uniform({2, 3, 24, 25}, 1), uniform({1, 3, 1, 1}, 2),
                           uniform({3, 3, 7, 13}, 3)};
@@ -143,11 +137,11 @@ TEST(AutoencoderTest, GivesBatchesOfSeveralSizesBackAtOnce) {
 }
 
 TEST(AutoencoderTest, PartsOfABatchEqualTheWholeBatchInTraining) {
-  ModelOptions convolutional = small(), dense = small();
+  ModelOptions convolutional = small_network(), dense = small_network();
   convolutional.latent_channels = 2;
   dense.latent = 5;
   dense.size = {9, 12};
-  for (const ModelOptions& options : {small(), convolutional, dense}) {
+  for (const ModelOptions& options : {small_network(), convolutional, dense}) {
     Autoencoder whole(options), parts(options);
     copy_weights(whole, parts);
     const torch::Tensor x = uniform({5, 3, 9, 12}, 1);
@@ -317,7 +311,7 @@ void expect_equals_torch(const ModelOptions& options, Size size) {
 
 TEST(AutoencoderTest, EqualsTorchModulesWithTheRightOutputPadding) {
   for (const Size size : {Size{24, 25}, Size{25, 24}, Size{13, 18}, Size{8, 8}}) {
-    expect_equals_torch(small(), size);
+    expect_equals_torch(small_network(), size);
   }
 }
 
@@ -326,7 +320,7 @@ TEST(AutoencoderTest, EqualsTorchModulesForEveryNormActivationAndOrder) {
     for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
       for (const auto activation :
            {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu}) {
-        ModelOptions options = small("4,8");
+        ModelOptions options = small_network("4,8");
         options.norm = norm;
         options.order = order;
         options.activation = activation;
@@ -342,14 +336,14 @@ TEST(AutoencoderTest, EqualsTorchModulesWithDilationAndUnevenKernels) {
   for (const char* levels : {"4:k3s2p2d2,6:k3s3p1d2", "4:k3x5s2x3p1x2d1x2,6:k4x3s2x1p1x1"}) {
     for (const Size size : {Size{23, 26}, Size{24, 27}}) {
       SCOPED_TRACE(levels);
-      expect_equals_torch(small(levels), size);
+      expect_equals_torch(small_network(levels), size);
     }
   }
 }
 
 TEST(AutoencoderTest, EqualsTorchModulesWithBottlenecks) {
   for (const Output output : {Output::sigmoid, Output::tanh, Output::linear}) {
-    ModelOptions options = small("4,6");
+    ModelOptions options = small_network("4,6");
     options.output = output;
     options.latent_channels = 2;
     expect_equals_torch(options, {11, 14});
@@ -361,7 +355,7 @@ TEST(AutoencoderTest, EqualsTorchModulesWithBottlenecks) {
 }
 
 TEST(AutoencoderTest, LatentChannelsNarrowTheMap) {
-  ModelOptions options = small();
+  ModelOptions options = small_network();
   options.latent_channels = 2;
   Autoencoder net(options);
   for (const Size size : {Size{24, 25}, Size{5, 40}}) {
@@ -372,7 +366,7 @@ TEST(AutoencoderTest, LatentChannelsNarrowTheMap) {
 }
 
 TEST(AutoencoderTest, DenseLatentIsOneVectorAnImage) {
-  ModelOptions options = small();
+  ModelOptions options = small_network();
   options.latent = 7;
   options.size = {24, 25};
   Autoencoder net(options);
@@ -382,7 +376,7 @@ TEST(AutoencoderTest, DenseLatentIsOneVectorAnImage) {
 }
 
 TEST(AutoencoderTest, DenseLatentRefusesOtherSizes) {
-  ModelOptions options = small();
+  ModelOptions options = small_network();
   options.latent = 7;
   options.size = {24, 25};
   Autoencoder net(options);
@@ -401,7 +395,7 @@ TEST(AutoencoderTest, DenseLatentRefusesOtherSizes) {
 }
 
 TEST(AutoencoderTest, RefusesOtherChannelsAndShapes) {
-  Autoencoder net(small());
+  Autoencoder net(small_network());
   EXPECT_TRUE(contains(message_of<c10::Error>([&] {
                          net->encoder->forward(uniform({1, 1, 8, 8}, 1));
                        }),
@@ -417,7 +411,7 @@ TEST(AutoencoderTest, RefusesOtherChannelsAndShapes) {
 }
 
 TEST(AutoencoderTest, RefusesALatentOfAnotherImage) {
-  Autoencoder net(small());
+  Autoencoder net(small_network());
   EXPECT_EQ(message_of<GeometryError>([&] {
               net->decoder->forward(torch::zeros({1, 8, 3, 3}), {25, 24});
             }),
@@ -425,7 +419,7 @@ TEST(AutoencoderTest, RefusesALatentOfAnotherImage) {
 }
 
 TEST(AutoencoderTest, RefusesImagesTooSmallForTheLevels) {
-  Autoencoder net(small("4:k5p0,6:k5p0"));
+  Autoencoder net(small_network("4:k5p0,6:k5p0"));
   const std::string message = message_of<GeometryError>([&] {
     net->forward(uniform({1, 3, 13, 12}, 1));
   });
@@ -434,7 +428,7 @@ TEST(AutoencoderTest, RefusesImagesTooSmallForTheLevels) {
 }
 
 TEST(AutoencoderTest, KeepsWeightsAndMapsChannelsLast) {
-  ModelOptions options = small();
+  ModelOptions options = small_network();
   options.latent_channels = 3;
   Autoencoder net(options);
   for (const auto& item : net->named_parameters()) {
@@ -456,7 +450,7 @@ Names names_of(const ModelOptions& options) {
 }
 
 TEST(AutoencoderTest, NamesAreThoseOfTheCheckpointFormat) {
-  ModelOptions options = small("4,6");
+  ModelOptions options = small_network("4,6");
   options.norm = Norm::none;
   const Names convolutions = {"decoder.0.conv.bias", "decoder.0.conv.weight",
                               "decoder.1.conv.bias", "decoder.1.conv.weight",
@@ -492,7 +486,7 @@ TEST(AutoencoderTest, NamesAreThoseOfTheCheckpointFormat) {
 }
 
 TEST(AutoencoderTest, RunningStatisticsMoveOnceAStep) {
-  Autoencoder net(small());
+  Autoencoder net(small_network());
   const auto statistics = [&] {
     std::vector<torch::Tensor> all;
     for (const auto& item : net->named_buffers()) all.push_back(item.value().clone());
@@ -515,7 +509,7 @@ TEST(AutoencoderTest, RunningStatisticsMoveOnceAStep) {
 }
 
 TEST(AutoencoderTest, SeveralThreadsMayUseOneModelAtOnce) {
-  Autoencoder net(small("4,8"));
+  Autoencoder net(small_network("4,8"));
   net->eval();
   const auto reconstructed = [&](std::int64_t side) {
     const torch::NoGradGuard no_grad;
@@ -538,7 +532,7 @@ TEST(AutoencoderTest, SeveralThreadsMayUseOneModelAtOnce) {
 
 TEST(AutoencoderTest, CloneIsTheSameNetworkWithWeightsOfItsOwn) {
   for (const bool training : {true, false}) {
-    Autoencoder net(small());
+    Autoencoder net(small_network());
     net->forward(uniform({2, 3, 16, 16}, 1));  // moves the running statistics
     net->train(training);
     Autoencoder copy(std::dynamic_pointer_cast<AutoencoderImpl>(net->clone()));

@@ -20,9 +20,7 @@ using test::message_of;
 using test::uniform;
 
 ModelOptions options_with(const std::string& widths, std::int64_t channels = 3) {
-  ModelOptions options;
-  options.channels = channels;
-  options.levels = parse_levels("4");
+  ModelOptions options = test::small_network("4", channels);
   options.detector = parse_widths(widths);
   return options;
 }

@@ -20,16 +20,10 @@ namespace F = torch::nn::functional;
 using test::contains;
 using test::difference;
 using test::message_of;
+using test::small_network;
 using test::uniform;
 
 Size size_of(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
-
-ModelOptions options_with(const std::string& levels, std::int64_t channels = 3) {
-  ModelOptions options;
-  options.channels = channels;
-  options.levels = parse_levels(levels);
-  return options;
-}
 
 /// (N, A, H, W) → (N, B, H, W): what each channel is the mean of, one after the other.
 torch::Tensor mean_of_channels(const torch::Tensor& x, std::int64_t to) {
@@ -337,7 +331,7 @@ TEST(LevelTest, EveryCombinationEqualsPlainLibTorch) {
         for (const bool residual : {false, true}) {
           for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
             for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
-              ModelOptions options = options_with(levels);
+              ModelOptions options = small_network(levels);
               options.shortcut = shortcut;
               options.skip = skip;
               options.residual = residual;
@@ -355,7 +349,7 @@ TEST(LevelTest, EveryCombinationEqualsPlainLibTorch) {
 }
 
 TEST(LevelTest, EverySmallSizeEqualsPlainLibTorch) {
-  ModelOptions options = options_with("4,6:r1", 1);
+  ModelOptions options = small_network("4,6:r1", 1);
   options.shortcut = Shortcut::shuffle;
   options.skip = Skip::add;
   options.residual = true;
@@ -369,7 +363,7 @@ TEST(LevelTest, LevelsOfEveryKindEqualPlainLibTorch) {
   for (const char* levels :
        {"4:s1,4:s1,4:s1", "4:k4,6:k4", "4:k3s3p0,5:k2s2p0", "6:k3x5s2x1p1x2,4:k5x3s1x3p2x0",
         "4:k3p2d2,8:k5p2", "5:k1s2p0r1,7:k4s4p0"}) {
-    ModelOptions options = options_with(levels);
+    ModelOptions options = small_network(levels);
     options.shortcut = Shortcut::shuffle;
     options.skip = Skip::add;
     const Size smallest = smallest_input(options.levels);
@@ -380,7 +374,7 @@ TEST(LevelTest, LevelsOfEveryKindEqualPlainLibTorch) {
 }
 
 TEST(LevelTest, BatchesOfSeveralSizesEqualOneByOne) {
-  ModelOptions options = options_with("4,6:r1");
+  ModelOptions options = small_network("4,6:r1");
   options.shortcut = Shortcut::shuffle;
   options.skip = Skip::add;
   options.residual = true;
@@ -399,7 +393,7 @@ TEST(LevelTest, BatchesOfSeveralSizesEqualOneByOne) {
 }
 
 TEST(LevelTest, InferenceLeavesItsInputAlone) {
-  ModelOptions options = options_with("3:s1r1");
+  ModelOptions options = small_network("3:s1r1");
   options.shortcut = Shortcut::shuffle;
   options.norm = Norm::none;
   Autoencoder net = network(options);
@@ -413,7 +407,7 @@ TEST(LevelTest, InferenceLeavesItsInputAlone) {
 }
 
 TEST(LevelTest, NamesOfResidualBlocks) {
-  ModelOptions options = options_with("4,6:r2");
+  ModelOptions options = small_network("4,6:r2");
   options.norm = Norm::none;
   const auto names = Autoencoder(options)->named_parameters().keys();
   EXPECT_EQ(names.size(), 8U + 2 * 2 * 4);
@@ -426,7 +420,7 @@ TEST(LevelTest, NamesOfResidualBlocks) {
 
 TEST(LevelTest, ParametersAreCounted) {
   for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
-    ModelOptions options = options_with("4:r1,6,8:r3");
+    ModelOptions options = small_network("4:r1,6,8:r3");
     options.norm = norm;
     options.shortcut = Shortcut::shuffle;
     std::int64_t count = 0;
@@ -438,7 +432,7 @@ TEST(LevelTest, ParametersAreCounted) {
 }
 
 TEST(LevelTest, TrainingMemoryIsThatOfTheMapsThatAreKept) {
-  ModelOptions options = options_with("4,8", 1);
+  ModelOptions options = small_network("4,8", 1);
   const std::int64_t without = options.training_bytes_per_image({16, 16});
   options.levels = parse_levels("4,8:r2");
   // Two blocks on both ways, each with three maps of 8×4×4: both of a block, and the sum.
@@ -467,7 +461,7 @@ TEST(LevelTest, GrammarHasResidualBlocks) {
 
 TEST(LevelTest, RefusesWhatDoesNotFit) {
   const auto refusal = [](const char* levels, auto change) {
-    ModelOptions options = options_with(levels);
+    ModelOptions options = small_network(levels);
     change(options);
     return message_of<OptionError>([&] { options.validate(); });
   };
@@ -499,7 +493,7 @@ TEST(LevelTest, RefusesWhatDoesNotFit) {
 }
 
 TEST(LevelTest, ADecoderWithSkipsWantsWhatTheEncoderHad) {
-  ModelOptions options = options_with("4,6");
+  ModelOptions options = small_network("4,6");
   options.skip = Skip::add;
   Autoencoder net(options);
   EXPECT_TRUE(contains(message_of<c10::Error>([&] {

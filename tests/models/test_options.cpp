@@ -9,13 +9,7 @@ namespace {
 
 using test::contains;
 using test::message_of;
-
-ModelOptions small(const std::string& levels = "4,6,8", std::int64_t channels = 3) {
-  ModelOptions options;
-  options.channels = channels;
-  options.levels = parse_levels(levels);
-  return options;
-}
+using test::small_network;
 
 std::int64_t real_parameter_count(const ModelOptions& options) {
   std::int64_t count = 0;
@@ -29,7 +23,7 @@ TEST(ParameterCount, IsTheNumberOfWeightsOfTheModel) {
   for (const char* levels : {"4", "4,6,8", "3:k3x5s2x1p1x2,8:k4s2p1,5:k1s1p0"}) {
     for (const std::int64_t channels : {1, 3, 5}) {
       for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
-        ModelOptions options = small(levels, channels);
+        ModelOptions options = small_network(levels, channels);
         options.norm = norm;
         EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
         options.latent_channels = 7;
@@ -41,13 +35,14 @@ TEST(ParameterCount, IsTheNumberOfWeightsOfTheModel) {
       }
     }
   }
-  EXPECT_EQ(small("32,64,128,256").parameter_count(), real_parameter_count(small("32,64,128,256")));
+  EXPECT_EQ(small_network("32,64,128,256").parameter_count(),
+            real_parameter_count(small_network("32,64,128,256")));
 }
 
 TEST(ParameterCount, SaturatesInsteadOfOverflowing) {
   const std::int64_t most = std::int64_t{1} << 62;
-  EXPECT_EQ(small("1048576:k1048576,1048576:k1048576").parameter_count(), most);
-  ModelOptions options = small("1048576:k3s1p1");
+  EXPECT_EQ(small_network("1048576:k1048576,1048576:k1048576").parameter_count(), most);
+  ModelOptions options = small_network("1048576:k3s1p1");
   options.latent = 1 << 24;
   options.size = {1 << 30, 1 << 30};
   EXPECT_EQ(options.parameter_count(), most);
@@ -55,7 +50,7 @@ TEST(ParameterCount, SaturatesInsteadOfOverflowing) {
 
 TEST(ModelOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
   const auto refusal = [](auto change) {
-    ModelOptions options = small();
+    ModelOptions options = small_network();
     change(options);
     return message_of<std::invalid_argument>([&] { Autoencoder net(options); });
   };

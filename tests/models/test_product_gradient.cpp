@@ -14,12 +14,9 @@
 namespace convae::test_product_gradient {
 namespace {
 
+using test::channels_last_input;
 using test::difference;
 using test::gaussian;
-
-torch::Tensor input(at::IntArrayRef sizes, std::uint64_t seed) {
-  return gaussian(sizes, seed).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
-}
 
 torch::Tensor theirs(const torch::Tensor& x, const torch::Tensor& weight, const LevelSpec& l,
                      bool transposed, Size output_padding) {
@@ -30,9 +27,9 @@ torch::Tensor theirs(const torch::Tensor& x, const torch::Tensor& weight, const 
 void expect_theirs(const LevelSpec& level, bool transposed, Size map, Size output_padding = {}) {
   SCOPED_TRACE((transposed ? "transposed " : "") + to_string(level) + " on " + to_string(map) +
                ", output_padding " + to_string(output_padding));
-  const torch::Tensor x = input({3, 4, map.h, map.w}, 1);
-  const torch::Tensor weight =
-      input({transposed ? 4 : 5, transposed ? 5 : 4, level.kernel.h, level.kernel.w}, 2);
+  const torch::Tensor x = channels_last_input({3, 4, map.h, map.w}, 1);
+  const torch::Tensor weight = channels_last_input(
+      {transposed ? 4 : 5, transposed ? 5 : 4, level.kernel.h, level.kernel.w}, 2);
   const torch::Tensor expected = theirs(x, weight, level, transposed, output_padding);
   const torch::Tensor direction = gaussian(expected.sizes(), 3);
   const auto gradients = torch::autograd::grad({(expected * direction).sum()}, {x, weight});
@@ -70,7 +67,7 @@ TEST(ProductGradient, MapsOfOnePixel) {
 
 /// Enough for several parts; in bfloat16, as training does.
 torch::Tensor gradient_in_bf16(const torch::Tensor& weight, const LevelSpec& level) {
-  const torch::Tensor x = input({8, 32, 34, 34}, 1).detach().to(torch::kBFloat16);
+  const torch::Tensor x = channels_last_input({8, 32, 34, 34}, 1).detach().to(torch::kBFloat16);
   const torch::Tensor y =
       convolution_with_products(x, weight.to(torch::kBFloat16), level, /*transposed=*/false, {});
   const torch::Tensor direction = gaussian(y.sizes(), 3).to(torch::kBFloat16);
@@ -79,9 +76,9 @@ torch::Tensor gradient_in_bf16(const torch::Tensor& weight, const LevelSpec& lev
 
 TEST(ProductGradient, BFloat16IsSummedInFloatAndAlikeForAnyNumberOfThreads) {
   const LevelSpec level{40, {3, 3}, {2, 2}, {1, 1}, {1, 1}};
-  const torch::Tensor weight = input({40, 32, 3, 3}, 2);
+  const torch::Tensor weight = channels_last_input({40, 32, 3, 3}, 2);
   const torch::Tensor found = gradient_in_bf16(weight, level);
-  const torch::Tensor x = input({8, 32, 34, 34}, 1).detach().to(torch::kBFloat16);
+  const torch::Tensor x = channels_last_input({8, 32, 34, 34}, 1).detach().to(torch::kBFloat16);
   const torch::Tensor expected_of = theirs(x.to(torch::kFloat), weight, level, false, {});
   const torch::Tensor direction =
       gaussian(expected_of.sizes(), 3).to(torch::kBFloat16).to(torch::kFloat);

@@ -12,12 +12,9 @@
 namespace convae::test_subpixel {
 namespace {
 
+using test::channels_last_input;
 using test::difference;
 using test::gaussian;
-
-torch::Tensor input(at::IntArrayRef sizes, std::uint64_t seed) {
-  return gaussian(sizes, seed).contiguous(torch::MemoryFormat::ChannelsLast).requires_grad_();
-}
 
 torch::Tensor theirs(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                      const LevelSpec& l, Size output_padding) {
@@ -36,8 +33,9 @@ void expect_theirs(const LevelSpec& level, std::int64_t height, std::int64_t wid
       if (least.h < 1 || least.w < 1) continue;
       SCOPED_TRACE(to_string(level) + " on " + to_string(Size{height, width}) +
                    ", output_padding " + to_string(Size{h, w}));
-      const torch::Tensor x = input({2, 5, height, width}, 1);
-      const torch::Tensor weight = input({5, channels, level.kernel.h, level.kernel.w}, 2);
+      const torch::Tensor x = channels_last_input({2, 5, height, width}, 1);
+      const torch::Tensor weight =
+          channels_last_input({5, channels, level.kernel.h, level.kernel.w}, 2);
       const torch::Tensor bias = gaussian({channels}, 3).requires_grad_();
       const torch::Tensor expected = theirs(x, weight, bias, level, {h, w});
       const torch::Tensor direction = gaussian(expected.sizes(), 4);

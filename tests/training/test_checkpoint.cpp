@@ -30,12 +30,7 @@ using test::uniform;
 using test::write_text;
 using Tensors = std::map<std::string, torch::Tensor>;
 
-ModelOptions small() {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels("4,6");
-  return options;
-}
+ModelOptions small() { return test::small_network("4,6"); }
 
 /// A model that has seen a step, with an optimizer that has taken one.
 struct Trained {

@@ -11,12 +11,7 @@ namespace {
 using test::contains;
 using test::message_of;
 
-ModelOptions small() {
-  ModelOptions options;
-  options.channels = 1;
-  options.levels = parse_levels("4");
-  return options;
-}
+ModelOptions small() { return test::small_network("4", 1); }
 
 void fill(Autoencoder& net, double value) {
   torch::NoGradGuard no_grad;

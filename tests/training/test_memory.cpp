@@ -13,12 +13,7 @@ namespace {
 
 using test::message_of;
 
-ModelOptions one_level() {
-  ModelOptions model;
-  model.channels = 1;
-  model.levels = parse_levels("1:k2s2p0");
-  return model;
-}
+ModelOptions one_level() { return test::small_network("1:k2s2p0", 1); }
 
 TEST(TrainingMemory, WeightsTakeSixteenBytesEach) {
   const std::int64_t weights = one_level().parameter_count();

@@ -10,15 +10,12 @@
 namespace convae::test_precision {
 namespace {
 
-ModelOptions network(const char* levels) {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels(levels);
-  return options;
-}
+using test::small_network;
 
 TEST(Precision, ProcessorsGainWhereLevelsAreWideAndOfTheUsualKind) {
-  const auto gains = [](const char* levels) { return gains_from_bf16(network(levels), c10::kCPU); };
+  const auto gains = [](const char* levels) {
+    return gains_from_bf16(small_network(levels), c10::kCPU);
+  };
   EXPECT_TRUE(gains_from_bf16(ModelOptions{}, c10::kCPU));
   EXPECT_TRUE(gains("16,32:k5s2p2"));
   EXPECT_TRUE(gains("32:k3s1p1"));
@@ -30,7 +27,7 @@ TEST(Precision, ProcessorsGainWhereLevelsAreWideAndOfTheUsualKind) {
 
 TEST(Precision, AutomaticDependsOnDeviceAndNetworkAlone) {
   const auto chosen = [](Precision asked, const char* levels) {
-    return choose_precision(asked, network(levels), c10::kCPU, {});
+    return choose_precision(asked, small_network(levels), c10::kCPU, {});
   };
   const Precision fast = has_fast_bf16(c10::kCPU) ? Precision::bf16 : Precision::fp32;
   EXPECT_EQ(chosen(Precision::automatic, "32,64"), fast);
@@ -44,7 +41,7 @@ TEST(Precision, SlowInstructionsAreSaid) {
   std::string said;
   Callbacks callbacks;
   callbacks.warning = [&](const std::string& text) { said = text; };
-  choose_precision(Precision::bf16, network("32"), c10::kCPU, callbacks);
+  choose_precision(Precision::bf16, small_network("32"), c10::kCPU, callbacks);
   EXPECT_EQ(said.empty(), has_fast_bf16(c10::kCPU)) << said;
 }
 
@@ -71,7 +68,7 @@ torch::Tensor pass(Autoencoder& net, const torch::Tensor& images, Precision prec
 class BFloat16 : public testing::TestWithParam<Case> {};
 
 TEST_P(BFloat16, ComputesWhatFloatDoes) {
-  ModelOptions options = network(GetParam().levels);
+  ModelOptions options = small_network(GetParam().levels);
   options.norm = Norm::none;  // batch normalisation of few values makes much of small differences
   const Size size = GetParam().size;
   torch::manual_seed(3);

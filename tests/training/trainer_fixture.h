@@ -31,9 +31,7 @@ inline constexpr Size kSizes[] = {{12, 12}, {13, 11}, {12, 12}, {9, 16},
                                   {12, 12}, {13, 11}, {1, 1}};
 
 inline ModelOptions model_options(Norm norm = Norm::batch) {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels("4,6");
+  ModelOptions options = test::small_network("4,6");
   options.norm = norm;
   return options;
 }
