@@ -57,7 +57,7 @@ std::optional<std::int64_t> number_in(std::string_view bytes) {
 /// The checksum's own bytes count as blanks. Old writers added signed bytes.
 bool has_checksum(const TarBlock& block) {
   const auto stored = number_in(field_of(block, kTarChecksum));
-  std::int64_t sum = 8 * ' ', as_signed = sum;
+  std::int64_t sum = std::int64_t{8} * ' ', as_signed = sum;
   for (std::size_t i = 0; i < block.size(); ++i) {
     if (i >= kTarChecksum.at && i < kTarChecksum.at + kTarChecksum.length) continue;
     sum += static_cast<unsigned char>(block[i]);
