@@ -32,6 +32,15 @@ inline bool leads_out(const std::filesystem::path& path) {
   return path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end();
 }
 
+/// OUTPUT/NAME of OUTPUT/NAME/weights/best.safetensors, absolute, by its text alone; empty where a
+/// checkpoint lies elsewhere.
+inline std::filesystem::path run_of(const std::filesystem::path& checkpoint) {
+  std::error_code ignored;
+  const std::filesystem::path weights =
+      std::filesystem::absolute(checkpoint, ignored).lexically_normal().parent_path();
+  return weights.filename() == "weights" ? weights.parent_path() : std::filesystem::path();
+}
+
 /// Or is `root` itself; by their texts alone.
 inline bool lies_below(const std::filesystem::path& path, const std::filesystem::path& root) {
   return std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();

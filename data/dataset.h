@@ -72,9 +72,9 @@ public:
   std::int64_t stored_bytes(std::int64_t index) const;
 
   /// The resized, uncropped image: (C, H, W) as decode_image() gives it; of one that load_crop()
-  /// reads in parts, the crop in its middle. One that
-  /// cannot be used is reported once and nullopt; with skip_bad false, it throws
-  /// std::runtime_error. Where the reason may pass (see may_pass()), the next call tries again.
+  /// reads in parts, the crop in its middle. One that cannot be used is reported once and nullopt;
+  /// with skip_bad false, it throws std::runtime_error. Where the reason may pass (see may_pass()),
+  /// the next call tries again.
   std::optional<torch::Tensor> load(std::int64_t index);
 
   /// A crop of the size in options(), at the place that `place` chooses among so many free rows and

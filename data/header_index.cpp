@@ -235,11 +235,8 @@ void HeaderIndex::save(const ImageFiles& files, const std::vector<std::uint64_t>
 }
 
 std::string index_beside_run(const fs::path& checkpoint) {
-  // OUTPUT/NAME/weights/best.safetensors
-  std::error_code ignored;
-  const fs::path weights = fs::absolute(checkpoint, ignored).lexically_normal().parent_path();
-  const fs::path run = weights.parent_path();
-  const bool is_run = weights.filename() == "weights" && fs::exists(run / "config.toml", ignored);
+  const fs::path run = run_of(checkpoint);
+  const bool is_run = !run.empty() && is_there(run / "config.toml");
   return is_run ? (run.parent_path() / ".index").string() : "";
 }
 

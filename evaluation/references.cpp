@@ -2,6 +2,7 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
 #include "convae/data/loader.h"
@@ -9,7 +10,6 @@
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
-#include "convae/training/run_folder.h"
 #include "convae/training/saved_data.h"
 
 namespace convae {

@@ -33,6 +33,8 @@ std::string scores_name(std::size_t way) {
   return name;
 }
 
+std::string size_text(Size size) { return size ? to_string(size) : kNative; }
+
 Safetensors read_saved(const fs::path& file) {
   try {
     return read_safetensors(file);
@@ -77,7 +79,7 @@ void Inspector::save(const fs::path& file) const {
                                   {"features", kWayOfScoring},
                                   {"weights", model_.weights_digest()},
                                   {"value-range", to_string(model_.info().value_range)},
-                                  {"size", size_ ? to_string(size_) : kNative},
+                                  {"size", size_text(size_)},
                                   {"group-regex", group_regex_},
                                   {"precision", to_string(model_.precision())},
                                   {"groups", calibration_.groups},
@@ -184,8 +186,7 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
   require_option(asked == saved->size(),
                  fmt::format("--size {}: the run was calibrated at {}; leave it out, or calibrate "
                              "again with convae calibrate --size",
-                             options.size.value_or(Size{}) ? to_string(*options.size) : kNative,
-                             saved->size() ? to_string(saved->size()) : kNative));
+                             size_text(options.size.value_or(Size{})), size_text(saved->size())));
   model = saved->model();
   if (options.group_regex.value_or(saved->group_regex()) != saved->group_regex()) {
     callbacks.say("calibrating again, with another --group-regex");
@@ -193,8 +194,7 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
     return std::nullopt;
   }
   callbacks.say(fmt::format("calibrated before, on {} good images at size {} in {}: {}",
-                            saved->calibration().images(),
-                            saved->size() ? to_string(saved->size()) : kNative,
+                            saved->calibration().images(), size_text(saved->size()),
                             to_string(saved->calibration().precision), printable(file.string())));
   return saved;
 }

@@ -295,9 +295,4 @@ void RunFolder::write_skipped(const std::vector<SkippedFile>& skipped) const {
   write_file(path_ / "skipped.csv", text);
 }
 
-fs::path run_of(const fs::path& checkpoint) {
-  const fs::path weights = fs::absolute(checkpoint).parent_path(), run = weights.parent_path();
-  return weights.filename() == "weights" && is_there(run / "images.csv") ? run : fs::path();
-}
-
 }  // namespace convae

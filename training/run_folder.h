@@ -165,8 +165,4 @@ private:
   bool is_behind_ = false;  // the last of the rows could not be written
 };
 
-/// The run that a checkpoint is of, by its place in `weights` beside a list of images; empty where
-/// it lies elsewhere.
-std::filesystem::path run_of(const std::filesystem::path& checkpoint);
-
 }  // namespace convae

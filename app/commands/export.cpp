@@ -3,6 +3,7 @@
 #include "convae/app/commands/commands.h"
 #include "convae/app/output/logging.h"
 #include "convae/core/output_folder.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/inspection/saved_inspector.h"
 
@@ -53,11 +54,13 @@ void warn_of_threshold(const Inspector& inspector, double fpr, const Callbacks& 
 /// What an export is made of, or its run goes on from, also where a file of the run is named.
 std::vector<fs::path> files_to_keep(const Model& model) {
   std::vector<fs::path> files = {model.path()};
-  const fs::path folder = fs::absolute(model.path()).parent_path();
+  const fs::path run = run_of(model.path());
+  if (run.empty()) return files;
+  files.push_back(inspector_file(run));
   std::error_code error;
-  if (folder.filename() != "weights") return files;
-  files.push_back(inspector_file(folder.parent_path()));
-  for (const auto& entry : fs::directory_iterator(folder, error)) files.push_back(entry.path());
+  for (const auto& entry : fs::directory_iterator(run / "weights", error)) {
+    files.push_back(entry.path());
+  }
   return files;
 }
 
