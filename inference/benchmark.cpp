@@ -4,6 +4,7 @@
 #include "convae/core/errors.h"
 #include "convae/core/stopwatch.h"
 #include "convae/metrics/bootstrap.h"
+#include "convae/metrics/similarity.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
 #include "convae/training/precision.h"
@@ -31,9 +32,7 @@ public:
     const Plan plan = plan_sizes(model.levels, options.size, model.channels);
     const auto type = options.train.precision == Precision::bf16 ? torch::kBFloat16 : torch::kFloat;
     const auto random = [&](std::initializer_list<std::int64_t> shape) {
-      return torch::empty(shape, torch::TensorOptions(device).dtype(type).memory_format(
-                                     torch::MemoryFormat::ChannelsLast))
-          .normal_();
+      return torch::randn(shape, torch::TensorOptions(device).dtype(type));
     };
     const std::int64_t images = options.train.batch_size;
     for (std::size_t i = 0; i < model.levels.size(); ++i) {
@@ -44,10 +43,12 @@ public:
       const auto add = [&](const LevelSpec& spec, const torch::Tensor& input,
                            const torch::Tensor& gradient, bool transposed) {
         const torch::Tensor& wide = transposed ? gradient : input;
-        convolutions_.push_back(
-            {input, random({spec.channels, wide.size(1), spec.kernel.h, spec.kernel.w}), gradient,
-             per_axis(spec.stride), per_axis(spec.padding), per_axis(spec.dilation),
-             per_axis(transposed ? level.output_padding : Size{}), transposed});
+        convolutions_.push_back({input.contiguous(layout_of(spec)),
+                                 random({spec.channels, wide.size(1), spec.kernel.h, spec.kernel.w})
+                                     .contiguous(layout_of(spec)),
+                                 gradient.contiguous(layout_of(spec)), per_axis(spec.stride),
+                                 per_axis(spec.padding), per_axis(spec.dilation),
+                                 per_axis(transposed ? level.output_padding : Size{}), transposed});
       };
       const std::int64_t encoders = model.linear == Linear::pca ? 2 : 1;
       for (std::int64_t k = 0; k < encoders; ++k) add(spec, outer, inner, /*transposed=*/false);
@@ -125,6 +126,12 @@ void check(const BenchmarkOptions& options) {
   options.train.validate();
   require_option(options.train.batch_size > 0, "batch-size must be at least 1, but is 0");
   options.model.validate();
+  require_option(options.model.detector.empty(),
+                 "detector: a benchmark measures the autoencoder; leave the detector out");
+  require_option(
+      !needs_window(options.train.loss) ||
+          std::min(options.size.h, options.size.w) >= kSimilarityWindow,
+      "loss " + to_string(options.train.loss) + " needs images with sides of at least 11 pixels");
 }
 
 }  // namespace

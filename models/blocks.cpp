@@ -200,31 +200,47 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bi
   return convolve_as_is(x.to(torch::kFloat), out, with_bias).to(torch::kBFloat16);
 }
 
+torch::MemoryFormat layout_of(const LevelSpec& level) {
+  const bool is_strided_point = level.kernel == Size{1, 1} && level.stride != Size{1, 1};
+  return is_strided_point ? torch::MemoryFormat::Contiguous : torch::MemoryFormat::ChannelsLast;
+}
+
 torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool with_bias) {
-  const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
-  const bool by_products = kind_ != Kind::linear && !bias.defined() && suits_products(x, weight_);
-  if (kind_ == Kind::conv) {
-    if (by_products) return convolution_with_products(x, weight_, level_, /*transposed=*/false, {});
-    return torch::conv2d(x, weight_, bias, per_axis(level_.stride), per_axis(level_.padding),
-                         per_axis(level_.dilation));
-  }
   if (kind_ == Kind::linear) {
     return torch::linear(x, weight_, bias_)
         .view({x.size(0), level_.channels, map_.h, map_.w})
         .contiguous(torch::MemoryFormat::ChannelsLast);
   }
+  const torch::Tensor bias = with_bias ? conv_bias() : torch::Tensor();
+  const bool transposed = kind_ == Kind::conv_transpose;
   // ConvTranspose2d::forward(x, output_size) leaves dilation out of its sum.
-  const Size output_padding{out.h - level_.vertical().conv_transpose_length(x.size(2)),
-                            out.w - level_.horizontal().conv_transpose_length(x.size(3))};
-  if (suits_subpixels(x, level_.channels, level_)) {
+  const Size output_padding =
+      transposed ? Size{out.h - level_.vertical().conv_transpose_length(x.size(2)),
+                        out.w - level_.horizontal().conv_transpose_length(x.size(3))}
+                 : Size{};
+  if (layout_of(level_) != torch::MemoryFormat::ChannelsLast) {
+    // Copies: of a map with one channel or pixel, contiguous() may leave the strides as they are.
+    return convolution(x.clone(torch::MemoryFormat::Contiguous),
+                       weight_.clone(torch::MemoryFormat::Contiguous), bias, output_padding)
+        .contiguous(torch::MemoryFormat::ChannelsLast);
+  }
+  if (transposed && suits_subpixels(x, level_.channels, level_)) {
     return subpixel_conv_transpose(x, weight_, bias, level_, output_padding);
   }
-  if (by_products) {
-    return convolution_with_products(x, weight_, level_, /*transposed=*/true, output_padding);
+  if (!bias.defined() && suits_products(x, weight_)) {
+    return convolution_with_products(x, weight_, level_, transposed, output_padding);
   }
-  return torch::conv_transpose2d(x, weight_, bias, per_axis(level_.stride),
-                                 per_axis(level_.padding), per_axis(output_padding), /*groups=*/1,
-                                 per_axis(level_.dilation));
+  return convolution(x, weight_, bias, output_padding);
+}
+
+torch::Tensor BlockImpl::convolution(const torch::Tensor& x, const torch::Tensor& weight,
+                                     const torch::Tensor& bias, Size output_padding) const {
+  if (kind_ == Kind::conv) {
+    return torch::conv2d(x, weight, bias, per_axis(level_.stride), per_axis(level_.padding),
+                         per_axis(level_.dilation));
+  }
+  return torch::conv_transpose2d(x, weight, bias, per_axis(level_.stride), per_axis(level_.padding),
+                                 per_axis(output_padding), /*groups=*/1, per_axis(level_.dilation));
 }
 
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {

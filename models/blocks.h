@@ -56,6 +56,11 @@ private:
 };
 TORCH_MODULE(BatchNorm);
 
+/// How a level's convolution takes its maps and weights: channels-last, which is fast, except with
+/// a 1x1 kernel and a stride. There LibTorch 2.13 writes past the end of the weights' gradient on
+/// processors that have AVX2 but not AVX-512.
+torch::MemoryFormat layout_of(const LevelSpec& level);
+
 /// A convolution, transposed convolution or linear layer, then normalisation and activation in the
 /// options' order. Registered as `conv` (or `linear`) and `norm`.
 class BlockImpl : public torch::nn::Module {
@@ -88,6 +93,8 @@ private:
   Maps convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias);
   torch::Tensor convolve(const torch::Tensor& x, Size out, bool with_bias);
   torch::Tensor convolve_as_is(const torch::Tensor& x, Size out, bool with_bias);
+  torch::Tensor convolution(const torch::Tensor& x, const torch::Tensor& weight,
+                            const torch::Tensor& bias, Size output_padding) const;
   bool fuses(const Maps& maps, const std::vector<Size>& sizes) const;
   Maps finish_fused(Maps convolved);
   torch::Tensor normalise(const torch::Tensor& x);

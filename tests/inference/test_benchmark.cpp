@@ -54,6 +54,13 @@ TEST(BenchmarkTest, RefusesWhatCannotBeMeasured) {
   options.model.levels = parse_levels("8:k7p0");
   options.size = {6, 6};
   EXPECT_THROW(benchmark(options), GeometryError);
+  options = tiny();
+  options.model.detector = {4};
+  EXPECT_THROW(benchmark(options), OptionError);
+  options = tiny();
+  options.train.loss = parse_loss("ssim");
+  options.size = {8, 8};
+  EXPECT_THROW(benchmark(options), OptionError);
 }
 
 TEST(BenchmarkTest, StopsBetweenRounds) {

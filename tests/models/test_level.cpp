@@ -185,7 +185,8 @@ class Plain {
 public:
   Plain(Autoencoder& net, bool training) : options_(net->options()), training_(training) {
     for (const auto& item : net->named_parameters()) {
-      weights_[item.key()] = item.value().detach().clone().requires_grad_();
+      weights_[item.key()] =
+          item.value().detach().clone(torch::MemoryFormat::Contiguous).requires_grad_();
     }
     for (const auto& item : net->named_buffers()) weights_[item.key()] = item.value().clone();
   }
