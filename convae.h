@@ -5,7 +5,8 @@
 ///     convae::reconstruct_folder(model, {.images = photos, .output = "out"});
 ///
 /// Each job takes an options struct and Callbacks, returns a result struct, and neither prints nor
-/// exits; docs/library.md has a program for each. Errors are exceptions with a what() of one line.
+/// exits; docs/library.md has a program for each. Errors are exceptions with a what() of one line;
+/// LibTorch's own, first_line() cuts to one.
 #pragma once
 
 // What all jobs share: how they report and are stopped, and their errors.

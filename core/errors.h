@@ -20,6 +20,24 @@ inline void require_option(bool holds, const std::string& message) {
   if (!holds) throw OptionError(message);
 }
 
+/// Holds what a program put together to the limits of the text that `parse` reads.
+/// Throws OptionError naming the option and the text.
+template <typename Parse>
+void require_reads_back(const char* option, const std::string& text, const Parse& parse) {
+  try {
+    parse(text);
+  } catch (const OptionError& error) {
+    throw OptionError(std::string(option) + " '" + text + "': " + error.what());
+  }
+}
+
+/// A file that is damaged, hostile or not safetensors at all. what() names the file, what is wrong
+/// and, if there is one, the way out.
+class SafetensorsError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
 /// A job ended early because Callbacks::should_stop said so. what() says what was done until then.
 class Interrupted : public std::runtime_error {
 public:

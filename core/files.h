@@ -57,6 +57,9 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& path,
 std::string read_text(const std::filesystem::path& path,
                       std::int64_t max_bytes = std::int64_t{1} << 40);
 
+/// Whether a process that was killed while writing left it behind: an AtomicFile's temporary one.
+bool is_unfinished(const std::filesystem::path& file);
+
 /// A file that appears under its name complete or not at all: bytes go to a temporary file in the
 /// same folder; commit() flushes them to the disk (fsync), renames it and flushes the folder.
 /// Without commit() the destructor removes it. It replaces a file that was there before it, and

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -16,6 +17,17 @@ namespace fs = std::filesystem;
 void fail_to_create(const fs::path& folder, const std::error_code& error) {
   throw std::runtime_error("cannot create the folder " + in_quotes(folder) + ": " +
                            error.message());
+}
+
+/// Of processes that were killed: what is being written changes more often.
+void remove_abandoned(const fs::path& folder) {
+  constexpr std::chrono::hours kAbandonedAfter(1);
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (!is_unfinished(entry.path())) continue;
+    const auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
+    if (!error && age > kAbandonedAfter) fs::remove(entry.path(), error);
+  }
 }
 
 OutputFolder::OutputFolder(fs::path root, bool overwrite)
@@ -100,6 +112,7 @@ fs::path OutputFolder::prepare(const std::string& name) {
   std::error_code error;
   fs::create_directories(path.parent_path(), error);
   if (error) fail_to_create(path.parent_path(), error);
+  if (cleared_.insert(path.parent_path()).second) remove_abandoned(path.parent_path());
   if (reserved_.contains(name)) require_free(name);  // another process may have written it
   const fs::path folder = fs::canonical(path.parent_path(), error);
   const fs::path root = fs::canonical(root_, error);

@@ -54,6 +54,7 @@ private:
   bool overwrite_;
   std::set<std::string> reserved_;
   std::set<std::string> folders_;
+  std::set<std::filesystem::path> cleared_;  // of what killed processes left
 };
 
 }  // namespace convae

@@ -130,6 +130,14 @@ std::string to_string(const Effects& effects) {
   return text;
 }
 
+void require_augmentations(const Effects& effects) {
+  require_reads_back("augment", to_string(effects), parse_augmentations);
+}
+
+void require_corruptions(const Effects& effects) {
+  require_reads_back("corrupt", to_string(effects), parse_corruptions);
+}
+
 Effects parse_augmentations(const std::string& text) {
   return parse(text, std::span(kKnown).first(kAugmentations));
 }

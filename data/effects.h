@@ -70,4 +70,8 @@ std::string to_string(const Effects& effects);
 Effects parse_augmentations(const std::string& text);
 Effects parse_corruptions(const std::string& text);
 
+/// Throw OptionError for effects that were put together otherwise and that text could not give.
+void require_augmentations(const Effects& effects);
+void require_corruptions(const Effects& effects);
+
 }  // namespace convae

@@ -152,7 +152,7 @@ bool looks_like_image(const fs::path& path) {
 InputFile open_image(const ImageFile& image) {
   InputFile file(image.path);
   if (!image.is_in_shard()) return file;
-  require_tar_member(file, image.offset, image.size);
+  require_tar_member(file, {.name = image.name, .offset = image.offset, .size = image.size});
   file.narrow(image.offset, image.size);
   return file;
 }

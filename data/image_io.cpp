@@ -263,8 +263,14 @@ torch::Tensor decode_image(std::span<const std::uint8_t> bytes, int channels,
     throw std::invalid_argument(
         fmt::format("decode_image: expected 1 or 3 channels, but got {}", channels));
   }
+  if (reduction != 1 && reduction != 2 && reduction != 4 && reduction != 8) {
+    throw std::invalid_argument(
+        fmt::format("decode_image: expected a reduction of 1, 2, 4 or 8, but got {}", reduction));
+  }
   const Codec& codec = codec::codec_for(bytes);
-  if (reduction != 1 && &codec != &codec::kJpeg) throw ImageError("it is no JPEG any more");
+  if (reduction != 1 && &codec != &codec::kJpeg) {
+    throw ImageError("it is no JPEG, which alone can be read at a part of its size");
+  }
   auto decoded = reduction == 1
                      ? codec.decode(bytes, channels, max_pixels, range)
                      : codec::decode_jpeg_reduced(bytes, channels, max_pixels, reduction);

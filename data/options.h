@@ -37,6 +37,12 @@ struct ValueRange {
 std::string to_string(const ValueRange& range);
 ValueRange parse_value_range(const std::string& text);
 
+/// Throws OptionError for a size with a side below 1, other than {0, 0}.
+void require_sides(const char* option, Size size);
+
+/// Throws OptionError for a number of threads that worker_count() does not take.
+void require_workers(std::int64_t workers);
+
 /// Where images come from and how they are prepared.
 struct DataOptions {
   std::string data;                  ///< folder of images

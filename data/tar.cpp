@@ -99,11 +99,19 @@ bool has_content(char type) { return type < '1' || type > '6'; }
 
 class TarReader {
 public:
-  explicit TarReader(const InputFile& file) : file_(file) {}
+  /// `at`: where a header begins.
+  explicit TarReader(const InputFile& file, std::int64_t at = 0) : file_(file), at_(at) {}
 
   TarContents read() {
     while (read_member()) continue;
+    if (contents_.members.empty() && at_ == 0) throw std::runtime_error("not a tar archive");
     return std::move(contents_);
+  }
+
+  /// The next one, whole or not; nullopt where there is none.
+  std::optional<TarMember> read_one() {
+    while (!last_ && read_member()) continue;
+    return last_;
   }
 
 private:
@@ -133,6 +141,7 @@ private:
                      .size = has_content(type) ? extra.size.value_or(*size) : 0};
     member.kind = extra.sparse ? TarMember::Kind::sparse : kind_of_type(type, member.name);
     if (type == 'S' && !skip_sparse_map(block)) return end("it is cut within a header");
+    last_ = member;
     if (!skip(member.size)) return end("it is cut within " + in_quotes(member.name));
     contents_.members.push_back(std::move(member));
     return true;
@@ -201,7 +210,6 @@ private:
   }
 
   bool end(const std::string& reason) {
-    if (contents_.members.empty() && at_ == 0) throw std::runtime_error("not a tar archive");
     contents_.damage = fmt::format("{} at byte {}", reason, at_);
     return false;
   }
@@ -209,6 +217,7 @@ private:
   const InputFile& file_;
   std::int64_t at_ = 0;
   Extra extra_;
+  std::optional<TarMember> last_;
   TarContents contents_;
 };
 
@@ -233,14 +242,8 @@ const Compression* compression_of(const InputFile& file) {
   return found == std::end(kCompressions) ? nullptr : found;
 }
 
-/// Whether the blocks before the one at `end` hold a pax record of that size.
-bool has_pax_size(const InputFile& archive, std::int64_t end, std::int64_t size) {
-  constexpr std::int64_t kMost = 16 * kTarBlock;  // beside a long name
-  std::string before(static_cast<std::size_t>(std::min(end, kMost)), '\0');
-  const std::int64_t length = std::ssize(before);
-  return archive.read_at(end - length, before.data(), length) == length &&
-         before.find(fmt::format(" size={}\n", size)) != std::string::npos;
-}
+/// Without the folders it is in.
+std::string_view base_name(std::string_view name) { return name.substr(name.rfind('/') + 1); }
 
 }  // namespace
 
@@ -254,21 +257,20 @@ TarContents read_tar(const InputFile& file) {
   return TarReader(file).read();
 }
 
-void require_tar_member(const InputFile& archive, std::int64_t offset, std::int64_t size) {
-  TarBlock block;
-  const bool is_read = offset >= kTarBlock &&
-                       archive.read_at(offset - kTarBlock, block.data(), kTarBlock) == kTarBlock;
-  // Larger sizes are in pax records alone; some writers put others there, too, and 0 in the header.
-  constexpr std::int64_t kMostInHeader = 077777777777;
-  const auto has_size = [&] {
-    const auto noted = number_in(field_of(block, kTarSize));
-    return size > kMostInHeader || noted == size ||
-           (noted == 0 && has_pax_size(archive, offset - kTarBlock, size));
-  };
-  if (!is_read || !has_checksum(block) || !has_size()) {
-    throw std::runtime_error("the shard " + in_quotes(archive.path()) +
-                             " changed since it was listed");
+void require_tar_member(const InputFile& archive, const TarMember& member) {
+  // A long name, or a size that the header has no room for, comes before the header.
+  constexpr std::int64_t kMostBlocks = 16;
+  for (std::int64_t blocks = 1; blocks <= kMostBlocks; ++blocks) {
+    const std::int64_t at = member.offset - blocks * kTarBlock;
+    if (at < 0) break;
+    const auto found = TarReader(archive, at).read_one();
+    if (found && found->offset == member.offset && found->size == member.size &&
+        base_name(found->name) == base_name(member.name)) {
+      return;
+    }
   }
+  throw std::runtime_error("the shard " + in_quotes(archive.path()) +
+                           " changed since it was listed");
 }
 
 }  // namespace convae

@@ -29,8 +29,8 @@ struct TarContents {
 /// does not say where in the file a member's bytes begin.
 TarContents read_tar(const InputFile& file);
 
-/// Throws std::runtime_error unless a member's header, of a file of `size` bytes, ends at `offset`:
-/// the archive was changed since it was read.
-void require_tar_member(const InputFile& archive, std::int64_t offset, std::int64_t size);
+/// Throws std::runtime_error unless a member of that size and base name is where it was: the
+/// archive was changed since it was read.
+void require_tar_member(const InputFile& archive, const TarMember& member);
 
 }  // namespace convae

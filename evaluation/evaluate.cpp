@@ -12,6 +12,7 @@
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 #include "convae/training/corruption.h"
+#include "convae/training/saved_data.h"
 
 #include <algorithm>
 #include <cmath>
@@ -93,6 +94,7 @@ public:
         "evaluate", [&](const MicroBatch& batch) { return measure(batch); },
         [&](const MeasuredBatch& measured) { note(measured); });
     result_.skipped = folder_.skipped();
+    if (!options_.train_data.empty() && !model_.run().empty()) note_training_images();
     add_code_sizes();
     return std::move(result_);
   }
@@ -275,6 +277,14 @@ private:
     }
   }
 
+  /// Those of the run: the references may be fitted to others.
+  void note_training_images() {
+    std::vector<std::string> names;
+    for (const auto& [name, size] : result_.images) names.push_back(name);
+    result_.trained_on =
+        own_images_among(names, result_.data, model_.run(), model_.info()).training;
+  }
+
   void add_code_sizes() {
     const auto count = static_cast<double>(result_.images.size());
     const std::vector<double>& jpeg = result_.jpeg_bytes;
@@ -305,6 +315,7 @@ private:
 Evaluation evaluate(const Model& model, const EvaluateOptions& options,
                     const Callbacks& callbacks) {
   const torch::NoGradGuard no_grad;
+  require_corruptions(options.corruptions);
   std::optional<OutputFolder> output;
   if (!options.output.empty()) {
     output.emplace(options.output, options.overwrite);

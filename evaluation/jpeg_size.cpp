@@ -2,12 +2,14 @@
 
 #include "convae/data/codecs/codecs.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace convae {
 namespace {
 
 constexpr int kLowestQuality = 1, kHighestQuality = 100;
+constexpr int kAround = 3;
 
 /// Where the entropy-coded data begin: after the segment SOS. All segments before it but the first
 /// marker have a length (ITU-T T.81, section B.1.1.4).
@@ -33,16 +35,21 @@ SizedJpeg encode_at(const torch::Tensor& rows, int quality) {
 
 SizedJpeg encode_jpeg_near(const torch::Tensor& image, std::int64_t bytes) {
   const torch::Tensor rows = codec::to_8_bits(codec::to_rows(image));
-  // Bisection: `below` stays under `bytes` if any quality does, `above` does not.
-  SizedJpeg below = encode_at(rows, kLowestQuality);
-  if (below.picture_bytes >= bytes) return below;
-  SizedJpeg above = encode_at(rows, kHighestQuality);
-  while (above.quality - below.quality > 1) {
-    SizedJpeg middle = encode_at(rows, (below.quality + above.quality) / 2);
-    (middle.picture_bytes < bytes ? below : above) = std::move(middle);
+  int below = kLowestQuality - 1, above = kHighestQuality;
+  while (above - below > 1) {
+    const int middle = (below + above) / 2;
+    (encode_at(rows, middle).picture_bytes < bytes ? below : above) = middle;
   }
+  // A little more quality may take a little less: those around are tried.
+  const int first = std::max(above - kAround, kLowestQuality);
+  const int last = std::min(above + kAround, kHighestQuality);
   const auto distance = [&](const SizedJpeg& jpeg) { return std::abs(jpeg.picture_bytes - bytes); };
-  return distance(below) <= distance(above) ? below : above;
+  SizedJpeg nearest = encode_at(rows, first);
+  for (int quality = first + 1; quality <= last; ++quality) {
+    SizedJpeg jpeg = encode_at(rows, quality);
+    if (distance(jpeg) < distance(nearest)) nearest = std::move(jpeg);
+  }
+  return nearest;
 }
 
 }  // namespace convae

@@ -20,8 +20,6 @@ DataOptions training_data(const Model& model, const EvaluateOptions& options, Si
   const bool is_named = !options.train_data.empty();
   DataOptions data;
   data.data = options.train_data;
-  data.include = options.images.data.include;
-  data.exclude = options.images.data.exclude;
   if (!is_named) data = saved_data(model.info()).data;
   // All images of a folder that was named, or that has its validation images elsewhere.
   if (is_named || !data.val.empty()) data.val_split = 0;

@@ -68,7 +68,7 @@ torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const 
                         const fs::path& path) {
   const fs::path file = array.defined() ? path : file_of(row, path);
   const torch::Tensor latent = array.defined() ? array.narrow(0, row.index, 1) : read_npy(file);
-  if (latent.dim() > 0 && latent.size(0) > 1) {
+  if (latent.dim() > 0 && latent.size(0) != 1) {
     refuse(file, "it holds " + std::to_string(latent.size(0)) +
                      " latents, but in a folder each is a file of its own");
   }
@@ -134,6 +134,7 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
                             const Callbacks& callbacks) {
   model.options().require_latents("decode");
   require_within(options.size, options.max_pixels);
+  require_workers(options.workers);
   std::error_code error;
   torch::Tensor array;
   if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);
@@ -158,6 +159,10 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
       const Size own = options.size ? options.size : rows[i].own;
       const torch::Tensor image =
           resize_back(model.decode(latent, size_of(rows[i], model.options())), own);
+      if (!image.isfinite().all().item<bool>()) {
+        refuse(options.latents,
+               "what the decoder makes of " + in_quotes(rows[i].name) + " is not finite");
+      }
       writer.write(output.prepare(result.images[i]), to_uint8(image[0]), ImageFormat::png);
     } catch (const GeometryError& error) {
       refuse(options.latents, printable(rows[i].name) + ": " + error.what());

@@ -262,6 +262,7 @@ private:
 EncodeResult encode_folder(const Model& model, const EncodeOptions& options,
                            const Callbacks& callbacks) {
   model.options().require_latents("encode");
+  require_option(!options.output.empty(), "-o is needed, such as -o latents.npy or -o latents/");
   return EncodeJob(model, options, callbacks).run();
 }
 

@@ -96,6 +96,7 @@ void require_finite(const torch::Tensor& values, const std::string& image) {
 }
 
 void require_within(Size size, std::int64_t max_pixels) {
+  require_sides("size", size);
   if (!size || size.h <= max_pixels / size.w) return;
   throw OptionError("--size '" + to_string(size) + "': more than --max-pixels " +
                     std::to_string(max_pixels));
@@ -137,9 +138,13 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
   if (!tiled().empty()) {
     batches_.leaves_out = [this](std::int64_t index) { return is_tiled(index); };
   }
+  for (const std::int64_t i : tiled()) tiles_->require_memory_to_decode(entry(i));
   batches_.max_pixels = least_of_ranks(require_memory(model_, network_sizes()));
   if (ranks().size() > 1) require_same_images_on_ranks(image_digest(dataset_, nullptr));
-  dataset_.on_bad_file = [this](const SkippedFile& bad) { callbacks_.warn(skipped_line(bad)); };
+  dataset_.on_bad_file = [this](const SkippedFile& bad) {
+    // In an earlier pass another rank may have met it.
+    if (!bad_elsewhere_.contains(bad.name)) callbacks_.warn(skipped_line(bad));
+  };
 }
 
 void ModelFolder::require_memory_at_own_size(std::int64_t bytes_a_value) const {

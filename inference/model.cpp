@@ -1,6 +1,7 @@
 #include "convae/inference/model.h"
 
 #include "convae/core/device.h"
+#include "convae/core/errors.h"
 #include "convae/core/random.h"
 #include "convae/core/text.h"
 #include "convae/models/autoencoder.h"
@@ -33,9 +34,16 @@ torch::Device Model::device() const { return net_->parameters().front().device()
 std::string Model::weights_digest() const { return digest_of(weights_of(*net_)); }
 
 torch::Tensor Model::input(const torch::Tensor& images) const {
-  if (images.is_floating_point()) return images.to(device());
+  if (images.is_floating_point()) return images.to(device(), torch::kFloat);
   const ValueRange& range = info_.value_range;
-  if (!range.is_fixed()) return to_float(images, device());
+  if (!range.is_fixed()) {
+    const torch::ScalarType type = images.scalar_type();
+    if (type != torch::kByte && type != torch::kUInt16) {
+      throw std::invalid_argument(fmt::format(
+          "images of type {}: expected uint8, uint16 or floats in [0,1]", c10::toString(type)));
+    }
+    return to_float(images, device());
+  }
   return ((images.to(device()).to(torch::kFloat) - range.low) / (range.high - range.low))
       .clamp(0, 1);
 }
@@ -88,6 +96,7 @@ void Model::require_variational() const {
 torch::Tensor Model::draw_latents(std::int64_t count, Size size, std::uint64_t seed,
                                   std::int64_t first) const {
   require_variational();
+  require_option(count > 0, fmt::format("count must be at least 1, but is {}", count));
   std::vector<torch::Tensor> latents;
   for (std::int64_t i = 0; i < count; ++i) {
     CounterRandom random(seed, /*epoch=*/0, static_cast<std::uint64_t>(first + i),

@@ -271,6 +271,7 @@ std::string to_csv(const ReconstructResult& result) {
 
 ReconstructResult reconstruct_folder(const Model& model, const ReconstructOptions& options,
                                      const Callbacks& callbacks) {
+  require_corruptions(options.corruptions);
   return ReconstructJob(model, options, callbacks).run();
 }
 

@@ -112,6 +112,19 @@ std::optional<std::string> TilePlan::refusal(const ImageEntry& picture) const {
   return reason;
 }
 
+void TilePlan::require_memory_to_decode(const ImageEntry& picture) const {
+  // As measured: what the codec has, the picture and, if it is turned, another.
+  constexpr double kBytesAByte = 3;
+  const double needed = kBytesAByte * static_cast<double>(model_.channels) *
+                        (picture.info.bits / 8.0) * static_cast<double>(picture.file_size().area());
+  if (free_bytes_ == 0 || needed <= free_bytes_ || reads_in_parts(picture.file)) return;
+  throw std::runtime_error(fmt::format(
+      "{} can only be decoded as a whole, which takes {:.1f} GB, but {:.1f} GB are free{}; write "
+      "it as a tiled TIFF, or leave it out with --exclude",
+      in_quotes(picture.file.name), needed / kGigabyte, free_bytes_ / kGigabyte,
+      limit_text(needed)));
+}
+
 std::string TilePlan::line(const ImageEntries& pictures) const {
   std::int64_t count = 0;
   ImageEntry largest;

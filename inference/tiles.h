@@ -37,6 +37,10 @@ public:
   /// are not asked for.
   std::int64_t side(const ImageEntry& picture) const;
 
+  /// Throws std::runtime_error where a picture that goes through in tiles can only be decoded as a
+  /// whole, and that takes more memory than is free.
+  void require_memory_to_decode(const ImageEntry& picture) const;
+
   /// "1 picture of 4 goes through in tiles of 1024x1024: …"; empty where none does.
   std::string line(const ImageEntries& pictures) const;
 

@@ -12,9 +12,11 @@
 namespace convae {
 namespace {
 
+/// (1, size, 1)
+torch::Tensor blur_of(double sigma) { return gaussian_kernel(sigma).view({1, -1, 1}); }
+
 /// By OpenCV, as convolutions of one channel take several times as long.
-cv::Mat blurred(const cv::Mat& plane, double sigma) {
-  const torch::Tensor kernel = gaussian_kernel(sigma).view({1, -1, 1});
+cv::Mat blurred(const cv::Mat& plane, const torch::Tensor& kernel) {
   cv::Mat result;
   cv::sepFilter2D(plane, result, CV_32F, mat_view(kernel), mat_view(kernel), {-1, -1}, 0,
                   cv::BORDER_REPLICATE);
@@ -58,12 +60,13 @@ torch::Tensor LevelMaps::maps() const {
 }
 
 torch::Tensor raw_maps(const torch::Tensor& planes) {
+  static const torch::Tensor fine_blur = blur_of(kFineBlur), around = blur_of(kRoughnessBlur);
   const torch::Tensor from = planes.contiguous().unsqueeze(3);
   const torch::Tensor raw = torch::zeros({kRawMaps, planes.size(1), planes.size(2), 1});
   for (std::int64_t c = 0; c < from.size(0); ++c) {
-    const cv::Mat plane = mat_view(from[c]), fine = blurred(plane, kFineBlur);
+    const cv::Mat plane = mat_view(from[c]), fine = blurred(plane, fine_blur);
     cv::Mat rough = plane - fine;
-    cv::sqrt(blurred(rough.mul(rough), kRoughnessBlur), rough);
+    cv::sqrt(blurred(rough.mul(rough), around), rough);
     const std::array maps = {gradient(fine, /*down=*/true), gradient(fine, /*down=*/false), rough};
     for (std::int64_t i = 0; i < kRawMaps; ++i) {
       cv::Mat largest = mat_view(raw[i]);

@@ -38,7 +38,6 @@ struct GoodImages {
   /// ones, which show what unseen images get.
   std::vector<ImageEntry> entries;
   std::vector<AnomalyScorer::Example> examples;  ///< of each of entries
-  std::int64_t groups = 0;                       ///< of held-out images
   std::int64_t training_images = 0;
 };
 
@@ -141,7 +140,6 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
   GoodImages good;
   const Grouping grouping(options.data.group_regex);
   auto groups = groups_of(held_out, grouping);
-  good.groups = std::ssize(groups);
   if (groups.size() == 1) {
     callbacks.warn(
         "all good images are of one group: the threshold may be too low for other parts");
@@ -213,13 +211,14 @@ private:
 
 /// What is told of a good image, as it is and with faults.
 struct Observed {
+  std::int64_t index = 0;
   bool held_out = false;
   double mean_error = 0, area = 0;
   std::vector<AnomalyScorer::Learnt> learnt;
 
   template <typename Self>
   static auto parts(Self& self) {
-    return std::tie(self.held_out, self.mean_error, self.area, self.learnt);
+    return std::tie(self.index, self.held_out, self.mean_error, self.area, self.learnt);
   }
 };
 
@@ -266,11 +265,14 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
       [&](const AnomalyScorer::SeenPlaces& seen) { scorer.learn_places(seen); });
   scorer.close_places();
   const FaultDrawing faults(folder);
+  const Grouping grouping(complete.data.group_regex);
+  std::set<std::string> groups;  // of the held-out images that can be read
   pass(
       "calibration",
       [&](const ViewedImage& image) {
         const AnomalyScorer::Example example = example_of(image);
-        Observed observed{example.held_out,
+        Observed observed{image.index,
+                          example.held_out,
                           image.mean_error,
                           static_cast<double>(image.pixels[0].numel()),
                           {scorer.observe(image.seen, example)}};
@@ -285,6 +287,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
       [&](Observed observed) {
         for (AnomalyScorer::Learnt& learnt : observed.learnt) scorer.learn(std::move(learnt));
         if (!observed.held_out) return;
+        groups.insert(grouping.of(folder.name(observed.index)));
         calibration.scores[kMeanError].push_back(observed.mean_error);
         calibration.scores[kArea].push_back(observed.area);
       });
@@ -292,7 +295,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   for (const AnomalyScorer::Scores& scores : scorer.good_scores()) {
     for (const Way way : kMappedWays) calibration.scores[way].push_back(scores[way]);
   }
-  calibration.groups = good.groups;
+  calibration.groups = std::ssize(groups);
   calibration.training_images = good.training_images;
   if (const DataOptions& data = options.good.data; !data.data.empty()) {
     inspector.good_ = {std::filesystem::absolute(data.data).lexically_normal().string(),
@@ -312,6 +315,9 @@ ImageScore Inspector::score_placed(const torch::Tensor& image, double map_above)
   const torch::Tensor shown = alone(fits ? image : resize_image(image, size_.h, size_.w));
   double mean_error = 0;
   const SeenImage seen = look_at(model_, to_float(shown, model_.device()), &mean_error);
+  if (image.is_floating_point() && !image.isfinite().all().item<bool>()) {
+    throw std::invalid_argument("the image has values that are not finite");
+  }
   require_finite(mean_error, "the image");
   const StandardisedMaps maps = scorer_->look(seen);
   const double score = scorer_->score(maps)[kNetwork];

@@ -91,13 +91,15 @@ public:
   ScoreResult score(const ScoreOptions& options, const Callbacks& callbacks = {}) const;
 
   /// image: (C, H, W) uint8, uint16 or float, with the model's channels. The map, which takes time,
-  /// is made where the score is above `map_above`, and undefined elsewhere.
+  /// is made where the score is above `map_above`, and undefined elsewhere. Throws
+  /// std::invalid_argument for values that are not finite.
   ImageScore score(const torch::Tensor& image,
                    double map_above = -std::numeric_limits<double>::infinity()) const;
   /// The same for an image that decode_image() placed in the model's value range.
   ImageScore score_placed(const torch::Tensor& image, double map_above) const;
 
-  /// The score that at most a share `fpr` of unseen good images will exceed.
+  /// The score that at most a share `fpr` of unseen good images will exceed. Throws OptionError
+  /// unless it is between 0 and 1.
   double threshold(double fpr = 0.01) const { return calibration_.thresholds(fpr)[kNetwork]; }
 
   const Model& model() const { return model_; }
@@ -118,9 +120,6 @@ private:
   Calibration calibration_;
   GoodFolder good_;
 };
-
-/// Throws OptionError unless `fpr` is a share of good images that may be called anomalous.
-void require_false_alarms(double fpr);
 
 /// Where a run keeps what was learnt of good images; of a model without a run: nowhere.
 std::filesystem::path inspector_file(const std::filesystem::path& run);

@@ -257,7 +257,13 @@ std::string to_json(const ScoreResult& result, int indent) {
   return json.dump(indent);
 }
 
+void require_false_alarms(double fpr) {
+  require_option(fpr > 0 && fpr < 1, "--fpr '" + number_text(fpr) +
+                                         "': expected a share between 0 and 1, such as 0.01");
+}
+
 PerWay<double> Calibration::thresholds(double rate) const {
+  require_false_alarms(rate);
   PerWay<double> thresholds{};
   for (std::size_t way = 0; way < kWays; ++way) {
     thresholds[way] = threshold_for_rate(scores[way], rate);

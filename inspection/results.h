@@ -45,6 +45,9 @@ struct ScoredImage {
   PerWay<double> scores{};  ///< finite; higher is more anomalous
 };
 
+/// Throws OptionError unless `fpr` is a share of good images that may be called anomalous.
+void require_false_alarms(double fpr);
+
 /// What good images get that the network was not trained on.
 struct Calibration {
   PerWay<std::vector<double>> scores;

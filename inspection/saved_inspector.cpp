@@ -98,9 +98,11 @@ void Inspector::save(const fs::path& file) const {
 std::optional<Inspector> Inspector::load(const Model& model, const fs::path& file) {
   const Safetensors saved = read_saved(file);
   try {
+    if (!saved.metadata.contains(kMetadataKey)) throw std::out_of_range("without metadata");
     const auto about = nlohmann::json::parse(saved.metadata.at(kMetadataKey));
+    const auto weights = about.at("weights").get<std::string>();
     if (about.value("features", 1) != kWayOfScoring) return std::nullopt;
-    if (about.at("weights").get<std::string>() != model.weights_digest()) return std::nullopt;
+    if (weights != model.weights_digest()) return std::nullopt;
     if (about.at("value-range").get<std::string>() != to_string(model.info().value_range)) {
       return std::nullopt;
     }

@@ -335,11 +335,6 @@ private:
 
 }  // namespace
 
-void require_false_alarms(double fpr) {
-  require_option(fpr > 0 && fpr < 1, "--fpr '" + number_text(fpr) +
-                                         "': expected a share between 0 and 1, such as 0.01");
-}
-
 void ScoreOptions::validate() const {
   images.validate();
   require_false_alarms(fpr);

@@ -31,6 +31,7 @@ int below(CounterRandom& random, int bound) {
 }
 
 void cut_out(cv::Mat& image, double share, CounterRandom& random) {
+  if (share == 0) return;
   const int side =
       std::max(1, static_cast<int>(std::lround(share * std::min(image.rows, image.cols))));
   const cv::Point corner(below(random, image.cols - side + 1),
@@ -115,6 +116,7 @@ void shrink(cv::Mat& image, double factor) {
 }
 
 void blemish(cv::Mat& image, double contrast, CounterRandom& random) {
+  if (contrast == 0) return;
   const int reach = std::max(1, std::min(image.rows, image.cols) / 10);
   for (int i = 1 + below(random, 3); i > 0; --i) {
     const double sign = random.below(2) == 0 ? 1 : -1;

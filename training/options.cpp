@@ -21,6 +21,19 @@ void at_least(const char* name, T value, T low) {
   throw OptionError(message.str());
 }
 
+/// Their product is the number of images shown, which must be countable.
+void countable(const char* name, std::int64_t value) {
+  constexpr std::int64_t kMost = 1'000'000'000;
+  at_least<std::int64_t>(name, value, 1);
+  require_option(value <= kMost,
+                 fmt::format("{} must be at most {}, but is {}", name, kMost, value));
+}
+
+/// What stands beside the runs in their folder.
+bool is_reserved(const std::string& name) {
+  return name == "latest" || name == "tensorboard" || name == ".index";
+}
+
 void below_one(const char* name, double value) {
   if (value >= 0 && value < 1) return;
   std::ostringstream message;
@@ -31,8 +44,8 @@ void below_one(const char* name, double value) {
 }  // namespace
 
 void TrainOptions::validate() const {
-  at_least<std::int64_t>("epochs", epochs, 1);
-  if (batch_size != 0) at_least<std::int64_t>("batch-size", batch_size, 1);
+  countable("epochs", epochs);
+  if (batch_size != 0) countable("batch-size", batch_size);
   at_least<std::int64_t>("warmup", warmup, 0);
   at_least<std::int64_t>("patience", patience, 0);
   at_least<std::int64_t>("max-steps", max_steps, 0);
@@ -45,6 +58,9 @@ void TrainOptions::validate() const {
   at_least("beta", beta, 0.0);
   below_one("ema", ema);
   below_one("lr-factor", lr_factor);
+  require_augmentations(augmentations);
+  require_corruptions(corruptions);
+  require_reads_back("loss", to_string(loss), parse_loss);
   require_option(lr == kAutoRate || min_lr <= lr,
                  fmt::format("min-lr must be at most lr, which is {}, but is {}", lr, min_lr));
 }
@@ -54,10 +70,10 @@ void RunOptions::validate() const {
   at_least("save-minutes", save_minutes, 0.0);
   if (output.empty()) throw OptionError("--output is needed, such as -o runs");
   const std::filesystem::path path(name);
-  if (path.has_parent_path() || name == "." || name == ".." || name == "latest") {
+  if (path.has_parent_path() || name == "." || name == ".." || is_reserved(name)) {
     throw OptionError("--name " + in_quotes(name) +
                       ": expected a plain name without '/', other than 'latest', which leads to "
-                      "the newest run; -o names the folder");
+                      "the newest run, 'tensorboard' and '.index'; -o names the folder");
   }
 }
 
@@ -69,7 +85,7 @@ std::string RunOptions::name_for(const std::string& data) const {
     folder = folder.substr(0, std::min(folder.find('{'), folder.size() - 4));
     folder.erase(folder.find_last_not_of("-_.") + 1);
   }
-  return folder.empty() || folder == "latest" ? "run" : folder;
+  return folder.empty() || is_reserved(folder) ? "run" : folder;
 }
 
 }  // namespace convae

@@ -43,12 +43,6 @@ auto read_table(const fs::path& path, const ReadRow& read_row) {
   return rows;
 }
 
-/// Whether a process that was killed while writing left it behind.
-bool is_unfinished(const fs::path& file) {
-  const std::string name = file.filename().string();
-  return name.starts_with('.') && name.find(".tmp-") != std::string::npos;
-}
-
 /// Nobody else is writing, since the folder is locked.
 void remove_unfinished(const fs::path& run) {
   for (const fs::path& folder : {run, run / "weights", run / "samples"}) {
@@ -86,7 +80,8 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name, boo
     if (error && !fs::exists(path, none)) fail_to_create(path, error);
     if (!counts_up) {
       throw std::runtime_error("another process has begun the run " + in_quotes(path) +
-                               " meanwhile; wait for it or stop it first");
+                               " meanwhile, or it was there before; wait for it, stop it or choose "
+                               "another name");
     }
     path = output / (name + "-" + std::to_string(number));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/errors.h"
 #include "convae/core/tensor.h"
 
 #include <cstdint>
@@ -11,13 +12,6 @@
 #include <utility>
 
 namespace convae {
-
-/// A file that is damaged, hostile or not safetensors at all. what() names the file, what is wrong
-/// and, if there is one, the way out.
-class SafetensorsError : public std::runtime_error {
-public:
-  using std::runtime_error::runtime_error;
-};
 
 /// The contents of a safetensors file (format: https://github.com/huggingface/safetensors).
 struct Safetensors {

@@ -167,7 +167,7 @@ public:
   }
 
   void note_losses(std::vector<std::string>& lost) const {
-    if (decoder_.num_components == 4) lost.emplace_back("its inks (CMYK; now RGB)");
+    if (decoder_.num_components == 4) lost.emplace_back("its inks (CMYK)");
     constexpr std::string_view kXmp = "http://ns.adobe.com/xap/";
     for (const auto* marker : markers()) {
       if (begins_with(*marker, kXmp)) lost.emplace_back("its XMP");

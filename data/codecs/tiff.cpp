@@ -105,7 +105,7 @@ public:
     if (bits_ < 8 && palette_.empty()) {
       lost.push_back(fmt::format("samples of {} bits (now 8)", bits_));
     }
-    if (photometric_ == PHOTOMETRIC_SEPARATED) lost.emplace_back("its inks (CMYK; now RGB)");
+    if (photometric_ == PHOTOMETRIC_SEPARATED) lost.emplace_back("its inks (CMYK)");
   }
 
   void note_losses_in_tiles(std::vector<std::string>& lost) const {

@@ -214,6 +214,16 @@ def test_tables_that_do_not_fit_are_refused_before_anything_is_written(convae, i
     assert not (tmp_path / "out").exists()
 
 
+def test_latents_that_the_decoder_cannot_use_are_refused(convae, trained, tmp_path):
+    def decode(name, array):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, array)
+        return convae("decode", "--checkpoint", trained.run, "--latents", name.split("/")[0], "-o", "out", "--size", 16)
+    decode("latents.npy", np.full((1, 8, 4, 4), 3e38, np.float32)).assert_refused(1, "'latent_00000.npy'", "not finite")
+    decode("empty/a.npy", np.zeros((0, 8, 4, 4), np.float32)).assert_refused(1, "a.npy", "holds 0 latents")
+
+
 def test_output_that_is_neither_array_nor_folder_is_refused(convae, identity, squares):
     result = convae("encode", "--checkpoint", identity, "--data", squares, "-o", "latents.bin", *ONE_CORE)
     result.assert_refused(2, "'latents.bin'", ".npy", "/")

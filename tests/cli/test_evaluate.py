@@ -216,6 +216,13 @@ def test_images_of_the_training_set_are_counted(evaluated, evaluate, dense, phot
     assert 0 < result["also_training_images"] == result["training_images"] < 15, line
 
 
+def test_other_training_images_change_neither_what_is_new_to_the_network_nor_the_globs(evaluated, dense, photos, fresh):
+    assert evaluated(dense, fresh, "--train-data", fresh)["also_training_images"] == 0
+    result = evaluated(dense, photos, "--train-data", fresh, "--include", "00*")
+    assert result["also_training_images"] == result["images"] == 10
+    assert result["training_images"] == 9  # none of which is called 00*
+
+
 def test_later_images_are_no_training_images_for_a_checkpoint_either(program, done, evaluated, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "grown")
     done("train", "--data", "grown", "--levels", "4,8", "--epochs", 1, "--quiet", *ONE_CORE)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from convae_program import ONE_CORE, Program, save_pictures
 
@@ -77,6 +78,14 @@ def test_what_would_do_does(convae, large):
     words = ("train", "--data", large, "--epochs", 1, "--save-every", 0, *WIDE)
     said = convae(*words, "--memory", "230M").stderr
     assert convae(*words, "--memory", re.search(r"--memory (\w+) would do", said).group(1)).code == 0
+
+
+def test_a_picture_that_cannot_be_decoded_in_parts_must_fit(convae, run, tmp_path):
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (5000, 5000)).save(tmp_path / "one/000.bmp")
+    call = ("reconstruct", "--checkpoint", run, "--data", "one", "-o", "out", *ONE_CORE, "--memory", "300M")
+    convae(*call).assert_refused(1, "'000.bmp' can only be decoded as a whole", "would do", "--exclude")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("value", ["4", "4X", "-1G", "G", "0M"])

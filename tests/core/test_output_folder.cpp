@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 
@@ -22,6 +24,23 @@ TEST(OutputFolderTest, WhatAnotherProcessHasWrittenMeanwhileIsNotReplaced) {
   EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { second.prepare("a.csv"); }),
                        "a.csv' exists; choose another -o"));
   EXPECT_NO_THROW(overwriting.prepare("a.csv"));
+}
+
+TEST(OutputFolderTest, WhatKilledProcessesLeftLongAgoIsRemoved) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "out");
+  const auto now = std::filesystem::file_time_type::clock::now();
+  for (const auto& [name, age] :
+       {std::pair(".a.png.tmp-12-0", 2), std::pair(".b.png.tmp-12-1", 0), std::pair("c.png", 2)}) {
+    write_file(folder / "out" / name, "");
+    std::filesystem::last_write_time(folder / "out" / name, now - std::chrono::hours(age));
+  }
+  OutputFolder output(folder / "out", /*overwrite=*/false);
+  output.reserve_exact("new.png");
+  output.prepare("new.png");
+  EXPECT_FALSE(std::filesystem::exists(folder / "out/.a.png.tmp-12-0"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "out/.b.png.tmp-12-1")) << "it may be in use";
+  EXPECT_TRUE(std::filesystem::exists(folder / "out/c.png"));
 }
 
 }  // namespace

@@ -311,6 +311,9 @@ TEST(ReducedDecoding, GivesTheSmallerPictureAtSidesRoundedUp) {
   for (const auto& [height, width] : {std::pair{487, 650}, {64, 64}, {9, 33}, {8, 1}}) {
     const auto bytes = encode_image(smooth_picture(height, width), ImageFormat::jpeg);
     const torch::Tensor whole = decode_image(bytes, 3);
+    for (const int reduction : {0, -1, 3, 16}) {
+      EXPECT_THROW(decode_image(bytes, 3, kDefaultMaxPixels, reduction), std::invalid_argument);
+    }
     for (const int reduction : {1, 2, 4, 8}) {
       const torch::Tensor reduced = decode_image(bytes, 3, kDefaultMaxPixels, reduction);
       ASSERT_EQ(reduced.size(1), (height + reduction - 1) / reduction);

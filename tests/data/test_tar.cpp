@@ -205,6 +205,8 @@ TEST_F(TarTest, AMemberOfAChangedShardIsNotRead) {
   write_text(path_, Header{.size = 6}.text() + padded("123456") + kEnd);
   const auto refusal = [&] { return message_of<std::runtime_error>([&] { open_image(image); }); };
   EXPECT_TRUE(contains(refusal(), "changed since it was listed"));
+  write_text(path_, Header{.name = "b.png", .size = 5}.text() + padded("12345") + kEnd);
+  EXPECT_TRUE(contains(refusal(), "changed since it was listed")) << "another of the same size";
   write_text(path_, std::string(2048, 'x'));
   EXPECT_TRUE(contains(refusal(), "changed since it was listed"));
   write_text(path_, Header{.size = 5}.text() + "12");

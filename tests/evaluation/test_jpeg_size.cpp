@@ -30,6 +30,14 @@ TEST(JpegNear, ComesNearAnySizeThatJpegHas) {
   }
 }
 
+TEST(JpegNear, TriesQualitiesAroundAsMoreMayTakeLess) {
+  bool has_found_more = false;
+  for (int seed = 0; seed < 40 && !has_found_more; ++seed) {
+    has_found_more = encode_jpeg_near(test::noise(1, 28, 28, seed) / 16, 1).quality > 1;
+  }
+  EXPECT_TRUE(has_found_more);
+}
+
 TEST(JpegNear, EndsAtTheLowestAndTheHighestQuality) {
   const torch::Tensor image = test::wave(1, 28, 28, 3);
   const SizedJpeg smallest = encode_jpeg_near(image, 1);

@@ -80,6 +80,7 @@ TEST_F(DrawingTest, SamplesThatCannotBeDrawnAreRefused) {
   options.count = 0;
   EXPECT_TRUE(contains(message_of<OptionError>([&] { draw_samples(variational_, options); }),
                        "--count '0'"));
+  EXPECT_THROW(variational_.sample(0, {8, 8}), OptionError);
   EXPECT_FALSE(std::filesystem::exists(output()));
 }
 

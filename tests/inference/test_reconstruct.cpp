@@ -168,6 +168,13 @@ TEST_F(ReconstructTest, OptionsThatCannotWorkFailBeforeAnImageIsRead) {
   large.images.data.size = {20'000, 20'000};
   EXPECT_TRUE(contains(message_of<OptionError>([&] { reconstruct_folder(model_, large); }),
                        "--max-pixels"));
+  large.images.data.size = {20, 0};
+  EXPECT_TRUE(
+      contains(message_of<OptionError>([&] { reconstruct_folder(model_, large); }), "20x0"));
+  ReconstructOptions grid = options();
+  grid.corruptions = {{Effect::Kind::grid, -3}};
+  EXPECT_TRUE(
+      contains(message_of<OptionError>([&] { reconstruct_folder(model_, grid); }), "grid:-3"));
   EXPECT_FALSE(std::filesystem::exists(output()));
 }
 

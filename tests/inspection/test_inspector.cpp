@@ -280,6 +280,7 @@ TEST_F(CalibratedInspector, RefusesSharesThatCannotBe) {
     ScoreOptions options = images_of(set());
     options.fpr = share;
     EXPECT_TRUE(contains(message_of<OptionError>([&] { inspector().score(options); }), "--fpr"));
+    EXPECT_THROW(inspector().threshold(share), OptionError);
   }
 }
 
@@ -340,6 +341,9 @@ TEST_F(CalibratedInspector, ADamagedOrStrangeFileIsNamed) {
     EXPECT_TRUE(contains(message, "remove it, or calibrate again")) << message;
   }
   write_safetensors(file, {{"weight", torch::ones({2})}}, {});
+  EXPECT_TRUE(contains(message_of<SafetensorsError>(load), "convae calibrate"));
+  write_safetensors(file, {{"weight", torch::ones({2})}},
+                    {{"convae", R"({"xxh3":"0000000000000000"})"}});
   EXPECT_TRUE(contains(message_of<SafetensorsError>(load), "convae calibrate"));
 }
 

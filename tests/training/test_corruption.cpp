@@ -248,6 +248,7 @@ TEST(CorruptionBlur, IsAGaussian) {
 
 TEST(CorruptionCutout, IsOneGreySquareAnywhere) {
   const torch::Tensor images = torch::ones({200, 1, 20, 30});
+  EXPECT_TRUE(torch::equal(corrupted(images, "cutout:0"), images));
   const torch::Tensor result = corrupted(images, "cutout:0.25");
   torch::Tensor covered = torch::zeros({20, 30});
   for (std::int64_t i = 0; i < 200; ++i) {

@@ -86,6 +86,8 @@ TEST(TrainOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
   EXPECT_EQ(refusal([](auto& o) { o.epochs = 0; }), "epochs must be at least 1, but is 0");
   EXPECT_EQ(refusal([](auto& o) { o.batch_size = -3; }),
             "batch-size must be at least 1, but is -3");
+  EXPECT_EQ(refusal([](auto& o) { o.batch_size = std::numeric_limits<std::int64_t>::max(); }),
+            "batch-size must be at most 1000000000, but is 9223372036854775807");
   EXPECT_EQ(refusal([](auto& o) { o.warmup = -1; }), "warmup must be at least 0, but is -1");
   EXPECT_EQ(refusal([](auto& o) { o.patience = -1; }), "patience must be at least 0, but is -1");
   EXPECT_EQ(refusal([](auto& o) { o.max_steps = -1; }), "max-steps must be at least 0, but is -1");
