@@ -42,8 +42,10 @@ RunViews::RunViews(bool report, bool tensorboard) : tensorboard_(tensorboard) {
 void RunViews::begin(const RunStatus& run) {
   if (tensorboard_) {
     const std::int64_t step = run.progress.step;
+    // Of an epoch that was cut short and goes on, what was written at its end goes as well.
+    const std::int64_t lost = step + (run.progress.epoch_images > 0 ? 0 : 1);
     warn_on_failure(run.callbacks, [&] {
-      events_.emplace(events_folder(run.folder.path(), step == 0), step > 0 ? step + 1 : 0);
+      events_.emplace(events_folder(run.folder.path(), step == 0), step > 0 ? lost : 0);
     });
   }
   if (report_) warn_on_failure(run.callbacks, [&] { report_->write(run, RunState::running); });

@@ -238,6 +238,11 @@ bool Run::note_end() {
 
 void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
   const MetricsRow row = row_of(quality, time);
+  if (validation_ != nullptr && quality.images.empty()) {
+    callbacks_.warn(fmt::format(
+        "none of the {} validation images can be used any more: epoch {} cannot be the best",
+        validation_->size(), row.epoch));
+  }
   Progress& progress = trainer_.progress();
   const Progress before = progress;
   const std::string at = place();

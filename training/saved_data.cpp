@@ -12,6 +12,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <sstream>
 
 namespace convae {
 namespace {
@@ -80,6 +81,37 @@ SavedData read_values(const toml::table& config) {
 }
 
 }  // namespace
+
+std::string data_config(const SavedData& saved) {
+  const auto list = [](const std::vector<std::string>& elements) {
+    toml::array all;
+    for (const std::string& element : elements) all.push_back(element);
+    return all;
+  };
+  const auto size_or = [](Size size, const char* unset) {
+    return size ? to_string(size) : std::string(unset);
+  };
+  const DataOptions& data = saved.data;
+  const toml::table config{{"data", toml::table{{"data", data.data},
+                                                {"val", data.val},
+                                                {"include", list(data.include)},
+                                                {"exclude", list(data.exclude)},
+                                                {"images", list(data.images)},
+                                                {"val-split", data.val_split},
+                                                {"group-regex", data.group_regex},
+                                                {"size", size_or(data.size, "native")},
+                                                {"crop", size_or(data.crop, "none")},
+                                                {"channels", data.channels},
+                                                {"value-range", to_string(data.value_range)},
+                                                {"max-pixels", data.max_pixels},
+                                                {"skip-bad", data.skip_bad},
+                                                {"workers", data.workers}}},
+                           {"train", toml::table{{"loss", to_string(saved.loss)}}}};
+  std::ostringstream text;
+  text << "# Of a run trained by a program: what convae needs to find its images again.\n"
+       << config << "\n";
+  return text.str();
+}
 
 void keep_to_trained_images(SplitImages& images, const std::filesystem::path& run,
                             const CheckpointInfo& info, const Callbacks& callbacks) {

@@ -21,6 +21,9 @@ struct SavedData {
 /// Throws CheckpointError where the configuration is damaged or has values that cannot work.
 SavedData saved_data(const CheckpointInfo& info);
 
+/// The configuration of a run whose other options nobody keeps: saved_data() reads it.
+std::string data_config(const SavedData& saved);
+
 /// Leaves out images that `info` was not trained on, such as later ones, as far as the images.csv
 /// of `run` tells, and warns of these and of images that are gone. Nothing happens where it lists
 /// others.

@@ -31,9 +31,12 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-/// "parts/" is the folder "parts".
-bool is_same_folder(const fs::path& a, const fs::path& b) {
-  return (a / "").lexically_normal() == (b / "").lexically_normal();
+/// "parts/" is the folder "parts", and so is one that took its place: whether it holds the same
+/// images, compare_images() finds out.
+bool is_same_folder(const fs::path& is, const fs::path& was) {
+  std::error_code error;
+  const bool has_moved = !is.empty() && !was.empty() && !fs::exists(was, error);
+  return has_moved || (is / "").lexically_normal() == (was / "").lexically_normal();
 }
 
 /// Whether values measured so far can be compared with those to come.
@@ -49,6 +52,7 @@ bool is_comparable(const TrainJob& job) {
          data.crop == was_data.crop &&
          to_string(data.value_range) == to_string(was_data.value_range) &&
          train.corruptions == was_train.corruptions && train.loss == was_train.loss &&
+         (train.corruptions.empty() || train.seed == was_train.seed) &&
          train.beta == was_train.beta && train.best == was_train.best;
 }
 
@@ -172,6 +176,11 @@ void check_job(TrainJob& job) {
   job.run.validate();
   require_utf8(job.data);
   ModelOptions& model = job.model;
+  if (job.data.channels == 0) job.data.channels = model.channels;
+  require_option(model.channels == 0 || model.channels == job.data.channels,
+                 fmt::format("channels is {} of the data and {} of the model", job.data.channels,
+                             model.channels));
+  if (model.latent == 0) model.size = {};
   // The true number of channels is known only with the images; all else is checked now.
   if (model.channels == 0) model.channels = job.data.channels > 0 ? job.data.channels : 3;
   if (model.latent > 0) fix_size_of_dense_latent(model, job.data);
@@ -225,6 +234,7 @@ public:
         job_.resume.empty() ? fs::path(job_.run.output) : fs::absolute(job_.resume).parent_path();
     job_.data.index = (output / ".index").string();
     if (!job_.resume.empty() && open_saved()) {
+      use_threads_of_ranks(job_.run.threads, callbacks_);  // for a calibration after it
       return {saved_->folder.path(), saved_->checkpoint.info.progress, true, {}};
     }
     std::map<std::string, torch::Tensor> weights = initial_weights(job_);
@@ -278,6 +288,10 @@ private:
     Progress& progress = saved_->checkpoint.info.progress;
     keep_choices(job_, callbacks_);
     best_begins_anew_ = !is_comparable(job_) && forget_best(progress);
+    if (progress.best_epoch > 0 && on_any_rank(!is_there(saved_->folder.best()))) {
+      callbacks_.warn(in_quotes(saved_->folder.best()) + " is gone: 'best' starts anew");
+      forget_best(progress);
+    }
     only_ends_ = has_no_more(job_, progress);
     return only_ends_ &&
            (progress.epoch_images == 0 || saved_->folder.measured_step() == progress.step);
@@ -490,7 +504,7 @@ private:
 
   std::string config() const {
     if (job_.config) return job_.config(job_);
-    return saved_ ? saved_->checkpoint.info.config : "";
+    return saved_ ? saved_->checkpoint.info.config : data_config({job_.data, job_.train.loss});
   }
 
   /// Headers may be right where the pixels are not: a folder of such files leaves no run behind.

@@ -44,7 +44,7 @@ struct TrainJob {
   std::optional<Earlier> earlier;
 
   /// Text of all options, asked for when the last of them is known, such as the images' channels.
-  /// It is kept in config.toml and every checkpoint. Unset: none.
+  /// It is kept in config.toml and every checkpoint. Unset: what finds the images again.
   std::function<std::string(const TrainJob&)> config;
 
   std::string command;  ///< kept in commands.txt; empty: none

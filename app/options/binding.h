@@ -67,7 +67,8 @@ Format<T> format_of() {
   } else if constexpr (std::integral<T>) {
     const auto read = [](const std::string& text) {
       if (const auto value = parse_as<T>(text)) return *value;
-      throw OptionError("expected a whole number");
+      throw OptionError(std::is_unsigned_v<T> ? "expected a whole number of at least 0"
+                                              : "expected a whole number");
     };
     return {read, [](T value) { return std::to_string(value); }, ValueKind::integer};
   } else if constexpr (std::same_as<T, double>) {

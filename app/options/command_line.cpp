@@ -115,6 +115,9 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   for (const auto& argument : result.arguments()) {
     const OptionSpec& option = *find_option(line.command, argument.key());
     const bool is_more = option.value.kind == ValueKind::list && !lists.insert(option.name).second;
+    require_option(option.group != Group::call || option.value.kind != ValueKind::string ||
+                       !argument.value().empty(),
+                   "--" + argument.key() + " '': expected " + option.value_name);
     const std::string before = is_more ? option.get(line.options) + kBetween : "";
     try {
       option.value.set(line.options, before + argument.value());

@@ -47,10 +47,10 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
 }
 
 /// The options of the run that wrote a checkpoint; the defaults where it says nothing of a run.
-Options saved_options(const CheckpointInfo& info, const std::string& source) {
+std::optional<Options> saved_options(const CheckpointInfo& info, const std::string& source) {
   Options saved;
   try {
-    read_config(info.config, "its configuration", saved);
+    if (!read_config(info.config, "its configuration", saved).contains("epochs")) return {};
     saved.model.levels = parse_levels(saved.levels.list, saved.levels.defaults);
   } catch (const OptionError& error) {
     throw CheckpointError(in_quotes(source) + ": " + error.what());
@@ -79,15 +79,21 @@ std::string run_to_resume(const CommandLine& line) {
 
 TrainingOptions options_of_resume(const CommandLine& line, const std::string& run) {
   const CheckpointInfo info = read_last_checkpoint(run).info;
-  const Options saved = saved_options(info, run + "/weights/last.safetensors");
-  const CommandLine over_saved = read_command_line(line.words, saved);
+  const auto saved = saved_options(info, run + "/weights/last.safetensors");
+  if (!saved) {
+    throw std::runtime_error("the run " + in_quotes(run) +
+                             " does not keep how it was trained, by another program than this one; "
+                             "go on with it there, or begin with --init " +
+                             printable(run));
+  }
+  const CommandLine over_saved = read_command_line(line.words, *saved);
   refuse_contradictions(over_saved, info.model, "the run " + printable(run), "train a new run");
   Options options = over_saved.options;
   options.call.resume = run;
   if (line.options.call.resume == "auto") options.call.init.clear();  // where the run began
   // A new number of epochs is the new total, also of a run that max-steps had ended.
   if (line.has("epochs") && !line.has("max-steps")) options.train.max_steps = 0;
-  return {options, TrainJob::Earlier{saved.data, saved.train}};
+  return {options, TrainJob::Earlier{saved->data, saved->train}};
 }
 
 /// A checkpoint knows its architecture; only what contradicts it must be said.
@@ -98,11 +104,8 @@ Options options_of_init(const CommandLine& line) {
   if (!checkpoint.is_described) return options;
   const CheckpointInfo& info = checkpoint.info;
   Options base;
-  if (!info.config.empty()) {
-    base = saved_options(info, init);
-  } else {
-    base.levels = {to_string(info.model.levels), {}};
-  }
+  base.levels = {to_string(info.model.levels), {}};
+  if (const auto saved = saved_options(info, init)) base = *saved;
   base.model = info.model;
   const CommandLine over_base = read_command_line(line.words, base);
   refuse_contradictions(over_base, info.model, in_quotes(init), "begin without --init");
@@ -114,10 +117,11 @@ Options options_of_init(const CommandLine& line) {
 Options options_of_checkpoint(const CommandLine& line) {
   const std::string& source = line.options.call.checkpoint;
   const CheckpointInfo info = read_checkpoint(find_checkpoint(source)).info;
-  require_option(!info.config.empty(), "--checkpoint " + in_quotes(source) +
-                                           ": it does not keep how it was trained; name a recipe "
-                                           "with --config FILE");
-  return read_command_line(line.words, saved_options(info, source)).options;
+  const auto saved = saved_options(info, source);
+  require_option(saved.has_value(), "--checkpoint " + in_quotes(source) +
+                                        ": it does not keep how it was trained; name a recipe "
+                                        "with --config FILE");
+  return read_command_line(line.words, *saved).options;
 }
 
 }  // namespace

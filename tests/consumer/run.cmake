@@ -28,6 +28,13 @@ foreach(who ours theirs)
 endforeach()
 same(${out}/ours.safetensors ${out}/theirs.safetensors)
 
+# A run of the library finds its images again, but only the program keeps how it was trained.
+run(${THEIRS} score --checkpoint ${out}/ours/mine --data ${SAMPLES} -o ${out}/ours/own_score --quiet)
+execute_process(COMMAND ${THEIRS} train --resume ${out}/ours/mine RESULT_VARIABLE code ERROR_VARIABLE said)
+if(NOT code EQUAL 1 OR NOT said MATCHES "does not keep how it was trained")
+  message(FATAL_ERROR "train --resume: ${code} ${said}")
+endif()
+
 run(${MINE}/reconstruct ${run} ${SAMPLES} ${out}/ours/reconstructed)
 run(${THEIRS} reconstruct --checkpoint ${run} --data ${SAMPLES} -o ${out}/theirs/reconstructed --quiet)
 same(${out}/ours/reconstructed ${out}/theirs/reconstructed)

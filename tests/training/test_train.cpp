@@ -1,10 +1,14 @@
+#include "convae/evaluation/evaluate.h"
 #include "convae/inference/model.h"
 #include "convae/tests/training/trainer_fixture.h"
 #include "convae/training/checkpoint.h"
+#include "convae/training/saved_data.h"
 #include "convae/training/train.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -129,6 +133,61 @@ TEST_F(TrainJobTest, BestBeginsAnewWithAnotherLoss) {
   EXPECT_TRUE(has_said("loss or images changed: 'best' starts anew"));
 }
 
+TEST_F(TrainJobTest, BestIsKeptWhereTheSameImagesHaveMovedButNotWithOtherCorruptions) {
+  TrainJob first = job("a", 2);
+  first.data.data = folder_ / "moving";
+  fs::copy(folder_ / "data", folder_ / "moving");
+  first.train.corruptions = parse_corruptions("noise:0-0.5");
+  first.model.norm = Norm::none;  // whose statistics a rate of 0 would change
+  const TrainResult before = train(first);
+  TrainJob more = first;
+  more.resume = before.folder;
+  more.earlier = TrainJob::Earlier{first.data, first.train};
+  more.train.epochs = 3;
+  more.train.lr = 0;
+  more.data.data = folder_ / "data";
+  fs::remove_all(folder_ / "moving");
+  const TrainResult moved = train(more, callbacks_);
+  EXPECT_EQ(moved.progress.best_value, before.progress.best_value);
+  EXPECT_EQ(moved.progress.best_epoch, before.progress.best_epoch);
+  EXPECT_FALSE(has_said("'best' starts anew"));
+  more.earlier = TrainJob::Earlier{more.data, more.train};
+  more.train.epochs = 4;
+  ++more.train.seed;
+  EXPECT_EQ(train(more, callbacks_).progress.best_epoch, 4);
+  EXPECT_TRUE(has_said("'best' starts anew"));
+}
+
+TEST_F(TrainJobTest, BestThatIsGoneNeedNotBeBeaten) {
+  train(job("a", 2));
+  fs::remove(folder_ / "runs/a/weights/best.safetensors");
+  TrainJob more = job("", 3);
+  more.resume = folder_ / "runs/a";
+  more.train.lr = 0;
+  EXPECT_EQ(train(more, callbacks_).progress.best_epoch, 3);
+  EXPECT_TRUE(fs::exists(folder_ / "runs/a/weights/best.safetensors"));
+  ASSERT_EQ(warnings_.size(), 1U);
+  EXPECT_TRUE(contains(warnings_[0], "is gone: 'best' starts anew")) << warnings_[0];
+}
+
+TEST_F(TrainJobTest, ARunOfAProgramFindsItsImagesAgain) {
+  TrainJob own = job("a", 1);
+  own.data.exclude = {"1?.png"};
+  own.data.size = {12, 14};
+  own.train.loss = parse_loss("mse + 0.5*l1");
+  const TrainResult result = train(own);
+  const SavedData saved = saved_data(read_checkpoint(last("a")).info);
+  EXPECT_EQ(saved.data.data, own.data.data);
+  EXPECT_EQ(saved.data.exclude, own.data.exclude);
+  EXPECT_EQ(saved.data.size, own.data.size);
+  EXPECT_EQ(saved.loss, own.train.loss);
+  EvaluateOptions options;
+  options.images.data.data = own.data.data;
+  const Evaluation evaluation = evaluate(load(result.folder), options);
+  EXPECT_GT(evaluation.training_images, 0);
+  EXPECT_EQ(evaluation.trained_on, evaluation.training_images);
+}
+
 TEST_F(TrainJobTest, ChangedImagesAreNamedAndTheEpochBeginsAnew) {
   int asked = 0;
   Callbacks stopping;
@@ -159,6 +218,22 @@ TEST_F(TrainJobTest, ChangedImagesAreNamedAndTheEpochBeginsAnew) {
   warnings_.clear();
   train(more, callbacks_);
   EXPECT_TRUE(warnings_.empty()) << "they are the run's own now";
+}
+
+TEST_F(TrainJobTest, AnEpochWithoutAnyValidationImageIsWarnedOf) {
+  for (const char* name : {"a.png", "b.png"})
+    write_image(folder_ / "val" / name, wave(3, 12, 13, 0));
+  TrainJob own = job("a", 2);
+  own.data.val = folder_ / "val";
+  own.data.cache = Cache::none;
+  callbacks_.before_writing = [&] { fs::remove_all(folder_ / "val"); };
+  const TrainResult result = train(own, callbacks_);
+  EXPECT_EQ(result.progress.epoch, 2) << "the run goes on";
+  EXPECT_EQ(result.progress.best_epoch, 0);
+  EXPECT_EQ(std::ranges::count(warnings_,
+                               "none of the 2 validation images can be used any more: "
+                               "epoch 2 cannot be the best"),
+            1);
 }
 
 TEST_F(TrainJobTest, AnotherGroupRegexMovesImages) {
@@ -274,6 +349,21 @@ TEST_F(TrainJobTest, RefusesWhatCannotWorkAndLeavesNoFolder) {
                        "there are no validation images"));
   EXPECT_TRUE(
       contains(refusal([](TrainJob& j) { j.resume = j.init = "x"; }), "exclude each other"));
+  for (const char* name : {"latest", "tensorboard", ".index"}) {
+    EXPECT_TRUE(
+        contains(refusal([&](TrainJob& j) { j.run.name = name; }), "expected a plain name"));
+  }
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.model.channels = 1, j.data.channels = 3; }),
+                       "channels is 3 of the data and 1 of the model"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.data.size = {20, 0}; }), "but is 20x0"));
+  // What text could not say, a program can.
+  const auto corrupted = [&](Effect effect) {
+    return refusal([&](TrainJob& j) { j.train.corruptions = {effect}; });
+  };
+  EXPECT_TRUE(contains(corrupted({Effect::Kind::grid, 0}), "corrupt 'grid:0': expected a number"));
+  EXPECT_TRUE(contains(corrupted({Effect::Kind::blur, std::nan("")}), "corrupt 'blur:nan'"));
+  EXPECT_TRUE(contains(corrupted({Effect::Kind::flip, 0.5}), "corrupt 'flip:0.5': expected NAME"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.train.loss.clear(); }), "loss ''"));
   EXPECT_FALSE(fs::exists(folder_ / "runs"));
 }
 
