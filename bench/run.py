@@ -23,7 +23,18 @@ BENCH = pathlib.Path(__file__).resolve().parent
 ROOT = BENCH.parent
 CORES = len(os.sched_getaffinity(0))
 THREADS = ["--threads", str(CORES)]
-PRECISIONS = ("fp32", "bf16")
+
+
+def multiplies_bf16():
+    """Whether the processor does; where it does not, bf16 takes ten times as long as fp32."""
+    try:
+        words = set(pathlib.Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+PRECISIONS = ("fp32", "bf16") if multiplies_bf16() else ("fp32",)
 # The network of all rows but for its levels: what peers in Python usually look like.
 CONVAE_STYLE = ["--order", "conv-act-bn", "--activation", "relu", "--device", "cpu"]
 SMALL = ["--levels", "32,64,128"]
@@ -298,7 +309,7 @@ def print_column(table, arguments):
     turns = "1 turn" if arguments.repeats == 1 else f"{arguments.repeats} turns"
     print(f"""{table}
 
-Medians of {turns}, fp32 / bf16. Below convae's own number, how many times as fast as the peer it is, in the
+Medians of {turns}, {" / ".join(PRECISIONS)}. Below convae's own number, how many times as fast as the peer it is, in the
 same precision, or how many times less memory it takes. Levels 32,64,128,256, kernel 3, stride 2, padding 1,
 ReLU then BatchNorm, MSE and Adam where nothing else is said. Training includes loading; its images/s are
 those of the epochs after the first, for which convae keeps the decoded images in memory where they fit.
