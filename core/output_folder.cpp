@@ -14,10 +14,7 @@
 namespace convae {
 namespace fs = std::filesystem;
 
-void fail_to_create(const fs::path& folder, const std::error_code& error) {
-  throw std::runtime_error("cannot create the folder " + in_quotes(folder) + ": " +
-                           error.message());
-}
+namespace {
 
 /// Of processes that were killed: what is being written changes more often.
 void remove_abandoned(const fs::path& folder) {
@@ -28,6 +25,13 @@ void remove_abandoned(const fs::path& folder) {
     const auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
     if (!error && age > kAbandonedAfter) fs::remove(entry.path(), error);
   }
+}
+
+}  // namespace
+
+void fail_to_create(const fs::path& folder, const std::error_code& error) {
+  throw std::runtime_error("cannot create the folder " + in_quotes(folder) + ": " +
+                           error.message());
 }
 
 OutputFolder::OutputFolder(fs::path root, bool overwrite)

@@ -34,8 +34,7 @@ namespace {
 /// "parts/" is the folder "parts", and so is one that took its place: whether it holds the same
 /// images, compare_images() finds out.
 bool is_same_folder(const fs::path& is, const fs::path& was) {
-  std::error_code error;
-  const bool has_moved = !is.empty() && !was.empty() && !fs::exists(was, error);
+  const bool has_moved = !is.empty() && !was.empty() && !has_images(was);
   return has_moved || (is / "").lexically_normal() == (was / "").lexically_normal();
 }
 

@@ -46,7 +46,8 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
         line.options.data.channels > 0 && line.options.data.channels != trained.channels);
 }
 
-/// The options of the run that wrote a checkpoint; the defaults where it says nothing of a run.
+/// The options of the run that wrote a checkpoint; nullopt where it keeps none, or no more than
+/// what the library needs to find its images.
 std::optional<Options> saved_options(const CheckpointInfo& info, const std::string& source) {
   Options saved;
   try {
