@@ -227,8 +227,8 @@ torch::Tensor BlockImpl::convolve_as_is(const torch::Tensor& x, Size out, bool w
   if (transposed && suits_subpixels(x, level_.channels, level_)) {
     return subpixel_conv_transpose(x, weight_, bias, level_, output_padding);
   }
-  if (!bias.defined() && suits_products(x, weight_)) {
-    return convolution_with_products(x, weight_, level_, transposed, output_padding);
+  if (suits_products(x, weight_)) {
+    return convolution_with_products(x, weight_, bias, level_, transposed, output_padding);
   }
   return convolution(x, weight_, bias, output_padding);
 }

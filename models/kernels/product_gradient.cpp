@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 
 namespace convae {
 namespace {
@@ -123,17 +124,20 @@ using torch::autograd::variable_list;
 class ConvolutionWithProducts : public torch::autograd::Function<ConvolutionWithProducts> {
 public:
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
-                               const torch::Tensor& weight, const LevelSpec& level, bool transposed,
-                               Size output_padding) {
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& bias, const LevelSpec& level,
+                               bool transposed, Size output_padding) {
     // The gradients are computed outside of autocast, in the type that it chose here.
     const at::ScalarType type = computed_type(x);
     const torch::Tensor input = x.to(type), factors = weight.to(type);
     context->save_for_backward({input, factors});
     context->saved_data["level"] =
         c10::IValue::make_capsule(c10::make_intrusive<Record>(level, transposed, output_padding));
-    return at::convolution(input, factors, /*bias=*/{}, per_axis(level.stride),
-                           per_axis(level.padding), per_axis(level.dilation), transposed,
-                           per_axis(output_padding), /*groups=*/1);
+    context->saved_data["has_bias"] = bias.has_value();
+    return at::convolution(input, factors, bias ? bias->to(type) : torch::Tensor(),
+                           per_axis(level.stride), per_axis(level.padding),
+                           per_axis(level.dilation), transposed, per_axis(output_padding),
+                           /*groups=*/1);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -142,7 +146,7 @@ public:
     const auto& record = static_cast<const Record&>(*capsule);
     const LevelSpec& level = record.level;
     const torch::Tensor dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
-    torch::Tensor dx, dweight;
+    torch::Tensor dx, dweight, dbias;
     if (context->needs_input_grad(0)) {
       dx = std::get<0>(at::convolution_backward(dy, saved[0], saved[1], /*bias_sizes=*/{},
                                                 per_axis(level.stride), per_axis(level.padding),
@@ -154,7 +158,11 @@ public:
       const torch::Tensor x = saved[0].contiguous(at::MemoryFormat::ChannelsLast);
       dweight = record.transposed ? weight_gradient(dy, x, level) : weight_gradient(x, dy, level);
     }
-    return {dx, dweight, {}, {}, {}};
+    // Without one, LibTorch has no third input to ask about.
+    if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) {
+      dbias = dy.sum({0, 2, 3}, /*keepdim=*/false, at::kFloat);
+    }
+    return {dx, dweight, dbias, {}, {}, {}};
   }
 
 private:
@@ -167,10 +175,10 @@ private:
   };
 };
 
-/// Where products were measured and won. With AMX, oneDNN has another gradient.
+/// Where products were measured and won.
 bool multiplies_bf16_fast() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_supports("amx-bf16");
+  return __builtin_cpu_supports("avx512bf16");
 #else
   return false;
 #endif
@@ -185,9 +193,10 @@ bool suits_products(const torch::Tensor& x, const torch::Tensor& weight) {
 }
 
 torch::Tensor convolution_with_products(const torch::Tensor& x, const torch::Tensor& weight,
-                                        const LevelSpec& level, bool transposed,
-                                        Size output_padding) {
-  return ConvolutionWithProducts::apply(x, weight, level, transposed, output_padding);
+                                        const torch::Tensor& bias, const LevelSpec& level,
+                                        bool transposed, Size output_padding) {
+  const std::optional<torch::Tensor> own = bias.defined() ? std::optional(bias) : std::nullopt;
+  return ConvolutionWithProducts::apply(x, weight, own, level, transposed, output_padding);
 }
 
 }  // namespace convae
