@@ -9,6 +9,10 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
 #include <stdexcept>
 
 namespace convae {
@@ -18,18 +22,68 @@ constexpr double kBeta1 = 0.9;
 constexpr double kBeta2 = 0.999;
 constexpr double kEpsilon = 1e-8;
 constexpr double kSgdMomentum = 0.9;
+constexpr double kMuonMomentum = 0.95;
+constexpr auto kMomentum = "momentum_buffer";  // of SGD and Muon
+constexpr std::int64_t kMuonChannels = 8;
+
+bool suits_muon(const torch::Tensor& parameter) {
+  return parameter.dim() == 4 && std::min(parameter.size(0), parameter.size(1)) >= kMuonChannels;
+}
+
+/// Of a convolution, a row for each output; of a transposed one, for each input. A view of what is
+/// channels-last.
+torch::Tensor as_matrix(const torch::Tensor& weight) {
+  return weight.permute({0, 2, 3, 1}).flatten(1);
+}
+
+/// Sums each over all ranks.
+void share(std::vector<torch::Tensor>& tensors) {
+  if (ranks().size() == 1 || tensors.empty()) return;
+  std::vector<torch::Tensor> rows;
+  std::vector<std::int64_t> lengths;
+  for (const torch::Tensor& tensor : tensors) {
+    rows.push_back(tensor.reshape({-1}));
+    lengths.push_back(tensor.numel());
+  }
+  torch::Tensor all = torch::cat(rows);
+  ranks().sum(std::span(all.mutable_data_ptr<float>(), static_cast<std::size_t>(all.numel())));
+  rows = all.split_with_sizes(lengths);
+  for (std::size_t i = 0; i < rows.size(); ++i) tensors[i] = rows[i].view(tensors[i].sizes());
+}
 
 }  // namespace
 
+torch::Tensor orthogonalised(const torch::Tensor& matrix) {
+  constexpr double kLinear = 3.4445, kCubic = -4.775, kQuintic = 2.0315;
+  constexpr int kSteps = 5;
+  if (matrix.size(0) > matrix.size(1)) return orthogonalised(matrix.t()).t();
+  // A step makes Q X of X, where Q = a + b X Xᵀ + c (X Xᵀ)²; Q commutes with X Xᵀ.
+  torch::Tensor gram = matrix.mm(matrix.t());
+  const torch::Tensor square = gram.trace().clamp_min(std::numeric_limits<float>::min());
+  gram /= square;
+  torch::Tensor q, product;
+  for (int step = 0; step < kSteps; ++step) {
+    if (step > 0) gram = q.mm(gram).mm(q);
+    q = at::addmm(gram, gram, gram, kCubic, kQuintic);
+    q.diagonal().add_(kLinear);
+    product = step == 0 ? q : q.mm(product);
+  }
+  return (product / square.sqrt()).mm(matrix);
+}
+
 Optimizer::Optimizer(torch::nn::Module& net, const TrainOptions& options)
     : kind_(options.optimizer), weight_decay_(options.weight_decay) {
-  moments_ = {{"exp_avg", {}}, {"exp_avg_sq", {}}};
-  if (kind_ == OptimizerKind::sgd) moments_ = {{"momentum_buffer", {}}};
+  moments_ = {{"exp_avg", {}}, {"exp_avg_sq", {}}, {kMomentum, {}}};
   for (const auto& parameter : net.named_parameters()) {
     names_.push_back(parameter.key());
     parameters_.push_back(parameter.value());
-    // zeros_like keeps channels-last strides: the fused kernels need moments laid out as weights.
-    for (Moment& moment : moments_) moment.tensors.push_back(torch::zeros_like(parameter.value()));
+    is_matrix_.push_back(kind_ == OptimizerKind::muon && suits_muon(parameter.value()));
+    const bool has_momentum = kind_ == OptimizerKind::sgd || is_matrix_.back();
+    for (Moment& moment : moments_) {
+      // zeros_like keeps channels-last strides: the fused kernels need moments laid out as weights.
+      const bool has_it = (moment.name == kMomentum) == has_momentum;
+      moment.tensors.push_back(has_it ? torch::zeros_like(parameter.value()) : torch::Tensor());
+    }
     steps_.push_back(torch::zeros({}, parameter.value().options().dtype(torch::kFloat)));
   }
 }
@@ -83,31 +137,62 @@ void Optimizer::step(double lr) {
   }
   at::_foreach_add_(steps_, 1);
   ++steps_taken_;
-  switch (kind_) {
-    case OptimizerKind::adam:
-      at::_fused_adam_(parameters_, gradients, moments_[0].tensors, moments_[1].tensors,
-                       /*max_exp_avg_sqs=*/{}, steps_, lr, kBeta1, kBeta2, weight_decay_, kEpsilon,
-                       /*amsgrad=*/false, /*maximize=*/false);
-      break;
-    case OptimizerKind::adamw:
-      at::_fused_adamw_(parameters_, gradients, moments_[0].tensors, moments_[1].tensors,
-                        /*max_exp_avg_sqs=*/{}, steps_, lr, kBeta1, kBeta2, weight_decay_, kEpsilon,
-                        /*amsgrad=*/false, /*maximize=*/false);
-      break;
-    case OptimizerKind::sgd:
-      // Buffers start at zero, so the first step is the gradient itself, as it should be.
-      at::_fused_sgd_(parameters_, gradients, moments_[0].tensors, weight_decay_, kSgdMomentum, lr,
-                      /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
-                      /*is_first_step=*/false);
-      break;
+  if (kind_ == OptimizerKind::sgd) {
+    // Buffers start at zero, so the first step is the gradient itself, as it should be.
+    at::_fused_sgd_(parameters_, gradients, moments_[2].tensors, weight_decay_, kSgdMomentum, lr,
+                    /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
+                    /*is_first_step=*/false);
+    return;
   }
+  if (kind_ == OptimizerKind::muon) step_matrices(gradients, lr);
+  const auto kernel =
+      kind_ == OptimizerKind::adam ? &at::_ops::_fused_adam_::call : &at::_ops::_fused_adamw_::call;
+  kernel(fused(parameters_), fused(gradients), fused(moments_[0].tensors),
+         fused(moments_[1].tensors), /*max_exp_avg_sqs=*/{}, fused(steps_), lr, kBeta1, kBeta2,
+         weight_decay_, kEpsilon, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
+         /*found_inf=*/{});
+}
+
+std::vector<torch::Tensor> Optimizer::fused(const std::vector<torch::Tensor>& all) const {
+  std::vector<torch::Tensor> some;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!is_matrix_[i]) some.push_back(all[i]);
+  }
+  return some;
+}
+
+void Optimizer::step_matrices(const std::vector<torch::Tensor>& gradients, double lr) {
+  std::vector<torch::Tensor> weights, updates;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!is_matrix_[i]) continue;
+    torch::Tensor& momentum = moments_[2].tensors[i];
+    momentum.lerp_(gradients[i], 1 - kMuonMomentum);
+    weights.push_back(parameters_[i].permute({0, 2, 3, 1}));
+    // Ranks share these: the work, and the last bits, which depend on processor and threads.
+    if (std::ssize(updates) % ranks().size() == ranks().rank()) {
+      updates.push_back(orthogonalised(as_matrix(gradients[i].lerp(momentum, kMuonMomentum))));
+    } else {
+      updates.push_back(torch::zeros_like(as_matrix(parameters_[i])));
+    }
+  }
+  share(updates);
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const auto longer = static_cast<double>(std::max(updates[i].size(0), updates[i].size(1)));
+    weights[i].mul_(1 - lr * weight_decay_);
+    weights[i].add_(updates[i].view(weights[i].sizes()), -lr * std::sqrt(longer));
+  }
+}
+
+std::string Optimizer::name_of(std::size_t parameter, const Moment& moment) const {
+  return "optimizer." + names_[parameter] + "." + moment.name;
 }
 
 std::map<std::string, torch::Tensor> Optimizer::state() const {
   std::map<std::string, torch::Tensor> tensors;
   for (const Moment& moment : moments_) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      tensors["optimizer." + names_[i] + "." + moment.name] = moment.tensors[i];
+      if (!moment.tensors[i].defined()) continue;
+      tensors[name_of(i, moment)] = moment.tensors[i];
     }
   }
   return tensors;
@@ -117,19 +202,21 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
                                    std::int64_t steps) {
   torch::NoGradGuard no_grad;
   std::int64_t found = 0;
-  for (auto& [name, moment] : state()) {  // the moments themselves
-    const auto saved = tensors.find(name);
-    if (saved == tensors.end()) continue;
-    if (saved->second.sizes() != moment.sizes()) {
-      throw std::runtime_error(c10::str("'", name, "' has shape ", saved->second.sizes(),
-                                        ", expected ", moment.sizes()));
+  for (const Moment& moment : moments_) {
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      if (!moment.tensors[i].defined()) continue;
+      const std::string name = name_of(i, moment);
+      const auto saved = tensors.find(name);
+      if (saved == tensors.end()) continue;
+      if (saved->second.sizes() != moment.tensors[i].sizes()) {
+        throw std::runtime_error(c10::str("'", name, "' has shape ", saved->second.sizes(),
+                                          ", expected ", moment.tensors[i].sizes()));
+      }
+      moment.tensors[i].copy_(saved->second);
+      steps_[i].fill_(static_cast<double>(steps));
+      steps_taken_ = steps;
+      ++found;
     }
-    moment.copy_(saved->second);
-    ++found;
-  }
-  if (found > 0) {
-    steps_taken_ = steps;
-    for (torch::Tensor& step : steps_) step.fill_(static_cast<double>(steps));
   }
   return found;
 }

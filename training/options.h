@@ -11,11 +11,12 @@
 
 namespace CONVAE_API convae {
 
-enum class OptimizerKind { adam, adamw, sgd };
+enum class OptimizerKind { adam, adamw, sgd, muon };
 constexpr auto names(OptimizerKind) {
   return std::to_array<Name<OptimizerKind>>({{OptimizerKind::adam, "adam"},
                                              {OptimizerKind::adamw, "adamw"},
-                                             {OptimizerKind::sgd, "sgd"}});
+                                             {OptimizerKind::sgd, "sgd"},
+                                             {OptimizerKind::muon, "muon"}});
 }
 /// How the learning rate goes; see learning_rate().
 enum class ScheduleKind { cosine, constant, step, plateau, one_cycle };
@@ -58,7 +59,7 @@ struct TrainOptions {
   double lr = 1e-3;              ///< kAutoRate: by a range test, see test_rates()
   static constexpr double kAutoRate = -1;
   OptimizerKind optimizer = OptimizerKind::adam;
-  double weight_decay = 0;  ///< L2 for adam and sgd, decoupled for adamw
+  double weight_decay = 0;  ///< L2 for adam and sgd, decoupled for adamw and muon
   ScheduleKind schedule = ScheduleKind::cosine;
   std::int64_t warmup = 0;      ///< steps over which the learning rate rises linearly
   double min_lr = 0;            ///< where cosine, plateau and one-cycle end

@@ -108,9 +108,10 @@ std::vector<OptionSpec> make_table() {
                number_or_auto(TrainOptions::kAutoRate, "a number of at least 0")),
        "learning rate; auto: by a test of 100 steps before the training"},
       {train, "optimizer", kTrain, "NAME", &TrainOptions::optimizer,
-       "optimizer (sgd has momentum 0.9)"},
+       "optimizer (sgd has momentum 0.9; muon turns the updates of convolutions into orthogonal "
+       "matrices)"},
       {train, "weight-decay", kTrain, "W", &TrainOptions::weight_decay,
-       "weight decay: L2 for adam and sgd, decoupled for adamw"},
+       "weight decay: L2 for adam and sgd, decoupled for adamw and muon"},
       {train, "schedule", kTrain, "NAME", &TrainOptions::schedule, "schedule of the learning rate"},
       {train, "warmup", kTrain, "N", &TrainOptions::warmup, "steps with a rising learning rate"},
       {train, "min-lr", kTrain, "RATE", &TrainOptions::min_lr,

@@ -81,10 +81,11 @@ def test_ranks_train_as_one_process_does(train, photos, tmp_path, size, extra):
 
 
 @needs_mpi
-def test_adam_stays_close_for_fifty_steps(train, squares, tmp_path):
+@pytest.mark.parametrize("optimizer, levels", [("adam", "4,8"), ("muon", "8,12,8")])
+def test_adam_and_muon_stay_close_for_fifty_steps(train, squares, tmp_path, optimizer, levels):
     for ranks in (1, 2):
-        train(ranks, "--data", squares, "--val-split", 0, "--name", ranks, *SMALL, "--optimizer", "adam",
-              "--lr", "1e-3", "--epochs", 50)
+        train(ranks, "--data", squares, "--val-split", 0, "--name", ranks, *SMALL, "--levels", levels,
+              "--optimizer", optimizer, "--lr", "1e-3", "--epochs", 50)
     assert_close(tmp_path / "runs/1" / LAST, tmp_path / "runs/2" / LAST)
 
 

@@ -5,7 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -27,10 +29,10 @@ TrainOptions train_options(OptimizerKind kind, double weight_decay = 0) {
 }
 
 /// Weights of every layout that models have: maps channels-last, matrices and vectors.
-Autoencoder model() {
+Autoencoder model(const std::string& levels = "4,6:k3x5p1x2") {
   ModelOptions options;
   options.channels = 3;
-  options.levels = parse_levels("4,6:k3x5p1x2");
+  options.levels = parse_levels(levels);
   options.latent = 5;
   options.size = {8, 8};
   Autoencoder net(options);
@@ -116,9 +118,73 @@ TEST(OptimizerTest, SgdEqualsTorchWithMomentum) {
       OptimizerKind::sgd, 0.1, torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(0.1));
 }
 
+constexpr auto kForMuon = "8,12:k3x5p1x2,8";
+
+TEST(OptimizerTest, OrthogonalisedKeepsSingularVectorsAndBringsSingularValuesNearOne) {
+  for (const std::vector<std::int64_t>& shape :
+       {std::vector<std::int64_t>{6, 54}, {54, 6}, {20, 20}, {1, 9}, {64, 576}}) {
+    const torch::Tensor matrix = gaussian(shape, 1) * 1e-4;
+    const auto [u, s, v] = torch::svd(matrix);
+    const torch::Tensor turned = u.t().mm(orthogonalised(matrix)).mm(v);
+    EXPECT_LE((turned - turned.diagonal().diag()).abs().max().item<double>(), 1e-3);
+    EXPECT_GE(turned.diagonal().min().item<double>(), 0.65);
+    EXPECT_LE(turned.diagonal().max().item<double>(), 1.25);
+  }
+  EXPECT_EQ(orthogonalised(torch::zeros({4, 9})).abs().max().item<double>(), 0);
+}
+
+/// As published, in double: the steps on the matrix itself.
+torch::Tensor newton_schulz(torch::Tensor x) {
+  x = x.to(torch::kDouble);
+  const bool tall = x.size(0) > x.size(1);
+  if (tall) x = x.t();
+  x = x / x.norm();
+  for (int step = 0; step < 5; ++step) {
+    const torch::Tensor a = x.mm(x.t());
+    x = 3.4445 * x + (-4.775 * a + 2.0315 * a.mm(a)).mm(x);
+  }
+  return tall ? x.t() : x;
+}
+
+TEST(OptimizerTest, MuonStepsConvolutionsAsPublishedAndTheRestAsAdamW) {
+  constexpr double kDecay = 0.1;
+  Autoencoder net = model(kForMuon);
+  Tensors theirs = copies(net);
+  Optimizer ours(*net, train_options(OptimizerKind::muon, kDecay));
+  torch::optim::AdamW reference(theirs, torch::optim::AdamWOptions(0.01).weight_decay(kDecay));
+  std::map<std::size_t, torch::Tensor> momenta;  // of matrices
+  for (int step = 0; step < 8; ++step) {
+    set_gradients(net->parameters(), step);
+    set_gradients(theirs, step);
+    for (std::size_t i = 0; i < theirs.size(); ++i) {
+      torch::Tensor& weight = theirs[i];
+      if (weight.dim() != 4 || weight.size(0) < 8 || weight.size(1) < 8) continue;
+      const torch::NoGradGuard no_grad;
+      torch::Tensor& momentum = momenta.try_emplace(i, torch::zeros_like(weight)).first->second;
+      momentum = 0.95 * momentum + 0.05 * weight.grad();
+      const torch::Tensor nesterov = 0.05 * weight.grad() + 0.95 * momentum;
+      const torch::Tensor update = newton_schulz(nesterov.flatten(1)).view(weight.sizes());
+      const double longer = std::max(weight.size(0), weight.numel() / weight.size(0));
+      weight *= 1 - rate(step) * kDecay;
+      weight -= rate(step) * std::sqrt(longer) * update;
+      weight.mutable_grad().reset();  // so that AdamW passes it over
+    }
+    ours.step(rate(step));
+    reference.param_groups()[0].options().set_lr(rate(step));
+    reference.step();
+    const Tensors parameters = net->parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      ASSERT_LE(difference(parameters[i], theirs[i]), 1e-5)
+          << "step " << step << ", " << net->named_parameters()[i].key();
+    }
+  }
+  EXPECT_EQ(momenta.size(), 4U) << "all but the first and the last convolution";
+}
+
 TEST(OptimizerTest, GoesOnIdenticallyFromItsState) {
-  for (const auto kind : {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}) {
-    Autoencoder whole = model();
+  for (const auto kind :
+       {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd, OptimizerKind::muon}) {
+    Autoencoder whole = model(kForMuon);
     Optimizer uninterrupted(*whole, train_options(kind, 0.01));
     std::map<std::string, torch::Tensor> state;
     Tensors weights;
@@ -130,7 +196,7 @@ TEST(OptimizerTest, GoesOnIdenticallyFromItsState) {
       for (const auto& [name, tensor] : uninterrupted.state()) state[name] = tensor.clone();
     }
 
-    Autoencoder resumed = model();
+    Autoencoder resumed = model(kForMuon);
     {
       torch::NoGradGuard no_grad;
       Tensors parameters = resumed->parameters();
@@ -158,6 +224,11 @@ TEST(OptimizerTest, StateIsNamedAfterParametersAndMoments) {
   const auto sgd = Optimizer(*net, train_options(OptimizerKind::sgd)).state();
   EXPECT_EQ(sgd.size(), net->parameters().size());
   EXPECT_EQ(sgd.count("optimizer.encoder.0.norm.weight.momentum_buffer"), 1U);
+  Autoencoder wider = model(kForMuon);
+  const auto muon = Optimizer(*wider, train_options(OptimizerKind::muon)).state();
+  EXPECT_EQ(muon.size(), 2 * wider->parameters().size() - 4) << "one for each matrix";
+  EXPECT_EQ(muon.count("optimizer.encoder.1.conv.weight.momentum_buffer"), 1U);
+  EXPECT_EQ(muon.count("optimizer.encoder.1.conv.bias.exp_avg_sq"), 1U);
 }
 
 TEST(OptimizerTest, StartsFreshFromTheStateOfAnotherKind) {
@@ -169,6 +240,23 @@ TEST(OptimizerTest, StartsFreshFromTheStateOfAnotherKind) {
   EXPECT_EQ(adam.load_state(sgd.state(), 1), 0);
   // Adam's bias correction would be wrong with a count that its moments have not seen.
   EXPECT_EQ(adam.steps(), 0);
+}
+
+TEST(OptimizerTest, AnotherKindsMomentsServeWhereTheyAreTheSame) {
+  Autoencoder net = model(kForMuon), other = model(kForMuon);
+  Optimizer muon(*net, train_options(OptimizerKind::muon));
+  for (int step = 0; step < 9; ++step) {
+    set_gradients(net->parameters(), step);
+    muon.step(0);
+  }
+  Optimizer adam(*other, train_options(OptimizerKind::adam));
+  EXPECT_EQ(adam.load_state(muon.state(), 9), std::ssize(muon.state()) - 4);
+  const torch::Tensor weight = other->named_parameters()["encoder.1.conv.weight"];
+  const torch::Tensor before = weight.detach().clone();
+  set_gradients(other->parameters(), 9);
+  adam.step(0.01);
+  // Adam's first step is the rate everywhere; with the others' count of nine it would be half.
+  EXPECT_LE(difference((weight - before).abs(), torch::full_like(before, 0.01)), 1e-4);
 }
 
 TEST(OptimizerTest, RefusesAStateOfAnotherShape) {

@@ -15,7 +15,8 @@ namespace {
 
 TEST_F(TrainerTest, LearnsToReconstructItsImages) {
   ImageDataset images = dataset();
-  for (const auto kind : {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}) {
+  for (const auto kind :
+       {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd, OptimizerKind::muon}) {
     Autoencoder net = seeded(model_options());
     TrainOptions options = train_options(/*epochs=*/25);
     options.optimizer = kind;
