@@ -175,10 +175,12 @@ private:
   };
 };
 
-/// Where products were measured and won.
-bool multiplies_bf16_fast() {
+/// Where products were measured and won. With AMX, gathering larger maps takes what they save.
+bool products_win(const torch::Tensor& x) {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
+  constexpr std::int64_t kMostPixelsWithAmx = 32 * 32;
+  return __builtin_cpu_supports("avx512bf16") &&
+         (!__builtin_cpu_supports("amx-bf16") || x.size(2) * x.size(3) <= kMostPixelsWithAmx);
 #else
   return false;
 #endif
@@ -188,8 +190,7 @@ bool multiplies_bf16_fast() {
 
 bool suits_products(const torch::Tensor& x, const torch::Tensor& weight) {
   return x.is_cpu() && x.numel() > 0 && at::GradMode::is_enabled() &&
-         weight.size(1) >= kFewestChannels && computed_type(x) == at::kBFloat16 &&
-         multiplies_bf16_fast();
+         weight.size(1) >= kFewestChannels && computed_type(x) == at::kBFloat16 && products_win(x);
 }
 
 torch::Tensor convolution_with_products(const torch::Tensor& x, const torch::Tensor& weight,
