@@ -36,19 +36,21 @@ torch::Tensor as_matrix(const torch::Tensor& weight) {
   return weight.permute({0, 2, 3, 1}).flatten(1);
 }
 
-/// Sums each over all ranks.
-void share(std::vector<torch::Tensor>& tensors) {
-  if (ranks().size() == 1 || tensors.empty()) return;
-  std::vector<torch::Tensor> rows;
-  std::vector<std::int64_t> lengths;
-  for (const torch::Tensor& tensor : tensors) {
-    rows.push_back(tensor.reshape({-1}));
-    lengths.push_back(tensor.numel());
+/// Each becomes its sum over ranks(), a part of `row`, laid out as its neighbour in `like` is on
+/// every rank. `row` is made where it is undefined.
+void sum_in_one_row(std::vector<torch::Tensor>& tensors, const std::vector<torch::Tensor>& like,
+                    torch::Tensor& row) {
+  std::int64_t count = 0;
+  for (const torch::Tensor& tensor : tensors) count += tensor.numel();
+  if (!row.defined()) row = torch::empty({count}, torch::kFloat);
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const torch::Tensor part =
+        row.narrow(0, begin, tensors[i].numel()).as_strided_(like[i].sizes(), like[i].strides());
+    begin += part.numel();
+    tensors[i] = part.copy_(tensors[i]);
   }
-  torch::Tensor all = torch::cat(rows);
-  ranks().sum(std::span(all.mutable_data_ptr<float>(), static_cast<std::size_t>(all.numel())));
-  rows = all.split_with_sizes(lengths);
-  for (std::size_t i = 0; i < rows.size(); ++i) tensors[i] = rows[i].view(tensors[i].sizes());
+  ranks().sum(std::span(row.mutable_data_ptr<float>(), static_cast<std::size_t>(count)));
 }
 
 }  // namespace
@@ -100,19 +102,9 @@ std::vector<torch::Tensor> Optimizer::gradients() const {
 
 void Optimizer::sum_over_ranks(double factor) {
   torch::NoGradGuard no_grad;
-  std::int64_t count = 0;
-  for (const torch::Tensor& parameter : parameters_) count += parameter.numel();
-  if (!summed_.defined()) summed_ = torch::empty({count}, torch::kFloat);
-  std::int64_t begin = 0;
-  for (torch::Tensor& parameter : parameters_) {
-    // Laid out as the parameter is, whatever a kernel made of it on this rank.
-    const torch::Tensor part = summed_.narrow(0, begin, parameter.numel())
-                                   .as_strided_(parameter.sizes(), parameter.strides());
-    part.copy_(parameter.grad());
-    parameter.mutable_grad() = part;
-    begin += parameter.numel();
-  }
-  ranks().sum(std::span(summed_.mutable_data_ptr<float>(), static_cast<std::size_t>(count)));
+  std::vector<torch::Tensor> sums = gradients();
+  sum_in_one_row(sums, parameters_, summed_);
+  for (std::size_t i = 0; i < sums.size(); ++i) parameters_[i].mutable_grad() = sums[i];
   if (factor != 1) summed_ *= factor;
 }
 
@@ -162,20 +154,22 @@ std::vector<torch::Tensor> Optimizer::fused(const std::vector<torch::Tensor>& al
 }
 
 void Optimizer::step_matrices(const std::vector<torch::Tensor>& gradients, double lr) {
-  std::vector<torch::Tensor> weights, updates;
+  std::vector<torch::Tensor> weights, matrices, updates;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!is_matrix_[i]) continue;
     torch::Tensor& momentum = moments_[2].tensors[i];
     momentum.lerp_(gradients[i], 1 - kMuonMomentum);
     weights.push_back(parameters_[i].permute({0, 2, 3, 1}));
+    matrices.push_back(as_matrix(parameters_[i]));
     // Ranks share these: the work, and the last bits, which depend on processor and threads.
     if (std::ssize(updates) % ranks().size() == ranks().rank()) {
       updates.push_back(orthogonalised(as_matrix(gradients[i].lerp(momentum, kMuonMomentum))));
     } else {
-      updates.push_back(torch::zeros_like(as_matrix(parameters_[i])));
+      updates.push_back(torch::zeros_like(matrices.back()));
     }
   }
-  share(updates);
+  torch::Tensor row;
+  if (ranks().size() > 1 && !updates.empty()) sum_in_one_row(updates, matrices, row);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const auto longer = static_cast<double>(std::max(updates[i].size(0), updates[i].size(1)));
     weights[i].mul_(1 - lr * weight_decay_);

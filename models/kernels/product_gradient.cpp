@@ -131,9 +131,8 @@ public:
     const at::ScalarType type = computed_type(x);
     const torch::Tensor input = x.to(type), factors = weight.to(type);
     context->save_for_backward({input, factors});
-    context->saved_data["level"] =
-        c10::IValue::make_capsule(c10::make_intrusive<Record>(level, transposed, output_padding));
-    context->saved_data["has_bias"] = bias.has_value();
+    context->saved_data["level"] = c10::IValue::make_capsule(
+        c10::make_intrusive<Record>(level, transposed, output_padding, bias.has_value()));
     return at::convolution(input, factors, bias ? bias->to(type) : torch::Tensor(),
                            per_axis(level.stride), per_axis(level.padding),
                            per_axis(level.dilation), transposed, per_axis(output_padding),
@@ -159,7 +158,7 @@ public:
       dweight = record.transposed ? weight_gradient(dy, x, level) : weight_gradient(x, dy, level);
     }
     // Without one, LibTorch has no third input to ask about.
-    if (context->saved_data["has_bias"].toBool() && context->needs_input_grad(2)) {
+    if (record.has_bias && context->needs_input_grad(2)) {
       dbias = dy.sum({0, 2, 3}, /*keepdim=*/false, at::kFloat);
     }
     return {dx, dweight, dbias, {}, {}, {}};
@@ -167,11 +166,15 @@ public:
 
 private:
   struct Record : torch::CustomClassHolder {
-    Record(const LevelSpec& its_level, bool is_transposed, Size its_padding)
-        : level(its_level), transposed(is_transposed), output_padding(its_padding) {}
+    Record(const LevelSpec& its_level, bool is_transposed, Size its_padding, bool has_a_bias)
+        : level(its_level),
+          transposed(is_transposed),
+          output_padding(its_padding),
+          has_bias(has_a_bias) {}
     LevelSpec level;
     bool transposed;
     Size output_padding;
+    bool has_bias;
   };
 };
 
