@@ -23,7 +23,6 @@ constexpr double kBeta2 = 0.999;
 constexpr double kEpsilon = 1e-8;
 constexpr double kSgdMomentum = 0.9;
 constexpr double kMuonMomentum = 0.95;
-constexpr auto kMomentum = "momentum_buffer";  // of SGD and Muon
 constexpr std::int64_t kMuonChannels = 8;
 
 bool suits_muon(const torch::Tensor& parameter) {
@@ -75,17 +74,16 @@ torch::Tensor orthogonalised(const torch::Tensor& matrix) {
 
 Optimizer::Optimizer(torch::nn::Module& net, const TrainOptions& options)
     : kind_(options.optimizer), weight_decay_(options.weight_decay) {
-  moments_ = {{"exp_avg", {}}, {"exp_avg_sq", {}}, {kMomentum, {}}};
   for (const auto& parameter : net.named_parameters()) {
     names_.push_back(parameter.key());
     parameters_.push_back(parameter.value());
     is_matrix_.push_back(kind_ == OptimizerKind::muon && suits_muon(parameter.value()));
     const bool has_momentum = kind_ == OptimizerKind::sgd || is_matrix_.back();
-    for (Moment& moment : moments_) {
-      // zeros_like keeps channels-last strides: the fused kernels need moments laid out as weights.
-      const bool has_it = (moment.name == kMomentum) == has_momentum;
-      moment.tensors.push_back(has_it ? torch::zeros_like(parameter.value()) : torch::Tensor());
-    }
+    // zeros_like keeps channels-last strides: the fused kernels need moments laid out as weights.
+    const auto zeros = [&] { return torch::zeros_like(parameter.value()); };
+    momentum_.tensors.push_back(has_momentum ? zeros() : torch::Tensor());
+    mean_.tensors.push_back(has_momentum ? torch::Tensor() : zeros());
+    square_.tensors.push_back(has_momentum ? torch::Tensor() : zeros());
     steps_.push_back(torch::zeros({}, parameter.value().options().dtype(torch::kFloat)));
   }
 }
@@ -131,7 +129,7 @@ void Optimizer::step(double lr) {
   ++steps_taken_;
   if (kind_ == OptimizerKind::sgd) {
     // Buffers start at zero, so the first step is the gradient itself, as it should be.
-    at::_fused_sgd_(parameters_, gradients, moments_[2].tensors, weight_decay_, kSgdMomentum, lr,
+    at::_fused_sgd_(parameters_, gradients, momentum_.tensors, weight_decay_, kSgdMomentum, lr,
                     /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
                     /*is_first_step=*/false);
     return;
@@ -139,9 +137,9 @@ void Optimizer::step(double lr) {
   if (kind_ == OptimizerKind::muon) step_matrices(gradients, lr);
   const auto kernel =
       kind_ == OptimizerKind::adam ? &at::_ops::_fused_adam_::call : &at::_ops::_fused_adamw_::call;
-  kernel(fused(parameters_), fused(gradients), fused(moments_[0].tensors),
-         fused(moments_[1].tensors), /*max_exp_avg_sqs=*/{}, fused(steps_), lr, kBeta1, kBeta2,
-         weight_decay_, kEpsilon, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
+  kernel(fused(parameters_), fused(gradients), fused(mean_.tensors), fused(square_.tensors),
+         /*max_exp_avg_sqs=*/{}, fused(steps_), lr, kBeta1, kBeta2, weight_decay_, kEpsilon,
+         /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
          /*found_inf=*/{});
 }
 
@@ -157,7 +155,7 @@ void Optimizer::step_matrices(const std::vector<torch::Tensor>& gradients, doubl
   std::vector<torch::Tensor> weights, matrices, updates;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!is_matrix_[i]) continue;
-    torch::Tensor& momentum = moments_[2].tensors[i];
+    torch::Tensor& momentum = momentum_.tensors[i];
     momentum.lerp_(gradients[i], 1 - kMuonMomentum);
     weights.push_back(parameters_[i].permute({0, 2, 3, 1}));
     matrices.push_back(as_matrix(parameters_[i]));
@@ -183,7 +181,7 @@ std::string Optimizer::name_of(std::size_t parameter, const Moment& moment) cons
 
 std::map<std::string, torch::Tensor> Optimizer::state() const {
   std::map<std::string, torch::Tensor> tensors;
-  for (const Moment& moment : moments_) {
+  for (const Moment& moment : {mean_, square_, momentum_}) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (!moment.tensors[i].defined()) continue;
       tensors[name_of(i, moment)] = moment.tensors[i];
@@ -196,7 +194,7 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
                                    std::int64_t steps) {
   torch::NoGradGuard no_grad;
   std::int64_t found = 0;
-  for (const Moment& moment : moments_) {
+  for (const Moment& moment : {mean_, square_, momentum_}) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (!moment.tensors[i].defined()) continue;
       const std::string name = name_of(i, moment);

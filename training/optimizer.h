@@ -65,8 +65,9 @@ private:
   double weight_decay_;
   std::vector<std::string> names_;
   std::vector<torch::Tensor> parameters_;
-  std::vector<bool> is_matrix_;  // of each parameter: stepped by Muon
-  std::vector<Moment> moments_;  // exp_avg, exp_avg_sq, momentum_buffer
+  std::vector<bool> is_matrix_;                            // of each parameter: stepped by Muon
+  Moment mean_{"exp_avg", {}}, square_{"exp_avg_sq", {}};  // of Adam, AdamW and Muon's rest
+  Moment momentum_{"momentum_buffer", {}};                 // of SGD and Muon
   std::int64_t steps_taken_ = 0;
   torch::Tensor summed_;              // all gradients in one row, for ranks
   std::vector<torch::Tensor> steps_;  // the fused kernels count in one float tensor a parameter
