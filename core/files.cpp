@@ -98,15 +98,6 @@ std::string temporary_name(const std::string& name) {
   return "." + name.substr(0, kMaxNameBytes - 1 - suffix.size()) + suffix;
 }
 
-}  // namespace
-
-bool is_unfinished(const std::filesystem::path& file) {
-  const std::string name = file.filename().string();
-  return name.starts_with('.') && name.find(".tmp-") != std::string::npos;
-}
-
-namespace {
-
 /// The name of a temporary file, kept where a signal handler can read it.
 struct Unfinished {
   std::atomic<bool> taken = false, exists = false;
@@ -167,6 +158,11 @@ void forget_unfinished(int place) {
 }
 
 }  // namespace
+
+bool is_unfinished(const std::filesystem::path& file) {
+  const std::string name = file.filename().string();
+  return name.starts_with('.') && name.find(".tmp-") != std::string::npos;
+}
 
 void exit_without_unfinished_files(int code) noexcept {
   ending = true;

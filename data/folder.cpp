@@ -125,7 +125,8 @@ private:
       ++folder_.excluded;
     } else if (is_regular) {
       folder_.files.add(name, source_);
-    } else if (entry.is_symlink(failure) && !entry.exists(failure)) {
+    } else if (entry.is_symlink(failure) && !entry.exists(failure) &&
+               failure != std::errc::permission_denied) {
       folder_.skipped.push_back({name, "the link leads nowhere"});
     } else {
       folder_.skipped.push_back({name, failure ? failure.message() : "not a regular file"});

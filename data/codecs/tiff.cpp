@@ -137,7 +137,7 @@ private:
 
   [[noreturn]] void fail() const {
     throw ImageError(
-        fmt::format("damaged TIFF: {}", file_.error[0] ? file_.error : "libtiff gives no reason"));
+        fmt::format("damaged TIFF: {}", file_.error[0] ? file_.error : "a part of it is missing"));
   }
 
   [[noreturn]] static void refuse(const std::string& what) {
