@@ -125,9 +125,10 @@ private:
       ++folder_.excluded;
     } else if (is_regular) {
       folder_.files.add(name, source_);
-    } else if (entry.is_symlink(failure) && !entry.exists(failure) &&
-               failure != std::errc::permission_denied) {
-      folder_.skipped.push_back({name, "the link leads nowhere"});
+    } else if (entry.is_symlink(failure) && !entry.exists(failure)) {
+      const bool is_denied = failure == std::errc::permission_denied;
+      folder_.skipped.push_back({name, is_denied ? "the link cannot be followed: Permission denied"
+                                                 : "the link leads nowhere"});
     } else {
       folder_.skipped.push_back({name, failure ? failure.message() : "not a regular file"});
     }

@@ -139,8 +139,7 @@ void Optimizer::step(double lr) {
       kind_ == OptimizerKind::adam ? &at::_ops::_fused_adam_::call : &at::_ops::_fused_adamw_::call;
   kernel(fused(parameters_), fused(gradients), fused(mean_.tensors), fused(square_.tensors),
          /*max_exp_avg_sqs=*/{}, fused(steps_), lr, kBeta1, kBeta2, weight_decay_, kEpsilon,
-         /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
-         /*found_inf=*/{});
+         /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, /*found_inf=*/{});
 }
 
 std::vector<torch::Tensor> Optimizer::fused(const std::vector<torch::Tensor>& all) const {
@@ -181,10 +180,10 @@ std::string Optimizer::name_of(std::size_t parameter, const Moment& moment) cons
 
 std::map<std::string, torch::Tensor> Optimizer::state() const {
   std::map<std::string, torch::Tensor> tensors;
-  for (const Moment& moment : {mean_, square_, momentum_}) {
+  for (const Moment* moment : {&mean_, &square_, &momentum_}) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      if (!moment.tensors[i].defined()) continue;
-      tensors[name_of(i, moment)] = moment.tensors[i];
+      if (!moment->tensors[i].defined()) continue;
+      tensors[name_of(i, *moment)] = moment->tensors[i];
     }
   }
   return tensors;
@@ -194,17 +193,17 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
                                    std::int64_t steps) {
   torch::NoGradGuard no_grad;
   std::int64_t found = 0;
-  for (const Moment& moment : {mean_, square_, momentum_}) {
+  for (const Moment* moment : {&mean_, &square_, &momentum_}) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      if (!moment.tensors[i].defined()) continue;
-      const std::string name = name_of(i, moment);
+      if (!moment->tensors[i].defined()) continue;
+      const std::string name = name_of(i, *moment);
       const auto saved = tensors.find(name);
       if (saved == tensors.end()) continue;
-      if (saved->second.sizes() != moment.tensors[i].sizes()) {
+      if (saved->second.sizes() != moment->tensors[i].sizes()) {
         throw std::runtime_error(c10::str("'", name, "' has shape ", saved->second.sizes(),
-                                          ", expected ", moment.tensors[i].sizes()));
+                                          ", expected ", moment->tensors[i].sizes()));
       }
-      moment.tensors[i].copy_(saved->second);
+      moment->tensors[i].copy_(saved->second);
       steps_[i].fill_(static_cast<double>(steps));
       steps_taken_ = steps;
       ++found;

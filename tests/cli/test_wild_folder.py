@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from convae_program import (ODD_NAMES, ONE_CORE, assert_same_tensors, picture, pixels_of, plain_name,
@@ -31,6 +32,7 @@ BAD = {
     "gif named.png": "GIF is not supported",
     "animated.webp": "animated WebP is not supported",
     "float_nan.tif": "outside [0, 1]",
+    "half.tif": "damaged TIFF: a part of it is missing",
     "cmyk_unmarked.jpg": "CMYK without Adobe's marker",
     "comma, \"quote\" and\nline.png": "not an image",
     "bytes\udcff.jpg": "empty file",
@@ -44,6 +46,7 @@ IS_ROOT = os.geteuid() == 0  # who may read everything
 if not IS_ROOT:
     BAD["secret.png"] = "Permission denied"
     BAD["closed"] = "the folder cannot be read"
+    BAD["into closed.png"] = "the link cannot be followed: Permission denied"
 
 GOOD = {*ODD_NAMES, "photo.JPG", "wrong ending.png", "link.png", "folder.png/inside.jpeg", "pages.tif"}
 
@@ -60,7 +63,10 @@ def wild(tmp_path_factory):
     image = Image.fromarray(picture(24, 21))
     png, jpeg = encoded(image, "PNG"), encoded(image, "JPEG")
     gif = encoded(image, "GIF", save_all=True, append_images=[Image.fromarray(picture(24, 21, seed=1))])
+    tiff = io.BytesIO()
+    tifffile.imwrite(tiff, picture(64, 64), tile=(16, 16))
     contents = {name: png for name in ODD_NAMES}
+    contents["half.tif"] = tiff.getvalue()[:len(tiff.getvalue()) // 2]
     contents |= {"photo.JPG": jpeg, "wrong ending.png": jpeg, "folder.png/inside.jpeg": jpeg}
     contents |= {"header.jpg": jpeg[:100], "half.jpg": jpeg[:len(jpeg) // 2],
                  "half.png": png[:len(png) // 2], "empty.png": b"", "words.jpg": b"not an image",
@@ -80,6 +86,8 @@ def wild(tmp_path_factory):
                  "float_nan.tif", "cmyk_unmarked.jpg", "pages.tif"):
         shutil.copy(FIXTURES / name, folder)
     (folder / "link.png").symlink_to("plain.png")
+    if not IS_ROOT:
+        (folder / "into closed.png").symlink_to("closed/inside.png")
     (folder / "dangling.png").symlink_to("gone.png")
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "around.png").symlink_to("..")
