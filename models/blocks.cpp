@@ -45,6 +45,14 @@ Maps unpack(const torch::Tensor& packed, const Maps& like) {
   return maps;
 }
 
+/// Whether LibTorch 2.13's bfloat16 convolutions may read past the end of maps of those lengths,
+/// `outer` being the larger one, or give garbage: weight gradients where the kernel is wider than
+/// the map, results where a stride leaves one pixel, both with a dilation of a single pixel.
+bool fails_in_bf16(const Axis& axis, std::int64_t outer, std::int64_t inner) {
+  return outer < axis.span() || (inner == 1 && axis.stride > 1) ||
+         (axis.kernel == 1 && axis.dilation > 1);
+}
+
 /// Of all values of several passes together.
 BatchStatistics pooled(const std::vector<BatchStatistics>& passes) {
   if (passes.size() == 1) return passes[0];
@@ -191,11 +199,13 @@ torch::Tensor BlockImpl::convolve(const torch::Tensor& x, Size out, bool with_bi
       !at::autocast::is_autocast_enabled(torch::kCPU)) {
     return convolve_as_is(x, out, with_bias);
   }
-  const Size outer = kind_ == Kind::conv_transpose ? out : Size{x.size(2), x.size(3)};
-  const bool narrow = outer.h < level_.vertical().span() || outer.w < level_.horizontal().span();
-  if (!narrow) return convolve_as_is(x, out, with_bias);
-  // LibTorch 2.13 reads past the end where a bfloat16 convolution's kernel is wider than the map:
-  // weight gradients of 1x1 maps are garbage.
+  const Size in{x.size(2), x.size(3)};
+  const auto [outer, inner] =
+      kind_ == Kind::conv_transpose ? std::pair(out, in) : std::pair(in, out);
+  if (!fails_in_bf16(level_.vertical(), outer.h, inner.h) &&
+      !fails_in_bf16(level_.horizontal(), outer.w, inner.w)) {
+    return convolve_as_is(x, out, with_bias);
+  }
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   return convolve_as_is(x.to(torch::kFloat), out, with_bias).to(torch::kBFloat16);
 }

@@ -86,16 +86,18 @@ TEST_P(BFloat16, ComputesWhatFloatDoes) {
             0.05);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, BFloat16,
-                         testing::Values(Case{"32,64", {24, 25}}, Case{"7,33", {17, 9}},
-                                         Case{"16,32,64,64", {16, 16}},  // maps one pixel wide
-                                         Case{"32,64", {33, 1}},         // images one pixel wide
-                                         Case{"16:k7s2p3,32:k7s2p3", {5, 6}},
-                                         Case{"32:k3s3p1,64:k3s3p1", {28, 30}},
-                                         Case{"32:k3s2p2d2,64:k3s2p2d2", {24, 24}},
-                                         Case{"32:k4s2p1,64:k4s2p1", {24, 26}},
-                                         Case{"32:k1s1p0,32:r1", {12, 12}}),
-                         [](const auto& info) { return "Case" + std::to_string(info.index); });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, BFloat16,
+    testing::Values(Case{"32,64", {24, 25}}, Case{"7,33", {17, 9}},
+                    Case{"16,32,64,64", {16, 16}},  // maps one pixel wide
+                    Case{"32,64", {33, 1}},         // images one pixel wide
+                    Case{"16:k7s2p3,32:k7s2p3", {5, 6}}, Case{"32:k3s3p1,64:k3s3p1", {28, 30}},
+                    Case{"32:k3s2p2d2,64:k3s2p2d2", {24, 24}},
+                    Case{"32:k2s2p0", {128, 2}},  // one pixel of several
+                    Case{"16:k3s3p1", {96, 3}}, Case{"16:k4s4p0,32:k4s4p0", {96, 16}},
+                    Case{"16:k3x1s1x2p0x1d1x3", {6, 1}}, Case{"32:k4s2p1,64:k4s2p1", {24, 26}},
+                    Case{"32:k1s1p0,32:r1", {12, 12}}),
+    [](const auto& info) { return "Case" + std::to_string(info.index); });
 
 }  // namespace
 }  // namespace convae::test_precision
