@@ -5,6 +5,7 @@ set(CONVAE_PUBLIC_HEADERS
   core/api.h
   core/callbacks.h
   core/errors.h
+  core/descriptor.h
   core/files.h
   core/names.h
   core/size.h

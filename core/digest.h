@@ -16,7 +16,7 @@ inline std::string digest_of(std::string_view text) {
   return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
-/// The same of all that `say` adds, one after the other.
+/// The digest of a text in pieces: `say` gets a function and calls it with each.
 inline std::string digest_of_all(
     const std::function<void(const std::function<void(std::string_view)>&)>& say) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),

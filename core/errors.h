@@ -20,8 +20,8 @@ inline void require_option(bool holds, const std::string& message) {
   if (!holds) throw OptionError(message);
 }
 
-/// Holds what a program put together to the limits of the text that `parse` reads.
-/// Throws OptionError naming the option and the text.
+/// Checks an option that was set in code: `parse` must accept its text form. Throws OptionError
+/// naming the option and the text.
 template <typename Parse>
 void require_reads_back(const char* option, const std::string& text, const Parse& parse) {
   try {
@@ -51,8 +51,7 @@ public:
   using std::runtime_error::runtime_error;
 };
 
-/// Whether LibTorch, oneDNN or OpenCV, which throw errors of their own, said it because memory ran
-/// out.
+/// Whether that message of an error of LibTorch, oneDNN or OpenCV means too little memory.
 bool tells_of_no_memory(std::string_view what);
 
 /// True for PassingError and whatever says that memory could not be had.

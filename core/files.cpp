@@ -26,26 +26,9 @@ namespace {
 // Linux moves at most 2 GiB - 4 KiB a call, and a file that is being written grows meanwhile.
 constexpr std::size_t kReadBytes = std::size_t{1} << 30;
 
-class Descriptor {
-public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  ~Descriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return descriptor_; }
-  int release() { return std::exchange(descriptor_, -1); }
-
-private:
-  int descriptor_;
-};
-
 [[noreturn]] void fail_to_read(const std::filesystem::path& path, const std::string& reason) {
   throw std::runtime_error("cannot read " + printable(path.native()) + ": " + reason);
 }
-
-std::string system_reason() { return std::strerror(errno); }
 
 /// For the reason in errno.
 [[noreturn]] void fail_to_read(const std::filesystem::path& path) {
@@ -91,10 +74,12 @@ bool rename_to(const std::filesystem::path& from, const std::filesystem::path& t
   return ::rename(from.c_str(), to.c_str()) == 0;
 }
 
+constexpr std::string_view kTemporary = ".tmp-";
+
 /// ".<name>.tmp-<pid>-<counter>", the name shortened where the whole would be too long.
 std::string temporary_name(const std::string& name) {
   static std::atomic<unsigned> counter{0};
-  const auto suffix = fmt::format(".tmp-{}-{}", ::getpid(), counter++);
+  const auto suffix = fmt::format("{}{}-{}", kTemporary, ::getpid(), counter++);
   return "." + name.substr(0, kMaxNameBytes - 1 - suffix.size()) + suffix;
 }
 
@@ -161,7 +146,14 @@ void forget_unfinished(int place) {
 
 bool is_unfinished(const std::filesystem::path& file) {
   const std::string name = file.filename().string();
-  return name.starts_with('.') && name.find(".tmp-") != std::string::npos;
+  const std::size_t suffix = name.rfind(kTemporary), last = name.rfind('-');
+  if (!name.starts_with('.') || suffix == std::string::npos) return false;
+  const std::size_t process = suffix + kTemporary.size();
+  const auto is_number = [](const std::string& text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  };
+  return last > process && is_number(name.substr(process, last - process)) &&
+         is_number(name.substr(last + 1));
 }
 
 void exit_without_unfinished_files(int code) noexcept {
@@ -199,19 +191,11 @@ InputFile::InputFile(std::filesystem::path path, std::int64_t max_bytes) : path_
   if (::stat(path_.c_str(), &status) != 0) fail_to_read(path_);
   check_kind(status);
   // O_NONBLOCK: a pipe may have taken the place of the file since.
-  Descriptor descriptor(open_file(path_, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  if (descriptor.get() < 0 || ::fstat(descriptor.get(), &status) != 0) fail_to_read(path_);
+  descriptor_ = Descriptor(open_file(path_, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  if (descriptor() < 0 || ::fstat(descriptor(), &status) != 0) fail_to_read(path_);
   check_kind(status);
   size_ = status.st_size;
-  descriptor_ = descriptor.release();
 }
-
-InputFile::InputFile(InputFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      descriptor_(std::exchange(other.descriptor_, -1)),
-      offset_(other.offset_),
-      size_(other.size_),
-      is_part_(other.is_part_) {}
 
 void InputFile::narrow(std::int64_t offset, std::int64_t size) {
   if (offset < 0 || size < 0 || offset > size_ || size > size_ - offset) {
@@ -223,17 +207,13 @@ void InputFile::narrow(std::int64_t offset, std::int64_t size) {
   is_part_ = true;
 }
 
-InputFile::~InputFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
 std::int64_t InputFile::read_at(std::int64_t at, void* to, std::int64_t count) const {
   std::int64_t done = 0;
   if (is_part_) count = std::min(count, size_ - at);  // a whole file may have grown
   while (done < count) {
     const auto most = std::min(static_cast<std::size_t>(count - done), kReadBytes);
     const auto got = TEMP_FAILURE_RETRY(
-        ::pread(descriptor_, static_cast<char*>(to) + done, most, offset_ + at + done));
+        ::pread(descriptor(), static_cast<char*>(to) + done, most, offset_ + at + done));
     if (got < 0) fail_to_read(path_);
     if (got == 0) break;
     done += got;
@@ -241,7 +221,7 @@ std::int64_t InputFile::read_at(std::int64_t at, void* to, std::int64_t count) c
   return done;
 }
 
-void InputFile::expect_few_reads() const { ::posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM); }
+void InputFile::expect_few_reads() const { ::posix_fadvise(descriptor(), 0, 0, POSIX_FADV_RANDOM); }
 
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
   return read_file(InputFile(path, max_bytes), max_bytes);

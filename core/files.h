@@ -1,6 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
+#include "convae/core/descriptor.h"
 #include "convae/core/text.h"
 
 #include <cstdint>
@@ -22,26 +23,22 @@ inline constexpr std::size_t kMaxNameBytes = 255;
 class InputFile {
 public:
   explicit InputFile(std::filesystem::path path, std::int64_t max_bytes = std::int64_t{1} << 40);
-  ~InputFile();
-  InputFile(InputFile&& other) noexcept;
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
 
   std::int64_t size() const { return size_; }
-  int descriptor() const { return descriptor_; }  ///< for as long as this lives
+  int descriptor() const { return descriptor_.get(); }  ///< for as long as this lives
   /// Reads `count` bytes from `at` on, fewer at the end, and returns their number.
   std::int64_t read_at(std::int64_t at, void* to, std::int64_t count) const;
-  /// Only what is asked for is to be read from the disk, and not what may be asked for next.
+  /// Turns the system's reading ahead off for this file.
   void expect_few_reads() const;
-  /// From now on a part, such as a member of an archive, is as if it were all. Throws where the
-  /// file ends before that part does.
+  /// Restricts this to a part of the file, such as a member of an archive; offsets then count from
+  /// its start. Throws where the file ends before that part does.
   void narrow(std::int64_t offset, std::int64_t size);
   const std::filesystem::path& path() const { return path_; }
   std::int64_t offset() const { return offset_; }  ///< in the file: where the part begins
 
 private:
   std::filesystem::path path_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::int64_t offset_ = 0;
   std::int64_t size_ = 0;
   bool is_part_ = false;

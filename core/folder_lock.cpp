@@ -4,25 +4,19 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <stdexcept>
-#include <system_error>
 
 namespace convae {
 
-std::shared_ptr<const int> lock_folder(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) {
-    throw std::runtime_error("cannot open the folder " + in_quotes(path) + ": " +
-                             std::generic_category().message(errno));
+std::shared_ptr<const Descriptor> lock_folder(const std::filesystem::path& path) {
+  auto lock =
+      std::make_shared<const Descriptor>(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock->get() < 0) {
+    throw std::runtime_error("cannot open the folder " + in_quotes(path) + ": " + system_reason());
   }
-  std::shared_ptr<const int> lock(new int(descriptor), [](const int* held) {
-    ::close(*held);
-    delete held;
-  });
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return nullptr;
+  if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return nullptr;
   return lock;
 }
 

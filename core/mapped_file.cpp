@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -20,7 +19,7 @@ MappedFile::MappedFile(InputFile file)
                         file_.offset() - static_cast<std::int64_t>(before_));
   if (memory == MAP_FAILED) {
     throw std::runtime_error(
-        fmt::format("cannot read {}: {}", printable(file_.path().native()), std::strerror(errno)));
+        fmt::format("cannot read {}: {}", printable(file_.path().native()), system_reason()));
   }
   memory_ = static_cast<const std::uint8_t*>(memory);
 }

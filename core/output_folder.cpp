@@ -21,7 +21,7 @@ void remove_abandoned(const fs::path& folder) {
   constexpr std::chrono::hours kAbandonedAfter(1);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (!is_unfinished(entry.path())) continue;
+    if (!is_unfinished(entry.path()) || !entry.is_regular_file(error)) continue;
     const auto age = fs::file_time_type::clock::now() - entry.last_write_time(error);
     if (!error && age > kAbandonedAfter) fs::remove(entry.path(), error);
   }
@@ -56,7 +56,12 @@ void OutputFolder::expect(const std::vector<std::string>& input_names,
 std::string OutputFolder::reserve(const std::string& input_name, std::string_view extension,
                                   const std::string& subfolder) {
   const fs::path input = fs::path(subfolder) / input_name;
-  std::string name = fs::path(input).replace_extension(extension);
+  // "shot.0001" has a number, not an ending.
+  const std::string ending = input.extension().string();
+  const bool is_number =
+      ending.size() > 1 && ending.find_first_not_of("0123456789", 1) == std::string::npos;
+  std::string name = is_number ? input.string() + std::string(extension)
+                               : fs::path(input).replace_extension(extension).string();
   const auto taken = [&] { return reserved_.contains(name) || folders_.contains(name); };
   if (taken()) name = input.string() + std::string(extension);
   for (int number = 2; taken(); ++number) {

@@ -41,8 +41,8 @@ public:
   /// not be replaced.
   std::filesystem::path prepare(const std::string& name);
 
-  /// Removes a file of an earlier call whose content would not fit what is about to be written
-  /// beside it, whatever happens before it is written anew. Nothing where it is not to be replaced.
+  /// Removes an earlier call's file now, so that it does not lie beside new results if this call
+  /// fails. Does nothing unless files may be replaced.
   void drop(const std::string& name) const;
 
   const std::filesystem::path& root() const { return root_; }

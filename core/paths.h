@@ -27,6 +27,23 @@ inline bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
+/// "folder/" → "folder": the paths of its files have no slash more than that.
+inline std::filesystem::path without_last_slash(std::filesystem::path path) {
+  while (!path.has_filename() && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+/// Without "." and "..": the latter leads up from where links lead.
+inline std::filesystem::path absolute_path(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::path absolute = std::filesystem::absolute(path);
+  if (std::find(absolute.begin(), absolute.end(), "..") != absolute.end()) {
+    const std::filesystem::path real = std::filesystem::weakly_canonical(absolute, error);
+    if (!error) return real;
+  }
+  return absolute.lexically_normal();
+}
+
 /// By its text alone: absolute, or with a "..".
 inline bool leads_out(const std::filesystem::path& path) {
   return path.is_absolute() || std::find(path.begin(), path.end(), "..") != path.end();
@@ -41,7 +58,7 @@ inline std::filesystem::path run_of(const std::filesystem::path& checkpoint) {
   return weights.filename() == "weights" ? weights.parent_path() : std::filesystem::path();
 }
 
-/// Or is `root` itself; by their texts alone.
+/// Whether `path` is `root` or lies inside it, by their texts alone.
 inline bool lies_below(const std::filesystem::path& path, const std::filesystem::path& root) {
   return std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();
 }

@@ -95,8 +95,7 @@ public:
   /// How many values of the images loaded so far lay outside the value range, for people; empty
   /// where none did.
   std::string clipped_line() const;
-  /// The same by index, to tell another process that loads images of the same set, and what such
-  /// a one has told.
+  /// The same by index, to exchange with processes that load other images of the set.
   using Clipped = std::vector<std::pair<std::int64_t, std::int64_t>>;
   Clipped clipped() const;
   void note_clipped(const Clipped& elsewhere);

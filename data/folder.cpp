@@ -175,7 +175,9 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   std::error_code error;
   const fs::file_status status = fs::status(root, error);
   if (!fs::exists(status)) {
-    throw std::runtime_error("the folder " + in_quotes(root) + " does not exist");
+    const bool is_unknown = status.type() == fs::file_type::none;
+    throw std::runtime_error(is_unknown ? "cannot read " + in_quotes(root) + ": " + error.message()
+                                        : "the folder " + in_quotes(root) + " does not exist");
   }
   ImageFolder folder;
   if (fs::is_regular_file(status)) {

@@ -41,7 +41,7 @@ struct ImageFolder {
   std::vector<SkippedFile> skipped;            ///< sorted likewise
   /// Folders that hold no images of the task, such as masks; sorted likewise.
   std::vector<SkippedFile> left_out;
-  /// Files that are none to read, by kind: ".txt", "without an ending", "hidden" …
+  /// How many files are no images, by kind: ".txt", "without an ending", "hidden" …
   std::map<std::string, std::int64_t> passed_over;
   std::int64_t excluded = 0;           ///< images that `include` and `exclude` leave out
   std::vector<std::string> unmatched;  ///< globs that match no image, as flags: "--exclude 'x'"

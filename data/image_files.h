@@ -75,7 +75,7 @@ public:
   /// A file as it is, at more memory.
   void add(const ImageFile& file);
 
-  /// What the file was added with; files of a folder have one source, and so have those of a shard.
+  /// What the file was added with; all files of a folder, or of a shard, have the same.
   std::uint32_t source(std::size_t place) const { return rows_[place].source; }
   bool is_in_shard(std::size_t place) const { return rows_[place].size != kWholeFile; }
 

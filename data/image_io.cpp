@@ -214,9 +214,7 @@ torch::Tensor empty_pixels(const ImageInfo& info, int channels) {
 }
 
 torch::Tensor empty_pixels(const ImageInfo& info, Size size, int channels) {
-  return at::empty({size.h, size.w, channels}, info.bits == 32   ? at::kFloat
-                                               : info.bits == 16 ? at::kUInt16
-                                                                 : at::kByte);
+  return at::empty({size.h, size.w, channels}, numbers_type(info));
 }
 
 torch::Tensor to_8_bits(const torch::Tensor& pixels) {
@@ -231,6 +229,10 @@ torch::Tensor to_8_bits(const torch::Tensor& pixels) {
 }
 
 }  // namespace codec
+
+at::ScalarType numbers_type(const ImageInfo& info) {
+  return info.bits == 32 ? at::kFloat : info.bits == 16 ? at::kUInt16 : at::kByte;
+}
 
 bool is_image_start(std::span<const std::uint8_t> bytes) { return format_of(bytes).has_value(); }
 

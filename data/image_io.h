@@ -40,6 +40,9 @@ struct ImageInfo {
   std::string remark = {};     ///< on channels that are not read, or read as what they may not be
 };
 
+/// The type of its pixels, as they are decoded and as a file like it is written.
+at::ScalarType numbers_type(const ImageInfo& info);
+
 /// An image that cannot be used. what() is one short reason without the file's name, such as
 /// "truncated JPEG: the data ends after 61 of 120 rows".
 class ImageError : public std::runtime_error {

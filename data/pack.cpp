@@ -4,8 +4,10 @@
 #include "convae/core/files.h"
 #include "convae/core/folder_lock.h"
 #include "convae/core/output_folder.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/shards.h"
 #include "convae/data/split.h"
 
 #include <archive.h>
@@ -26,13 +28,6 @@ namespace {
 
 std::string shard_name(const std::string& name, std::size_t number) {
   return fmt::format("{}-{:06}.tar", name, number);
-}
-
-/// Whether it is NAME-NNNNNN.tar.
-bool is_shard_of(const std::string& file, const std::string& name) {
-  if (!file.starts_with(name + "-") || !file.ends_with(".tar")) return false;
-  const std::string number = file.substr(name.size() + 1, file.size() - name.size() - 5);
-  return number.size() >= 6 && number.find_first_not_of("0123456789") == std::string::npos;
 }
 
 std::int64_t bytes_to_pack(const ImageFile& image) {
@@ -140,7 +135,7 @@ public:
 
 private:
   fs::path path_;
-  std::shared_ptr<const int> lock_;
+  std::shared_ptr<const Descriptor> lock_;
 };
 
 class Packing {
@@ -169,6 +164,7 @@ public:
       write(staging.path() / result_.shards[i], i == 0 ? 0 : ends[i - 1], ends[i]);
     }
     if (result_.images == 0) throw std::runtime_error("none of the images could be read");
+    spare_sources(others);
     for (const std::string& shard : result_.shards) {
       fs::rename(staging.path() / shard, output_.prepare(shard));
     }
@@ -179,21 +175,39 @@ public:
 private:
   std::int64_t count() const { return static_cast<std::int64_t>(images_.size()); }
 
-  /// More shards of this name, of an earlier and larger set: they would be read as parts of this.
+  /// The rest of an earlier and larger set: it would be read as part of this one.
   std::vector<fs::path> find_others() const {
     std::vector<fs::path> others;
-    std::error_code error;
-    for (fs::directory_iterator entries(output_.root(), error); !error && entries != end(entries);
-         entries.increment(error)) {
-      const std::string file = entries->path().filename().string();
-      const bool is_own = std::ranges::binary_search(result_.shards, file);
-      if (!is_own && is_shard_of(file, options_.name)) others.push_back(entries->path());
+    for (std::size_t i = result_.shards.size();; ++i) {
+      others.push_back(output_.root() / shard_name(options_.name, i));
+      if (!is_there(others.back())) break;
     }
+    others.pop_back();
     if (!others.empty() && !options_.overwrite) {
       throw std::runtime_error(in_quotes(others[0]) +
                                " exists, a shard of another set; --overwrite true replaces all");
     }
     return others;
+  }
+
+  /// What could not be read is in no new shard: the old ones may be all there is of it.
+  void spare_sources(const std::vector<fs::path>& others) const {
+    if (result_.skipped.empty()) return;
+    std::vector<fs::path> replaced = others;
+    for (const std::string& shard : result_.shards) replaced.push_back(output_.root() / shard);
+    const fs::path data = options_.images.data;
+    const std::vector<fs::path> sources = shards_named(data);
+    for (const fs::path& path : replaced) {
+      const auto is_it = [&](const fs::path& source) { return file_id(source) == file_id(path); };
+      const bool is_source =
+          sources.empty() ? lies_below(fs::weakly_canonical(path), fs::weakly_canonical(data))
+                          : std::ranges::any_of(sources, is_it);
+      if (!is_source || !is_there(path)) continue;
+      throw std::runtime_error(
+          fmt::format("{} would be replaced, but {} of the images or shards to pack could not be "
+                      "read and would be lost; choose another -o",
+                      in_quotes(path), result_.skipped.size()));
+    }
   }
 
   void write(const fs::path& path, std::size_t begin, std::size_t end) {

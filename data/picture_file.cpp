@@ -38,8 +38,4 @@ void BandFile::end_band() {
   band_ = torch::Tensor();
 }
 
-at::ScalarType numbers_type(const ImageInfo& original) {
-  return original.bits == 32 ? at::kFloat : original.bits == 16 ? at::kUInt16 : at::kByte;
-}
-
 }  // namespace convae

@@ -57,9 +57,6 @@ private:
   torch::Tensor band_;  // (C, h, W)
 };
 
-/// The type of a file's pixels where it is written like another one: uint8, uint16 or, where that
-/// has others, float32.
-at::ScalarType numbers_type(const ImageInfo& original);
 /// (C, H, W) float in [0,1] → that type, in the numbers of `original`, and grey where that is grey;
 /// `range` is undone.
 torch::Tensor in_file_numbers(const torch::Tensor& image, const ImageInfo& original,

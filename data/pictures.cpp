@@ -64,10 +64,6 @@ Size shown_size(Size own, std::int64_t max_side) {
   return {shrunk(own.h), shrunk(own.w)};
 }
 
-torch::Tensor enlarge_small(const torch::Tensor& picture) {
-  return at_shown_size(picture, kAnySide);
-}
-
 torch::Tensor at_shown_size(const torch::Tensor& picture, std::int64_t max_side) {
   return show(picture, shown_size({picture.size(1), picture.size(2)}, max_side));
 }

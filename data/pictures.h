@@ -21,9 +21,6 @@ inline constexpr double kFullError = 0.25;
 enum class ColourMap { inferno, hot };
 torch::Tensor coloured(const torch::Tensor& values, ColourMap map);
 
-/// A small picture, (C, H, W), enlarged by a whole factor.
-torch::Tensor enlarge_small(const torch::Tensor& picture);
-
 /// No limit to the side of a picture.
 inline constexpr std::int64_t kAnySide = std::int64_t{1} << 30;
 

@@ -360,10 +360,11 @@ private:
 bool is_shard_name(const fs::path& path) {
   std::string name = path.filename().string();
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  constexpr std::string_view kEndings[] = {".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"};
-  const bool is_one = std::ranges::any_of(
-      kEndings, [&](std::string_view ending) { return name.ends_with(ending); });
-  return is_one || fs::path(name).stem().extension() == ".tar";  // x.tar.gz
+  constexpr std::string_view kEndings[] = {".tar",     ".tgz",    ".tbz",     ".tbz2",   ".txz",
+                                           ".tzst",    ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst",
+                                           ".tar.lz4", ".tar.lz", ".tar.z"};
+  return std::ranges::any_of(kEndings,
+                             [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
 std::vector<fs::path> shards_named(const fs::path& data) {

@@ -333,10 +333,10 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
       const SkippedFile& file = found.skipped[0];
       first = ", such as " + in_quotes(file.name) + ": " + printable(file.reason);
     }
-    throw std::runtime_error(
-        fmt::format("no usable image in {} ({} skipped{}{}{}); convae reads {}", in_quotes(folder),
-                    found.skipped.size(), first,
-                    passed_over.empty() ? "" : ", passed over: ", passed_over, kReadFormats));
+    throw std::runtime_error(fmt::format(
+        "no usable image in {} ({} skipped{}{}{}){}", in_quotes(folder), found.skipped.size(),
+        first, passed_over.empty() ? "" : ", passed over: ", passed_over,
+        first.empty() ? std::string("; convae reads ") + kReadFormats : ""));
   }
   warn_of_what_is_not_read(found.entries, callbacks);
   const MaskNames masks(found.entries.files());
@@ -363,7 +363,7 @@ Size size_in_batches(const ImageEntry& entry, const DataOptions& options) {
 std::optional<std::string> why_not_cropped(const ImageEntry& entry, const DataOptions& options) {
   const Size whole = options.size ? options.size : entry.file_size();
   if (options.crop.h <= whole.h && options.crop.w <= whole.w) return std::nullopt;
-  return "smaller than the crop of " + to_string(options.crop);
+  return "smaller than the crop of " + to_string(options.crop) + "; use a smaller --crop";
 }
 
 SplitImages split_images(const DataOptions& options, const Refusal& refuse,

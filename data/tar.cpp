@@ -258,8 +258,8 @@ TarContents read_tar(const InputFile& file) {
 }
 
 void require_tar_member(const InputFile& archive, const TarMember& member) {
-  // A long name, or a size that the header has no room for, comes before the header.
-  constexpr std::int64_t kMostBlocks = 16;
+  // What the header has no room for, such as a long name, comes before it with headers of its own.
+  constexpr std::int64_t kMostBlocks = kMostExtraBytes / kTarBlock + 8;
   for (std::int64_t blocks = 1; blocks <= kMostBlocks; ++blocks) {
     const std::int64_t at = member.offset - blocks * kTarBlock;
     if (at < 0) break;

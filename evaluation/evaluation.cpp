@@ -46,8 +46,7 @@ ordered_json skipped_files_json(const std::vector<SkippedFile>& skipped) {
 }  // namespace
 
 const Contender* Evaluation::find(Coder coder) const {
-  const auto found = std::find_if(contenders.begin(), contenders.end(),
-                                  [&](const Contender& c) { return c.coder == coder; });
+  const auto found = std::ranges::find(contenders, coder, &Contender::coder);
   return found == contenders.end() ? nullptr : &*found;
 }
 

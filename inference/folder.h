@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-/// What jobs share that put a folder of images through a model.
+/// Shared by all jobs that put a folder of images through a model.
 namespace convae {
 
 /// The one size a model sees images at: that of a dense latent, or `asked`; {0, 0}: each at its

@@ -30,11 +30,10 @@ public:
   bool takes(Size picture) const;
   /// Whether pictures may be larger than options.data.max_pixels.
   bool lifts_limit() const { return is_active_ && asked_.has_value(); }
-  /// Why one that is cannot be used all the same; nullopt where it can.
+  /// Why a picture above that limit cannot be used in tiles; nullopt where it can.
   std::optional<std::string> refusal(const ImageEntry& picture) const;
 
-  /// Of tiles of such a picture, in pixels. They are multiples of what windows begin at where they
-  /// are not asked for.
+  /// The side of its tiles, in pixels: as asked for, else a multiple of Tiling::grid().
   std::int64_t side(const ImageEntry& picture) const;
 
   /// Throws std::runtime_error where a picture that goes through in tiles can only be decoded as a

@@ -27,8 +27,8 @@ using StandardisedMaps = std::vector<torch::Tensor>;
 
 inline constexpr double kFineBlur = 1, kRoughnessBlur = 2.5;  ///< σ in pixels of a level
 inline constexpr double kSmallestMean = 1e-4;  ///< divisor of an image that is black or uniform
-/// Taken from all maps: rounding, which others do otherwise, and all there is in a level of a
-/// pixel.
+/// Subtracted from all maps: hides rounding, which differs between runtimes, and clears levels of a
+/// single pixel.
 inline constexpr double kRounding = 1e-6;
 
 /// What is looked at in an image or a residual, at each level, of a blur by σ = 1:

@@ -2,6 +2,7 @@
 
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/grouping.h"
 #include "convae/data/header_index.h"
@@ -298,8 +299,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   calibration.groups = std::ssize(groups);
   calibration.training_images = good.training_images;
   if (const DataOptions& data = options.good.data; !data.data.empty()) {
-    inspector.good_ = {std::filesystem::absolute(data.data).lexically_normal().string(),
-                       data.include, data.exclude};
+    inspector.good_ = {absolute_path(data.data).string(), data.include, data.exclude};
   }
   return inspector;
 }

@@ -126,7 +126,7 @@ std::filesystem::path inspector_file(const std::filesystem::path& run);
 std::filesystem::path inspector_file(const Model& model);
 
 /// What the model's run keeps. Throws OptionError for a model that was not loaded from a run,
-/// std::runtime_error where there is nothing, or what load() has no use for, and what it throws.
+/// std::runtime_error where there is none, or one that load() cannot use, and what it throws.
 Inspector inspector_of_run(const Model& model);
 
 /// Calibrates and keeps the result in the model's run: `convae calibrate`. Throws OptionError for a

@@ -66,11 +66,12 @@ public:
   using Use = std::function<void(const fs::path& file, Event event)>;
 
   FolderWatch() : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
-    if (descriptor_ < 0) throw std::runtime_error("cannot watch folders: " + reason());
+    if (descriptor_.get() < 0) {
+      const bool is_limit = errno == EMFILE;
+      throw std::runtime_error("cannot watch folders: " + system_reason() +
+                               (is_limit ? limit_of("max_user_instances") : ""));
+    }
   }
-  ~FolderWatch() { ::close(descriptor_); }
-  FolderWatch(const FolderWatch&) = delete;
-  FolderWatch& operator=(const FolderWatch&) = delete;
 
   /// Watches these folders and no others; true where one of them was not watched yet. What is gone
   /// again is passed over.
@@ -79,27 +80,29 @@ public:
     bool is_new = false;
     for (const fs::path& folder : folders) {
       const int watch =
-          inotify_add_watch(descriptor_, folder.c_str(),
+          inotify_add_watch(descriptor_.get(), folder.c_str(),
                             IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
                                 IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
       if (watch < 0 && errno != ENOENT && errno != ENOTDIR) {
-        throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + reason());
+        const bool is_limit = errno == ENOSPC;
+        throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + system_reason() +
+                                 (is_limit ? limit_of("max_user_watches") : ""));
       }
       if (watch < 0) continue;
       folders_[watch] = folder;
       is_new = before.erase(watch) == 0 || is_new;
     }
-    for (const auto& [watch, folder] : before) inotify_rm_watch(descriptor_, watch);
+    for (const auto& [watch, folder] : before) inotify_rm_watch(descriptor_.get(), watch);
     return is_new;
   }
 
   /// Calls use(path, event) for each file that is begun, complete or gone, after at most kPatience.
   /// True where folders came or went, or something was missed: all are to be listed anew.
   bool wait(const Use& use) {
-    pollfd ready{descriptor_, POLLIN, 0};
+    pollfd ready{descriptor_.get(), POLLIN, 0};
     if (::poll(&ready, 1, kPatience) <= 0) return false;
     alignas(inotify_event) std::array<char, 1 << 16> events;
-    const auto count = ::read(descriptor_, events.data(), events.size());
+    const auto count = ::read(descriptor_.get(), events.data(), events.size());
     bool is_changed = false;
     for (std::ptrdiff_t at = 0; at < count;) {
       const auto* event = reinterpret_cast<const inotify_event*>(&events[at]);
@@ -113,7 +116,8 @@ private:
   bool note(const inotify_event& event, const Use& use) {
     if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF)) != 0) {
       folders_.erase(event.wd);
-      inotify_rm_watch(descriptor_, event.wd);  // one that moved would tell of files elsewhere
+      inotify_rm_watch(descriptor_.get(),
+                       event.wd);  // one that moved would tell of files elsewhere
       return true;
     }
     if ((event.mask & IN_Q_OVERFLOW) != 0) {
@@ -135,9 +139,11 @@ private:
     return S_ISLNK(info.st_mode);
   }
 
-  static std::string reason() { return std::generic_category().message(errno); }
+  static std::string limit_of(const std::string& setting) {
+    return "; the limit may be fs.inotify." + setting + ", which sysctl raises";
+  }
 
-  int descriptor_;
+  Descriptor descriptor_;
   std::map<int, fs::path> folders_;
 };
 
@@ -148,7 +154,7 @@ public:
       : inspector_(inspector),
         options_(options),
         callbacks_(callbacks),
-        root_(options.images.data.data),
+        root_(without_last_slash(options.images.data.data)),
         globs_{options.images.data.include, options.images.data.exclude} {}
 
   /// Until it is to stop; returns how many were anomalous.

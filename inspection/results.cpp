@@ -151,8 +151,10 @@ void measure_kinds(ScoreResult& result, std::uint64_t seed) {
   if (!result.compares()) return;
   const Images all = images_of_kind(result, "");
   for (const Way control : kControls) {
+    const bool is_turned = usefulness(result, control) > result.overall[control].auroc.value;
     result.lead[control] = estimate(all, seed, [&](const Images& sample) {
-      return auroc(labelled(sample, kNetwork)) - auroc(labelled(sample, control));
+      const double theirs = auroc(labelled(sample, control));
+      return auroc(labelled(sample, kNetwork)) - (is_turned ? 1 - theirs : theirs);
     });
     if (usefulness(result, control) > usefulness(result, result.strongest_control)) {
       result.strongest_control = control;
@@ -276,8 +278,8 @@ std::string Calibration::doubt(double rate) const {
   if (rate >= smallest) return "";
   return fmt::format(
       "{} good images cannot show a rate of {:g}: the threshold is the highest of their scores, "
-      "which about {:.1f} % of good images exceed; calibrate on more, with a larger --val-split or "
-      "--good DIR",
+      "which about {:.1f} % of good images exceed; calibrate with more (convae calibrate --good "
+      "DIR), or train with a larger --val-split",
       images(), rate, 100 * smallest);
 }
 

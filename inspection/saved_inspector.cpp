@@ -51,10 +51,8 @@ bool are_there(const GoodFolder& good) {
   }
 }
 
-/// Names what `earlier` was calibrated with.
-void take_over(const Inspector& earlier, CalibrateOptions& options, const Callbacks& callbacks) {
-  options.size = earlier.size();
-  const GoodFolder& good = earlier.good();
+/// Names the images that a run was calibrated on.
+void take_over(const GoodFolder& good, CalibrateOptions& options, const Callbacks& callbacks) {
   if (good.folder.empty()) return;
   if (!are_there(good)) {
     return callbacks.warn("the images of --good " + in_quotes(good.folder) +
@@ -63,6 +61,21 @@ void take_over(const Inspector& earlier, CalibrateOptions& options, const Callba
   options.good.data.data = good.folder;
   options.good.data.include = good.include;
   options.good.data.exclude = good.exclude;
+}
+
+GoodFolder good_in(const nlohmann::json& about) {
+  if (!about.contains("good")) return {};  // the run's own, or written by an older version
+  return {about.at("good").get<std::string>(), about.at("include").get<std::vector<std::string>>(),
+          about.at("exclude").get<std::vector<std::string>>()};
+}
+
+/// Of a file that may be of other weights.
+GoodFolder good_images_named_in(const fs::path& file) {
+  try {
+    return good_in(nlohmann::json::parse(read_saved(file).metadata.at(kMetadataKey)));
+  } catch (const std::exception&) {
+    return {};
+  }
 }
 
 }  // namespace
@@ -113,11 +126,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
     Inspector inspector(computing, size == kNative ? Size{} : parse_size(size).value(),
                         about.at("group-regex").get<std::string>(),
                         std::make_shared<AnomalyScorer>(saved.tensors));
-    if (about.contains("good")) {  // nor this
-      inspector.good_ = {about.at("good").get<std::string>(),
-                         about.at("include").get<std::vector<std::string>>(),
-                         about.at("exclude").get<std::vector<std::string>>()};
-    }
+    inspector.good_ = good_in(about);
     Calibration& calibration = inspector.calibration_;
     calibration.groups = about.at("groups").get<std::int64_t>();
     calibration.training_images = about.at("training-images").get<std::int64_t>();
@@ -181,6 +190,7 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
   if (!saved) {
     callbacks.say(printable(file.string()) +
                   " is of other weights or of another version: calibrating again");
+    take_over(good_images_named_in(file), options, callbacks);
     return std::nullopt;
   }
   const Size asked =
@@ -192,7 +202,8 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
   model = saved->model();
   if (options.group_regex.value_or(saved->group_regex()) != saved->group_regex()) {
     callbacks.say("calibrating again, with another --group-regex");
-    take_over(*saved, options, callbacks);
+    options.size = saved->size();
+    take_over(saved->good(), options, callbacks);
     return std::nullopt;
   }
   callbacks.say(fmt::format("calibrated before, on {} good images at size {} in {}: {}",
@@ -206,6 +217,12 @@ Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& 
   return saved ? *saved : calibrate_and_keep(model, options, callbacks);
 }
 
+CalibrateOptions as_calibrated_before(const Model& model, const Callbacks& callbacks) {
+  CalibrateOptions options;
+  take_over(good_images_named_in(inspector_file(model)), options, callbacks);
+  return options;
+}
+
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
@@ -213,7 +230,9 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
   const DataOptions asked = options.complete(model).data;
   const DataOptions usual = CalibrateOptions().complete(model).data;
   const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;
-  if (!options.good.data.data.empty() || !is_usual) return inspector;
+  const std::string& good = options.good.data.data;
+  const bool is_of_run = good.empty() || good == good_images_named_in(inspector_file(model)).folder;
+  if (!is_of_run || !is_usual) return inspector;
   if (model.run().empty()) {
     callbacks.warn(
         "a checkpoint file keeps no calibration: name its run folder, and the next call "

@@ -19,8 +19,12 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
 /// That, or what calibrate_and_keep() gives.
 Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& callbacks);
 
-/// Calibrates, and keeps the result where good images are the run's own and nothing is kept for the
-/// same weights; a run that cannot be written is a warning.
+/// Names the good images that the model's run was calibrated on, perhaps with other weights, if
+/// they were not the run's own.
+CalibrateOptions as_calibrated_before(const Model& model, const Callbacks& callbacks);
+
+/// Calibrates, and keeps the result where good images are the run's own, or those it was calibrated
+/// on before, and nothing is kept for the same weights; a run that cannot be written is a warning.
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
                              const Callbacks& callbacks);
 

@@ -27,7 +27,7 @@ class ScoreFiles {
 public:
   ScoreFiles(const ScoreOptions& options, const ModelFolder& folder);
 
-  /// Tables of other maps do not lie beside those that are written from now on.
+  /// Removes an earlier call's tables, so that none describes other maps.
   void begin() const;
   void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay);
   /// Waits for the maps of this rank.

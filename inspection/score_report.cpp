@@ -51,11 +51,12 @@ ReportJson histogram_of(const ScoreResult& result) {
   std::vector<double> all = {result.thresholds[kNetwork]};
   for (const auto& [label, scores] : series) all.insert(all.end(), scores.begin(), scores.end());
   // A few scores may be far above all others, and would leave one bar to the rest.
-  const double high = std::max(quantile(all, kShownShare), 1.5 * result.thresholds[kNetwork]);
+  const double threshold = result.thresholds[kNetwork];
+  const double high = std::max(quantile(all, kShownShare), threshold + std::abs(threshold) / 2);
   const Bins bins = bins_between(std::ranges::min(all), std::min(high, std::ranges::max(all)));
   const double end = bins.start + bins.width * static_cast<double>(bins.count);
   ReportJson json = {{"start", bins.start}, {"width", bins.width}, {"bins", bins.count}};
-  json["above"] = std::ranges::count_if(all, [&](double score) { return score >= end; });
+  json["above"] = std::count_if(all.begin() + 1, all.end(), [&](double s) { return s >= end; });
   for (const auto& [label, scores] : series) {
     json["series"].push_back({{"label", label}, {"counts", bins.counts(scores)}});
   }

@@ -82,7 +82,7 @@ public:
   /// Throws std::invalid_argument where images of one fold only were learnt.
   void close_places();
 
-  /// What there is to learn from an image. Several threads may call it after close_places().
+  /// What an image contributes to learning. Several threads may call it after close_places().
   struct Learnt {
     torch::Tensor features;  ///< (F) double
     Example example;
@@ -113,13 +113,14 @@ public:
   Scores score(const SeenImage& image) const { return score(look(image)); }
   const HeatMap& heat_map(std::size_t part) const { return heat_[part]; }
 
-  /// For exporters: the scale of each of an image's maps, the network's
-  /// first, see PlaceStatistics; how many values a peak is the mean of, of one of `maps` with so
-  /// many pixels; the scores by the peaks (K) double of each, with both_ends(), and what they take:
-  /// (F) double of good images, and the weights.
+  /// For exporters and tiles: the scale of each of an image's maps, the network's first, see
+  /// PlaceStatistics.
   const std::vector<torch::Tensor>& scales() const { return scales_.at(-1); }
+  /// How many values a peak is the mean of: of one of `maps` with so many pixels.
   static std::int64_t values_of_a_peak(std::int64_t pixels, std::int64_t maps);
+  /// By the peaks of each map, (K) double, with both_ends().
   Scores score_by_peaks(const std::vector<torch::Tensor>& peaks) const;
+  /// (F) double, of good images' features.
   const torch::Tensor& mean() const { return mean_; }
   const torch::Tensor& deviation() const { return deviation_; }
   const FaultClassifier& classifier(std::size_t part) const { return classifiers_[part]; }

@@ -40,7 +40,7 @@ public:
   const std::vector<double>& values(Measure measure) const;
   MeanInterval mean(Measure measure) const;
 
-  /// For who tells another process of them.
+  /// For sending to another process, see training/packing.h.
   template <typename Self>
   static auto parts(Self& self) {
     return std::tie(self.values_);

@@ -24,11 +24,10 @@ namespace CONVAE_API convae {
 /// - A pass with one value a channel (1×1 map, batch of one) has no variance: it is normalised with
 ///   the running statistics instead of throwing.
 /// - The momentum of step t is 6/(t+5), at least 0.02: running statistics average over about the
-/// last
-///   sixth of the steps so far, in long runs over 50 steps (polynomial-decay averaging, Shamir &
-///   Zhang 2013, https://arxiv.org/abs/1212.1824). With torch's 0.1, evaluation trails the weights
-///   by whole epochs when an epoch has few steps; a momentum that suits those lets a few unusual
-///   images decide how good a long run looks.
+///   last sixth of the steps so far, in long runs over 50 steps (polynomial-decay averaging,
+///   Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824). With torch's 0.1, evaluation trails the
+///   weights by whole epochs when an epoch has few steps; a momentum that suits those lets a few
+///   unusual images decide how good a long run looks.
 class BatchNormImpl : public torch::nn::Module {
 public:
   explicit BatchNormImpl(std::int64_t channels);

@@ -21,10 +21,10 @@ torch::Tensor shuffled_down(const torch::Tensor& x, Size stride, std::int64_t ch
 /// The way back: channels are repeated, and put side by side in the order of pixel_shuffle.
 torch::Tensor shuffled_up(const torch::Tensor& x, Size stride, std::int64_t channels, Size out);
 
-/// What averaging makes `to` channels of `from` with: (from, to).
+/// The matrix (from, to) that averages `from` channels to `to`.
 torch::Tensor channel_shares(std::int64_t from, std::int64_t to);
 
-/// y + x in y's type; in place where no gradient is kept, so y must be of use to nobody else.
+/// y + x in y's type; in place where no gradient is kept, so y must not be used elsewhere.
 torch::Tensor added(torch::Tensor y, const torch::Tensor& x);
 
 }  // namespace convae

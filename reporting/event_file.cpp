@@ -62,14 +62,13 @@ events::Event new_event(std::int64_t step) {
 EventFile::EventFile(const fs::path& folder, std::int64_t first_step) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(
       std::chrono::system_clock::now().time_since_epoch());
-  for (int number = 0; descriptor_ < 0; ++number) {
+  for (int number = 0; descriptor_.get() < 0; ++number) {
     // TensorBoard reads a folder's files in the order of their names: the time, then a number.
     path_ = folder / ("events.out.tfevents." + std::to_string(seconds.count()) + ".convae." +
                       std::to_string(number));
-    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ < 0 && errno != EEXIST) {
-      throw std::runtime_error("cannot create " + in_quotes(path_) + ": " +
-                               std::generic_category().message(errno));
+    descriptor_ = Descriptor(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (descriptor_.get() < 0 && errno != EEXIST) {
+      throw std::runtime_error("cannot create " + in_quotes(path_) + ": " + system_reason());
     }
   }
   events::Event version = new_event(0);
@@ -83,14 +82,11 @@ EventFile::EventFile(const fs::path& folder, std::int64_t first_step) {
   try {
     append(records);
   } catch (const std::runtime_error&) {
-    ::close(descriptor_);
     std::error_code ignored;
     fs::remove(path_, ignored);
     throw;
   }
 }
-
-EventFile::~EventFile() { ::close(descriptor_); }
 
 void EventFile::add_scalars(std::int64_t step, const std::map<std::string, double>& values) {
   events::Event event = new_event(step);
@@ -119,15 +115,16 @@ void EventFile::add_image(std::int64_t step, const std::string& tag,
 }
 
 void EventFile::append(const std::string& records) {
+  const int file = descriptor_.get();
   std::size_t done = 0;
   while (done < records.size()) {
     const auto written =
-        TEMP_FAILURE_RETRY(::write(descriptor_, records.data() + done, records.size() - done));
+        TEMP_FAILURE_RETRY(::write(file, records.data() + done, records.size() - done));
     if (written <= 0) {
-      const std::string reason = std::generic_category().message(errno);
+      const std::string reason = system_reason();
       // Half a record would make readers miss all that follow it.
       const bool restored =
-          ::ftruncate(descriptor_, size_) == 0 && ::lseek(descriptor_, size_, SEEK_SET) == size_;
+          ::ftruncate(file, size_) == 0 && ::lseek(file, size_, SEEK_SET) == size_;
       throw std::runtime_error("cannot write " + in_quotes(path_) + ": " + reason +
                                (restored ? "" : ", and it ends in half a record"));
     }

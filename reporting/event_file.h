@@ -1,5 +1,7 @@
 #pragma once
 
+#include "convae/core/descriptor.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -16,9 +18,6 @@ public:
   /// `first_step`: the step a resumed run begins with; TensorBoard drops what earlier files in the
   /// folder say about it and later steps. 0: a new run.
   EventFile(const std::filesystem::path& folder, std::int64_t first_step);
-  ~EventFile();
-  EventFile(const EventFile&) = delete;
-  EventFile& operator=(const EventFile&) = delete;
 
   /// Values by their tags, such as "loss/train"; leaves out NaN.
   void add_scalars(std::int64_t step, const std::map<std::string, double>& values);
@@ -31,7 +30,7 @@ private:
   void append(const std::string& records);
 
   std::filesystem::path path_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::int64_t size_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "convae/reporting/page.h"
 
+#include "convae/core/local_time.h"
 #include "convae/core/version.h"
 #include "convae/data/image_io.h"
 #include "convae/data/pictures.h"
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <stdexcept>
 #include <string_view>
 
@@ -24,14 +24,6 @@ namespace {
 
 constexpr double kAboutBins = 20;
 constexpr int kThumbnailQuality = 80;  // of JPEG: half the bytes of 95
-
-std::string now() {
-  const std::time_t time = std::time(nullptr);
-  std::tm local{};
-  localtime_r(&time, &local);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local)};
-}
 
 std::string base64(const std::vector<std::uint8_t>& bytes) {
   constexpr std::string_view kDigits =
@@ -66,7 +58,7 @@ std::string page_with(Page page, nlohmann::ordered_json data) {
   const std::size_t place = text.find(kPlace);
   if (place == std::string_view::npos) throw std::logic_error("a page's template has no data");
   data["version"] = kVersion;
-  data["written"] = now();
+  data["written"] = local_time();
   std::string result(text);
   return result.replace(place, kPlace.size(), script_json(data));
 }

@@ -43,9 +43,9 @@ bool has_fast_bf16(c10::Device device);
 /// or wrong (169688), and one has at least 32 channels.
 bool gains_from_bf16(const ModelOptions& model, c10::Device device);
 
-/// What `automatic` means there: bf16 where the two above say so, else fp32. Others stay. Depends
-/// on nothing else, so that equal runs are equal. Throws OptionError for a precision that the
-/// device does not have; one that it has, but slowly, is a warning.
+/// Resolves `automatic`: bf16 where the two above say so, else fp32; returns others as they are.
+/// Depends on nothing else, so that equal runs are equal. Throws OptionError for a precision that
+/// the device does not have; one that it has, but slowly, is a warning.
 Precision choose_precision(Precision asked, const ModelOptions& model, c10::Device device,
                            const Callbacks& callbacks);
 

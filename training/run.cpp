@@ -8,13 +8,13 @@
 #include "convae/training/collective.h"
 #include "convae/training/corruption.h"
 #include "convae/training/memory.h"
+#include "convae/training/shared_work.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <sstream>
 #include <type_traits>
 #include <utility>
 
@@ -82,15 +82,23 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
 
 void Run::begin(const std::string& command) {
   if (!leads()) return;
+  command_ = command;
   folder_.cut_metrics(trainer_.progress().epoch);
-  write_file(folder_.config(), config_);
-  if (!command.empty()) folder_.add_command(command);
+  if (validation_ == nullptr) folder_.remove_validation();
   folder_.write_skipped(skipped_);
   if (!rate_test_.empty()) folder_.write_rate_test(rate_test_);
   save(folder_.last());
-  // The digest in the checkpoint says whether the list is of these.
-  folder_.write_images(trainer_.dataset(), validation_);
+  write_job();
   write_defects();
+}
+
+/// After the checkpoint, whose digest says whether the list is of these images.
+void Run::write_job() {
+  if (job_is_written_) return;
+  write_file(folder_.config(), config_);
+  folder_.write_images(trainer_.dataset(), validation_);
+  if (!command_.empty()) folder_.add_command(command_);
+  job_is_written_ = true;
 }
 
 RunState Run::train() {
@@ -102,6 +110,7 @@ RunState Run::train() {
     observer_.end(status(), state, "");
     return state;
   } catch (const std::exception& error) {
+    write_skipped();
     observer_.end(status(), RunState::failed, first_line(error.what()));
     throw;
   }
@@ -166,13 +175,12 @@ bool Run::stopped() const { return on_any_rank(callbacks_.stopped()); }
 void Run::share_skipped() {
   if (ranks().size() == 1) return;
   const std::vector<SkippedFile> before = skipped();
-  std::string mine;
-  for (const SkippedFile& bad : bad_files()) mine += bad.name + '\0' + bad.reason + '\0';
+  std::vector<std::pair<std::string, std::string>> mine;
+  for (const SkippedFile& bad : bad_files()) mine.emplace_back(bad.name, bad.reason);
   skipped_by_ranks_.clear();
-  for (const std::string& said : said_by_ranks(mine)) {
-    std::istringstream fields(said);
-    SkippedFile bad;
-    while (std::getline(fields, bad.name, '\0') && std::getline(fields, bad.reason, '\0')) {
+  for (const auto& told : told_by_ranks(mine)) {
+    for (const auto& [name, reason] : told) {
+      const SkippedFile bad{name, reason};
       if (!has(before, bad) && !has(skipped_by_ranks_, bad)) callbacks_.warn(skipped_line(bad));
       skipped_by_ranks_.push_back(bad);
     }
@@ -366,15 +374,17 @@ void Run::save_last() {
   const auto save_all = [&] {
     save(folder_.last());
     folder_.catch_up();
+    write_job();
   };
   if (attempt(save_all)) save_problem_.clear();
   last_save_.restart();
 }
 
-void Run::save_at_stop() const {
+void Run::save_at_stop() {
   try {
     save(folder_.last());
     folder_.catch_up();
+    write_job();
   } catch (const CheckpointError&) {
     throw;
   } catch (const std::runtime_error& error) {

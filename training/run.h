@@ -63,10 +63,11 @@ private:
   RunStatus status() const;
   void save(const std::filesystem::path& path) const;
   void save_last();
-  void save_at_stop() const;
+  void save_at_stop();
   bool attempt(const std::function<void()>& write);
   std::vector<SkippedFile> bad_files() const;
   void write_skipped();
+  void write_job();
   void share_skipped();
   void share_progress();
   void write_samples(std::int64_t epoch, const Quality& quality);
@@ -80,7 +81,8 @@ private:
   ImageDataset* validation_;
   std::vector<SkippedFile> skipped_;
   RunOptions options_;
-  std::string config_;
+  std::string config_, command_;
+  bool job_is_written_ = false;  // what they say; a full disk may have room later
   std::vector<RatePoint> rate_test_;
   Callbacks callbacks_;
   RunObserver& observer_;

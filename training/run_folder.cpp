@@ -53,7 +53,7 @@ void remove_unfinished(const fs::path& run) {
   }
 }
 
-std::shared_ptr<const int> lock_run(const fs::path& path) {
+std::shared_ptr<const Descriptor> lock_run(const fs::path& path) {
   auto lock = lock_folder(path);
   if (lock) return lock;
   throw std::runtime_error("another process is working on the run " + in_quotes(path) +
@@ -67,7 +67,7 @@ std::string csv_fields(const ImageQuality& image) {
                      csv_number(image.mse), csv_number(image.psnr), csv_number(image.ssim));
 }
 
-RunFolder::RunFolder(fs::path path, std::shared_ptr<const int> lock)
+RunFolder::RunFolder(fs::path path, std::shared_ptr<const Descriptor> lock)
     : path_(std::move(path)), lock_(std::move(lock)), rows_(read_metrics()) {}
 
 RunFolder RunFolder::create(const fs::path& output, const std::string& name, bool counts_up) {
@@ -87,7 +87,10 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name, boo
   }
   for (const char* part : {"weights", "samples"}) {
     fs::create_directory(path / part, error);
-    if (error) fail_to_create(path / part, error);
+    if (!error) continue;
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+    fail_to_create(path / part, error);
   }
   return {path, lock_run(path)};
 }
@@ -108,7 +111,7 @@ RunFolder RunFolder::open(const fs::path& path) {
 
 bool RunFolder::remove_unbegun(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_directory(path / "weights", error)) return false;
+  if (!fs::is_directory(path, error)) return false;
   const auto lock = lock_run(path);
   const std::set<std::string> before_the_first = {"commands.txt", "config.toml", "lr_test.csv",
                                                   "samples",      "skipped.csv", "train.log",
@@ -179,6 +182,20 @@ void RunFolder::cut_metrics(std::int64_t epochs) {
     std::erase_if(samples, [&](const SampleRow& row) { return row.epoch > epochs; });
     write_samples(samples);
   }
+  if (read_validation().epoch > epochs) remove_validation();
+}
+
+void RunFolder::remove_validation() const {
+  std::error_code ignored;
+  for (const fs::path& path : {validation(), sample("best"), sample("worst")}) {
+    fs::remove(path, ignored);
+  }
+  if (!is_there(sample_table())) return;
+  std::vector<SampleRow> samples = read_samples();
+  std::erase_if(samples, [](const SampleRow& row) {
+    return row.picture == "best" || row.picture == "worst";
+  });
+  write_samples(samples);
 }
 
 void RunFolder::write_sample(const std::string& picture, std::int64_t epoch,

@@ -111,8 +111,8 @@ public:
   void add_metrics(const MetricsRow& row);
   /// Writes the rows that found no room before.
   void catch_up();
-  /// Cuts the rows past `epochs` completed epochs, also in samples.csv: they belong to work that
-  /// was lost.
+  /// Cuts the rows past `epochs` completed epochs, also in samples.csv, and removes a
+  /// validation.csv of later ones: they belong to work that was lost.
   void cut_metrics(std::int64_t epochs);
   /// The step that the last row is of; 0 without rows.
   std::int64_t measured_step() const { return rows_.empty() ? 0 : rows_.back().step; }
@@ -123,6 +123,8 @@ public:
 
   /// Writes validation.csv (epoch,path,width,height,mse,psnr,ssim).
   void write_validation(const ValidationTable& table) const;
+  /// Removes it, and the pictures of the best and the worst.
+  void remove_validation() const;
 
   /// Adds a line to commands.txt: what was called to make this run, or to go on with it.
   void add_command(const std::string& command) const;
@@ -149,7 +151,7 @@ public:
 
 private:
   /// Reads the rows there are.
-  RunFolder(std::filesystem::path path, std::shared_ptr<const int> lock);
+  RunFolder(std::filesystem::path path, std::shared_ptr<const Descriptor> lock);
   std::filesystem::path weights(const std::string& name) const;
   void write_metrics() const;
   void write_samples(const std::vector<SampleRow>& samples) const;
@@ -160,7 +162,7 @@ private:
   std::filesystem::path commands() const { return path_ / "commands.txt"; }
 
   std::filesystem::path path_;
-  std::shared_ptr<const int> lock_;  // descriptor; the last copy closes it
+  std::shared_ptr<const Descriptor> lock_;
   std::vector<MetricsRow> rows_;
   bool is_behind_ = false;  // the last of the rows could not be written
 };

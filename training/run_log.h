@@ -1,9 +1,9 @@
 #pragma once
 
 #include "convae/core/callbacks.h"
+#include "convae/core/local_time.h"
 
 #include <cstdio>
-#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -31,12 +31,7 @@ public:
 
   /// `level` is "info", "warning" or "error". From any thread.
   void note(const char* level, const std::string& line) {
-    const std::time_t now = std::time(nullptr);
-    std::tm local{};
-    localtime_r(&now, &local);
-    char time[32];
-    std::strftime(time, sizeof time, "%Y-%m-%d %H:%M:%S ", &local);
-    const std::string text = std::string(time) + level + ": " + line + "\n";
+    const std::string text = local_time() + " " + level + ": " + line + "\n";
     const std::lock_guard lock(mutex_);
     if (file_) {
       std::fputs(text.c_str(), file_.get());

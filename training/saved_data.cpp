@@ -205,7 +205,7 @@ Refusal unfit_for_training(const ModelOptions& model, const DataOptions& data, c
     const Size size = size_in_batches(entry, data);
     if (needs_window(loss) && std::min(size.h, size.w) < kSimilarityWindow) {
       return "smaller than the " + std::to_string(kSimilarityWindow) +
-             " pixels a side that the loss " + to_string(loss) + " needs";
+             " pixels a side that --loss " + in_quotes(to_string(loss)) + " needs";
     }
     return why_impossible(levels, size);
   };

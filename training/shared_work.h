@@ -28,7 +28,7 @@ std::vector<T> told_by_ranks(const T& mine) {
 }
 
 /// Items 0, 1, 2 … of a job that ranks share: rank r of N makes r, r + N, r + 2N … Every rank gets
-/// what came of all of them, in the order of the items, as if it had made them alone. Every few
+/// all results, in the order of the items, as a single process would. Every few
 /// items ranks wait for each other; one that fails meanwhile must end them all.
 ///
 ///     SharedWork<Row> work(items, [&](Row row) { rows.push_back(row); });
@@ -44,7 +44,7 @@ public:
   static std::int64_t first() { return ranks().rank(); }
   static std::int64_t step() { return ranks().size(); }
 
-  /// Of this rank's next item; nothing where it came to nothing.
+  /// The result of this rank's next item; nullopt where it has none.
   void made(std::optional<Result> result) {
     --turns_left_;
     if (step() == 1) {

@@ -142,11 +142,6 @@ std::int64_t Trainer::schedule_step() const {
          (progress_.epoch_position + options_.batch_size - 1) / options_.batch_size;
 }
 
-double Trainer::scheduled_rate() const {
-  return learning_rate(options_,
-                       {schedule_step(), total_steps(), progress_.epoch, progress_.lr_falls});
-}
-
 bool Trainer::finished() const {
   const bool time_is_over = options_.time > 0 && progress_.seconds >= options_.time - kept_free_;
   return time_is_over || is_finished(options_, progress_);
@@ -327,7 +322,9 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
     const auto step = feed.next();
     waited += wait.seconds();
     if (!step) break;
-    progress_.epoch_lr = rate ? rate() : scheduled_rate();
+    progress_.epoch_lr = rate ? rate()
+                              : learning_rate(options_, {schedule_step(), total_steps(),
+                                                         progress_.epoch, progress_.lr_falls});
     why_skipped_.clear();
     const StepShare* share = shares.empty() ? nullptr : &shares[steps_taken++];
     if (share != nullptr || !step->empty()) {

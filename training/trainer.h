@@ -78,8 +78,8 @@ public:
   void add_time(double seconds) { seconds_before_ += seconds; }
   /// Brings progress().seconds up to date; every step does it too.
   void note_time() { progress_.seconds = seconds_before_ + clock_.seconds(); }
-  /// Ends the steps so many seconds before options().time is over, since what comes after them
-  /// takes that long; at least a quarter of the time is for steps.
+  /// Reserves so many seconds of options().time for what comes after the last step, at most three
+  /// quarters of it.
   void keep_free(double seconds) { kept_free_ = std::min(seconds, 0.75 * options_.time); }
 
   /// All epochs, all `max_steps` or the time are used up, or the run stopped early.
@@ -118,7 +118,6 @@ public:
   std::int64_t workers() const { return workers_; }
 
 private:
-  double scheduled_rate() const;
   torch::Tensor mean_loss(const Maps& inputs, const Maps& targets, const Maps& labels,
                           std::int64_t images_in_step);
   Maps detect(const Maps& inputs, const Maps& outputs);

@@ -15,7 +15,7 @@ namespace convae::app {
 /// Exit codes of the program; 128 + the signal where one stopped it.
 enum ExitCode : int { kDone = 0, kFailed = 1, kUsage = 2, kAnomaly = 3 };
 
-/// The same for people.
+/// As --help and the manual page show them.
 inline constexpr std::pair<const char*, const char*> kExitCodes[] = {
     {"0", "Done, also if files were skipped."},
     {"1", "Failed at run time."},

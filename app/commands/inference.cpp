@@ -101,8 +101,10 @@ int run_interpolate(const CommandLine& line) {
                                .workers = options.data.workers,
                                .overwrite = options.call.overwrite};
   const auto drawn = interpolate(open_model(options), job, program_callbacks(options.run));
-  fmt::print("{} images of {} in {}, side by side in {}\n", drawn.images.size(),
-             to_string(drawn.size), printable(options.run.output), drawn.sheet);
+  const bool shows_all = drawn.on_sheet == std::ssize(drawn.images);
+  fmt::print("{} images of {} in {}, {}side by side in {}\n", drawn.images.size(),
+             to_string(drawn.size), printable(options.run.output),
+             shows_all ? "" : fmt::format("{} of them ", drawn.on_sheet), drawn.sheet);
   return kDone;
 }
 

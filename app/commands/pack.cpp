@@ -2,6 +2,7 @@
 
 #include "convae/app/commands/commands.h"
 #include "convae/app/output/logging.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
@@ -14,7 +15,7 @@ int run_pack(const CommandLine& line) {
   const Options& options = line.options;
   require_given(options.data.data, "data", "--data photos");
   require_given(options.run.output, "output", "-o shards");
-  const std::string data = std::filesystem::absolute(options.data.data).lexically_normal().string();
+  const std::string data = absolute_path(options.data.data).string();
   const PackOptions job{.images = options.data,
                         .output = options.run.output,
                         .name = options.run.name_for(data),

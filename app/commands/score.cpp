@@ -26,6 +26,14 @@ CalibrateOptions calibrate_options(const CommandLine& line) {
   return calibration;
 }
 
+/// --include and --exclude are of the images to score.
+CalibrateOptions options_of_score(const CommandLine& line) {
+  CalibrateOptions calibration = calibrate_options(line);
+  calibration.good.data.include.clear();
+  calibration.good.data.exclude.clear();
+  return calibration;
+}
+
 /// For what several ranks do not share.
 void require_one_rank(const char* flag) {
   require_option(ranks().size() == 1, std::string(flag) +
@@ -66,8 +74,7 @@ int score_live(const CommandLine& line) {
   refuse_without_effect(line, flag);
   require_false_alarms(options.call.fpr);
   const Callbacks callbacks = program_callbacks(options.run);
-  const Inspector inspector =
-      inspector_for(open_model(options), calibrate_options(line), callbacks);
+  const Inspector inspector = inspector_for(open_model(options), options_of_score(line), callbacks);
   warn_of_rate(inspector, options.call.fpr, callbacks);
   const LiveOptions live{
       .images = {options.data}, .fpr = options.call.fpr, .on_line = [](const std::string& text) {
@@ -135,8 +142,7 @@ int run_score(const CommandLine& line) {
                              .seed = options.train.seed};
   scoring.validate();
   const Callbacks callbacks = program_callbacks(options.run);
-  const auto result =
-      score_folder(open_model(options), calibrate_options(line), scoring, callbacks);
+  const auto result = score_folder(open_model(options), options_of_score(line), scoring, callbacks);
   fmt::print("{}\n", options.call.json
                          ? to_json(result)
                          : score_table(result) + "results in " + printable(options.run.output));

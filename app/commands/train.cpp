@@ -8,6 +8,7 @@
 #include "convae/core/text.h"
 #include "convae/inspection/saved_inspector.h"
 #include "convae/training/collective.h"
+#include "convae/training/run_log.h"
 
 #include <fmt/format.h>
 
@@ -83,12 +84,16 @@ bool is_calibrated(const Model& model) {
 /// calibrated for the same weights stays. Ranks share the work. What goes wrong takes nothing from
 /// the training.
 void calibrate_after_training(const TrainResult& result, const std::string& device,
-                              const Callbacks& callbacks) {
+                              const Callbacks& program) {
+  RunLog log;
+  if (leads()) log.open(result.folder / "train.log");
+  const Callbacks callbacks = log.noting(program);
   try {
     const Model model = load(result.folder, device_of_ranks(device));
     if (model.options().detector.empty()) return;
     if (on_any_rank(is_calibrated(model))) return;
-    const Inspector inspector = calibrate_run(model, {}, callbacks);
+    const Inspector inspector =
+        calibrate_run(model, as_calibrated_before(model, callbacks), callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));
   } catch (const Interrupted&) {
@@ -144,6 +149,7 @@ int run_train(const CommandLine& line) {
   job.counts_up = resumed != "auto";
   const TrainResult result = train(std::move(job), in_order);
   if (leads()) print(result, given.options.train);
+  std::fflush(stdout);                     // a calibration may follow, and take a while
   if (ranks().size() > 1) stop_at_once();  // from here on they wait for each other
   ranks().barrier();                       // the first has written everything
   calibrate_after_training(result, given.options.run.device, callbacks);

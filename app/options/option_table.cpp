@@ -43,7 +43,8 @@ std::vector<OptionSpec> make_table() {
        "images with the same match, or the same first (), stay together"},
       {data, "size", "train reconstruct encode decode sample interpolate evaluate calibrate score",
        "SIZE", Binding(&DataOptions::size, image_size("native")),
-       "resize images to N (N x N) or HxW pixels; native: keep their sizes"},
+       "resize images to N (N x N) or HxW pixels; native: keep their sizes; decode, sample: of the "
+       "images to make"},
       {data, "crop", kTrain, "SIZE", Binding(&DataOptions::crop, image_size("none")),
        "cut out N or HxW pixels after resizing: at random in training, else centred"},
       {data, "channels", kTrain, "N", &DataOptions::channels,
@@ -75,10 +76,10 @@ std::vector<OptionSpec> make_table() {
       {model, "shortcut", kModel, "NAME", &ModelOptions::shortcut,
        "shortcut around every level, without weights (shuffle: of pixels to channels and back)"},
       {model, "linear", kModel, "NAME", &ModelOptions::linear,
-       "path past the convolutions of a dense latent (pca: principal components of the training "
-       "images, at whose error a training starts); makes output-activation linear"},
+       "linear path beside the convolutions, for latent or latent-channels (pca: training starts "
+       "at the error of PCA); makes output-activation linear"},
       {model, "skip", kModel, "NAME", &ModelOptions::skip,
-       "what each decoder level gets from the encoder (add: what it had at that size; for "
+       "skip connections (add: each decoder level adds the encoder's map of its size; for "
        "restoring images, leaves no latent)"},
       {model, "residual", kModel, "BOOL", &ModelOptions::residual,
        "predict what to subtract from the input; makes output-activation linear"},
@@ -139,8 +140,8 @@ std::vector<OptionSpec> make_table() {
       {train, "max-steps", kTrain, "N", &TrainOptions::max_steps,
        "stop after this many steps; 0: after the epochs"},
       {train, "time", kTrain, "TIME", Binding(&TrainOptions::time, duration()),
-       "train for 90s, 10m, 2h or 1h30m in total, in place of epochs and max-steps; fits the "
-       "schedule to it, and does not repeat itself exactly"},
+       "train for 90s, 10m, 2h or 1h30m in total, in place of epochs and max-steps; the schedule "
+       "follows, and no two runs are equal bit for bit"},
       {train, "precision", kTrain, "NAME", &TrainOptions::precision,
        "precision of the network (bf16: half the arithmetic, on GPUs and newer CPUs; tf32: of "
        "products alone, on GPUs; auto: bf16 where device and network gain by it, else fp32)"},
@@ -194,8 +195,8 @@ std::vector<OptionSpec> make_table() {
        "onnx: one image size in pixels instead of every size"},
       {call, "pool", "encode", "HOW", &CallOptions::pool, "pool latents over their area to (N, C)"},
       {call, "tile", "reconstruct encode score", "N", Binding(&CallOptions::tile, tile_side()),
-       "put larger images through in tiles of N x N pixels, with the same result; auto: those that "
-       "memory or max-pixels would not take as a whole; default: those that memory would not"},
+       "process larger images in tiles of N x N pixels, with the same result; auto: images too "
+       "large for memory or above max-pixels; default: those too large for memory"},
       {call, "grid", "reconstruct", "BOOL", &CallOptions::grid,
        "also write input | reconstruction | error to grid/"},
       {call, "error-map", "reconstruct", "BOOL", &CallOptions::error_map,
@@ -213,8 +214,7 @@ std::vector<OptionSpec> make_table() {
       {call, "stdin", "score", "BOOL", &CallOptions::from_stdin,
        "score the files whose paths come on standard input; a line of JSON each"},
       {call, "folds", "score", "K", &CallOptions::folds,
-       "judge a recipe (--config or --checkpoint) by K deals of the good images: trains and scores "
-       "each"},
+       "judge a recipe (--config or --checkpoint) by cross-validation: trains and scores K times"},
       {call, "precision", "reconstruct encode decode sample interpolate evaluate calibrate bench",
        "NAME", &CallOptions::precision,
        "precision of the network (fp32: as in exports and on other machines; auto, bf16 and tf32: "

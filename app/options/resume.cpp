@@ -2,6 +2,7 @@
 
 #include "convae/app/options/config_file.h"
 #include "convae/app/options/option_table.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/training/checkpoint.h"
 #include "convae/training/collective.h"
@@ -66,7 +67,7 @@ std::string run_to_resume(const CommandLine& line) {
   if (options.call.resume != "auto") return options.call.resume;
   options.run.validate();
   fs::path data = options.data.data;
-  if (!data.empty()) data = fs::absolute(data).lexically_normal();
+  if (!data.empty()) data = absolute_path(data);
   const fs::path run = fs::path(options.run.output) / options.run.name_for(data.string());
   const bool is_there = leads() && fs::exists(run) && !RunFolder::remove_unbegun(run);
   if (is_there && !fs::exists(run / "weights" / "last.safetensors")) {

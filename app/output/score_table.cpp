@@ -44,14 +44,16 @@ std::string measures_table(const ScoreResult& r) {
 
 std::string score_table(const ScoreResult& r) {
   return fmt::format(
-             "{} images, {} anomalous: score above {:.3f}, as for at most {:g} % of good images\n"
+             "{} images, {} anomalous: score above {:.3f}, which at most {:.3g} % of good images "
+             "exceed\n"
              "(calibrated on {} good images in {} groups)\n",
              r.images.size(), r.anomalous_images, r.thresholds[kNetwork],
              100 * std::max(r.rate, r.smallest_rate), r.calibration.images(),
              r.calibration.groups) +
-         (r.labelled ? measures_table(r)
-                     : "nothing is known of these images, so there is nothing to measure; see "
-                       "docs/inspection.md for folders with kinds of defects\n");
+         (r.labelled
+              ? measures_table(r)
+              : "no labels, so no measures; docs/inspection.md has the layout of folders that "
+                "gives them\n");
 }
 
 std::string fold_line(std::int64_t fold, const ScoreResult& r) {

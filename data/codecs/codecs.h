@@ -62,8 +62,8 @@ struct Codec {
   /// `original`, unless that is null; only then come float64 pixels, in its numbers.
   std::vector<std::uint8_t> (*encode)(const torch::Tensor& pixels, const Original* original);
   bool holds_16_bits;
-  /// For a picture that need not be decoded as a whole: null where it must, or for a format whose
-  /// pictures all must. The bytes must outlive it.
+  /// A reader of parts of a picture; null where the picture, or every picture of the format, can
+  /// only be decoded as a whole. The bytes must outlive it.
   std::unique_ptr<PartReader> (*open)(Bytes bytes, int channels, const ValueRange& range) = nullptr;
 };
 extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp, kPnm;

@@ -160,6 +160,30 @@ def test_another_size_is_refused_and_another_network_calibrated_again(program, c
         1, "inspector.safetensors")
 
 
+def test_good_images_that_were_named_stay_those_of_a_run_that_is_trained_on(program, place):
+    make_parts(place / "later", good=6)
+    program.run("calibrate", "--checkpoint", "runs/run", "--good", "later", *ONE_CORE, cwd=place)
+    file = place / "runs/run/inspector.safetensors"
+    before = file.read_bytes()
+    program.run("train", "--resume", "runs/run", "--epochs", 9, "--lr", 0.02, "--quiet", *ONE_CORE, cwd=place)
+    for name in ("a", "b"):
+        _, summary, result = score(program, place, name)
+        assert summary["calibration"]["training_images"] == 0, "those of later alone"
+    assert file.read_bytes() != before and any("calibrated before" in line for line in result.logs)
+    shutil.rmtree(place / "later")
+    program.run("train", "--resume", "runs/run", "--epochs", 12, "--lr", 0.05, "--quiet", *ONE_CORE, cwd=place)
+    _, summary, result = score(program, place, "c")
+    assert summary["calibration"]["training_images"] > 0
+    assert any("warning" in line and "are gone" in line for line in result.logs)
+
+
+def test_filters_of_score_are_for_the_images_to_score(program, place):
+    make_parts(place / "later", good=6)
+    _, summary, _ = score(program, place, "a", "--good", "later")
+    _, filtered, _ = score(program, place, "b", "--good", "later", "--include", "test/hole/**", "--include", "test/good/**")
+    assert filtered["calibration"] == summary["calibration"] and filtered["images"] < summary["images"]
+
+
 def test_filters_are_for_a_folder_of_good_images(convae, place):
     kept = (place / "runs/run").joinpath("inspector.safetensors")
     for flag in ("--include", "--exclude"):

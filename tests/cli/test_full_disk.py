@@ -147,6 +147,24 @@ def test_a_run_goes_on_over_a_full_disk_and_saves_again_when_there_is_room(disk,
     assert [int(row["epoch"]) for row in read_csv(run / "metrics.csv")] == [*range(1, done + 2)]
 
 
+def test_what_a_resumed_run_is_made_of_is_written_when_there_is_room(disk, many, tmp_path):
+    disk.run("train", "--data", many, *TINY, "--epochs", 2)
+    run = disk.path / "runs" / "many"
+    disk.fill(0)
+    log = tmp_path / "log"
+    with open(log, "w") as stderr:
+        process = disk.start("train", "--resume", "runs/many", "--epochs", 1000000, "--lr", 0.000625,
+                             stderr=stderr)
+    wait_until(lambda: "the run goes on" in log.read_text(), process)
+    assert "0.000625" not in (run / "config.toml").read_text()
+    disk.make_room()
+    wait_until(lambda: "0.000625" in (run / "config.toml").read_text(), process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--lr 0.000625" in (run / "commands.txt").read_text().splitlines()[-1]
+
+
 def test_a_run_that_ends_on_a_full_disk_fails_and_is_finished_later(disk, many, tmp_path, program):
     words = ("train", "--data", many, *TINY)
     program.run(*words, "--epochs", 4, cwd=tmp_path)

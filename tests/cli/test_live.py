@@ -123,8 +123,8 @@ def watched(program, place, tmp_path):
     save(tmp_path / "picture.png", part(902, SIZES[0]))
     started = []
 
-    def start(*words):
-        process = program.start(*WORDS, "--data", "camera", "--watch", *words, cwd=tmp_path)
+    def start(*words, data="camera"):
+        process = program.start(*WORDS, "--data", data, "--watch", *words, cwd=tmp_path)
         killer = threading.Timer(60, process.kill)
         killer.start()
         started.append((process, killer))
@@ -167,6 +167,12 @@ def test_folders_are_watched_by_the_rules_of_every_folder(watched, tmp_path):
     assert found["path"] == "camera/slow/c.png" and "score" in found, "not before it is complete"
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
+
+
+def test_a_slash_behind_the_folder_changes_nothing(watched, tmp_path):
+    _, line = watched(data="camera/")
+    save(tmp_path / "camera/second.png", part(903, SIZES[0]))
+    assert line()["path"] == "camera/second.png"
 
 
 def test_folders_that_vanish_do_not_end_it_but_the_watched_one_does(watched, tmp_path):

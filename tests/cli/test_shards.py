@@ -301,6 +301,45 @@ def test_pack_replaces_shards_only_where_it_is_asked_to(done, convae, photos, sq
         assert tar.getnames() == [f"{i:03}.png" for i in range(5)]
 
 
+def test_pack_leaves_other_tars_of_a_similar_name(done, photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("x-20240131.tar", "x-240131.tar", "x-000009.tar"):
+        (tmp_path / "out" / name).write_text("precious")
+    done("pack", "--data", photos, "-o", "out", "--name", "x")
+    done("pack", "--data", photos, "-o", "out", "--name", "x", "--overwrite")
+    assert len([path for path in (tmp_path / "out").iterdir() if path.read_bytes() == b"precious"]) == 3
+
+
+@pytest.mark.parametrize("data", ["s", "s/x-{000000..000001}.tar"])
+def test_shards_that_could_not_be_read_are_not_replaced(done, convae, photos, tmp_path, data):
+    done("pack", "--data", photos, "-o", "s", "--name", "x", "--shard-size", "4K")
+    shard = tmp_path / "s/x-000001.tar"
+    damaged = bytearray(shard.read_bytes())
+    damaged[0] ^= 1
+    shard.write_bytes(damaged)
+    before = snapshot(tmp_path / "s")
+    convae("pack", "--data", data, "-o", "s", "--name", "x", "--overwrite").assert_refused(
+        1, ".tar' would be replaced", "could not be read", "choose another -o")
+    assert snapshot(tmp_path / "s") == before
+    done("pack", "--data", data, "-o", "elsewhere", "--name", "x")
+
+
+def test_long_headers_of_their_own_do_not_hide_a_member(names, one, tmp_path):
+    with tarfile.open(tmp_path / "long.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("é.png")
+        info.size, info.pax_headers = len(one), {"SCHILY.xattr.user.x": "x" * 40_000}
+        tar.addfile(info, io.BytesIO(one))
+    assert names("long.tar")[0] == ["é.png"]
+
+
+def test_a_checksum_beside_shards_is_none(names, one, tmp_path):
+    (tmp_path / "s").mkdir()
+    write_tar(tmp_path / "s/x-000000.tar", [("a.png", one)])
+    (tmp_path / "s/x-000000.tar.md5").write_text("0")
+    found, result = names("s", "--skip-bad", "false")
+    assert found == ["a.png"] and not said(result, "md5", "not a tar archive")
+
+
 def test_one_process_at_a_time_packs_a_set(convae, photos, tmp_path):
     staging = tmp_path / "s" / ".photos.unfinished"
     staging.mkdir(parents=True)

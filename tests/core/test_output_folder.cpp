@@ -30,8 +30,9 @@ TEST(OutputFolderTest, WhatKilledProcessesLeftLongAgoIsRemoved) {
   const test::TemporaryFolder folder;
   std::filesystem::create_directory(folder / "out");
   const auto now = std::filesystem::file_time_type::clock::now();
-  for (const auto& [name, age] :
-       {std::pair(".a.png.tmp-12-0", 2), std::pair(".b.png.tmp-12-1", 0), std::pair("c.png", 2)}) {
+  for (const auto& [name, age] : {std::pair(".a.png.tmp-12-0", 2), std::pair(".b.png.tmp-12-1", 0),
+                                  std::pair("c.png", 2), std::pair(".notes.tmp-old.txt", 2),
+                                  std::pair(".d.tmp-1-x", 2), std::pair(".e.tmp-12", 2)}) {
     write_file(folder / "out" / name, "");
     std::filesystem::last_write_time(folder / "out" / name, now - std::chrono::hours(age));
   }
@@ -40,7 +41,18 @@ TEST(OutputFolderTest, WhatKilledProcessesLeftLongAgoIsRemoved) {
   output.prepare("new.png");
   EXPECT_FALSE(std::filesystem::exists(folder / "out/.a.png.tmp-12-0"));
   EXPECT_TRUE(std::filesystem::exists(folder / "out/.b.png.tmp-12-1")) << "it may be in use";
-  EXPECT_TRUE(std::filesystem::exists(folder / "out/c.png"));
+  for (const char* of_others : {"c.png", ".notes.tmp-old.txt", ".d.tmp-1-x", ".e.tmp-12"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder / "out" / of_others)) << of_others;
+  }
+}
+
+TEST(OutputFolderTest, ANumberIsNoEnding) {
+  const test::TemporaryFolder folder;
+  OutputFolder output(folder / "out", /*overwrite=*/false);
+  EXPECT_EQ(output.reserve("shot.0002", ".png"), "shot.0002.png");
+  EXPECT_EQ(output.reserve("in/scan 1.5", ".npy"), "in/scan 1.5.npy");
+  EXPECT_EQ(output.reserve("a.jp2", ".png"), "a.png");
+  EXPECT_EQ(output.reserve("b.", ".png"), "b.png");
 }
 
 }  // namespace

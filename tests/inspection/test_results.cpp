@@ -60,6 +60,7 @@ TEST(ScoreSummary, MeasuresAreThoseOfTheirDefinitions) {
   EXPECT_EQ(summary.lead[kMeanError].interval.high, 0) << "the same scores";
   // Bad images are the small ones: 3 · 0.5 of 15 pairs, which the other way round says much.
   EXPECT_DOUBLE_EQ(summary.overall[kArea].auroc.value, 0.1);
+  EXPECT_DOUBLE_EQ(summary.lead[kArea].value, 14.0 / 15 - 0.9) << "small images are the bad ones";
   EXPECT_EQ(summary.strongest_control, kMeanError);
   EXPECT_FALSE(summary.beats_controls);
   // Pearson's r of 0.1 0.2 0.3 0.4 0.9 and 10 … 50: 1.8 / sqrt(0.388 · 10).
