@@ -240,37 +240,57 @@ private:
       last.weight = last.weight.chunk(2)[0];
       last.bias = last.bias.chunk(2)[0];
     }
-    if (spec_.latent_channels > 0) {
-      return apply("encoder", "latent", "Conv", x, last, {{"kernel_shape", Ints{1, 1}}});
-    }
-    const std::string flat =
-        graph_.node("encoder.latent", "Flatten", {x}, {{"axis", std::int64_t{1}}});
     const auto latent =
-        apply("encoder", "latent", "Gemm", flat, last, {{"transB", std::int64_t{1}}});
+        spec_.latent_channels > 0
+            ? apply("encoder", "latent", "Conv", x, last, {{"kernel_shape", Ints{1, 1}}})
+            : apply("encoder", "latent", "Gemm", flattened("encoder.latent", x), last,
+                    {{"transB", std::int64_t{1}}});
     return is_linear() ? plus("encoder", latent, linear_code(images)) : latent;
+  }
+
+  std::string flattened(const std::string& scope, const std::string& x) {
+    return graph_.node(scope, "Flatten", {x}, {{"axis", std::int64_t{1}}});
+  }
+
+  OnnxGraph::Attributes of_blocks() const {
+    const Ints block = per_axis(spec_.linear_block());
+    return {{"kernel_shape", block}, {"strides", block}};
+  }
+
+  /// How far the last blocks reach beyond the images; where sizes vary, how far they may.
+  Size beyond_blocks() const {
+    const Size block = spec_.linear_block();
+    if (!plan_) return {block.h - 1, block.w - 1};
+    const auto [h, w] = plan_->input;
+    return {(block.h - h % block.h) % block.h, (block.w - w % block.w) % block.w};
   }
 
   /// As LinearCodeImpl::encode(), with the mean in the summand: C x - C mean.
   std::string linear_code(const std::string& images) {
     const std::string scope = "encoder.linear";
-    const torch::Tensor components = weight(scope + ".components").flatten(1);
-    const torch::Tensor mean = weight(scope + ".mean").flatten();
-    const auto flat = graph_.node(scope, "Flatten", {images}, {{"axis", std::int64_t{1}}});
-    return graph_.node(scope, "Gemm",
-                       {flat, constant(scope + ".components", components),
-                        constant(scope + ".origin", -components.mv(mean))},
-                       {{"transB", std::int64_t{1}}});
+    const torch::Tensor components = weight(scope + ".components");
+    const torch::Tensor mean = weight(scope + ".mean").expand_as(components[0]);
+    const Layer layer{components, -components.flatten(1).mv(mean.flatten())};
+    const auto code = apply("encoder", "linear", "Conv", padded(scope, images, beyond_blocks()),
+                            layer, of_blocks());
+    return spec_.latent > 0 ? flattened(scope, code) : code;
   }
 
-  std::string linear_image(const std::string& latent) {
+  std::string linear_image(const std::string& latent, const std::string& size) {
     const std::string scope = "decoder.linear";
-    const auto [h, w] = plan_->input;
-    const auto rows = graph_.node(
-        scope, "Gemm",
-        {latent, constant(scope + ".components", weight(scope + ".components").flatten(1)),
-         constant(scope + ".mean", weight(scope + ".mean").flatten())});
-    return graph_.node(scope, "Reshape",
-                       {rows, graph_.integers(scope + ".shape", {0, spec_.channels, h, w})});
+    const auto code =
+        spec_.latent > 0
+            ? graph_.node(scope, "Reshape",
+                          {latent, graph_.integers(scope + ".map", {0, spec_.latent, 1, 1})})
+            : latent;
+    OnnxGraph::Attributes attributes = of_blocks();
+    const Size beyond = beyond_blocks();
+    if (plan_) attributes["pads"] = Ints{0, 0, beyond.h, beyond.w};
+    auto image = graph_.node(scope, "ConvTranspose",
+                             {code, constant(scope + ".components", weight(scope + ".components"))},
+                             attributes);
+    if (!plan_) image = cut(scope, image, size);
+    return plus(scope, image, constant(scope + ".mean", weight(scope + ".mean")));
   }
 
   void output(const std::string& reconstruction) {
@@ -280,7 +300,7 @@ private:
 
   /// `size`: the value with the images' height and width; unused where the sizes are fixed.
   std::string decoder(const std::string& latent, const std::string& size) {
-    const std::string image = is_linear() ? linear_image(latent) : "";
+    const std::string image = is_linear() ? linear_image(latent, size) : "";
     std::string x = is_linear() ? down("decoder.down", image, /*keeps=*/true) : start(latent);
     const std::vector<std::string> sizes = plan_ ? std::vector<std::string>{} : level_sizes(size);
     for (std::size_t i = levels_.size(); i-- > 0;) {

@@ -123,7 +123,7 @@ private:
         skips() ? "    latent = maps[-1]\n" : "", sizes(), check_latent());
     if (is_linear()) {
       code += fmt::format(
-          "    image = self.linear.forward(latent){}\n"
+          "    image = self.linear.forward(latent, size0){}\n"
           "    maps = self.down.forward(image)\n"
           "    x = maps[-1]\n",
           kChannelsLast);
@@ -186,13 +186,20 @@ private:
   }
 
   std::string linear_code(bool encodes) const {
+    const auto [h, w] = spec_.linear_block();
     if (encodes) {
-      return std::string(kForward) +
-             "    return (x - self.mean).flatten(1).matmul(self.components.flatten(1).t())\n";
+      return kForward +
+             fmt::format(
+                 "    x = torch.pad(x - self.mean, [0, -x.size(3) % {1}, 0, -x.size(2) % {0}], "
+                 "\"replicate\")\n"
+                 "    return torch.conv2d(x, self.components, None, [{0}, {1}]){2}\n",
+                 h, w, dense() ? ".flatten(1)" : "");
     }
-    return std::string(kForward) +
-           "    rows = x.matmul(self.components.flatten(1))\n"
-           "    return self.mean + rows.view([x.size(0)] + self.mean.size())\n";
+    return kForwardToSize +
+           fmt::format(
+               "    x = torch.conv_transpose2d(x{2}, self.components, None, [{0}, {1}])\n"
+               "    return x[:, :, :size[0], :size[1]] + self.mean\n",
+               h, w, dense() ? "[:, :, None, None]" : "");
   }
 
   std::string encoder_level(std::size_t i) const {

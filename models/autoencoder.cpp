@@ -88,8 +88,8 @@ EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), level
         "latent", torch::nn::Linear(channels * map.h * map.w, outputs * options.latent));
   }
   if (options.linear == Linear::none) return;
-  linear_ = register_module("linear", LinearCode(options.latent, options.channels, options.size));
-  begin_near_zero(*latent_linear_);
+  linear_ = register_module("linear", LinearCode(options));
+  begin_near_zero(*named_children()["latent"]);
 }
 
 torch::Tensor EncoderImpl::forward(const torch::Tensor& x) { return forward(Maps{x})[0]; }
@@ -141,7 +141,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches, std::vector<Maps>* skipped) {
 DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
   const std::int64_t deepest = levels_.back().channels;
   if (options.linear == Linear::pca) {
-    linear_ = register_module("linear", LinearCode(options.latent, options.channels, options.size));
+    linear_ = register_module("linear", LinearCode(options));
     down_ = register_module("down", Encoder(options.restorer()));
   } else if (options.latent_channels > 0) {
     const LevelSpec pointwise{deepest, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
@@ -192,10 +192,10 @@ torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, Size size) {
   return forward(Maps{latent}, std::vector<Size>{size})[0];
 }
 
-Maps DecoderImpl::linear_images(const Maps& latents) const {
+Maps DecoderImpl::linear_images(const Maps& latents, const std::vector<Size>& sizes) const {
   Maps images;
-  for (const torch::Tensor& x : latents) {
-    if (linear_) images.push_back(linear_->decode(x));
+  for (std::size_t i = 0; linear_ && i < latents.size(); ++i) {
+    images.push_back(linear_->decode(latents[i], sizes[i]));
   }
   return images;
 }
@@ -230,7 +230,7 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const Maps& images,
 
 Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& sizes,
                                const std::vector<Maps>& skipped) {
-  const Maps images = linear_images(latents);
+  const Maps images = linear_images(latents, sizes);
   Maps maps =
       blocks_.back()->forward_open(all_but_last_level(latents, images, sizes, skipped), sizes);
   for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
@@ -239,7 +239,7 @@ Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& siz
 
 Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes,
                           const std::vector<Maps>& skipped) {
-  const Maps images = linear_images(latents);
+  const Maps images = linear_images(latents, sizes);
   Maps maps = blocks_.back()->forward(all_but_last_level(latents, images, sizes, skipped), sizes);
   for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
   for (torch::Tensor& x : maps) x = output_of(x);

@@ -84,7 +84,7 @@ public:
 
 private:
   /// What linear_ makes of the latents; none without one.
-  Maps linear_images(const Maps& latents) const;
+  Maps linear_images(const Maps& latents, const std::vector<Size>& sizes) const;
   Maps all_but_last_level(const Maps& latents, const Maps& images, const std::vector<Size>& sizes,
                           std::vector<Maps> skipped);
   torch::Tensor output_of(const torch::Tensor& x) const;

@@ -43,6 +43,8 @@ struct Axis {
   std::int64_t output_padding_for(std::int64_t n) const;
   /// Whether conv_length(n) is n / stride, rounded up or down, for every n that it takes.
   bool divides_by_stride() const;
+  /// Whether that is always rounded up: the kernel's middle lies on pixels.
+  bool rounds_up() const { return span() == 2 * padding + 1; }
 };
 
 /// One level of the encoder and, mirrored, of the decoder.

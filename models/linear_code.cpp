@@ -1,27 +1,41 @@
 #include "convae/models/linear_code.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/conv_transpose2d.h>
+#include <ATen/ops/replication_pad2d.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 namespace convae {
 
-LinearCodeImpl::LinearCodeImpl(std::int64_t numbers, std::int64_t channels, Size size)
-    : mean_(register_buffer("mean", torch::zeros({channels, size.h, size.w}))),
-      components_(
-          register_buffer("components", torch::zeros({numbers, channels, size.h, size.w}))) {}
-
-torch::Tensor LinearCodeImpl::encode(const torch::Tensor& images) const {
-  // In float: rounded to bfloat16, the first coordinates alone would be off by more than the last
-  // ones are long.
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  return (images.to(torch::kFloat) - mean_).flatten(1).matmul(components_.flatten(1).t());
+LinearCodeImpl::LinearCodeImpl(const ModelOptions& options) : is_dense_(options.latent > 0) {
+  const auto [h, w] = options.linear_block();
+  const Size mean = is_dense_ ? options.size : Size{1, 1};
+  mean_ = register_buffer("mean", torch::zeros({options.channels, mean.h, mean.w}));
+  components_ = register_buffer(
+      "components", torch::zeros({options.bottleneck_numbers(), options.channels, h, w}));
 }
 
-torch::Tensor LinearCodeImpl::decode(const torch::Tensor& latents) const {
+// Both in float: rounded to bfloat16, the first coordinates alone would be off by more than the
+// last ones are long.
+
+torch::Tensor LinearCodeImpl::encode(const torch::Tensor& images) const {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const torch::Tensor images =
-      torch::addmm(mean_.flatten(), latents.to(torch::kFloat), components_.flatten(1));
-  return images.view({latents.size(0), mean_.size(0), mean_.size(1), mean_.size(2)})
+  const Size block{components_.size(2), components_.size(3)};
+  const torch::Tensor x = in_whole_blocks(images.to(torch::kFloat) - mean_, block);
+  const torch::Tensor code = at::conv2d(x, components_, /*bias=*/{}, /*stride=*/per_axis(block));
+  return is_dense_ ? code.flatten(1) : code;
+}
+
+torch::Tensor LinearCodeImpl::decode(const torch::Tensor& latents, Size size) const {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const Size block{components_.size(2), components_.size(3)};
+  torch::Tensor code = latents.to(torch::kFloat);
+  if (is_dense_) code = code.unsqueeze(2).unsqueeze(3);
+  return (at::conv_transpose2d(code, components_, /*bias=*/{}, /*stride=*/per_axis(block))
+              .slice(2, 0, size.h)
+              .slice(3, 0, size.w) +
+          mean_)
       .contiguous(torch::MemoryFormat::ChannelsLast);
 }
 
@@ -30,6 +44,15 @@ void LinearCodeImpl::set(const torch::Tensor& mean, const torch::Tensor& compone
   mean_.copy_(mean);
   components_.zero_();
   components_.narrow(0, 0, components.size(0)).copy_(components);
+}
+
+torch::Tensor in_whole_blocks(const torch::Tensor& images, Size block) {
+  const auto missing = [](std::int64_t length, std::int64_t side) {
+    return (side - length % side) % side;
+  };
+  const std::int64_t bottom = missing(images.size(2), block.h);
+  const std::int64_t right = missing(images.size(3), block.w);
+  return bottom + right > 0 ? at::replication_pad2d(images, {0, right, 0, bottom}) : images;
 }
 
 }  // namespace convae

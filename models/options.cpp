@@ -89,6 +89,35 @@ void check_shuffle(const ModelOptions& model) {
   }
 }
 
+/// Throws OptionError where a linear path does not fit the model.
+void check_linear(const ModelOptions& model) {
+  require_option(model.bottleneck_numbers() > 0,
+                 "linear pca goes past the convolutions of a bottleneck: set latent or "
+                 "latent-channels, or linear none");
+  require_option(!model.variational,
+                 "linear pca is not for a variational model, whose latents should be normally "
+                 "distributed");
+  require_option(model.output == Output::linear,
+                 fmt::format("linear pca: the network predicts a difference, which can be "
+                             "negative; output-activation must be linear, but is {}",
+                             to_string(model.output)));
+  if (model.latent > 0) return;
+  for (std::size_t i = 0; i < model.levels.size(); ++i) {
+    const LevelSpec& level = model.levels[i];
+    require_option(level.vertical().rounds_up() && level.horizontal().rounds_up(),
+                   fmt::format("linear pca with latent-channels needs levels whose kernel spans "
+                               "1 + 2 padding pixels, such as k3p1 or k5p2, but that of level {} "
+                               "({}) does not; change it, or use linear none",
+                               i + 1, settings_text(level)));
+  }
+  constexpr std::int64_t kLargestBlock = 128;
+  const Size block = model.linear_block();
+  require_option(block.h <= kLargestBlock && block.w <= kLargestBlock,
+                 fmt::format("linear pca codes blocks of {}, the product of the strides; at most "
+                             "{} pixels a side are possible; use fewer levels, or linear none",
+                             to_string(block), kLargestBlock));
+}
+
 /// In the maps of a level's smaller and larger side.
 struct LevelNumbers {
   std::int64_t encoded, decoded;
@@ -182,16 +211,7 @@ void ModelOptions::validate() const {
   if (latent > 0 || latent_channels > 0) {
     require_latents(latent > 0 ? "latent" : "latent-channels");
   }
-  require_option(linear == Linear::none || latent > 0,
-                 "linear pca goes past the convolutions of a dense latent: set latent, or linear "
-                 "none");
-  require_option(linear == Linear::none || !variational,
-                 "linear pca is not for a variational model, whose latents should be normally "
-                 "distributed");
-  require_option(linear == Linear::none || output == Output::linear,
-                 fmt::format("linear pca: the network predicts a difference, which can be "
-                             "negative; output-activation must be linear, but is {}",
-                             to_string(output)));
+  if (linear == Linear::pca) check_linear(*this);
   require_option(!residual || output == Output::linear,
                  fmt::format("residual: the network predicts a difference, which can be negative; "
                              "output-activation must be linear, but is {}",
@@ -223,9 +243,18 @@ std::int64_t ModelOptions::latent_map_channels() const {
   return latent_channels > 0 ? latent_channels : levels.back().channels;
 }
 
+Size ModelOptions::linear_block() const {
+  if (latent > 0) return size;
+  Size block{1, 1};
+  for (const LevelSpec& level : levels) {
+    block = {multiply(block.h, level.stride.h), multiply(block.w, level.stride.w)};
+  }
+  return block;
+}
+
 ModelOptions ModelOptions::restorer() const {
   ModelOptions model = *this;
-  model.latent = 0;
+  model.latent = model.latent_channels = 0;
   model.size = {0, 0};
   model.linear = Linear::none;
   model.skip = Skip::add;
@@ -255,7 +284,7 @@ std::int64_t ModelOptions::parameter_count() const {
       total = add(total, norm_weights(norm, in));  // decoder, but its last
     in = level.channels;
   }
-  const std::int64_t narrow = latent > 0 ? latent : latent_channels;
+  const std::int64_t narrow = bottleneck_numbers();
   if (narrow == 0) return total;
   std::int64_t wide = in;
   if (latent > 0) {

@@ -102,7 +102,7 @@ struct ModelOptions {
 
   Shortcut shortcut = Shortcut::none;
 
-  /// Needs a dense latent and `output` linear.
+  /// Needs a bottleneck and `output` linear.
   Linear linear = Linear::none;
 
   /// For restoring images: with `add` there is no narrow latent, see has_latents().
@@ -134,6 +134,13 @@ struct ModelOptions {
 
   /// Channels of the latent map; a dense latent has none, and this is the map's before it.
   std::int64_t latent_map_channels() const;
+
+  /// Numbers of a dense latent, else channels of latent_channels; 0: no bottleneck.
+  std::int64_t bottleneck_numbers() const { return latent > 0 ? latent : latent_channels; }
+
+  /// What one latent of a linear path codes: the image, if the latent is dense, else a block with
+  /// sides of the product of the levels' strides.
+  Size linear_block() const;
 
   /// The network that restores the image of a linear path; see DecoderImpl.
   ModelOptions restorer() const;

@@ -134,10 +134,12 @@ Tiling::AxisOfNet Tiling::along(const ModelOptions& options, TiledResult result,
   for (const LevelSpec& level : options.levels) {
     axis.levels.push_back((level.*axis_of)());
     axis.refinements.push_back(level.residual_blocks);
-    axis.grid = product(axis.grid, axis.levels.back().stride);
+    axis.strides = product(axis.strides, axis.levels.back().stride);
   }
+  axis.grid = axis.strides;
   axis.shuffles = options.shortcut == Shortcut::shuffle;
-  axis.skips = options.skip == Skip::add;
+  axis.is_linear = options.linear == Linear::pca;
+  axis.skips = options.skip == Skip::add || axis.is_linear;
   axis.result = result;
   if (result == TiledResult::latents) axis.scale = axis.grid;
   if (result == TiledResult::detection) {
@@ -151,17 +153,28 @@ Tiling::AxisOfNet Tiling::along(const ModelOptions& options, TiledResult result,
 Span Tiling::AxisOfNet::right(Span window, std::int64_t length) const {
   const bool at_start = window.begin == 0, at_end = window.end == length;
   Stretch x{at_start, at_end, window, window.begin, window.length(), length};
+  const Stretch picture = x;
   std::vector<Stretch> inputs;
-  std::vector<Stretch> outputs;
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    inputs.push_back(x);
-    const auto y = convolved(x, levels[i]);
-    if (!y) return {};
-    x = *y;
-    if (shuffles) limit_to_shuffled_down(x, inputs.back(), levels[i].stride);
-    x = refined(x, refinements[i]);
-  }
+  const auto go_down = [&] {
+    inputs.clear();
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      inputs.push_back(x);
+      const auto y = convolved(x, levels[i]);
+      if (!y) return false;
+      x = *y;
+      if (shuffles) limit_to_shuffled_down(x, inputs.back(), levels[i].stride);
+      x = refined(x, refinements[i]);
+    }
+    return true;
+  };
+  if (!go_down()) return {};
   if (result == TiledResult::latents) return x.right;
+  if (is_linear) {  // a block is right where its latent is, and a network restores them
+    Stretch blocks = picture;
+    blocks.set_right(x.right.begin * strides, x.right.end * strides);
+    x = blocks;
+    go_down();
+  }
   for (std::size_t i = levels.size(); i-- > 0;) {
     x = refined(x, refinements[i]);
     Stretch y = convolved_back(x, levels[i], inputs[i]);
@@ -193,10 +206,8 @@ Region Tiling::window(const Region& part, Size picture) const {
 }
 
 Region Tiling::place(const Region& part, const Region& window) const {
-  const auto origin = [](std::int64_t begin, std::int64_t scale) { return begin / scale; };
-  const Size scale = this->scale();
-  const std::int64_t top = origin(window.rows.begin, scale.h);
-  const std::int64_t left = origin(window.columns.begin, scale.w);
+  const auto [h, w] = scale();
+  const std::int64_t top = window.rows.begin / h, left = window.columns.begin / w;
   return part.within({{top, top}, {left, left}});
 }
 

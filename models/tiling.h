@@ -20,7 +20,8 @@
 ///     convolution             [ceil((a + p) / s), floor((b - e + p) / s) + 1)
 ///     transposed convolution  [(a - 1)s + e - p, bs - p)
 ///
-/// At a picture's true border nothing is lost. Around a tile so much is added that what is right
+/// A linear path sees whole blocks, with which windows begin and end. At a picture's true border
+/// nothing is lost. Around a tile so much is added that what is right
 /// covers it.
 namespace convae {
 
@@ -56,14 +57,15 @@ private:
   struct AxisOfNet {
     std::vector<Axis> levels;               ///< convolutions of the encoder
     std::vector<std::int64_t> refinements;  ///< residual blocks of each
-    bool shuffles = false, skips = false;
+    bool shuffles = false, skips = false, is_linear = false;
     std::size_t detector_levels = 0;
     TiledResult result{};
+    std::int64_t strides = 1;  ///< their product
     std::int64_t grid = 1, scale = 1;
 
     Span window(Span part, std::int64_t length) const;
-    /// What is right of the result for that window of a picture of `length`; empty where the window
-    /// cannot pass.
+    /// Which positions of the result are exact for that window of a picture of `length`; empty
+    /// where the window cannot pass.
     Span right(Span window, std::int64_t length) const;
   };
   static AxisOfNet along(const ModelOptions& options, TiledResult result,

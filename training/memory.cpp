@@ -64,15 +64,18 @@ Size most_common(const std::map<Size, std::int64_t>& images_by_size) {
 void require_memory_for_weights(const ModelOptions& model, std::int64_t free_bytes) {
   if (model.linear == Linear::pca) {
     // In encoder and decoder, and twice more while they are found.
-    const double components = 4.0 * sizeof(float) * static_cast<double>(model.latent) *
+    const Size block = model.linear_block();
+    const double components = 4.0 * sizeof(float) *
+                              static_cast<double>(model.bottleneck_numbers()) *
                               static_cast<double>(std::max<std::int64_t>(1, model.channels)) *
-                              static_cast<double>(model.size.area());
+                              static_cast<double>(block.area());
     if (free_bytes > 0 && components > static_cast<double>(free_bytes)) {
-      throw std::runtime_error(
-          fmt::format("--linear 'pca': {} components of images of {} need {} GB, but {} GB "
-                      "are free{}; use a smaller --latent or --size",
-                      model.latent, to_string(model.size), gigabytes(components),
-                      gigabytes(static_cast<double>(free_bytes)), limit_text(components)));
+      throw std::runtime_error(fmt::format(
+          "--linear 'pca': {} components of {} of {} need {} GB, but {} GB "
+          "are free{}; use a smaller {}",
+          model.bottleneck_numbers(), model.latent > 0 ? "images" : "blocks", to_string(block),
+          gigabytes(components), gigabytes(static_cast<double>(free_bytes)), limit_text(components),
+          model.latent > 0 ? "--latent or --size" : "--latent-channels"));
     }
   }
   const std::int64_t parameters = model.parameter_count();

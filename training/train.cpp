@@ -2,6 +2,7 @@
 
 #include "convae/core/device.h"
 #include "convae/core/machine.h"
+#include "convae/core/paths.h"
 #include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
 #include "convae/data/split.h"
@@ -79,6 +80,7 @@ void require_utf8(const DataOptions& data) {
 Size one_size(const DataOptions& data) { return data.crop ? data.crop : data.size; }
 
 void fix_size_of_dense_latent(ModelOptions& model, const DataOptions& data) {
+  model.require_latents("latent");
   const Size seen = one_size(data);
   if (!seen) {
     throw OptionError("--latent '" + std::to_string(model.latent) +
@@ -102,7 +104,7 @@ struct SavedRun {
 /// Runs are resumed from anywhere.
 void make_absolute(DataOptions& data) {
   for (std::string* path : {&data.data, &data.val}) {
-    if (!path->empty()) *path = fs::absolute(*path).lexically_normal().string();
+    if (!path->empty()) *path = absolute_path(*path).string();
   }
 }
 
@@ -229,8 +231,9 @@ public:
   TrainResult run() {
     limit_memory(job_.run.memory);
     make_absolute(job_.data);
-    const fs::path output =
-        job_.resume.empty() ? fs::path(job_.run.output) : fs::absolute(job_.resume).parent_path();
+    const fs::path output = job_.resume.empty()
+                                ? fs::path(job_.run.output)
+                                : without_last_slash(absolute_path(job_.resume)).parent_path();
     job_.data.index = (output / ".index").string();
     if (!job_.resume.empty() && open_saved()) {
       use_threads_of_ranks(job_.run.threads, callbacks_);  // for a calibration after it
@@ -270,7 +273,8 @@ public:
     const Stopwatch choosing;
     look_into(training, validation);
     if (!saved_ && job_.model.linear == Linear::pca && job_.init.empty()) {
-      begin_with_components(net, training, worker_count(job_.data.workers), callbacks_);
+      begin_with_components(net, training, job_.train.seed, worker_count(job_.data.workers),
+                            callbacks_);
     }
     choose_rate(net, training, pixels_together);
     Trainer trainer(net, training, job_.train, device_, worker_count(job_.data.workers));
@@ -327,7 +331,12 @@ private:
   Autoencoder build(const std::map<std::string, torch::Tensor>& weights) const {
     torch::manual_seed(job_.train.seed);
     Autoencoder net(job_.model);
-    if (!weights.empty()) load_weights(net, weights, in_quotes(job_.init));
+    try {
+      if (!saved_ && !job_.init.empty()) load_weights(net, weights, in_quotes(job_.init));
+    } catch (const CheckpointError& error) {
+      throw CheckpointError(std::string(error.what()) +
+                            "; name the --levels and other options of [model] that it is of");
+    }
     net->to(device_);
     return net;
   }
@@ -363,8 +372,9 @@ private:
       callbacks_.say(fmt::format("learning rate {}, chosen by a test of {} steps", job_.train.lr,
                                  rate_test_.size()));
     } else {
-      callbacks_.warn(fmt::format("a test of {} steps says nothing of the learning rate; it is {}",
-                                  rate_test_.size(), job_.train.lr));
+      callbacks_.warn(fmt::format(
+          "--lr auto: the test of {} steps does not tell; the rate is {}, or choose one with --lr",
+          rate_test_.size(), job_.train.lr));
     }
     job_.train.validate();  // that min-lr is not above it
   }
@@ -512,9 +522,12 @@ private:
     for (std::int64_t i = 0; i < images.size(); ++i) {
       if (images.load(i)) return;
     }
-    throw std::runtime_error(
-        fmt::format("no usable image in {} for {} ({} skipped); convae reads {}", in_quotes(folder),
-                    purpose, std::ssize(skipped_) + images.size(), kReadFormats));
+    const std::vector<SkippedFile> bad = images.bad_files();
+    const std::string first =
+        bad.empty() ? "" : ", such as " + in_quotes(bad[0].name) + ": " + printable(bad[0].reason);
+    throw std::runtime_error(fmt::format("no usable image in {} for {} ({} skipped){}",
+                                         in_quotes(folder), purpose,
+                                         std::ssize(skipped_) + images.size(), first));
   }
 
   /// A new run that cannot even begin leaves nothing behind; one that is resumed has its last

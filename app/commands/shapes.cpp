@@ -27,8 +27,9 @@ void print_text(const ModelOptions& model, Size size) {
     std::puts("shortcut  around every level: pixels to channels, averaged, and back");
   }
   if (model.linear == Linear::pca) {
-    std::puts(
-        "linear  the latent starts as principal components, whose image the decoder restores");
+    fmt::print(
+        "linear  the latent starts as principal components{}, whose image the decoder restores\n",
+        model.latent > 0 ? "" : " of blocks of " + to_string(model.linear_block()));
   }
   if (model.skip == Skip::add) {
     std::puts("skip  each level of the decoder adds what the encoder had at its size");

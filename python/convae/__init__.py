@@ -86,24 +86,28 @@ class Level(nn.Module):
         return self.refine(y) if size is None else y
 
 
-class LinearCode(nn.Module):  # of principal components
-    def __init__(self, numbers, *image):
+class LinearCode(nn.Module):  # principal components of images, or of their blocks
+    def __init__(self, numbers, channels, block, mean):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(image))
-        self.register_buffer("components", torch.zeros(numbers, *image))
+        self.block = block
+        self.register_buffer("mean", torch.zeros(channels, *mean))
+        self.register_buffer("components", torch.zeros(numbers, channels, *block))
 
     def encode(self, images):
-        return torch.einsum("nchw,dchw->nd", images - self.mean, self.components)
+        whole = (-(-n // side) * side for n, side in zip(images.shape[2:], self.block))
+        return F.conv2d(fit(images - self.mean, *whole), self.components, stride=self.block)
 
-    def decode(self, latent):
-        return self.mean + torch.einsum("nd,dchw->nchw", latent, self.components)
+    def decode(self, latent, h, w):
+        latent = latent[..., None, None] if latent.dim() == 2 else latent
+        image = F.conv_transpose2d(latent, self.components, stride=self.block)
+        return image[..., :h, :w] + self.mean
 
 
 class Encoder(nn.Sequential):
     def forward(self, images):
         x = images
         for name, layer in self.named_children():
-            x = x + layer.encode(images) if name == "linear" else layer(x)
+            x = x + layer.encode(images).reshape(x.shape) if name == "linear" else layer(x)
         return x
 
 
@@ -117,12 +121,13 @@ class Autoencoder(nn.Module):
                 raise ValueError(f"the model has {key} '{spec[key]}', which this module does not know")
         self.spec, self.encoder, self.decoder = spec, Encoder(), nn.ModuleDict()
         self.restores = spec.get("skip") == "add" or spec.get("residual", False)
-        wide, mirror, again = spec["channels"], [], nn.Sequential()
+        wide, mirror, again, block = spec["channels"], [], nn.Sequential(), [1, 1]
         for level in spec["levels"]:  # "32:k3x3s2x2p1x1d1x1"
             if not (match := LEVEL.fullmatch(level)):
                 raise ValueError(f"the model has a level '{level}', which this module does not know")
             thin, (wide, *n, blocks) = wide, map(int, match.groups("0"))
             shape = dict(zip(("kernel_size", "stride", "padding", "dilation"), zip(n[::2], n[1::2])))
+            block = [side * stride for side, stride in zip(block, shape["stride"])]
             down = self.block(wide, conv=nn.Conv2d(thin, wide, **shape))
             up = self.block(thin, conv=nn.ConvTranspose2d(wide, thin, **shape))
             if not mirror:
@@ -139,16 +144,17 @@ class Autoencoder(nn.Module):
             h, w = self.sizes(size)[-1]
             self.encoder.add_module("flatten", nn.Flatten())
             self.encoder.add_module("latent", nn.Linear(wide * h * w, encoded))
-            if again:
-                for part in self.encoder, self.decoder:
-                    part.add_module("linear", LinearCode(narrow, spec["channels"], *size))
-                self.decoder["down"] = again
-            else:
-                self.decoder["latent"] = self.block(wide, linear=nn.Linear(narrow, wide * h * w),
-                                                    map=nn.Unflatten(1, (wide, h, w)))
+            block = mean = size
+            start = {"linear": nn.Linear(narrow, wide * h * w), "map": nn.Unflatten(1, (wide, h, w))}
         elif narrow:
             self.encoder.add_module("latent", nn.Conv2d(wide, encoded, 1))
-            self.decoder["latent"] = self.block(wide, conv=nn.Conv2d(narrow, wide, 1))
+            mean, start = (1, 1), {"conv": nn.Conv2d(narrow, wide, 1)}
+        if again:
+            for part in self.encoder, self.decoder:
+                part.add_module("linear", LinearCode(narrow, spec["channels"], block, mean))
+            self.decoder["down"] = again
+        elif narrow:
+            self.decoder["latent"] = self.block(wide, **start)
         self.decoder.update((str(i), block) for i, block in enumerate(mirror))
 
     def block(self, channels, **layers):
@@ -184,7 +190,7 @@ class Autoencoder(nn.Module):
         x = self.decoder["latent"](latent) if "latent" in self.decoder else latent
         skipped, image = list(skipped), 0
         if "linear" in self.decoder:  # the levels restore the image of the linear path
-            image = self.decoder["linear"].decode(latent)
+            image = self.decoder["linear"].decode(latent, *size)
             skipped = self.maps(self.decoder["down"], image)
             x = skipped.pop()
         for i, size in enumerate(self.sizes(size)[-2::-1]):

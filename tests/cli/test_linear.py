@@ -98,7 +98,7 @@ def test_fewer_pictures_than_numbers_leave_the_rest_to_the_network(done, picture
 
 
 @pytest.mark.parametrize("words, line", [
-    (("--latent", 0), "linear pca goes past the convolutions of a dense latent"),
+    (("--latent", 0), "linear pca goes past the convolutions of a bottleneck"),
     (("--output-activation", "sigmoid"), "output-activation must be linear, but is sigmoid"),
     (("--variational",), "linear pca is not for a variational model"),
 ])
@@ -114,3 +114,57 @@ def test_as_many_numbers_as_an_image_has_are_refused(program, tmp_path):
                           "--linear", "pca", "--levels", "4", *ONE_CORE, cwd=tmp_path)
     result.assert_refused(1, "would give every image of 12 numbers back as it is; use --linear none")
     assert not (tmp_path / "runs").exists()
+
+
+MAP = ("--latent-channels", 3, "--linear", "pca", "--levels", "4,6", "--norm", "none", "--val-split", 0, *ONE_CORE)
+
+
+def blocks_of(pixels):
+    """4x4 blocks, of an image whose edge is repeated."""
+    h, w = pixels.shape[:2]
+    whole = np.pad(pixels / 255, ((0, -h % 4), (0, -w % 4), (0, 0)), "edge")
+    h, w = whole.shape[:2]
+    return whole.reshape(h // 4, 4, w // 4, 4, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 48)
+
+
+def test_a_map_starts_with_the_components_of_blocks_of_pictures_of_all_sizes(done, tmp_path):
+    photos = save_pictures(tmp_path / "photos", [(16, 20), (13, 17), (24, 9), (3, 5)] * 6)
+    result = done("train", "--data", photos, *MAP, "--max-steps", 2, "--lr", 1e-5, "--name", "run")
+    paths = sorted(photos.rglob("*.png"))
+    blocks = np.concatenate([blocks_of(pixels_of(path)) for path in paths])
+    assert f"linear path: 3 principal components of {len(blocks)} blocks of 4x4" in result.stderr
+    _, _, axes = np.linalg.svd(blocks - blocks.mean(0), full_matrices=False)
+    weights = load_file(tmp_path / "runs/run" / LAST)
+    components = weights["encoder.linear.components"].reshape(3, 48) / 10
+    assert np.abs(np.abs((components * axes[:3]).sum(1)) - 1).max() < 1e-3
+    colour = blocks.mean(0).reshape(3, 16).mean(1)
+    assert np.abs(weights["decoder.linear.mean"].ravel() - colour).max() < 1e-5
+
+    common = ("--checkpoint", tmp_path / "runs/run", "--data", photos)
+    done("reconstruct", *common, "-o", "out")
+    for row in read_csv(tmp_path / "out/reconstruct.csv"):
+        rest = blocks_of(pixels_of(photos / row["path"])) - colour.repeat(16)
+        own = (rest - rest @ axes[:3].T @ axes[:3]) ** 2
+        # The network begins with little to add; blocks that reach beyond the edge count there too.
+        assert float(row["mse"]) < 1.5 * own.mean() + 1e-3
+    done("encode", *common, "-o", "latents/")
+    done("decode", "--checkpoint", tmp_path / "runs/run", "--latents", "latents/", "-o", "decoded")
+    for path in paths:
+        name = path.relative_to(photos)
+        assert np.abs(pixels_of(tmp_path / "out" / name).astype(int) - pixels_of(tmp_path / "decoded" / name)).max() <= 1
+
+
+def test_crops_give_more_blocks_and_a_resumed_map_is_the_uninterrupted_one(done, tmp_path):
+    photos = save_pictures(tmp_path / "photos", [(30, 41)] * 8)
+    words = ("--data", photos, *MAP, "--crop", 16, "--batch-size", 4, "--schedule", "constant")
+    result = done("train", *words, "--max-steps", 4, "--name", "a")
+    assert "of 4096 blocks of 4x4" in result.stderr, "eight crops of 16 blocks, 32 times"
+    done("train", *words, "--max-steps", 2, "--name", "b")
+    done("train", "--resume", "runs/b", "--max-steps", 4)
+    assert_same_tensors(tmp_path / "runs/a" / LAST, tmp_path / "runs/b" / LAST)
+
+
+def test_kernels_whose_middle_is_between_pixels_are_refused_for_a_map(convae, tmp_path):
+    save_pictures(tmp_path / "photos", [(16, 16)] * 4)
+    convae("train", "--data", "photos", *MAP, "--levels", "4,6:k4").assert_refused(
+        2, "level 2 (k4 s2 p1)", "k3p1")

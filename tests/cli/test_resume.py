@@ -205,6 +205,37 @@ def test_a_folder_is_the_same_with_a_slash_behind_it(done, photos):
     assert "starts anew" not in again.stderr
 
 
+def test_the_index_of_headers_is_beside_the_run_whatever_its_name_ends_with(done, copied, tmp_path):
+    done("train", "--resume", f"{copied}/", "--epochs", 9)
+    assert (copied.parent / ".index").is_dir() and not (copied / ".index").exists()
+
+
+def test_tables_of_other_images_do_not_stay(done, photos, squares, tmp_path):
+    done("train", "--data", photos, "--name", "run", "--epochs", 1, *BASE, "--val-split", 0.4)
+    run = tmp_path / "runs/run"
+    assert (run / "validation.csv").exists() and (run / "samples/best.png").exists()
+    done("train", "--resume", run, "--data", squares, "--val-split", 0, "--epochs", 2)
+    assert not (run / "validation.csv").exists()
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["epoch_0001.png", "epoch_0002.png",
+                                                                         "samples.csv"]
+    assert {row["picture"] for row in read_csv(run / "samples/samples.csv")} == {"epoch_0001", "epoch_0002"}
+
+
+def test_an_empty_folder_is_begun_by_resume_auto(done, photos, tmp_path):
+    (tmp_path / "runs/empty").mkdir(parents=True)
+    done("train", "--data", photos, "--name", "empty", "--resume", "auto", "--epochs", 1, *BASE)
+    assert (tmp_path / "runs/empty/weights/last.safetensors").exists()
+
+
+def test_two_dots_lead_up_from_where_a_link_leads(done, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "real/photos")
+    (tmp_path / "real/inner").mkdir()
+    (tmp_path / "link").symlink_to("real/inner")
+    (tmp_path / "photos").mkdir()
+    done("train", "--data", "link/../photos", "--epochs", 1, *BASE)
+    assert str((tmp_path / "real/photos").resolve()) in (tmp_path / "runs/photos/config.toml").read_text()
+
+
 def test_another_loss_begins_the_search_for_the_best_anew(program, photos, tmp_path):
     words = ["--levels", "4,8", *ONE_CORE]
     program.run("train", "--data", photos, *words, "--epochs", "2", cwd=tmp_path)

@@ -54,6 +54,8 @@ MODELS = {
     "residual blocks, group norm": ["--norm", "group", "--residual-blocks", "1"],
     "dense": ["--latent", "7", *DENSE],
     "dense with a linear path": ["--latent", "7", *DENSE, "--linear", "pca", "--levels", "4:r1,6"],
+    "map with a linear path": ["--latent-channels", "3", "--linear", "pca", "--levels",
+                               "4:s3x2,6:k5p2r1", "--shortcut", "shuffle"],
     "dense, variational, conv-act-bn, tanh": ["--latent", "5", *DENSE, "--variational", "--order",
                                               "conv-act-bn", "--output-activation", "tanh"],
 }

@@ -25,6 +25,7 @@ MODELS = {
     "dense": ["--latent", "7", "--size", "16x17"],
     "dense with a linear path": ["--latent", "2", "--size", "16x17", "--linear", "pca", "--shortcut", "shuffle",
                                  "--levels", "4:r1,6"],
+    "map with a linear path": ["--latent-channels", "3", "--linear", "pca", "--levels", "4:r1,6"],
     "dense, conv-act-bn, tanh": ["--latent", "5", "--size", "25x24", "--order", "conv-act-bn",
                                  "--output-activation", "tanh"],
     "axes apart": ["--levels", "4:k3x5s2x1p1x2d1x1,6:k4x2s3x2p2x0d1x2,8:k2x3s1x2p0x1d2x1"],

@@ -1,6 +1,7 @@
 """The model of a checkpoint, written anew in PyTorch from what the checkpoint says of itself."""
 
 import json
+import math
 import re
 
 import torch
@@ -127,33 +128,31 @@ class Twin(nn.Module):
                 nn.Conv2d(widths[i], widths[i + 1], **level), widths[i + 1], spec,
                 residuals=levels[i][2], at=widths[i + 1], is_level=True))
         numbers = 2 if spec.get("variational") else 1  # mean, or mean and log-variance
+        narrow = spec["latent-channels"] or spec["latent"]
         if spec["latent-channels"]:
-            narrow = spec["latent-channels"]
             self.encoder.latent = nn.Conv2d(widths[-1], numbers * narrow, 1)
+            self.block, mean = (math.prod(level["stride"][0] for level in self.levels),
+                                math.prod(level["stride"][1] for level in self.levels)), (1, 1)
             self.decoder.latent = Block(nn.Conv2d(narrow, widths[-1], 1), widths[-1], spec)
-        elif spec["latent"] and spec.get("linear") == "pca":
-            size = tuple(map(int, spec["size"].split("x")))
-            map_size = size
+        elif spec["latent"]:
+            self.block = mean = size = tuple(map(int, spec["size"].split("x")))
             for level in self.levels:
-                map_size = conv_size(map_size, level)
-            self.encoder.latent = nn.Linear(widths[-1] * map_size[0] * map_size[1], spec["latent"])
+                size = conv_size(size, level)
+            area = size[0] * size[1]
+            self.encoder.latent = nn.Linear(widths[-1] * area, numbers * narrow)
+            self.decoder.latent = Block(nn.Linear(narrow, widths[-1] * area), widths[-1], spec)
+        if spec.get("linear") == "pca":
+            del self.decoder.latent
             for part in (self.encoder, self.decoder):
                 part.linear = nn.Module()
-                part.linear.register_buffer("mean", torch.zeros(spec["channels"], *size))
+                part.linear.register_buffer("mean", torch.zeros(spec["channels"], *mean))
                 part.linear.register_buffer("components",
-                                            torch.zeros(spec["latent"], spec["channels"], *size))
+                                            torch.zeros(narrow, spec["channels"], *self.block))
             self.decoder.down = nn.Module()
             for i, level in enumerate(self.levels):
                 self.decoder.down.add_module(str(i), Block(
                     nn.Conv2d(widths[i], widths[i + 1], **level), widths[i + 1], spec,
                     residuals=levels[i][2], at=widths[i + 1], is_level=True))
-        elif spec["latent"]:
-            size = tuple(map(int, spec["size"].split("x")))
-            for level in self.levels:
-                size = conv_size(size, level)
-            area = size[0] * size[1]
-            self.encoder.latent = nn.Linear(widths[-1] * area, numbers * spec["latent"])
-            self.decoder.latent = Block(nn.Linear(spec["latent"], widths[-1] * area), widths[-1], spec)
         for i, level in enumerate(reversed(self.levels)):
             out = widths[len(levels) - 1 - i]
             layer = nn.ConvTranspose2d(widths[len(levels) - i], out, **level)
@@ -175,7 +174,10 @@ class Twin(nn.Module):
         x = self.encoder.latent(x) if hasattr(self.encoder, "latent") else x
         if hasattr(self.encoder, "linear"):
             code = self.encoder.linear
-            x = x + torch.einsum("nchw,dchw->nd", images - code.mean, code.components)
+            whole = F.pad(images - code.mean, (0, -images.shape[3] % self.block[1],
+                                               0, -images.shape[2] % self.block[0]), "replicate")
+            blocks = F.unfold(whole, self.block, stride=self.block)
+            x = x + torch.einsum("nbl,db->ndl", blocks, code.components.flatten(1)).view(x.shape)
         return x.chunk(2, 1)[0] if self.spec.get("variational") else x
 
     def decode(self, latent, size):
@@ -185,7 +187,11 @@ class Twin(nn.Module):
         x, image = latent, 0
         if hasattr(self.decoder, "linear"):
             code = self.decoder.linear
-            image = code.mean + torch.einsum("nd,dchw->nchw", latent, code.components)
+            blocks = torch.einsum("ndl,db->nbl", latent.flatten(2) if latent.dim() > 2 else
+                                  latent[..., None], code.components.flatten(1))
+            whole = [-(-n // side) * side for n, side in zip(size, self.block)]
+            image = F.fold(blocks, whole, self.block, stride=self.block)[..., :size[0], :size[1]]
+            image = code.mean + image
             x = self.down(self.decoder.down, image)
         elif hasattr(self.decoder, "latent"):
             x = self.decoder.latent(latent, sizes[-1])

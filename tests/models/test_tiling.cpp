@@ -114,6 +114,29 @@ TEST(Tiling, TilesOfAnyNetworkAreThoseOfTheWholePicture) {
   EXPECT_GT(with_cuts, 20);  // else nothing was cut, and all is trivially equal
 }
 
+TEST(Tiling, TilesOfALinearPathAreThoseOfTheWholePicture) {
+  for (const char* levels : {"3", "3:r1,4", "2:k5p2,3:s3x2,3", "3:k1p0,4:k3d2p2s2x1"}) {
+    for (const Shortcut shortcut : {Shortcut::none, Shortcut::shuffle}) {
+      ModelOptions options;
+      options.channels = 1;
+      options.levels = parse_levels(levels);
+      options.latent_channels = 2;
+      options.shortcut = shortcut;
+      options.linear = Linear::pca;
+      options.output = Output::linear;
+      SCOPED_TRACE(levels);
+      Autoencoder net = random_net(options, 23);
+      const torch::Tensor picture = uniform({1, 1, 121, 94}, 5);
+      EXPECT_LT(difference(net, picture, TiledResult::reconstruction, {17, 40}), 1e-5);
+      EXPECT_LT(difference(net, picture, TiledResult::latents, {5, 4}), 2e-5);
+      const Region window =
+          Tiling(options, TiledResult::reconstruction).window({{300, 320}, {300, 320}}, {999, 999});
+      EXPECT_GT(window.rows.begin, 0);
+      EXPECT_LT(window.rows.end, 999);
+    }
+  }
+}
+
 TEST(Tiling, TilesOfADetectorAreThoseOfTheWholePicture) {
   for (const auto& widths : {std::vector<std::int64_t>{2}, {2, 3}, {2, 2, 3}}) {
     ModelOptions options;
