@@ -33,15 +33,17 @@ inline std::filesystem::path without_last_slash(std::filesystem::path path) {
   return path;
 }
 
-/// Without "." and "..": the latter leads up from where links lead.
+/// Absolute, without "." and "..". Where the latter comes after a link, it leads up from where that
+/// leads.
 inline std::filesystem::path absolute_path(const std::filesystem::path& path) {
-  std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(path);
-  if (std::find(absolute.begin(), absolute.end(), "..") != absolute.end()) {
-    const std::filesystem::path real = std::filesystem::weakly_canonical(absolute, error);
-    if (!error) return real;
-  }
-  return absolute.lexically_normal();
+  const std::filesystem::path plain = absolute.lexically_normal();
+  const bool goes_up = std::find(absolute.begin(), absolute.end(), "..") != absolute.end();
+  const auto id = file_id(absolute);
+  if (!goes_up || (id && id == file_id(plain))) return plain;
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::weakly_canonical(absolute, error);
+  return error ? plain : real;
 }
 
 /// By its text alone: absolute, or with a "..".

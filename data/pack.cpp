@@ -18,6 +18,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <stdexcept>
 #include <system_error>
@@ -168,7 +169,8 @@ public:
     for (const std::string& shard : result_.shards) {
       fs::rename(staging.path() / shard, output_.prepare(shard));
     }
-    for (const fs::path& path : others) fs::remove(path);
+    // The last first: where this ends halfway, no gap hides what is left.
+    for (const fs::path& path : others | std::views::reverse) fs::remove(path);
     return std::move(result_);
   }
 

@@ -119,9 +119,10 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
   } else {
     std::error_code error;
     const fs::recursive_directory_iterator entries(options.latents, error);
-    if (error)
+    if (error) {
       throw std::runtime_error("cannot read the folder " + in_quotes(options.latents) + ": " +
                                error.message());
+    }
     for (const auto& entry : entries) {
       if (entry.path().extension() != ".npy" || !entry.is_regular_file()) continue;
       const std::string name = entry.path().lexically_relative(options.latents).string();

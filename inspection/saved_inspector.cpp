@@ -63,19 +63,29 @@ void take_over(const GoodFolder& good, CalibrateOptions& options, const Callback
   options.good.data.exclude = good.exclude;
 }
 
+/// What the file says of itself; null where it cannot be read.
+nlohmann::json about_saved(const fs::path& file) {
+  try {
+    return nlohmann::json::parse(read_saved(file).metadata.at(kMetadataKey));
+  } catch (const std::exception&) {
+    return {};
+  }
+}
+
+Size size_of(const nlohmann::json& about) {
+  const auto size = about.at("size").get<std::string>();
+  return size == kNative ? Size{} : parse_size(size).value();
+}
+
+Precision precision_of(const nlohmann::json& about) {
+  // Files of before do not say it.
+  return parse_name<Precision>(about.value("precision", to_string(Precision::fp32))).value();
+}
+
 GoodFolder good_in(const nlohmann::json& about) {
   if (!about.contains("good")) return {};  // the run's own, or written by an older version
   return {about.at("good").get<std::string>(), about.at("include").get<std::vector<std::string>>(),
           about.at("exclude").get<std::vector<std::string>>()};
-}
-
-/// Of a file that may be of other weights.
-GoodFolder good_images_named_in(const fs::path& file) {
-  try {
-    return good_in(nlohmann::json::parse(read_saved(file).metadata.at(kMetadataKey)));
-  } catch (const std::exception&) {
-    return {};
-  }
 }
 
 }  // namespace
@@ -119,11 +129,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
     if (about.at("value-range").get<std::string>() != to_string(model.info().value_range)) {
       return std::nullopt;
     }
-    const auto size = about.at("size").get<std::string>();
-    // Files of before do not say it.
-    const std::string name = about.value("precision", to_string(Precision::fp32));
-    const Model computing = model.in_precision(parse_name<Precision>(name).value());
-    Inspector inspector(computing, size == kNative ? Size{} : parse_size(size).value(),
+    Inspector inspector(model.in_precision(precision_of(about)), size_of(about),
                         about.at("group-regex").get<std::string>(),
                         std::make_shared<AnomalyScorer>(saved.tensors));
     inspector.good_ = good_in(about);
@@ -190,7 +196,7 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
   if (!saved) {
     callbacks.say(printable(file.string()) +
                   " is of other weights or of another version: calibrating again");
-    take_over(good_images_named_in(file), options, callbacks);
+    take_over(good_in(about_saved(file)), options, callbacks);
     return std::nullopt;
   }
   const Size asked =
@@ -213,26 +219,30 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
 }
 
 Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& callbacks) {
+  const bool may_keep = options.good.data.data.empty();
   const std::optional<Inspector> saved = saved_inspector(model, options, callbacks);
-  return saved ? *saved : calibrate_and_keep(model, options, callbacks);
+  return saved ? *saved : calibrate_and_keep(model, options, may_keep, callbacks);
 }
 
-CalibrateOptions as_calibrated_before(const Model& model, const Callbacks& callbacks) {
+CalibrateOptions as_calibrated_before(Model& model, const Callbacks& callbacks) {
   CalibrateOptions options;
-  take_over(good_images_named_in(inspector_file(model)), options, callbacks);
+  const nlohmann::json about = about_saved(inspector_file(model));
+  if (about.is_null()) return options;
+  take_over(good_in(about), options, callbacks);
+  options.size = size_of(about);
+  options.group_regex = about.at("group-regex").get<std::string>();
+  model = model.in_precision(precision_of(about));
   return options;
 }
 
-Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
+Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options, bool may_keep,
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   // What one call asked for must not become every call's.
   const DataOptions asked = options.complete(model).data;
   const DataOptions usual = CalibrateOptions().complete(model).data;
   const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;
-  const std::string& good = options.good.data.data;
-  const bool is_of_run = good.empty() || good == good_images_named_in(inspector_file(model)).folder;
-  if (!is_of_run || !is_usual) return inspector;
+  if (!may_keep || !is_usual) return inspector;
   if (model.run().empty()) {
     callbacks.warn(
         "a checkpoint file keeps no calibration: name its run folder, and the next call "

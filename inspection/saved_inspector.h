@@ -19,13 +19,13 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
 /// That, or what calibrate_and_keep() gives.
 Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& callbacks);
 
-/// Names the good images that the model's run was calibrated on, perhaps with other weights, if
-/// they were not the run's own.
-CalibrateOptions as_calibrated_before(const Model& model, const Callbacks& callbacks);
+/// How the model's run was calibrated before, perhaps with other weights: size, grouping and, if
+/// they were not the run's own, good images; `model` then computes in its precision.
+CalibrateOptions as_calibrated_before(Model& model, const Callbacks& callbacks);
 
-/// Calibrates, and keeps the result where good images are the run's own, or those it was calibrated
-/// on before, and nothing is kept for the same weights; a run that cannot be written is a warning.
-Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options,
+/// Calibrates, and keeps the result if it may, where size and grouping are the usual and nothing is
+/// kept for the same weights; a run that cannot be written is a warning.
+Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options, bool may_keep,
                              const Callbacks& callbacks);
 
 }  // namespace convae

@@ -351,7 +351,10 @@ ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration
   std::optional<Inspector> inspector = saved_inspector(computing, asked, callbacks);
   const Size size = inspector ? inspector->size() : asked.complete(computing).data.size;
   FolderScoring scoring(computing, size, options, callbacks);
-  if (!inspector) inspector = calibrate_and_keep(computing, asked, callbacks);
+  if (!inspector) {
+    const bool may_keep = calibration.good.data.data.empty();
+    inspector = calibrate_and_keep(computing, asked, may_keep, callbacks);
+  }
   return scoring.run(*inspector);
 }
 

@@ -47,7 +47,7 @@ Maps unpack(const torch::Tensor& packed, const Maps& like) {
 
 /// Whether LibTorch 2.13's bfloat16 convolutions may read past the end of maps of those lengths,
 /// `outer` being the larger one, or give garbage: weight gradients where the kernel is wider than
-/// the map, results where a stride leaves one pixel, both with a dilation of a single pixel.
+/// the map, results where a stride leaves one pixel, both where a kernel of one pixel is dilated.
 bool fails_in_bf16(const Axis& axis, std::int64_t outer, std::int64_t inner) {
   return outer < axis.span() || (inner == 1 && axis.stride > 1) ||
          (axis.kernel == 1 && axis.dilation > 1);

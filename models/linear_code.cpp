@@ -1,8 +1,6 @@
 #include "convae/models/linear_code.h"
 
 #include <ATen/autocast_mode.h>
-#include <ATen/ops/conv2d.h>
-#include <ATen/ops/conv_transpose2d.h>
 #include <ATen/ops/replication_pad2d.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
@@ -16,23 +14,28 @@ LinearCodeImpl::LinearCodeImpl(const ModelOptions& options) : is_dense_(options.
       "components", torch::zeros({options.bottleneck_numbers(), options.channels, h, w}));
 }
 
-// Both in float: rounded to bfloat16, the first coordinates alone would be off by more than the
-// last ones are long.
+// Both ways in float: rounded to bfloat16, the first coordinates alone would be off by more than
+// the last ones are long. As products: convolutions with such large kernels are slower.
 
 torch::Tensor LinearCodeImpl::encode(const torch::Tensor& images) const {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const Size block{components_.size(2), components_.size(3)};
-  const torch::Tensor x = in_whole_blocks(images.to(torch::kFloat) - mean_, block);
-  const torch::Tensor code = at::conv2d(x, components_, /*bias=*/{}, /*stride=*/per_axis(block));
+  const torch::Tensor rows =
+      rows_of_blocks(images.to(torch::kFloat) - mean_, {components_.size(2), components_.size(3)});
+  const torch::Tensor code = rows.matmul(components_.flatten(1).t()).permute({0, 3, 1, 2});
   return is_dense_ ? code.flatten(1) : code;
 }
 
 torch::Tensor LinearCodeImpl::decode(const torch::Tensor& latents, Size size) const {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const Size block{components_.size(2), components_.size(3)};
   torch::Tensor code = latents.to(torch::kFloat);
   if (is_dense_) code = code.unsqueeze(2).unsqueeze(3);
-  return (at::conv_transpose2d(code, components_, /*bias=*/{}, /*stride=*/per_axis(block))
+  const torch::Tensor blocks = code.permute({0, 2, 3, 1})
+                                   .matmul(components_.flatten(1))
+                                   .unflatten(3, components_.sizes().slice(1));
+  return (blocks.permute({0, 1, 4, 2, 5, 3})
+              .flatten(3, 4)
+              .flatten(1, 2)
+              .permute({0, 3, 1, 2})
               .slice(2, 0, size.h)
               .slice(3, 0, size.w) +
           mean_)
@@ -46,13 +49,18 @@ void LinearCodeImpl::set(const torch::Tensor& mean, const torch::Tensor& compone
   components_.narrow(0, 0, components.size(0)).copy_(components);
 }
 
-torch::Tensor in_whole_blocks(const torch::Tensor& images, Size block) {
+torch::Tensor rows_of_blocks(const torch::Tensor& images, Size block) {
   const auto missing = [](std::int64_t length, std::int64_t side) {
     return (side - length % side) % side;
   };
   const std::int64_t bottom = missing(images.size(2), block.h);
   const std::int64_t right = missing(images.size(3), block.w);
-  return bottom + right > 0 ? at::replication_pad2d(images, {0, right, 0, bottom}) : images;
+  const bool is_whole = bottom + right == 0;
+  return (is_whole ? images : at::replication_pad2d(images, {0, right, 0, bottom}))
+      .unflatten(3, {-1, block.w})
+      .unflatten(2, {-1, block.h})
+      .permute({0, 2, 4, 1, 3, 5})
+      .flatten(3);
 }
 
 }  // namespace convae

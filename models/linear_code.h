@@ -38,7 +38,8 @@ private:
 };
 TORCH_MODULE(LinearCode);
 
-/// (N, C, H, W), completed to whole blocks by repeating the last row and column.
-torch::Tensor in_whole_blocks(const torch::Tensor& images, Size block);
+/// (N, C, H, W) → (N, h, w, C · block.h · block.w), a row of numbers for each block; the last ones
+/// are completed by repeating the last row and column.
+torch::Tensor rows_of_blocks(const torch::Tensor& images, Size block);
 
 }  // namespace convae

@@ -21,8 +21,7 @@
 ///     transposed convolution  [(a - 1)s + e - p, bs - p)
 ///
 /// A linear path sees whole blocks, with which windows begin and end. At a picture's true border
-/// nothing is lost. Around a tile so much is added that what is right
-/// covers it.
+/// nothing is lost. Around a tile so much is added that what is right covers it.
 namespace convae {
 
 /// A part of images or maps (…, H, W).

@@ -16,61 +16,65 @@ namespace {
 
 constexpr std::int64_t kBatch = 64;
 /// More images or blocks hardly change the components, but every pass over them takes its time.
-constexpr std::int64_t kMostRows = 100'000;
+constexpr std::int64_t kMostRows = 100'000, kEnoughImages = 2'000;
 /// Where images are cropped, other crops of the same ones give more blocks.
 constexpr std::int64_t kEnoughRows = 20'000, kMostPasses = 32;
 /// Coordinates that latents are larger than: what the convolutions add to them is worth that much
 /// less, so that first steps of usual learning rates do not undo the components.
 constexpr double kLatentScale = 10;
 
-/// (N, C, H, W) → a row of block.h · block.w · C numbers for each block.
-torch::Tensor rows_of_blocks(const torch::Tensor& images, Size block) {
-  return in_whole_blocks(images, block)
-      .unflatten(3, {-1, block.w})
-      .unflatten(2, {-1, block.h})
-      .permute({0, 2, 4, 3, 5, 1})
-      .reshape({-1, block.area() * images.size(1)});
-}
+std::int64_t rounded_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-std::int64_t count_blocks(const ImageDataset& images, const std::vector<Step>& plan, Size block) {
-  std::int64_t count = 0;
-  for (const Step& step : plan) {
-    for (const MicroBatch& batch : step) {
-      for (const std::int64_t index : batch.indices) {
-        const auto [h, w] = images.image_size(index);
-        count += (h + block.h - 1) / block.h * ((w + block.w - 1) / block.w);
+/// Every k-th image, in batches, and how many blocks they have.
+struct SomeImages {
+  std::vector<Step> plan;
+  std::int64_t blocks = 0;
+
+  SomeImages(const ImageDataset& images, std::int64_t every, Size block)
+      : plan(plan_in_order(images, kBatch, kMaxBatchPixels)) {
+    for (Step& step : plan) {
+      for (MicroBatch& batch : step) {
+        std::erase_if(batch.indices, [&](std::int64_t index) { return index % every != 0; });
+        for (const std::int64_t index : batch.indices) {
+          const auto [h, w] = images.image_size(index);
+          blocks += rounded_up(h, block.h) * rounded_up(w, block.w);
+        }
       }
+      std::erase_if(step, [](const MicroBatch& batch) { return batch.indices.empty(); });
     }
+    std::erase_if(plan, [](const Step& step) { return step.empty(); });
   }
-  return count;
-}
+};
 
-/// The blocks of the images, of very many those of every k-th batch.
+/// The blocks of the images; of very many, some of some images, evenly spread.
 RowSource rows_of(ImageDataset& images, Size block, std::uint64_t seed, std::int64_t workers,
                   const Callbacks& callbacks) {
-  const std::vector<Step> all = plan_in_order(images, kBatch, kMaxBatchPixels);
-  const std::int64_t blocks = count_blocks(images, all, block);
-  const std::int64_t stride = (blocks + kMostRows - 1) / kMostRows;
-  std::vector<Step> plan;
-  for (std::int64_t i = 0; i < std::ssize(all); i += stride) plan.push_back(all[i]);
+  const auto count = static_cast<std::int64_t>(images.size());
+  const std::int64_t of_an_image = SomeImages(images, 1, block).blocks / count;
+  const std::int64_t wanted = std::max(kEnoughImages, kMostRows / of_an_image);
+  const SomeImages some(images, rounded_up(count, wanted), block);
   const bool crops = static_cast<bool>(images.options().crop);
   const std::int64_t passes =
-      crops ? std::clamp<std::int64_t>(kEnoughRows / blocks, 1, kMostPasses) : 1;
+      crops ? std::clamp<std::int64_t>(kEnoughRows / some.blocks, 1, kMostPasses) : 1;
+  const std::int64_t every = rounded_up(passes * some.blocks, kMostRows);
   RowSource source{
-      passes * count_blocks(images, plan, block), block.area() * images.options().channels, {}};
-  source.for_each_block = [&, workers, plan, block, crops, passes, seed,
-                           count = source.count](const auto& take) {
-    std::int64_t done = 0;
+      rounded_up(passes * some.blocks, every), block.area() * images.options().channels, {}};
+  source.for_each_block = [&, workers, plan = some.plan, crops, passes, every, seed, block,
+                           rows = source.count, numbers = source.numbers](const auto& take) {
+    std::int64_t done = 0, next = 0;  // the latter counts from a batch's first row
     for (std::int64_t pass = 0; pass < passes; ++pass) {
       Loader loader(images, plan, View{.random = crops, .seed = seed, .epoch = pass}, workers);
       while (const auto step = loader.next()) {
-        callbacks.stop_if_asked(done, count);
+        callbacks.stop_if_asked(done, rows);
         for (const MicroBatch& batch : *step) {
-          const torch::Tensor rows = rows_of_blocks(to_float(batch.images, torch::kCPU), block);
-          done += rows.size(0);
-          take(rows);
+          const torch::Tensor all =
+              rows_of_blocks(to_float(batch.images, torch::kCPU), block).reshape({-1, numbers});
+          const torch::Tensor some_rows = all.slice(0, next, {}, every);
+          next += every * some_rows.size(0) - all.size(0);
+          done += some_rows.size(0);
+          if (some_rows.size(0) > 0) take(some_rows.contiguous());
         }
-        callbacks.show("principal components", done, count);
+        callbacks.show("principal components", done, rows);
       }
     }
   };
@@ -89,12 +93,17 @@ void begin_with_components(Autoencoder net, ImageDataset& training, std::uint64_
   const auto method = choose_pca_method(statistics.count, source.numbers, count);
   if (count < 1 || !method) {
     const std::string reason = count < 1 ? "one image has no principal components"
-                                         : why_no_pca(statistics.count, source.numbers, count);
+                               : model.latent == 0 && count >= source.numbers
+                                   ? fmt::format(
+                                         "{} latent channels would give every block of {} "
+                                         "back as it is",
+                                         count, to_string(block))
+                                   : why_no_pca(statistics.count, source.numbers, count);
     throw std::runtime_error("--linear pca: " + reason + "; use --linear none");
   }
   const Pca pca = fit_pca(source, statistics, count, *method);
   const auto as_images = [&](const torch::Tensor& rows) {
-    return rows.reshape({-1, block.h, block.w, model.channels}).permute({0, 3, 1, 2});
+    return rows.reshape({-1, model.channels, block.h, block.w});
   };
   const torch::Tensor mean_block = as_images(pca.mean)[0];
   const torch::Tensor mean =

@@ -331,12 +331,7 @@ private:
   Autoencoder build(const std::map<std::string, torch::Tensor>& weights) const {
     torch::manual_seed(job_.train.seed);
     Autoencoder net(job_.model);
-    try {
-      if (!saved_ && !job_.init.empty()) load_weights(net, weights, in_quotes(job_.init));
-    } catch (const CheckpointError& error) {
-      throw CheckpointError(std::string(error.what()) +
-                            "; name the --levels and other options of [model] that it is of");
-    }
+    if (!saved_ && !job_.init.empty()) load_weights(net, weights, in_quotes(job_.init));
     net->to(device_);
     return net;
   }

@@ -89,11 +89,11 @@ void calibrate_after_training(const TrainResult& result, const std::string& devi
   if (leads()) log.open(result.folder / "train.log");
   const Callbacks callbacks = log.noting(program);
   try {
-    const Model model = load(result.folder, device_of_ranks(device));
+    Model model = load(result.folder, device_of_ranks(device));
     if (model.options().detector.empty()) return;
     if (on_any_rank(is_calibrated(model))) return;
-    const Inspector inspector =
-        calibrate_run(model, as_calibrated_before(model, callbacks), callbacks);
+    const CalibrateOptions options = as_calibrated_before(model, callbacks);
+    const Inspector inspector = calibrate_run(model, options, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));
   } catch (const Interrupted&) {

@@ -288,7 +288,7 @@ class TestInit:
         (lambda w: w.pop("decoder.0.conv.weight"), ["'decoder.0.conv.weight'", "missing"]),
         (lambda w: w.clear(), ["missing"]),
         (lambda w: w.update({"encoder.0.conv.bias": np.zeros(5, np.float32)}),
-         ["'encoder.0.conv.bias'", "[5]", "[4]", "--levels"]),
+         ["'encoder.0.conv.bias'", "[5]", "[4]"]),
         (lambda w: w["encoder.0.conv.bias"].fill(np.nan), ["'encoder.0.conv.bias'", "not finite"])])
     def test_refuses_other_names_and_shapes(self, plain, convae, photos, tmp_path, change, parts):
         weights = load_file(plain)
