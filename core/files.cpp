@@ -149,11 +149,9 @@ bool is_unfinished(const std::filesystem::path& file) {
   const std::size_t suffix = name.rfind(kTemporary), last = name.rfind('-');
   if (!name.starts_with('.') || suffix == std::string::npos) return false;
   const std::size_t process = suffix + kTemporary.size();
-  const auto is_number = [](const std::string& text) {
-    return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-  };
-  return last > process && is_number(name.substr(process, last - process)) &&
-         is_number(name.substr(last + 1));
+  const std::string_view text = name;
+  return last > process && parse_as<std::uint64_t>(text.substr(process, last - process)) &&
+         parse_as<std::uint64_t>(text.substr(last + 1));
 }
 
 void exit_without_unfinished_files(int code) noexcept {

@@ -57,11 +57,9 @@ std::string OutputFolder::reserve(const std::string& input_name, std::string_vie
                                   const std::string& subfolder) {
   const fs::path input = fs::path(subfolder) / input_name;
   // "shot.0001" has a number, not an ending.
-  const std::string ending = input.extension().string();
-  const bool is_number =
-      ending.size() > 1 && ending.find_first_not_of("0123456789", 1) == std::string::npos;
-  std::string name = is_number ? input.string() + std::string(extension)
-                               : fs::path(input).replace_extension(extension).string();
+  const bool has_number = ending_of(input).empty() && input.extension() != ".";
+  std::string name = has_number ? input.string() + std::string(extension)
+                                : fs::path(input).replace_extension(extension).string();
   const auto taken = [&] { return reserved_.contains(name) || folders_.contains(name); };
   if (taken()) name = input.string() + std::string(extension);
   for (int number = 2; taken(); ++number) {

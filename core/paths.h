@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -44,6 +46,15 @@ inline std::filesystem::path absolute_path(const std::filesystem::path& path) {
   std::error_code error;
   const std::filesystem::path real = std::filesystem::weakly_canonical(absolute, error);
   return error ? plain : real;
+}
+
+/// Of a name, in lower case; "" where there is none, or one of digits alone, as numbered files
+/// have.
+inline std::string ending_of(const std::filesystem::path& name) {
+  std::string ending = name.extension().string();
+  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const bool is_number = ending.find_first_not_of(".0123456789") == std::string::npos;
+  return is_number ? "" : ending;
 }
 
 /// By its text alone: absolute, or with a "..".

@@ -29,13 +29,6 @@ constexpr const char* kReconstructed = "reconstruct.csv";
 
 }  // namespace
 
-std::string ending_of(const fs::path& name) {
-  std::string ending = name.extension().string();
-  for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  const bool is_number = ending.find_first_not_of(".0123456789") == std::string::npos;
-  return is_number ? "" : ending;
-}
-
 bool is_image_ending(const std::string& ending) {
   return std::ranges::find(kExtensions, ending) != kExtensions.end();
 }

@@ -11,9 +11,6 @@
 /// The rules by which files of folders and members of shards are images of the task.
 namespace convae {
 
-/// Of a name, in lower case; "" where there is none, or one of digits alone, as numbered files
-/// have.
-std::string ending_of(const std::filesystem::path& name);
 /// Whether files with that ending are images. Those without one ("") have to be looked into.
 bool is_image_ending(const std::string& ending);
 

@@ -180,11 +180,12 @@ private:
   /// The rest of an earlier and larger set: it would be read as part of this one.
   std::vector<fs::path> find_others() const {
     std::vector<fs::path> others;
-    for (std::size_t i = result_.shards.size();; ++i) {
-      others.push_back(output_.root() / shard_name(options_.name, i));
-      if (!is_there(others.back())) break;
-    }
-    others.pop_back();
+    fs::path next;
+    const auto is_another = [&] {
+      const std::size_t number = result_.shards.size() + others.size();
+      return is_there(next = output_.root() / shard_name(options_.name, number));
+    };
+    while (is_another()) others.push_back(next);
     if (!others.empty() && !options_.overwrite) {
       throw std::runtime_error(in_quotes(others[0]) +
                                " exists, a shard of another set; --overwrite true replaces all");

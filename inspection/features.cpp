@@ -45,7 +45,7 @@ Pyramid pyramid(torch::Tensor planes, const MapsOf& maps_of) {
 }  // namespace
 
 torch::Tensor next_level(const torch::Tensor& planes) {
-  const torch::Tensor from = with_even_sides(planes).contiguous().unsqueeze(3);
+  const torch::Tensor from = with_whole_blocks(planes, {2, 2}).contiguous().unsqueeze(3);
   const torch::Tensor halves =
       torch::empty({from.size(0), from.size(1) / 2, from.size(2) / 2, 1}, from.options());
   for (std::int64_t c = 0; c < from.size(0); ++c) {

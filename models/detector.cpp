@@ -76,7 +76,8 @@ torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reco
       at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
                (image - blurred) * kDifferenceGain},
               /*dim=*/1);
-  return at::pixel_unshuffle(with_even_sides(x), 2).contiguous(at::MemoryFormat::ChannelsLast);
+  return at::pixel_unshuffle(with_whole_blocks(x, {2, 2}), 2)
+      .contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 #include "convae/models/linear_code.h"
 
+#include "convae/models/pixels.h"
+
 #include <ATen/autocast_mode.h>
-#include <ATen/ops/replication_pad2d.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 namespace convae {
@@ -50,13 +51,7 @@ void LinearCodeImpl::set(const torch::Tensor& mean, const torch::Tensor& compone
 }
 
 torch::Tensor rows_of_blocks(const torch::Tensor& images, Size block) {
-  const auto missing = [](std::int64_t length, std::int64_t side) {
-    return (side - length % side) % side;
-  };
-  const std::int64_t bottom = missing(images.size(2), block.h);
-  const std::int64_t right = missing(images.size(3), block.w);
-  const bool is_whole = bottom + right == 0;
-  return (is_whole ? images : at::replication_pad2d(images, {0, right, 0, bottom}))
+  return with_whole_blocks(images, block)
       .unflatten(3, {-1, block.w})
       .unflatten(2, {-1, block.h})
       .permute({0, 2, 4, 1, 3, 5})

@@ -33,9 +33,10 @@ torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
   return floats.div_(images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0);
 }
 
-torch::Tensor with_even_sides(const torch::Tensor& images) {
-  const std::int64_t odd_h = images.size(-2) % 2, odd_w = images.size(-1) % 2;
-  return odd_h + odd_w > 0 ? at::replication_pad2d(images, {0, odd_w, 0, odd_h}) : images;
+torch::Tensor with_whole_blocks(const torch::Tensor& images, Size block) {
+  const std::int64_t bottom = (block.h - images.size(-2) % block.h) % block.h;
+  const std::int64_t right = (block.w - images.size(-1) % block.w) % block.w;
+  return bottom + right > 0 ? at::replication_pad2d(images, {0, right, 0, bottom}) : images;
 }
 
 torch::Tensor to_model_range(const torch::Tensor& images, Output output) {

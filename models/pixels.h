@@ -9,8 +9,8 @@ namespace convae {
 /// channels-last.
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
 
-/// (…, H, W) with even sides: the last row and column of odd ones come twice.
-torch::Tensor with_even_sides(const torch::Tensor& images);
+/// (…, H, W) completed to whole blocks: the last row and column are repeated.
+torch::Tensor with_whole_blocks(const torch::Tensor& images, Size block);
 
 /// Images in [0,1] → the range the model works on, [-1,1] for tanh.
 torch::Tensor to_model_range(const torch::Tensor& images, Output output);

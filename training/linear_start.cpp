@@ -50,9 +50,9 @@ struct SomeImages {
 RowSource rows_of(ImageDataset& images, Size block, std::uint64_t seed, std::int64_t workers,
                   const Callbacks& callbacks) {
   const auto count = static_cast<std::int64_t>(images.size());
-  const std::int64_t of_an_image = SomeImages(images, 1, block).blocks / count;
-  const std::int64_t wanted = std::max(kEnoughImages, kMostRows / of_an_image);
-  const SomeImages some(images, rounded_up(count, wanted), block);
+  SomeImages some(images, /*every=*/1, block);
+  const std::int64_t wanted = std::max(kEnoughImages, kMostRows / (some.blocks / count));
+  if (count > wanted) some = SomeImages(images, rounded_up(count, wanted), block);
   const bool crops = static_cast<bool>(images.options().crop);
   const std::int64_t passes =
       crops ? std::clamp<std::int64_t>(kEnoughRows / some.blocks, 1, kMostPasses) : 1;
@@ -81,6 +81,14 @@ RowSource rows_of(ImageDataset& images, Size block, std::uint64_t seed, std::int
   return source;
 }
 
+std::string why_none(const ModelOptions& model, std::int64_t rows, std::int64_t numbers,
+                     std::int64_t count) {
+  if (count < 1) return "one image has no principal components";
+  if (model.latent > 0 || count < numbers) return why_no_pca(rows, numbers, count);
+  return fmt::format("{} latent channels would give every block of {} back as it is", count,
+                     to_string(model.linear_block()));
+}
+
 }  // namespace
 
 void begin_with_components(Autoencoder net, ImageDataset& training, std::uint64_t seed,
@@ -92,13 +100,7 @@ void begin_with_components(Autoencoder net, ImageDataset& training, std::uint64_
   const std::int64_t count = std::min(model.bottleneck_numbers(), statistics.count - 1);
   const auto method = choose_pca_method(statistics.count, source.numbers, count);
   if (count < 1 || !method) {
-    const std::string reason = count < 1 ? "one image has no principal components"
-                               : model.latent == 0 && count >= source.numbers
-                                   ? fmt::format(
-                                         "{} latent channels would give every block of {} "
-                                         "back as it is",
-                                         count, to_string(block))
-                                   : why_no_pca(statistics.count, source.numbers, count);
+    const std::string reason = why_none(model, statistics.count, source.numbers, count);
     throw std::runtime_error("--linear pca: " + reason + "; use --linear none");
   }
   const Pca pca = fit_pca(source, statistics, count, *method);

@@ -3,21 +3,22 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 
-#include <c10/util/StringUtil.h>
-
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <sstream>
 
 namespace convae {
 namespace {
 
 template <typename T>
 void at_least(const char* name, T value, T low) {
-  require_option(value >= low && std::isfinite(static_cast<double>(value)),
-                 c10::str(name, " must be at least ", low, ", but is ", value));
+  if (value >= low && std::isfinite(static_cast<double>(value))) return;
+  std::ostringstream message;
+  message << name << " must be at least " << low << ", but is " << value;
+  throw OptionError(message.str());
 }
 
 /// Their product is the number of images shown, which must be countable.
@@ -34,8 +35,10 @@ bool is_reserved(const std::string& name) {
 }
 
 void below_one(const char* name, double value) {
-  require_option(value >= 0 && value < 1,
-                 c10::str(name, " must be at least 0 and below 1, but is ", value));
+  if (value >= 0 && value < 1) return;
+  std::ostringstream message;
+  message << name << " must be at least 0 and below 1, but is " << value;
+  throw OptionError(message.str());
 }
 
 }  // namespace

@@ -129,9 +129,8 @@ public:
   Bytes exif() const {
     for (const auto* marker : markers()) {
       // XMP uses APP1 as well.
-      if (marker->marker == kExifMarker &&
-          is_at({marker->data, marker->data_length}, 0, {"Exif\0\0", 6})) {
-        return {marker->data, marker->data_length};
+      if (marker->marker == kExifMarker && is_at(bytes_of(*marker), 0, {"Exif\0\0", 6})) {
+        return bytes_of(*marker);
       }
     }
     return {};
@@ -155,8 +154,7 @@ public:
   /// Before write_notes(), which must not throw or jump: it runs within another encoder's calls.
   void read_profile(const Original& original) {
     const bool is_there = std::ranges::any_of(markers(), [](const auto* marker) {
-      return marker->marker == kProfileMarker &&
-             is_at({marker->data, marker->data_length}, 0, "ICC_PROFILE");
+      return marker->marker == kProfileMarker && is_at(bytes_of(*marker), 0, "ICC_PROFILE");
     });
     if (!is_there) return;
     JOCTET* profile = nullptr;
@@ -172,7 +170,7 @@ public:
     if (decoder_.num_components == 4) lost.emplace_back("its inks (CMYK)");
     constexpr std::string_view kXmp = "http://ns.adobe.com/xap/";
     for (const auto* marker : markers()) {
-      if (is_at({marker->data, marker->data_length}, 0, kXmp)) lost.emplace_back("its XMP");
+      if (is_at(bytes_of(*marker), 0, kXmp)) lost.emplace_back("its XMP");
       if (marker->marker == JPEG_COM) lost.emplace_back("a comment");
       if (marker->marker == kIptcMarker) lost.emplace_back("its IPTC data");
     }
@@ -246,6 +244,10 @@ private:
       markers.push_back(marker);
     }
     return markers;
+  }
+
+  static Bytes bytes_of(const jpeg_marker_struct& marker) {
+    return {marker.data, marker.data_length};
   }
 
   template <typename Calls>
