@@ -30,6 +30,7 @@ constexpr const char* kNoGpuMemory =
 volatile std::sig_atomic_t received_signal = 0;
 volatile std::sig_atomic_t has_begun = 0;
 volatile std::sig_atomic_t save_is_asked = 0;
+volatile std::sig_atomic_t seconds_to_stop = 0;  // 0: any number
 
 extern "C" void note_signal(int signal) {
   // The first asks for an orderly end, if there is anything to end; a second ends at once. A
@@ -37,6 +38,7 @@ extern "C" void note_signal(int signal) {
   const bool is_second = received_signal != 0 && signal != SIGHUP;
   if (is_second || has_begun == 0) exit_without_unfinished_files(128 + signal);
   received_signal = signal;
+  alarm(static_cast<unsigned>(seconds_to_stop));  // which comes as a second signal
 }
 
 extern "C" void note_save_signal(int /*signal*/) { save_is_asked = 1; }
@@ -47,6 +49,7 @@ void watch_signals() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGALRM, &action, nullptr);
   struct sigaction save = action;
   save.sa_handler = note_save_signal;
   sigaction(SIGUSR1, &save, nullptr);
@@ -75,6 +78,9 @@ bool shares_work(const std::string& command) {
 /// The first rank speaks for all.
 void begin_with_ranks() {
   start_ranks();  // from here on, one that fails ends all
+  // When a rank dies, torchrun asks the others to stop, which wait for that rank; it kills them 30
+  // seconds later.
+  if (ranks().size() > 1 && find_launch()->kind == Launch::Kind::torchrun) seconds_to_stop = 20;
   if (!leads() && std::freopen("/dev/null", "w", stdout) == nullptr) {
     throw std::runtime_error("/dev/null cannot be written");
   }

@@ -11,8 +11,8 @@ file(MAKE_DIRECTORY ${CONVAE_INCLUDE_DIR})
 file(CREATE_LINK ${PROJECT_SOURCE_DIR} ${CONVAE_INCLUDE_DIR}/convae SYMBOLIC)
 
 # Program and library find LibTorch beside them in a package (cmake/ConvaePackage.cmake), else where
-# it is, and libconvae_mpi.so beside the library; CMake's own search for such folders leaves out those inside the checkout. A wheel's lie in
-# site-packages/convae/{bin,lib}, beside torch.
+# it is, and libconvae_mpi.so beside the library; CMake's own search for such folders leaves out
+# those inside the checkout. A wheel's lie in site-packages/convae/{bin,lib}, beside torch.
 file(REAL_PATH ${LibTorch_LIBRARY_DIR} CONVAE_TORCH_LIBRARIES)
 set(CONVAE_PACKAGE_RPATH
   $ORIGIN/convae:$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/convae:$ORIGIN:$ORIGIN/../${CMAKE_INSTALL_LIBDIR})

@@ -254,7 +254,12 @@ torch::Tensor BlockImpl::convolution(const torch::Tensor& x, const torch::Tensor
 }
 
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {
-  if (batch_norm_) return batch_norm_->forward(x);
+  if (batch_norm_) {
+    TORCH_CHECK(rank_sums().sum == nullptr || !is_training(),
+                "batch normalisation over several "
+                "processes needs the fused kernels; on a GPU, NVRTC");
+    return batch_norm_->forward(x);
+  }
   if (group_norm_) {
     // LibTorch 2.13 sums channels-last maps in plain floats: at 481x321 the result was up to 8e-4
     // off, in the other layout 1e-6.

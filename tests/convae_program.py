@@ -168,7 +168,7 @@ def with_ranks(program, size):
 
 
 def rank_processes(process):
-    """Process ids below a running mpirun, by rank."""
+    """Process ids below a running mpirun or torchrun, by rank."""
     found = {}
     for status in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -179,7 +179,7 @@ def rank_processes(process):
         except OSError:
             continue
         for setting in environment:
-            if setting.startswith(b"OMPI_COMM_WORLD_RANK="):
+            if setting.startswith((b"OMPI_COMM_WORLD_RANK=", b"RANK=")):
                 found[int(setting.partition(b"=")[2])] = int(status.parent.name)
     return found
 

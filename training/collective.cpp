@@ -4,6 +4,8 @@
 #include "convae/core/text.h"
 #include "convae/models/kernels/rank_sums.h"
 
+#include <ATen/core/Tensor.h>
+
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -15,8 +17,6 @@
 namespace convae {
 namespace {
 
-constexpr const char* kModule = "libconvae_mpi.so";
-
 Collective& alone() {
   static Collective one;
   return one;
@@ -24,8 +24,14 @@ Collective& alone() {
 
 Collective* engine_in_use = nullptr;
 
-void sum_numbers(double* values, std::int64_t count) {
-  ranks().sum(std::span(values, static_cast<std::size_t>(count)));
+template <typename T>
+void sum_values(const at::Tensor& values) {
+  const std::span all(values.mutable_data_ptr<T>(), static_cast<std::size_t>(values.numel()));
+  if (values.is_cpu()) {
+    ranks().sum(all);
+  } else {
+    ranks().sum_on_device(all);
+  }
 }
 
 std::int64_t number_of(const std::map<std::string, std::string>& environment, const char* name) {
@@ -36,24 +42,39 @@ std::int64_t number_of(const std::map<std::string, std::string>& environment, co
   return value;
 }
 
-/// The engine in libconvae_mpi.so, which lies beside the program's libraries.
+/// The engine in a module that lies beside the program's libraries; null where that cannot be
+/// loaded.
+Collective* load_engine(const char* name) {
+  // Open MPI's own modules look for its symbols among those of the program.
+  void* module = dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+  if (module == nullptr) return nullptr;
+  using Make = Collective* (*)();
+  const auto make = reinterpret_cast<Make>(dlsym(module, "convae_engine"));
+  if (make == nullptr) throw std::runtime_error(std::string(name) + " is not convae's");
+  return make();
+}
+
+Collective* load_nccl(const Launch& launch) {
+  Collective* engine = load_engine("libconvae_nccl.so");
+  if (engine != nullptr) return engine;
+  throw std::runtime_error(fmt::format(
+      "started as {} processes by torchrun, which connects GPUs by NCCL; this convae has MPI, on "
+      "CPUs: mpirun -n {} convae train …",
+      launch.size, launch.size));
+}
+
 Collective* load_mpi(const Launch& launch) {
   const std::string started =
       launch.size > 0
           ? fmt::format("started as {} processes by {}", launch.size, launcher_name(launch.kind))
           : fmt::format("started by {}", launcher_name(launch.kind));
-  // Open MPI's own modules look for its symbols among those of the program.
-  void* module = dlopen(kModule, RTLD_NOW | RTLD_GLOBAL);
-  if (module == nullptr) {
+  Collective* engine = load_engine("libconvae_mpi.so");
+  if (engine == nullptr) {
     throw std::runtime_error(fmt::format(
         "{}, but MPI cannot be used here ({}); install MPI and build convae with it (Debian: "
         "libopenmpi-dev), or start one process",
         started, dlerror()));
   }
-  using Make = Collective* (*)();
-  const auto make = reinterpret_cast<Make>(dlsym(module, "convae_mpi_engine"));
-  if (make == nullptr) throw std::runtime_error(std::string(kModule) + " is not convae's");
-  Collective* engine = make();
   if (engine->size() == 1 && launch.size > 1) {
     const std::string hint =
         launch.kind == Launch::Kind::slurm
@@ -71,8 +92,16 @@ Collective& ranks() { return engine_in_use != nullptr ? *engine_in_use : alone()
 
 void use_ranks(Collective* engine) {
   engine_in_use = engine;
-  rank_sums().sum = ranks().size() > 1 ? &sum_numbers : nullptr;
+  rank_sums().sum = ranks().size() > 1 ? &sum_over_ranks : nullptr;
   share_machine(ranks().machine());
+}
+
+void sum_over_ranks(const at::Tensor& values) {
+  if (values.scalar_type() == at::kFloat) {
+    sum_values<float>(values);
+  } else {
+    sum_values<double>(values);
+  }
 }
 
 Alone::Alone() : others_(engine_in_use) { use_ranks(nullptr); }
@@ -94,9 +123,18 @@ std::int64_t least_of_ranks(std::int64_t value) {
 
 std::string device_of_ranks(const std::string& device) {
   if (ranks().size() == 1) return device;
-  if (!device.starts_with("cuda")) return "cpu";
-  throw OptionError("--device " + in_quotes(device) +
-                    ": several processes work on CPUs, by MPI; use --device cpu, or one process");
+  const std::string own = ranks().device();
+  const std::string given = "--device " + in_quotes(device);
+  if (own == "cpu") {
+    if (!device.starts_with("cuda")) return own;
+    throw OptionError(given +
+                      ": several processes work on CPUs, by MPI; use --device cpu, or one "
+                      "process; torchrun starts several for GPUs");
+  }
+  if (device == "auto" || device == "cuda") return own;
+  throw OptionError(given +
+                    ": torchrun's processes compute on a GPU each; use --device cuda, or "
+                    "mpirun for CPUs");
 }
 
 std::int64_t use_threads_of_ranks(std::int64_t threads, const Callbacks& callbacks) {
@@ -169,13 +207,7 @@ const char* launcher_name(Launch::Kind kind) {
 void start_ranks() {
   const std::optional<Launch> launch = find_launch();
   if (!launch) return;
-  if (launch->kind == Launch::Kind::torchrun) {
-    throw std::runtime_error(fmt::format(
-        "started as {} processes by torchrun, which connects GPUs by NCCL; this convae has MPI, on "
-        "CPUs: mpirun -n {} convae train …",
-        launch->size, launch->size));
-  }
-  use_ranks(load_mpi(*launch));
+  use_ranks(launch->kind == Launch::Kind::torchrun ? load_nccl(*launch) : load_mpi(*launch));
 }
 
 }  // namespace convae

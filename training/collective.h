@@ -12,11 +12,16 @@
 #include <utility>
 #include <vector>
 
+namespace at {
+class Tensor;
+}
+
 namespace convae {
 
 /// Processes ("ranks") that train one network together, or share a job over a folder. This class is
-/// one process alone, for which there is nothing to do; an engine such as MPI overrides it. Every
-/// rank must make the same calls in the same order, with spans of the same length, from one thread.
+/// one process alone, for which there is nothing to do; an engine such as MPI or NCCL overrides it.
+/// Every rank must make the same calls in the same order, with spans of the same length, from one
+/// thread.
 class Collective {
 public:
   virtual ~Collective() = default;
@@ -26,11 +31,16 @@ public:
   /// Each value becomes its sum over all ranks.
   virtual void sum(std::span<double> /*values*/) {}
   virtual void sum(std::span<float> /*values*/) {}
+  /// The same of values in the memory of device().
+  virtual void sum_on_device(std::span<double> values) { sum(values); }
+  virtual void sum_on_device(std::span<float> values) { sum(values); }
   /// What `rank` has, everywhere.
   virtual void broadcast(std::span<std::byte> /*bytes*/, std::int64_t /*rank*/) {}
   /// Returns once all ranks have come here.
   virtual void barrier() {}
 
+  /// What this rank computes on: "cpu", or a GPU of its own, such as "cuda:1".
+  virtual std::string device() const { return "cpu"; }
   /// What this rank has of its machine, which it may share with others.
   virtual MachineShare machine() const { return {}; }
   /// For people, such as "Open MPI 4.1.4".
@@ -59,6 +69,9 @@ private:
 
 inline bool leads() { return ranks().rank() == 0; }
 
+/// Each value, a contiguous double or float on the CPU or the ranks' device, becomes its sum.
+void sum_over_ranks(const at::Tensor& values);
+
 /// Of things to do, in their order, those of this rank.
 template <typename T>
 std::vector<T> own_items(std::vector<T> all) {
@@ -75,8 +88,8 @@ bool on_any_rank(bool here);
 /// The smallest value of all ranks.
 std::int64_t least_of_ranks(std::int64_t value);
 
-/// The device that each of several ranks computes on, or `device` where there is one. Throws
-/// OptionError where they are to use a GPU.
+/// The device that each of several ranks computes on, or `device` where there is one rank. Throws
+/// OptionError where they are to use another.
 std::string device_of_ranks(const std::string& device);
 
 /// use_threads() with the smallest number of all ranks, so that they compute alike; says how many
@@ -105,9 +118,9 @@ std::optional<Launch> find_launch();
 /// "mpirun", "srun" or "torchrun".
 const char* launcher_name(Launch::Kind kind);
 
-/// Joins the other ranks that the launcher started: loads libconvae_mpi.so, which comes with
-/// convae. Does nothing where there is one process. Throws std::runtime_error where there are
-/// several and nothing connects them.
+/// Joins the other ranks that the launcher started: loads libconvae_mpi.so, or for torchrun
+/// libconvae_nccl.so, which come with convae. Does nothing where there is one process. Throws
+/// std::runtime_error where there are several and nothing connects them.
 void start_ranks();
 
 }  // namespace convae

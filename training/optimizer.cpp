@@ -41,7 +41,7 @@ void sum_in_one_row(std::vector<torch::Tensor>& tensors, const std::vector<torch
                     torch::Tensor& row) {
   std::int64_t count = 0;
   for (const torch::Tensor& tensor : tensors) count += tensor.numel();
-  if (!row.defined()) row = torch::empty({count}, torch::kFloat);
+  if (!row.defined()) row = torch::empty({count}, tensors[0].options());
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const torch::Tensor part =
@@ -49,7 +49,7 @@ void sum_in_one_row(std::vector<torch::Tensor>& tensors, const std::vector<torch
     begin += part.numel();
     tensors[i] = part.copy_(tensors[i]);
   }
-  ranks().sum(std::span(row.mutable_data_ptr<float>(), static_cast<std::size_t>(count)));
+  sum_over_ranks(row);
 }
 
 }  // namespace

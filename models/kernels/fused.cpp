@@ -6,6 +6,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -123,32 +124,25 @@ struct Pass {
   }
 };
 
-/// Mean and variance of `count` values a channel → those of all processes together.
-void pool_over_ranks(Numbers& mean, Numbers& variance, std::int64_t& count) {
-  const RankSums& ranks = rank_sums();
-  if (ranks.sum == nullptr) return;
-  const std::size_t channels = mean.size();
-  const double own = ranks.stands_in ? 0 : static_cast<double>(count);
-  Numbers sums(own, 2 * channels + 1);
-  sums[std::slice(0, channels, 1)] = mean * own;
-  sums[std::slice(channels, channels, 1)] = (variance + mean * mean) * own;
-  ranks.sum(&sums[0], std::ssize(sums));
-  const double all = sums[2 * channels];
-  count = static_cast<std::int64_t>(all);
-  if (count == 0) return;
-  mean = Numbers(sums[std::slice(0, channels, 1)]) / all;
-  variance = Numbers(sums[std::slice(channels, channels, 1)]) / all - mean * mean;
-  variance = variance.apply([](double v) { return std::max(v, 0.0); });
+torch::Tensor rows_of(const Numbers& first, const Numbers& second) {
+  return at::stack({to_tensor(first, at::kDouble), to_tensor(second, at::kDouble)});
 }
 
-/// The same of gradient sums.
+/// Mean and variance of `count` values a channel → those of all processes together.
+void pool_over_ranks(Numbers& mean, Numbers& variance, std::int64_t& count) {
+  if (rank_sums().sum == nullptr) return;
+  torch::Tensor moments = rows_of(mean, variance);
+  pool_moments_over_ranks(moments, count);
+  mean = numbers(moments[0], std::ssize(mean), 0);
+  variance = numbers(moments[1], std::ssize(variance), 1);
+}
+
+/// Gradient sums of this process → of all.
 std::array<Numbers, 2> add_over_ranks(const std::array<Numbers, 2>& sums) {
   if (rank_sums().sum == nullptr) return sums;
-  const std::size_t channels = sums[0].size();
-  Numbers both(2 * channels);
-  for (const std::size_t i : {0, 1}) both[std::slice(i * channels, channels, 1)] = sums[i];
-  rank_sums().sum(&both[0], std::ssize(both));
-  return {both[std::slice(0, channels, 1)], both[std::slice(channels, channels, 1)]};
+  const torch::Tensor all = rows_of(sums[0], sums[1]);
+  rank_sums().sum(all);
+  return {numbers(all[0], all.size(1), 0), numbers(all[1], all.size(1), 0)};
 }
 
 /// What the forward pass leaves for the backward pass, besides the maps.

@@ -2,10 +2,12 @@
 
 #include "convae/models/kernels/flat_maps.h"
 #include "convae/models/kernels/gpu_program.h"
+#include "convae/models/kernels/rank_sums.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
@@ -128,10 +130,28 @@ void apply_on_gpu(const Maps& x, const GpuPass& pass, const torch::Tensor& bias,
   });
 }
 
-/// (4, C): mean, deviation, scale and shift.
+/// The same of all processes' images. Those of this one alone are `moments`, of `count` values a
+/// channel, which becomes 0 where there are too few.
+torch::Tensor lanes_of_ranks(torch::Tensor moments, std::int64_t& count,
+                             const torch::Tensor& weight, const torch::Tensor& offset,
+                             const BlockTail& tail, double epsilon, BatchStatistics* statistics) {
+  pool_moments_over_ranks(moments, count);
+  if (statistics != nullptr) *statistics = {moments[0], moments[1], count};
+  if (count < 2) {
+    count = 0;
+    moments = at::stack({tail.running_mean, tail.running_var}).to(at::kDouble);
+  }
+  const torch::Tensor deviation = (moments[1] + epsilon).sqrt();
+  const torch::Tensor scale = weight / deviation;
+  return at::stack({moments[0], deviation, scale, offset - moments[0] * scale}).to(at::kFloat);
+}
+
+/// (4, C): mean, deviation, scale and shift. `count`: values a channel that they are of, or 0 where
+/// they are running ones.
 torch::Tensor batch_lanes(const Maps& x, const GpuPass& pass, const torch::Tensor& bias,
-                          const torch::Tensor& weight, const torch::Tensor& offset, double epsilon,
-                          BatchStatistics* statistics) {
+                          const torch::Tensor& weight, const torch::Tensor& offset,
+                          const BlockTail& tail, double epsilon, BatchStatistics* statistics,
+                          std::int64_t& count) {
   const GpuMaps maps(x, pass);
   const torch::Tensor partial = maps.partial_sums(2);
   const void* origin = x[0].data_ptr();  // its first pixel: differences from it do not cancel
@@ -146,8 +166,24 @@ torch::Tensor batch_lanes(const Maps& x, const GpuPass& pass, const torch::Tenso
       "finish_moments", pass.finish_grid(),
       {partial.data_ptr(), maps.blocks(), maps.channels(), maps.count(), bias.data_ptr(), origin,
        weight.data_ptr(), offset.data_ptr(), epsilon, found.data_ptr(), lanes.data_ptr()});
-  if (statistics != nullptr) *statistics = {found[0], found[1], values_per_channel(x)};
+  count = values_per_channel(x);
+  if (rank_sums().sum != nullptr) {
+    return lanes_of_ranks(found, count, weight, offset, tail, epsilon, statistics);
+  }
+  if (statistics != nullptr) *statistics = {found[0], found[1], count};
   return lanes;
+}
+
+/// Replaces what a value adds and what all add by those of all processes' images.
+void use_all_ranks(torch::Tensor& more, const torch::Tensor& lanes, std::int64_t count) {
+  more.narrow(0, 2, 2).zero_();
+  if (count == 0) return;
+  const torch::Tensor sums = more.narrow(0, 0, 2).to(at::kDouble);
+  rank_sums().sum(sums);
+  if (rank_sums().stands_in) return;
+  const torch::Tensor factor = lanes[2] / -static_cast<double>(count);
+  more[2].copy_(factor * sums[0] / lanes[1]);
+  more[3].copy_(factor * sums[1]);
 }
 
 struct GpuTail : torch::autograd::Function<GpuTail> {
@@ -160,8 +196,9 @@ struct GpuTail : torch::autograd::Function<GpuTail> {
     const GpuPass pass{x[0].scalar_type(), x[0].size(1), tail->activation,
                        normalised && tail->order == Order::conv_bn_act};
     torch::Tensor lanes;
+    std::int64_t count = 0;
     if (normalised) {
-      lanes = batch_lanes(x, pass, bias, weight, offset, epsilon, statistics);
+      lanes = batch_lanes(x, pass, bias, weight, offset, *tail, epsilon, statistics, count);
     } else {
       lanes = at::zeros({4, pass.channels}, bias.options());
       lanes.narrow(0, 1, 2).fill_(1);
@@ -176,6 +213,7 @@ struct GpuTail : torch::autograd::Function<GpuTail> {
     context->saved_data["activation"] = static_cast<std::int64_t>(tail->activation);
     context->saved_data["after"] = pass.after;
     context->saved_data["normalised"] = normalised;
+    context->saved_data["count"] = count;
     return z;
   }
 
@@ -202,6 +240,9 @@ struct GpuTail : torch::autograd::Function<GpuTail> {
       maps.program().launch("finish_gradient_sums", pass.finish_grid(),
                             {partial.data_ptr(), maps.blocks(), maps.channels(), maps.count(),
                              lanes.data_ptr(), more.data_ptr()});
+      if (rank_sums().sum != nullptr) {
+        use_all_ranks(more, lanes, context->saved_data["count"].toInt());
+      }
     }
     variable_list result;
     const torch::Tensor partial = maps.partial_sums(1);

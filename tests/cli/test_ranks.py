@@ -28,9 +28,9 @@ def train(program, tmp_path):
     return run
 
 
-def start_and_wait(program, size, folder, *args):
+def start_and_wait(program, folder, *args):
     """A running job after its first epoch."""
-    process = with_ranks(program, size).start("train", *args, cwd=folder)
+    process = program.start("train", *args, cwd=folder)
     metrics = folder / "runs" / "job" / "metrics.csv"
     deadline = time.monotonic() + 60
     while not metrics.exists():
@@ -124,7 +124,7 @@ def test_bad_files_of_any_rank_are_left_out_by_all(train, program, tmp_path):
 @needs_mpi
 def test_a_killed_rank_ends_the_job_and_auto_goes_on(program, photos, train, tmp_path):
     words = ("--data", photos, "--name", "job", "--resume", "auto", *SMALL)
-    process = start_and_wait(program, 2, tmp_path, *words, "--epochs", 100000)
+    process = start_and_wait(with_ranks(program, 2), tmp_path, *words, "--epochs", 100000)
     pids = rank_processes(process)
     assert sorted(pids) == [0, 1]
     os.kill(pids[1], signal.SIGKILL)
@@ -145,7 +145,7 @@ def test_a_killed_rank_ends_the_job_and_auto_goes_on(program, photos, train, tmp
 @pytest.mark.parametrize("whom", ["all", "one"])
 def test_a_stop_signal_saves_and_ends_all_ranks(program, photos, tmp_path, whom):
     words = ("--data", photos, "--name", "job", *SMALL, "--epochs", 100000)
-    process = start_and_wait(program, 2, tmp_path, *words)
+    process = start_and_wait(with_ranks(program, 2), tmp_path, *words)
     pids = rank_processes(process)
     os.kill(process.pid if whom == "all" else pids[1], signal.SIGTERM)
     _, log = process.communicate(timeout=30)

@@ -150,21 +150,20 @@ TEST_P(FusedTail, EqualsLibTorchInValuesAndGradients) {
 /// What two threads give it becomes the sum of both.
 class SumOfTwo {
 public:
-  static void add(double* values, std::int64_t count) {
+  static void add(const at::Tensor& values) {
     {
       const std::lock_guard lock(mutex_);
-      total_.resize(static_cast<std::size_t>(count));
-      for (std::int64_t i = 0; i < count; ++i) total_[i] += values[i];
+      total_ = total_.defined() ? total_ + values : values.clone();
     }
     added_.arrive_and_wait();
-    std::copy(total_.begin(), total_.end(), values);
+    values.copy_(total_);
     taken_.arrive_and_wait();
   }
 
 private:
-  static void clear() noexcept { total_.clear(); }
+  static void clear() noexcept { total_.reset(); }
   inline static std::mutex mutex_;
-  inline static std::vector<double> total_;
+  inline static torch::Tensor total_;
   inline static std::barrier<> added_{2};
   inline static std::barrier<void (*)() noexcept> taken_{2, &clear};
 };

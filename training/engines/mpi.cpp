@@ -95,7 +95,7 @@ private:
 }  // namespace convae
 
 /// The ranks that MPI knows; it lives as long as the process.
-extern "C" __attribute__((visibility("default"))) convae::Collective* convae_mpi_engine() {
+extern "C" __attribute__((visibility("default"))) convae::Collective* convae_engine() {
   static convae::MpiRanks engine;
   return &engine;
 }
