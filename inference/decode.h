@@ -28,9 +28,9 @@ struct DecodeResult {
       images;  ///< PNG files in `output`, in the table's order; without a table, latent_00000.png …
 };
 
-/// Latents that encode_folder() wrote → images, at the sizes of their table. Throws
-/// std::runtime_error naming the file where the table or the latents do not fit the model, or a
-/// file exists or cannot be written; and Interrupted.
+/// Latents that encode_folder() wrote → images, at the sizes of their table. Throws OptionError for
+/// options or a model that cannot do it; std::runtime_error naming the file where the table or the
+/// latents do not fit the model, or a file exists or cannot be written; and Interrupted.
 DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
                             const Callbacks& callbacks = {});
 

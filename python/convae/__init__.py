@@ -27,7 +27,8 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "leaky-relu": nn.LeakyReLU, "ge
 OUTPUTS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "linear": nn.Identity()}
 VALUES = {"order": ("conv-act-bn", "conv-bn-act"), "activation": ACTIVATIONS, "output": OUTPUTS,
           "norm": ("batch", "group", "none"), "shortcut": ("none", "shuffle"),
-          "linear": ("none", "pca"), "skip": ("none", "add")}
+          "linear": ("none", "pca"), "skip": ("none", "add"), "variational": (False, True),
+          "residual": (False, True)}
 
 
 class GroupNorm(nn.GroupNorm):  # PyTorch's own refuses a group of one number, as a 1x1 map may have
@@ -40,8 +41,10 @@ def channels(x, count):  # means of groups, or repeats; anything between as adap
 
 
 def fit(x, h, w):  # cut at the end, or the edge repeated
-    x = x[..., :h, :w]
-    return F.pad(x, (0, w - x.shape[3], 0, h - x.shape[2]), "replicate")
+    for axis, size in (2, h), (3, w):
+        places = torch.arange(size, device=x.device).clamp(max=x.shape[axis] - 1)
+        x = x.index_select(axis, places)
+    return x
 
 
 class Residual(nn.Module):
@@ -100,7 +103,7 @@ class LinearCode(nn.Module):  # principal components of images, or of their bloc
     def decode(self, latent, h, w):
         latent = latent[..., None, None] if latent.dim() == 2 else latent
         image = F.conv_transpose2d(latent, self.components, stride=self.block)
-        return image[..., :h, :w] + self.mean
+        return fit(image, h, w) + self.mean
 
 
 class Encoder(nn.Sequential):

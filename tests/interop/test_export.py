@@ -355,13 +355,30 @@ def plain(program, squares, pictures, tmp_path_factory):
 
 @pytest.mark.parametrize("key, value", [("skip", "concat"), ("shortcut", "resize"), ("order", "bn-conv-act"),
                                         ("output", "relu"), ("activation", "mish"), ("norm", "layer"),
-                                        ("linear", "ica"), ("levels", ["4"]), ("attention", 1)])
+                                        ("linear", "ica"), ("levels", ["4"]), ("attention", 1),
+                                        ("residual", "multiply"), ("variational", "quantised")])
 def test_the_module_refuses_what_it_does_not_know(plain, tmp_path, key, value):
     with safe_open(plain, "pt") as file:
         spec = json.loads(file.metadata()["model"])
     save_file(load_file(plain), tmp_path / "other", {"model": json.dumps(spec | {key: value})})
     with pytest.raises(ValueError, match="does not know"):
         convae.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize("options", [("--shortcut", "shuffle"), ("--latent-channels", 2, "--linear", "pca")],
+                         ids=["shortcut", "pca"])
+def test_torch_export_keeps_sizes_free(program, squares, tmp_path, options):
+    program.run("train", "--data", squares, "--levels", "4,6", "--max-steps", 1, "--name", "run", *options, *ONE_CORE,
+                cwd=tmp_path)
+    program.run("export", "--checkpoint", "runs/run", "--format", "safetensors", "-o", "net", cwd=tmp_path)
+    net = convae.load(tmp_path / "net").eval()
+    auto = torch.export.Dim.AUTO
+    exported = torch.export.export(net, (torch.rand(2, net.spec["channels"], 33, 57),),
+                                   dynamic_shapes=({0: auto, 2: auto, 3: auto},)).module()
+    for size in (33, 57), (64, 64), (41, 30):
+        images = torch.rand(3, net.spec["channels"], *size)
+        with torch.no_grad():
+            assert torch.allclose(exported(images), net(images), atol=1e-5), size
 
 
 def test_the_module_refuses_a_file_that_describes_no_model(plain, tmp_path):
