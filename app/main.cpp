@@ -4,6 +4,7 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/version.h>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -15,6 +16,15 @@
 
 namespace {
 
+/// A file opened later must not become the standard output or error where that was closed. Results
+/// that cannot be written are still an error, so /dev/null is opened to read.
+void open_standard_files() {
+  for (const int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    const bool is_open = ::fcntl(file, F_GETFD) != -1;
+    if (!is_open) ::open("/dev/null", file == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 /// SIGUSR1, which asks for a save, must not end a program that has nothing to save yet.
 ///
 /// A waiting OpenMP thread spins, by default for milliseconds; where another process wants the
@@ -22,6 +32,7 @@ namespace {
 /// 239 ms instead of 845, and one alone no longer than before (docs/performance.md). libgomp reads
 /// the setting while it is loaded, so the program starts itself once more with it.
 void begin(int /*argc*/, char** argv, char** environment) {
+  open_standard_files();
   std::signal(SIGUSR1, SIG_IGN);
   std::vector<char*> settings;
   for (char** entry = environment; *entry != nullptr; ++entry) {

@@ -23,6 +23,13 @@ inline std::optional<FileId> file_id(const std::filesystem::path& path, bool fol
   return FileId(info.st_dev, info.st_ino);
 }
 
+/// Of an open file or folder.
+inline std::optional<FileId> file_id(int descriptor) {
+  struct stat info {};
+  if (::fstat(descriptor, &info) != 0) return {};
+  return FileId(info.st_dev, info.st_ino);
+}
+
 /// False also where it cannot be looked for.
 inline bool is_there(const std::filesystem::path& path) {
   std::error_code error;
@@ -33,6 +40,17 @@ inline bool is_there(const std::filesystem::path& path) {
 inline std::filesystem::path without_last_slash(std::filesystem::path path) {
   while (!path.has_filename() && path.has_relative_path()) path = path.parent_path();
   return path;
+}
+
+/// Where a link leads, in the folder it is in: runs/latest → runs/night. Other paths stay as they
+/// are. Throws std::filesystem::filesystem_error.
+inline std::filesystem::path behind_link(const std::filesystem::path& path) {
+  std::filesystem::path place = without_last_slash(path);
+  if (!std::filesystem::is_symlink(place)) return path;
+  while (std::filesystem::is_symlink(place)) {
+    place = place.parent_path() / std::filesystem::read_symlink(place);
+  }
+  return place;
 }
 
 /// Absolute, without "." and "..". Where the latter comes after a link, it leads up from where that
@@ -55,6 +73,16 @@ inline std::string ending_of(const std::filesystem::path& name) {
   for (char& c : ending) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const bool is_number = ending.find_first_not_of(".0123456789") == std::string::npos;
   return is_number ? "" : ending;
+}
+
+/// A path without that ending.
+inline std::string_view stem_of(std::string_view path) {
+  const std::size_t dot = path.rfind('.');
+  const std::size_t slash = path.rfind('/');
+  const std::size_t begin = slash == std::string_view::npos ? 0 : slash + 1;
+  if (dot == std::string_view::npos || dot <= begin) return path;
+  const bool is_number = path.find_first_not_of(".0123456789", dot) == std::string_view::npos;
+  return is_number ? path : path.substr(0, dot);
 }
 
 /// By its text alone: absolute, or with a "..".

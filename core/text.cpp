@@ -154,6 +154,20 @@ std::string some_in_quotes(const std::vector<std::string>& names) {
   return text;
 }
 
+std::string shell_word(const std::string& word) {
+  constexpr const char* kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  // What printable() escapes, the shell's $'…' understands.
+  const std::string shown = printable(word);
+  const bool escaped = shown != word;
+  std::string quoted = escaped ? "$'" : "'";
+  for (const char c : shown) {
+    quoted += c != '\'' ? std::string(1, c) : escaped ? "\\'" : "'\\''";
+  }
+  return quoted + "'";
+}
+
 std::string first_line(std::string_view text) {
   return std::string(text.substr(0, text.find('\n')));
 }

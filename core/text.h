@@ -63,6 +63,9 @@ inline std::string in_quotes(const char* name) { return in_quotes(std::string_vi
 /// The first names in quotes, and how many more there are: "'a', 'b', 'c' and 4 more".
 std::string some_in_quotes(const std::vector<std::string>& names);
 
+/// A word as it can be given to a shell again: in quotes where it has to be.
+std::string shell_word(const std::string& word);
+
 /// The text up to its first line break: what() of LibTorch's errors has a backtrace after that.
 std::string first_line(std::string_view text);
 

@@ -242,7 +242,7 @@ torch::Tensor ImageDataset::decode(std::int64_t index) {
   }
   if (clipped > 0) {
     std::lock_guard lock(mutex_);
-    clipped_[index] = clipped;
+    clipped_[index] = {clipped, image.numel()};
   }
   return resized ? resize_image(image, options_.size.h, options_.size.w) : image;
 }
@@ -269,7 +269,7 @@ torch::Tensor ImageDataset::decode_crop(std::int64_t index,
   const torch::Tensor image = picture.read({{at.h, at.h + crop.h}, {at.w, at.w + crop.w}});
   if (picture.clipped() > 0) {
     std::lock_guard lock(mutex_);
-    clipped_[index] = picture.clipped();
+    clipped_[index] = {picture.clipped(), picture.decoded()};
   }
   return apart(image);
 }
@@ -341,9 +341,8 @@ std::string ImageDataset::clipped_line() const {
   if (clipped_.empty()) return "";
   double values = 0, all = 0;
   for (const auto& [index, count] : clipped_) {
-    const Size size = entries_.infos().size(index);
-    values += static_cast<double>(count);
-    all += static_cast<double>(size.h * size.w * options_.channels);
+    values += static_cast<double>(count.clipped);
+    all += static_cast<double>(count.decoded);
   }
   return fmt::format(
       "{} of {} images have values outside the value range {}: {:.0f} ({:.3g} % of "

@@ -96,7 +96,10 @@ public:
   /// where none did.
   std::string clipped_line() const;
   /// The same by index, to exchange with processes that load other images of the set.
-  using Clipped = std::vector<std::pair<std::int64_t, std::int64_t>>;
+  struct ClippedValues {
+    std::int64_t clipped = 0, decoded = 0;
+  };
+  using Clipped = std::vector<std::pair<std::int64_t, ClippedValues>>;
   Clipped clipped() const;
   void note_clipped(const Clipped& elsewhere);
 
@@ -122,7 +125,7 @@ private:
   std::vector<std::optional<torch::Tensor>> kept_;  // empty: none are
   std::vector<State> states_;
   std::vector<SkippedFile> bad_files_;
-  std::map<std::int64_t, std::int64_t> clipped_;  // values of each image that has some
+  std::map<std::int64_t, ClippedValues> clipped_;  // of each image that has some
 };
 
 /// Cuts `crop` out of a (C, H, W) image at (top, left).

@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -115,7 +117,10 @@ private:
   void add_file(const fs::directory_entry& entry, const std::string& name) {
     std::error_code failure;
     const bool is_regular = entry.is_regular_file(failure);
-    if (!looks_like_image(entry.path())) {
+    const auto is_lost_link = [&] { return entry.is_symlink(failure) && !entry.exists(failure); };
+    if (is_shard_name(entry.path()) && is_lost_link()) {
+      folder_.skipped.push_back({name, why_lost(failure)});
+    } else if (!looks_like_image(entry.path())) {
       const std::string ending = ending_of(entry.path());
       ++folder_.passed_over[!is_regular      ? "not a regular file"
                             : ending.empty() ? "without an ending"
@@ -125,13 +130,17 @@ private:
       ++folder_.excluded;
     } else if (is_regular) {
       folder_.files.add(name, source_);
-    } else if (entry.is_symlink(failure) && !entry.exists(failure)) {
-      const bool is_denied = failure == std::errc::permission_denied;
-      folder_.skipped.push_back({name, is_denied ? "the link cannot be followed: Permission denied"
-                                                 : "the link leads nowhere"});
+    } else if (is_lost_link()) {
+      folder_.skipped.push_back({name, why_lost(failure)});
     } else {
       folder_.skipped.push_back({name, failure ? failure.message() : "not a regular file"});
     }
+  }
+
+  static std::string why_lost(const std::error_code& failure) {
+    return failure == std::errc::permission_denied
+               ? "the link cannot be followed: Permission denied"
+               : "the link leads nowhere";
   }
 
   ImageFolder& folder_;
@@ -141,6 +150,25 @@ private:
   std::set<Folder> links_;     // to folders, to be followed
   std::set<fs::path> shards_;
 };
+
+/// Shards in a folder, with what lies beside them there.
+ImageFolder list_shards_in(ImageFolder folder, const std::set<fs::path>& shards,
+                           const ShardOptions& options) {
+  ImageFolder listed = list_shards(folder.root, {shards.begin(), shards.end()}, options);
+  for (const fs::path& shard : shards) --folder.passed_over[ending_of(shard)];
+  for (const auto& [kind, count] : folder.passed_over) {
+    if (count > 0) listed.passed_over[kind] += count;
+  }
+  const auto move = [](auto& from, auto& to) { std::ranges::move(from, std::back_inserter(to)); };
+  move(folder.skipped, listed.skipped);
+  move(folder.left_out, listed.left_out);
+  listed.excluded += folder.excluded;
+  std::erase_if(listed.unmatched, [&](const std::string& glob) {
+    return std::ranges::find(folder.unmatched, glob) == folder.unmatched.end();
+  });
+  listed.folders = std::move(folder.folders);
+  return listed;
+}
 
 }  // namespace
 
@@ -166,6 +194,14 @@ bool has_images(const fs::path& root) {
   return !shards.empty() && fs::exists(shards[0], error);
 }
 
+bool is_same_folder(const fs::path& is, const fs::path& was) {
+  if (is.empty() || was.empty()) return is == was;
+  const auto plain = [](const fs::path& path) {
+    return (absolute_path(path) / "").lexically_normal();
+  };
+  return plain(is) == plain(was) || !has_images(was);
+}
+
 ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix,
                         const std::string& index, const Callbacks& callbacks) {
   const ShardOptions options{globs, prefix, index, callbacks};
@@ -182,8 +218,14 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   ImageFolder folder;
   if (fs::is_regular_file(status)) {
     folder.root = root.parent_path();
-    folder.files.add(prefix + root.filename().string(),
-                     folder.files.add_source(folder.root, prefix.size()));
+    Chosen chosen(globs);
+    const std::string name = prefix + root.filename().string();
+    if (chosen.takes(name)) {
+      folder.files.add(name, folder.files.add_source(folder.root, prefix.size()));
+    } else {
+      ++folder.excluded;
+    }
+    folder.unmatched = chosen.unmatched();
     return folder;
   }
   if (!fs::is_directory(status)) throw std::runtime_error(in_quotes(root) + " is not a folder");
@@ -193,8 +235,8 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   if (error) {
     throw std::runtime_error("cannot read the folder " + in_quotes(root) + ": " + error.message());
   }
-  if (folder.files.empty() && folder.excluded == 0 && !lister.shards().empty()) {
-    return list_shards(root, {lister.shards().begin(), lister.shards().end()}, options);
+  if (folder.files.empty() && !lister.shards().empty()) {
+    folder = list_shards_in(std::move(folder), lister.shards(), options);
   }
   folder.files.sort();
   std::ranges::sort(folder.skipped, {}, &SkippedFile::name);

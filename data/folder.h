@@ -38,6 +38,8 @@ struct ImageFolder {
   std::filesystem::path root;
   ImageFiles files;                            ///< sorted by name, byte by byte
   std::vector<std::filesystem::path> folders;  ///< that were listed
+  std::vector<std::filesystem::path> shards;   ///< likewise; empty where files are no members
+  std::int64_t unused_members = 0;             ///< of shards: not in `files`, for whatever reason
   std::vector<SkippedFile> skipped;            ///< sorted likewise
   /// Folders that hold no images of the task, such as masks; sorted likewise.
   std::vector<SkippedFile> left_out;
@@ -62,14 +64,15 @@ bool looks_like_image(const std::filesystem::path& path);
 /// one (or with one of digits alone) whose first bytes are an image's. Their names begin with
 /// `prefix`. Links are followed, each folder once. Left out are masks (folders named so, unless a
 /// glob of `include` names them) and folders of convae's own results. Pipes, devices and dangling
-/// links named as images, and unreadable folders, are in `skipped`. A `root` that is a regular file
-/// counts as a folder of that file. Throws std::runtime_error if `root` does not exist or cannot be
-/// read.
+/// links named as images, dangling links named as shards, and unreadable folders are in `skipped`.
+/// A `root` that is a regular file counts as a folder of that file, whatever its ending. Throws
+/// std::runtime_error if `root` does not exist or cannot be read.
 ///
-/// Tar shards are a `root` that names them (x.tar, x-{000..146}.tar), or a folder without images
-/// that holds them: their members are listed by the same rules, under their names. One that several
-/// shards have gets each shard's stem in front, x-001/a.png; of one that a shard has twice, the
-/// last counts. Links, sparse members and names that lead out are in `skipped`, and so are shards
+/// Tar shards are a `root` that names them (x.tar, x-{000..146}.tar), or a folder that holds them
+/// and has no image that the globs take: their members are listed by the same rules, under their
+/// names, and what lies beside them is told of as in other folders. One that several shards have
+/// gets each shard's stem in front, x-001/a.png; of one that a shard has twice, the last counts.
+/// Links, sparse members and names that lead out are in `skipped`, and so are shards
 /// that are cut, whose whole members are used. Where the folder `index` is named, a shard that has
 /// not changed is not read again. Where reading shards takes longer than a second, progress is
 /// shown ("shards"), and Interrupted thrown if the job is to stop.
@@ -79,6 +82,10 @@ ImageFolder list_images(const std::filesystem::path& root, const Globs& globs = 
 
 /// Whether there is something to list: a folder, a file, or shards that `root` names.
 bool has_images(const std::filesystem::path& root);
+
+/// Whether the folder `is` named now holds what `was` did, by their paths: one that took the place
+/// of a folder that is gone does, since that was moved.
+bool is_same_folder(const std::filesystem::path& is, const std::filesystem::path& was);
 
 /// "30 .heic, 2 without an ending"; empty where nothing was passed over.
 std::string passed_over_text(const ImageFolder& folder);

@@ -96,7 +96,8 @@ std::vector<std::uint8_t> encode_image(const torch::Tensor& image, ImageFormat f
 /// Encodes (C, H, W) float in [0,1] as the file `original` is: format, type of samples, palette
 /// (nearest colours) and alpha as they were, with its resolution, colour profile, EXIF and tags;
 /// grey where it is grey. `range` is undone. `lost` gets what cannot be taken over, in words. The
-/// colours of an image with alpha are those that give `image` on white.
+/// colours of an image with alpha are those that give `image` on white. Throws ImageError where
+/// `original` cannot be read or has another size.
 std::vector<std::uint8_t> encode_like(const torch::Tensor& image,
                                       std::span<const std::uint8_t> original,
                                       std::int64_t max_pixels, const ValueRange& range,

@@ -55,7 +55,8 @@ void ImageWriter::write(std::filesystem::path path, const torch::Tensor& image, 
   const torch::Tensor rows = in_rows(image);
   write(static_cast<std::int64_t>(rows.nbytes()),
         [path = std::move(path), rows, encode = std::move(encode)] {
-          write_file(path, encode(rows));
+          const std::vector<std::uint8_t> bytes = encode(rows);
+          if (!bytes.empty()) write_file(path, bytes);
         });
 }
 

@@ -31,7 +31,8 @@ public:
   /// Waits while too many images wait. After a file could not be written, drops the waiting images
   /// and throws the reason.
   void write(std::filesystem::path path, const torch::Tensor& image, ImageFormat format);
-  /// The same with an encoder of one's own, which is called once, from any thread.
+  /// The same with an encoder of one's own, which is called once, from any thread. Where it returns
+  /// no bytes, no file is written.
   using Encode = std::function<std::vector<std::uint8_t>(const torch::Tensor& image)>;
   void write(std::filesystem::path path, const torch::Tensor& image, Encode encode);
 

@@ -24,6 +24,7 @@ const std::map<FolderRole, std::vector<std::string_view>> kRoleNames = {
      {"label", "labels", "annotation", "annotations", "segmentation", "segmentations"}}};
 
 constexpr const char* kPublicTest = "test_public";
+constexpr const char* kParts = "good and bad parts";
 
 bool is_folder(const fs::path& path) {
   std::error_code error;
@@ -49,6 +50,15 @@ std::optional<InspectionLayout> with_training_folder(const fs::path& root) {
     layout.name = "BTAD";
   }
   return layout;
+}
+
+/// A test set with its kinds, of which images to train on may lie apart.
+std::optional<InspectionLayout> with_test_folder(const fs::path& root) {
+  const auto test = subfolder(root, FolderRole::test);
+  if (!test || !has_kinds(root / *test)) return std::nullopt;
+  const auto train = subfolder(root, FolderRole::training);
+  const std::string good = *test + "/" + *subfolder(root / *test, FolderRole::good);
+  return InspectionLayout{kParts, train.value_or(good), {}};
 }
 
 /// As kRoleNames writes it.
@@ -111,11 +121,11 @@ std::optional<std::string> stem_of_masked(const std::string& stem) {
 
 std::optional<InspectionLayout> find_layout(const fs::path& root) {
   if (auto layout = with_training_folder(root)) return layout;
-  const std::string name = "good and bad parts";
-  if (has_kinds(root)) return InspectionLayout{name, *subfolder(root, FolderRole::good), {}};
+  if (auto layout = with_test_folder(root)) return layout;
+  if (has_kinds(root)) return InspectionLayout{kParts, *subfolder(root, FolderRole::good), {}};
   const auto images = subfolder(root, FolderRole::images);
   if (!images || !has_kinds(root / *images)) return std::nullopt;
-  return InspectionLayout{name, *images + "/" + *subfolder(root / *images, FolderRole::good), {}};
+  return InspectionLayout{kParts, *images + "/" + *subfolder(root / *images, FolderRole::good), {}};
 }
 
 }  // namespace convae

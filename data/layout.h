@@ -50,7 +50,8 @@ struct InspectionLayout {
 
 /// The layout of a folder to train on: that of MVTec AD (train/good beside test; VisA's one-class
 /// form is the same), MVTec AD 2 (test_public, validation/good), MVTec LOCO, BTAD (train/ok), or
-/// folders of good and bad parts (OK, NG). nullopt: a plain folder.
+/// folders of good and bad parts (OK, NG), also in `test` alone or beside images in `train`.
+/// nullopt: a plain folder.
 std::optional<InspectionLayout> find_layout(const std::filesystem::path& root);
 
 }  // namespace convae

@@ -7,7 +7,6 @@
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/codecs/codecs.h"
-#include "convae/data/shards.h"
 #include "convae/data/split.h"
 
 #include <archive.h>
@@ -19,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <system_error>
@@ -146,7 +146,12 @@ public:
     const DataOptions& images = options.images;
     ImageFolder listed = list_images(images.data, {images.include, images.exclude});
     tell_of(listed, callbacks);
+    for (const std::string& glob : listed.unmatched) {
+      callbacks.warn(unmatched_line(glob, images.data));
+    }
     images_ = std::move(listed.files);
+    for (const fs::path& shard : listed.shards) sources_.insert(file_id(shard));
+    unused_members_ = listed.unused_members;
     for (const SkippedFile& file : listed.skipped) skip(file);
     if (images_.empty()) {
       throw std::runtime_error("no image in " + in_quotes(images.data) + " to pack");
@@ -159,13 +164,15 @@ public:
       result_.shards.push_back(output_.reserve_exact(shard_name(options_.name, i)));
     }
     const std::vector<fs::path> others = find_others();
+    find_replaced(others);
+    spare_sources();
     callbacks_.begin_writing();
     const StagingFolder staging(output_.root(), options_.name);
     for (std::size_t i = 0; i < ends.size(); ++i) {
       write(staging.path() / result_.shards[i], i == 0 ? 0 : ends[i - 1], ends[i]);
     }
     if (result_.images == 0) throw std::runtime_error("none of the images could be read");
-    spare_sources(others);
+    spare_sources();  // more may have turned out to be unreadable
     for (const std::string& shard : result_.shards) {
       fs::rename(staging.path() / shard, output_.prepare(shard));
     }
@@ -193,24 +200,38 @@ private:
     return others;
   }
 
-  /// What could not be read is in no new shard: the old ones may be all there is of it.
-  void spare_sources(const std::vector<fs::path>& others) const {
-    if (result_.skipped.empty()) return;
-    std::vector<fs::path> replaced = others;
-    for (const std::string& shard : result_.shards) replaced.push_back(output_.root() / shard);
-    const fs::path data = options_.images.data;
-    const std::vector<fs::path> sources = shards_named(data);
-    for (const fs::path& path : replaced) {
-      const auto is_it = [&](const fs::path& source) { return file_id(source) == file_id(path); };
-      const bool is_source =
-          sources.empty() ? lies_below(fs::weakly_canonical(path), fs::weakly_canonical(data))
-                          : std::ranges::any_of(sources, is_it);
-      if (!is_source || !is_there(path)) continue;
+  void find_replaced(const std::vector<fs::path>& others) {
+    for (const std::string& shard : result_.shards) {
+      if (is_there(output_.root() / shard)) replaced_.push_back(output_.root() / shard);
+    }
+    replaced_.insert(replaced_.end(), others.begin(), others.end());
+  }
+
+  /// Where a set is packed anew in its place, the old shards may be all there is of what the new
+  /// ones do not hold: what could not be read, other members, and shards that were not named.
+  void spare_sources() const {
+    const auto is_source = [&](const fs::path& path) { return sources_.contains(file_id(path)); };
+    const auto source = std::ranges::find_if(replaced_, is_source);
+    if (source == replaced_.end()) return;
+    if (!result_.skipped.empty()) {
       throw std::runtime_error(
           fmt::format("{} would be replaced, but {} of the images or shards to pack could not be "
                       "read and would be lost; choose another -o",
-                      in_quotes(path), result_.skipped.size()));
+                      in_quotes(*source), result_.skipped.size()));
     }
+    if (unused_members_ > 0) {
+      throw std::runtime_error(
+          fmt::format("{} would be replaced, but {} members of the shards to pack are in no new "
+                      "one, such as labels and excluded images, and would be lost; choose another "
+                      "-o",
+                      in_quotes(*source), unused_members_));
+    }
+    const auto other = std::ranges::find_if_not(replaced_, is_source);
+    if (other == replaced_.end()) return;
+    throw std::runtime_error(in_quotes(*other) +
+                             " would be replaced, but is not among the shards to pack, and its "
+                             "images would be lost; name all shards of the set, or choose another "
+                             "-o");
   }
 
   void write(const fs::path& path, std::size_t begin, std::size_t end) {
@@ -250,6 +271,9 @@ private:
   const Callbacks& callbacks_;
   OutputFolder output_;
   ImageFiles images_;
+  std::set<std::optional<FileId>> sources_;  // shards that the images are in
+  std::int64_t unused_members_ = 0;          // of them
+  std::vector<fs::path> replaced_;           // earlier shards
   PackResult result_;
 };
 

@@ -38,7 +38,8 @@ struct PackResult {
 /// where a name needs it) that every command reads in place. Owners, times and modes are the same
 /// for all, so equal images give equal shards. Each shard appears complete or not at all. Throws
 /// OptionError, Interrupted, and std::runtime_error where there is no image, a shard exists and
-/// `overwrite` is false, or something cannot be read (skip_bad false) or written.
+/// `overwrite` is false, shards to be packed would be replaced and with them something that is in
+/// no new one, or something cannot be read (skip_bad false) or written.
 PackResult pack(const PackOptions& options, const Callbacks& callbacks = {});
 
 }  // namespace convae

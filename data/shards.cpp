@@ -131,6 +131,8 @@ public:
       found_.take_if([&](std::size_t i) { return is_in_results(std::string(found_.name(i))); });
     }
     take_each_once();
+    folder_.shards = shards_;
+    folder_.unused_members = members_ - std::ssize(folder_.files);
     std::ranges::sort(folder_.skipped, {}, &SkippedFile::name);
     for (const auto& [name, reason] : verdicts_) {
       if (!reason.empty()) folder_.left_out.push_back({prefix_ + name, reason});
@@ -209,6 +211,7 @@ private:
 
   void add(const TarMember& member, std::uint32_t shard, const InputFile& file) {
     if (member.kind == TarMember::Kind::folder) return;
+    ++members_;
     const std::string name = plain_name(member.name), ending = ending_of(name);
     const bool is_file = member.kind == TarMember::Kind::file;
     if (leads_out(member.name)) {
@@ -349,6 +352,7 @@ private:
   const Callbacks& callbacks_;
   ShardIndex index_;
   std::size_t unusable_ = 0;                     // shards
+  std::int64_t members_ = 0;                     // of all shards, without folders
   ImageFiles found_;                             // by shard, in the order of its members
   std::map<std::string, std::string> verdicts_;  // why a folder is left out; empty: it is not
   std::set<std::string> looked_at_;              // folders, for results

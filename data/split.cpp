@@ -32,16 +32,6 @@ constexpr std::pair<std::string_view, const char*> kConverters[] = {
 /// The folder that a name is in, with the last '/'.
 std::string_view folder_of(std::string_view name) { return name.substr(0, name.rfind('/') + 1); }
 
-/// Without its ending, unless that is a number.
-std::string_view stem_of(std::string_view name) {
-  const std::size_t dot = name.rfind('.');
-  const std::size_t begin = folder_of(name).size();
-  const bool has_ending = dot != std::string_view::npos && dot > begin;
-  const bool is_number =
-      has_ending && name.find_first_not_of(".0123456789", dot) == std::string_view::npos;
-  return has_ending && !is_number ? name.substr(0, dot) : name;
-}
-
 /// Warns of a folder such as `labels` whose files have the names of images in another.
 void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
   std::set<std::string_view> labels;  // folders that are named so
@@ -190,12 +180,16 @@ void keep_named(ImageFolder& listed, const std::vector<std::string>& images,
                              names.size(), some_in_quotes({missing.begin(), missing.end()})));
 }
 
+/// Whether the user named folders or images, so that no layout counts.
+bool are_chosen(const DataOptions& options) {
+  return !options.images.empty() ||
+         std::ranges::any_of(options.include, [](const std::string& glob) {
+           return glob == "**" || glob.find('/') != std::string::npos;
+         });
+}
+
 std::optional<InspectionLayout> layout_of(const DataOptions& options) {
-  if (!options.images.empty()) return std::nullopt;
-  const bool is_chosen = std::ranges::any_of(options.include, [](const std::string& glob) {
-    return glob == "**" || glob.find('/') != std::string::npos;
-  });
-  return is_chosen ? std::nullopt : find_layout(options.data);
+  return are_chosen(options) ? std::nullopt : find_layout(options.data);
 }
 
 void tell_of(const InspectionLayout& layout, const DataOptions& options,
@@ -217,10 +211,30 @@ void tell_of(const InspectionLayout& layout, const DataOptions& options,
 
 /// The images in a folder of options.data; their names are relative to that.
 FoundImages find_part(const DataOptions& options, const std::string& part, const Refusal& refuse,
-                      const Callbacks& callbacks) {
+                      const Callbacks& callbacks, std::vector<std::string>* unmatched = nullptr) {
   const fs::path root = options.data;
-  if (part.empty()) return find_images(root, options, refuse, callbacks);
-  return find_images(root / part, options, refuse, callbacks, part + "/");
+  if (part.empty()) return find_images(root, options, refuse, callbacks, "", unmatched);
+  return find_images(root / part, options, refuse, callbacks, part + "/", unmatched);
+}
+
+/// Where validation images lie in a folder of their own, groups are as they were put there.
+void warn_of_shared_groups(const ImageEntries& training, const ImageEntries& validation,
+                           const Grouping& grouping, const Callbacks& callbacks) {
+  std::set<std::string> groups;
+  for (std::size_t i = 0; i < validation.size(); ++i) {
+    if (const auto group = grouping.found_in(std::string(validation.name(i))))
+      groups.insert(*group);
+  }
+  std::size_t shared = 0;
+  for (std::size_t i = 0; i < training.size(); ++i) {
+    const auto group = grouping.found_in(std::string(training.name(i)));
+    shared += group && groups.contains(*group) ? 1 : 0;
+  }
+  if (shared == 0) return;
+  callbacks.warn(fmt::format(
+      "{} training images are of groups that the validation images have, too: validation cannot "
+      "show what the network does with other groups",
+      shared));
 }
 
 /// Takes validation images out of training, unless none would be left then.
@@ -295,10 +309,9 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
       list_images(folder, {options.include, options.exclude}, prefix, options.index, callbacks);
   keep_named(listed, options.images, callbacks);
   tell_of(listed, callbacks);
-  const bool is_training = has_role(prefix.substr(0, prefix.find('/')), FolderRole::training);
   if (unmatched != nullptr) {
     *unmatched = listed.unmatched;
-  } else if (folder == fs::path(options.data) || is_training) {
+  } else {
     for (const std::string& glob : listed.unmatched) callbacks.warn(unmatched_line(glob, folder));
   }
   const std::string passed_over = passed_over_text(listed);
@@ -346,13 +359,27 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   return found;
 }
 
+std::string part_with_good_images(const DataOptions& options) {
+  if (are_chosen(options)) return "";
+  if (const auto layout = find_layout(options.data)) {
+    return layout->validation.empty() ? layout->training : layout->validation;
+  }
+  if (const auto bad = subfolder(options.data, FolderRole::bad)) {
+    throw std::runtime_error(fmt::format(
+        "{} has images with defects in {}, and no folder of good ones, such as good or OK; name a "
+        "folder of good images",
+        in_quotes(options.data), in_quotes(*bad)));
+  }
+  return "";
+}
+
 FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,
                              const Callbacks& callbacks) {
-  const auto layout = layout_of(options);
-  if (!layout) return find_part(options, "", refuse, callbacks);
-  const std::string& part = layout->validation.empty() ? layout->training : layout->validation;
-  callbacks.say(fmt::format("{} has the {} layout: good images are those in {}",
-                            in_quotes(options.data), layout->name, part));
+  const std::string part = part_with_good_images(options);
+  if (!part.empty()) {
+    callbacks.say(fmt::format("{} has the {} layout: good images are those in {}",
+                              in_quotes(options.data), find_layout(options.data)->name, part));
+  }
   return find_part(options, part, refuse, callbacks);
 }
 
@@ -374,15 +401,21 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   FoundImages all = find_part(options, layout ? layout->training : "", refuse, callbacks);
   split.folder = all.folder;
   FoundImages validation;
+  std::vector<std::string> unmatched;  // globs that are for the training images
   if (!options.val.empty()) {
     DataOptions others = options;
     others.images.clear();  // those are of options.data
-    validation = find_images(options.val, others, refuse, callbacks);
+    validation = find_images(options.val, others, refuse, callbacks, "", &unmatched);
   } else if (layout && !layout->validation.empty()) {
-    validation = find_part(options, layout->validation, refuse, callbacks);
+    validation = find_part(options, layout->validation, refuse, callbacks, &unmatched);
   }
   const bool is_apart = !validation.entries.empty();
-  if (is_apart) take_out(validation.entries, all.entries, callbacks);
+  const Grouping grouping(options.group_regex);
+  if (is_apart) {
+    take_out(validation.entries, all.entries, callbacks);
+    if (grouping.groups())
+      warn_of_shared_groups(all.entries, validation.entries, grouping, callbacks);
+  }
   if (!layout && options.images.empty()) warn_of_test_images(all.entries.files(), callbacks);
   split.channels = options.channels > 0                                    ? options.channels
                    : all_grey(all.entries) && all_grey(validation.entries) ? 1
@@ -390,7 +423,6 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   split.validation = std::move(validation.entries);
   split.training = std::move(all.entries);
   if (!is_apart) {
-    const Grouping grouping(options.group_regex);
     const std::size_t count = split.training.size();
     std::size_t strays = 0;
     split.validation = split.training.take_if([&](std::size_t i) {

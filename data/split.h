@@ -58,8 +58,12 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
 using ImageId = std::pair<std::optional<FileId>, std::int64_t>;
 inline ImageId image_id(const ImageFile& file) { return {file_id(file.path), file.offset}; }
 
-/// Good images of options.data that no network was trained on, as far as its layout tells: those
-/// for validation, else those for training, else all.
+/// In which folder of options.data its layout has good images that no network was trained on, or
+/// fewest of them: that for validation, else that for training; empty: in all. Throws
+/// std::runtime_error where there is a folder of images with defects and none of good ones.
+std::string part_with_good_images(const DataOptions& options);
+
+/// The images of that part.
 FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,
                              const Callbacks& callbacks = {});
 

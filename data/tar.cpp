@@ -242,13 +242,20 @@ const Compression* compression_of(const InputFile& file) {
   return found == std::end(kCompressions) ? nullptr : found;
 }
 
+bool begins_with_header(const InputFile& file) {
+  TarBlock block;
+  return file.read_at(0, block.data(), kTarBlock) == kTarBlock && has_checksum(block);
+}
+
 /// Without the folders it is in.
 std::string_view base_name(std::string_view name) { return name.substr(name.rfind('/') + 1); }
 
 }  // namespace
 
 TarContents read_tar(const InputFile& file) {
-  if (const Compression* compression = compression_of(file)) {
+  const Compression* compression = compression_of(file);
+  // The name that a tar begins with may look like one.
+  if (compression != nullptr && !begins_with_header(file)) {
     throw std::runtime_error(fmt::format(
         "it is compressed ({}), so its members cannot be read one by one; unpack it, as "
         "with {} < compressed.tar > plain.tar, or write shards from its images with convae pack",

@@ -23,22 +23,47 @@ void take_in(ValueRange& range, const torch::Tensor& images) {
   range.high = std::max(range.high, high.item<double>());
 }
 
+/// For images whose values are the files' own numbers.
+ImageDataset::Options as_in_files(std::int64_t channels, bool skip_bad, std::int64_t max_pixels) {
+  return {.channels = channels,
+          .size = {},
+          .crop = {},
+          .cache = Cache::none,
+          .skip_bad = skip_bad,
+          .max_pixels = max_pixels,
+          .value_range = {ValueRange::Kind::automatic}};
+}
+
 ValueRange nothing_yet() {
   constexpr double kBeyond = std::numeric_limits<double>::infinity();
   return {ValueRange::Kind::fixed, kBeyond, -kBeyond};
+}
+
+/// From the least to the greatest number that the file has of an image, loaded with 1 at `top`.
+ValueRange numbers_in_file(ImageDataset& images, std::int64_t index, const torch::Tensor& image,
+                           double top) {
+  const ImageDataset::Options& options = images.options();
+  const ValueRange& range = options.value_range;
+  const ImageEntry entry = images.entry(index);
+  ValueRange numbers = nothing_yet();
+  if (!range.is_fixed() && entry.info.format == ImageFormat::pnm) {  // divided by its largest
+    ImageDataset raw({entry}, as_in_files(options.channels, options.skip_bad, options.max_pixels));
+    if (const auto stored = raw.load(0)) take_in(numbers, *stored);
+    return numbers;
+  }
+  take_in(numbers, image);
+  const double low = range.is_fixed() ? range.low : 0, high = range.is_fixed() ? range.high : top;
+  const auto number = [&](double value) { return low + value / top * (high - low); };
+  numbers = {ValueRange::Kind::fixed, number(numbers.low), number(numbers.high)};
+  if (!entry.info.white_is_zero) return numbers;
+  return {ValueRange::Kind::fixed, low + high - numbers.high, low + high - numbers.low};
 }
 
 }  // namespace
 
 ValueRange measure_value_range(const ImageEntries& images, const DataOptions& options,
                                const Callbacks& callbacks) {
-  ImageDataset raw(images, {.channels = options.channels,
-                            .size = {},
-                            .crop = {},
-                            .cache = Cache::none,
-                            .skip_bad = options.skip_bad,
-                            .max_pixels = options.max_pixels,
-                            .value_range = {ValueRange::Kind::automatic}});
+  ImageDataset raw(images, as_in_files(options.channels, options.skip_bad, options.max_pixels));
   BatchOptions batches;
   batches.stage = "value range";
   batches.batch_size = 1;
@@ -66,28 +91,32 @@ ValueRange measure_value_range(const ImageEntries& images, const DataOptions& op
 void warn_of_little_contrast(ImageDataset& images, const Callbacks& callbacks) {
   constexpr std::int64_t kMost = 16;
   constexpr double kLittle = 0.25;
-  ValueRange used = nothing_yet();
-  double top = 255;  // what 1 is
+  const ValueRange& range = images.options().value_range;
+  ValueRange used = nothing_yet(), own = nothing_yet();
+  double top = 255;           // what 1 is
+  bool has_own_tops = false;  // files say theirs
   const std::int64_t count = std::min(images.size(), kMost);
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto image = images.load(i * images.size() / count);
+    const std::int64_t index = i * images.size() / count;
+    const auto image = images.load(index);
     if (!image) continue;
     const double most = image->is_floating_point() ? 1 : image->element_size() == 2 ? 65535 : 255;
     if (most != top && used.low <= used.high) return;  // of several types: no one scale
     top = most;
     take_in(used, *image);
     if (used.high - used.low >= kLittle * top) return;
+    const ValueRange numbers = numbers_in_file(images, index, *image, top);
+    own.low = std::min(own.low, numbers.low);
+    own.high = std::max(own.high, numbers.high);
+    has_own_tops |= !range.is_fixed() && images.entry(index).info.format == ImageFormat::pnm;
   }
-  if (used.low > used.high) return;
-  const ValueRange& range = images.options().value_range;
-  const auto in_file = [&](double value) {
-    return range.is_fixed() ? range.low + value / top * (range.high - range.low) : value;
-  };
+  if (used.low > used.high || own.low > own.high) return;
   const double low = range.is_fixed() ? range.low : 0, high = range.is_fixed() ? range.high : top;
   callbacks.warn(fmt::format(
-      "the images use {:.1f} % of their range: values from {:g} to {:g} of {:g} to {:g}; if that "
-      "is all they have, --value-range auto or LO:HI makes these 0 and 1",
-      100 * (used.high - used.low) / top, in_file(used.low), in_file(used.high), low, high));
+      "the images use {:.1f} % of their range: values from {:g} to {:g}{}; if that is all they "
+      "have, --value-range auto or LO:HI makes these 0 and 1",
+      100 * (used.high - used.low) / top, own.low, own.high,
+      has_own_tops ? "" : fmt::format(" of {:g} to {:g}", low, high)));
 }
 
 }  // namespace convae

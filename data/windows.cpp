@@ -30,6 +30,7 @@ ImageWindows::ImageWindows(const ImageFile& image, int channels, std::int64_t ma
     info_ = probe_image(file_.bytes(), max_pixels);
     whole_ = decode_image(file_.bytes(), channels, max_pixels, /*reduction=*/1, range, &clipped_)
                  .permute({1, 2, 0});
+    decoded_ = whole_.numel();
   }
   file_.let_go();
 }
@@ -41,6 +42,7 @@ torch::Tensor ImageWindows::read_part(const Region& part) {
   file_.let_go();
   const torch::Tensor pixels = codec::in_range(decoded, range_);
   clipped_ += decoded.clipped;
+  decoded_ += pixels.numel();
   return pixels;
 }
 

@@ -43,6 +43,8 @@ public:
   /// How many values that were read lay outside the value range; those of windows that overlap may
   /// count several times.
   std::int64_t clipped() const { return clipped_; }
+  /// How many were decoded for that.
+  std::int64_t decoded() const { return decoded_; }
 
 private:
   torch::Tensor read_part(const Region& part);
@@ -55,6 +57,7 @@ private:
   Span kept_;            // rows …
   torch::Tensor band_;   // … and what they hold: (rows, W, C)
   std::int64_t clipped_ = 0;
+  std::int64_t decoded_ = 0;
 };
 
 /// No limit to a picture's pixels, since sides stay below 2^30.

@@ -74,6 +74,10 @@ public:
         folder_(model, images_of(options), callbacks, ImagesAt::network_size),
         rule_{options.corruptions, options.seed, /*epoch=*/0,
               good_pictures_for(options.corruptions, folder_.dataset())} {
+    require_option(!folder_.has_images_in(options.output),
+                   "--output " + in_quotes(options.output) +
+                       ": results would lie among the images, and these be left out as some of "
+                       "them in training; choose another folder");
     result_.checkpoint = model.path().string();
     result_.precision = model.precision();
     result_.data = options.images.data.data;
@@ -273,16 +277,14 @@ private:
       if (model_.options().has_latents()) {
         result_.numbers_latent += latent_numbers(size);
       }
-      if (references_.files.contains(image_id(folder_.entry(index).file))) ++result_.trained_on;
+      measured_.push_back(image_id(folder_.entry(index).file));
+      if (references_.files.contains(measured_.back())) ++result_.trained_on;
     }
   }
 
   /// Those of the run: the references may be fitted to others.
   void note_training_images() {
-    std::vector<std::string> names;
-    for (const auto& [name, size] : result_.images) names.push_back(name);
-    result_.trained_on =
-        own_images_among(names, result_.data, model_.run(), model_.info()).training;
+    result_.trained_on = own_images_among(measured_, model_.run(), model_.info()).training;
   }
 
   void add_code_sizes() {
@@ -307,6 +309,7 @@ private:
   CorruptionRule rule_;
   References references_;
   std::vector<Reconstruct> reconstructs_;  // of result_.contenders, in their order
+  std::vector<ImageId> measured_;          // result_.images, in their order
   Evaluation result_;
 };
 

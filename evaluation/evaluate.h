@@ -29,9 +29,10 @@ struct EvaluateOptions {
 /// itself, a Gaussian blur and non-local means, each filter as strong as is best for these images.
 /// References that cannot be computed are left out, with the reason. Names of files are checked
 /// first, and the files written last.
-/// Throws OptionError, also where corruptions and train_data are given, what find_images() throws,
-/// std::runtime_error where `train_data` or none of the images can be used, where the network's
-/// output is not finite and where a file exists or cannot be written, and Interrupted.
+/// Throws OptionError, also where corruptions and train_data are given, or one of the images lies
+/// directly in the output folder; what find_images() throws, std::runtime_error where `train_data`
+/// or none of the images can be used, where the network's output is not finite and where a file
+/// exists or cannot be written, and Interrupted.
 Evaluation evaluate(const Model& model, const EvaluateOptions& options,
                     const Callbacks& callbacks = {});
 

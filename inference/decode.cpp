@@ -89,6 +89,19 @@ void require_rows(const std::vector<LatentRow>& rows, const torch::Tensor& array
   }
 }
 
+void warn_of_more(const std::vector<LatentRow>& rows, const torch::Tensor& array,
+                  const DecodeOptions& options, const Callbacks& callbacks) {
+  std::set<std::int64_t> listed;
+  for (const LatentRow& row : rows) listed.insert(row.index);
+  const std::int64_t more = array.size(0) - std::ssize(listed);
+  if (more == 0) return;
+  callbacks.warn(in_quotes(options.latents) +
+                 fmt::format(" has {} latents, but its table {} lists {} of them; the other {} {} "
+                             "not decoded",
+                             array.size(0), in_quotes(latent_table_path(options.latents)),
+                             listed.size(), more, more == 1 ? "is" : "are"));
+}
+
 /// That the network and memory can take them.
 void require_sizes(const std::vector<LatentRow>& rows, const Model& model, const fs::path& file) {
   std::set<Size> sizes;
@@ -150,6 +163,7 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
                                           : rows_without_table(model, options, array);
   if (array.defined()) require_rows(rows, array, options.latents);
   require_sizes(rows, model, options.latents);
+  if (array.defined()) warn_of_more(rows, array, options, callbacks);
   OutputFolder output(options.output, options.overwrite);
   std::vector<std::string> inputs;
   for (const LatentRow& row : rows) inputs.push_back(row.name);

@@ -147,7 +147,8 @@ DrawnPictures interpolate(const Model& model, const InterpolateOptions& options,
   const auto between = [&](std::int64_t i) {
     return at::lerp(from, to, static_cast<double>(i) / static_cast<double>(steps - 1));
   };
-  const std::int64_t every = (steps + kMostInStrip - 1) / kMostInStrip;
+  // Both ends are in it: as many gaps as pictures less one.
+  const std::int64_t every = (steps - 1 + kMostInStrip - 2) / (kMostInStrip - 1);
   return draw(model, options,
               {.inputs = {options.from, options.to},
                .prefix = "step",

@@ -2,6 +2,7 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
 #include "convae/models/pixels.h"
@@ -209,7 +210,7 @@ void ModelFolder::end_pass(bool none_was_read) {
 void ModelFolder::hear_ranks() {
   if (ranks().size() == 1) return;
   for (const auto& clipped : told_by_ranks(dataset_.clipped())) dataset_.note_clipped(clipped);
-  std::vector<std::pair<std::string, std::string>> bad(bad_in_tiles_.begin(), bad_in_tiles_.end());
+  std::vector<std::pair<std::string, std::string>> bad(bad_later_.begin(), bad_later_.end());
   for (const SkippedFile& file : dataset_.bad_files()) bad.emplace_back(file.name, file.reason);
   const std::map<std::string, std::string> own(bad.begin(), bad.end());
   for (const auto& told : told_by_ranks(bad)) {
@@ -231,7 +232,7 @@ void ModelFolder::warn(const std::string& line) {
 
 void ModelFolder::skip(std::int64_t index, const std::string& reason) {
   if (!skips_bad_) throw std::runtime_error(in_quotes(name(index)) + ": " + reason);
-  bad_in_tiles_[name(index)] = reason;
+  bad_later_[name(index)] = reason;
   callbacks_.warn(skipped_line({name(index), reason}));
 }
 
@@ -257,10 +258,19 @@ std::vector<std::filesystem::path> ModelFolder::paths() const {
   return paths;
 }
 
+bool ModelFolder::has_images_in(const std::filesystem::path& folder) const {
+  const auto wanted = file_id(folder);
+  std::set<std::filesystem::path> folders;
+  for (const std::filesystem::path& path : paths()) folders.insert(path.parent_path());
+  return wanted && std::ranges::any_of(folders, [&](const std::filesystem::path& own) {
+           return file_id(own.empty() ? "." : own) == wanted;
+         });
+}
+
 std::vector<SkippedFile> ModelFolder::skipped() const {
   std::map<std::string, std::string> bad = bad_elsewhere_;
   for (const SkippedFile& file : dataset_.bad_files()) bad[file.name] = file.reason;
-  bad.insert(bad_in_tiles_.begin(), bad_in_tiles_.end());
+  bad.insert(bad_later_.begin(), bad_later_.end());
   std::vector<SkippedFile> all = skipped_;
   for (const auto& [name, reason] : bad) all.push_back({name, reason});
   return all;

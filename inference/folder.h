@@ -117,12 +117,17 @@ public:
 
   /// A warning about one of this rank's images, which is said once, whichever rank says it.
   void warn(const std::string& line);
+  /// Leaves out an image that turned out unusable after it was decoded. All ranks must call it with
+  /// the same. Throws std::runtime_error where bad files are not skipped.
+  void skip(std::int64_t index, const std::string& reason);
 
   std::int64_t size() const { return dataset_.size(); }
   ImageEntry entry(std::int64_t index) const { return dataset_.entry(index); }
   std::string name(std::int64_t index) const { return dataset_.name(index); }
   std::vector<std::string> names() const { return dataset_.names(); }
   std::vector<std::filesystem::path> paths() const;
+  /// Whether one of them, or of the shards they are in, lies directly in `folder`.
+  bool has_images_in(const std::filesystem::path& folder) const;
   /// Files left out so far, by any rank: before they were decoded, and then those that turned out
   /// unusable by name.
   std::vector<SkippedFile> skipped() const;
@@ -160,7 +165,6 @@ private:
   void open_tiled(std::int64_t index, const std::function<void(ImageWindows&)>& use);
   void end_pass(bool none_was_read);
   void hear_ranks();
-  void skip(std::int64_t index, const std::string& reason);
 
   Model model_;
   Callbacks callbacks_;
@@ -170,7 +174,7 @@ private:
   Size fixed_size_;  // {0, 0}: every image at its own size
   BatchOptions batches_;
   std::vector<SkippedFile> skipped_;                  // before any image was decoded
-  std::map<std::string, std::string> bad_in_tiles_;   // why, by name
+  std::map<std::string, std::string> bad_later_;      // in tiles or by skip(): why, by name
   std::map<std::string, std::string> bad_elsewhere_;  // the same on other ranks
   std::vector<std::string> unheard_;                  // warnings of this rank
   ImageDataset dataset_;

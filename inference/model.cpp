@@ -2,6 +2,7 @@
 
 #include "convae/core/device.h"
 #include "convae/core/errors.h"
+#include "convae/core/paths.h"
 #include "convae/core/random.h"
 #include "convae/core/text.h"
 #include "convae/models/autoencoder.h"
@@ -113,13 +114,16 @@ torch::Tensor Model::sample(std::int64_t count, Size size, std::uint64_t seed) c
 
 Model load(const std::filesystem::path& run_or_file, const std::string& device) {
   const torch::Device on = choose_device(device);
-  const std::filesystem::path path = find_checkpoint(run_or_file);
-  const Checkpoint checkpoint = read_checkpoint(path);
+  // `latest` may move on while the model is used.
+  const bool is_run = std::filesystem::is_directory(run_or_file);
+  const std::filesystem::path place = is_run ? behind_link(run_or_file) : run_or_file;
+  const std::filesystem::path file = find_checkpoint(place);
+  const std::filesystem::path path = is_run ? run_or_file / "weights" / file.filename() : file;
+  const Checkpoint checkpoint = read_checkpoint(file);
   Autoencoder net(checkpoint.info.model);
   load_weights(net, tensors_to_use(checkpoint), in_quotes(path));
   net->to(on);
-  return Model(net, checkpoint.info, path,
-               std::filesystem::is_directory(run_or_file) ? run_or_file : std::filesystem::path());
+  return Model(net, checkpoint.info, path, is_run ? place : std::filesystem::path());
 }
 
 std::string checkpoint_line(const Model& model) {

@@ -60,7 +60,7 @@ public:
   const ModelOptions& options() const;
   const CheckpointInfo& info() const { return info_; }
   const std::filesystem::path& path() const { return path_; }  ///< of the checkpoint
-  /// The run folder it was loaded from; empty where a file was named.
+  /// The run folder it was loaded from, where a link leads; empty where a file was named.
   const std::filesystem::path& run() const { return run_; }
   /// A digest of weights and buffers, in 16 hex digits.
   std::string weights_digest() const;

@@ -43,7 +43,9 @@ public:
     reserve_names();
     if (options.overwrite) output_.spare(folder_.paths());
     std::error_code error;
-    require_option(!std::filesystem::equivalent(options.output, options.images.data.data, error),
+    const bool is_data =
+        std::filesystem::equivalent(options.output, options.images.data.data, error);
+    require_option(!is_data && !folder_.has_images_in(options.output),
                    "--output " + in_quotes(options.output) +
                        ": reconstructions would lie among the images, and be taken for some; "
                        "choose another folder");
@@ -68,6 +70,7 @@ public:
       throw Interrupted(std::string(stop.what()) + "; no reconstruct.csv was written");
     }
     writer_.finish();
+    skip_changed();
     for (const std::string& line : lines_of(lost_by_ranks())) callbacks_.warn(line);
     const ReconstructResult result = summary();
     if (leads()) write_file(output_.prepare(kTable), to_csv(result));
@@ -83,6 +86,8 @@ private:
     if (!options.corruptions.empty()) job.never = "--corrupt corrupts whole pictures";
     return job;
   }
+
+  using Notes = std::vector<std::pair<std::string, std::int64_t>>;  // on which images
 
   /// What is told of an image.
   struct Numbers {
@@ -141,14 +146,33 @@ private:
     for (const std::string& part : lost) lost_.emplace_back("not kept: " + part, index);
   }
 
-  /// In the order of the images.
-  Remarks lost_by_ranks() {
-    Losses all;
-    for (Losses& lost : told_by_ranks(lost_)) std::ranges::move(lost, std::back_inserter(all));
+  /// Of all ranks, in the order of the images, each once.
+  static Notes told_once(const Notes& own) {
+    Notes all;
+    for (Notes& told : told_by_ranks(own)) std::ranges::move(told, std::back_inserter(all));
     std::ranges::sort(all);
+    const auto rest = std::ranges::unique(all);
+    all.erase(rest.begin(), rest.end());
+    return all;
+  }
+
+  Remarks lost_by_ranks() {
     Remarks remarks;
-    for (const auto& [remark, index] : all) remarks[remark].push_back(folder_.name(index));
+    for (const auto& [remark, index] : told_once(lost_)) {
+      remarks[remark].push_back(folder_.name(index));
+    }
     return remarks;
+  }
+
+  /// Those whose file was replaced after it was decoded: they have no reconstruction.
+  void skip_changed() {
+    for (const auto& [reason, index] : told_once(changed_)) {
+      images_[static_cast<std::size_t>(index)].reset();
+      folder_.skip(index, reason);
+    }
+    if (std::ranges::none_of(images_, [](const auto& image) { return image.has_value(); })) {
+      throw std::runtime_error("none of the images could be read");
+    }
   }
 
   std::vector<Numbers> reconstruct(const MicroBatch& batch) {
@@ -200,13 +224,25 @@ private:
     const std::string& name = names_[static_cast<std::size_t>(index)].reconstruction;
     writer_.write(output_.prepare(name), reconstruction,
                   [this, index, file = std::move(*original)](const torch::Tensor& image) {
-                    std::vector<std::string> lost;
-                    auto bytes = encode_like(image, file, options_.images.data.max_pixels,
-                                             folder_.model().info().value_range, lost);
-                    note_losses(index, lost);
-                    return bytes;
+                    return encoded_like(index, file, image);
                   });
     return true;
+  }
+
+  /// Empty where the file has changed too much.
+  std::vector<std::uint8_t> encoded_like(std::int64_t index, const std::vector<std::uint8_t>& file,
+                                         const torch::Tensor& image) {
+    std::vector<std::string> lost;
+    try {
+      auto bytes = encode_like(image, file, options_.images.data.max_pixels,
+                               folder_.model().info().value_range, lost);
+      note_losses(index, lost);
+      return bytes;
+    } catch (const ImageError& error) {
+      std::lock_guard lock(mutex_);
+      changed_.emplace_back(error.what(), index);
+      return {};
+    }
   }
 
   void write(const std::string& name, const torch::Tensor& pixels) {
@@ -248,8 +284,8 @@ private:
   std::vector<std::optional<Numbers>> images_;
   std::int64_t done_ = 0;
   std::mutex mutex_;  // guards what follows
-  using Losses = std::vector<std::pair<std::string, std::int64_t>>;
-  Losses lost_;  // what files have that their reconstructions have not, and which
+  Notes lost_;        // what files have that their reconstructions have not
+  Notes changed_;     // why they are no longer what they were
   ImageWriter writer_;
 };
 

@@ -18,6 +18,7 @@
 #include <opencv2/core.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <set>
@@ -53,10 +54,13 @@ std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t m
 SplitImages images_of_run(const Model& model, const DataOptions& options,
                           const Callbacks& callbacks) {
   SavedData run = saved_data(model.info());
-  if (run.data.data.empty() || !has_images(run.data.data)) {
-    throw std::runtime_error("the folder this model was trained on, " + in_quotes(run.data.data) +
-                             ", is not there, and with it the good images to calibrate on; name a "
-                             "folder of such images with --good DIR");
+  const bool lacks_validation = !run.data.val.empty() && !has_images(run.data.val);
+  if (lacks_validation || run.data.data.empty() || !has_images(run.data.data)) {
+    throw std::runtime_error(
+        "the folder this model was trained on, " +
+        in_quotes(lacks_validation ? run.data.val : run.data.data) +
+        ", is not there, and with it the good images to calibrate on; name a folder of such images "
+        "with --good DIR");
   }
   run.data.skip_bad = options.skip_bad;
   run.data.max_pixels = options.max_pixels;  // in training, of a crop
@@ -71,7 +75,8 @@ SplitImages images_of_run(const Model& model, const DataOptions& options,
     if (!told.contains(printable(file.name))) callbacks.warn(skipped_line(file));
   }
   if (leads()) images.keep_headers();
-  keep_to_trained_images(images, model.run(), model.info(), callbacks);
+  const auto own = model.run().empty() ? run_of(model.path()) : model.run();
+  keep_to_trained_images(images, own, model.info(), callbacks);
   return images;
 }
 
@@ -96,6 +101,32 @@ void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>
   }
 }
 
+/// Good images are to be new to the network.
+void warn_of_trained_images(const std::vector<ImageEntry>& good, const std::string& folder,
+                            const Model& model, const Callbacks& callbacks) {
+  std::vector<ImageId> images;
+  std::vector<std::string> names;
+  for (const ImageEntry& image : good) {
+    images.push_back(image_id(image.file));
+    names.emplace_back(image.file.name);
+  }
+  const auto warn = [&](const std::string& which) {
+    callbacks.warn(
+        fmt::format("{}: the threshold may be too low; name others with --good DIR", which));
+  };
+  const OwnImages own = own_images_among(images, model.run(), model.info());
+  const std::int64_t namesakes = trained_namesakes(names, model.run(), model.info());
+  if (own.training > 0) {
+    warn(fmt::format("the network was trained on {} of the {} images of {}", own.training,
+                     images.size(), in_quotes(folder)));
+  } else if (namesakes > 0) {
+    warn(
+        fmt::format("the network was trained on images with the names of {} of the {} in {}, in a "
+                    "folder that is gone; if they are these",
+                    namesakes, images.size(), in_quotes(folder)));
+  }
+}
+
 /// The images of the folder options.data.data, all taken as held out; where that is empty, those of
 /// the model's run: its training images and those it kept out of training.
 GoodImages good_images_for(const Model& model, const FolderOptions& options,
@@ -114,15 +145,7 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
     FoundImages found = find_good_images(data, unfit_for(model.options(), size), callbacks);
     if (leads()) found.keep_headers();
     held_out = {found.entries.begin(), found.entries.end()};
-    std::vector<std::string> names;
-    for (const ImageEntry& image : held_out) names.push_back(image.file.name);
-    const OwnImages own = own_images_among(names, options.data.data, model.run(), model.info());
-    if (own.training > 0) {
-      callbacks.warn(
-          fmt::format("the network was trained on {} of the {} images of {}: the "
-                      "threshold may be too low; name others with --good DIR",
-                      own.training, names.size(), in_quotes(options.data.data)));
-    }
+    warn_of_trained_images(held_out, options.data.data, model, callbacks);
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
     const std::string found =
@@ -150,6 +173,14 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
   deal_into_folds(good, groups, /*held_out=*/true);
   deal_into_folds(good, groups_of(training, grouping), /*held_out=*/false);
   return good;
+}
+
+/// Of enough good images, too many may turn out to be damaged.
+void with_enough_images(const std::function<void()>& learn) try {
+  learn();
+} catch (const std::invalid_argument& error) {
+  throw std::runtime_error(std::string("too few of the good images can be read (") + error.what() +
+                           "); name a folder of others with --good DIR");
 }
 
 /// Draws faults on good images as the network sees them: each image gets some of the kinds.
@@ -264,7 +295,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
         return AnomalyScorer::seen_at_places(image.seen, example_of(image).fold);
       },
       [&](const AnomalyScorer::SeenPlaces& seen) { scorer.learn_places(seen); });
-  scorer.close_places();
+  with_enough_images([&] { scorer.close_places(); });
   const FaultDrawing faults(folder);
   const Grouping grouping(complete.data.group_regex);
   std::set<std::string> groups;  // of the held-out images that can be read
@@ -292,7 +323,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
         calibration.scores[kMeanError].push_back(observed.mean_error);
         calibration.scores[kArea].push_back(observed.area);
       });
-  scorer.finish();
+  with_enough_images([&] { scorer.finish(); });
   for (const AnomalyScorer::Scores& scores : scorer.good_scores()) {
     for (const Way way : kMappedWays) calibration.scores[way].push_back(scores[way]);
   }

@@ -49,14 +49,14 @@ nlohmann::json box_of(const torch::Tensor& map) {
 }
 
 torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint8_t>& bytes,
-                         std::int64_t max_pixels) {
+                         std::int64_t max_pixels, std::int64_t& clipped) {
   const Model& model = inspector.model();
   const ImageInfo info = probe_image(bytes, max_pixels);
   const Refusal refuse = unfit_for(model.options(), inspector.size());
   if (const auto reason = refuse({{}, info})) throw ImageError(*reason);
   require_memory_for_view(inspector.size() ? inspector.size() : Size{info.height, info.width});
   return decode_image(bytes, static_cast<int>(model.options().channels), max_pixels,
-                      /*reduction=*/1, model.info().value_range);
+                      /*reduction=*/1, model.info().value_range, &clipped);
 }
 
 /// Tells of files that were written or moved into folders.
@@ -269,8 +269,9 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
   nlohmann::ordered_json line = {{"path", json_text(path)}};
   bool anomalous = false;
   try {
+    std::int64_t clipped = 0;
     const torch::Tensor image =
-        decode_for(inspector, read_file(path), options.images.data.max_pixels);
+        decode_for(inspector, read_file(path), options.images.data.max_pixels, clipped);
     const double threshold = inspector.threshold(options.fpr);
     const auto [score, map] = inspector.score_placed(image, /*map_above=*/threshold);
     anomalous = score > threshold;
@@ -279,6 +280,7 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
     line["threshold"] = threshold;
     line["box"] = anomalous ? box_of(map) : nlohmann::json(nullptr);
     line["ms"] = 1000 * time.seconds();
+    if (clipped > 0) line["clipped"] = clipped;
   } catch (const std::exception& error) {
     line["error"] = json_text(first_line(error.what()));
   }

@@ -16,8 +16,9 @@ struct LiveOptions {
 };
 
 /// {"path","score","anomalous","threshold","box":[x,y,w,h]|null,"ms"}: the box is around the
-/// strongest place of an anomalous picture, in its pixels. {"path","error"} for a file that cannot
-/// be used. Returns whether the picture is anomalous.
+/// strongest place of an anomalous picture, in its pixels. Then "clipped", where that many values
+/// are outside the run's value range. {"path","error"} for a file that cannot be used. Returns
+/// whether the picture is anomalous.
 bool score_file(const Inspector& inspector, const std::string& path, const LiveOptions& options);
 
 /// Scores the files whose paths stand in the lines that the descriptor gives, until it ends or

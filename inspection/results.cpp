@@ -58,6 +58,7 @@ void add_measures(ordered_json& json, const ScoreResult& result) {
 
 /// A score that follows the area of good images more than this measures sizes.
 constexpr double kMostAreaCorrelation = 0.2;
+constexpr std::int64_t kFewestForCorrelation = 4;  // two always have one
 
 using Images = std::vector<const ScoredImage*>;
 
@@ -186,10 +187,11 @@ std::vector<std::string> warnings(const ScoreResult& result) {
   const std::string controls = result.compares() ? about_controls(result) : "";
   if (!controls.empty()) warnings.push_back(controls);
   const auto& [r, interval] = result.area_correlation;
-  if (std::abs(r) > kMostAreaCorrelation) {
-    const bool may_be_chance = interval.low <= 0 && interval.high >= 0;
+  if (std::abs(r) > kMostAreaCorrelation &&
+      result.overall[kNetwork].good >= kFewestForCorrelation) {
+    const bool is_sure = interval.low > 0 || interval.high < 0;  // not where there is no interval
     warnings.push_back(fmt::format("scores of good images follow their area{}: r = {}",
-                                   may_be_chance ? ", which may be chance" : "",
+                                   is_sure ? "" : ", which may be chance",
                                    to_string(result.area_correlation)));
   }
   return warnings;

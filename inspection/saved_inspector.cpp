@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 #include "convae/core/version.h"
 #include "convae/data/folder.h"
+#include "convae/data/split.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/scorer.h"
@@ -44,14 +45,20 @@ Safetensors read_saved(const fs::path& file) {
 }
 
 bool are_there(const GoodFolder& good) {
+  DataOptions data;
+  data.data = good.folder;
+  data.include = good.include;
   try {
-    return !list_images(good.folder, {good.include, good.exclude}).files.empty();
+    const std::string part = part_with_good_images(data);
+    const fs::path folder = part.empty() ? fs::path(good.folder) : fs::path(good.folder) / part;
+    const std::string prefix = part.empty() ? "" : part + "/";
+    return !list_images(folder, {good.include, good.exclude}, prefix).files.empty();
   } catch (const std::runtime_error&) {
     return false;
   }
 }
 
-/// Names the images that a run was calibrated on.
+/// Names the images that a run was calibrated on, if they are there.
 void take_over(const GoodFolder& good, CalibrateOptions& options, const Callbacks& callbacks) {
   if (good.folder.empty()) return;
   if (!are_there(good)) {
@@ -173,7 +180,7 @@ Inspector inspector_of_run(const Model& model) {
   throw std::runtime_error(
       in_quotes(file) +
       (is_there ? " is of other weights or of another version" : " is not there") +
-      "; run convae calibrate --checkpoint " + printable(model.run().string()));
+      "; run convae calibrate --checkpoint " + shell_word(model.run().string()));
 }
 
 Inspector calibrate_run(const Model& model, const CalibrateOptions& options,
@@ -196,7 +203,10 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
   if (!saved) {
     callbacks.say(printable(file.string()) +
                   " is of other weights or of another version: calibrating again");
-    take_over(good_in(about_saved(file)), options, callbacks);
+    const CalibrateOptions before = as_calibrated_before(model, callbacks);
+    options.good.data = before.good.data;
+    if (!options.size) options.size = before.size;
+    if (!options.group_regex) options.group_regex = before.group_regex;
     return std::nullopt;
   }
   const Size asked =
@@ -239,8 +249,9 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   // What one call asked for must not become every call's.
+  Model as_before = model;
   const DataOptions asked = options.complete(model).data;
-  const DataOptions usual = CalibrateOptions().complete(model).data;
+  const DataOptions usual = as_calibrated_before(as_before, {}).complete(model).data;
   const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;
   if (!may_keep || !is_usual) return inspector;
   if (model.run().empty()) {

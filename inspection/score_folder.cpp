@@ -104,20 +104,19 @@ private:
   void warn_of_own_images(const Inspector& inspector) const {
     const std::set<ImageId> learnt = calibrated_images(inspector.good());
     std::int64_t good = 0, own = 0;
-    std::vector<std::string> others;
+    std::vector<ImageId> others;
     for (std::int64_t i = 0; i < folder_.size(); ++i) {
-      const std::string name = folder_.name(i);
-      if (layout_.label(name) != kGoodLabel) continue;
+      if (layout_.label(folder_.name(i)) != kGoodLabel) continue;
       ++good;
-      if (learnt.contains(image_id(folder_.entry(i).file))) {
+      const ImageId image = image_id(folder_.entry(i).file);
+      if (learnt.contains(image)) {
         ++own;
       } else {
-        others.push_back(name);
+        others.push_back(image);
       }
     }
     const Model& model = folder_.model();
-    const OwnImages of_run =
-        own_images_among(others, options_.images.data.data, model.run(), model.info());
+    const OwnImages of_run = own_images_among(others, model.run(), model.info());
     own += of_run.training + of_run.validation;
     if (own == 0) return;
     callbacks_.warn(fmt::format(

@@ -1,6 +1,7 @@
 #include "convae/inspection/test_set.h"
 
 #include "convae/core/files.h"
+#include "convae/core/paths.h"
 #include "convae/data/folder.h"
 
 #include <fmt/format.h>
@@ -111,7 +112,7 @@ std::vector<fs::path> InspectionFolder::masks(const std::string& name) const {
   const std::string kind = label(name);
   if (kind.empty() || kind == kGoodLabel) return {};
   const fs::path inner = name.substr(prefix.size());
-  const std::string stem = inner.stem().string();
+  const std::string stem(stem_of(inner.filename().string()));
   std::vector<fs::path> folders;
   for (const fs::path& folder : mask_folders) folders.push_back(folder / inner.parent_path());
   const fs::path above = images / inner.parent_path().parent_path();
@@ -137,7 +138,7 @@ const InspectionFolder::MaskFiles& InspectionFolder::mask_files(const fs::path& 
   const auto [place, is_new] = read_folders_.try_emplace(folder);
   if (!is_new) return place->second;
   for (const fs::path& file : files_in(folder)) {
-    const std::string stem = file.stem().string();
+    const std::string stem(stem_of(file.filename().string()));
     place->second.plain.emplace(stem, file);
     if (const auto masked = stem_of_masked(stem)) place->second.named.emplace(*masked, file);
   }

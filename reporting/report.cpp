@@ -49,6 +49,7 @@ void RunReport::write(const RunStatus& run, RunState state, const std::string& m
                        {"epochs", run.epochs},
                        {"best_epoch", run.progress.best_epoch},
                        {"best_by", to_string(run.progress.best_by)},
+                       {"best_value", run.progress.best_value},
                        {"skipped_steps", run.progress.skipped_steps}};
   const std::vector<MetricsRow> metrics = run.folder.read_metrics();
   data["rows"] = metrics.size();

@@ -12,6 +12,8 @@ function product(numbers) { return numbers.reduce((a, b) => a * b, 1); }
 
 // ---- Heading and tiles ------------------------------------------------------------------------
 
+const MEASURES = {val_loss: "Validation loss", val_mse: "Mean squared error", val_psnr: "PSNR in dB", val_ssim: "SSIM",
+                  train_loss: "Training loss"};
 const epochs = data.metrics.epoch;
 const last = epochs.length - 1;
 
@@ -40,7 +42,11 @@ function showHeading() {
 function showTiles() {
   const at = epochs.indexOf(data.best_epoch);
   const whenBest = `epoch ${data.best_epoch}, best by ${data.best_by}`;
-  if (at >= 0) {
+  // An epoch that was cut short and then finished may have been better before.
+  const before = at >= 0 && Math.abs(data.metrics[data.best_by][at] / data.best_value - 1) > 1e-4;
+  if (before) {
+    addTile(MEASURES[data.best_by], short(data.best_value), `within ${whenBest}`);
+  } else if (at >= 0) {
     const measured = data.metrics.val_loss[at] !== null;
     addTile(measured ? "Validation loss" : "Training loss",
             short((measured ? data.metrics.val_loss : data.metrics.train_loss)[at]), whenBest);

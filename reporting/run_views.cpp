@@ -57,7 +57,7 @@ void RunViews::epoch(const RunStatus& run, const MetricsRow& row, bool /*is_best
 }
 
 void RunViews::end(const RunStatus& run, RunState state, const std::string& message) {
-  if (!report_) return;
+  if (!report_ || !run.folder.is_in_place()) return;
   warn_on_failure(
       run.callbacks, [&] { report_->write(run, state, message); }, "");
 }

@@ -96,7 +96,16 @@ void add_shot_noise(cv::Mat& image, double photons, double read_noise, CounterRa
   if (read_noise > 0) add_noise(image, read_noise / photons, random);
 }
 
-void make_jpeg(cv::Mat& image, int quality) {
+void make_jpeg(cv::Mat image, int quality) {
+  constexpr int kMost = 65472;  // a side that JPEG holds, in whole blocks
+  if (image.cols > kMost || image.rows > kMost) {
+    const bool is_wide = image.cols > kMost;
+    const auto part = [&](int from, int to) {
+      return is_wide ? image.colRange(from, to) : image.rowRange(from, to);
+    };
+    make_jpeg(part(0, kMost), quality);
+    return make_jpeg(part(kMost, is_wide ? image.cols : image.rows), quality);
+  }
   torch::Tensor pixels = at::empty({image.rows, image.cols, image.channels()}, at::kByte);
   cv::Mat view = mat_view(pixels);
   image.convertTo(view, CV_8U, 255);

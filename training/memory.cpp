@@ -80,12 +80,16 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
   }
   const std::int64_t parameters = model.parameter_count();
   if (free_bytes == 0 || parameters <= free_bytes / 16) return;
+  ModelOptions open = model;
+  open.latent = 0;
+  const bool is_latent = model.latent > 0 && open.parameter_count() < parameters / 2;
   throw std::runtime_error(fmt::format(
-      "--levels '{}': {} parameters need {} GB for training, but {} GB are free{}; "
-      "use fewer channels",
-      to_string(model.levels), parameters, gigabytes(16 * static_cast<double>(parameters)),
-      gigabytes(static_cast<double>(free_bytes)),
-      limit_text(16 * static_cast<double>(parameters))));
+      "{}: {} parameters need {} GB for training, but {} GB are free{}; use {}",
+      is_latent ? fmt::format("--latent {}", model.latent)
+                : fmt::format("--levels '{}'", to_string(model.levels)),
+      parameters, gigabytes(16 * static_cast<double>(parameters)),
+      gigabytes(static_cast<double>(free_bytes)), limit_text(16 * static_cast<double>(parameters)),
+      is_latent ? "a smaller one, a smaller --size, or more levels" : "fewer channels"));
 }
 
 std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& train,

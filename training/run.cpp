@@ -1,7 +1,7 @@
 #include "convae/training/run.h"
 
 #include "convae/core/files.h"
-#include "convae/core/paths.h"
+#include "convae/core/text.h"
 #include "convae/data/pictures.h"
 #include "convae/metrics/image_metrics.h"
 #include "convae/training/checkpoint.h"
@@ -83,6 +83,10 @@ Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
 void Run::begin(const std::string& command) {
   if (!leads()) return;
   command_ = command;
+  if (const fs::path aside = folder_.put_aside_metrics(); !aside.empty()) {
+    callbacks_.warn("no line of " + in_quotes(folder_.metrics()) + " can be read; it is kept as " +
+                    in_quotes(aside));
+  }
   folder_.cut_metrics(trainer_.progress().epoch);
   if (validation_ == nullptr) folder_.remove_validation();
   folder_.write_skipped(skipped_);
@@ -381,6 +385,7 @@ void Run::save_last() {
 }
 
 void Run::save_at_stop() {
+  folder_.require_in_place();
   try {
     save(folder_.last());
     folder_.catch_up();
@@ -394,16 +399,14 @@ void Run::save_at_stop() {
 
 /// False where it failed, such as on a full disk: the run goes on and tries again later.
 bool Run::attempt(const std::function<void()>& write) {
+  folder_.require_in_place();
   try {
     write();
     return true;
   } catch (const CheckpointError&) {
     throw;  // weights that are not finite: nothing to try again
   } catch (const std::runtime_error& error) {
-    if (!is_there(folder_.last().parent_path())) {
-      throw std::runtime_error("the run folder " + in_quotes(folder_.path()) +
-                               " is gone; there is nowhere to save to");
-    }
+    folder_.require_in_place();
     save_problem_ = error.what();
     callbacks_.warn(save_problem_ + "; the run goes on");
     return false;
@@ -412,6 +415,7 @@ bool Run::attempt(const std::function<void()>& write) {
 
 /// Not worth ending a run for.
 void Run::write_skipped() {
+  if (!folder_.is_in_place()) return;
   try {
     folder_.write_skipped(skipped());
   } catch (const std::runtime_error& error) {
@@ -439,12 +443,20 @@ void Run::write_samples(std::int64_t epoch, const Quality& quality) {
     worst.push_back(quality.indices[order[images - 1 - i]]);
   }
   write_sample("best", epoch, best, kExtremes);
-  if (!worst.empty()) write_sample("worst", epoch, worst, kExtremes);
+  if (!worst.empty()) {
+    write_sample("worst", epoch, worst, kExtremes);
+  } else {
+    folder_.remove_samples([](const SampleRow& row) { return row.picture == "worst"; });
+  }
 }
 
 /// So that people see whether the defects look like theirs.
 void Run::write_defects() {
-  if (!has(trainer_.options().corruptions, Effect::Kind::defects)) return;
+  if (!has(trainer_.options().corruptions, Effect::Kind::defects)) {
+    std::error_code ignored;
+    fs::remove(folder_.defects(), ignored);  // of an earlier start of the run
+    return;
+  }
   ImageDataset& source = shown_images();
   std::vector<torch::Tensor> images;
   for (std::int64_t i = 0; i < source.size() && std::ssize(images) < kDefectImages; ++i) {
@@ -481,6 +493,7 @@ void Run::write_sample(const std::string& picture, std::int64_t epoch,
     pictures.push_back(
         comparison_picture(input[0].cpu(), made[0].cpu(), clean[0].cpu(), kMaxSampleSide));
   }
+  folder_.require_in_place();  // the network has taken its time
   folder_.write_sample(picture, epoch, encode_image(stack_pictures(pictures), ImageFormat::png),
                        images);
 }

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -124,6 +126,16 @@ bool RunFolder::remove_unbegun(const fs::path& path) {
   return true;
 }
 
+bool RunFolder::is_in_place() const {
+  return is_there(path_ / "weights") && (!lock_ || file_id(path_) == file_id(lock_->get()));
+}
+
+void RunFolder::require_in_place() const {
+  if (is_in_place()) return;
+  throw std::runtime_error("the run folder " + in_quotes(path_) +
+                           " is gone; there is nowhere to save to");
+}
+
 void RunFolder::make_latest() const {
   const fs::path link = path_.parent_path() / "latest";
   std::error_code error;
@@ -172,30 +184,45 @@ void RunFolder::write_metrics() const {
   write_file(metrics(), text + "\n");
 }
 
+fs::path RunFolder::put_aside_metrics() const {
+  if (!rows_.empty() || !is_there(metrics())) return {};
+  const std::string text = read_text(metrics());
+  if (first_line(text).size() + 1 >= text.size()) return {};  // the header alone
+  fs::path aside = metrics().string() + ".old";
+  for (int number = 2; is_there(aside); ++number) {
+    aside = metrics().string() + ".old-" + std::to_string(number);
+  }
+  fs::rename(metrics(), aside);
+  return aside;
+}
+
 void RunFolder::cut_metrics(std::int64_t epochs) {
   if (is_there(metrics())) {
     std::erase_if(rows_, [&](const MetricsRow& row) { return row.epoch > epochs; });
     write_metrics();
   }
-  if (is_there(sample_table())) {
-    std::vector<SampleRow> samples = read_samples();
-    std::erase_if(samples, [&](const SampleRow& row) { return row.epoch > epochs; });
-    write_samples(samples);
-  }
+  remove_samples([&](const SampleRow& row) { return row.epoch > epochs; });
   if (read_validation().epoch > epochs) remove_validation();
 }
 
 void RunFolder::remove_validation() const {
   std::error_code ignored;
-  for (const fs::path& path : {validation(), sample("best"), sample("worst")}) {
-    fs::remove(path, ignored);
-  }
+  fs::remove(validation(), ignored);
+  remove_samples(
+      [](const SampleRow& row) { return row.picture == "best" || row.picture == "worst"; });
+}
+
+void RunFolder::remove_samples(const std::function<bool(const SampleRow&)>& is_old) const {
   if (!is_there(sample_table())) return;
-  std::vector<SampleRow> samples = read_samples();
-  std::erase_if(samples, [](const SampleRow& row) {
-    return row.picture == "best" || row.picture == "worst";
-  });
-  write_samples(samples);
+  const std::vector<SampleRow> samples = read_samples();
+  std::vector<SampleRow> kept;
+  std::ranges::remove_copy_if(samples, std::back_inserter(kept), is_old);
+  if (kept.size() == samples.size()) return;
+  write_samples(kept);
+  std::error_code ignored;
+  for (const SampleRow& row : samples) {
+    if (is_old(row)) fs::remove(sample(row.picture), ignored);
+  }
 }
 
 void RunFolder::write_sample(const std::string& picture, std::int64_t epoch,

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -88,6 +89,12 @@ public:
   /// One that another process works on: to know its name and to read in it, without the lock.
   static RunFolder watch(const std::filesystem::path& path) { return {path, nullptr}; }
 
+  /// False where the folder was moved or removed since it was opened, also where another has taken
+  /// its place.
+  bool is_in_place() const;
+  /// Throws std::runtime_error where it is not.
+  void require_in_place() const;
+
   /// Points `latest` beside the folder at it.
   void make_latest() const;
 
@@ -111,12 +118,17 @@ public:
   void add_metrics(const MetricsRow& row);
   /// Writes the rows that found no room before.
   void catch_up();
+  /// Where metrics.csv has lines but none that can be read, as after a spreadsheet saved it with
+  /// semicolons, renames it and returns its new name; else returns nothing.
+  std::filesystem::path put_aside_metrics() const;
   /// Cuts the rows past `epochs` completed epochs, also in samples.csv, and removes a
   /// validation.csv of later ones: they belong to work that was lost.
   void cut_metrics(std::int64_t epochs);
   /// The step that the last row is of; 0 without rows.
   std::int64_t measured_step() const { return rows_.empty() ? 0 : rows_.back().step; }
 
+  /// Removes such rows of samples/samples.csv, and their pictures.
+  void remove_samples(const std::function<bool(const SampleRow&)>& is_old) const;
   /// Writes samples/`picture`.png and its rows in samples/samples.csv.
   void write_sample(const std::string& picture, std::int64_t epoch,
                     std::span<const std::uint8_t> png, const std::vector<ImageQuality>& images);

@@ -4,7 +4,9 @@
 #define TOML_EXCEPTIONS 1
 #include "convae/core/csv.h"
 #include "convae/core/errors.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
+#include "convae/data/shards.h"
 #include "convae/metrics/similarity.h"
 #include "convae/training/run_folder.h"
 
@@ -15,6 +17,7 @@
 #include <sstream>
 
 namespace convae {
+namespace fs = std::filesystem;
 namespace {
 
 [[noreturn]] void refuse_value(const char* key) {
@@ -80,6 +83,25 @@ SavedData read_values(const toml::table& config) {
   return saved;
 }
 
+/// Of the images of these names in `place`, those that are still there.
+std::vector<ImageId> ids_of(const std::vector<std::string>& names, const fs::path& place,
+                            const DataOptions& data) {
+  std::vector<ImageId> ids;
+  if (shards_named(place).empty()) {
+    const fs::path folder = fs::is_regular_file(place) ? place.parent_path() : place;
+    for (const std::string& name : names) {
+      if (const auto file = file_id(folder / name)) ids.emplace_back(file, 0);
+    }
+  }
+  if (!ids.empty() || names.empty()) return ids;
+  const std::set<std::string_view> listed(names.begin(), names.end());
+  const Globs globs{data.include, data.exclude};
+  for (const ImageFile& file : list_images(place, globs, "", data.index).files) {
+    if (listed.contains(file.name)) ids.push_back(image_id(file));
+  }
+  return ids;
+}
+
 }  // namespace
 
 std::string data_config(const SavedData& saved) {
@@ -138,41 +160,40 @@ void keep_to_trained_images(SplitImages& images, const std::filesystem::path& ru
                   had - has, had, in_quotes(images.folder)));
 }
 
-OwnImages own_images_among(const std::vector<std::string>& names, const std::string& folder,
-                           const std::filesystem::path& run, const CheckpointInfo& info) {
+OwnImages own_images_among(const std::vector<ImageId>& images, const std::filesystem::path& run,
+                           const CheckpointInfo& info) {
   OwnImages own;
   if (run.empty()) return own;
-  const auto text_of = [](const std::string& path) {
-    return std::filesystem::weakly_canonical(path).string() + "/";
+  DataOptions data = saved_data(info).data;
+  if (data.data.empty()) return own;
+  data.index = (run.parent_path() / ".index").string();
+  std::multiset<ImageId> others(images.begin(), images.end());
+  const auto take = [&](const std::vector<std::string>& names, const std::string& place) {
+    std::size_t count = 0;
+    for (const ImageId& image : ids_of(names, place, data)) count += others.erase(image);
+    return static_cast<std::int64_t>(count);
   };
-  const auto meet = [](const std::string& a, const std::string& b) {
-    return a.starts_with(b) || b.starts_with(a);
-  };
-  const DataOptions data = saved_data(info).data;
-  const std::string root = text_of(folder), trained = text_of(data.data);
-  const std::string validated = data.val.empty() ? trained : text_of(data.val);
-  if (!meet(root, trained) && !meet(root, validated)) return own;
-  ImageList list;
   try {
-    list = RunFolder::watch(run).read_images();
+    const ImageList list = RunFolder::watch(run).read_images();
+    own.training = take(list.training, data.data);
+    own.validation = take(list.validation, data.val.empty() ? data.data : data.val);
   } catch (const std::runtime_error&) {
-    return own;  // a damaged table only means no warning
-  }
-  const std::set<std::string_view> training(list.training.begin(), list.training.end());
-  const std::set<std::string_view> validation(list.validation.begin(), list.validation.end());
-  for (const std::string& name : names) {
-    const std::string path = root + name;
-    const auto is_in = [&path](const std::string& place, const std::set<std::string_view>& listed) {
-      return path.starts_with(place) &&
-             listed.contains(std::string_view(path).substr(place.size()));
-    };
-    if (is_in(trained, training)) {
-      ++own.training;
-    } else if (is_in(validated, validation)) {
-      ++own.validation;
-    }
+    // A damaged table, or a folder that is gone, only means no warning.
   }
   return own;
+}
+
+std::int64_t trained_namesakes(const std::vector<std::string>& names, const fs::path& run,
+                               const CheckpointInfo& info) {
+  const std::string trained = saved_data(info).data.data;
+  if (run.empty() || trained.empty() || has_images(trained)) return 0;
+  try {
+    const ImageList list = RunFolder::watch(run).read_images();
+    const std::set<std::string_view> known(list.training.begin(), list.training.end());
+    return std::ranges::count_if(names, [&](const std::string& n) { return known.contains(n); });
+  } catch (const std::runtime_error&) {
+    return 0;  // a damaged table only means no warning
+  }
 }
 
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {

@@ -38,10 +38,15 @@ std::set<std::string> names_in(const std::filesystem::path& run, const char* tab
 struct OwnImages {
   std::int64_t training = 0, validation = 0;
 };
-/// Of `names`, images of `folder`, as far as the images.csv of `run` tells; none where that is
-/// missing or damaged, or where `run` is empty.
-OwnImages own_images_among(const std::vector<std::string>& names, const std::string& folder,
-                           const std::filesystem::path& run, const CheckpointInfo& info);
+/// Of `images`, as far as the images.csv of `run` tells and those it names are still there; none
+/// where that is missing or damaged, or where `run` is empty.
+OwnImages own_images_among(const std::vector<ImageId>& images, const std::filesystem::path& run,
+                           const CheckpointInfo& info);
+
+/// How many of these names are those of images that the network was trained on, where the folder of
+/// those is gone: they may have been moved.
+std::int64_t trained_namesakes(const std::vector<std::string>& names,
+                               const std::filesystem::path& run, const CheckpointInfo& info);
 
 /// Refuses images that are smaller than the crop, too small for the loss, or that the levels
 /// cannot take, by their size in batches. Takes copies of all it needs.

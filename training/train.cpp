@@ -32,14 +32,8 @@ namespace convae {
 namespace fs = std::filesystem;
 namespace {
 
-/// "parts/" is the folder "parts", and so is one that took its place: whether it holds the same
-/// images, compare_images() finds out.
-bool is_same_folder(const fs::path& is, const fs::path& was) {
-  const bool has_moved = !is.empty() && !was.empty() && !has_images(was);
-  return has_moved || (is / "").lexically_normal() == (was / "").lexically_normal();
-}
-
-/// Whether values measured so far can be compared with those to come.
+/// Whether values measured so far can be compared with those to come. Whether the folders hold the
+/// same images as before, compare_images() finds out.
 bool is_comparable(const TrainJob& job) {
   if (!job.earlier) return true;
   const DataOptions& data = job.data;
@@ -188,8 +182,8 @@ void check_job(TrainJob& job) {
   model.validate();
   require_option(model.detector.empty() || has(job.train.corruptions, Effect::Kind::defects),
                  "--detector '" + widths_text(model.detector) +
-                     "' learns from drawn defects; add them with --corrupt defects, or use "
-                     "--detector none");
+                     "' learns from drawn defects; add them with --corrupt defects" +
+                     (job.init.empty() && job.resume.empty() ? ", or use --detector none" : ""));
   if (const Size seen = one_size(job.data)) plan_sizes(model.levels, seen, model.channels);
   require_memory_for_weights(model, free_memory_bytes());
 }
@@ -469,7 +463,10 @@ private:
     Run run({trainer, folder, validation, skipped_, job_.run, config(), std::move(rate_test_),
              only_ends_},
             callbacks_, observer_);
-    if (leads()) log_.open(folder.log());
+    if (leads()) {
+      folder.require_in_place();
+      log_.open(folder.log());
+    }
     const std::string name = printable(folder.path().string());
     callbacks_.say((saved_ ? "resuming " : "run folder ") + name);
     if (job_.train.time > 0) {
@@ -487,7 +484,7 @@ private:
     const Progress& progress = trainer.progress();
     if (state == RunState::interrupted) {
       throw Interrupted(fmt::format("stopped at step {}; go on with: convae train --resume {}",
-                                    progress.step, name));
+                                    progress.step, shell_word(folder.path().string())));
     }
     if (state == RunState::stopped_early) {
       callbacks_.say(fmt::format("stopped early: no better {} for {} epochs",
@@ -533,7 +530,7 @@ private:
     } catch (const std::runtime_error& error) {
       if (!saved_) {
         std::error_code ignored;
-        fs::remove_all(folder.path(), ignored);
+        if (folder.is_in_place()) fs::remove_all(folder.path(), ignored);
         throw;
       }
       callbacks_.warn(std::string(error.what()) + "; the run goes on");

@@ -11,11 +11,12 @@
 namespace convae::app {
 namespace {
 
-/// What a run was trained with, `auto` resolved, is in its configuration.
+/// What a run was trained with, `auto` resolved, is in its configuration; that of one made with the
+/// library says no more than which images it was trained on.
 void add_training(nlohmann::ordered_json& json, const std::string& config) {
   Options options;
   try {
-    if (read_config(config, "its configuration", options).empty()) return;
+    if (!read_config(config, "its configuration", options).contains("epochs")) return;
   } catch (const OptionError&) {
     return;  // the rest can be said
   }

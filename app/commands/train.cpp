@@ -2,10 +2,13 @@
 
 #include "convae/app/commands/commands.h"
 #include "convae/app/options/config_file.h"
+#include "convae/app/options/option_table.h"
 #include "convae/app/options/resume.h"
 #include "convae/app/output/logging.h"
 #include "convae/core/errors.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
+#include "convae/data/folder.h"
 #include "convae/inspection/saved_inspector.h"
 #include "convae/training/collective.h"
 #include "convae/training/run_log.h"
@@ -14,25 +17,11 @@
 
 #include <cmath>
 #include <csignal>
+#include <set>
 #include <utility>
 
 namespace convae::app {
 namespace {
-
-/// A word as it can be given to a shell again.
-std::string shell_word(const std::string& word) {
-  constexpr const char* kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  // What printable() escapes, the shell's $'…' understands.
-  const std::string shown = printable(word);
-  const bool escaped = shown != word;
-  std::string quoted = escaped ? "$'" : "'";
-  for (const char c : shown) {
-    quoted += c != '\'' ? std::string(1, c) : escaped ? "\\'" : "'\\''";
-  }
-  return quoted + "'";
-}
 
 /// The measure that makes the best checkpoint, as the result names it.
 const char* name_of_best(BestBy measure) {
@@ -71,6 +60,43 @@ void print(const TrainResult& result, const TrainOptions& options) {
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
 }
 
+/// Of the options of images and training that were given for a finished run, those that ask for
+/// something else than it has. Its totals do not count: it has reached them.
+std::vector<std::string> without_effect(const CommandLine& line, const TrainingOptions& given) {
+  const std::set<std::string> totals = {"epochs", "max-steps", "time", "patience"};
+  Options was;
+  was.data = given.earlier->data;
+  was.train = given.earlier->train;
+  std::vector<std::string> names;
+  for (const Group group : {Group::data, Group::train}) {
+    for (const OptionSpec* option : options_of(group)) {
+      const std::string& name = option->name;
+      const std::string value = option->get(given.options);
+      if (!line.has(name) || totals.contains(name) || value == "auto") continue;
+      const bool is_folder = name == "data" || name == "val";
+      const std::string before = option->get(was);
+      if (is_folder ? is_same_folder(value, before) : value == before) continue;
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
+                                    const Callbacks& callbacks) {
+  const std::set<std::string> of_images = {"data",        "val",     "val-split",
+                                           "group-regex", "include", "exclude"};
+  for (const std::string& name : without_effect(line, given)) {
+    if (given.options.run.strict && of_images.contains(name)) {
+      throw std::runtime_error(
+          fmt::format("--{} is not what the finished run was trained with; leave it out, or give "
+                      "--strict=false",
+                      name));
+    }
+    callbacks.warn(fmt::format("--{} has no effect: the run is finished", name));
+  }
+}
+
 /// Whether the run keeps what score needs, of these weights.
 bool is_calibrated(const Model& model) {
   try {
@@ -97,10 +123,13 @@ void calibrate_after_training(const TrainResult& result, const std::string& devi
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));
   } catch (const Interrupted&) {
-    throw Interrupted(
-        "the training is finished and saved, but score has not learnt from it yet; "
-        "convae calibrate --checkpoint " +
-        printable(result.folder.string()) + " does that");
+    const std::string unlearnt =
+        "the training is finished and saved, but score has not learnt from it yet; ";
+    if (is_there(inspector_file(result.folder))) {
+      throw Interrupted(unlearnt + "the next score does that, as the run was calibrated before");
+    }
+    throw Interrupted(unlearnt + "convae calibrate --checkpoint " +
+                      shell_word(result.folder.string()) + " does that");
   } catch (const std::exception& error) {
     // All ranks find alike that images are missing. One that fails alone must end the others.
     if (ranks().size() > 1 && dynamic_cast<const std::runtime_error*>(&error) == nullptr) throw;
@@ -148,6 +177,7 @@ int run_train(const CommandLine& line) {
   TrainJob job = train_job(given, line.words);
   job.counts_up = resumed != "auto";
   const TrainResult result = train(std::move(job), in_order);
+  if (result.was_finished) warn_of_options_without_effect(line, given, callbacks);
   if (leads()) print(result, given.options.train);
   std::fflush(stdout);                     // a calibration may follow, and take a while
   if (ranks().size() > 1) stop_at_once();  // from here on they wait for each other

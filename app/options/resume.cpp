@@ -28,9 +28,9 @@ void refuse_contradictions(const CommandLine& line, const ModelOptions& trained,
   const bool other_levels = line.options.model.levels != trained.levels;
   const auto check = [&](const OptionSpec& option, const OptionSpec& shown, bool differs) {
     if (!line.has(option.name) || !differs) return;
-    const std::string value = shown.get(has);
+    const std::string given = option.get(line.options), value = shown.get(has);
     throw OptionError(fmt::format("--{} {} contradicts {}, which has {} {}; leave it out, or {}",
-                                  option.name, in_quotes(option.get(line.options)), source,
+                                  option.name, in_quotes(given.empty() ? "none" : given), source,
                                   shown.name, value.empty() ? "none" : value, way_out));
   };
   const std::set<std::string> of_levels = {"levels",  "kernel",   "stride",
@@ -86,7 +86,7 @@ TrainingOptions options_of_resume(const CommandLine& line, const std::string& ru
     throw std::runtime_error("the run " + in_quotes(run) +
                              " does not keep how it was trained, by another program than this one; "
                              "go on with it there, or begin with --init " +
-                             printable(run));
+                             shell_word(run));
   }
   const CommandLine over_saved = read_command_line(line.words, *saved);
   refuse_contradictions(over_saved, info.model, "the run " + printable(run), "train a new run");

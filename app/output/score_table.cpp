@@ -4,11 +4,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace convae::app {
 namespace {
 
 std::string cell(double value) { return to_string(Estimate{value, {}}); }
+
+std::string difference(double value, const Interval& interval) {
+  if (std::isnan(interval.low)) return fmt::format("{:+.3f}", value);
+  return fmt::format("{:+.3f} [{:+.3f}, {:+.3f}]", value, interval.low, interval.high);
+}
 
 std::string row(const std::string& title, const Measures& m) {
   return fmt::format("{:<22}{:>9}  {:<22}  {:<22}  {:>6}  {:>6}  {:>11}  {:>6}\n", title,
@@ -36,8 +42,8 @@ std::string measures_table(const ScoreResult& r) {
                       cell(m.at_threshold.false_positive_rate()), to_string(r.area_correlation));
   if (!r.compares()) return text;
   const auto& [lead, interval] = r.lead[r.strongest_control];
-  return text + fmt::format("network over '{}': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n",
-                            to_string(r.strongest_control), lead, interval.low, interval.high);
+  return text + fmt::format("network over '{}': AUROC {}\n", to_string(r.strongest_control),
+                            difference(lead, interval));
 }
 
 }  // namespace
@@ -81,11 +87,10 @@ std::string folds_table(const FoldsResult& result) {
     }
   }
   const Spread lead = lead_over(result, kNoNetwork);
-  const Interval interval = lead.interval();
   return text + fmt::format(
-                    "\nnetwork over 'no network': AUROC {:+.3f} [{:+.3f}, {:+.3f}]\n"
+                    "\nnetwork over 'no network': AUROC {}\n"
                     "false alarms and recall at --fpr {}\n",
-                    lead.mean, interval.low, interval.high, number_text(result.rate));
+                    difference(lead.mean, lead.interval()), number_text(result.rate));
 }
 
 }  // namespace convae::app

@@ -280,6 +280,7 @@ std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels, const Original
     return encode_bmp(colours, original);
   }
   constexpr std::int64_t kDotsAt = 38, kDotsBytes = 8;  // pixels a metre, both ways
+  constexpr std::int64_t kColoursAt = 46;               // in the palette
   const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
   Palette palette = original ? BmpReader(original->bytes, kAnyNumberOfPixels).palette() : Palette{};
   if (palette.empty() && channels == 1) palette = all_greys();
@@ -303,8 +304,11 @@ std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels, const Original
   put(bytes, 1, 2);            // planes
   put(bytes, 8 * samples, 2);  // bits a pixel
   put(bytes, has_alpha ? kBitfields : kRgb, 4);
-  // The rest of the header is zero: size, resolution and colours left open.
+  // The rest of the header is zero: size and resolution left open.
   bytes.resize(header + height * stride);
+  for (int i = 0; i < 2; ++i) {
+    bytes[kColoursAt + i] = static_cast<std::uint8_t>(palette.size() >> (8 * i));
+  }
   if (has_alpha) {
     for (int c = 0; c < 4; ++c) bytes[kMasksAt + 4 * c + (c < 3 ? 2 - c : 3)] = 255;
     std::ranges::copy("BGRs", &bytes[kMasksAt + 16]);  // sRGB

@@ -142,6 +142,7 @@ public:
       encoder.density_unit = decoder_.density_unit;
       encoder.X_density = decoder_.X_density;
       encoder.Y_density = decoder_.Y_density;
+      if (turns_sideways(info.orientation)) std::swap(encoder.X_density, encoder.Y_density);
     }
     jpeg_start_compress(&encoder, /*write_all_tables=*/TRUE);
     if (!upright_exif.empty()) {

@@ -10,12 +10,14 @@
 #include <limits>
 #include <type_traits>
 #include <unordered_map>
+#include <utility>
 
 namespace convae {
 namespace codec {
 
 std::vector<std::uint8_t> upright_exif(Bytes exif) {
   constexpr std::size_t kEntry = 12, kOrientation = 0x0112;
+  constexpr std::size_t kXResolution = 0x011A, kYResolution = 0x011B;
   std::vector<std::uint8_t> upright(exif.begin(), exif.end());
   const std::size_t start = exif.size() > 6 && exif[0] == 'E' ? 6 : 0;  // after "Exif\0\0"
   const Bytes tiff = exif.subspan(std::min(start, exif.size()));
@@ -24,15 +26,22 @@ std::vector<std::uint8_t> upright_exif(Bytes exif) {
   const std::size_t directory = number_at(tiff, 4, 4, order);
   if (directory > tiff.size() - 2) return upright;
   const std::size_t entries = number_at(tiff, directory, 2, order);
+  std::size_t across = 0, down = 0;  // the entries of the resolution
   for (std::size_t i = 0; i < entries; ++i) {
     const std::size_t at = directory + 2 + i * kEntry;
     if (at + kEntry > tiff.size()) break;
-    if (number_at(tiff, at, 2, order) != kOrientation) continue;
+    const std::size_t tag = number_at(tiff, at, 2, order);
+    if (tag == kXResolution) across = start + at;
+    if (tag == kYResolution) down = start + at;
+    if (tag != kOrientation) continue;
     const int bytes = number_at(tiff, at + 2, 2, order) == 4 ? 4 : 2;  // LONG or SHORT
     for (int b = 0; b < bytes; ++b) {
       const bool is_lowest = order == std::endian::little ? b == 0 : b == bytes - 1;
       upright[start + at + 8 + b] = is_lowest ? 1 : 0;
     }
+  }
+  if (across > 0 && down > 0 && turns_sideways(exif_orientation(exif))) {  // all but their tags
+    std::swap_ranges(&upright[across + 2], &upright[across] + kEntry, &upright[down + 2]);
   }
   return upright;
 }
@@ -132,6 +141,11 @@ std::vector<std::uint8_t> encode_like(const torch::Tensor& image, codec::Bytes o
                                       std::vector<std::string>& lost) {
   const codec::Codec& codec = codec::codec_for(original);
   const ImageInfo info = codec.probe(original, max_pixels);
+  Size own{info.height, info.width};
+  if (turns_sideways(info.orientation)) std::swap(own.h, own.w);
+  if (own != Size{image.size(1), image.size(2)}) {
+    throw ImageError("its size changed since it was listed");
+  }
   const torch::Tensor rows = image.permute({1, 2, 0}).contiguous();
   const bool same_colours = rows.size(2) == 3 || info.channels == 1;
   if (!same_colours) lost.emplace_back("its colours (the model is grey)");

@@ -19,7 +19,7 @@ struct Original {
   bool same_colours = true;
 };
 
-/// EXIF data with orientation 1: the pixels beside it are upright.
+/// EXIF data with orientation 1: the pixels beside it are upright. So is the resolution.
 std::vector<std::uint8_t> upright_exif(Bytes exif);
 
 /// The colour of `palette` nearest to each pixel of (H, W, C), C 1 to 4 and uint8; where there is

@@ -2,6 +2,8 @@
 
 #include <zlib.h>
 
+#include <algorithm>
+
 namespace convae::codec {
 namespace {
 
@@ -33,6 +35,18 @@ void check_spng(int code) {
 
 std::uint32_t big_endian_32(Bytes bytes, std::size_t at) {
   return static_cast<std::uint32_t>(number_at(bytes, at, 4, std::endian::big));
+}
+
+std::vector<std::uint8_t> turned_dots(const PngChunk& chunk) {
+  constexpr std::size_t kType = 4, kAcross = 8, kDown = 12, kSum = 17;
+  std::vector<std::uint8_t> turned(chunk.whole.begin(), chunk.whole.end());
+  if (chunk.data.size() != kSum - kAcross) return turned;  // damaged
+  std::swap_ranges(&turned[kAcross], &turned[kDown], &turned[kDown]);
+  const auto sum = crc32_z(0, &turned[kType], kSum - kType);
+  for (std::size_t i = 0; i < 4; ++i) {
+    turned[kSum + i] = static_cast<std::uint8_t>(sum >> (24 - 8 * i));
+  }
+  return turned;
 }
 
 bool is_note(const PngChunk& chunk) {

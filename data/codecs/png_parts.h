@@ -33,6 +33,9 @@ bool is_note(const PngChunk& chunk);
 /// insist, or where the checksum of one that spng will not see is wrong.
 std::vector<PngChunk> chunks_of(Bytes bytes);
 
+/// The chunk pHYs, dots across and down, of a picture that is turned sideways.
+std::vector<std::uint8_t> turned_dots(const PngChunk& chunk);
+
 std::uint32_t big_endian_32(Bytes bytes, std::size_t at);
 
 /// How a PNG stores its pixels, for one made after it.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <span>
 #include <stdexcept>
 #include <utility>
 
@@ -51,13 +52,21 @@ void take_notes(std::vector<std::uint8_t>& png, const Original& original) {
   static constexpr std::string_view kOfColours[] = {"iCCP", "sRGB", "cHRM"};
   static constexpr std::string_view kKept[] = {"gAMA", "pHYs", "tEXt", "zTXt",
                                                "iTXt", "tIME", "oFFs", "sCAL"};
+  static constexpr std::string_view kOfPlace[] = {"oFFs", "sCAL"};  // before it was turned
+  const int orientation = original.info.orientation;
   constexpr std::ptrdiff_t kAfterHeader = 8 + 25;
   std::vector<std::uint8_t> notes;
   for (const PngChunk& chunk : chunks_of(original.bytes)) {
     if (!is_note(chunk) || chunk.type == "eXIf") continue;
-    const bool of_colours = std::ranges::find(kOfColours, chunk.type) != std::end(kOfColours);
-    if (of_colours ? original.same_colours
-                   : std::ranges::find(kKept, chunk.type) != std::end(kKept)) {
+    const auto is_among = [&](std::span<const std::string_view> types) {
+      return std::ranges::find(types, chunk.type) != types.end();
+    };
+    if (chunk.type == "pHYs" && turns_sideways(orientation)) {
+      const std::vector<std::uint8_t> turned = turned_dots(chunk);
+      notes.insert(notes.end(), turned.begin(), turned.end());
+    } else if (is_among(kOfColours)
+                   ? original.same_colours
+                   : is_among(kKept) && (orientation == 1 || !is_among(kOfPlace))) {
       notes.insert(notes.end(), chunk.whole.begin(), chunk.whole.end());
     } else {
       original.lost.push_back("its chunk " + std::string(chunk.type));

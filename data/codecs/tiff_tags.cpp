@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
+#include <span>
 
 namespace convae::codec {
 namespace {
@@ -14,6 +14,24 @@ namespace {
 /// Tags of a stack that is no longer one, by ImageJ, MetaMorph and Zeiss.
 constexpr std::uint32_t kOfStacks[] = {
     TIFFTAG_IMAGEDESCRIPTION, 33628, 33629, 33630, 33631, 34412, 50838, 50839};
+
+/// A place on the earth (GeoTIFF), of the picture before it was turned.
+constexpr std::uint32_t kOfPlace[] = {33550, 33922, 34264, 50844};
+
+/// What no list of libtiff has, and what is true of the original's numbers and pages only.
+constexpr std::uint32_t kOfOriginal[] = {TIFFTAG_MINSAMPLEVALUE, TIFFTAG_MAXSAMPLEVALUE,
+                                         TIFFTAG_PAGENUMBER,     TIFFTAG_TRANSFERFUNCTION,
+                                         TIFFTAG_HALFTONEHINTS,  TIFFTAG_SMINSAMPLEVALUE,
+                                         TIFFTAG_SMAXSAMPLEVALUE};
+
+bool is_among(std::span<const std::uint32_t> tags, std::uint32_t tag) {
+  return std::ranges::find(tags, tag) != tags.end();
+}
+
+bool has_tag(TIFF* tiff, std::uint32_t tag) {
+  void* values[3] = {};  // as many as a transfer function has
+  return TIFFGetField(tiff, tag, &values[0], &values[1], &values[2]) != 0;
+}
 
 /// Tells libtiff of a tag that it does not know, as it does itself on reading.
 void declare_tag(TIFF* tiff, const TIFFField* field) {
@@ -46,29 +64,56 @@ bool copy_tag(TIFF* from, TIFF* to, std::uint32_t tag) {
   return type == TIFF_ASCII && TIFFGetField(from, tag, &text) && TIFFSetField(to, tag, text);
 }
 
-}  // namespace
-
-void take_tags(TIFF* from, TIFF* to, const Original& original) {
-  for (const auto tag :
-       {TIFFTAG_XRESOLUTION, TIFFTAG_YRESOLUTION, TIFFTAG_XPOSITION, TIFFTAG_YPOSITION}) {
-    float value = 0;
-    if (TIFFGetField(from, tag, &value)) TIFFSetField(to, tag, value);
+void take_resolution(TIFF* from, TIFF* to, bool is_sideways) {
+  float across = 0, down = 0;
+  if (TIFFGetField(from, TIFFTAG_XRESOLUTION, &across)) {
+    TIFFSetField(to, is_sideways ? TIFFTAG_YRESOLUTION : TIFFTAG_XRESOLUTION, across);
+  }
+  if (TIFFGetField(from, TIFFTAG_YRESOLUTION, &down)) {
+    TIFFSetField(to, is_sideways ? TIFFTAG_XRESOLUTION : TIFFTAG_YRESOLUTION, down);
   }
   std::uint16_t unit = 0;
   if (TIFFGetField(from, TIFFTAG_RESOLUTIONUNIT, &unit)) {
     TIFFSetField(to, TIFFTAG_RESOLUTIONUNIT, unit);
   }
+}
+
+}  // namespace
+
+void take_tags(TIFF* from, TIFF* to, const Original& original) {
+  const bool is_turned = original.info.orientation != 1;
+  const auto note_lost = [&](std::uint32_t tag) {
+    const auto* field = TIFFFieldWithTag(from, tag);
+    original.lost.push_back(
+        fmt::format("its tag {} ({})", tag, field ? TIFFFieldName(field) : "unknown"));
+  };
+  take_resolution(from, to, turns_sideways(original.info.orientation));
+  for (const auto tag : {TIFFTAG_XPOSITION, TIFFTAG_YPOSITION}) {
+    float value = 0;
+    if (!TIFFGetField(from, tag, &value)) continue;
+    if (is_turned) {
+      note_lost(tag);
+    } else {
+      TIFFSetField(to, tag, value);
+    }
+  }
+  // Without it, readers take the one that XMP notes.
+  if (has_tag(from, TIFFTAG_ORIENTATION)) {
+    TIFFSetField(to, TIFFTAG_ORIENTATION, ORIENTATION_TOPLEFT);
+  }
+  for (const auto tag : kOfOriginal) {
+    if (has_tag(from, tag)) note_lost(tag);
+  }
+  std::uint16_t photometric = 0;
+  TIFFGetField(from, TIFFTAG_PHOTOMETRIC, &photometric);
+  const bool keeps_profile = original.same_colours && photometric != PHOTOMETRIC_SEPARATED;
   for (int i = 0; i < TIFFGetTagListCount(from); ++i) {
     const std::uint32_t tag = TIFFGetTagListEntry(from, i);
     if (tag == TIFFTAG_IMAGEDEPTH) continue;
-    const bool of_stack =
-        original.info.pages > 1 && std::ranges::find(kOfStacks, tag) != std::end(kOfStacks);
-    const bool fits = tag != TIFFTAG_ICCPROFILE || original.same_colours;
-    if (of_stack || !fits || !copy_tag(from, to, tag)) {
-      const auto* field = TIFFFieldWithTag(from, tag);
-      original.lost.push_back(
-          fmt::format("its tag {} ({})", tag, field ? TIFFFieldName(field) : "unknown"));
-    }
+    const bool of_stack = original.info.pages > 1 && is_among(kOfStacks, tag);
+    const bool of_place = is_turned && is_among(kOfPlace, tag);
+    const bool fits = tag != TIFFTAG_ICCPROFILE || keeps_profile;
+    if (of_stack || of_place || !fits || !copy_tag(from, to, tag)) note_lost(tag);
   }
 }
 

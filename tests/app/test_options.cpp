@@ -1,7 +1,10 @@
 #include "convae/app/commands/commands.h"
 #include "convae/app/options/config_file.h"
 #include "convae/app/options/option_table.h"
+#include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
+#include "convae/training/checkpoint.h"
+#include "convae/training/saved_data.h"
 
 #include <gtest/gtest.h>
 
@@ -319,6 +322,22 @@ TEST(OptionsTest, BadConfigsAreRefusedWithFileAndLine) {
     EXPECT_TRUE(refusal.starts_with("recipe.toml:" + std::to_string(line) + ": ")) << refusal;
     for (const std::string& part : parts) EXPECT_TRUE(contains(refusal, part)) << refusal;
   }
+}
+
+TEST(InfoTest, SaysNoTrainingOptionsOfARunOfTheLibrary) {
+  ModelOptions options;
+  options.channels = 1;
+  options.levels = parse_levels("4");
+  CheckpointInfo info;
+  info.config = data_config({});
+  const TemporaryFolder folder;
+  save_checkpoint(folder / "a.safetensors", Autoencoder(options), nullptr, info);
+  testing::internal::CaptureStdout();
+  run_info(read_words({"info", (folder / "a.safetensors").string()}));
+  std::fflush(stdout);
+  const std::string said = testing::internal::GetCapturedStdout();
+  EXPECT_TRUE(contains(said, "channels")) << said;
+  EXPECT_FALSE(contains(said, "batch-size")) << said;
 }
 
 }  // namespace

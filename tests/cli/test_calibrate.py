@@ -55,6 +55,13 @@ def test_the_first_score_keeps_what_it_learnt(program, place):
         line.rsplit(",", 1)[0] for line in first.splitlines()]
 
 
+def test_what_is_to_be_called_can_be_pasted(convae, place):
+    (place / "runs").rename(place / "my runs")
+    convae("export", "--checkpoint", "my runs/run", "--part", "inspector", "--format", "onnx",
+           "-o", "x.onnx").assert_refused(
+        1, "run convae calibrate --checkpoint 'my runs/run'")
+
+
 def test_score_needs_no_training_image_then(program, trained, place):
     printed = program.run("calibrate", "--checkpoint", "runs/run", "--json", *ONE_CORE, cwd=place).stdout
     about = json.loads(printed)
@@ -98,6 +105,40 @@ def test_other_good_images_move_the_threshold(program, place):
     program.run("calibrate", "--checkpoint", "runs/run", "--good", "later", *ONE_CORE, cwd=place)
     assert file.read_bytes() != before
     assert score(program, place, "c")[1]["calibration"]["images"] == 5
+
+
+def test_images_of_the_training_that_were_moved_are_said(program, trained, place):
+    (trained / "parts").rename(trained / "moved")
+    try:
+        result = program.run("calibrate", "--checkpoint", "runs/run", "--good", trained / "moved", *ONE_CORE, cwd=place)
+    finally:
+        (trained / "moved").rename(trained / "parts")
+    assert sum("a folder that is gone" in line and "threshold may be too low" in line for line in result.logs) == 1
+
+
+def test_pictures_with_defects_are_no_good_ones(program, convae, place):
+    """In the test folder alone, and where that of good ones is gone."""
+    cam = place / "cam"
+    shutil.copytree(place / "test parts/test", cam / "test")
+    about = json.loads(program.run("calibrate", "--checkpoint", "runs/run", "--good", "cam", "--json", *ONE_CORE,
+                                   cwd=place).stdout)
+    assert about["images"] == len(list((cam / "test/good").iterdir()))
+    program.run("train", "--data", "cam", "--levels", 4, "--max-steps", 1, "--name", "cam", *ONE_CORE, cwd=place)
+    assert all(row["path"].startswith("test/good/") or "/" not in row["path"]
+               for row in read_csv(place / "runs/cam/images.csv"))
+    shutil.copytree(cam / "test/hole", place / "sorted/NG")
+    convae("calibrate", "--checkpoint", "runs/run", "--good", "sorted").assert_refused(1, "'sorted'", "'NG'", "good")
+
+
+def test_good_images_that_cannot_be_read_are_counted(program, convae, place):
+    shutil.copytree(place / "test parts/test/good", place / "good")
+    for path in sorted((place / "good").iterdir())[2:]:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0xff  # within the pixels
+        path.write_bytes(data)
+    result = program.call("calibrate", "--checkpoint", "runs/run", "--good", "good", *ONE_CORE, cwd=place)
+    assert result.code == 1
+    assert "too few of the good images can be read" in result.complaints[-1] and "--good DIR" in result.complaints[-1]
 
 
 def test_images_that_were_damaged_after_the_training_are_named(program, trained, place):
@@ -175,6 +216,18 @@ def test_good_images_that_were_named_stay_those_of_a_run_that_is_trained_on(prog
     _, summary, result = score(program, place, "c")
     assert summary["calibration"]["training_images"] > 0
     assert any("warning" in line and "are gone" in line for line in result.logs)
+
+
+def test_a_run_that_is_trained_on_is_scored_as_it_was_calibrated(program, place):
+    words = ("--size", 32, "--precision", "bf16", "--group-regex", "(x)")
+    about = json.loads(program.run("calibrate", "--checkpoint", "runs/run", *words, "--json", *ONE_CORE,
+                                   cwd=place).stdout)
+    program.run("train", "--resume", "runs/run", "--epochs", 9, "--lr", 0.02, "--quiet", *ONE_CORE, cwd=place)
+    for name, said in ("a", "calibrating again"), ("b", "at size 32x32 in bf16"):
+        _, summary, result = score(program, place, name)
+        assert any(said in line for line in result.logs), result.stderr
+        assert summary["calibration"]["groups"] == about["groups"]
+        assert summary["calibration"]["precision"] == "bf16"
 
 
 def test_filters_of_score_are_for_the_images_to_score(program, place):

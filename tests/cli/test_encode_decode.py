@@ -1,3 +1,5 @@
+import subprocess
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -143,6 +145,27 @@ def test_bad_file_is_skipped_and_the_index_stays_right(encode, done, identity, s
     rows = read_csv(tmp_path / "latents.csv")
     assert [(row["path"], row["index"]) for row in rows] == [("000.png", "0"), ("002.png", "1")]
     assert np.allclose(latents[1], picture(12, 13, seed=2).transpose(2, 0, 1) / 255, atol=1e-6)
+
+
+def test_lines_for_a_closed_error_output_land_in_no_result(encode, program, identity, tmp_path):
+    save_pictures(tmp_path / "in", [(64, 64)] * 100)
+    for path in sorted((tmp_path / "in").iterdir())[1::2]:
+        damaged = bytearray(path.read_bytes())
+        damaged[len(damaged) // 2] ^= 1  # found when it is decoded, while results are written
+        path.write_bytes(damaged)
+    encode(identity, tmp_path / "in", "open/")
+    words = ["encode", "--checkpoint", identity, "--data", "in", "-o", "closed/", *ONE_CORE]
+    subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", program.path, *map(str, words)], cwd=tmp_path, check=True)
+    closed, opened = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+                      for name in ("closed", "open"))
+    assert closed == opened
+
+
+def test_a_closed_standard_output_is_an_error(program, identity, tmp_path):
+    result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", program.path, "info", str(identity)], cwd=tmp_path,
+                            text=True, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    assert result.stderr == "convae: cannot write the result to the standard output\n"
 
 
 def test_a_table_that_numpy_users_write_is_enough(decode, identity, tmp_path):

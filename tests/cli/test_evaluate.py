@@ -223,6 +223,13 @@ def test_other_training_images_change_neither_what_is_new_to_the_network_nor_the
     assert result["training_images"] == 9  # none of which is called 00*
 
 
+def test_training_images_are_known_by_links_to_them(evaluated, dense, photos, fresh, tmp_path):
+    (tmp_path / "links").mkdir()
+    for path in photos.iterdir():
+        (tmp_path / "links" / f"link_{path.name}").symlink_to(path)
+    assert evaluated(dense, tmp_path / "links", "--train-data", fresh)["also_training_images"] == 15
+
+
 def test_later_images_are_no_training_images_for_a_checkpoint_either(program, done, evaluated, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "grown")
     done("train", "--data", "grown", "--levels", "4,8", "--epochs", 1, "--quiet", *ONE_CORE)

@@ -133,6 +133,20 @@ def test_results_beside_the_images_are_left_out(program, done, convae, tmp_path)
         2, "--output", "lie among the images")
 
 
+def test_results_among_the_images_are_refused(done, convae, identity, tmp_path):
+    save_pictures(tmp_path / "in/sub", [(12, 14)])
+    Image.fromarray(picture(12, 14)).save(tmp_path / "in/a.bmp")
+    done("pack", "--data", "in", "-o", "shards", "--name", "x")
+    for job in ("reconstruct", "evaluate"):
+        common = (job, "--checkpoint", identity, *ONE_CORE, "--data")
+        for data, output in (("in", "in/sub"), ("in/a.bmp", "in"), ("in/sub", "in/sub/../sub"),
+                             ("shards/x-{000000..000000}.tar", "shards")):
+            if (job, data) == ("reconstruct", "in/sub"):
+                continue  # its names are taken
+            convae(*common, data, "-o", output).assert_refused(2, "--output", "lie among the images")
+        done(*common, "in", "-o", f"in/{job}")
+
+
 def test_what_is_no_image_is_counted_and_the_way_out_named(done, convae, tmp_path):
     data = save_pictures(tmp_path / "data", [(12, 14)] * 3)
     (data / "000.png").rename(data / "scan.0001")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import struct
 import subprocess
 
@@ -98,6 +99,24 @@ def test_damaged_files_leave_nothing_and_are_named(idx, tmp_path, name, damage, 
     assert result.stderr.startswith("get-data: ") and result.stderr.count("\n") == 1
     assert name in result.stderr and said in result.stderr
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_environment_without_pillow_is_not_taken(idx, tmp_path):
+    write_set(idx)
+    shutil.copytree(source_dir() / "scripts", tmp_path / "scripts")
+    stubs = {".venv/bin/python": "exit 1", "bin/dpkg-query": "exit 1", "bin/apt-get": "exit 1",
+             "bin/sudo": 'exec "$@"'}
+    for name, does in stubs.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{does}\n")
+        path.chmod(0o755)
+    result = subprocess.run([tmp_path / "scripts/get-data", "fashion-mnist", "out"], cwd=tmp_path, text=True,
+                            capture_output=True, timeout=60,
+                            env={**os.environ, "IDX": "idx", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    if result.returncode == 0:
+        pytest.skip("the system's Python has Pillow")
+    assert "cannot install python3 python3-pil" in result.stderr
 
 
 def test_other_data_sets_are_unknown(tmp_path):

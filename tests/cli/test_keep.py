@@ -115,6 +115,12 @@ def test_alpha_is_untouched_and_colours_show_the_same(kept, name):
     assert (np.abs(after - before)[..., :3] * ALPHA[..., None] / 255).max() <= 1
 
 
+def test_a_bmp_says_how_many_colours_it_has(kept):
+    header = (kept[1] / "palette.bmp").read_bytes()
+    colours = (int.from_bytes(header[10:14], "little") - 54) // 4
+    assert 0 < colours < 256 and int.from_bytes(header[46:50], "little") == colours
+
+
 @pytest.mark.parametrize("name", ["palette.png", "palette.bmp", "palette.tif"])
 def test_palettes_are_untouched(kept, name):
     before, after = both(kept, name)
@@ -182,6 +188,60 @@ def test_png_and_webp_keep_what_is_beside_the_picture(kept):
 
 def test_all_was_kept_and_nothing_else_is_said(kept):
     assert not any("not kept" in line for line in kept[2].logs)
+
+
+def test_what_depends_on_the_orientation_turns_with_the_picture(done, identity, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sideways = exif_of(6)
+    sideways[0x011A], sideways[0x011B], sideways[0x0128] = 300.0, 100.0, 2
+    for name in ("a.jpg", "a.png", "a.webp"):
+        Image.fromarray(COLOUR).save(folder / name, dpi=(300, 100), exif=sideways, lossless=True)
+    upright = exif_of(3)
+    Image.fromarray(COLOUR).save(folder / "b.jpg", dpi=(300, 100), exif=upright)
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+           b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
+    tifffile.imwrite(folder / "c.tif", COLOUR, photometric="rgb", resolution=(300, 100), metadata=None,
+                     extratags=[(274, 3, 1, 6, True), (286, 5, 1, (3, 1), True), (700, 1, len(xmp), xmp, True), *PLACE])
+    result = done("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out", "--format", "keep", *ONE_CORE)
+    for name in ("a.jpg", "a.png", "c.tif"):
+        image = Image.open(tmp_path / "out" / name)
+        assert image.size == (HEIGHT, WIDTH)
+        assert image.info["dpi"] == pytest.approx((100, 300), abs=0.1), name
+    for name in ("a.jpg", "a.png", "a.webp"):
+        exif = Image.open(tmp_path / "out" / name).getexif()
+        assert (exif[0x0112], exif[0x011A], exif[0x011B]) == (1, 100, 300), name
+    assert Image.open(tmp_path / "out/b.jpg").info["dpi"] == (300, 100)
+    image = Image.open(tmp_path / "out/c.tif")
+    assert image.getexif()[0x0112] == 1 and ImageOps.exif_transpose(image).size == image.size
+    with tifffile.TiffFile(tmp_path / "out/c.tif") as file:
+        assert {tag for tag, *_ in PLACE} & {tag.code for tag in file.pages[0].tags} == {34735, 34737, 42113}
+    said = "\n".join(result.logs)
+    for tag in (286, 33550, 33922):
+        assert f"'c.tif': not kept: its tag {tag} (" in said, said
+
+
+def test_what_holds_of_the_original_only_is_said(done, identity, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    tags = [(280, 3, 1, 5, True), (281, 3, 1, 250, True), (297, 3, 2, (0, 1), True),
+            (301, 3, 256, tuple(range(0, 65536, 256)), True), (321, 3, 2, (10, 200), True), (340, 1, 1, 5, True),
+            (341, 1, 1, 250, True)]
+    tifffile.imwrite(folder / "a.tif", GREY, photometric="minisblack", extratags=tags, metadata=None)
+    tifffile.imwrite(folder / "inks.tif", np.dstack([COLOUR, GREY]), photometric="separated", iccprofile=SRGB)
+    Image.fromarray(COLOUR).save(folder / "notes.jpg")
+    content = (folder / "notes.jpg").read_bytes()
+    marker = b"Photoshop 3.0\0008BIM"
+    part = b"\xff\xed" + struct.pack(">H", 2 + len(marker)) + marker
+    (folder / "notes.jpg").write_bytes(content[:2] + 3 * part + content[2:])
+    result = done("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out", "--format", "keep", *ONE_CORE)
+    said = "\n".join(result.logs)
+    for tag, *_ in tags:
+        assert f"'a.tif': not kept: its tag {tag} (" in said, said
+    assert "'inks.tif': not kept: its tag 34675 (" in said, said
+    with tifffile.TiffFile(tmp_path / "out/inks.tif") as file:
+        assert 34675 not in file.pages[0].tags
+    assert "'notes.jpg': not kept: its IPTC data" in said, said
 
 
 def test_what_cannot_be_kept_is_said(done, grey_identity, identity, tmp_path):

@@ -73,6 +73,7 @@ def test_a_value_range_and_a_size_score_as_in_a_folder(program, place, tmp_path)
     assert process.returncode == 0, messages
     for line in map(json.loads, printed.splitlines()):
         assert line["score"] == pytest.approx(rows[line["path"]], rel=1e-12)
+        assert line.get("clipped", 0) == (pixels_of(tmp_path / line["path"]) > 120).sum()
 
 
 def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):

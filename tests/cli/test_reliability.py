@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from convae_program import ONE_CORE
+from convae_program import ONE_CORE, snapshot
 
 LAST = "weights/last.safetensors"
 TINY = ("--levels", "4,8", "--batch-size", "4", "--val-split", "0", *ONE_CORE)
@@ -120,6 +120,25 @@ def test_a_run_folder_that_disappears_ends_the_run_with_a_clear_line(program, ma
     assert process.returncode == 1
     assert [line for line in stderr.splitlines() if line.startswith("convae: ")] == [
         "convae: the run folder 'runs/many' is gone; there is nowhere to save to"]
+
+
+def test_a_run_does_not_write_into_another_that_took_its_place(program, many, tmp_path):
+    run, other = tmp_path / "runs" / "many", tmp_path / "runs" / "other"
+    program.run("train", "--data", many, *TINY, "--epochs", "1", "--name", "other", cwd=tmp_path)
+    before = snapshot(other)
+    # An epoch takes longer than it takes to save, and the folder is not moved amid saving.
+    process = program.start("train", "--data", many, *TINY, "--size", "384", "--levels", "16,32", "--epochs", "50",
+                            cwd=tmp_path)
+    while "epoch 1/50" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.1)
+    run.rename(tmp_path / "runs" / "kept")
+    other.rename(run)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "convae: the run folder 'runs/many' is gone; there is nowhere to save to" in stderr.splitlines()
+    assert snapshot(run) == before
+    assert_all_readable(program, tmp_path / "runs" / "kept", tmp_path)
 
 
 def limited(program, bytes_a_file, *args, cwd):

@@ -330,6 +330,19 @@ class TestPage:
         assert page.locator("#progress").is_visible()
         page.get_by_label("Reload every 10 seconds").check()
 
+    def test_a_best_within_an_epoch_has_its_own_number(self, look, done, squares, tmp_path):
+        common = ("--quiet", *ONE_CORE)
+        done("train", "--data", squares, "--val", squares, "--levels", "4,8", "--batch-size", 2, "--epochs", 9,
+             "--max-steps", 8, "--lr", 0.01, "--name", "cut", "--save-every", 1, *common)
+        before = report_data(tmp_path / "runs/cut")
+        done("train", "--resume", "runs/cut", "--max-steps", 18, "--lr", 2, *common)
+        after = report_data(tmp_path / "runs/cut")
+        assert after["best_value"] == before["best_value"] and after["best_epoch"] == before["best_epoch"]
+        row = after["metrics"]["epoch"].index(after["best_epoch"])
+        assert after["metrics"]["val_loss"][row] > after["best_value"], "measured anew after more steps"
+        tile = look(tmp_path / "runs/cut/report.html").locator("#tiles").text_content()
+        assert f"within epoch {after['best_epoch']}" in tile and "the same epoch" not in tile
+
     def test_without_javascript_says_where_the_numbers_are(self, chromium, odd_run):
         context = chromium.new_context(java_script_enabled=False)
         page = context.new_page()

@@ -96,6 +96,21 @@ def test_a_finished_run_is_not_said_to_begin_anew(done, copied):
     assert "is finished" in result.stdout and not any("anew" in line for line in result.logs)
 
 
+def test_a_finished_run_warns_of_what_it_was_not_trained_with(done, convae, copied, photos, squares):
+    done("train", "--resume", copied, "--epochs", 6, "--batch-size", 4, "--precision", "fp32")
+    before = snapshot(copied)
+    same = done("train", "--resume", copied, "--data", f"{photos}/", "--epochs", 3, "--lr", "auto",
+                "--batch-size", 4, "--precision", "auto", "--strict", "--save-every", 9)
+    assert "is finished" in same.stdout and not any("warning" in line for line in same.logs)
+    other = done("train", "--resume", copied, "--data", squares, "--loss", "l1", "--epochs", 6)
+    assert "is finished" in other.stdout
+    assert [line.partition(": ")[2] for line in other.logs if "warning" in line] == [
+        "--data has no effect: the run is finished", "--loss has no effect: the run is finished"]
+    convae("train", "--resume", copied, "--data", squares, "--strict").assert_refused(
+        1, "--data is not what the finished run was trained with", "--strict=false")
+    assert snapshot(copied) == before
+
+
 def test_another_seed_begins_the_epoch_anew(done, photos, tmp_path):
     done("train", "--data", photos, "--epochs", 2, "--max-steps", 2, *BASE)
     result = done("train", "--resume", "runs/latest", "--max-steps", 8, "--seed", 5)

@@ -95,6 +95,9 @@ def test_training_images_are_known_by_whatever_name_their_shards_have(done, squa
         printed = done("evaluate", "--checkpoint", "runs/run", "--data", data, "--json", *ONE_CORE).stdout
         result = json.loads(printed)
         assert result["also_training_images"] == result["images"] > 0
+        printed = done("evaluate", "--checkpoint", "runs/run", "--data", data, "--train-data", squares, "--json",
+                       *ONE_CORE).stdout
+        assert json.loads(printed)["also_training_images"] == result["images"]
 
 
 def test_a_resumed_run_knows_its_shards(done, convae, photos, tmp_path):
@@ -238,6 +241,31 @@ def test_images_beside_shards_are_used_alone(names, one, tmp_path):
     assert said(result, "warning", "1 .tar files lie beside images and are not read")
 
 
+def test_what_lies_beside_shards_is_told_of(names, one, tmp_path):
+    write_tar(tmp_path / "s/x.tar", [("a.png", one), ("notes.txt", b"words")])
+    for name, content in (("words.txt", b""), ("masks/a.png", one), ("sub/words.csv", b"")):
+        (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "s" / name).write_bytes(content)
+    for name in ("y.tar", "b.png"):
+        (tmp_path / "s" / name).symlink_to("gone")
+    found, result = names("s")
+    assert found == ["a.png"]
+    for name in ("y.tar", "b.png"):
+        assert said(result, f"skipped '{name}': the link leads nowhere"), result.stderr
+    assert said(result, "left out as masks: 'masks'")
+    assert [line.split("passed over: ")[1] for line in said(result, "passed over")] == ["1 .csv, 2 .txt"]
+
+
+def test_shards_beside_images_that_globs_leave_out_are_used(names, one, tmp_path):
+    write_tar(tmp_path / "s/x.tar", [("01.png", one), ("1.png", one)])
+    (tmp_path / "s/logo.png").write_bytes(one)
+    found, result = names("s", "--exclude", "logo.png")
+    assert found == ["01.png", "1.png"] and not said(result, "matches no image")
+    assert said(result, "passed over: 1 by --include and --exclude")
+    found, result = names("s", "--include", "0*.png", "--exclude", "typo*")
+    assert found == ["01.png"] and said(result, "warning", "--exclude 'typo*' matches no image")
+
+
 def test_watch_refuses_shards(convae, trained, one, tmp_path):
     write_tar(tmp_path / "s/x.tar", [("a.png", one)])
     for data in ("s/x.tar", "s"):
@@ -322,6 +350,32 @@ def test_shards_that_could_not_be_read_are_not_replaced(done, convae, photos, tm
         1, ".tar' would be replaced", "could not be read", "choose another -o")
     assert snapshot(tmp_path / "s") == before
     done("pack", "--data", data, "-o", "elsewhere", "--name", "x")
+
+
+def test_packing_a_set_in_its_place_loses_nothing(done, convae, photos, one, tmp_path):
+    done("pack", "--data", photos, "-o", "s", "--name", "x", "--shard-size", "4K")
+    write_tar(tmp_path / "labelled/x-000000.tar", [("a.png", one), ("a.cls", b"7"), ("masks/a.png", one)])
+    before = snapshot(tmp_path / "s"), snapshot(tmp_path / "labelled")
+    two = "s/x-{000000..000001}.tar"
+    convae("pack", "--data", two, "-o", "s", "--overwrite").assert_refused(
+        1, "x-000002.tar' would be replaced", "not among the shards to pack", "name all shards")
+    all_but_one = ("pack", "--data", "s", "--exclude", "000.png", "--name", "x", "--overwrite")
+    convae(*all_but_one, "-o", "s").assert_refused(
+        1, "x-000000.tar' would be replaced", "1 members", "would be lost", "choose another -o")
+    labelled = ("pack", "--data", "labelled", "--name", "x", "--overwrite")
+    convae(*labelled, "-o", "labelled").assert_refused(1, "would be replaced", "2 members")
+    assert (snapshot(tmp_path / "s"), snapshot(tmp_path / "labelled")) == before
+    done(*labelled, "-o", "elsewhere")
+    done(*all_but_one, "-o", "elsewhere")
+    done("pack", "--data", two, "-o", "s", "--name", "y")
+    (tmp_path / "s/notes.txt").write_text("not in a shard")
+    done("pack", "--data", "s", "--include", "*.png", "-o", "s", "--name", "z", "--overwrite")
+
+
+def test_pack_names_globs_that_match_nothing(done, convae, photos):
+    assert said(done("pack", "--data", photos, "--exclude", "typo*", "-o", "s"), "warning",
+                "--exclude 'typo*' matches no image")
+    convae("pack", "--data", photos / "000.png", "--exclude", "*.png", "-o", "none").assert_refused(1, "no image")
 
 
 def test_long_headers_of_their_own_do_not_hide_a_member(names, one, tmp_path):

@@ -240,5 +240,13 @@ TEST(JsonText, LeavesEscapingToJson) {
   EXPECT_EQ(json_text("a\nb\xFF"), "a\\nb\\xff");
 }
 
+TEST(ShellWord, IsInQuotesWhereAShellNeedsThem) {
+  EXPECT_EQ(shell_word("runs/night-2"), "runs/night-2");
+  EXPECT_EQ(shell_word("my runs/a b"), "'my runs/a b'");
+  EXPECT_EQ(shell_word("$(date)'s"), "'$(date)'\\''s'");
+  EXPECT_EQ(shell_word("a\nb's"), "$'a\\nb\\'s'");
+  EXPECT_EQ(shell_word(""), "''");
+}
+
 }  // namespace
 }  // namespace convae::test_files

@@ -236,6 +236,10 @@ TEST(ImageFolderList, TakesAFileAsAFolderOfOne) {
   EXPECT_EQ(listed.root, folder.path());
   EXPECT_EQ(names_of(listed), Names{"a.dat"});
   EXPECT_EQ(listed.files[0].path, folder / "a.dat");
+  const ImageFolder none = list_images(folder / "b.png", {{}, {"*.png", "typo*"}});
+  EXPECT_TRUE(none.files.empty());
+  EXPECT_EQ(none.excluded, 1);
+  EXPECT_EQ(none.unmatched, Names{"--exclude 'typo*'"});
 }
 
 TEST(ImageFolderList, TakesALinkToAFolderAsRoot) {

@@ -36,6 +36,9 @@ TEST(Layout, OfFoldersOfGoodAndBadParts) {
   EXPECT_EQ(layout_with({"No-Defect", "scratch"}), "good and bad parts|No-Defect|");
   EXPECT_EQ(layout_with({"Images/Normal", "Images/Anomaly", "Masks/Anomaly"}),
             "good and bad parts|Images/Normal|");
+  EXPECT_EQ(layout_with({"test/good", "test/hole", "ground_truth/hole"}),
+            "good and bad parts|test/good|");
+  EXPECT_EQ(layout_with({"train", "test/good", "test/hole"}), "good and bad parts|train|");
 }
 
 TEST(Layout, OfOtherTreesIsPlain) {

@@ -127,6 +127,18 @@ TEST_F(SplitTest, TakesValidationImagesOutOfTraining) {
   EXPECT_TRUE(has(warned_, "all training images are validation images"));
 }
 
+TEST_F(SplitTest, CountsTrainingImagesOfGroupsThatValidate) {
+  draw({"train/good/p1_a.png", "train/good/p1_b.png", "train/good/p2_a.png", "train/good/x.png",
+        "validation/good/p1_c.png", "validation/good/y.png", "test/good/1.png"});
+  options_.group_regex = "p(\\d)_";
+  EXPECT_EQ(split().training.size(), 4U);
+  EXPECT_TRUE(has(warned_, "2 training images are of groups that the validation images have"));
+  warned_.clear();
+  options_.group_regex = "";
+  split();
+  EXPECT_TRUE(warned_.empty()) << warned_[0];
+}
+
 TEST_F(SplitTest, NamesMasksBesideTheirImages) {
   draw({"1.png", "1_GT.png", "2.png", "2_GT.png", "other_GT.png"});
   options_.val_split = 0;
@@ -189,6 +201,14 @@ TEST_F(SplitTest, NamesGlobsThatMatchNothing) {
   EXPECT_EQ(split().training.size(), 1U);
   EXPECT_TRUE(has(warned_, "--exclude 'cats' matches no image in " + in_quotes(root_.path()) +
                                "; all below a folder is 'folder/**'"));
+}
+
+TEST_F(SplitTest, NamesGlobsThatMatchNoTrainingImageOfALayout) {
+  draw({"good/1.png", "good/2.png", "scratch/3.png", "validation/good/4.png"});
+  options_.val_split = 0;
+  options_.exclude = {"typo*", "1.png"};
+  EXPECT_EQ(names_of(split().training), Names{"good/2.png"});
+  EXPECT_EQ(warned_, Names{unmatched_line("--exclude 'typo*'", root_ / "good")});
 }
 
 TEST(ValidationShare, IsAboutTheShareThatIsAskedFor) {

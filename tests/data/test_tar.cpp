@@ -198,6 +198,14 @@ TEST_F(TarTest, WhatIsNoTarIsRefused) {
   EXPECT_TRUE(contains(refusal("\x28\xb5\x2f\xfd and so on"), "zstd -d"));
 }
 
+TEST_F(TarTest, AFirstNameThatBeginsLikeACompressedFileIsRead) {
+  for (const char* name : {"BZhang_00.png", "LZIP.png"}) {
+    const TarContents found = read(Header{.name = name, .size = 3}.text() + padded("abc") + kEnd);
+    ASSERT_EQ(found.members.size(), 1U) << name;
+    EXPECT_EQ(found.members[0].name, name);
+  }
+}
+
 TEST_F(TarTest, AMemberOfAChangedShardIsNotRead) {
   read(Header{.size = 5}.text() + padded("12345") + kEnd);
   const ImageFile image{"a.png", path_, 512, 5};

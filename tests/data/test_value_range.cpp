@@ -213,6 +213,34 @@ TEST_F(ValueRangeTest, LittleOfTheRangeIsSaidOnce) {
   EXPECT_TRUE(contains(warnings_[1], " of 0 to 40950; ")) << warnings_[1];
 }
 
+TEST_F(ValueRangeTest, LittleOfTheRangeIsSaidInTheFilesOwnNumbers) {
+  std::vector<std::uint8_t> bytes = encode_image(deep(200, 3999), ImageFormat::tiff);
+  const auto is_white_zero = [&] { return probe_image(bytes).white_is_zero; };
+  constexpr std::uint8_t kMinIsBlack[] = {6, 1, 3, 0, 1, 0, 0, 0, 1};
+  std::ranges::search(bytes, kMinIsBlack).back() = 0;
+  ASSERT_TRUE(is_white_zero());
+  test::write_text(folder_ / "a.tif", {bytes.begin(), bytes.end()});
+  ImageDataset inverted = dataset();
+  warn_of_little_contrast(inverted, callbacks_);
+  ImageDataset wide = dataset({ValueRange::Kind::fixed, -60'000, 60'000});
+  warn_of_little_contrast(wide, callbacks_);
+  ASSERT_EQ(warnings_.size(), 2U);
+  EXPECT_TRUE(contains(warnings_[0], "values from 200 to 3999 of 0 to 65535")) << warnings_[0];
+  EXPECT_TRUE(contains(warnings_[1], "values from 20") && contains(warnings_[1], " to 399"))
+      << warnings_[1];
+  std::filesystem::remove(folder_ / "a.tif");
+  std::string pgm = "P5 2 1 4095\n";
+  for (const int value : {100, 500}) {
+    pgm += {static_cast<char>(value >> 8), static_cast<char>(value & 255)};
+  }
+  test::write_text(folder_ / "b.pgm", pgm);
+  ImageDataset scaled = dataset();
+  warn_of_little_contrast(scaled, callbacks_);
+  ASSERT_EQ(warnings_.size(), 3U);
+  EXPECT_TRUE(contains(warnings_[2], "9.8 % of their range: values from 100 to 500; if that"))
+      << warnings_[2];
+}
+
 TEST_F(ValueRangeTest, OneImageOfMoreIsEnough) {
   add("a.png", deep(0, 4095));
   add("b.png", deep(0, 20000));
@@ -232,6 +260,20 @@ TEST_F(ValueRangeTest, ClippedValuesAreCountedOncePerImage) {
   EXPECT_EQ(images.clipped_line(),
             "1 of 2 images have values outside the value range 2:16: 5 (25 % of theirs) were "
             "clipped");
+}
+
+TEST_F(ValueRangeTest, ClippedValuesAreAShareOfThoseDecoded) {
+  test::write_image(folder_ / "a.jpg", torch::full({1, 64, 64}, 200, torch::kByte),
+                    ImageFormat::jpeg);
+  ImageDataset images(entries_of(folder_.path()), {.channels = 1,
+                                                   .size = {8, 8},
+                                                   .crop = {},
+                                                   .cache = Cache::none,
+                                                   .skip_bad = true,
+                                                   .max_pixels = kDefaultMaxPixels,
+                                                   .value_range = range_of(0, 99)});
+  images.load(0);
+  EXPECT_TRUE(contains(images.clipped_line(), "(100 % of theirs)")) << images.clipped_line();
 }
 
 TEST_F(ValueRangeTest, BatchesTakeTheWidestType) {

@@ -36,6 +36,21 @@ TEST(DescriptionTest, SaysWhatACheckpointHolds) {
   EXPECT_EQ(found["best-loss"], 0.25);
 }
 
+TEST(ModelTest, StaysWithTheRunThatLatestLedTo) {
+  ModelOptions options;
+  options.channels = 1;
+  options.levels = parse_levels("4");
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "first/weights");
+  std::filesystem::create_directory_symlink("first", folder / "latest");
+  save_checkpoint(folder / "first/weights/last.safetensors", Autoencoder(options), nullptr, {});
+  for (const char* name : {"latest", "latest/", "first"}) {
+    const Model model = load(folder / name, "cpu");
+    EXPECT_EQ(model.run(), folder / "first");
+    EXPECT_EQ(model.path(), folder / name / "weights/last.safetensors");
+  }
+}
+
 TEST(DescriptionTest, HasNullForWhatThereIsNot) {
   ModelOptions options;
   options.channels = 3;

@@ -117,6 +117,15 @@ TEST_F(DrawingTest, AWalkBeginsAndEndsAtTheReconstructionsOfItsEnds) {
   EXPECT_LE(test::difference(image_in(output() / "step_00005.png"), reconstruction("c/d.png")), 1);
 }
 
+TEST_F(DrawingTest, AStripHasAtMostThirtyTwoStepsAndBothEnds) {
+  InterpolateOptions options = walking();
+  options.overwrite = true;
+  for (const auto& [steps, shown] : {std::pair{32, 32}, {33, 17}, {63, 32}, {64, 22}, {65, 23}}) {
+    options.steps = steps;
+    EXPECT_EQ(interpolate(model_, options).on_sheet, shown) << steps;
+  }
+}
+
 TEST_F(DrawingTest, WalksThatCannotBeAreRefused) {
   InterpolateOptions options = walking();
   options.steps = 1;

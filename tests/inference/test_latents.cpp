@@ -85,6 +85,26 @@ TEST_F(LatentsTest, OneArrayOfLatentsOfOneSizeDecodesToTheReconstructions) {
   expect_reconstructions("latents.npy", {15, 20});
 }
 
+TEST_F(LatentsTest, LatentsThatTheTableDoesNotListAreCounted) {
+  EncodeOptions options = encoding("latents.npy");
+  options.images.data.size = {15, 20};
+  encode_folder(model_, options);
+  DecodeOptions decode = decoding("latents.npy");
+  decode.overwrite = true;
+  Names warnings;
+  Callbacks callbacks;
+  callbacks.warning = [&](const std::string& line) { warnings.push_back(line); };
+  decode_latents(model_, decode, callbacks);
+  EXPECT_TRUE(warnings.empty());
+  const std::string table = test::contents(folder_ / "latents.csv");
+  test::write_text(folder_ / "latents.csv", table.substr(0, table.find("c/d.png")));
+  EXPECT_EQ(decode_latents(model_, decode, callbacks).images.size(), 2U);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(contains(warnings[0], "latents.npy' has 4 latents, but its table '") &&
+              contains(warnings[0], "latents.csv' lists 2 of them; the other 2 are not decoded"))
+      << warnings[0];
+}
+
 TEST_F(LatentsTest, LatentsOfDifferentShapesDoNotFitOneArray) {
   const std::string message =
       message_of<OptionError>([&] { encode_folder(model_, encoding("latents.npy")); });

@@ -132,6 +132,35 @@ TEST_F(ReconstructTest, AFileThatVanishesBeforeItsFormatIsReadAgainIsSkipped) {
   EXPECT_EQ(files_in(output()), (Names{"a.png", "c/d.png", "e.png", "reconstruct.csv"}));
 }
 
+TEST_F(ReconstructTest, AFileThatIsReplacedBeforeItsFormatIsReadAgainIsSkipped) {
+  const std::filesystem::path fixtures =
+      std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures";
+  ReconstructOptions keeping = options();
+  keeping.format = WriteAs::keep;
+  test::write_image(input() / "f.png", test::wave(3, 13, 18, 9));
+  Callbacks callbacks;
+  Names warnings;
+  callbacks.warning = [&](const std::string& line) { warnings.push_back(line); };
+  int asked = 0;
+  callbacks.should_stop = [&] {  // before the first batch, and before its first image
+    if (++asked == 2) {
+      test::write_text(input() / "b.png", "being written");
+      test::write_text(input() / "e.png", test::contents(fixtures / "rgba8.png"));  // smaller
+    }
+    return false;
+  };
+  const ReconstructResult result = reconstruct_folder(model_, keeping, callbacks);
+  Names skipped;
+  for (const SkippedFile& file : result.skipped) skipped.push_back(file.name + ": " + file.reason);
+  ASSERT_EQ(skipped.size(), 2U);
+  ASSERT_EQ(warnings.size(), 2U);
+  EXPECT_TRUE(skipped[0].starts_with("b.png: not an image: starts with bytes")) << skipped[0];
+  EXPECT_EQ(skipped[1], "e.png: its size changed since it was listed");
+  EXPECT_EQ(warnings[0], "skipped 'e.png': its size changed since it was listed");
+  EXPECT_EQ(result.images.size(), 3U);
+  EXPECT_EQ(files_in(output()), (Names{"a.png", "c/d.png", "f.png", "reconstruct.csv"}));
+}
+
 TEST_F(ReconstructTest, ImagesThatCannotBeUsedAreSkippedWithAWarning) {
   test::write_text(input() / "text.png", "no image");
   const std::string whole = test::contents(input() / "a.png");

@@ -31,6 +31,20 @@ TEST(InspectionFolder, KnowsTheLayout) {
   EXPECT_EQ(set.masks("test/good/1.png"), Paths{});
 }
 
+TEST(InspectionFolder, FindsMasksOfNumberedFiles) {
+  const TemporaryFolder folder;
+  for (const char* name :
+       {"test/good/frame.0000", "test/hole/frame.0001", "test/hole/frame.0002",
+        "ground_truth/hole/frame.0001_mask.png", "ground_truth/hole/frame.0002"}) {
+    touch(folder / name);
+  }
+  test::write_text(folder / "ground_truth/hole/frame.0002", "P5 1 1 255 x");
+  const InspectionFolder set(folder.path());
+  EXPECT_EQ(set.masks("test/hole/frame.0001"),
+            Paths{folder / "ground_truth/hole/frame.0001_mask.png"});
+  EXPECT_EQ(set.masks("test/hole/frame.0002"), Paths{folder / "ground_truth/hole/frame.0002"});
+}
+
 TEST(InspectionFolder, KnowsMvtecAd2) {
   const TemporaryFolder folder;
   touch(folder / "train/good/0.png");

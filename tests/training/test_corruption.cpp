@@ -181,6 +181,16 @@ TEST(CorruptionJpeg, DrawsEveryQualityOfTheRange) {
   for (const int quality : {20, 21, 22}) EXPECT_NEAR(found[quality], 100, 40) << quality;
 }
 
+TEST(CorruptionJpeg, TakesImagesThatAreWiderThanAFile) {
+  const torch::Tensor image = pictures(1, 16, 70'000);
+  const torch::Tensor shown = corrupted(image, "jpeg:30");
+  const torch::Tensor rest = image.narrow(3, 65'472, 70'000 - 65'472).contiguous();
+  const torch::Tensor file = decode_image(encode_small_jpeg(to_uint8(rest[0]), 30), /*channels=*/3);
+  EXPECT_TRUE(torch::allclose(shown[0].narrow(2, 65'472, rest.size(3)),
+                              file.to(torch::kFloat) / 255, 0, 1e-6));
+  EXPECT_LT((shown - image).abs().mean().item<double>(), 0.3);
+}
+
 /// (to, from): how much of an output's share of the axis each input covers.
 torch::Tensor area_filter(std::int64_t from, std::int64_t to) {
   const double step = static_cast<double>(from) / static_cast<double>(to);

@@ -27,6 +27,16 @@ TEST(TrainingMemory, WeightsTakeSixteenBytesEach) {
             "GB for training, but 0.2 GB are free; use fewer channels");
 }
 
+TEST(TrainingMemory, ALatentThatHoldsMostOfThemIsNamed) {
+  ModelOptions dense = one_level();
+  dense.size = {512, 512};
+  dense.latent = 4096;
+  const std::string said =
+      message_of<std::runtime_error>([&] { require_memory_for_weights(dense, 200'000'000); });
+  EXPECT_TRUE(said.starts_with("--latent 4096: ")) << said;
+  EXPECT_TRUE(test::contains(said, "a smaller --size, or more levels")) << said;
+}
+
 TEST(TrainingMemory, PrincipalComponentsAreCounted) {
   ModelOptions linear = one_level();
   linear.latent = 10'000;

@@ -299,6 +299,38 @@ TEST_F(RunTest, ReadsItsCheckpointAfterAValidationThatOverflowed) {
   EXPECT_EQ(read_checkpoint(run_folder_->last()).info.progress.best_epoch, 0);
 }
 
+TEST_F(RunTest, WritesNothingIntoAFolderThatTookThePlaceOfItsOwn) {
+  for (const bool stops : {false, true}) {
+    const std::string name = stops ? "stopped" : "ended";
+    start(name, seeded(model_options()), train_options(2));
+    std::int64_t steps = 0;
+    trainer_->on_step = [&] {
+      if (++steps != 3) return;
+      fs::rename(folder_ / "runs" / name, folder_ / "runs/kept" / name);
+      fs::create_directories(in_run("weights"));
+    };
+    trainer_->should_stop = [&] { return stops && steps == 4; };
+    fs::create_directories(folder_ / "runs/kept");
+    const std::string message = message_of<std::runtime_error>([&] { run_->train(); });
+    EXPECT_TRUE(contains(message, name + "' is gone; there is nowhere to save to")) << message;
+    EXPECT_EQ(names(""), Names{"weights"});
+    EXPECT_EQ(names("weights"), Names{});
+  }
+}
+
+TEST_F(RunTest, KeepsMetricsThatCannotBeRead) {
+  std::vector<std::string> warnings;
+  callbacks_.warning = [&](const std::string& line) { warnings.push_back(line); };
+  start("a", seeded(model_options()), train_options(1));
+  write_text(in_run("metrics.csv"), "epoch;step\n1;10\n");
+  run_->begin("");
+  run_->train();
+  EXPECT_EQ(contents(in_run("metrics.csv.old")), "epoch;step\n1;10\n");
+  EXPECT_EQ(rows_of(in_run("metrics.csv")).size(), 2U);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(contains(warnings[0], "metrics.csv' can be read; it is kept as '")) << warnings[0];
+}
+
 TEST_F(RunTest, LeavesTheTrainersOwnCallbacksAlone) {
   start("a", seeded(model_options()), train_options(2));
   std::int64_t steps = 0;

@@ -132,6 +132,19 @@ TEST(RunFolderTest, MakesSamplesAgainWhenOpened) {
   EXPECT_TRUE(fs::is_directory(folder / "a/samples"));
 }
 
+TEST(RunFolderTest, IsInPlaceUntilItIsMoved) {
+  TemporaryFolder folder;
+  const RunFolder run = RunFolder::create(folder.path(), "a");
+  EXPECT_TRUE(run.is_in_place());
+  fs::rename(folder / "a", folder / "kept");
+  EXPECT_FALSE(run.is_in_place());
+  const RunFolder other = RunFolder::create(folder.path(), "a");
+  EXPECT_TRUE(other.is_in_place());
+  EXPECT_FALSE(run.is_in_place());
+  EXPECT_TRUE(test::contains(message_of<std::runtime_error>([&] { run.require_in_place(); }),
+                             "a' is gone; there is nowhere to save to"));
+}
+
 TEST(RunFolderTest, RefusesToOpenWhatIsNoRun) {
   TemporaryFolder folder;
   EXPECT_EQ(message_of<std::runtime_error>([&] { RunFolder::open(folder.path()); }),
@@ -186,6 +199,27 @@ TEST(Metrics, ThatDoNotExistAreNotCut) {
   RunFolder run = RunFolder::create(folder.path(), "a");
   run.cut_metrics(0);
   EXPECT_FALSE(fs::exists(folder / "a/metrics.csv"));
+}
+
+TEST(Metrics, ThatCannotBeReadArePutAside) {
+  TemporaryFolder folder;
+  {
+    RunFolder run = RunFolder::create(folder.path(), "a");
+    run.cut_metrics(0);
+    run.add_metrics(row_of(1));
+    EXPECT_EQ(run.put_aside_metrics(), "");
+  }
+  const std::string spoilt = "epoch;step\n1;10\n";
+  for (const char* name : {"metrics.csv.old", "metrics.csv.old-2"}) {
+    write_text(folder / "a/metrics.csv", spoilt);
+    const RunFolder run = RunFolder::open(folder / "a");
+    EXPECT_EQ(run.put_aside_metrics(), run.path() / name);
+    EXPECT_EQ(contents(run.path() / name), spoilt);
+    EXPECT_FALSE(fs::exists(run.metrics()));
+    EXPECT_EQ(run.put_aside_metrics(), "") << "there is none";
+  }
+  write_text(folder / "a/metrics.csv", kHeader);
+  EXPECT_EQ(RunFolder::open(folder / "a").put_aside_metrics(), "") << "it has no lines";
 }
 
 TEST(Metrics, ReadBackAsTheyWere) {
@@ -260,6 +294,8 @@ TEST(Samples, AreCutWithTheMetricsOfLostEpochs) {
   const std::vector<SampleRow> rows = run.read_samples();
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows.back().epoch, 2);
+  EXPECT_TRUE(fs::exists(run.sample(2)));
+  EXPECT_FALSE(fs::exists(run.sample(3))) << "or it would be shown as a later epoch's";
 }
 
 TEST(Samples, WithLinesThatAreNoRowsAreReadWithoutThem) {
