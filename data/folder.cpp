@@ -235,9 +235,13 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   if (error) {
     throw std::runtime_error("cannot read the folder " + in_quotes(root) + ": " + error.message());
   }
-  if (folder.files.empty() && !lister.shards().empty()) {
-    folder = list_shards_in(std::move(folder), lister.shards(), options);
-  }
+  if (folder.files.empty() && !lister.shards().empty()) try {
+      folder = list_shards_in(folder, lister.shards(), options);
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const std::runtime_error&) {
+      if (folder.excluded == 0) throw;  // else the globs are what leaves nothing
+    }
   folder.files.sort();
   std::ranges::sort(folder.skipped, {}, &SkippedFile::name);
   std::ranges::sort(folder.left_out, {}, &SkippedFile::name);

@@ -121,8 +121,8 @@ std::optional<std::string> stem_of_masked(const std::string& stem) {
 
 std::optional<InspectionLayout> find_layout(const fs::path& root) {
   if (auto layout = with_training_folder(root)) return layout;
-  if (auto layout = with_test_folder(root)) return layout;
   if (has_kinds(root)) return InspectionLayout{kParts, *subfolder(root, FolderRole::good), {}};
+  if (auto layout = with_test_folder(root)) return layout;
   const auto images = subfolder(root, FolderRole::images);
   if (!images || !has_kinds(root / *images)) return std::nullopt;
   return InspectionLayout{kParts, *images + "/" + *subfolder(root / *images, FolderRole::good), {}};

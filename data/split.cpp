@@ -364,7 +364,10 @@ std::string part_with_good_images(const DataOptions& options) {
   if (const auto layout = find_layout(options.data)) {
     return layout->validation.empty() ? layout->training : layout->validation;
   }
-  if (const auto bad = subfolder(options.data, FolderRole::bad)) {
+  const bool leaves_out_folders = std::ranges::any_of(
+      options.exclude, [](const std::string& glob) { return glob.find('/') != std::string::npos; });
+  const auto bad = subfolder(options.data, FolderRole::bad);
+  if (bad && !leaves_out_folders) {
     throw std::runtime_error(fmt::format(
         "{} has images with defects in {}, and no folder of good ones, such as good or OK; name a "
         "folder of good images",

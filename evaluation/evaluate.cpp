@@ -277,14 +277,19 @@ private:
       if (model_.options().has_latents()) {
         result_.numbers_latent += latent_numbers(size);
       }
-      measured_.push_back(image_id(folder_.entry(index).file));
-      if (references_.files.contains(measured_.back())) ++result_.trained_on;
+      measured_.push_back(index);
+      const ImageId image = image_id(folder_.entry(index).file);
+      if (references_.files.contains(image)) ++result_.trained_on;
     }
   }
 
   /// Those of the run: the references may be fitted to others.
   void note_training_images() {
-    result_.trained_on = own_images_among(measured_, model_.run(), model_.info()).training;
+    const auto image_at = [this](std::int64_t i) {
+      return folder_.entry(measured_[static_cast<std::size_t>(i)]).file;
+    };
+    result_.trained_on =
+        own_images_among(std::ssize(measured_), image_at, model_.run(), model_.info()).training;
   }
 
   void add_code_sizes() {
@@ -309,7 +314,7 @@ private:
   CorruptionRule rule_;
   References references_;
   std::vector<Reconstruct> reconstructs_;  // of result_.contenders, in their order
-  std::vector<ImageId> measured_;          // result_.images, in their order
+  std::vector<std::int64_t> measured_;     // of result_.images, in their order
   Evaluation result_;
 };
 

@@ -261,7 +261,13 @@ std::vector<std::filesystem::path> ModelFolder::paths() const {
 bool ModelFolder::has_images_in(const std::filesystem::path& folder) const {
   const auto wanted = file_id(folder);
   std::set<std::filesystem::path> folders;
-  for (const std::filesystem::path& path : paths()) folders.insert(path.parent_path());
+  std::filesystem::path before;
+  for (std::int64_t i = 0; i < size(); ++i) {
+    std::filesystem::path own = entry(i).file.path.parent_path();
+    if (i > 0 && own == before) continue;
+    before = own;
+    folders.insert(std::move(own));
+  }
   return wanted && std::ranges::any_of(folders, [&](const std::filesystem::path& own) {
            return file_id(own.empty() ? "." : own) == wanted;
          });

@@ -115,7 +115,8 @@ torch::Tensor Model::sample(std::int64_t count, Size size, std::uint64_t seed) c
 Model load(const std::filesystem::path& run_or_file, const std::string& device) {
   const torch::Device on = choose_device(device);
   // `latest` may move on while the model is used.
-  const bool is_run = std::filesystem::is_directory(run_or_file);
+  std::error_code error;
+  const bool is_run = std::filesystem::is_directory(run_or_file, error);
   const std::filesystem::path place = is_run ? behind_link(run_or_file) : run_or_file;
   const std::filesystem::path file = find_checkpoint(place);
   const std::filesystem::path path = is_run ? run_or_file / "weights" / file.filename() : file;

@@ -164,11 +164,19 @@ private:
     return remarks;
   }
 
+  void remove_results(const Names& names) const {
+    std::error_code ignored;
+    for (const std::string& name : {names.reconstruction, names.grid, names.error_map}) {
+      if (!name.empty()) std::filesystem::remove(options_.output / name, ignored);
+    }
+  }
+
   /// Those whose file was replaced after it was decoded: they have no reconstruction.
   void skip_changed() {
     for (const auto& [reason, index] : told_once(changed_)) {
       images_[static_cast<std::size_t>(index)].reset();
       folder_.skip(index, reason);
+      if (leads()) remove_results(names_[static_cast<std::size_t>(index)]);
     }
     if (std::ranges::none_of(images_, [](const auto& image) { return image.has_value(); })) {
       throw std::runtime_error("none of the images could be read");

@@ -48,6 +48,7 @@ bool are_there(const GoodFolder& good) {
   DataOptions data;
   data.data = good.folder;
   data.include = good.include;
+  data.exclude = good.exclude;
   try {
     const std::string part = part_with_good_images(data);
     const fs::path folder = part.empty() ? fs::path(good.folder) : fs::path(good.folder) / part;
@@ -204,7 +205,9 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
     callbacks.say(printable(file.string()) +
                   " is of other weights or of another version: calibrating again");
     const CalibrateOptions before = as_calibrated_before(model, callbacks);
-    options.good.data = before.good.data;
+    options.good.data.data = before.good.data.data;
+    options.good.data.include = before.good.data.include;
+    options.good.data.exclude = before.good.data.exclude;
     if (!options.size) options.size = before.size;
     if (!options.group_regex) options.group_regex = before.group_regex;
     return std::nullopt;
@@ -249,9 +252,13 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   // What one call asked for must not become every call's.
-  Model as_before = model;
+  CalibrateOptions usually;
+  if (const nlohmann::json about = about_saved(inspector_file(model)); !about.is_null()) {
+    usually.size = size_of(about);
+    usually.group_regex = about.at("group-regex").get<std::string>();
+  }
   const DataOptions asked = options.complete(model).data;
-  const DataOptions usual = as_calibrated_before(as_before, {}).complete(model).data;
+  const DataOptions usual = usually.complete(model).data;
   const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;
   if (!may_keep || !is_usual) return inspector;
   if (model.run().empty()) {

@@ -104,19 +104,22 @@ private:
   void warn_of_own_images(const Inspector& inspector) const {
     const std::set<ImageId> learnt = calibrated_images(inspector.good());
     std::int64_t good = 0, own = 0;
-    std::vector<ImageId> others;
+    std::vector<std::int64_t> others;
     for (std::int64_t i = 0; i < folder_.size(); ++i) {
       if (layout_.label(folder_.name(i)) != kGoodLabel) continue;
       ++good;
-      const ImageId image = image_id(folder_.entry(i).file);
-      if (learnt.contains(image)) {
+      if (learnt.contains(image_id(folder_.entry(i).file))) {
         ++own;
       } else {
-        others.push_back(image);
+        others.push_back(i);
       }
     }
     const Model& model = folder_.model();
-    const OwnImages of_run = own_images_among(others, model.run(), model.info());
+    const auto image_at = [&](std::int64_t i) {
+      return folder_.entry(others[static_cast<std::size_t>(i)]).file;
+    };
+    const OwnImages of_run =
+        own_images_among(std::ssize(others), image_at, model.run(), model.info());
     own += of_run.training + of_run.validation;
     if (own == 0) return;
     callbacks_.warn(fmt::format(

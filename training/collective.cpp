@@ -58,9 +58,9 @@ Collective* load_nccl(const Launch& launch) {
   Collective* engine = load_engine("libconvae_nccl.so");
   if (engine != nullptr) return engine;
   throw std::runtime_error(fmt::format(
-      "started as {} processes by torchrun, which connects GPUs by NCCL; this convae has MPI, on "
-      "CPUs: mpirun -n {} convae train …",
-      launch.size, launch.size));
+      "started as {} processes by torchrun, which connects GPUs by NCCL, but that cannot be used "
+      "here ({}); on CPUs: mpirun -n {} convae train …",
+      launch.size, dlerror(), launch.size));
 }
 
 Collective* load_mpi(const Launch& launch) {

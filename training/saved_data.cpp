@@ -6,7 +6,6 @@
 #include "convae/core/errors.h"
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
-#include "convae/data/shards.h"
 #include "convae/metrics/similarity.h"
 #include "convae/training/run_folder.h"
 
@@ -14,6 +13,8 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <sstream>
 
 namespace convae {
@@ -83,23 +84,46 @@ SavedData read_values(const toml::table& config) {
   return saved;
 }
 
-/// Of the images of these names in `place`, those that are still there.
-std::vector<ImageId> ids_of(const std::vector<std::string>& names, const fs::path& place,
-                            const DataOptions& data) {
-  std::vector<ImageId> ids;
-  if (shards_named(place).empty()) {
-    const fs::path folder = fs::is_regular_file(place) ? place.parent_path() : place;
-    for (const std::string& name : names) {
-      if (const auto file = file_id(folder / name)) ids.emplace_back(file, 0);
+/// Hashes of where images lie, behind links: there may be millions, so folders are looked at once.
+class Places {
+public:
+  std::uint64_t of(const ImageFile& image) {
+    std::error_code error;
+    if (!fs::is_symlink(image.path, error)) return of_file(image.path, image.offset);
+    return hash(fs::weakly_canonical(image.path, error).string(), image.offset);
+  }
+
+  std::uint64_t of_file(const fs::path& path, std::int64_t offset = 0) {
+    const auto [folder, is_new] = folders_.try_emplace(path.parent_path().string());
+    if (is_new) {
+      std::error_code error;
+      folder->second = fs::weakly_canonical(absolute_path(path.parent_path()), error).string();
     }
+    return hash(folder->second + "/" + path.filename().string(), offset);
   }
-  if (!ids.empty() || names.empty()) return ids;
+
+private:
+  static std::uint64_t hash(const std::string& path, std::int64_t offset) {
+    return std::hash<std::string>()(offset > 0 ? path + "/" + std::to_string(offset) : path);
+  }
+
+  std::map<std::string, std::string> folders_;
+};
+
+/// Calls use(place) for each image of these names in `folder`.
+void for_each_place(const std::vector<std::string>& names, const fs::path& folder,
+                    const DataOptions& data, bool in_shards, Places& places,
+                    const std::function<void(std::uint64_t)>& use) {
+  if (!in_shards) {
+    const fs::path root = fs::is_regular_file(folder) ? folder.parent_path() : folder;
+    for (const std::string& name : names) use(places.of_file(root / name));
+    return;
+  }
   const std::set<std::string_view> listed(names.begin(), names.end());
-  const Globs globs{data.include, data.exclude};
-  for (const ImageFile& file : list_images(place, globs, "", data.index).files) {
-    if (listed.contains(file.name)) ids.push_back(image_id(file));
+  for (const ImageFile& file :
+       list_images(folder, {data.include, data.exclude}, "", data.index).files) {
+    if (listed.contains(file.name)) use(places.of(file));
   }
-  return ids;
 }
 
 }  // namespace
@@ -160,23 +184,29 @@ void keep_to_trained_images(SplitImages& images, const std::filesystem::path& ru
                   had - has, had, in_quotes(images.folder)));
 }
 
-OwnImages own_images_among(const std::vector<ImageId>& images, const std::filesystem::path& run,
+OwnImages own_images_among(std::int64_t count, const ImageAt& image_at, const fs::path& run,
                            const CheckpointInfo& info) {
   OwnImages own;
-  if (run.empty()) return own;
+  if (run.empty() || count == 0) return own;
   DataOptions data = saved_data(info).data;
   if (data.data.empty()) return own;
   data.index = (run.parent_path() / ".index").string();
-  std::multiset<ImageId> others(images.begin(), images.end());
-  const auto take = [&](const std::vector<std::string>& names, const std::string& place) {
-    std::size_t count = 0;
-    for (const ImageId& image : ids_of(names, place, data)) count += others.erase(image);
-    return static_cast<std::int64_t>(count);
+  Places places;
+  std::vector<std::uint64_t> images;
+  for (std::int64_t i = 0; i < count; ++i) images.push_back(places.of(image_at(i)));
+  std::ranges::sort(images);
+  const bool in_shards = image_at(0).is_in_shard();
+  const auto among = [&](const std::vector<std::string>& names, const std::string& folder) {
+    std::int64_t found = 0;
+    for_each_place(names, folder, data, in_shards, places, [&](std::uint64_t place) {
+      found += std::ranges::ssize(std::ranges::equal_range(images, place));
+    });
+    return found;
   };
   try {
     const ImageList list = RunFolder::watch(run).read_images();
-    own.training = take(list.training, data.data);
-    own.validation = take(list.validation, data.val.empty() ? data.data : data.val);
+    own.training = among(list.training, data.data);
+    own.validation = among(list.validation, data.val.empty() ? data.data : data.val);
   } catch (const std::runtime_error&) {
     // A damaged table, or a folder that is gone, only means no warning.
   }

@@ -3,7 +3,9 @@
 #include "convae/data/split.h"
 #include "convae/training/checkpoint_info.h"
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -38,10 +40,11 @@ std::set<std::string> names_in(const std::filesystem::path& run, const char* tab
 struct OwnImages {
   std::int64_t training = 0, validation = 0;
 };
-/// Of `images`, as far as the images.csv of `run` tells and those it names are still there; none
-/// where that is missing or damaged, or where `run` is empty.
-OwnImages own_images_among(const std::vector<ImageId>& images, const std::filesystem::path& run,
-                           const CheckpointInfo& info);
+using ImageAt = std::function<ImageFile(std::int64_t)>;
+/// Of the images image_at(0) … image_at(count - 1), as far as the images.csv of `run` tells; none
+/// where that is missing or damaged, or where `run` is empty. A link is the image it leads to.
+OwnImages own_images_among(std::int64_t count, const ImageAt& image_at,
+                           const std::filesystem::path& run, const CheckpointInfo& info);
 
 /// How many of these names are those of images that the network was trained on, where the folder of
 /// those is gone: they may have been moved.

@@ -72,7 +72,8 @@ std::vector<std::string> without_effect(const CommandLine& line, const TrainingO
     for (const OptionSpec* option : options_of(group)) {
       const std::string& name = option->name;
       const std::string value = option->get(given.options);
-      if (!line.has(name) || totals.contains(name) || value == "auto") continue;
+      const bool is_automatic = value == "auto" || (name == "channels" && value == "0");
+      if (!line.has(name) || totals.contains(name) || is_automatic) continue;
       const bool is_folder = name == "data" || name == "val";
       const std::string before = option->get(was);
       if (is_folder ? is_same_folder(value, before) : value == before) continue;

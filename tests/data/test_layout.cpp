@@ -39,6 +39,7 @@ TEST(Layout, OfFoldersOfGoodAndBadParts) {
   EXPECT_EQ(layout_with({"test/good", "test/hole", "ground_truth/hole"}),
             "good and bad parts|test/good|");
   EXPECT_EQ(layout_with({"train", "test/good", "test/hole"}), "good and bad parts|train|");
+  EXPECT_EQ(layout_with({"good", "test/good", "test/hole"}), "good and bad parts|good|");
 }
 
 TEST(Layout, OfOtherTreesIsPlain) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 namespace convae {
 namespace {
@@ -31,8 +32,12 @@ at::Device gpu_of(const Torchrun& place) {
 extern "C" __attribute__((visibility("default"))) convae::Collective* convae_engine() {
   static const convae::Torchrun place;
   static const at::Device gpu = convae::gpu_of(place);
+  // Ranks wait for the first while it saves; torchrun ends those whose others have died.
+  static const auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = std::chrono::hours(24);
   static convae::TorchRanks engine(
-      place, c10::make_intrusive<c10d::ProcessGroupNCCL>(place.store(), place.rank, place.size),
+      place,
+      c10::make_intrusive<c10d::ProcessGroupNCCL>(place.store(), place.rank, place.size, options),
       "NCCL " + c10d::getNcclVersion(), gpu);
   return &engine;
 }

@@ -91,8 +91,12 @@ public:
 
   void end(int code) override {
     if (code != 0) _exit(code);  // torchrun ends the others
-    barrier();                   // rank 0 may be the others' store
-    group_->shutdown();
+    try {
+      barrier();  // rank 0 may be the others' store
+      group_->shutdown();
+    } catch (const std::exception&) {
+      _exit(1);  // another rank has failed and told why
+    }
   }
 
 private:
