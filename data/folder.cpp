@@ -151,10 +151,19 @@ private:
   std::set<fs::path> shards_;
 };
 
-/// Shards in a folder, with what lies beside them there.
+/// Shards in a folder, with what lies beside them there. Where none can be used and globs left out
+/// images, these are what leaves nothing: the folder as it was.
 ImageFolder list_shards_in(ImageFolder folder, const std::set<fs::path>& shards,
                            const ShardOptions& options) {
-  ImageFolder listed = list_shards(folder.root, {shards.begin(), shards.end()}, options);
+  ImageFolder listed;
+  try {
+    listed = list_shards(folder.root, {shards.begin(), shards.end()}, options);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const std::runtime_error&) {
+    if (folder.excluded == 0) throw;
+    return folder;
+  }
   for (const fs::path& shard : shards) --folder.passed_over[ending_of(shard)];
   for (const auto& [kind, count] : folder.passed_over) {
     if (count > 0) listed.passed_over[kind] += count;
@@ -235,13 +244,9 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   if (error) {
     throw std::runtime_error("cannot read the folder " + in_quotes(root) + ": " + error.message());
   }
-  if (folder.files.empty() && !lister.shards().empty()) try {
-      folder = list_shards_in(folder, lister.shards(), options);
-    } catch (const Interrupted&) {
-      throw;
-    } catch (const std::runtime_error&) {
-      if (folder.excluded == 0) throw;  // else the globs are what leaves nothing
-    }
+  if (folder.files.empty() && !lister.shards().empty()) {
+    folder = list_shards_in(std::move(folder), lister.shards(), options);
+  }
   folder.files.sort();
   std::ranges::sort(folder.skipped, {}, &SkippedFile::name);
   std::ranges::sort(folder.left_out, {}, &SkippedFile::name);

@@ -180,12 +180,15 @@ void keep_named(ImageFolder& listed, const std::vector<std::string>& images,
                              names.size(), some_in_quotes({missing.begin(), missing.end()})));
 }
 
+bool name_folders(const std::vector<std::string>& globs) {
+  return std::ranges::any_of(globs, [](const std::string& glob) {
+    return glob == "**" || glob.find('/') != std::string::npos;
+  });
+}
+
 /// Whether the user named folders or images, so that no layout counts.
 bool are_chosen(const DataOptions& options) {
-  return !options.images.empty() ||
-         std::ranges::any_of(options.include, [](const std::string& glob) {
-           return glob == "**" || glob.find('/') != std::string::npos;
-         });
+  return !options.images.empty() || name_folders(options.include);
 }
 
 std::optional<InspectionLayout> layout_of(const DataOptions& options) {
@@ -209,6 +212,26 @@ void tell_of(const InspectionLayout& layout, const DataOptions& options,
                             rest.empty() ? "" : ", not on " + some_in_quotes(rest)));
 }
 
+/// In which folder of options.data its layout has good images: that for validation, else that for
+/// training; empty: in all. Throws std::runtime_error where there is a folder of images with
+/// defects and none of good ones.
+std::string part_with_good_images(const DataOptions& options, const Callbacks& callbacks) {
+  if (const auto layout = layout_of(options)) {
+    const std::string& part = layout->validation.empty() ? layout->training : layout->validation;
+    callbacks.say(fmt::format("{} has the {} layout: good images are those in {}",
+                              in_quotes(options.data), layout->name, part));
+    return part;
+  }
+  const auto bad = subfolder(options.data, FolderRole::bad);
+  if (bad && !are_chosen(options) && !name_folders(options.exclude)) {
+    throw std::runtime_error(fmt::format(
+        "{} has images with defects in {}, and no folder of good ones, such as good or OK; name a "
+        "folder of good images",
+        in_quotes(options.data), in_quotes(*bad)));
+  }
+  return "";
+}
+
 /// The images in a folder of options.data; their names are relative to that.
 FoundImages find_part(const DataOptions& options, const std::string& part, const Refusal& refuse,
                       const Callbacks& callbacks, std::vector<std::string>* unmatched = nullptr) {
@@ -220,10 +243,12 @@ FoundImages find_part(const DataOptions& options, const std::string& part, const
 /// Where validation images lie in a folder of their own, groups are as they were put there.
 void warn_of_shared_groups(const ImageEntries& training, const ImageEntries& validation,
                            const Grouping& grouping, const Callbacks& callbacks) {
+  if (!grouping.groups()) return;
   std::set<std::string> groups;
   for (std::size_t i = 0; i < validation.size(); ++i) {
-    if (const auto group = grouping.found_in(std::string(validation.name(i))))
-      groups.insert(*group);
+    if (auto group = grouping.found_in(std::string(validation.name(i)))) {
+      groups.insert(std::move(*group));
+    }
   }
   std::size_t shared = 0;
   for (std::size_t i = 0; i < training.size(); ++i) {
@@ -359,31 +384,17 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
   return found;
 }
 
-std::string part_with_good_images(const DataOptions& options) {
-  if (are_chosen(options)) return "";
-  if (const auto layout = find_layout(options.data)) {
-    return layout->validation.empty() ? layout->training : layout->validation;
-  }
-  const bool leaves_out_folders = std::ranges::any_of(
-      options.exclude, [](const std::string& glob) { return glob.find('/') != std::string::npos; });
-  const auto bad = subfolder(options.data, FolderRole::bad);
-  if (bad && !leaves_out_folders) {
-    throw std::runtime_error(fmt::format(
-        "{} has images with defects in {}, and no folder of good ones, such as good or OK; name a "
-        "folder of good images",
-        in_quotes(options.data), in_quotes(*bad)));
-  }
-  return "";
+bool has_good_images(const DataOptions& options) {
+  const std::string part = part_with_good_images(options, {});
+  const fs::path root = options.data;
+  return !list_images(part.empty() ? root : root / part, {options.include, options.exclude},
+                      part.empty() ? "" : part + "/")
+              .files.empty();
 }
 
 FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,
                              const Callbacks& callbacks) {
-  const std::string part = part_with_good_images(options);
-  if (!part.empty()) {
-    callbacks.say(fmt::format("{} has the {} layout: good images are those in {}",
-                              in_quotes(options.data), find_layout(options.data)->name, part));
-  }
-  return find_part(options, part, refuse, callbacks);
+  return find_part(options, part_with_good_images(options, callbacks), refuse, callbacks);
 }
 
 Size size_in_batches(const ImageEntry& entry, const DataOptions& options) {
@@ -416,8 +427,7 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
   const Grouping grouping(options.group_regex);
   if (is_apart) {
     take_out(validation.entries, all.entries, callbacks);
-    if (grouping.groups())
-      warn_of_shared_groups(all.entries, validation.entries, grouping, callbacks);
+    warn_of_shared_groups(all.entries, validation.entries, grouping, callbacks);
   }
   if (!layout && options.images.empty()) warn_of_test_images(all.entries.files(), callbacks);
   split.channels = options.channels > 0                                    ? options.channels

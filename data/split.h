@@ -58,14 +58,13 @@ SplitImages split_images(const DataOptions& options, const Refusal& refuse,
 using ImageId = std::pair<std::optional<FileId>, std::int64_t>;
 inline ImageId image_id(const ImageFile& file) { return {file_id(file.path), file.offset}; }
 
-/// In which folder of options.data its layout has good images that no network was trained on, or
-/// fewest of them: that for validation, else that for training; empty: in all. Throws
-/// std::runtime_error where there is a folder of images with defects and none of good ones.
-std::string part_with_good_images(const DataOptions& options);
-
-/// The images of that part.
+/// Good images of options.data that no network was trained on, as far as its layout tells: those
+/// for validation, else those for training, else all. Throws std::runtime_error where there is a
+/// folder of images with defects and none of good ones.
 FoundImages find_good_images(const DataOptions& options, const Refusal& refuse,
                              const Callbacks& callbacks = {});
+/// Whether that lists any, by their names alone.
+bool has_good_images(const DataOptions& options);
 
 /// The size at which batches hold an image: the crop, the size asked for, or its own.
 Size size_in_batches(const ImageEntry& entry, const DataOptions& options);

@@ -104,23 +104,20 @@ void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>
 /// Good images are to be new to the network.
 void warn_of_trained_images(const std::vector<ImageEntry>& good, const std::string& folder,
                             const Model& model, const Callbacks& callbacks) {
-  std::vector<std::string> names;
-  for (const ImageEntry& image : good) names.push_back(image.file.name);
   const auto warn = [&](const std::string& which) {
     callbacks.warn(
         fmt::format("{}: the threshold may be too low; name others with --good DIR", which));
   };
   const auto image_at = [&](std::int64_t i) { return good[static_cast<std::size_t>(i)].file; };
   const OwnImages own = own_images_among(std::ssize(good), image_at, model.run(), model.info());
-  const std::int64_t namesakes = trained_namesakes(names, model.run(), model.info());
   if (own.training > 0) {
     warn(fmt::format("the network was trained on {} of the {} images of {}", own.training,
                      good.size(), in_quotes(folder)));
-  } else if (namesakes > 0) {
+  } else if (own.namesakes > 0) {
     warn(
         fmt::format("the network was trained on images with the names of {} of the {} in {}, in a "
                     "folder that is gone; if they are these",
-                    namesakes, good.size(), in_quotes(folder)));
+                    own.namesakes, good.size(), in_quotes(folder)));
   }
 }
 

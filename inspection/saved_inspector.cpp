@@ -4,7 +4,6 @@
 #include "convae/core/files.h"
 #include "convae/core/text.h"
 #include "convae/core/version.h"
-#include "convae/data/folder.h"
 #include "convae/data/split.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/inspector.h"
@@ -50,10 +49,7 @@ bool are_there(const GoodFolder& good) {
   data.include = good.include;
   data.exclude = good.exclude;
   try {
-    const std::string part = part_with_good_images(data);
-    const fs::path folder = part.empty() ? fs::path(good.folder) : fs::path(good.folder) / part;
-    const std::string prefix = part.empty() ? "" : part + "/";
-    return !list_images(folder, {good.include, good.exclude}, prefix).files.empty();
+    return has_good_images(data);
   } catch (const std::runtime_error&) {
     return false;
   }
@@ -90,10 +86,26 @@ Precision precision_of(const nlohmann::json& about) {
   return parse_name<Precision>(about.value("precision", to_string(Precision::fp32))).value();
 }
 
+/// Size and grouping, where the call asks for none.
+void take_over_settings(const nlohmann::json& about, CalibrateOptions& options) {
+  if (about.is_null()) return;
+  if (!options.size) options.size = size_of(about);
+  if (!options.group_regex) options.group_regex = about.at("group-regex").get<std::string>();
+}
+
 GoodFolder good_in(const nlohmann::json& about) {
   if (!about.contains("good")) return {};  // the run's own, or written by an older version
   return {about.at("good").get<std::string>(), about.at("include").get<std::vector<std::string>>(),
           about.at("exclude").get<std::vector<std::string>>()};
+}
+
+/// All that a calibration of the run was made with, of other weights, too.
+void take_over_saved(Model& model, CalibrateOptions& options, const Callbacks& callbacks) {
+  const nlohmann::json about = about_saved(inspector_file(model));
+  if (about.is_null()) return;
+  take_over(good_in(about), options, callbacks);
+  take_over_settings(about, options);
+  model = model.in_precision(precision_of(about));
 }
 
 }  // namespace
@@ -204,12 +216,7 @@ std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options
   if (!saved) {
     callbacks.say(printable(file.string()) +
                   " is of other weights or of another version: calibrating again");
-    const CalibrateOptions before = as_calibrated_before(model, callbacks);
-    options.good.data.data = before.good.data.data;
-    options.good.data.include = before.good.data.include;
-    options.good.data.exclude = before.good.data.exclude;
-    if (!options.size) options.size = before.size;
-    if (!options.group_regex) options.group_regex = before.group_regex;
+    take_over_saved(model, options, callbacks);
     return std::nullopt;
   }
   const Size asked =
@@ -239,12 +246,7 @@ Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& 
 
 CalibrateOptions as_calibrated_before(Model& model, const Callbacks& callbacks) {
   CalibrateOptions options;
-  const nlohmann::json about = about_saved(inspector_file(model));
-  if (about.is_null()) return options;
-  take_over(good_in(about), options, callbacks);
-  options.size = size_of(about);
-  options.group_regex = about.at("group-regex").get<std::string>();
-  model = model.in_precision(precision_of(about));
+  take_over_saved(model, options, callbacks);
   return options;
 }
 
@@ -253,10 +255,7 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
   // What one call asked for must not become every call's.
   CalibrateOptions usually;
-  if (const nlohmann::json about = about_saved(inspector_file(model)); !about.is_null()) {
-    usually.size = size_of(about);
-    usually.group_regex = about.at("group-regex").get<std::string>();
-  }
+  take_over_settings(about_saved(inspector_file(model)), usually);
   const DataOptions asked = options.complete(model).data;
   const DataOptions usual = usually.complete(model).data;
   const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;

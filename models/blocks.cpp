@@ -256,8 +256,8 @@ torch::Tensor BlockImpl::convolution(const torch::Tensor& x, const torch::Tensor
 torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {
   if (batch_norm_) {
     TORCH_CHECK(rank_sums().sum == nullptr || !is_training(),
-                "batch normalisation over several "
-                "processes needs the fused kernels; on a GPU, NVRTC");
+                "batch normalisation over several processes needs the fused kernels; on a GPU, "
+                "NVRTC");
     return batch_norm_->forward(x);
   }
   if (group_norm_) {

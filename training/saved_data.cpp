@@ -205,25 +205,17 @@ OwnImages own_images_among(std::int64_t count, const ImageAt& image_at, const fs
   };
   try {
     const ImageList list = RunFolder::watch(run).read_images();
-    own.training = among(list.training, data.data);
+    if (has_images(data.data)) {
+      own.training = among(list.training, data.data);
+    } else {
+      const std::set<std::string_view> known(list.training.begin(), list.training.end());
+      for (std::int64_t i = 0; i < count; ++i) own.namesakes += known.contains(image_at(i).name);
+    }
     own.validation = among(list.validation, data.val.empty() ? data.data : data.val);
   } catch (const std::runtime_error&) {
     // A damaged table, or a folder that is gone, only means no warning.
   }
   return own;
-}
-
-std::int64_t trained_namesakes(const std::vector<std::string>& names, const fs::path& run,
-                               const CheckpointInfo& info) {
-  const std::string trained = saved_data(info).data.data;
-  if (run.empty() || trained.empty() || has_images(trained)) return 0;
-  try {
-    const ImageList list = RunFolder::watch(run).read_images();
-    const std::set<std::string_view> known(list.training.begin(), list.training.end());
-    return std::ranges::count_if(names, [&](const std::string& n) { return known.contains(n); });
-  } catch (const std::runtime_error&) {
-    return 0;  // a damaged table only means no warning
-  }
 }
 
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {

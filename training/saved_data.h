@@ -39,17 +39,14 @@ std::set<std::string> names_in(const std::filesystem::path& run, const char* tab
 /// How many images are among those that a run was trained on, or validated on.
 struct OwnImages {
   std::int64_t training = 0, validation = 0;
+  /// With the names of training images whose folder is gone: they may have been moved.
+  std::int64_t namesakes = 0;
 };
 using ImageAt = std::function<ImageFile(std::int64_t)>;
 /// Of the images image_at(0) … image_at(count - 1), as far as the images.csv of `run` tells; none
 /// where that is missing or damaged, or where `run` is empty. A link is the image it leads to.
 OwnImages own_images_among(std::int64_t count, const ImageAt& image_at,
                            const std::filesystem::path& run, const CheckpointInfo& info);
-
-/// How many of these names are those of images that the network was trained on, where the folder of
-/// those is gone: they may have been moved.
-std::int64_t trained_namesakes(const std::vector<std::string>& names,
-                               const std::filesystem::path& run, const CheckpointInfo& info);
 
 /// Refuses images that are smaller than the crop, too small for the loss, or that the levels
 /// cannot take, by their size in batches. Takes copies of all it needs.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/text.h"
 #include "convae/training/collective.h"
 
 #include <ATen/core/Tensor.h>
@@ -30,7 +31,10 @@ struct Torchrun {
     }
     return value;
   }
-  static int number(const char* name) { return std::stoi(text(name)); }
+  static int number(const char* name) {
+    if (const auto value = parse_as<int>(text(name))) return *value;
+    throw std::runtime_error(std::string(name) + " of torchrun is no number");
+  }
 
   int rank = number("RANK");
   int size = number("WORLD_SIZE");
