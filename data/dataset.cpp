@@ -208,6 +208,10 @@ std::int64_t ImageDataset::bytes_per_value(std::int64_t index) const {
 std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
   Size own = entries_.infos().size(index);
   if (is_cut_from_file(index)) own.h = options_.crop.h;  // its rows
+  if (options_.size) {
+    const int reduction = decoding_reduction(entries_.infos()[index], options_.size);
+    own = {own.h / reduction, own.w / reduction};
+  }
   return own.h * own.w * options_.channels * bytes_per_value(index);
 }
 

@@ -4,16 +4,19 @@
 #include "convae/data/mat.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 
 #include <fmt/format.h>
 #include <opencv2/core.hpp>
 #include <opencv2/imgproc.hpp>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <mutex>
+#include <new>
 #include <utility>
 
 namespace convae {
@@ -103,6 +106,58 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
   return std::nullopt;
 }
 
+/// Mappings of large pictures. An allocator would keep their memory in pieces that the next one
+/// does not fit in. The last one that was freed is kept: page faults take longer than decoding.
+class LargePictures {
+public:
+  static LargePictures& instance() {
+    static LargePictures pictures;
+    return pictures;
+  }
+
+  void* take(std::size_t bytes) {
+    std::unique_lock lock(mutex_);
+    const Mapping kept = std::exchange(kept_, {});
+    lock.unlock();
+    if (kept.bytes == bytes) return kept.memory;
+    unmap(kept);
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, /*fd=*/-1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    ::madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+  }
+
+  void give_back(void* memory, std::size_t bytes) {
+    std::unique_lock lock(mutex_);
+    const Mapping old = std::exchange(kept_, {memory, bytes});
+    lock.unlock();
+    unmap(old);
+  }
+
+private:
+  struct Mapping {
+    void* memory = nullptr;
+    std::size_t bytes = 0;
+  };
+  static void unmap(const Mapping& mapping) {
+    if (mapping.memory != nullptr) ::munmap(mapping.memory, mapping.bytes);
+  }
+
+  std::mutex mutex_;
+  Mapping kept_;
+};
+
+/// Not filled.
+torch::Tensor empty_picture(at::IntArrayRef shape, at::ScalarType type) {
+  constexpr std::size_t kLarge = 32 << 20;
+  const std::size_t bytes =
+      static_cast<std::size_t>(c10::multiply_integers(shape)) * c10::elementSize(type);
+  if (bytes < kLarge) return at::empty(shape, type);
+  const auto free = [bytes](void* memory) { LargePictures::instance().give_back(memory, bytes); };
+  return at::from_blob(LargePictures::instance().take(bytes), shape, free, type);
+}
+
 /// Whole numbers of a file → their places in `range`, in 16 bits.
 template <typename From>
 torch::Tensor placed(codec::Decoded& decoded, const ValueRange& range) {
@@ -115,7 +170,7 @@ torch::Tensor placed(codec::Decoded& decoded, const ValueRange& range) {
     places[v] =
         static_cast<To>(std::lround(std::clamp(place, 0.0, 1.0) * std::numeric_limits<To>::max()));
   }
-  const torch::Tensor to = at::empty(pixels.sizes(), at::kUInt16);
+  const torch::Tensor to = empty_picture(pixels.sizes(), at::kUInt16);
   const auto* from = static_cast<const From*>(pixels.const_data_ptr());
   std::transform(from, from + pixels.numel(), static_cast<To*>(to.data_ptr()), [&](From value) {
     decoded.clipped += value < range.low || value > range.high ? 1 : 0;
@@ -155,8 +210,9 @@ torch::Tensor oriented(const torch::Tensor& pixels, int orientation) {
   if (orientation == 1) return pixels;
   const bool sideways = turns_sideways(orientation);
   const auto turned =
-      sideways ? at::empty({pixels.size(1), pixels.size(0), pixels.size(2)}, pixels.options())
-               : at::empty_like(pixels);
+      sideways ? empty_picture({pixels.size(1), pixels.size(0), pixels.size(2)},
+                               pixels.scalar_type())
+               : empty_picture(pixels.sizes(), pixels.scalar_type());
   cv::Mat from = mat_view(pixels);
   cv::Mat to = mat_view(turned);
   if (sideways) {
@@ -214,7 +270,7 @@ torch::Tensor empty_pixels(const ImageInfo& info, int channels) {
 }
 
 torch::Tensor empty_pixels(const ImageInfo& info, Size size, int channels) {
-  return at::empty({size.h, size.w, channels}, numbers_type(info));
+  return empty_picture({size.h, size.w, channels}, numbers_type(info));
 }
 
 torch::Tensor to_8_bits(const torch::Tensor& pixels) {

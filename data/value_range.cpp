@@ -14,13 +14,15 @@
 namespace convae {
 namespace {
 
-/// Widens `range` to take in all numbers of `images`.
+/// Widens `range` to take in all numbers of `images` (…, H, W): row by row, as aminmax() copies.
 void take_in(ValueRange& range, const torch::Tensor& images) {
-  // LibTorch has no minimum of uint16.
-  const auto [low, high] =
-      (images.scalar_type() == at::kUInt16 ? images.to(at::kInt) : images).aminmax();
-  range.low = std::min(range.low, low.item<double>());
-  range.high = std::max(range.high, high.item<double>());
+  for (const torch::Tensor& row : images.unbind(-2)) {
+    // LibTorch has no minimum of uint16.
+    const auto [low, high] =
+        (row.scalar_type() == at::kUInt16 ? row.to(at::kInt) : row).aminmax();
+    range.low = std::min(range.low, low.item<double>());
+    range.high = std::max(range.high, high.item<double>());
+  }
 }
 
 /// For images whose values are the files' own numbers.

@@ -1,6 +1,7 @@
 #include "convae/training/memory.h"
 
 #include "convae/core/machine.h"
+#include "convae/core/text.h"
 #include "convae/data/loader.h"
 #include "convae/training/trainer.h"
 
@@ -10,6 +11,7 @@
 #include <bit>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 
 namespace convae {
 namespace {
@@ -125,6 +127,22 @@ std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& tr
     most = std::max(most, saturated_product(bytes_with_workspace(model, train, size), together));
   }
   return most;
+}
+
+std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes) {
+  std::int64_t largest = -1, most = 0;
+  for (std::int64_t i = 0; i < images.size(); ++i) {
+    const std::int64_t bytes = images.decoded_bytes(i);
+    if (bytes > most) std::tie(largest, most) = std::tie(i, bytes);
+  }
+  if (free_bytes == 0 || most <= free_bytes) return most;
+  throw std::runtime_error(fmt::format(
+      "{} of {} takes {} GB decoded, but {} GB are free{}; leave it out with --exclude{}",
+      in_quotes(images.name(largest)), to_string(images.entry(largest).file_size()),
+      gigabytes(static_cast<double>(most)), gigabytes(static_cast<double>(free_bytes)),
+      limit_text(static_cast<double>(most)),
+      images.options().crop ? ", or read only the crop of larger ones with a lower --max-pixels"
+                            : ""));
 }
 
 std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,

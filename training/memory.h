@@ -36,6 +36,10 @@ std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& tr
 std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& train,
                                const std::map<Size, std::int64_t>& images_by_size);
 
+/// What the largest image takes while it is decoded. Throws std::runtime_error where that is more
+/// than `free_bytes`.
+std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes);
+
 /// How many pixels can go through the network together: Trainer::kMaxPixelsTogether, or fewer where
 /// those do not fit. Throws std::runtime_error if not even one image does, by what it keeps for its
 /// backward pass; see ModelOptions::training_bytes_per_image().

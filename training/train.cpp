@@ -387,9 +387,9 @@ private:
     }
   }
 
-  /// Batches come first; of what they leave, up to half the free memory is for decoded images,
-  /// those of training before those of validation. Returns how many pixels can go through the
-  /// network together.
+  /// Batches come first, with the image that is decoded beside them; of what they leave, up to half
+  /// the free memory is for decoded images, those of training before those of validation. Returns
+  /// how many pixels can go through the network together.
   std::int64_t share_memory(ImageDataset& training, ImageDataset& validation) const {
     const std::int64_t free = free_memory_bytes();
     const std::map<Size, std::int64_t> sizes = images_by_size(training);
@@ -405,8 +405,13 @@ private:
           1e-9 * static_cast<double>(kept), 1e-9 * static_cast<double>(free),
           limit_text(static_cast<double>(kept + batches))));
     }
+    // Images that are kept need no room beside it.
+    const std::int64_t decoded =
+        kept > 0 ? 0
+                 : std::max(require_memory_to_decode(training, free),
+                            require_memory_to_decode(validation, free));
     if (!device_.is_cpu()) return std::numeric_limits<std::int64_t>::max();
-    const std::int64_t left = free > 0 ? free - kept : 0;
+    const std::int64_t left = free > 0 ? std::max<std::int64_t>(1, free - kept - decoded) : 0;
     std::vector<Size> validated;
     for (const auto& [size, count] : images_by_size(validation)) validated.push_back(size);
     const std::int64_t together = require_memory_for_batches(job_.model, job_.train, sizes, left);

@@ -68,6 +68,32 @@ def test_too_little_is_refused_with_what_would_do(convae, run, large, tmp_path, 
     assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
 
 
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory):
+    """Two pictures that take 126 MB decoded."""
+    folder = tmp_path_factory.mktemp("data") / "huge"
+    folder.mkdir()
+    picture = Image.effect_noise((70, 60), 50).convert("RGB").resize((7000, 6000))
+    for name in ("a.jpg", "b.jpg"):
+        picture.save(folder / name)
+    return folder
+
+
+HUGE = ("--crop", 64, "--val-split", 0, "--epochs", 1, "--save-every", 0, "--levels", "4", *ONE_CORE)
+
+
+def test_pictures_that_crops_are_cut_from_are_decoded_one_at_a_time(program, huge, tmp_path):
+    assert peak_mib(program, "train", "--data", huge, *HUGE, "--memory", "320M", cwd=tmp_path) <= 1.2 * 320
+
+
+def test_a_picture_too_large_to_decode_is_refused_or_only_its_crop_is_read(convae, program, huge, tmp_path):
+    refused = convae("train", "--data", huge, *HUGE, "--memory", "220M")
+    refused.assert_refused(1, "6000x7000 takes 0.1 GB decoded", "would do", "--exclude", "--max-pixels")
+    assert not (tmp_path / "runs").exists()
+    words = ("train", "--data", huge, *HUGE, "--memory", "220M", "--max-pixels", 1_000_000)
+    assert peak_mib(program, *words, cwd=tmp_path) <= 1.2 * 220
+
+
 def test_pictures_that_are_resized_count_at_their_own_size(convae, run, large, tmp_path):
     words = ("reconstruct", "--checkpoint", run, "--data", large, "--size", 32, "-o", "out", *ONE_CORE)
     convae(*words, "--memory", "230M").assert_refused(1, "1000x1100", "at its own size", "would do")

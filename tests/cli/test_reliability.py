@@ -131,7 +131,8 @@ def test_a_run_does_not_write_into_another_that_took_its_place(program, many, tm
                             cwd=tmp_path)
     while "epoch 1/50" not in process.stderr.readline():
         assert process.poll() is None
-    time.sleep(0.1)
+    while (run / "report.html").stat().st_mtime_ns < (run / "metrics.csv").stat().st_mtime_ns:
+        assert process.poll() is None
     run.rename(tmp_path / "runs" / "kept")
     other.rename(run)
     _, stderr = process.communicate(timeout=60)
