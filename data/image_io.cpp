@@ -121,8 +121,8 @@ public:
     lock.unlock();
     if (kept.bytes == bytes) return kept.memory;
     unmap(kept);
-    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, /*fd=*/-1, 0);
+    void* const memory =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, /*fd=*/-1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     ::madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
@@ -209,10 +209,9 @@ const Codec& codec_for(Bytes bytes) {
 torch::Tensor oriented(const torch::Tensor& pixels, int orientation) {
   if (orientation == 1) return pixels;
   const bool sideways = turns_sideways(orientation);
-  const auto turned =
-      sideways ? empty_picture({pixels.size(1), pixels.size(0), pixels.size(2)},
-                               pixels.scalar_type())
-               : empty_picture(pixels.sizes(), pixels.scalar_type());
+  const auto turned = sideways ? empty_picture({pixels.size(1), pixels.size(0), pixels.size(2)},
+                                               pixels.scalar_type())
+                               : empty_picture(pixels.sizes(), pixels.scalar_type());
   cv::Mat from = mat_view(pixels);
   cv::Mat to = mat_view(turned);
   if (sideways) {

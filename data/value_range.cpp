@@ -18,8 +18,7 @@ namespace {
 void take_in(ValueRange& range, const torch::Tensor& images) {
   for (const torch::Tensor& row : images.unbind(-2)) {
     // LibTorch has no minimum of uint16.
-    const auto [low, high] =
-        (row.scalar_type() == at::kUInt16 ? row.to(at::kInt) : row).aminmax();
+    const auto [low, high] = (row.scalar_type() == at::kUInt16 ? row.to(at::kInt) : row).aminmax();
     range.low = std::min(range.low, low.item<double>());
     range.high = std::max(range.high, high.item<double>());
   }

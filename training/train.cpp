@@ -406,10 +406,9 @@ private:
           limit_text(static_cast<double>(kept + batches))));
     }
     // Images that are kept need no room beside it.
-    const std::int64_t decoded =
-        kept > 0 ? 0
-                 : std::max(require_memory_to_decode(training, free),
-                            require_memory_to_decode(validation, free));
+    const std::int64_t decoded = kept > 0 ? 0
+                                          : std::max(require_memory_to_decode(training, free),
+                                                     require_memory_to_decode(validation, free));
     if (!device_.is_cpu()) return std::numeric_limits<std::int64_t>::max();
     const std::int64_t left = free > 0 ? std::max<std::int64_t>(1, free - kept - decoded) : 0;
     std::vector<Size> validated;
