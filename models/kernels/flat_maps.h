@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <valarray>
 #include <vector>
@@ -69,15 +70,15 @@ public:
   template <std::size_t N>
   std::array<Numbers, N> sums(
       const std::function<void(const Piece&, const std::array<float*, N>&)>& work) const {
-    std::vector<float> partial(size() * N * width_, 0.0F);
+    const std::size_t row = N * width_, count = size() * row;
+    const auto partial = std::make_unique_for_overwrite<float[]>(count);
     for_each([&](const Piece& piece) {
+      float* const first = std::fill_n(&partial[index(piece) * row], row, 0.0F) - row;
       std::array<float*, N> sums;
-      for (std::size_t i = 0; i < N; ++i) {
-        sums[i] = partial.data() + (index(piece) * N + i) * width_;
-      }
+      for (std::size_t i = 0; i < N; ++i) sums[i] = first + i * width_;
       work(piece, sums);
     });
-    const Numbers lanes = add_rows(partial, N * width_);
+    const Numbers lanes = add_rows(std::span(partial.get(), count), row);
     std::array<Numbers, N> totals;
     for (std::size_t i = 0; i < N; ++i) {
       totals[i] = add_rows(std::span(&lanes[i * width_], width_), channels_);
