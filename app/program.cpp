@@ -16,6 +16,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <thread>
 
 namespace convae::app {
@@ -107,6 +108,12 @@ int execute(const std::vector<std::string>& words) {
   return find_command(line.command).run(line);
 }
 
+/// In the words of other errors; what() has the name of a C++ function.
+std::string reason_of(const std::filesystem::filesystem_error& error) {
+  const std::filesystem::path& path = error.path2().empty() ? error.path1() : error.path2();
+  return "cannot use " + in_quotes(path) + ": " + error.code().message();
+}
+
 /// One line: what() of LibTorch's errors carries a backtrace after the first. What goes wrong on
 /// all ranks, the first one says; the job ends before another would.
 int complain(const char* message, int code) {
@@ -158,6 +165,8 @@ int run_program(int argc, char** argv) noexcept {
     return complain(kNoGpuMemory, kFailed);
   } catch (const c10::Error& error) {
     return complain(error.what_without_backtrace(), kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return complain(reason_of(error).c_str(), kFailed);
   } catch (const std::bad_alloc&) {
     return complain(kNoMemory, kFailed);
   } catch (const std::exception& error) {

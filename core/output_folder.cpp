@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <utility>
@@ -87,21 +88,28 @@ std::string OutputFolder::reserve_exact(const std::string& name) {
 
 void OutputFolder::require_free(const std::string& name) const {
   std::error_code error;
-  if (overwrite_ || !fs::exists(fs::symlink_status(root_ / name, error))) return;
+  const fs::file_status there = fs::symlink_status(root_ / name, error);
+  if (fs::is_directory(there)) {
+    throw std::runtime_error(in_quotes(root_ / name) +
+                             " is a folder, but a file of that name is to be written; choose "
+                             "another -o");
+  }
+  if (overwrite_ || !fs::exists(there)) return;
   throw std::runtime_error(in_quotes((root_ / name)) +
                            " exists; choose another -o or allow it with --overwrite");
 }
 
 void OutputFolder::spare(const std::vector<fs::path>& inputs) const {
-  // Links as such: one that is written to is replaced, not what it leads to.
-  const auto id_of = [](const fs::path& path) { return file_id(path, /*follows=*/false); };
-  std::set<FileId> replaced;
+  // A link that is written to is replaced, not what it leads to.
+  std::set<std::optional<FileId>> replaced;
   for (const std::string& name : reserved_) {
-    if (const auto id = id_of(root_ / name)) replaced.insert(*id);
+    replaced.insert(file_id(root_ / name, /*follows=*/false));
   }
+  replaced.erase(std::nullopt);
   for (const fs::path& input : inputs) {
-    const auto id = id_of(input);
-    if (!id || !replaced.contains(*id)) continue;
+    const bool is_replaced = replaced.contains(file_id(input, /*follows=*/false)) ||
+                             replaced.contains(file_id(input, /*follows=*/true));
+    if (!is_replaced) continue;
     throw std::runtime_error("the result would replace " + in_quotes(input) +
                              ", which it is made of; choose another -o");
   }

@@ -205,18 +205,27 @@ std::int64_t ImageDataset::bytes_per_value(std::int64_t index) const {
   return options_.value_range.is_fixed() ? std::max(bytes, 2) : bytes;
 }
 
-std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
+std::int64_t ImageDataset::decoded_values(std::int64_t index) const {
   Size own = entries_.infos().size(index);
   if (is_cut_from_file(index)) own.h = options_.crop.h;  // its rows
   if (options_.size) {
     const int reduction = decoding_reduction(entries_.infos()[index], options_.size);
     own = {own.h / reduction, own.w / reduction};
   }
-  return own.h * own.w * options_.channels * bytes_per_value(index);
+  return own.h * own.w * options_.channels;
+}
+
+std::int64_t ImageDataset::decoded_bytes(std::int64_t index) const {
+  const ImageInfo info = entries_.infos()[index];
+  // What the codec gave goes when it is in its range and upright, each of which takes a copy.
+  const bool is_placed = options_.value_range.is_fixed() && numbers_type(info) != at::kFloat;
+  const bool is_turned = info.orientation != 1;
+  return decoded_values(index) *
+         (bytes_per_value(index) * (is_turned ? 2 : 1) + (is_placed ? info.bits / 8 : 0));
 }
 
 std::int64_t ImageDataset::stored_bytes(std::int64_t index) const {
-  if (!options_.size) return decoded_bytes(index);
+  if (!options_.size) return decoded_values(index) * bytes_per_value(index);
   return options_.size.h * options_.size.w * options_.channels * bytes_per_value(index);
 }
 

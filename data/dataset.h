@@ -67,7 +67,7 @@ public:
   /// bytes that all images will take, 0 where they are not kept.
   std::int64_t cache_within(std::int64_t bytes);
 
-  /// Of the decoded image, at its own size and as it is handed out.
+  /// Of the image while it is decoded, at its own size, and as it is handed out.
   std::int64_t decoded_bytes(std::int64_t index) const;
   std::int64_t stored_bytes(std::int64_t index) const;
 
@@ -113,6 +113,7 @@ private:
   std::optional<torch::Tensor> attempt(std::int64_t index,
                                        const std::function<torch::Tensor()>& read, bool keep);
   bool is_cut_from_file(std::int64_t index) const;
+  std::int64_t decoded_values(std::int64_t index) const;
   std::int64_t bytes_per_value(std::int64_t index) const;
   void note_bad(std::int64_t index, const SkippedFile& bad, State state);
   /// Throws where bad files are not skipped.

@@ -30,19 +30,6 @@ bool begins_as_an_image(const fs::path& path) {
                          static_cast<std::size_t>(file.gcount())});
 }
 
-std::string first_line_of(const fs::path& path) {
-  std::string line;
-  std::ifstream file(path);
-  std::getline(file, line);
-  return line;
-}
-
-/// Whether commands of this program wrote what is in the folder.
-bool is_folder_of_results(const fs::path& folder) {
-  return holds_results([&](const std::string& name) { return is_there(folder / name); },
-                       [&](const std::string& name) { return first_line_of(folder / name); });
-}
-
 class Lister {
 public:
   Lister(ImageFolder& folder, const Globs& globs) : folder_(folder), chosen_(globs) {}
@@ -65,7 +52,7 @@ public:
 private:
   struct Folder {
     std::string name;
-    fs::path path, real;  // as it is named, and without links
+    fs::path path, real, above;  // as it is named; without links; the folder it is in, likewise
     auto operator<=>(const Folder& other) const { return name <=> other.name; }
   };
 
@@ -82,9 +69,10 @@ private:
       } else if (!entry.is_directory(failure)) {
         add_file(entry, prefix + file_name);
       } else if (entry.is_symlink(failure)) {
-        links_.insert({prefix + file_name, entry.path(), fs::canonical(entry.path(), failure)});
+        links_.insert(
+            {prefix + file_name, entry.path(), fs::canonical(entry.path(), failure), real});
       } else {
-        enter({prefix + file_name, entry.path(), real / file_name});
+        enter({prefix + file_name, entry.path(), real / file_name, real});
       }
     }
     if (!error) folder_.folders.push_back(path);
@@ -103,9 +91,7 @@ private:
   }
 
   std::string why_not_entered(const Folder& folder) const {
-    std::error_code error;
-    const fs::path above = fs::canonical(folder.path.parent_path(), error);
-    if (lies_below(above, folder.real)) return "links that lead round in a loop";
+    if (lies_below(folder.above, folder.real)) return "links that lead round in a loop";
     if (listed_.contains(folder.real)) return "folders that are used already";
     const std::string own_name = folder.path.filename().string();
     if (is_mask_folder(own_name, chosen_)) return "masks";
@@ -211,12 +197,12 @@ bool is_same_folder(const fs::path& is, const fs::path& was) {
   return plain(is) == plain(was) || !has_images(was);
 }
 
-ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix,
-                        const std::string& index, const Callbacks& callbacks) {
-  const ShardOptions options{globs, prefix, index, callbacks};
-  if (const auto shards = shards_named(root); !shards.empty()) {
-    return list_shards(root, shards, options);
-  }
+namespace {
+
+/// A folder or a file. `shards`: how tar files are listed that are there in place of images; null:
+/// they are not.
+ImageFolder list_files(const fs::path& root, const Globs& globs, const std::string& prefix,
+                       const ShardOptions* shards) {
   std::error_code error;
   const fs::file_status status = fs::status(root, error);
   if (!fs::exists(status)) {
@@ -244,13 +230,28 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
   if (error) {
     throw std::runtime_error("cannot read the folder " + in_quotes(root) + ": " + error.message());
   }
-  if (folder.files.empty() && !lister.shards().empty()) {
-    folder = list_shards_in(std::move(folder), lister.shards(), options);
+  if (shards != nullptr && folder.files.empty() && !lister.shards().empty()) {
+    folder = list_shards_in(std::move(folder), lister.shards(), *shards);
   }
   folder.files.sort();
   std::ranges::sort(folder.skipped, {}, &SkippedFile::name);
   std::ranges::sort(folder.left_out, {}, &SkippedFile::name);
   return folder;
+}
+
+}  // namespace
+
+ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix,
+                        const std::string& index, const Callbacks& callbacks) {
+  const ShardOptions options{globs, prefix, index, callbacks};
+  if (const auto shards = shards_named(root); !shards.empty()) {
+    return list_shards(root, shards, options);
+  }
+  return list_files(root, globs, prefix, &options);
+}
+
+ImageFolder list_image_files(const fs::path& root, const Globs& globs) {
+  return list_files(root, globs, /*prefix=*/"", /*shards=*/nullptr);
 }
 
 std::string passed_over_text(const ImageFolder& folder) {

@@ -80,6 +80,9 @@ ImageFolder list_images(const std::filesystem::path& root, const Globs& globs = 
                         const std::string& prefix = "", const std::string& index = "",
                         const Callbacks& callbacks = {});
 
+/// The same of a folder or a file alone: tar files are never shards.
+ImageFolder list_image_files(const std::filesystem::path& root, const Globs& globs = {});
+
 /// Whether there is something to list: a folder, a file, or shards that `root` names.
 bool has_images(const std::filesystem::path& root);
 

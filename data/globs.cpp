@@ -1,5 +1,6 @@
 #include "convae/data/globs.h"
 
+#include <cstdint>
 #include <string>
 
 namespace convae {
@@ -7,25 +8,55 @@ namespace {
 
 constexpr std::size_t kNowhere = std::string_view::npos;
 
+struct Character {
+  std::int32_t code = 0;  // in Unicode; of a byte that is no UTF-8, below 0
+  std::size_t length = 1;
+};
+
+/// What a text that is not empty begins with.
+Character first_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const std::size_t length = byte(0) < 0x80   ? 1
+                             : byte(0) < 0xC2 ? 0
+                             : byte(0) < 0xE0 ? 2
+                             : byte(0) < 0xF0 ? 3
+                                              : 4;
+  if (length == 1) return {byte(0), 1};
+  const Character alone{-byte(0), 1};
+  if (length == 0 || length > text.size()) return alone;
+  std::int32_t code = byte(0) & (0x7F >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return alone;
+    code = code << 6 | (byte(i) & 0x3F);
+  }
+  return {code, length};
+}
+
 /// Where the glob goes on after the one character that its beginning stands for; kNowhere where
 /// that is not `c`.
-std::size_t after_character(std::string_view glob, char c) {
+std::size_t after_character(std::string_view glob, std::int32_t c) {
   if (glob.empty()) return kNowhere;
   if (glob[0] == '?') return c == '/' ? kNowhere : 1;
   const std::size_t end = glob[0] == '[' ? glob.find(']', glob.size() > 1 ? 2 : 1) : kNowhere;
   if (end == kNowhere) {
     const std::size_t at = glob[0] == '\\' && glob.size() > 1 ? 1 : 0;
-    return glob[at] == c ? at + 1 : kNowhere;
+    const Character is = first_character(glob.substr(at));
+    return is.code == c ? at + is.length : kNowhere;
   }
   const bool negated = glob[1] == '!' || glob[1] == '^';
+  std::string_view set = glob.substr(negated ? 2 : 1, end - (negated ? 2 : 1));
+  const auto take = [&] {
+    const Character first = first_character(set);
+    set.remove_prefix(first.length);
+    return first.code;
+  };
   bool found = false;
-  for (std::size_t i = negated ? 2 : 1; i < end; ++i) {
-    const bool is_range = i + 2 < end && glob[i + 1] == '-';
-    const auto at_least = static_cast<unsigned char>(glob[i]);
-    const auto at_most = static_cast<unsigned char>(glob[is_range ? i + 2 : i]);
-    const auto is = static_cast<unsigned char>(c);
-    found = found || (at_least <= is && is <= at_most);
-    if (is_range) i += 2;
+  while (!set.empty()) {
+    const std::int32_t at_least = take();
+    const bool is_range = set.size() > 1 && set[0] == '-';
+    if (is_range) set.remove_prefix(1);
+    const std::int32_t at_most = is_range ? take() : at_least;
+    found = found || (at_least <= c && c <= at_most);
   }
   return found != negated && c != '/' ? end + 1 : kNowhere;
 }
@@ -51,19 +82,20 @@ bool matches_whole(std::string_view glob, std::string_view name) {
       one = {++g, n};
       continue;
     }
-    const std::size_t step = n < name.size() ? after_character(rest, name[n]) : kNowhere;
+    const Character next = n < name.size() ? first_character(name.substr(n)) : Character{};
+    const std::size_t step = n < name.size() ? after_character(rest, next.code) : kNowhere;
     if (step != kNowhere) {
       g += step;
-      ++n;
+      n += next.length;
     } else if (one.glob != kNowhere && one.name < name.size() && name[one.name] != '/') {
       g = one.glob;
-      n = ++one.name;
+      n = one.name += first_character(name.substr(one.name)).length;
     } else if (all.glob != kNowhere && all.name < name.size()) {
       const std::size_t slash = all.folders ? name.find('/', all.name) : all.name;
       if (slash == kNowhere) return false;
       one = {};
       g = all.glob;
-      n = all.name = slash + 1;
+      n = all.name = slash + first_character(name.substr(slash)).length;
     } else {
       return false;
     }

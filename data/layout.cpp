@@ -1,5 +1,7 @@
 #include "convae/data/layout.h"
 
+#include "convae/data/listing.h"
+
 #include <algorithm>
 #include <cctype>
 #include <map>
@@ -102,7 +104,8 @@ bool has_kinds(const fs::path& folder) {
   if (!good) return false;
   const bool may_be_maps = plain(*good) == "normal";
   return std::ranges::any_of(subfolders(folder), [&](const std::string& name) {
-    const bool is_kind = !has_role(name, FolderRole::good) && !has_role(name, FolderRole::masks);
+    const bool is_kind = !has_role(name, FolderRole::good) && !has_role(name, FolderRole::masks) &&
+                         !is_folder_of_results(folder / name);
     return may_be_maps ? has_role(name, FolderRole::bad) : is_kind;
   });
 }

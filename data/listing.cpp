@@ -1,5 +1,6 @@
 #include "convae/data/listing.h"
 
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/globs.h"
 #include "convae/data/layout.h"
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <fstream>
 #include <string_view>
 
 namespace convae {
@@ -26,6 +28,13 @@ const std::vector<std::vector<std::string>> kResults = {{"config.toml", "weights
                                                         {"samples.png", "sample_00001.png"},
                                                         {"strip.png", "step_00001.png"}};
 constexpr const char* kReconstructed = "reconstruct.csv";
+
+std::string first_line_of(const fs::path& path) {
+  std::string line;
+  std::ifstream file(path);
+  std::getline(file, line);
+  return line;
+}
 
 }  // namespace
 
@@ -77,6 +86,11 @@ bool holds_results(const std::function<bool(const std::string& name)>& has,
   });
   return is_known || (has(kReconstructed) &&
                       first_line(kReconstructed).starts_with("path,width,height,mse,psnr,ssim"));
+}
+
+bool is_folder_of_results(const fs::path& folder) {
+  return holds_results([&](const std::string& name) { return is_there(folder / name); },
+                       [&](const std::string& name) { return first_line_of(folder / name); });
 }
 
 bool is_part_of_results(const std::string& own_name) {

@@ -38,7 +38,9 @@ bool is_mask_folder(const std::string& own_name, const Chosen& chosen);
 /// of that name, `first_line` what a file of it begins with.
 bool holds_results(const std::function<bool(const std::string& name)>& has,
                    const std::function<std::string(const std::string& name)>& first_line);
-/// Names that it asks for.
+/// The same of a folder on the disk.
+bool is_folder_of_results(const std::filesystem::path& folder);
+/// Names that they ask for.
 const std::set<std::string>& names_of_results();
 
 /// A folder of pictures that lies in one of results.

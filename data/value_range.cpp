@@ -64,7 +64,9 @@ ValueRange numbers_in_file(ImageDataset& images, std::int64_t index, const torch
 
 ValueRange measure_value_range(const ImageEntries& images, const DataOptions& options,
                                const Callbacks& callbacks) {
-  ImageDataset raw(images, as_in_files(options.channels, options.skip_bad, options.max_pixels));
+  ImageEntries whole = images;  // of larger ones only crops are read
+  whole.take_if([&](std::size_t i) { return images.infos().size(i).area() > options.max_pixels; });
+  ImageDataset raw(whole, as_in_files(options.channels, options.skip_bad, options.max_pixels));
   BatchOptions batches;
   batches.stage = "value range";
   batches.batch_size = 1;

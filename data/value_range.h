@@ -7,8 +7,9 @@
 namespace convae {
 
 /// From the least to the greatest number in these images, what --value-range auto means. Decodes
-/// all of them once, with `options.channels`; those that cannot be used are left out. Throws
-/// std::runtime_error where there are no two different numbers, and Interrupted.
+/// all of them once, with `options.channels`; those above `options.max_pixels` are left out, and so
+/// are those that cannot be used, unless `options.skip_bad` is false. Throws std::runtime_error
+/// where there are no two different numbers, and Interrupted.
 ValueRange measure_value_range(const ImageEntries& images, const DataOptions& options,
                                const Callbacks& callbacks);
 

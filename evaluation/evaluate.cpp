@@ -4,6 +4,7 @@
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/parallel.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/evaluation/filters.h"
 #include "convae/evaluation/jpeg_size.h"
@@ -98,7 +99,7 @@ public:
         "evaluate", [&](const MicroBatch& batch) { return measure(batch); },
         [&](const MeasuredBatch& measured) { note(measured); });
     result_.skipped = folder_.skipped();
-    if (!options_.train_data.empty() && !model_.run().empty()) note_training_images();
+    if (!options_.train_data.empty()) note_training_images();
     add_code_sizes();
     return std::move(result_);
   }
@@ -231,7 +232,7 @@ private:
       parallel_for_each(b.stored.size(0), [&](std::int64_t at) {
         const auto i = static_cast<std::size_t>(at);
         b.jpegs[i] = encode_jpeg_near(b.stored[at], bytes);
-        images[i] = decode_image(b.jpegs[i].file, static_cast<int>(b.stored.size(1)));
+        images[i] = decode_jpeg(b.jpegs[i], b.stored.size(1));
       });
       return to_float(torch::stack(images), model_.device());
     });
@@ -283,13 +284,15 @@ private:
     }
   }
 
-  /// Those of the run: the references may be fitted to others.
+  /// Those of the run, if there is one: the references may be fitted to others.
   void note_training_images() {
+    const auto run = model_.run().empty() ? run_of(model_.path()) : model_.run();
+    if (run.empty()) return;
     const auto image_at = [this](std::int64_t i) {
       return folder_.entry(measured_[static_cast<std::size_t>(i)]).file;
     };
     result_.trained_on =
-        own_images_among(std::ssize(measured_), image_at, model_.run(), model_.info()).training;
+        own_images_among(std::ssize(measured_), image_at, run, model_.info()).training;
   }
 
   void add_code_sizes() {

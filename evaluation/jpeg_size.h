@@ -24,4 +24,7 @@ inline constexpr std::int64_t kMaxJpegSide = 65'500;
 /// rates). Throws ImageError where a side is above kMaxJpegSide.
 SizedJpeg encode_jpeg_near(const torch::Tensor& image, std::int64_t bytes);
 
+/// Its picture, (channels, H, W) uint8, of any size.
+torch::Tensor decode_jpeg(const SizedJpeg& jpeg, std::int64_t channels);
+
 }  // namespace convae

@@ -15,6 +15,8 @@
 namespace convae {
 namespace {
 
+constexpr const char* kWayOut = "name a folder with --train-data DIR";
+
 /// How the training images are found: as the run did, but at `size`.
 DataOptions training_data(const Model& model, const EvaluateOptions& options, Size size) {
   const bool is_named = !options.train_data.empty();
@@ -137,14 +139,15 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
   const auto note_unusable = [&](const std::runtime_error& error) {
     if (!options.train_data.empty()) throw;
     references.missing =
-        std::string("the run's training images cannot be used (") + error.what() + ")";
+        std::string("the run's training images cannot be used (") + error.what() + "); " + kWayOut;
   };
   DataOptions data;
   ImageEntries images;
   try {
     data = training_data(model, options, size);
     if (data.data.empty()) {
-      references.missing = "the checkpoint does not say what it was trained on";
+      references.missing =
+          std::string("the checkpoint does not say what it was trained on; ") + kWayOut;
     } else {
       images =
           find_training_images(model, data, !options.train_data.empty(), references, callbacks);
@@ -153,29 +156,31 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     note_unusable(error);
   }
   if (images.empty()) {
-    references.missing += "; name a folder with --train-data DIR";
     if (size) references.why_no_pca = references.missing;
     return references;
-  }
-  if (size && fits_rows(size, model.options().channels)) {
-    fit_rows(references, images, data, model, options, callbacks);
-  } else if (size) {
-    references.why_no_pca = "its mean and components at " + to_string(size) +
-                            " take more memory than is free; try a smaller --size";
   }
   FolderOptions seen = options.images;
   seen.data.size = size;
   seen.data.skip_bad = data.skip_bad;
   try {
+    if (size && fits_rows(size, model.options().channels)) {
+      fit_rows(references, images, data, model, options, callbacks);
+    } else if (size) {
+      references.why_no_pca = "its mean and components at " + to_string(size) +
+                              " take more memory than is free; try a smaller --size";
+    }
     ModelFolder folder(model, {{}, std::move(images), {}}, seen, callbacks, ImagesAt::network_size);
     references.rounding.see(folder);
     references.images = folder.size() - std::ssize(folder.skipped());
   } catch (const Interrupted&) {
     throw;
-  } catch (const std::runtime_error& error) {  // at their own size they may be larger than memory
-    if (size) throw;
+  } catch (const std::runtime_error& error) {
+    // None can be read; or at their own size they may be larger than memory.
     note_unusable(error);
     references.rounding = {};
+    references.statistics = {};
+    references.pca.reset();
+    if (size) references.why_no_pca = references.missing;
   }
   return references;
 }

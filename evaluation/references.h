@@ -51,8 +51,8 @@ struct References {
 /// Fits them to the images of options.train_data or, where that is empty, to those that the model's
 /// run was trained on, without its validation share; all at `size` or, where that is {0, 0}, each
 /// at its own, which only `rounding` can be fitted to. Reads them several times.
-/// Throws Interrupted; std::runtime_error where none can be read, or train_data has none. A run's
-/// own images may be gone: then `missing` says so.
+/// Throws Interrupted; std::runtime_error where train_data has none that can be read. A run's own
+/// images may be gone or damaged: then `missing` says so.
 References fit_references(const Model& model, const EvaluateOptions& options, Size size,
                           const Callbacks& callbacks);
 

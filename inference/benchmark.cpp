@@ -13,6 +13,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/cuda.h>
 
 #include <nlohmann/json.hpp>
@@ -138,6 +139,7 @@ void check(const BenchmarkOptions& options) {
 
 BenchmarkResult benchmark(const BenchmarkOptions& given, const Callbacks& callbacks) {
   check(given);
+  const c10::InferenceMode with_gradients(false);  // whatever the caller's mode
   const torch::Device device = choose_device(given.device);
   BenchmarkOptions options = given;
   options.train.precision = choose_precision(given.train.precision, given.model, device, callbacks);

@@ -131,15 +131,15 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
     }
   } else {
     std::error_code error;
-    const fs::recursive_directory_iterator entries(options.latents, error);
+    for (fs::recursive_directory_iterator entries(options.latents, error);
+         !error && entries != end(entries); entries.increment(error)) {
+      if (entries->path().extension() != ".npy" || !entries->is_regular_file()) continue;
+      const std::string name = entries->path().lexically_relative(options.latents).string();
+      rows.push_back({name, size, 0, size, name});
+    }
     if (error) {
       throw std::runtime_error("cannot read the folder " + in_quotes(options.latents) + ": " +
                                error.message());
-    }
-    for (const auto& entry : entries) {
-      if (entry.path().extension() != ".npy" || !entry.is_regular_file()) continue;
-      const std::string name = entry.path().lexically_relative(options.latents).string();
-      rows.push_back({name, size, 0, size, name});
     }
     std::ranges::sort(rows, {}, &LatentRow::name);
   }

@@ -51,6 +51,7 @@ public:
         is_encoded_(static_cast<std::size_t>(folder_.size()), false),
         files_(is_encoded_.size()),
         writer_(folder_.workers()) {
+    folder_.require_memory_at_own_size(/*bytes_a_value=*/0);
     if (one_array_) {
       if (options.pool == Pooling::none) require_one_shape();
       output_.reserve_exact(array_);
@@ -62,6 +63,7 @@ public:
       }
     }
     output_.reserve_exact(table_);
+    if (options.overwrite) output_.spare(folder_.paths());  // an image may be named a.npy
   }
 
   EncodeResult run() {

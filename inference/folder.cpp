@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 namespace convae {
 
@@ -141,6 +142,7 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
   }
   for (const std::int64_t i : tiled()) tiles_->require_memory_to_decode(entry(i));
   batches_.max_pixels = least_of_ranks(require_memory(model_, network_sizes()));
+  if (at == ImagesAt::network_size) require_memory_at_own_size(/*bytes_a_value=*/0);
   if (ranks().size() > 1) require_same_images_on_ranks(image_digest(dataset_, nullptr));
   dataset_.on_bad_file = [this](const SkippedFile& bad) {
     // In an earlier pass another rank may have met it.
@@ -150,13 +152,18 @@ ModelFolder::ModelFolder(Model model, Found found, const FolderOptions& options,
 
 void ModelFolder::require_memory_at_own_size(std::int64_t bytes_a_value) const {
   if (!fixed_size_) return;
+  // Where an image is not resized as it is loaded, it is in a batch, too, beside the next one.
+  const std::int64_t copies = dataset_.options().size ? 0 : 2;
   Size largest;
+  double needed = 0;
   for (std::int64_t i = 0; i < size(); ++i) {
-    largest = std::ranges::max(largest, dataset_.image_size(i), {}, &Size::area);
+    const Size own = entry(i).file_size();
+    const auto bytes =
+        static_cast<double>(dataset_.decoded_bytes(i) + copies * dataset_.stored_bytes(i) +
+                            bytes_a_value * model_.options().channels * own.area());
+    if (bytes > needed) std::tie(largest, needed) = std::tie(own, bytes);
   }
   const std::int64_t free = free_memory_bytes();
-  const double needed = static_cast<double>(bytes_a_value * model_.options().channels) *
-                        static_cast<double>(largest.area());
   if (free == 0 || needed <= static_cast<double>(free)) return;
   throw std::runtime_error(fmt::format(
       "an image of {} takes {:.1f} GB at its own size, but {:.1f} GB are free{}; make it smaller "

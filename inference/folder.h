@@ -133,7 +133,7 @@ public:
   std::vector<SkippedFile> skipped() const;
 
   /// Where images are resized for the network: throws std::runtime_error where memory cannot hold
-  /// what a job makes of the largest at its own size.
+  /// the largest as it is decoded, and what a job makes of it at its own size.
   void require_memory_at_own_size(std::int64_t bytes_a_value) const;
 
   /// The size the network sees an image of `own` size at.

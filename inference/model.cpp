@@ -37,14 +37,7 @@ std::string Model::weights_digest() const { return digest_of(weights_of(*net_));
 torch::Tensor Model::input(const torch::Tensor& images) const {
   if (images.is_floating_point()) return images.to(device(), torch::kFloat);
   const ValueRange& range = info_.value_range;
-  if (!range.is_fixed()) {
-    const torch::ScalarType type = images.scalar_type();
-    if (type != torch::kByte && type != torch::kUInt16) {
-      throw std::invalid_argument(fmt::format(
-          "images of type {}: expected uint8, uint16 or floats in [0,1]", c10::toString(type)));
-    }
-    return to_float(images, device());
-  }
+  if (!range.is_fixed()) return to_float(images, device());
   return ((images.to(device()).to(torch::kFloat) - range.low) / (range.high - range.low))
       .clamp(0, 1);
 }
@@ -66,7 +59,7 @@ torch::Tensor Model::decode(const torch::Tensor& latents, Size size) const {
   options().require_latents("decode");
   const torch::NoGradGuard no_grad;
   const Autocast autocast(device(), precision_);
-  return decode_images(net(), latents.to(device()), size).to(torch::kFloat);
+  return decode_images(net(), latents.to(device(), torch::kFloat), size).to(torch::kFloat);
 }
 
 torch::Tensor Model::detect(const torch::Tensor& images,

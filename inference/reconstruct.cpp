@@ -39,7 +39,7 @@ public:
         images_(names_.size()),
         writer_(folder_.workers()) {
     // As measured: an image as floats, its reconstruction, and what compares them.
-    folder_.require_memory_at_own_size(/*bytes_a_value=*/35);
+    folder_.require_memory_at_own_size(/*bytes_a_value=*/32);
     reserve_names();
     if (options.overwrite) output_.spare(folder_.paths());
     std::error_code error;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace convae {
 namespace {
@@ -13,8 +14,18 @@ cv::Scalar some_grey(CounterRandom& random) {
   return cv::Scalar::all(choice == 0 ? 0 : choice == 1 ? 1 : random.uniform());
 }
 
-void turn(cv::Mat& picture, CounterRandom& random) {
-  const double angle = random.uniform(15, 90) * (random.below(2) == 0 ? 1 : -1);
+/// About its middle; each half about its own where the picture is longer than OpenCV can turn.
+void turn(cv::Mat picture, double angle) {
+  constexpr int kMost = std::numeric_limits<short>::max() - 1;
+  if (std::max(picture.cols, picture.rows) > kMost) {
+    const auto part = [&](int from, int to) {
+      const bool is_wide = picture.cols > picture.rows;
+      return is_wide ? picture.colRange(from, to) : picture.rowRange(from, to);
+    };
+    const int side = std::max(picture.cols, picture.rows);
+    turn(part(0, side / 2), angle);
+    return turn(part(side / 2, side), angle);
+  }
   const cv::Point2f middle(static_cast<float>(picture.cols) / 2,
                            static_cast<float>(picture.rows) / 2);
   cv::warpAffine(picture.clone(), picture, cv::getRotationMatrix2D(middle, angle, 1),
@@ -58,7 +69,11 @@ void draw_frame_fault(cv::Mat& picture, FrameFault fault, CounterRandom& random)
       picture.setTo(cv::Scalar::all(random.uniform(0.2, 0.8)));
       add_noise(picture, random.uniform(0.05, 0.4), random);
       break;
-    case FrameFault::turned: turn(picture, random); break;
+    case FrameFault::turned: {
+      const double angle = random.uniform(15, 90);
+      turn(picture, random.below(2) == 0 ? angle : -angle);
+      break;
+    }
   }
   cv::min(cv::max(picture, 0.0), 1.0, picture);
 }

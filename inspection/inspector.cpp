@@ -14,6 +14,8 @@
 #include "convae/training/collective.h"
 #include "convae/training/saved_data.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <fmt/format.h>
 #include <opencv2/core.hpp>
 
@@ -121,6 +123,19 @@ void warn_of_trained_images(const std::vector<ImageEntry>& good, const std::stri
   }
 }
 
+/// A pattern that does not match leaves each image in a group of its own. Of the images of the run,
+/// grouped as in training, that has told.
+void warn_of_strays(const std::vector<ImageEntry>& images, const DataOptions& options,
+                    const Model& model, const Callbacks& callbacks) {
+  const Grouping grouping(options.group_regex);
+  const bool is_told =
+      options.data.empty() && options.group_regex == saved_data(model.info()).data.group_regex;
+  if (is_told || !grouping.groups()) return;
+  const auto strays = static_cast<std::size_t>(std::ranges::count_if(
+      images, [&](const ImageEntry& entry) { return !grouping.found_in(entry.file.name); }));
+  if (strays > 0) callbacks.warn(strays_line(strays, images.size()));
+}
+
 /// The images of the folder options.data.data, all taken as held out; where that is empty, those of
 /// the model's run: its training images and those it kept out of training.
 GoodImages good_images_for(const Model& model, const FolderOptions& options,
@@ -155,6 +170,7 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
         "{}; name a folder of others with --good DIR",
         AnomalyScorer::kFewestImages, found));
   }
+  warn_of_strays(held_out, options.data, model, callbacks);
   GoodImages good;
   const Grouping grouping(options.data.group_regex);
   auto groups = groups_of(held_out, grouping);
@@ -270,6 +286,7 @@ Inspector::Inspector(const Model& model, Size size, std::string group_regex,
 
 Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& options,
                                const Callbacks& callbacks) {
+  const c10::InferenceMode with_gradients(false);  // whatever the caller's mode
   const FolderOptions complete = options.complete(model);
   const GoodImages good = good_images_for(model, complete, callbacks);
   Inspector inspector(model, fixed_network_size(complete.data.size, model.options()),
@@ -277,6 +294,7 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   AnomalyScorer& scorer = *inspector.scorer_;
   Calibration& calibration = inspector.calibration_;
   ModelFolder folder(model, {{}, good.entries, {}}, complete, callbacks);
+  folder.require_memory_at_own_size(/*bytes_a_value=*/2);  // as measured
   const auto example_of = [&](const ViewedImage& image) {
     return good.examples[static_cast<std::size_t>(image.index)];
   };

@@ -92,7 +92,7 @@ public:
 
   /// image: (C, H, W) uint8, uint16 or float, with the model's channels. The map, which takes time,
   /// is made where the score is above `map_above`, and undefined elsewhere. Throws
-  /// std::invalid_argument for values that are not finite.
+  /// std::invalid_argument for images of other types and values that are not finite.
   ImageScore score(const torch::Tensor& image,
                    double map_above = -std::numeric_limits<double>::infinity()) const;
   /// The same for an image that decode_image() placed in the model's value range.

@@ -54,7 +54,9 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
   const ImageInfo info = probe_image(bytes, max_pixels);
   const Refusal refuse = unfit_for(model.options(), inspector.size());
   if (const auto reason = refuse({{}, info})) throw ImageError(*reason);
-  require_memory_for_view(inspector.size() ? inspector.size() : Size{info.height, info.width});
+  const Size own{info.height, info.width};
+  require_memory_for_view(inspector.size() ? inspector.size() : own);
+  if (inspector.size()) require_memory_to_resize(own);
   return decode_image(bytes, static_cast<int>(model.options().channels), max_pixels,
                       /*reduction=*/1, model.info().value_range, &clipped);
 }
@@ -159,15 +161,14 @@ public:
 
   /// Until it is to stop; returns how many were anomalous.
   std::int64_t run() {
-    const ImageFolder listed = watch_all();
-    const bool are_shards = !listed.files.empty() && listed.files.is_in_shard(0);
-    require_option(!are_shards, "--watch: " + in_quotes(root_) +
-                                    " holds tar shards, into which nothing is written; name a "
-                                    "folder of image files, or score without --watch");
+    require_option(!holds_shards(), "--watch: " + in_quotes(root_) +
+                                        " holds tar shards, into which nothing is written; name a "
+                                        "folder of image files, or score without --watch");
+    const ImageFolder first = watch_all();
     if (!fs::is_directory(root_)) {
       throw std::runtime_error("cannot watch " + in_quotes(root_) + ": it is not a folder");
     }
-    take(listed);
+    take(first);
     while (!callbacks_.stopped()) {
       use_settled();
       const bool is_changed =
@@ -185,12 +186,22 @@ private:
   /// changed for so long.
   static constexpr std::chrono::seconds kSettled{1};
 
-  /// Lists it by the rules of every folder of images; again until all folders are watched, so that
-  /// nothing that comes meanwhile is missed.
+  bool holds_shards() const {
+    try {
+      const ImageFolder listed = list_images(root_, globs_);
+      return !listed.files.empty() && listed.files.is_in_shard(0);
+    } catch (const std::runtime_error&) {
+      return false;  // watch_all() tells of a folder that cannot be read
+    }
+  }
+
+  /// Lists it by the rules of every folder of images, but for archives: pictures are packed into
+  /// some and removed, and others come. Again until all folders are watched, so that nothing that
+  /// comes meanwhile is missed.
   ImageFolder watch_all() {
     for (;;) {
       watched_root_ = file_id(root_);
-      ImageFolder listed = list_images(root_, globs_);
+      ImageFolder listed = list_image_files(root_, globs_);
       folders_ = {listed.folders.begin(), listed.folders.end()};
       std::erase_if(begun_, [&](const fs::path& p) { return !folders_.contains(p.parent_path()); });
       if (!watch_.follow(listed.folders) || callbacks_.stopped()) return listed;
@@ -202,7 +213,7 @@ private:
       if (told_.insert(file.name).second) callbacks_.warn(skipped_line(file));
     }
     for (const ImageFile& file : listed.files) {
-      if (!file.is_in_shard() && !begun_.contains(file.path)) unsettled_.insert(file.path);
+      if (!begun_.contains(file.path)) unsettled_.insert(file.path);
     }
   }
 

@@ -258,7 +258,8 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
   take_over_settings(about_saved(inspector_file(model)), usually);
   const DataOptions asked = options.complete(model).data;
   const DataOptions usual = usually.complete(model).data;
-  const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex;
+  const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex &&
+                        asked.max_pixels >= usual.max_pixels;
   if (!may_keep || !is_usual) return inspector;
   if (model.run().empty()) {
     callbacks.warn(

@@ -23,8 +23,9 @@ Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& 
 /// they were not the run's own, good images; `model` then computes in its precision.
 CalibrateOptions as_calibrated_before(Model& model, const Callbacks& callbacks);
 
-/// Calibrates, and keeps the result if it may, where size and grouping are the usual and nothing is
-/// kept for the same weights; a run that cannot be written is a warning.
+/// Calibrates, and keeps the result if it may, where size and grouping are the usual, no image was
+/// too large that usually is not, and nothing is kept for the same weights; a run that cannot be
+/// written is a warning.
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options, bool may_keep,
                              const Callbacks& callbacks);
 

@@ -48,6 +48,7 @@ ScoreFiles::ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
     overlays_.push_back(output_.reserve(input, ".png", "overlay"));
     heats_.push_back(output_.reserve(input, ".png", "heat"));
   }
+  if (options.overwrite) output_.spare(folder.paths());  // they may lie in a folder named heat
 }
 
 void ScoreFiles::begin() const {

@@ -58,7 +58,7 @@ public:
             TilePlan::Job{.result = model.options().detector.empty() ? TiledResult::reconstruction
                                                                      : TiledResult::detection,
                           .bytes_a_pixel = kViewBytesAPixel}) {
-    folder_.require_memory_at_own_size(/*bytes_a_value=*/50);  // as measured, with heat maps
+    folder_.require_memory_at_own_size(/*bytes_a_value=*/47);  // as measured, with heat maps
     if (!options.output.empty()) files_.emplace(options, folder_);
     ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks.begin_writing();

@@ -39,6 +39,15 @@ struct Between {
   }
 };
 
+void require_memory(Size size, std::int64_t bytes_a_pixel, const char* way_out) {
+  const std::int64_t free = free_memory_bytes();
+  const auto needed = static_cast<double>(bytes_a_pixel) * static_cast<double>(size.area());
+  if (free == 0 || needed <= static_cast<double>(free)) return;
+  throw std::runtime_error(fmt::format(
+      "to inspect an image of {} takes {:.1f} GB, but {:.1f} GB are free{}; {}", to_string(size),
+      needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed), way_out));
+}
+
 }  // namespace
 
 torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
@@ -92,12 +101,12 @@ ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_
 }
 
 void require_memory_for_view(Size size) {
-  const std::int64_t free = free_memory_bytes();
-  const auto needed = static_cast<double>(kViewBytesAPixel) * static_cast<double>(size.area());
-  if (free == 0 || needed <= static_cast<double>(free)) return;
-  throw std::runtime_error(fmt::format(
-      "to inspect an image of {} takes {:.1f} GB, but {:.1f} GB are free{}; resize with --size",
-      to_string(size), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
+  require_memory(size, kViewBytesAPixel, "resize with --size");
+}
+
+void require_memory_to_resize(Size own) {
+  constexpr std::int64_t kBytesAPixel = 16;  // decoded, and the map; as measured, 11 to 16
+  require_memory(own, kBytesAPixel, "make it smaller");
 }
 
 void require_memory_for_views(const ModelFolder& folder) {

@@ -46,6 +46,8 @@ ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_
 /// Throws std::runtime_error where memory cannot hold what an image of that size takes, or the
 /// largest of a folder.
 void require_memory_for_view(Size size);
+/// The same for one of `own` size alone that is resized for that, with a map of its own size.
+void require_memory_to_resize(Size own);
 void require_memory_for_views(const ModelFolder& folder);
 
 /// Puts the images of a folder through its model; `make` gets each, and `use` what it makes of it:

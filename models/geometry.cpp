@@ -43,6 +43,7 @@ std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t i
 /// Fills the plan, or says why `input` cannot pass.
 std::optional<std::string> fill_plan(const std::vector<LevelSpec>& levels, Size input,
                                      std::int64_t channels, Plan& plan) {
+  for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
   if (input.h < 1 || input.w < 1 || input.h > kMaxSide || input.w > kMaxSide) {
     return fmt::format("an input's sides must be between 1 and {}, but it is {}", kMaxSide,
                        to_string(input));
@@ -141,7 +142,6 @@ void check_levels(const std::vector<LevelSpec>& levels) {
 }
 
 Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels) {
-  for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
   Plan plan;
   if (const auto reason = fill_plan(levels, input, channels, plan)) throw GeometryError(*reason);
   return plan;

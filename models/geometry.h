@@ -85,7 +85,7 @@ struct Plan {
 /// Throws GeometryError naming level, axis, sizes and what would work.
 Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels);
 
-/// Why `input` cannot pass through the levels, or nullopt if it can.
+/// Why `input` cannot pass through the levels, or nullopt if it can. Throws as check_level().
 std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, Size input);
 
 /// The smallest input for which every level has something to convolve, per axis.

@@ -6,6 +6,9 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/replication_pad2d.h>
 
+#include <stdexcept>
+#include <string>
+
 namespace convae {
 namespace {
 
@@ -24,13 +27,18 @@ torch::Tensor bytes_to_float(const torch::Tensor& images) {
 }  // namespace
 
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device) {
-  const bool stays = device.is_cpu() && images.is_cpu();
-  if (stays && images.scalar_type() == at::kByte) return bytes_to_float(images);
+  const at::ScalarType type = images.scalar_type();
+  if (!images.is_floating_point() && type != at::kByte && type != at::kUInt16) {
+    throw std::invalid_argument(std::string("images of type ") + c10::toString(type) +
+                                ": expected uint8, uint16 or floats in [0,1]");
+  }
+  const bool stays = device.is_cpu() && images.is_cpu() && images.numel() > 0;
+  if (stays && type == at::kByte) return bytes_to_float(images);
   const torch::Tensor moved = images.to(device, /*non_blocking=*/true);
   const torch::Tensor floats =
       moved.to(at::kFloat, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
   if (images.is_floating_point()) return floats;
-  return floats.div_(images.scalar_type() == at::kUInt16 ? 65535.0 : 255.0);
+  return floats.div_(type == at::kUInt16 ? 65535.0 : 255.0);
 }
 
 torch::Tensor with_whole_blocks(const torch::Tensor& images, Size block) {

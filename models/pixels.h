@@ -5,8 +5,8 @@
 
 namespace convae {
 
-/// uint8, uint16 or float32 images → float32 on `device`, the first two divided by 255 or 65535;
-/// channels-last.
+/// uint8, uint16 or float images → float32 on `device`, the first two divided by 255 or 65535;
+/// channels-last. Throws std::invalid_argument for images of other types.
 torch::Tensor to_float(const torch::Tensor& images, torch::Device device);
 
 /// (…, H, W) completed to whole blocks: the last row and column are repeated.

@@ -1,6 +1,7 @@
 #include "convae/reporting/run_views.h"
 
 #include "convae/core/files.h"
+#include "convae/core/output_folder.h"
 #include "convae/core/paths.h"
 #include "convae/data/image_io.h"
 
@@ -23,7 +24,9 @@ void warn_on_failure(const Callbacks& callbacks, const std::function<void()>& wr
 std::filesystem::path events_folder(const std::filesystem::path& run, bool is_new) {
   const std::filesystem::path own = std::filesystem::canonical(run);
   const std::filesystem::path folder = own.parent_path() / "tensorboard" / own.filename();
-  std::filesystem::create_directories(folder);
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail_to_create(folder, error);
   if (!is_new) return folder;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().filename().string().starts_with("events.out.tfevents.")) {

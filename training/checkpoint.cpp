@@ -263,8 +263,8 @@ Checkpoint read_last_checkpoint(const fs::path& run) {
   const fs::path last = run / "weights" / "last.safetensors";
   if (!is_there(last)) {
     throw std::runtime_error("--resume " + in_quotes(run) +
-                             (is_there(run) ? ": there is no weights/last.safetensors in it"
-                                            : ": there is no such run folder"));
+                             (fs::exists(run) ? ": there is no weights/last.safetensors in it"
+                                              : ": there is no such run folder"));
   }
   return read_checkpoint(last);
 }
@@ -307,7 +307,7 @@ std::map<std::string, torch::Tensor> tensors_to_use(const Checkpoint& checkpoint
 fs::path find_checkpoint(const fs::path& run_or_file) {
   std::error_code error;
   if (!fs::is_directory(run_or_file, error)) {
-    if (!fs::exists(run_or_file, error)) {
+    if (!fs::exists(run_or_file)) {  // throws where it cannot be looked for
       throw CheckpointError("there is no checkpoint or run folder " + in_quotes(run_or_file));
     }
     return run_or_file;

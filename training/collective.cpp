@@ -114,11 +114,10 @@ bool on_any_rank(bool here) {
 }
 
 std::int64_t least_of_ranks(std::int64_t value) {
-  if (ranks().size() == 1) return value;
-  std::vector<double> all(static_cast<std::size_t>(ranks().size()));
-  all[static_cast<std::size_t>(ranks().rank())] = static_cast<double>(value);
-  ranks().sum(std::span(all));
-  return static_cast<std::int64_t>(std::ranges::min(all));
+  for (const std::string& said : said_by_ranks(std::to_string(value))) {
+    value = std::min(value, parse_as<std::int64_t>(said).value());
+  }
+  return value;
 }
 
 std::string device_of_ranks(const std::string& device) {

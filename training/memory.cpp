@@ -129,7 +129,8 @@ std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& tr
   return most;
 }
 
-std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes) {
+std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes,
+                                      std::int64_t beside) {
   std::int64_t largest = -1, most = 0;
   for (std::int64_t i = 0; i < images.size(); ++i) {
     const std::int64_t bytes = images.decoded_bytes(i);
@@ -140,14 +141,15 @@ std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t f
       "{} of {} takes {} GB decoded, but {} GB are free{}; leave it out with --exclude{}",
       in_quotes(images.name(largest)), to_string(images.entry(largest).file_size()),
       gigabytes(static_cast<double>(most)), gigabytes(static_cast<double>(free_bytes)),
-      limit_text(static_cast<double>(most)),
-      images.options().crop ? ", or read only the crop of larger ones with a lower --max-pixels"
-                            : ""));
+      limit_text(static_cast<double>(most + beside)),
+      images.options().crop && !images.options().size
+          ? ", or read only the crop of larger ones with a lower --max-pixels"
+          : ""));
 }
 
 std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,
                                         const std::map<Size, std::int64_t>& images_by_size,
-                                        std::int64_t free_bytes) {
+                                        std::int64_t free_bytes, std::int64_t beside) {
   std::int64_t together = Trainer::kMaxPixelsTogether;
   if (free_bytes == 0) return together;
   for (const auto& [size, count] : images_by_size) {
@@ -158,7 +160,7 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
           "other, but {} GB are free{}; resize with --size or cut with --crop",
           std::min(count, train.batch_size), to_string(size),
           gigabytes(static_cast<double>(an_image)), gigabytes(static_cast<double>(free_bytes)),
-          limit_text(static_cast<double>(bytes_with_workspace(model, train, size)))));
+          limit_text(static_cast<double>(bytes_with_workspace(model, train, size) + beside))));
     }
     const std::int64_t fitting =
         std::max<std::int64_t>(1, free_bytes / bytes_with_workspace(model, train, size));
@@ -170,17 +172,17 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
 }
 
 std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
-                                          std::int64_t free_bytes) {
+                                          std::int64_t free_bytes, std::int64_t beside) {
   std::int64_t together = kMaxBatchPixels;
   if (free_bytes == 0 || sizes.empty()) return together;
   const auto bytes_of = [&](Size size) { return model.inference_bytes_per_image(size); };
   const Size largest = *std::ranges::max_element(sizes, {}, bytes_of);
   if (bytes_of(largest) > free_bytes) {
     const auto needed = static_cast<double>(bytes_of(largest));
-    throw std::runtime_error(
-        fmt::format("an image of {} needs at least {} GB, but {} GB are free{}; resize with --size",
-                    to_string(largest), gigabytes(needed),
-                    gigabytes(static_cast<double>(free_bytes)), limit_text(2 * needed)));
+    throw std::runtime_error(fmt::format(
+        "an image of {} needs at least {} GB, but {} GB are free{}; resize with --size",
+        to_string(largest), gigabytes(needed), gigabytes(static_cast<double>(free_bytes)),
+        limit_text(2 * needed + static_cast<double>(beside))));
   }
   for (const Size size : sizes) {
     const std::int64_t an_image = bytes_of(size);

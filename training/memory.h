@@ -37,18 +37,19 @@ std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& tr
                                const std::map<Size, std::int64_t>& images_by_size);
 
 /// What the largest image takes while it is decoded. Throws std::runtime_error where that is more
-/// than `free_bytes`.
-std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes);
+/// than `free_bytes`, with the limit that would do: `beside` is what the job needs besides.
+std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes,
+                                      std::int64_t beside = 0);
 
 /// How many pixels can go through the network together: Trainer::kMaxPixelsTogether, or fewer where
 /// those do not fit. Throws std::runtime_error if not even one image does, by what it keeps for its
-/// backward pass; see ModelOptions::training_bytes_per_image().
+/// backward pass; see ModelOptions::training_bytes_per_image(). `beside` as above.
 std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOptions& train,
                                         const std::map<Size, std::int64_t>& images_by_size,
-                                        std::int64_t free_bytes);
+                                        std::int64_t free_bytes, std::int64_t beside = 0);
 
 /// The same without a backward pass: kMaxBatchPixels, or fewer where those do not fit.
 std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
-                                          std::int64_t free_bytes);
+                                          std::int64_t free_bytes, std::int64_t beside = 0);
 
 }  // namespace convae

@@ -113,6 +113,7 @@ RunFolder RunFolder::open(const fs::path& path) {
 
 bool RunFolder::remove_unbegun(const fs::path& path) {
   std::error_code error;
+  if (fs::is_symlink(path, error)) return false;  // a link is the user's
   if (!fs::is_directory(path / "weights", error) && !fs::is_empty(path, error)) return false;
   const auto lock = lock_run(path);
   const std::set<std::string> before_the_first = {"commands.txt", "config.toml", "lr_test.csv",

@@ -20,6 +20,7 @@
 #include "convae/training/run_observer.h"
 #include "convae/training/saved_data.h"
 
+#include <c10/core/InferenceMode.h>
 #include <torch/utils.h>
 
 #include <fmt/format.h>
@@ -117,7 +118,6 @@ void adopt(TrainJob& job, const CheckpointInfo& info) {
 bool forget_best(Progress& progress) {
   progress.patience_start = progress.epoch;
   progress.plateau_start = progress.epoch;
-  progress.stopped_early = false;
   return std::exchange(progress.best_epoch, 0) > 0;
 }
 
@@ -393,9 +393,15 @@ private:
   std::int64_t share_memory(ImageDataset& training, ImageDataset& validation) const {
     const std::int64_t free = free_memory_bytes();
     const std::map<Size, std::int64_t> sizes = images_by_size(training);
-    const std::int64_t batches =
-        device_.is_cpu() ? bytes_for_batches(job_.model, job_.train, sizes) : 0;
-    const std::int64_t room = std::min(free / 2, free - batches);
+    const auto bytes_of = [&](const TrainOptions& train) {
+      return device_.is_cpu() ? bytes_for_batches(job_.model, train, sizes) : 0;
+    };
+    TrainOptions one_by_one = job_.train;
+    one_by_one.batch_size = 1;
+    const std::int64_t batches = bytes_of(job_.train), least = bytes_of(one_by_one);
+    const std::int64_t decoded = std::max(require_memory_to_decode(training, free, least),
+                                          require_memory_to_decode(validation, free, least));
+    const std::int64_t room = std::min(free / 2, free - batches - decoded);
     std::int64_t kept = training.cache_within(room);
     kept += validation.cache_within(room - kept);
     if (free > 0 && kept >= free) {
@@ -403,18 +409,16 @@ private:
           "--cache 'ram': the images take {:.1f} GB in memory, but {:.1f} GB are free{}; use "
           "--cache auto, or resize with --size",
           1e-9 * static_cast<double>(kept), 1e-9 * static_cast<double>(free),
-          limit_text(static_cast<double>(kept + batches))));
+          limit_text(static_cast<double>(kept + decoded + batches))));
     }
-    // Images that are kept need no room beside it.
-    const std::int64_t decoded = kept > 0 ? 0
-                                          : std::max(require_memory_to_decode(training, free),
-                                                     require_memory_to_decode(validation, free));
     if (!device_.is_cpu()) return std::numeric_limits<std::int64_t>::max();
-    const std::int64_t left = free > 0 ? std::max<std::int64_t>(1, free - kept - decoded) : 0;
+    const std::int64_t held = kept + decoded;
+    const std::int64_t left = free > 0 ? std::max<std::int64_t>(1, free - held) : 0;
     std::vector<Size> validated;
     for (const auto& [size, count] : images_by_size(validation)) validated.push_back(size);
-    const std::int64_t together = require_memory_for_batches(job_.model, job_.train, sizes, left);
-    const std::int64_t inferred = require_memory_for_inference(job_.model, validated, left);
+    const std::int64_t together =
+        require_memory_for_batches(job_.model, job_.train, sizes, left, held);
+    const std::int64_t inferred = require_memory_for_inference(job_.model, validated, left, held);
     if (together < Trainer::kMaxPixelsTogether) {
       callbacks_.warn(fmt::format(
           "memory is short ({:.1f} GB are free): at most {:.1f} megapixels go through the network "
@@ -558,6 +562,7 @@ private:
 }  // namespace
 
 TrainResult train(TrainJob job, const Callbacks& callbacks, RunObserver& observer) {
+  const c10::InferenceMode with_gradients(false);  // whatever the caller's mode
   RunLog log;
   const Callbacks noted = log.noting(callbacks);
   try {

@@ -112,7 +112,7 @@ Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& opt
       workers_(workers),
       good_pictures_(good_pictures_for(options.corruptions, dataset)),
       copies_(copy_stream(device)),
-      pixels_together_(most_pixels_together(net_->options(), device)),
+      pixels_together_(least_of_ranks(most_pixels_together(net_->options(), device))),
       optimizer_(*net_, options_),
       average_(net_, options_.ema) {}
 
@@ -295,7 +295,8 @@ std::optional<double> Trainer::train_step(const Step& step, double lr, const Ste
   if (options_.clip_grad > 0) optimizer_.clip_gradients(options_.clip_grad, norm);
   optimizer_.step(lr);
   net_->commit_statistics();
-  average_.update(optimizer_.steps());
+  // Not the optimizer's steps: another optimizer counts anew, but the average goes on.
+  average_.update(progress_.step - progress_.skipped_steps + 1);
   return loss;
 } catch (const c10::OutOfMemoryError&) {  // of a GPU
   throw std::runtime_error(device_.str() + " has too little memory for a step of " +

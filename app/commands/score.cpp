@@ -73,6 +73,7 @@ int score_live(const CommandLine& line) {
                  "--data with --stdin: paths come on the standard input; leave it out");
   refuse_without_effect(line, flag);
   require_false_alarms(options.call.fpr);
+  FolderOptions{options.data}.validate();
   const Callbacks callbacks = program_callbacks(options.run);
   const Inspector inspector = inspector_for(open_model(options), options_of_score(line), callbacks);
   warn_of_rate(inspector, options.call.fpr, callbacks);

@@ -15,6 +15,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <set>
@@ -29,17 +30,20 @@ const char* name_of_best(BestBy measure) {
   return is_loss ? "loss" : to_string(measure);
 }
 
-/// A larger total of what ended the run.
-std::string more_than(const TrainOptions& options, const Progress& p) {
+/// A larger total of what ended the run, with which it goes on.
+std::string more_than(const TrainingOptions& given, const Progress& p) {
+  const TrainOptions& options = given.options.train;
   if (options.time > 0) {
     return "--time " + duration_text(std::ceil(2 * std::max(options.time, p.seconds)));
   }
-  const bool by_steps = options.max_steps > 0 && p.step >= options.max_steps && !p.stopped_early;
-  return by_steps ? fmt::format("--max-steps {}", 2 * p.step)
-                  : fmt::format("--epochs {}", p.epoch + 10);
+  const bool by_steps = options.max_steps > 0 && p.step >= options.max_steps &&
+                        p.epoch < options.epochs && !p.stopped_early;
+  if (by_steps) return fmt::format("--max-steps {}", 2 * p.step);
+  const std::int64_t had = p.stopped_early ? given.earlier->train.epochs : 0;
+  return fmt::format("--epochs {}", std::max(p.epoch, had) + 10);
 }
 
-void print(const TrainResult& result, const TrainOptions& options) {
+void print(const TrainResult& result, const TrainingOptions& given) {
   const Progress& p = result.progress;
   const std::string folder = printable(result.folder.string());
   // The last one may have been cut short.
@@ -48,7 +52,7 @@ void print(const TrainResult& result, const TrainOptions& options) {
     fmt::print(
         "{} is finished ({} epochs, {} steps{}); nothing was changed. Give a larger total, such as "
         "{}, to go on.\n",
-        folder, epochs, p.step, p.stopped_early ? ", stopped early" : "", more_than(options, p));
+        folder, epochs, p.step, p.stopped_early ? ", stopped early" : "", more_than(given, p));
     return;
   }
   const std::string best = p.best_epoch == 0
@@ -110,16 +114,20 @@ bool is_calibrated(const Model& model) {
 /// A detector is there for inspection: from now on score needs no training image. What was
 /// calibrated for the same weights stays. Ranks share the work. What goes wrong takes nothing from
 /// the training.
-void calibrate_after_training(const TrainResult& result, const std::string& device,
+void calibrate_after_training(const TrainResult& result, const Options& given,
                               const Callbacks& program) {
   RunLog log;
   if (leads()) log.open(result.folder / "train.log");
   const Callbacks callbacks = log.noting(program);
   try {
-    Model model = load(result.folder, device_of_ranks(device));
+    Model model = load(result.folder, device_of_ranks(given.run.device));
     if (model.options().detector.empty()) return;
     if (on_any_rank(is_calibrated(model))) return;
-    const CalibrateOptions options = as_calibrated_before(model, callbacks);
+    CalibrateOptions options = as_calibrated_before(model, callbacks);
+    DataOptions& data = options.good.data;
+    data.workers = given.data.workers;
+    // In training, of a crop: a lower limit is none of the whole image.
+    data.max_pixels = std::max(data.max_pixels, given.data.max_pixels);
     const Inspector inspector = calibrate_run(model, options, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
                               printable(inspector_file(model).string())));
@@ -179,11 +187,11 @@ int run_train(const CommandLine& line) {
   job.counts_up = resumed != "auto";
   const TrainResult result = train(std::move(job), in_order);
   if (result.was_finished) warn_of_options_without_effect(line, given, callbacks);
-  if (leads()) print(result, given.options.train);
+  if (leads()) print(result, given);
   std::fflush(stdout);                     // a calibration may follow, and take a while
   if (ranks().size() > 1) stop_at_once();  // from here on they wait for each other
   ranks().barrier();                       // the first has written everything
-  calibrate_after_training(result, given.options.run.device, callbacks);
+  calibrate_after_training(result, given.options, callbacks);
   return kDone;
 }
 

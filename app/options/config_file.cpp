@@ -23,6 +23,11 @@ constexpr std::array kTables = {Group::data, Group::model, Group::train, Group::
   throw OptionError(name + ":" + std::to_string(where.begin.line) + ": " + reason);
 }
 
+/// No argument can hold one, and kBetween is one.
+void require_without_nul(const std::string& text) {
+  require_option(text.find('\0') == std::string::npos, "it holds a NUL character");
+}
+
 /// A TOML value as the flag's text: `levels = [32, "64:k5"]` is "32,64:k5". A list's elements stand
 /// apart by `separator`.
 std::string value_text(const toml::node& node, const std::string& separator = ",") {
@@ -34,7 +39,9 @@ std::string value_text(const toml::node& node, const std::string& separator = ",
     std::string joined;
     for (const toml::node& element : *array) {
       if (element.is_array() || element.is_table()) throw OptionError("expected a flat list");
-      joined += (joined.empty() ? "" : separator) + value_text(element);
+      const std::string text = value_text(element);
+      require_without_nul(text);
+      joined += (joined.empty() ? "" : separator) + text;
     }
     return joined;
   }
@@ -71,8 +78,8 @@ void read_table(const toml::table& table, Group group, const std::string& name, 
           value_text(node, std::string(1, option->value.kind == ValueKind::list ? kBetween : ','));
       if (option->value.kind == ValueKind::string) {
         require_option(node.is_string(), "expected a string in quotes");
-        require_option(text.find('\0') == std::string::npos, "it holds a NUL character");
       }
+      if (node.is_string()) require_without_nul(text);
       option->value.set(options, text);
       given.insert(option->name);
     } catch (const OptionError& error) {
@@ -102,12 +109,17 @@ std::string toml_text(const OptionSpec& option, const std::string& value) {
     return value;
   }
   std::ostringstream text;
+  auto style = toml::toml_formatter::default_flags;
+  if (value.find('\n') != value.npos) {  // in several lines, the first of them would be lost
+    using enum toml::format_flags;
+    style &= ~(allow_multi_line_strings | allow_literal_strings);
+  }
   if (kind == ValueKind::list) {
     toml::array list;
     for (const std::string& element : split_list(value)) list.push_back(element);
-    text << toml::default_formatter(list);
+    text << toml::toml_formatter(list, style);
   } else {
-    text << toml::default_formatter(toml::value<std::string>(value));
+    text << toml::toml_formatter(toml::value<std::string>(value), style);
   }
   return text.str();
 }

@@ -95,6 +95,9 @@ TrainingOptions options_of_resume(const CommandLine& line, const std::string& ru
   if (line.options.call.resume == "auto") options.call.init.clear();  // where the run began
   // A new number of epochs is the new total, also of a run that max-steps had ended.
   if (line.has("epochs") && !line.has("max-steps")) options.train.max_steps = 0;
+  // So is one of steps or epochs in a file without a time, where the run had a time.
+  const bool has_total = line.has("epochs") || line.has("max-steps");
+  if (has_total && line.options.train.time <= 0) options.train.time = 0;
   return {options, TrainJob::Earlier{saved->data, saved->train}};
 }
 

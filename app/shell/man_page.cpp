@@ -35,15 +35,21 @@ std::string roff(std::string_view text) {
   return result;
 }
 
+/// " [runs]"; "" where there is none. What `train` alone has by default is said so.
+std::string default_text(const OptionSpec& option) {
+  const std::string value = option.get(defaults_of("train"));
+  if (value.empty()) return "";
+  const bool is_shared = option.get(defaults_of("")) == value;
+  return fmt::format(" [{}{}]", is_shared ? "" : "train: ", roff(value));
+}
+
 std::string option_text(const OptionSpec& option) {
-  static const Options defaults;
-  const std::string value = option.get(defaults);
   std::string commands;
   for (const char c : option.commands) commands += c == ' ' ? ", " : std::string(1, c);
   return fmt::format(".TP\n{} \\-\\-{} \" {}\"\n{}{}.\n.br\nOf: {}.\n",
                      option.letter.empty() ? ".BR" : ".BR \\-" + option.letter + " \", \"",
                      roff(option.name), roff(option.value_name), roff(option.help),
-                     value.empty() ? "" : " [" + roff(value) + "]", roff(commands));
+                     default_text(option), roff(commands));
 }
 
 constexpr std::pair<Group, const char*> kGroupTitles[] = {

@@ -188,8 +188,9 @@ private:
       // Cameras and scanners note RGB so; of two samples, the second is no colour.
       case PHOTOMETRIC_MINISBLACK: colours_ = samples_ >= 3 ? 3 : 1; break;
       case PHOTOMETRIC_YCBCR:
-        // libtiff turns YCbCr to RGB for JPEG compression only.
+        // libtiff turns YCbCr to RGB for JPEG compression only, and not plane by plane.
         if (tag(TIFFTAG_COMPRESSION) != COMPRESSION_JPEG) refuse("YCbCr without JPEG compression");
+        if (separate_) refuse("YCbCr in separate planes");
         TIFFSetField(tiff_.get(), TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
         [[fallthrough]];
       case PHOTOMETRIC_RGB: colours_ = 3; break;

@@ -193,6 +193,10 @@ class Autoencoder(nn.Module):
         x = self.decoder["latent"](latent) if "latent" in self.decoder else latent
         skipped, image = list(skipped), 0
         if "linear" in self.decoder:  # the levels restore the image of the linear path
+            at = self.sizes(size)[-1]
+            if latent.dim() == 4 and list(latent.shape[2:]) != at:  # nothing else would notice
+                raise ValueError(f"an image of size {tuple(size)} has a latent of size {tuple(at)}, "
+                                 f"but got {tuple(latent.shape[2:])}")
             image = self.decoder["linear"].decode(latent, *size)
             skipped = self.maps(self.decoder["down"], image)
             x = skipped.pop()
@@ -225,6 +229,9 @@ def load(path):
         if "model" not in about:
             raise ValueError(f"{path}: it does not describe its model; make it with: convae export "
                              "--checkpoint RUN --format safetensors -o FILE")
+        if (part := about.get("part", "autoencoder")) != "autoencoder":
+            raise ValueError(f"{path}: it holds the {part} alone, which net.{part}.load_state_dict() "
+                             "takes; leave --part out to load the whole model")
         net = Autoencoder(json.loads(about["model"]))
         net.load_state_dict({name: file.get_tensor(name) for name in file.keys()}, strict=True)
     return net.eval()

@@ -82,7 +82,8 @@ TEST(OptionsTest, ConfigHoldsEveryOptionAndReadsBackTheSame) {
   }
   Options written = read_words(words).options;
   written.train.time = 5400;  // its flag excludes those of epochs and max-steps
-  written.data.images = {"a.png", "b \"c\".png", "d\ne.png"};  // a key without a flag
+  written.data.images = {"a.png", "b \"c\".png", "d\ne.png", "\nf.png"};  // a key without a flag
+  written.data.group_regex = "\n(a|''')";
   Options read;
   const auto given = read_config(write_config(written), "config.toml", read);
   for (const OptionSpec& option : option_table()) {
@@ -315,6 +316,8 @@ TEST(OptionsTest, BadConfigsAreRefusedWithFileAndLine) {
       {"[data]\ndata = 5\n", 2, {"data = '5': expected a string in quotes"}},
       {"[data]\nval = ['a', 'b']\n", 2, {"val = 'a,b': expected a string in quotes"}},
       {"[run]\nname = 'a'\noutput = \"b\\u0000c\"\n", 3, {"output", "NUL"}},
+      {"[data]\nexclude = [\"b\\u0000c\"]\n", 2, {"exclude", "NUL"}},
+      {"[data]\ninclude = \"b\\u0000c\"\n", 2, {"include = 'b\\x00c'", "NUL"}},
       {"[run]\nname = true\n", 2, {"name = 'true': expected a string in quotes"}},
       {"[run]\noutput.folder = 'runs'\n", 2, {"output: expected text in quotes"}}};
   for (const auto& [text, line, parts] : cases) {

@@ -107,6 +107,20 @@ def test_other_good_images_move_the_threshold(program, place):
     assert score(program, place, "c")[1]["calibration"]["images"] == 5
 
 
+def test_a_grouping_that_does_not_match_is_said(program, place):
+    def said(*words):
+        logs = program.run("calibrate", "--checkpoint", "runs/run", *words, *ONE_CORE, cwd=place).logs
+        return [line.split("warning: ")[1] for line in logs if "--group-regex" in line]
+
+    assert said() == [], "of the images and the grouping of the training"
+    (line,) = said("--group-regex", r"prat(\d+)")
+    assert line.startswith("--group-regex does not match") and line.endswith("a group of its own")
+    make_parts(place / "later", good=5, photos=1)
+    (place / "later/train/good/part000_0.png").rename(place / "later/train/good/first.png")
+    (line,) = said("--good", "later")
+    assert line.startswith("--group-regex does not match 1 of 5 images")
+
+
 def test_images_of_the_training_that_were_moved_are_said(program, trained, place):
     (trained / "parts").rename(trained / "moved")
     try:
@@ -245,7 +259,7 @@ def test_filters_are_for_a_folder_of_good_images(convae, place):
 
 
 def test_what_one_call_asked_for_is_not_kept(program, place):
-    for word, value in (("--size", 32), ("--group-regex", "(x)")):
+    for word, value in (("--size", 32), ("--group-regex", "(x)"), ("--max-pixels", 48 * 40)):
         score(program, place, f"with {word}", word, value)
         assert not (place / "runs/run/inspector.safetensors").exists()
     assert score(program, place, "plain")[1]["calibration"]["groups"] > 1

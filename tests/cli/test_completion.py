@@ -207,3 +207,4 @@ def test_manual_page_has_every_command_and_option(man_page, options):
             assert re.search(rf"{flag}\b", text), flag
     assert "CHANNELS[:kHxWsHxWpHxWdHxWrN],…" in text
     assert '"mse + 0.2*ssim"' in text
+    assert "[train: runs]" in text  # other commands need -o

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import struct
 
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from convae_program import ONE_CORE, assert_same_tensors, read_csv
@@ -94,6 +96,19 @@ def test_too_few_held_out_images_leave_a_training_as_it_is(done, photos, tmp_pat
     ended = done("train", "--data", photos, "--max-steps", 2, *SMALL, "--val-split", 0, "--name", "alone")
     assert "not calibrated for score" in ended.stderr and "--val-split" in ended.stderr
     assert not (tmp_path / "runs" / "alone" / "inspector.safetensors").exists()
+
+
+def test_the_calibration_takes_images_as_large_as_the_training(done, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "in")
+    Image.new("RGB", (64, 64)).save(tmp_path / "in/large.jpg")
+    content = bytearray((tmp_path / "in/large.jpg").read_bytes())
+    at = content.index(b"\xff\xc0") + 5  # where its size is; pixels of a whole one would take a while
+    content[at:at + 4] = struct.pack(">HH", 10_001, 10_001)
+    (tmp_path / "in/large.jpg").write_bytes(content)
+    said = done("train", "--data", "in", "--max-pixels", 200_000_000, "--size", 24, "--max-steps", 2, *SMALL,
+                "--val-split", 0.5, "--name", "large").stderr
+    assert "calibrated on" in said
+    assert "skipped 'large.jpg'" in said and "no longer in" not in said
 
 
 def test_a_dense_network_is_calibrated_at_its_own_size(done, photos, tmp_path):

@@ -215,6 +215,15 @@ def test_what_exists_is_replaced_only_when_asked(convae, encode, identity, squar
     assert len(read_csv(tmp_path / "latents.csv")) == 5
 
 
+def test_an_image_whose_name_ends_as_latents_do_is_not_written_over(convae, identity, squares, tmp_path):
+    image = (squares / "000.png").read_bytes()
+    (tmp_path / "a.npy").write_bytes(image)
+    for output in ("a.npy", "./"):
+        convae("encode", "--checkpoint", identity, "--data", "a.npy", "-o", output, "--overwrite",
+               *ONE_CORE).assert_refused(1, "would replace 'a.npy'")
+    assert (tmp_path / "a.npy").read_bytes() == image
+
+
 def test_an_array_never_lies_beside_the_table_of_another(program, encode, identity, squares, photos, tmp_path):
     encode(identity, squares, "latents.npy")
     words = ["encode", "--checkpoint", identity, "--data", photos, "--size", 8, "-o", "latents.npy", "--overwrite",

@@ -223,6 +223,12 @@ def test_other_training_images_change_neither_what_is_new_to_the_network_nor_the
     assert result["training_images"] == 9  # none of which is called 00*
 
 
+def test_a_checkpoint_file_knows_its_run_beside_other_training_images(evaluated, dense, photos, fresh):
+    for data, known in ((photos, 15), (fresh, 0)):
+        result = evaluated(dense / "weights/best.safetensors", data, "--train-data", fresh)
+        assert result["also_training_images"] == known
+
+
 def test_training_images_are_known_by_links_to_them(evaluated, dense, photos, fresh, tmp_path):
     (tmp_path / "links").mkdir()
     for path in photos.iterdir():

@@ -221,6 +221,18 @@ def test_a_file_that_is_still_written_waits_whatever_else_comes(watched, tmp_pat
     assert found["path"] == "camera/slow.png" and "score" in found
 
 
+def test_pictures_may_be_packed_and_removed(watched, tmp_path):
+    """Then there are archives and no picture for a moment."""
+    process, line = watched()
+    (tmp_path / "camera/first.tar.gz").write_bytes(b"\x1f\x8b, of which convae reads nothing")
+    (tmp_path / "camera/first.png").unlink()
+    (tmp_path / "camera/next").mkdir()
+    shutil.copy(tmp_path / "picture.png", tmp_path / "camera/next/a.png")
+    assert line()["path"] == "camera/next/a.png"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
+
+
 def test_scores_that_are_written_into_it_are_no_pictures(program, watched, tmp_path):
     process, line = watched()
     program.run(*WORDS, "--data", "camera", "-o", "camera/scores", cwd=tmp_path)
@@ -251,6 +263,17 @@ def test_a_picture_that_memory_cannot_hold_is_named(program, place, tmp_path):
     assert "1500x2000" in first["error"] and "600M" in first["error"] and "error" in second
 
 
+def test_a_picture_that_memory_cannot_hold_is_named_where_it_is_resized_too(program, place, tmp_path):
+    shutil.copytree(place / "runs", tmp_path / "runs", symlinks=True)
+    (tmp_path / "runs/run/inspector.safetensors").unlink()  # it has no size
+    (tmp_path / "large.pbm").write_bytes(b"P4 8000 5000\n" + bytes(5_000_000))
+    process = program.start(*WORDS, "--stdin", "--size", 40, "--memory", "600M", cwd=tmp_path, stdin=subprocess.PIPE)
+    printed, messages = process.communicate("large.pbm\n", timeout=60)
+    assert process.returncode == 0, messages
+    error = json.loads(printed)["error"]
+    assert "5000x8000" in error and "600M" in error and "make it smaller" in error
+
+
 def test_a_rate_that_few_good_images_cannot_show_is_said(program, place):
     process = program.start("score", "--checkpoint", "runs/run", "--fpr", 0.001, "--stdin", *ONE_CORE, cwd=place,
                             stdin=subprocess.PIPE)
@@ -273,5 +296,7 @@ def test_what_does_not_go_together_is_refused(convae):
                          ((*WORDS, "--watch", "--data", "x", "--heat-maps"), ("--heat-maps", "--watch")),
                          ((*WORDS, "--watch", "--data", "x", "--skip-bad=false"), ("--skip-bad", "--watch")),
                          ((*WORDS, "--stdin", "--include", "*.png"), ("--include", "--stdin")),
-                         ((*WORDS, "--stdin", "-o", "out"), ("--output", "--stdin"))):
+                         ((*WORDS, "--stdin", "-o", "out"), ("--output", "--stdin")),
+                         ((*WORDS, "--stdin", "--max-pixels", 0), ("max-pixels must be at least 1",)),
+                         ((*WORDS, "--watch", "--data", "x", "--workers", -7), ("workers", "-7"))):
         convae(*words).assert_refused(2, *parts)

@@ -1,4 +1,5 @@
 """--memory: jobs keep to it, or say what would do."""
+import os
 import re
 import subprocess
 import sys
@@ -94,6 +95,25 @@ def test_a_picture_too_large_to_decode_is_refused_or_only_its_crop_is_read(conva
     assert peak_mib(program, *words, cwd=tmp_path) <= 1.2 * 220
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Three pictures of one that takes 126 MB decoded, also where it is resized: it is no JPEG."""
+    folder = tmp_path_factory.mktemp("data") / "plain"
+    folder.mkdir()
+    Image.new("RGB", (7000, 6000)).save(folder / "000.png", compress_level=1)
+    for name in ("001.png", "002.png"):
+        os.link(folder / "000.png", folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("command, limit, words", [("encode", "450M", ("-o", "latents.npy")), ("evaluate", "220M", ()),
+                                                   ("calibrate", "450M", ())])
+def test_pictures_that_are_resized_count_as_they_are_decoded(convae, run, plain, tmp_path, command, limit, words):
+    data = "--good" if command == "calibrate" else "--data"
+    convae(command, "--checkpoint", run, data, plain, "--size", 32, *words, *ONE_CORE, "--memory",
+           limit).assert_refused(1, "an image of 6000x7000 takes", "at its own size", "would do", "--exclude")
+
+
 def test_pictures_that_are_resized_count_at_their_own_size(convae, run, large, tmp_path):
     words = ("reconstruct", "--checkpoint", run, "--data", large, "--size", 32, "-o", "out", *ONE_CORE)
     convae(*words, "--memory", "230M").assert_refused(1, "1000x1100", "at its own size", "would do")
@@ -103,6 +123,21 @@ def test_pictures_that_are_resized_count_at_their_own_size(convae, run, large, t
 def test_what_would_do_does(convae, large):
     words = ("train", "--data", large, "--epochs", 1, "--save-every", 0, *WIDE)
     said = convae(*words, "--memory", "230M").stderr
+    assert convae(*words, "--memory", re.search(r"--memory (\w+) would do", said).group(1)).code == 0
+
+
+def test_a_picture_that_is_decoded_before_it_is_resized_counts_also_if_small_ones_are_kept(convae, plain):
+    words = ("train", "--data", plain, "--size", 64, *HUGE[2:], "--memory", "220M")
+    for crop in ((), ("--crop", 32)):
+        refused = convae(*words, *crop)
+        refused.assert_refused(1, "6000x7000 takes 0.1 GB decoded", "would do", "--exclude")
+        assert "--max-pixels" not in refused.stderr, "there are no crops of the file itself"
+
+
+def test_what_would_do_has_room_for_a_picture_and_a_step(convae, huge):
+    words = ("train", "--data", huge, "--crop", 512, "--val-split", 0, "--epochs", 1, "--save-every", 0, "--levels",
+             "16", *ONE_CORE)
+    said = convae(*words, "--memory", "220M").stderr
     assert convae(*words, "--memory", re.search(r"--memory (\w+) would do", said).group(1)).code == 0
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -240,6 +241,25 @@ def test_an_empty_folder_is_begun_by_resume_auto(done, photos, tmp_path):
     (tmp_path / "runs/empty").mkdir(parents=True)
     done("train", "--data", photos, "--name", "empty", "--resume", "auto", "--epochs", 1, *BASE)
     assert (tmp_path / "runs/empty/weights/last.safetensors").exists()
+
+
+def test_a_link_to_an_empty_folder_is_not_replaced_by_resume_auto(convae, photos, tmp_path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "runs").mkdir()
+    link = tmp_path / "runs/linked"
+    link.symlink_to(tmp_path / "large disk")
+    convae("train", "--data", photos, "--name", "linked", "--resume", "auto", *BASE).assert_refused(
+        1, "runs/linked", "holds no weights/last.safetensors")
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("flags", [("--lr", 0, "--norm", "none", "--patience", 2, "--epochs", 30),
+                                   ("--epochs", 2, "--max-steps", 2, "--batch-size", 99)],
+                         ids=["stopped early", "two totals"])
+def test_a_finished_run_goes_on_with_the_larger_total_it_names(done, squares, flags):
+    done("train", "--data", squares, "--val", squares, "--levels", 4, *flags, *ONE_CORE)
+    larger = re.search("such as (.*), to go on", done("train", "--resume", "runs/squares").stdout)[1]
+    assert "is finished" not in done("train", "--resume", "runs/squares", *larger.split()).stdout
 
 
 def test_two_dots_lead_up_from_where_a_link_leads(done, photos, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convae_program import ONE_CORE, csv_columns, pixels_of, plain_name, read_csv
+from convae_program import ONE_CORE, csv_columns, pixels_of, plain_name, read_csv, snapshot
 from drawn_parts import GROUPS, SIZES, make_parts, part, save
 
 
@@ -123,6 +123,15 @@ def test_json_is_the_summary(program, parts, run, tmp_path):
     assert printed == summary_of(tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "scores.csv",
                                                                           "summary.json"]
+
+
+def test_images_are_not_replaced_by_maps_of_them(program, parts, run, tmp_path):
+    """Thermal pictures, in a folder of that name."""
+    shutil.copytree(parts / "test/good", tmp_path / "line/heat")
+    before = snapshot(tmp_path / "line")
+    program.call("score", "--checkpoint", run, "--data", "line/heat", "-o", "line", "--overwrite", *ONE_CORE,
+                 cwd=tmp_path).assert_refused(1, "'line/heat/part500_0.png'", "another -o")
+    assert snapshot(tmp_path / "line") == before
 
 
 def test_the_same_call_gives_the_same_files(program, parts, run, scored, tmp_path):

@@ -119,6 +119,14 @@ def test_an_epoch_that_was_cut_short_is_dropped_when_it_goes_on(program, photos,
     assert_scalars_are_the_metrics(run, rows)
 
 
+def test_a_folder_that_cannot_be_made_is_named_and_the_run_goes_on(program, squares, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tensorboard").write_text("mine")
+    result = program.run("train", "--data", squares, "--epochs", 1, *OPTIONS, cwd=tmp_path)
+    said = [line.partition("warning: ")[2] for line in result.logs if "the run goes on" in line]
+    assert len(said) == 1 and said[0].startswith("cannot create the folder ") and "tensorboard/squares" in said[0]
+
+
 def test_a_run_is_shown_once(run):
     folders = list(GetLogdirSubdirectories(str(run.parent)))
     assert folders == [str(events_folder(run))]

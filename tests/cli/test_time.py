@@ -66,6 +66,15 @@ def test_more_time_goes_on_and_the_same_time_does_not(timed, done):
     assert read_csv(run / "metrics.csv")[-1]["epoch"] == str(total)
 
 
+def test_epochs_in_a_file_take_the_place_of_a_runs_time(done, squares, tmp_path):
+    done("train", "--data", squares, "--val-split", 0, "--time", "0.1s", *SMALL)
+    run = tmp_path / "runs" / "squares"
+    total = int(read_csv(run / "metrics.csv")[-1]["epoch"]) + 2
+    (tmp_path / "recipe.toml").write_text(f"[train]\nepochs = {total}\n")
+    done("train", "--resume", run, "--config", "recipe.toml")
+    assert read_csv(run / "metrics.csv")[-1]["epoch"] == str(total)
+
+
 def test_an_epoch_longer_than_the_time_is_cut_and_still_validated(done, tmp_path):
     pictures = save_pictures(tmp_path / "many", [(96, 96)] * 60)
     done("train", "--data", pictures, "--val-split", 0.2, "--time", "0.1s", "--batch-size", 1, *ONE_CORE)

@@ -67,6 +67,18 @@ def test_missing_folder_is_named(convae, tmp_path):
     assert names_in(tmp_path) == []
 
 
+def test_what_the_system_refuses_is_said_in_plain_words(convae, identity, photos, tmp_path):
+    long = "x" * 300
+    convae("encode", "--checkpoint", identity, "--data", photos, "--pool", "mean", "-o", f"{long}/latents.npy",
+           *ONE_CORE).assert_refused(1, f"convae: cannot use '{tmp_path}/{long}': File name too long")
+    for words in (["info", long], ["train", "--resume", long]):
+        convae(*words).assert_refused(1, f"convae: cannot use '{long}': File name too long")
+    (tmp_path / "latents").mkdir()
+    (tmp_path / "latents/a.npy").symlink_to("a.npy")
+    convae("decode", "--checkpoint", identity, "--latents", "latents", "--size", 16, "-o", "out").assert_refused(
+        1, "convae: cannot use 'latents/a.npy': Too many levels")
+
+
 def test_folder_without_images_is_named(convae, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no image")

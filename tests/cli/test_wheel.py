@@ -36,6 +36,14 @@ def start(*folders):
                           env={"PYTHONPATH": path}, capture_output=True, text=True)
 
 
+def test_a_gpu_check_without_its_packages_says_what_it_needs():
+    # -S: without site-packages.
+    check = subprocess.run([sys.executable, "-S", source_dir() / "tests/gpu/check.py"], env={}, capture_output=True,
+                           text=True)
+    assert check.returncode == 1
+    assert check.stderr == "gpu-check: this Python has no numpy; it needs torch, numpy, Pillow and safetensors\n"
+
+
 @pytest.mark.parametrize("version", ["2.13.0", "2.13.1+cu130"])
 def test_it_starts_the_program_with_a_fitting_torch(environment, version):
     add_torch(environment, version)

@@ -26,6 +26,36 @@ TEST(OutputFolderTest, WhatAnotherProcessHasWrittenMeanwhileIsNotReplaced) {
   EXPECT_NO_THROW(overwriting.prepare("a.csv"));
 }
 
+TEST(OutputFolderTest, AFolderIsNeverTakenForAFileToReplace) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "out/a.png");
+  for (const bool overwrite : {false, true}) {
+    OutputFolder output(folder / "out", overwrite);
+    EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { output.reserve_exact("a.png"); }),
+                         "out/a.png' is a folder"));
+  }
+}
+
+TEST(OutputFolderTest, WhatALinkedInputLeadsToIsSpared) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "links");
+  std::filesystem::create_directories(folder / "store");
+  write_file(folder / "store/a.png", "image");
+  std::filesystem::create_symlink("../store/a.png", folder / "links/a.png");
+  const auto spare = [&](const char* output_folder, const char* input) {
+    OutputFolder output(folder / output_folder, /*overwrite=*/true);
+    output.reserve_exact("a.png");
+    output.spare({folder / input});
+  };
+  for (const char* output_folder : {"store", "links"}) {
+    EXPECT_TRUE(
+        contains(message_of<std::runtime_error>([&] { spare(output_folder, "links/a.png"); }),
+                 "would replace"))
+        << output_folder;
+  }
+  EXPECT_NO_THROW(spare("links", "store/a.png")) << "the link alone is replaced";
+}
+
 TEST(OutputFolderTest, WhatKilledProcessesLeftLongAgoIsRemoved) {
   const test::TemporaryFolder folder;
   std::filesystem::create_directory(folder / "out");

@@ -41,6 +41,27 @@ ImageDataset::Options options_with(std::int64_t channels, Cache cache = Cache::n
   return options;
 }
 
+TEST(ImageDataset, CountsTheCopiesThatDecodingMakes) {
+  ImageInfo info;
+  info.height = 10;
+  info.width = 20;
+  const auto bytes = [&](int bits, int orientation, const ValueRange& range = {}) {
+    info.bits = bits;
+    info.orientation = orientation;
+    ImageDataset::Options options = options_with(3);
+    options.value_range = range;
+    const ImageDataset images({{.file = {"a", "a"}, .info = info}}, options);
+    return std::pair(images.decoded_bytes(0) / 600, images.stored_bytes(0) / 600);
+  };
+  using Bytes = std::pair<std::int64_t, std::int64_t>;
+  const ValueRange range{ValueRange::Kind::fixed, 0, 99};
+  EXPECT_EQ(bytes(8, 1), (Bytes{1, 1}));
+  EXPECT_EQ(bytes(16, 6), (Bytes{4, 2})) << "as stored and upright";
+  EXPECT_EQ(bytes(8, 1, range), (Bytes{3, 2})) << "bytes, and their places in the range";
+  EXPECT_EQ(bytes(16, 3, range), (Bytes{6, 2}));
+  EXPECT_EQ(bytes(32, 1, range), (Bytes{4, 4})) << "floats are placed one by one";
+}
+
 TEST(ScanHeaders, TellsSizeChannelsAndBits) {
   TemporaryFolder folder;
   write_image(folder / "grey.png", noise(1, 5, 9, 1));

@@ -37,6 +37,17 @@ TEST(Globs, MatchNamesAndPaths) {
        {"gr\xC3\xB6\xC3\x9F"
         "e/a"},
        {"gro/a"}},
+      // Characters of UTF-8 are single ones; a byte that is none is one, too.
+      {"?.png", {"ä.png", "x/日.png", "\xFF.png"}, {"ab.png", "äö.png"}},
+      {"*??.png", {"ab.png", "äö.png", "1日2.png"}, {"日.png"}},
+      {"**/x?y/*", {"a/xäy/b"}, {"a/xy/b", "a/xääy/b"}},
+      {"[äb]c",
+       {"äc", "bc"},
+       {"öc", "c",
+        "\xC3"
+        "c"}},
+      {"[!ä]", {"ö", "a"}, {"ä", "öö"}},
+      {"[à-ü]*", {"ö1", "é"}, {"e", "ß"}},
   };
   for (const Case& c : cases) {
     for (const char* name : c.matching) EXPECT_TRUE(matches_glob(c.glob, name)) << c.glob << name;

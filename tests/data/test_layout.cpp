@@ -50,6 +50,7 @@ TEST(Layout, OfOtherTreesIsPlain) {
   EXPECT_EQ(layout_with({"train/good"}), "plain") << "the same images without it";
   EXPECT_EQ(layout_with({"good"}), "plain");
   EXPECT_EQ(layout_with({"good", "ground_truth"}), "plain");
+  EXPECT_EQ(layout_with({"good", "scores/heat", "scores/overlay"}), "plain") << "results of convae";
   EXPECT_EQ(layout_with({"albedo", "normal", "roughness"}), "plain") << "normal maps";
 }
 

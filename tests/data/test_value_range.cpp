@@ -187,6 +187,15 @@ TEST_F(ValueRangeTest, AutomaticIsFromTheLeastToTheGreatestNumberOfAllImages) {
   EXPECT_TRUE(contains(warnings_[0], "samples of different types")) << warnings_[0];
 }
 
+TEST_F(ValueRangeTest, AutomaticLeavesOutImagesOfWhichOnlyCropsAreRead) {
+  add("a.png", deep(300, 3000));
+  test::write_image(folder_ / "large.png", test::noise(1, 40, 50, 1));
+  options_.max_pixels = 100;
+  options_.skip_bad = false;
+  const ValueRange range = measure_value_range(entries_of(folder_.path()), options_, callbacks_);
+  EXPECT_EQ(to_string(range), "300:3000");
+}
+
 TEST_F(ValueRangeTest, AutomaticNeedsTwoNumbers) {
   add("a.png", deep(7, 7));
   EXPECT_EQ(message_of<std::runtime_error>(

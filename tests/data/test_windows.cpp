@@ -70,7 +70,8 @@ void write_tiff(const std::filesystem::path& path, const TiffKind& kind) {
                jpeg                ? PHOTOMETRIC_YCBCR
                : kind.samples >= 3 ? PHOTOMETRIC_RGB
                                    : PHOTOMETRIC_MINISBLACK);
-  if (jpeg) TIFFSetField(tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+  if (jpeg && !kind.separate) TIFFSetField(tiff, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
+  if (jpeg && kind.separate) TIFFSetField(tiff, TIFFTAG_YCBCRSUBSAMPLING, 1, 1);
   if (kind.samples == 4) {
     const std::uint16_t alpha = EXTRASAMPLE_UNASSALPHA;
     TIFFSetField(tiff, TIFFTAG_EXTRASAMPLES, 1, &alpha);
@@ -152,6 +153,16 @@ TEST(ImageWindows, OfEveryKindOfTiffAreThoseOfTheWholePicture) {
   expect_windows(folder / "tiles.tif", true, {ValueRange::Kind::fixed, 20, 200});
   expect_windows(folder / "strips.tif", true, {ValueRange::Kind::fixed, -3, 300});
   expect_windows(folder / "tiles of floats.tif", true, {ValueRange::Kind::fixed, 0.2, 0.7});
+}
+
+TEST(ImageWindows, DoNotTakePlanesOfYCbCrForColours) {
+  const TemporaryFolder folder;
+  write_tiff(folder / "a.tif",
+             {.name = "", .compression = COMPRESSION_JPEG, .rows_per_strip = 80, .separate = true});
+  EXPECT_EQ(test::message_of<ImageError>([&] {
+              ImageWindows({"", folder / "a.tif"}, 3, kDefaultMaxPixels);
+            }),
+            "unsupported TIFF: YCbCr in separate planes");
 }
 
 TEST(ImageWindows, OfPngAndJpegAreThoseOfTheWholePicture) {

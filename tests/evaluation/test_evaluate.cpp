@@ -182,6 +182,25 @@ TEST_F(EvaluateTest, RunsOwnImagesMayBeGoneButNotNamedOnes) {
   EXPECT_TRUE(contains(message, "gone")) << message;
 }
 
+TEST_F(EvaluateTest, RunsOwnImagesMayBeDamagedButNotNamedOnes) {
+  draw("damaged", 3, 30);
+  for (const char* name : {"100.png", "101.png", "102.png"}) {
+    std::string bytes = test::contents(folder_ / "damaged" / name);
+    bytes[bytes.size() / 2] ^= 1;  // the header stays whole
+    test::write_text(folder_ / "damaged" / name, bytes);
+  }
+  const Model model = dense_model(trained_on("damaged", "val-split = 0\n"));
+  const Evaluation evaluation = evaluate(model, options());
+  for (const Coder coder : {Coder::pca, Coder::mean_image}) {
+    EXPECT_TRUE(contains(reason(evaluation, coder), "none of the images in '"));
+    EXPECT_TRUE(contains(reason(evaluation, coder), "--train-data DIR"));
+  }
+  EXPECT_NE(evaluation.find(Coder::network_8_bit), nullptr);
+  EXPECT_TRUE(contains(evaluation.ranges_from, "these images"));
+  EXPECT_EQ(evaluation.training_images, 0);
+  EXPECT_THROW(evaluate(dense_model(), options("damaged")), std::runtime_error);
+}
+
 TEST_F(EvaluateTest, TooFewTrainingImagesLeaveOnlyPcaOut) {
   draw("few", 4, 50);
   const Evaluation evaluation = evaluate(dense_model(), options("few"));

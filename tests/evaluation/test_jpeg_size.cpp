@@ -67,6 +67,13 @@ TEST(JpegNear, TakesSixteenBits) {
   EXPECT_EQ(encode_jpeg_near(wide, 500).file, encode_jpeg_near(image, 500).file);
 }
 
+TEST(JpegNear, MayHaveMorePixelsThanFoldersUsuallyTake) {
+  const torch::Tensor image = torch::full({1, 10'001, 10'000}, 128, torch::kByte);
+  ASSERT_GT(image.numel(), kDefaultMaxPixels);
+  const SizedJpeg jpeg{encode_image(image, ImageFormat::jpeg)};
+  EXPECT_TRUE(torch::equal(decode_jpeg(jpeg, 1), image));
+}
+
 TEST(JpegNear, RefusesSidesThatJpegCannotHold) {
   const auto message = test::message_of<ImageError>([] {
     encode_jpeg_near(torch::zeros({1, 1, kMaxJpegSide + 1}, torch::kByte), 10);

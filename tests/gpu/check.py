@@ -13,8 +13,12 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-from PIL import Image
+try:
+    import numpy as np
+    import safetensors  # noqa: F401, for the tests
+    from PIL import Image
+except ImportError as lacking:
+    sys.exit(f"gpu-check: this Python has no {lacking.name}; it needs torch, numpy, Pillow and safetensors")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The default network; what a training step of it is measured on.
@@ -27,7 +31,10 @@ def say(text):
 
 
 def matching_wheel(named):
-    version = importlib.metadata.version("torch")
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit("gpu-check: this Python has no torch; PYTHON=/path names another")
     short = ".".join(version.split(".")[:2])
     wheels = [pathlib.Path(named)] if named else sorted((ROOT / "build/wheels").glob(f"*torch{short}-*.whl"))
     if not wheels:

@@ -32,6 +32,13 @@ TEST(BenchmarkTest, TimesArePositiveInEveryPrecision) {
   }
 }
 
+TEST(BenchmarkTest, MeasuresTrainingWhateverTheCallersMode) {
+  BenchmarkOptions options = tiny();
+  options.rounds = 1;
+  const c10::InferenceMode mode;
+  EXPECT_GT(benchmark(options).training_step_ms, 0);
+}
+
 TEST(BenchmarkTest, JsonSaysWhatWasMeasuredOnWhat) {
   BenchmarkResult result{.device = torch::kCPU, .threads = 2};
   result.training_step_ms = 6;

@@ -62,6 +62,12 @@ TEST_F(LatentsTest, ThatAreNotFiniteAreNotWritten) {
   }
 }
 
+TEST_F(LatentsTest, OfDoublePrecisionAreDecodedAsTheyAre) {
+  const torch::Tensor latents = test::uniform({2, 6, 4, 5}, 3);
+  EXPECT_TRUE(torch::equal(model_.decode(latents.to(torch::kDouble), {15, 20}),
+                           model_.decode(latents, {15, 20})));
+}
+
 TEST_F(LatentsTest, AFolderOfLatentsDecodesToTheReconstructions) {
   const EncodeResult result = encode_folder(model_, encoding("latents/"));
   EXPECT_EQ(files_in(folder_ / "latents"),

@@ -56,6 +56,17 @@ TEST_P(EveryFault, FollowsFromTheRandomNumbers) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryFault, testing::Range(1, kFaultKinds + 1));
 
+TEST(Faults, PicturesOfLineCamerasAreTurnedWhateverTheirLength) {
+  for (const Size size : {Size{8, 33000}, Size{33000, 8}}) {
+    const torch::Tensor image = picture(1, size.h, size.w);
+    const torch::Tensor change = with_fault(image, kind_of(FrameFault::turned), 1) - image;
+    const std::int64_t axis = size.h > size.w ? 1 : 2;
+    for (const std::int64_t end : {0, 32000}) {
+      EXPECT_GT(change.narrow(axis, end, 1000).abs().max().item<float>(), 0.01) << to_string(size);
+    }
+  }
+}
+
 TEST(Faults, TheFirstKindsAreDrawnDefects) {
   const torch::Tensor image = picture(3, 40, 50);
   int kind = 0;

@@ -121,6 +121,21 @@ TEST_F(CalibratedInspector, AHoleScoresAboveGoodImagesAndTheMapShowsIt) {
   }
 }
 
+TEST_F(CalibratedInspector, IsTheSameWhateverTheCallersMode) {
+  const c10::InferenceMode mode;
+  const Inspector again = Inspector::calibrate(small_model(), good_images_of(good()));
+  EXPECT_EQ(again.threshold(0.1), inspector().threshold(0.1));
+}
+
+TEST_F(CalibratedInspector, RefusesImagesOfOtherTypes) {
+  const torch::Tensor part = good_part(30);
+  const double score = inspector().score(part).score;
+  EXPECT_NEAR(inspector().score(part.to(torch::kFloat) / 255).score, score, 1e-4);
+  EXPECT_NEAR(inspector().score((part.to(torch::kInt) * 257).to(torch::kUInt16)).score, score,
+              1e-4);
+  EXPECT_THROW(inspector().score(part.to(torch::kInt) * 257), std::invalid_argument);
+}
+
 /// (1, 233, 270): rows of parts, of which one has a hole, without the last pixels.
 torch::Tensor sheet_of_parts() {
   std::vector<torch::Tensor> rows;

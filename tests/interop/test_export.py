@@ -387,6 +387,28 @@ def test_the_module_refuses_a_file_that_describes_no_model(plain, tmp_path):
         convae.load(tmp_path / "bare")
 
 
+def test_the_module_refuses_a_part(plain, tmp_path):
+    with safe_open(plain, "pt") as file:
+        about = file.metadata()
+    weights = {name[8:]: tensor for name, tensor in load_file(plain).items() if name.startswith("encoder.")}
+    save_file(weights, tmp_path / "part", about | {"part": "encoder"})
+    with pytest.raises(ValueError, match="the encoder alone"):
+        convae.load(tmp_path / "part")
+
+
+@pytest.mark.parametrize("linear", ["none", "pca"])
+def test_the_module_refuses_latents_of_another_size(linear):
+    net = convae.Autoencoder({"channels": 1, "levels": ["4:k3x3s2x2p1x1d1x1", "6:k3x3s2x2p1x1d1x1"],
+                              "order": "conv-bn-act", "activation": "silu", "norm": "batch", "latent": 0,
+                              "latent-channels": 2, "size": "0x0", "output": "linear", "variational": False,
+                              "linear": linear}).eval()
+    with torch.no_grad():
+        latent = net.encode(torch.rand(1, 1, 14, 9))
+        assert net.decode(latent, (13, 12)).shape == (1, 1, 13, 12)
+        for size in ((12, 9), (17, 9), (40, 40)):
+            with pytest.raises(ValueError, match="size"):
+                net.decode(latent, size)
+
 
 @pytest.mark.parametrize("size", [SIZES[0], SIZES[3]])
 def test_restoring_models_for_one_size(restoring, size):

@@ -129,6 +129,13 @@ TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
   EXPECT_TRUE(why_impossible(levels, {5, 8}));
 }
 
+TEST(Geometry, LevelsThatCannotBeAreRefusedWhateverIsAsked) {
+  LevelSpec level{4};
+  level.stride = {0, 2};
+  EXPECT_THROW(plan_sizes({level}, {5, 5}, 3), GeometryError);
+  EXPECT_THROW(why_impossible({level}, {5, 5}), GeometryError);
+}
+
 TEST(Geometry, SidesOutOfRangeAreRefused) {
   const std::vector<LevelSpec> levels = {LevelSpec{4}};
   for (const Size size : {Size{0, 5}, Size{5, -1}, Size{kMaxSide + 1, 5}}) {

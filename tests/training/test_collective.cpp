@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
+#include <queue>
 
 namespace convae::test_collective {
 namespace {
@@ -56,6 +58,33 @@ TEST(Collective, OneProcessHearsItself) {
   EXPECT_FALSE(on_any_rank(false));
   EXPECT_EQ(least_of_ranks(-3), -3);
   EXPECT_EQ(said_by_first_rank("hear"), "hear");
+}
+
+/// Two ranks, of which the other says what this one says.
+class Twins : public Collective {
+public:
+  std::int64_t size() const override { return 2; }
+  void broadcast(std::span<std::byte> bytes, std::int64_t rank) override {
+    if (rank == 0) {
+      said_.emplace(bytes.begin(), bytes.end());
+    } else {
+      std::ranges::copy(said_.front(), bytes.begin());
+      said_.pop();
+    }
+  }
+
+private:
+  std::queue<std::vector<std::byte>> said_;  // and not yet heard
+};
+
+TEST(Collective, TheLeastOfRanksIsExactHoweverLarge) {
+  Twins twins;
+  use_ranks(&twins);
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t value : {most, most - 1, std::int64_t{6'000'000}, std::int64_t{-3}}) {
+    EXPECT_EQ(least_of_ranks(value), value);
+  }
+  use_ranks(nullptr);
 }
 
 class ShareOfStep : public testing::Test {

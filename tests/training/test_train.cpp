@@ -76,6 +76,19 @@ TEST_F(TrainJobTest, TrainsARunThatIsReadyToUse) {
   }
 }
 
+TEST_F(TrainJobTest, TrainsWhateverTheCallersMode) {
+  const auto weights = [&](const std::string& name) {
+    return load(train(job(name, 1)).folder, "cpu").weights_digest();
+  };
+  const std::string expected = weights("plain");
+  {
+    const torch::NoGradGuard no_grad;
+    EXPECT_EQ(weights("without gradients"), expected);
+  }
+  const c10::InferenceMode mode;
+  EXPECT_EQ(weights("inference"), expected);
+}
+
 TEST_F(TrainJobTest, MakesNoSecondRunWhereItMayNotCountUp) {
   train(job("a", 1));
   TrainJob again = job("a", 1);
@@ -297,6 +310,26 @@ TEST_F(TrainJobTest, RunThatStoppedEarlyGoesOnWithMorePatience) {
   still.earlier = TrainJob::Earlier{still.data, still.train};
   still.train.patience = 3;
   EXPECT_EQ(train(still).progress.epoch, 6);
+}
+
+TEST_F(TrainJobTest, RunThatStoppedEarlyStaysFinishedWithAnotherLossOrOtherImages) {
+  TrainJob still = job("a", 9);
+  still.model.norm = Norm::none;
+  still.train.lr = 0;
+  still.train.patience = 2;
+  still.data.val_split = 0.5;
+  EXPECT_TRUE(train(still).progress.stopped_early);
+  still.resume = folder_ / "runs/a";
+  still.earlier = TrainJob::Earlier{still.data, still.train};
+  const std::string before = contents(last("a"));
+  TrainJob other = still;
+  other.train.loss = parse_loss("l1");
+  EXPECT_TRUE(train(other).was_finished);
+  other = still;
+  other.data.data = folder_ / "copy";
+  fs::copy(folder_ / "data", folder_ / "copy");
+  EXPECT_TRUE(train(other).was_finished);
+  EXPECT_EQ(contents(last("a")), before);
 }
 
 TEST_F(TrainJobTest, StartsFromWeightsAndTheirArchitecture) {

@@ -157,6 +157,31 @@ TEST_F(TrainerTest, ResumedRunEqualsAnUninterruptedOne) {
   }
 }
 
+TEST_F(TrainerTest, AverageGoesOnWithAnotherOptimizer) {
+  ImageDataset images = uniform_dataset();
+  TrainOptions options = train_options(/*epochs=*/30, /*batch_size=*/10);
+  options.ema = 0.999;
+  Autoencoder first = seeded(model_options(Norm::none)), second = seeded(model_options(Norm::none));
+  Trainer start(first, images, options, torch::kCPU);
+  train(start);
+  CheckpointInfo info;
+  info.progress = start.progress();
+  save_checkpoint(checkpoint(), first, &start.optimizer(), info, &start.average());
+
+  options.epochs = 31;
+  options.optimizer = OptimizerKind::sgd;
+  options.lr = 0;
+  Trainer rest(second, images, options, torch::kCPU);
+  rest.restore(read_checkpoint(checkpoint()), "'c'");
+  const std::string name = "encoder.0.conv.weight";
+  const torch::Tensor before = rest.average().state().at("ema." + name).clone();
+  train(rest);
+  const double share = 1 - 32.0 / 41;  // of a 31st step
+  EXPECT_LE(difference(rest.average().state().at("ema." + name),
+                       before.lerp(state_of(second).at(name), share)),
+            1e-6);
+}
+
 TEST_F(TrainerTest, RunInterruptedInAnEpochEqualsAnUninterruptedOne) {
   ImageDataset images = dataset();
   TrainOptions options = train_options(3);
