@@ -110,6 +110,7 @@ int execute(const std::vector<std::string>& words) {
 
 /// In the words of other errors; what() has the name of a C++ function.
 std::string reason_of(const std::filesystem::filesystem_error& error) {
+  if (error.path1().empty()) return error.what();
   const std::filesystem::path& path = error.path2().empty() ? error.path1() : error.path2();
   return "cannot use " + in_quotes(path) + ": " + error.code().message();
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -30,6 +31,7 @@ std::int64_t cores_of_affinity() {
 
 MachineShare share_of_machine;
 std::int64_t most_memory = 0;
+std::atomic<std::int64_t> kept_free = 0;
 
 /// What the process has in memory, in bytes.
 std::int64_t resident_bytes() {
@@ -82,6 +84,8 @@ std::int64_t available_cores() {
   return std::max<std::int64_t>(1, quota > 0 ? std::min(quota / processes, own) : own);
 }
 
+void count_as_free(std::int64_t bytes) { kept_free = bytes; }
+
 void limit_memory(std::int64_t bytes) { most_memory = bytes; }
 
 std::string limit_text(double needed) {
@@ -93,9 +97,10 @@ std::string limit_text(double needed) {
 }
 
 std::int64_t free_memory_bytes() {
-  const std::int64_t left = free_on_machine();
+  const std::int64_t on_machine = free_on_machine();
+  const std::int64_t left = on_machine > 0 ? on_machine + kept_free : 0;
   if (most_memory == 0) return left;
-  const std::int64_t own = std::max<std::int64_t>(1, most_memory - resident_bytes());
+  const std::int64_t own = std::max<std::int64_t>(1, most_memory - resident_bytes() + kept_free);
   return left > 0 ? std::min(left, own) : own;
 }
 

@@ -26,6 +26,9 @@ std::int64_t free_memory_bytes();
 /// is free, it does not change; 0: unknown.
 std::int64_t memory_limit_bytes();
 
+/// So many bytes the process has, but for use by what comes next: they count as free.
+void count_as_free(std::int64_t bytes);
+
 /// From now on the process keeps to that many bytes: what is free is what it has not taken of them,
 /// if the machine has more. 0: no limit.
 void limit_memory(std::int64_t bytes);

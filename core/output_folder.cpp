@@ -106,6 +106,7 @@ void OutputFolder::spare(const std::vector<fs::path>& inputs) const {
     replaced.insert(file_id(root_ / name, /*follows=*/false));
   }
   replaced.erase(std::nullopt);
+  if (replaced.empty()) return;
   for (const fs::path& input : inputs) {
     const bool is_replaced = replaced.contains(file_id(input, /*follows=*/false)) ||
                              replaced.contains(file_id(input, /*follows=*/true));

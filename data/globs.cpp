@@ -22,7 +22,7 @@ Character first_character(std::string_view text) {
                              : byte(0) < 0xF0 ? 3
                                               : 4;
   if (length == 1) return {byte(0), 1};
-  const Character alone{-byte(0), 1};
+  const Character alone{byte(0) - 256, 1};
   if (length == 0 || length > text.size()) return alone;
   std::int32_t code = byte(0) & (0x7F >> length);
   for (std::size_t i = 1; i < length; ++i) {

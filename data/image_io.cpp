@@ -1,5 +1,6 @@
 #include "convae/data/image_io.h"
 
+#include "convae/core/machine.h"
 #include "convae/data/codecs/codecs.h"
 #include "convae/data/mat.h"
 
@@ -16,7 +17,7 @@
 #include <cstring>
 #include <limits>
 #include <mutex>
-#include <new>
+#include <stdexcept>
 #include <utility>
 
 namespace convae {
@@ -106,8 +107,27 @@ std::optional<std::string> reason_to_refuse(Bytes bytes) {
   return std::nullopt;
 }
 
-/// Mappings of large pictures. An allocator would keep their memory in pieces that the next one
-/// does not fit in. The last one that was freed is kept: page faults take longer than decoding.
+/// Memory of its own.
+struct Mapping {
+  void* memory = nullptr;
+  std::size_t bytes = 0;
+
+  static Mapping of(std::size_t bytes) {
+    void* const memory =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, /*fd=*/-1, 0);
+    if (memory == MAP_FAILED) {
+      throw std::runtime_error(fmt::format("can't allocate memory: {} bytes for a picture", bytes));
+    }
+    ::madvise(memory, bytes, MADV_HUGEPAGE);
+    return {memory, bytes};
+  }
+  void remove() const {
+    if (memory != nullptr) ::munmap(memory, bytes);
+  }
+};
+
+/// Mappings of large pictures. An allocator would split their memory, so that the next picture
+/// needs new memory. The last one that was freed is kept: page faults take longer than decoding.
 class LargePictures {
 public:
   static LargePictures& instance() {
@@ -115,33 +135,20 @@ public:
     return pictures;
   }
 
-  void* take(std::size_t bytes) {
-    std::unique_lock lock(mutex_);
-    const Mapping kept = std::exchange(kept_, {});
-    lock.unlock();
-    if (kept.bytes == bytes) return kept.memory;
-    unmap(kept);
-    void* const memory =
-        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, /*fd=*/-1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    ::madvise(memory, bytes, MADV_HUGEPAGE);
-    return memory;
+  Mapping take(std::size_t bytes) {
+    const Mapping kept = exchange_kept({});
+    if (bytes <= kept.bytes && kept.bytes <= 2 * bytes) return kept;
+    kept.remove();
+    return Mapping::of(bytes);
   }
 
-  void give_back(void* memory, std::size_t bytes) {
-    std::unique_lock lock(mutex_);
-    const Mapping old = std::exchange(kept_, {memory, bytes});
-    lock.unlock();
-    unmap(old);
-  }
+  void give_back(const Mapping& mapping) { exchange_kept(mapping).remove(); }
 
 private:
-  struct Mapping {
-    void* memory = nullptr;
-    std::size_t bytes = 0;
-  };
-  static void unmap(const Mapping& mapping) {
-    if (mapping.memory != nullptr) ::munmap(mapping.memory, mapping.bytes);
+  Mapping exchange_kept(const Mapping& mapping) {
+    const std::lock_guard lock(mutex_);
+    count_as_free(static_cast<std::int64_t>(mapping.bytes));
+    return std::exchange(kept_, mapping);
   }
 
   std::mutex mutex_;
@@ -154,8 +161,9 @@ torch::Tensor empty_picture(at::IntArrayRef shape, at::ScalarType type) {
   const std::size_t bytes =
       static_cast<std::size_t>(c10::multiply_integers(shape)) * c10::elementSize(type);
   if (bytes < kLarge) return at::empty(shape, type);
-  const auto free = [bytes](void* memory) { LargePictures::instance().give_back(memory, bytes); };
-  return at::from_blob(LargePictures::instance().take(bytes), shape, free, type);
+  const Mapping mapping = LargePictures::instance().take(bytes);
+  const auto free = [mapping](void* /*memory*/) { LargePictures::instance().give_back(mapping); };
+  return at::from_blob(mapping.memory, shape, free, type);
 }
 
 /// Whole numbers of a file → their places in `range`, in 16 bits.

@@ -14,11 +14,16 @@
 namespace convae {
 namespace {
 
-/// Widens `range` to take in all numbers of `images` (…, H, W): row by row, as aminmax() copies.
+/// Widens `range` to take in all numbers of `images` (…, H, W): part by part, as aminmax() copies.
 void take_in(ValueRange& range, const torch::Tensor& images) {
-  for (const torch::Tensor& row : images.unbind(-2)) {
+  constexpr std::int64_t kValuesOfAPart = 1 << 20;
+  const std::int64_t rows = images.size(-2),
+                     a_row = std::max<std::int64_t>(1, images.numel() / rows);
+  for (const torch::Tensor& part :
+       images.split(std::max<std::int64_t>(1, kValuesOfAPart / a_row), -2)) {
     // LibTorch has no minimum of uint16.
-    const auto [low, high] = (row.scalar_type() == at::kUInt16 ? row.to(at::kInt) : row).aminmax();
+    const auto [low, high] =
+        (part.scalar_type() == at::kUInt16 ? part.to(at::kInt) : part).aminmax();
     range.low = std::min(range.low, low.item<double>());
     range.high = std::max(range.high, high.item<double>());
   }

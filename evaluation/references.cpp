@@ -175,6 +175,7 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
   } catch (const Interrupted&) {
     throw;
   } catch (const std::runtime_error& error) {
+    if (ranks().size() > 1) throw;  // others may wait for this one
     // None can be read; or at their own size they may be larger than memory.
     note_unusable(error);
     references.rounding = {};

@@ -123,8 +123,8 @@ void warn_of_trained_images(const std::vector<ImageEntry>& good, const std::stri
   }
 }
 
-/// A pattern that does not match leaves each image in a group of its own. Of the images of the run,
-/// grouped as in training, that has told.
+/// A pattern that does not match leaves each image in a group of its own. Training has already
+/// warned of the run's own images with its own pattern.
 void warn_of_strays(const std::vector<ImageEntry>& images, const DataOptions& options,
                     const Model& model, const Callbacks& callbacks) {
   const Grouping grouping(options.group_regex);

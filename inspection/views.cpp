@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 namespace convae {
@@ -40,9 +41,15 @@ struct Between {
 };
 
 void require_memory(Size size, std::int64_t bytes_a_pixel, const char* way_out) {
+  // What fitted once fits again, though the allocator keeps it.
+  static std::atomic<std::int64_t> fitted = 0;
+  const std::int64_t bytes = bytes_a_pixel * size.area();
   const std::int64_t free = free_memory_bytes();
-  const auto needed = static_cast<double>(bytes_a_pixel) * static_cast<double>(size.area());
-  if (free == 0 || needed <= static_cast<double>(free)) return;
+  if (free == 0 || bytes <= std::max<std::int64_t>(free, fitted)) {
+    fitted = std::max<std::int64_t>(fitted, bytes);
+    return;
+  }
+  const auto needed = static_cast<double>(bytes);
   throw std::runtime_error(fmt::format(
       "to inspect an image of {} takes {:.1f} GB, but {:.1f} GB are free{}; {}", to_string(size),
       needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed), way_out));

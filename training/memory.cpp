@@ -130,10 +130,10 @@ std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& tr
 }
 
 std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes,
-                                      std::int64_t beside) {
+                                      std::int64_t beside, std::int64_t copies) {
   std::int64_t largest = -1, most = 0;
   for (std::int64_t i = 0; i < images.size(); ++i) {
-    const std::int64_t bytes = images.decoded_bytes(i);
+    const std::int64_t bytes = images.decoded_bytes(i) + copies * images.stored_bytes(i);
     if (bytes > most) std::tie(largest, most) = std::tie(i, bytes);
   }
   if (free_bytes == 0 || most <= free_bytes) return most;

@@ -38,8 +38,9 @@ std::int64_t bytes_for_batches(const ModelOptions& model, const TrainOptions& tr
 
 /// What the largest image takes while it is decoded. Throws std::runtime_error where that is more
 /// than `free_bytes`, with the limit that would do: `beside` is what the job needs besides.
+/// `copies`: how many that were decoded are there at the same time.
 std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t free_bytes,
-                                      std::int64_t beside = 0);
+                                      std::int64_t beside = 0, std::int64_t copies = 0);
 
 /// How many pixels can go through the network together: Trainer::kMaxPixelsTogether, or fewer where
 /// those do not fit. Throws std::runtime_error if not even one image does, by what it keeps for its

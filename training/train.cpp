@@ -243,6 +243,11 @@ public:
     require_measure_of_best(job_, images.validation);
     job_.data.channels = job_.model.channels = images.channels;
     if (range.kind == ValueRange::Kind::automatic) {
+      ImageDataset::Options as_measured = dataset_options();
+      as_measured.size = {};
+      // One in a batch, and the next.
+      require_memory_to_decode(ImageDataset(images.training, as_measured), free_memory_bytes(),
+                               /*beside=*/0, /*copies=*/2);
       range = measure_value_range(images.training, job_.data, callbacks_);
     }
     if (range.is_fixed()) callbacks_.say("value range " + to_string(range));

@@ -126,7 +126,7 @@ void calibrate_after_training(const TrainResult& result, const Options& given,
     CalibrateOptions options = as_calibrated_before(model, callbacks);
     DataOptions& data = options.good.data;
     data.workers = given.data.workers;
-    // In training, of a crop: a lower limit is none of the whole image.
+    // Training on crops reads larger images in part: its limit may be too low for whole ones.
     data.max_pixels = std::max(data.max_pixels, given.data.max_pixels);
     const Inspector inspector = calibrate_run(model, options, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),

@@ -23,7 +23,7 @@ constexpr std::array kTables = {Group::data, Group::model, Group::train, Group::
   throw OptionError(name + ":" + std::to_string(where.begin.line) + ": " + reason);
 }
 
-/// No argument can hold one, and kBetween is one.
+/// kBetween is one, and no command line can hold one.
 void require_without_nul(const std::string& text) {
   require_option(text.find('\0') == std::string::npos, "it holds a NUL character");
 }

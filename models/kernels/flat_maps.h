@@ -73,7 +73,8 @@ public:
     const std::size_t row = N * width_, count = size() * row;
     const auto partial = std::make_unique_for_overwrite<float[]>(count);
     for_each([&](const Piece& piece) {
-      float* const first = std::fill_n(&partial[index(piece) * row], row, 0.0F) - row;
+      float* const first = &partial[index(piece) * row];
+      std::fill_n(first, row, 0.0F);
       std::array<float*, N> sums;
       for (std::size_t i = 0; i < N; ++i) sums[i] = first + i * width_;
       work(piece, sums);

@@ -36,13 +36,13 @@ def run(program, large, tmp_path_factory):
     return folder / "runs" / "large"
 
 
-def peak_mib(program, *words, cwd):
-    """Peak resident memory of a call that ends well."""
-    code = ("import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
-            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)")
-    done = subprocess.run([sys.executable, "-c", code, program.path, *map(str, words)], cwd=cwd, text=True,
+def peak_mib(program, *words, cwd, code=0):
+    """Peak resident memory of a call that ends with that code."""
+    measure = ("import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); "
+               "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)")
+    done = subprocess.run([sys.executable, "-c", measure, program.path, *map(str, words)], cwd=cwd, text=True,
                           capture_output=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return int(done.stdout.splitlines()[-1]) / 1024
 
 
@@ -93,6 +93,12 @@ def test_a_picture_too_large_to_decode_is_refused_or_only_its_crop_is_read(conva
     assert not (tmp_path / "runs").exists()
     words = ("train", "--data", huge, *HUGE, "--memory", "220M", "--max-pixels", 1_000_000)
     assert peak_mib(program, *words, cwd=tmp_path) <= 1.2 * 220
+
+
+def test_values_are_not_measured_of_a_picture_too_large_to_decode(program, huge, tmp_path):
+    words = ("train", "--data", huge, *HUGE, "--value-range", "auto", "--memory", "320M")
+    assert peak_mib(program, *words, cwd=tmp_path, code=1) <= 1.2 * 320
+    assert peak_mib(program, *words[:-1], "800M", cwd=tmp_path) <= 1.2 * 800
 
 
 @pytest.fixture(scope="module")

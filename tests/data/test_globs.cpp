@@ -18,6 +18,7 @@ TEST(Globs, MatchNamesAndPaths) {
       {"[a-c]*", {"a", "x/bcd"}, {"d", "a/d", ""}},
       {"[!0-9]*", {"a1", "-"}, {"1a"}},
       {"[]x]", {"]", "x"}, {"y"}},
+      {"[\xE0-\xFC]", {"\xE4"}, {"\xFF", "a"}},  // Latin-1
       {"[x", {"[x"}, {"x"}},
       {"a\\*b", {"a*b"}, {"acb"}},
       {"*a*a*b", {"xaaab", "aab"}, {"ab", "aaa"}},
