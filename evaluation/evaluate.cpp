@@ -4,7 +4,6 @@
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/parallel.h"
-#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/evaluation/filters.h"
 #include "convae/evaluation/jpeg_size.h"
@@ -286,7 +285,7 @@ private:
 
   /// Those of the run, if there is one: the references may be fitted to others.
   void note_training_images() {
-    const auto run = model_.run().empty() ? run_of(model_.path()) : model_.run();
+    const std::filesystem::path run = run_of(model_);
     if (run.empty()) return;
     const auto image_at = [this](std::int64_t i) {
       return folder_.entry(measured_[static_cast<std::size_t>(i)]).file;

@@ -2,7 +2,6 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
-#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
 #include "convae/data/loader.h"
@@ -43,7 +42,7 @@ ImageEntries find_training_images(const Model& model, const DataOptions& data, b
                                   References& references, const Callbacks& callbacks) {
   SplitImages split = split_images(data, unfit_for(model.options(), data.size), callbacks);
   if (leads()) split.keep_headers();
-  if (!is_named) keep_to_trained_images(split, run_of(model.path()), model.info(), callbacks);
+  if (!is_named) keep_to_trained_images(split, run_of(model), model.info(), callbacks);
   ImageEntries images = std::move(split.training);
   if (images.empty()) throw std::runtime_error("none of them is left in " + in_quotes(data.data));
   for (const ImageFile& file : images.files()) references.files.insert(image_id(file));

@@ -76,6 +76,10 @@ Refusal unfit_for(const ModelOptions& model, Size fixed_size) {
   };
 }
 
+std::filesystem::path run_of(const Model& model) {
+  return model.run().empty() ? run_of(model.path()) : model.run();
+}
+
 std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes) {
   if (!model.device().is_cpu()) return kMaxBatchPixels;
   return require_memory_for_inference(model.options(), sizes, free_memory_bytes());

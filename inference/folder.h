@@ -30,6 +30,9 @@ Size fixed_network_size(Size asked, const ModelOptions& model);
 /// {0, 0}.
 Refusal unfit_for(const ModelOptions& model, Size fixed_size);
 
+/// The run folder of a model, also of one that was loaded from a file in it; empty without one.
+std::filesystem::path run_of(const Model& model);
+
 /// Throws std::runtime_error where memory cannot hold what an image of one of these sizes takes in
 /// the network. Returns how many pixels can go through it together.
 std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes);

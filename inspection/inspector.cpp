@@ -77,8 +77,7 @@ SplitImages images_of_run(const Model& model, const DataOptions& options,
     if (!told.contains(printable(file.name))) callbacks.warn(skipped_line(file));
   }
   if (leads()) images.keep_headers();
-  const auto own = model.run().empty() ? run_of(model.path()) : model.run();
-  keep_to_trained_images(images, own, model.info(), callbacks);
+  keep_to_trained_images(images, run_of(model), model.info(), callbacks);
   return images;
 }
 

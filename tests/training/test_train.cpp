@@ -40,6 +40,16 @@ protected:
     return job;
   }
 
+  /// It stops early, after two epochs that are no better than the first.
+  TrainJob job_without_progress() const {
+    TrainJob still = job("a", 9);
+    still.model.norm = Norm::none;
+    still.train.lr = 0;
+    still.train.patience = 2;
+    still.data.val_split = 0.5;
+    return still;
+  }
+
   bool has_said(const std::string& part) const {
     for (const std::string& line : lines_) {
       if (contains(line, part)) return true;
@@ -298,11 +308,7 @@ TEST_F(TrainJobTest, ListsItsImagesBesideTheWeights) {
 }
 
 TEST_F(TrainJobTest, RunThatStoppedEarlyGoesOnWithMorePatience) {
-  TrainJob still = job("a", 9);
-  still.model.norm = Norm::none;
-  still.train.lr = 0;
-  still.train.patience = 2;
-  still.data.val_split = 0.5;
+  TrainJob still = job_without_progress();
   EXPECT_TRUE(train(still, callbacks_).progress.stopped_early);
   EXPECT_TRUE(has_said("stopped early: no better val_loss for 2 epochs"));
   still.resume = folder_ / "runs/a";
@@ -313,11 +319,7 @@ TEST_F(TrainJobTest, RunThatStoppedEarlyGoesOnWithMorePatience) {
 }
 
 TEST_F(TrainJobTest, RunThatStoppedEarlyStaysFinishedWithAnotherLossOrOtherImages) {
-  TrainJob still = job("a", 9);
-  still.model.norm = Norm::none;
-  still.train.lr = 0;
-  still.train.patience = 2;
-  still.data.val_split = 0.5;
+  TrainJob still = job_without_progress();
   EXPECT_TRUE(train(still).progress.stopped_early);
   still.resume = folder_ / "runs/a";
   still.earlier = TrainJob::Earlier{still.data, still.train};
