@@ -85,6 +85,9 @@ public:
   torch::Tensor conv_bias() const { return kind_ == Kind::linear ? torch::Tensor() : bias_; }
 
 protected:
+  /// Whether the fused kernels make forward()'s result, which no backward pass needs then.
+  bool fuses(const Maps& maps, const std::vector<Size>& sizes) const;
+
   Kind kind_;
   LevelSpec level_;
 
@@ -94,7 +97,6 @@ private:
   torch::Tensor convolve_as_is(const torch::Tensor& x, Size out, bool with_bias);
   torch::Tensor convolution(const torch::Tensor& x, const torch::Tensor& weight,
                             const torch::Tensor& bias, Size output_padding) const;
-  bool fuses(const Maps& maps, const std::vector<Size>& sizes) const;
   Maps finish_fused(Maps convolved);
   torch::Tensor normalise(const torch::Tensor& x);
   torch::Tensor finish(const torch::Tensor& x);

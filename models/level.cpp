@@ -1,9 +1,12 @@
 #include "convae/models/level.h"
 
+#include "convae/models/kernels/flat_maps.h"
 #include "convae/models/kernels/fused_shortcut.h"
 #include "convae/models/shortcut.h"
 
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace convae {
 ResidualImpl::ResidualImpl(std::int64_t channels, const ModelOptions& options)
@@ -31,14 +34,18 @@ LevelImpl::LevelImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
 }
 
 Maps LevelImpl::forward(const Maps& maps, const std::vector<Size>& sizes) {
-  if (kind_ == Kind::conv) return refined(with_shortcut(BlockImpl::forward(maps, sizes), maps));
-  const Maps inputs = refined(maps);
-  return with_shortcut(BlockImpl::forward(inputs, sizes), inputs);
+  const bool down = kind_ == Kind::conv;
+  Maps inputs = down ? maps : refined(maps);
+  const bool in_place = fuses(inputs, sizes) || !at::GradMode::is_enabled();
+  const Maps outputs = with_shortcut(std::move(inputs), sizes, in_place, [&](const Maps& forked) {
+    return BlockImpl::forward(forked, sizes);
+  });
+  return down ? refined(outputs) : outputs;
 }
 
 Maps LevelImpl::forward_open(const Maps& maps, const std::vector<Size>& sizes) {
-  const Maps inputs = refined(maps);
-  return with_shortcut(convolve_only(inputs, sizes), inputs);
+  return with_shortcut(refined(maps), sizes, /*in_place=*/true,
+                       [&](const Maps& forked) { return convolve_only(forked, sizes); });
 }
 
 Maps LevelImpl::refined(Maps maps) {
@@ -46,17 +53,28 @@ Maps LevelImpl::refined(Maps maps) {
   return maps;
 }
 
-Maps LevelImpl::with_shortcut(Maps outputs, const Maps& inputs) const {
-  if (shortcut_ == Shortcut::none) return outputs;
+Maps LevelImpl::with_shortcut(Maps inputs, const std::vector<Size>& sizes, bool in_place,
+                              const std::function<Maps(const Maps&)>& layers) const {
+  if (shortcut_ == Shortcut::none) return layers(inputs);
   const bool down = kind_ == Kind::conv;
+  std::vector<std::optional<ForkedInput>> forks(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    torch::Tensor& x = inputs[i];
+    x = x.to(computed_type(x));
+    const std::vector<std::int64_t> output = {x.size(0), level_.channels, sizes[i].h, sizes[i].w};
+    if (!can_fuse_shortcut(x, output, level_.stride, down)) continue;
+    forks[i].emplace(x, output, level_.stride, down);
+    x = forks[i]->maps;
+  }
+  Maps outputs = layers(inputs);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     torch::Tensor& y = outputs[i];
-    const torch::Tensor x = inputs[i].to(y.scalar_type());
-    if (can_fuse_shortcut(y, x, level_.stride, down)) {
-      y = fused_shortcut(y, x, level_.stride, down);
+    if (forks[i]) {
+      if (!in_place) y = y.to(inputs[i].scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+      fused_shortcut_(y, *forks[i], level_.stride, down);
     } else {
       const auto shuffled = down ? shuffled_down : shuffled_up;
-      y = added(y, shuffled(x, level_.stride, y.size(1), {y.size(2), y.size(3)}));
+      y = added(y, shuffled(inputs[i], level_.stride, y.size(1), {y.size(2), y.size(3)}));
     }
   }
   return outputs;

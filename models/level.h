@@ -4,6 +4,7 @@
 #include "convae/models/blocks.h"
 #include "convae/models/options.h"
 
+#include <functional>
 #include <vector>
 
 namespace CONVAE_API convae {
@@ -42,7 +43,9 @@ public:
 
 private:
   Maps refined(Maps maps);
-  Maps with_shortcut(Maps outputs, const Maps& inputs) const;
+  /// layers(inputs) and the shortcut; `in_place`: no backward pass needs the layers' outputs.
+  Maps with_shortcut(Maps inputs, const std::vector<Size>& sizes, bool in_place,
+                     const std::function<Maps(const Maps&)>& layers) const;
 
   Shortcut shortcut_;
   std::vector<Residual> residuals_;

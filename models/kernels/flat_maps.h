@@ -42,6 +42,11 @@ auto with_type(const torch::Tensor& tensor, const F& f) {
 /// What LibTorch's convolution of this tensor computes in: autocast may say.
 at::ScalarType computed_type(const torch::Tensor& x);
 
+/// Whether only the caller's reference holds its values, so that they may be overwritten.
+inline bool is_unshared(const torch::Tensor& tensor) {
+  return tensor.use_count() == 1 && tensor.storage().use_count() == 1;
+}
+
 /// The same maps in channels-last layout, which those from LibTorch have already.
 std::vector<torch::Tensor> channels_last(const std::vector<torch::Tensor>& maps);
 

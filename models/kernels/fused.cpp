@@ -203,7 +203,7 @@ struct TrainingTail : torch::autograd::Function<TrainingTail> {
     // A gradient that nobody else holds is overwritten with the next: less memory traffic.
     std::vector<bool> replaceable;
     for (const torch::Tensor& gradient : gradients) {
-      replaceable.push_back(gradient.use_count() == 1 && gradient.storage().use_count() == 1);
+      replaceable.push_back(is_unshared(gradient));
     }
     const Maps dz = channels_last(gradients);
     Maps dx;

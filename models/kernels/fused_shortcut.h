@@ -3,17 +3,30 @@
 #include "convae/core/size.h"
 #include "convae/core/tensor.h"
 
+#include <cstdint>
+#include <vector>
+
 /// A shortcut of models/shortcut.h and its sum with a level's output in one pass. LibTorch's own
 /// operations for it cost as much as half the network.
 namespace convae {
 
-/// True where the function below applies: maps of one type on a CPU, a stride, and no edge that has
-/// to be repeated going up.
-bool can_fuse_shortcut(const torch::Tensor& y, const torch::Tensor& x, Size stride, bool down);
+/// True where the rest applies to a level's input x and its output of that shape: maps on a CPU, a
+/// stride, and no edge that has to be repeated going up.
+bool can_fuse_shortcut(const torch::Tensor& x, const std::vector<std::int64_t>& output, Size stride,
+                       bool down);
 
-/// y + shuffled_down(x) or y + shuffled_up(x), channels-last; in place where no gradient is kept.
+/// A level's input x, for an output of the shape `output`. In training its gradients, of the
+/// level's layers and of the shortcut, are added in one pass, in place.
+struct ForkedInput {
+  ForkedInput(const torch::Tensor& x, const std::vector<std::int64_t>& output, Size stride,
+              bool down);
+
+  torch::Tensor maps;  ///< what the layers take
+  torch::Tensor link;  ///< where the gradient goes; holds no values
+};
+
+/// Adds shuffled_down(x) or shuffled_up(x) to y, in place: of x's type, and used by nobody else.
 /// Differentiable once.
-torch::Tensor fused_shortcut(const torch::Tensor& y, const torch::Tensor& x, Size stride,
-                             bool down);
+void fused_shortcut_(torch::Tensor& y, const ForkedInput& input, Size stride, bool down);
 
 }  // namespace convae

@@ -325,70 +325,92 @@ void to_floats(const T* __restrict x, std::int64_t count, float* __restrict y) {
 }
 
 template <typename T>
-void from_floats(const float* __restrict x, std::int64_t count, T* __restrict y) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) store(y[i], x[i]);
-}
-
-template <typename T>
 void add_to_floats(const T* __restrict x, std::int64_t count, float* __restrict y) {
 #pragma omp simd
   for (std::int64_t i = 0; i < count; ++i) y[i] += load(x[i]);
 }
 
 template <typename T>
-void add_floats(const T* x, const float* __restrict y, std::int64_t count, T* z) {
+void add_floats(const float* __restrict x, std::int64_t count, T* __restrict y) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) store(z[i], load(x[i]) + y[i]);
+  for (std::int64_t i = 0; i < count; ++i) store(y[i], load(y[i]) + x[i]);
 }
 
-void combine(const float* __restrict x, const std::int32_t* __restrict index,
-             const float* __restrict weight, std::int64_t taps, std::int64_t count,
-             float* __restrict y) {
-  for (std::int64_t k = 0; k < taps; ++k, index += count, weight += count) {
+using SumsOfBlock = float __attribute__((vector_size(kSums * sizeof(float))));
+
+/// Of several blocks, since one sum after another would wait for the one before.
+template <int blocks>
+void add_weighted(const float* __restrict x, std::int64_t x_step, const WeightedSums& sums,
+                  float* __restrict y, std::int64_t y_step) {
+  SumsOfBlock sum[blocks] = {};
+  for (std::int64_t k = 0; k < sums.taps; ++k) {
+    SumsOfBlock weight;
+    __builtin_memcpy(&weight, sums.weight + k * kSums, sizeof weight);
+    for (int block = 0; block < blocks; ++block) {
+      sum[block] += weight * x[block * x_step + sums.index[k]];
+    }
+  }
+  for (int block = 0; block < blocks; ++block) {
+    float* to = y + block * y_step;
 #pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) {
-      y[i] = (k > 0 ? y[i] : 0.0F) + weight[i] * x[index[i]];
+    for (int i = 0; i < kSums; ++i) {
+      if (i < sums.count) to[i] = sum[block][i];
     }
   }
 }
 
-template <int groups>
-void gather(const float* above, const PixelRows& rows, float* below) {
+void weighted_sums(const float* x, std::int64_t x_step, const WeightedSums& sums,
+                   std::int64_t blocks, float* y, std::int64_t y_step) {
+  constexpr int kTogether = 4;
+  for (; blocks >= kTogether; blocks -= kTogether) {
+    add_weighted<kTogether>(x, x_step, sums, y, y_step);
+    x += kTogether * x_step;
+    y += kTogether * y_step;
+  }
+  for (; blocks > 0; --blocks, x += x_step, y += y_step) {
+    add_weighted<1>(x, x_step, sums, y, y_step);
+  }
+}
+
+template <typename T, int groups>
+void gather(const T* above, const PixelRows& rows, T* below) {
   constexpr int kOfGroup = 4 / groups;
   const std::int64_t channels = rows.channels;
   const float factor = rows.factor;
   for (std::int64_t block = 0; block < rows.blocks; ++block) {
-    const float* __restrict pixels = above + block * 2 * channels;
-    float* __restrict out = below + block * groups * channels;
+    const T* __restrict pixels = above + block * 2 * channels;
+    T* __restrict out = below + block * groups * channels;
 #pragma omp simd
     for (std::int64_t c = 0; c < channels; ++c) {
-      const float values[4] = {pixels[c], pixels[channels + c], pixels[rows.row_length + c],
-                               pixels[rows.row_length + channels + c]};
+      const float values[4] = {load(pixels[c]), load(pixels[channels + c]),
+                               load(pixels[rows.row_length + c]),
+                               load(pixels[rows.row_length + channels + c])};
       for (int u = 0; u < groups; ++u) {
         float sum = 0;
         for (int t = 0; t < kOfGroup; ++t) sum += values[u * kOfGroup + t];
-        out[c * groups + u] = factor * sum;
+        T& to = out[c * groups + u];
+        store(to, load(to) + factor * sum);
       }
     }
   }
 }
 
-template <int groups>
-void spread(const float* below, const PixelRows& rows, float* above) {
+template <typename T, int groups>
+void spread(const float* below, const PixelRows& rows, T* above) {
   constexpr int kOfGroup = 4 / groups;
   const std::int64_t channels = rows.channels;
   const float factor = rows.factor;
+  const auto add = [&](T& to, float value) { store(to, load(to) + factor * value); };
   for (std::int64_t block = 0; block < rows.blocks; ++block) {
     const float* __restrict from = below + block * groups * channels;
-    float* __restrict upper = above + block * 2 * channels;
-    float* __restrict lower = upper + rows.row_length;
+    T* __restrict upper = above + block * 2 * channels;
+    T* __restrict lower = upper + rows.row_length;
 #pragma omp simd
     for (std::int64_t c = 0; c < channels; ++c) {
-      upper[c] = factor * from[c * groups];
-      upper[channels + c] = factor * from[c * groups + 1 / kOfGroup];
-      lower[c] = factor * from[c * groups + 2 / kOfGroup];
-      lower[channels + c] = factor * from[c * groups + 3 / kOfGroup];
+      add(upper[c], from[c * groups]);
+      add(upper[channels + c], from[c * groups + 1 / kOfGroup]);
+      add(lower[c], from[c * groups + 2 / kOfGroup]);
+      add(lower[channels + c], from[c * groups + 3 / kOfGroup]);
     }
   }
 }
@@ -398,28 +420,23 @@ constexpr BlockKernels<T> kBlock = {moments<T, before>, apply<T, before, after>,
                                     gradient_sums<T, before, after>, gradient<T, before, after>};
 
 template <typename T>
-constexpr TypeKernels<T> kOfType = {{{kBlock<T, silu, identity>, kBlock<T, relu, identity>,
-                                      kBlock<T, leaky_relu, identity>, kBlock<T, gelu, identity>},
-                                     {kBlock<T, identity, silu>, kBlock<T, identity, relu>,
-                                      kBlock<T, identity, leaky_relu>, kBlock<T, identity, gelu>}},
-                                    {{loss<T, sigmoid, squared>, loss<T, sigmoid, absolute>},
-                                     {loss<T, tanh, squared>, loss<T, tanh, absolute>},
-                                     {loss<T, identity, squared>, loss<T, identity, absolute>}},
-                                    to_floats<T>,
-                                    from_floats<T>,
-                                    add_to_floats<T>,
-                                    add_floats<T>};
+constexpr TypeKernels<T> kOfType = {
+    {{kBlock<T, silu, identity>, kBlock<T, relu, identity>, kBlock<T, leaky_relu, identity>,
+      kBlock<T, gelu, identity>},
+     {kBlock<T, identity, silu>, kBlock<T, identity, relu>, kBlock<T, identity, leaky_relu>,
+      kBlock<T, identity, gelu>}},
+    {{loss<T, sigmoid, squared>, loss<T, sigmoid, absolute>},
+     {loss<T, tanh, squared>, loss<T, tanh, absolute>},
+     {loss<T, identity, squared>, loss<T, identity, absolute>}},
+    to_floats<T>,
+    add_to_floats<T>,
+    add_floats<T>,
+    {{gather<T, 1>, spread<T, 1>}, {gather<T, 2>, spread<T, 2>}, {gather<T, 4>, spread<T, 4>}}};
 
 }  // namespace
 
 extern const Kernels CONVAE_KERNELS;
-const Kernels CONVAE_KERNELS = {
-    unit_floats,
-    add_noise,
-    ssim_row,
-    combine,
-    {{gather<1>, spread<1>}, {gather<2>, spread<2>}, {gather<4>, spread<4>}},
-    kOfType<float>,
-    kOfType<BFloat16>};
+const Kernels CONVAE_KERNELS = {unit_floats,   add_noise,      ssim_row,
+                                weighted_sums, kOfType<float>, kOfType<BFloat16>};
 
 }  // namespace convae::kernels

@@ -52,6 +52,22 @@ struct BlockKernels {
                    const GradientLanes& gradient_lanes, T* dx, float* dx_sum);
 };
 
+/// Two rows of pixels, the second `row_length` values behind the first, in blocks of 2×2.
+struct PixelRows {
+  std::int64_t channels, blocks, row_length;
+  float factor;
+};
+
+/// A shortcut between such rows and the row of pixels below them: the four values of a channel in a
+/// block are M groups, and group u of channel c belongs to value c·M + u below.
+template <typename T>
+struct PixelKernels {
+  /// below += factor · the sums of groups.
+  void (*gather)(const T* above, const PixelRows& rows, T* below);
+  /// Every value of a group += factor · the value below it.
+  void (*spread)(const float* below, const PixelRows& rows, T* above);
+};
+
 /// All kernels for values of one type. Functions stand in the order of Activation and Output
 /// (models/options.h), errors in that of LossKind (training/loss_terms.h): e² and |e|.
 template <typename T>
@@ -62,26 +78,21 @@ struct TypeKernels {
   double (*loss[3][2])(const T* x, const float* target, std::int64_t count, const Lanes& lanes,
                        float weight, T* dx, float* dx_sum);
   void (*to_floats)(const T* x, std::int64_t count, float* y);
-  void (*from_floats)(const float* x, std::int64_t count, T* y);
   /// y = y + x.
   void (*add_to_floats)(const T* x, std::int64_t count, float* y);
-  /// z = x + y; z may be x.
-  void (*add_floats)(const T* x, const float* y, std::int64_t count, T* z);
+  /// y = y + x.
+  void (*add_floats)(const float* x, std::int64_t count, T* y);
+  PixelKernels<T> pixels[3];  ///< by M: 1, 2, 4
 };
 
-/// Two rows of pixels, the second `row_length` values behind the first, in blocks of 2×2.
-struct PixelRows {
-  std::int64_t channels, blocks, row_length;
-  float factor;
-};
+/// Sums that are computed side by side: the floats of an AVX-512 register.
+inline constexpr std::int64_t kSums = 16;
 
-/// A shortcut between such rows and the row of pixels below them: the four values of a channel in a
-/// block are M groups, and group u of channel c belongs to value c·M + u below.
-struct PixelKernels {
-  /// below = factor · the sums of groups.
-  void (*gather)(const float* above, const PixelRows& rows, float* below);
-  /// Every value of a group = factor · the value below it.
-  void (*spread)(const float* below, const PixelRows& rows, float* above);
+/// y[i] = the sum of weight[kSums·k + i] · x[index[k]] for k below `taps`; i below `count` ≤ kSums.
+struct WeightedSums {
+  const std::int64_t* index;
+  const float* weight;
+  std::int64_t taps, count;
 };
 
 /// Window and constants of SSIM for values in [0,1]: see metrics/similarity.h.
@@ -100,10 +111,9 @@ struct Kernels {
   /// them; weights: the Gaussian along one axis; scratch: 4·count values.
   double (*ssim_row)(const float* x, const float* y, std::int64_t count, std::int64_t channels,
                      const float* weights, float* scratch);
-  /// y[i] = the sum of weight[k·count + i] · x[index[k·count + i]] for k below `taps`.
-  void (*combine)(const float* x, const std::int32_t* index, const float* weight, std::int64_t taps,
-                  std::int64_t count, float* y);
-  PixelKernels pixels[3];  ///< by M: 1, 2, 4
+  /// Of each of `blocks`, whose values begin `x_step` and `y_step` behind each other.
+  void (*weighted_sums)(const float* x, std::int64_t x_step, const WeightedSums& sums,
+                        std::int64_t blocks, float* y, std::int64_t y_step);
   TypeKernels<float> of_float;
   TypeKernels<BFloat16> of_bf16;
 

@@ -127,30 +127,34 @@ TEST(FusedShortcut, EqualsThePlainWayWithGradients) {
           };
           const torch::Tensor x = map(down, 1).requires_grad_(), y = map(!down, 2).requires_grad_();
           const torch::Tensor a = x.detach().clone().requires_grad_();
-          const torch::Tensor direction = map(!down, 3);
-          ASSERT_TRUE(can_fuse_shortcut(y, x, stride, down));
-          const torch::Tensor sum = fused_shortcut(y, x, stride, down);
+          const torch::Tensor direction = map(!down, 3), of_layers = map(down, 4);
+          ASSERT_TRUE(can_fuse_shortcut(x, y.sizes().vec(), stride, down));
+          const ForkedInput input(x, y.sizes().vec(), stride, down);
+          torch::Tensor sum = y.clone();
+          fused_shortcut_(sum, input, stride, down);
           const torch::Tensor plain =
               down ? plain_down(a, stride, inner, small) : plain_up(a, stride, outer, large);
           ASSERT_LE(difference(sum, y + plain), 1e-5);
           ASSERT_TRUE(sum.is_contiguous(torch::MemoryFormat::ChannelsLast));
-          (sum * direction).sum().backward();
-          (plain * direction).sum().backward();
+          ((sum * direction).sum() + (input.maps * of_layers).sum()).backward();
+          ((plain * direction).sum() + (a * of_layers).sum()).backward();
           ASSERT_TRUE(torch::equal(y.grad(), direction));
           ASSERT_LE(difference(x.grad(), a.grad()), 5e-5);
+          ASSERT_TRUE(torch::equal(of_layers, map(down, 4)));  // which is not ours to overwrite
 
-          const torch::NoGradGuard no_grad;  // in place
+          const torch::NoGradGuard no_grad;
           torch::Tensor rounded = y.detach().to(torch::kBFloat16);
-          const torch::Tensor result =
-              fused_shortcut(rounded, x.detach().to(torch::kBFloat16), stride, down);
-          ASSERT_EQ(result.data_ptr(), rounded.data_ptr());
-          ASSERT_LE(difference(result.to(torch::kFloat), y + plain), 0.06);
+          const void* const place = rounded.data_ptr();
+          fused_shortcut_(rounded, {x.detach().to(torch::kBFloat16), y.sizes().vec(), stride, down},
+                          stride, down);
+          ASSERT_EQ(rounded.data_ptr(), place);
+          ASSERT_LE(difference(rounded.to(torch::kFloat), y + plain), 0.06);
         }
       }
     }
   }
-  const torch::Tensor three = uniform({1, 2, 3, 3}, 1), one = uniform({1, 2, 1, 1}, 2);
-  EXPECT_FALSE(can_fuse_shortcut(three, one, {2, 2}, /*down=*/false));  // its edge is repeated
+  const torch::Tensor one = uniform({1, 2, 1, 1}, 2);
+  EXPECT_FALSE(can_fuse_shortcut(one, {1, 2, 3, 3}, {2, 2}, /*down=*/false));  // edge repeated
 }
 
 /// As in https://github.com/mit-han-lab/efficientvit (dc_ae), where numbers divide.
