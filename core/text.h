@@ -63,6 +63,11 @@ inline std::string in_quotes(const char* name) { return in_quotes(std::string_vi
 /// The first names in quotes, and how many more there are: "'a', 'b', 'c' and 4 more".
 std::string some_in_quotes(const std::vector<std::string>& names);
 
+/// "; did you mean 'x'?" with the candidate nearest to `word` in edits, or "" if none is near.
+/// `dashes` are shown before it.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
+                         const std::string& dashes = "");
+
 /// A word as it can be given to a shell again: in quotes where it has to be.
 std::string shell_word(const std::string& word);
 

@@ -95,7 +95,7 @@ public:
   /// How many values of the images loaded so far lay outside the value range, for people; empty
   /// where none did.
   std::string clipped_line() const;
-  /// The same by index, to exchange with processes that load other images of the set.
+  /// The same by index, of images that are read elsewhere or loaded by other processes.
   struct ClippedValues {
     std::int64_t clipped = 0, decoded = 0;
   };

@@ -90,10 +90,10 @@ Effect parse_effect(std::string_view text, std::span<const Known> known) {
   const auto found =
       std::ranges::find_if(known, [&](const Known& candidate) { return name == candidate.name; });
   if (found == known.end()) {
-    std::vector<const char*> names;
-    for (const Known& candidate : known) names.push_back(candidate.name);
-    throw OptionError(fmt::format("expected NAME or NAME:AMOUNT, comma-separated, with names {}",
-                                  fmt::join(names, ", ")));
+    std::vector<std::string> names;
+    for (const Known& candidate : known) names.emplace_back(candidate.name);
+    throw OptionError(fmt::format("expected NAME or NAME:AMOUNT, comma-separated, with names {}{}",
+                                  fmt::join(names, ", "), did_you_mean(name, names)));
   }
   if (colon == std::string_view::npos) return {found->kind, found->usual};
   const auto effect = parse_amount(trimmed(text.substr(colon + 1)), *found);

@@ -30,6 +30,16 @@ bool begins_as_an_image(const fs::path& path) {
                          static_cast<std::size_t>(file.gcount())});
 }
 
+/// Throws where there is nothing.
+fs::file_status status_of(const fs::path& root) {
+  std::error_code error;
+  const fs::file_status status = fs::status(root, error);
+  if (fs::exists(status)) return status;
+  const bool is_unknown = status.type() == fs::file_type::none;
+  throw std::runtime_error(is_unknown ? "cannot read " + in_quotes(root) + ": " + error.message()
+                                      : "the folder " + in_quotes(root) + " does not exist");
+}
+
 class Lister {
 public:
   Lister(ImageFolder& folder, const Globs& globs) : folder_(folder), chosen_(globs) {}
@@ -137,19 +147,10 @@ private:
   std::set<fs::path> shards_;
 };
 
-/// Shards in a folder, with what lies beside them there. Where none can be used and globs left out
-/// images, these are what leaves nothing: the folder as it was.
+/// Shards in a folder, with what lies beside them there.
 ImageFolder list_shards_in(ImageFolder folder, const std::set<fs::path>& shards,
                            const ShardOptions& options) {
-  ImageFolder listed;
-  try {
-    listed = list_shards(folder.root, {shards.begin(), shards.end()}, options);
-  } catch (const Interrupted&) {
-    throw;
-  } catch (const std::runtime_error&) {
-    if (folder.excluded == 0) throw;
-    return folder;
-  }
+  ImageFolder listed = list_shards(folder.root, {shards.begin(), shards.end()}, options);
   for (const fs::path& shard : shards) --folder.passed_over[ending_of(shard)];
   for (const auto& [kind, count] : folder.passed_over) {
     if (count > 0) listed.passed_over[kind] += count;
@@ -189,6 +190,10 @@ bool has_images(const fs::path& root) {
   return !shards.empty() && fs::exists(shards[0], error);
 }
 
+void require_images(const fs::path& root) {
+  if (!has_images(root)) status_of(root);
+}
+
 bool is_same_folder(const fs::path& is, const fs::path& was) {
   if (is.empty() || was.empty()) return is == was;
   const auto plain = [](const fs::path& path) {
@@ -203,13 +208,7 @@ namespace {
 /// they are not.
 ImageFolder list_files(const fs::path& root, const Globs& globs, const std::string& prefix,
                        const ShardOptions* shards) {
-  std::error_code error;
-  const fs::file_status status = fs::status(root, error);
-  if (!fs::exists(status)) {
-    const bool is_unknown = status.type() == fs::file_type::none;
-    throw std::runtime_error(is_unknown ? "cannot read " + in_quotes(root) + ": " + error.message()
-                                        : "the folder " + in_quotes(root) + " does not exist");
-  }
+  const fs::file_status status = status_of(root);
   ImageFolder folder;
   if (fs::is_regular_file(status)) {
     folder.root = root.parent_path();
@@ -225,6 +224,7 @@ ImageFolder list_files(const fs::path& root, const Globs& globs, const std::stri
   }
   if (!fs::is_directory(status)) throw std::runtime_error(in_quotes(root) + " is not a folder");
   folder.root = root;
+  std::error_code error;
   Lister lister(folder, globs);
   lister.list_all(prefix, error);
   if (error) {
@@ -245,7 +245,11 @@ ImageFolder list_images(const fs::path& root, const Globs& globs, const std::str
                         const std::string& index, const Callbacks& callbacks) {
   const ShardOptions options{globs, prefix, index, callbacks};
   if (const auto shards = shards_named(root); !shards.empty()) {
-    return list_shards(root, shards, options);
+    ImageFolder folder = list_shards(root, shards, options);
+    const bool is_used = !folder.files.empty() || folder.unused_members > 0;
+    if (is_used || folder.skipped.empty()) return folder;
+    const SkippedFile& first = folder.skipped.front();
+    throw std::runtime_error(in_quotes(first.name) + ": " + first.reason);
   }
   return list_files(root, globs, prefix, &options);
 }

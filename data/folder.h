@@ -72,10 +72,11 @@ bool looks_like_image(const std::filesystem::path& path);
 /// and has no image that the globs take: their members are listed by the same rules, under their
 /// names, and what lies beside them is told of as in other folders. One that several shards have
 /// gets each shard's stem in front, x-001/a.png; of one that a shard has twice, the last counts.
-/// Links, sparse members and names that lead out are in `skipped`, and so are shards
-/// that are cut, whose whole members are used. Where the folder `index` is named, a shard that has
-/// not changed is not read again. Where reading shards takes longer than a second, progress is
-/// shown ("shards"), and Interrupted thrown if the job is to stop.
+/// Links, sparse members and names that lead out are in `skipped`, and so are shards that cannot be
+/// used, or are cut, whose whole members are used; std::runtime_error is thrown where those that
+/// `root` names give no member. Where the folder `index` is named, a shard that has not changed is
+/// not read again. Where reading shards takes longer than a second, progress is shown ("shards"),
+/// and Interrupted thrown if the job is to stop.
 ImageFolder list_images(const std::filesystem::path& root, const Globs& globs = {},
                         const std::string& prefix = "", const std::string& index = "",
                         const Callbacks& callbacks = {});
@@ -85,6 +86,8 @@ ImageFolder list_image_files(const std::filesystem::path& root, const Globs& glo
 
 /// Whether there is something to list: a folder, a file, or shards that `root` names.
 bool has_images(const std::filesystem::path& root);
+/// Throws std::runtime_error where a folder or file is not there.
+void require_images(const std::filesystem::path& root);
 
 /// Whether the folder `is` named now holds what `was` did, by their paths: one that took the place
 /// of a folder that is gone does, since that was moved.

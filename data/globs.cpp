@@ -112,4 +112,14 @@ bool matches_glob(std::string_view glob, std::string_view name) {
   return matches_whole(glob, name);
 }
 
+std::string glob_of(std::string_view text) {
+  constexpr std::string_view kSpecial = "*?[\\";
+  std::string glob;
+  for (const char c : text) {
+    if (kSpecial.find(c) != kNowhere) glob += '\\';
+    glob += c;
+  }
+  return glob;
+}
+
 }  // namespace convae

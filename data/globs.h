@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace convae {
@@ -9,5 +10,8 @@ namespace convae {
 /// glob without '/' is compared with the name's last part, and one that ends in '/' matches all in
 /// that folder. By hand, since fnmatch(3) knows no `**`.
 bool matches_glob(std::string_view glob, std::string_view name);
+
+/// The glob that stands for this text alone.
+std::string glob_of(std::string_view text);
 
 }  // namespace convae

@@ -63,6 +63,12 @@ std::optional<InspectionLayout> with_test_folder(const fs::path& root) {
   return InspectionLayout{kParts, train.value_or(good), {}};
 }
 
+/// Results of this program, a part of some, or runs.
+bool is_of_results(const fs::path& folder, const std::string& name) {
+  return is_folder_of_results(folder / name) || is_folder_of_results(folder / name / "latest") ||
+         (is_part_of_results(name) && is_folder_of_results(folder));
+}
+
 /// As kRoleNames writes it.
 std::string plain(std::string_view folder_name) {
   std::string name(folder_name);
@@ -105,7 +111,7 @@ bool has_kinds(const fs::path& folder) {
   const bool may_be_maps = plain(*good) == "normal";
   return std::ranges::any_of(subfolders(folder), [&](const std::string& name) {
     const bool is_kind = !has_role(name, FolderRole::good) && !has_role(name, FolderRole::masks) &&
-                         !is_folder_of_results(folder / name);
+                         !is_of_results(folder, name);
     return may_be_maps ? has_role(name, FolderRole::bad) : is_kind;
   });
 }

@@ -33,8 +33,8 @@ std::vector<std::string> subfolders(const std::filesystem::path& folder);
 std::optional<std::string> subfolder(const std::filesystem::path& folder, FolderRole role);
 
 /// Whether good images and those with defects lie in folders of `folder`: one for good ones, such
-/// as `good` or `OK`, and others that hold no results of convae. Beside `normal` there must be one
-/// such as `anomaly`, since normal maps have that name, too.
+/// as `good` or `OK`, and others that hold no results or runs of convae. Beside `normal` there must
+/// be one such as `anomaly`, since normal maps have that name, too.
 bool has_kinds(const std::filesystem::path& folder);
 
 /// The stem of the image that a file of this stem is a mask of, by its ending: "12_mask", "12_GT",

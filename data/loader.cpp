@@ -18,14 +18,6 @@ namespace {
 /// Steps that are decoded ahead: enough to absorb one slow file.
 constexpr std::size_t kStepsAhead = 2;
 
-/// Most that images decoded ahead take, at least one of them; less where memory is short.
-constexpr std::int64_t kBytesAhead = 256 << 20;
-
-std::int64_t most_bytes_ahead() {
-  const std::int64_t free = free_memory_bytes();
-  return free > 0 ? std::min(kBytesAhead, free / 8) : kBytesAhead;
-}
-
 /// Groups images of one size, in the order in which the sizes first appear.
 Step group_by_size(const ImageDataset& dataset, const std::vector<std::int64_t>& indices) {
   Step step;
@@ -77,6 +69,12 @@ torch::Tensor stack(const std::vector<torch::Tensor>& images, bool pinned) {
 }
 
 }  // namespace
+
+std::int64_t most_bytes_ahead() {
+  constexpr std::int64_t kMost = 256 << 20;
+  const std::int64_t free = free_memory_bytes();
+  return free > 0 ? std::min(kMost, free / 8) : kMost;
+}
 
 std::int64_t image_count(const Step& step) {
   std::int64_t count = 0;

@@ -56,14 +56,17 @@ struct View {
   Effects augmentations = {};
 };
 
+/// Most bytes that images decoded ahead take: 256 MiB, or an eighth of the free memory.
+std::int64_t most_bytes_ahead();
+
 /// Delivers the steps of a plan in order and decodes ahead on its own threads, whose number does
 /// not change the result. Unusable images are missing from their micro-batch, empty micro-batches
 /// from their step; a step may be empty.
 class Loader {
 public:
   /// `workers` 0 decodes in next(). `pinned`: batches lie where a GPU fetches them by itself.
-  /// Images decoded ahead take at most `bytes_ahead`, but there may always be one; 0: 256 MiB, or
-  /// an eighth of the free memory.
+  /// Images decoded ahead take at most `bytes_ahead`, but there may always be one; 0:
+  /// most_bytes_ahead().
   Loader(ImageDataset& dataset, std::vector<Step> plan, View view, std::int64_t workers,
          bool pinned = false, std::int64_t bytes_ahead = 0);
   ~Loader();

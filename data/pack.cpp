@@ -188,9 +188,11 @@ private:
   std::vector<fs::path> find_others() const {
     std::vector<fs::path> others;
     fs::path next;
+    std::error_code none;
     const auto is_another = [&] {
       const std::size_t number = result_.shards.size() + others.size();
-      return is_there(next = output_.root() / shard_name(options_.name, number));
+      next = output_.root() / shard_name(options_.name, number);
+      return fs::is_regular_file(next, none);
     };
     while (is_another()) others.push_back(next);
     if (!others.empty() && !options_.overwrite) {
@@ -251,7 +253,9 @@ private:
 
   std::optional<std::vector<std::uint8_t>> read(const ImageFile& image) {
     try {
-      return read_file(open_image(image));
+      auto bytes = read_file(open_image(image));
+      if (bytes.empty()) throw std::runtime_error("empty file (0 bytes)");
+      return bytes;
     } catch (const std::exception& error) {
       skip({image.name, error.what()});
       return std::nullopt;

@@ -123,10 +123,6 @@ public:
 
   void list() {
     read_all();
-    if (unusable_ == shards_.size()) {
-      const SkippedFile& first = folder_.skipped.front();
-      throw std::runtime_error(in_quotes(first.name) + ": " + first.reason);
-    }
     if (!results_.empty()) {
       found_.take_if([&](std::size_t i) { return is_in_results(std::string(found_.name(i))); });
     }
@@ -205,7 +201,6 @@ private:
                              contents.members.size()));
     } catch (const std::exception& error) {
       skip(name, error.what());
-      ++unusable_;
     }
   }
 
@@ -274,18 +269,19 @@ private:
   bool is_in_results(const std::string& name) {
     return is_in_one(name, [&](const std::string& folder) {
       std::string& verdict = verdicts_[folder];
-      if (verdict.empty() && looked_at_.insert(folder).second && has_results(folder)) {
-        verdict = "results of convae";
-      }
+      if (!verdict.empty() || !looked_at_.insert(folder).second) return !verdict.empty();
+      const bool is_part = is_part_of_results(folder) && !chosen_.names_folder(folder);
+      if (has_results(folder + "/") || (is_part && has_results(""))) verdict = "results of convae";
       return !verdict.empty();
     });
   }
 
+  /// `folder`: with a slash; "": that of all members.
   bool has_results(const std::string& folder) const {
     return holds_results(
-        [&](const std::string& name) { return results_.contains(folder + "/" + name); },
+        [&](const std::string& name) { return results_.contains(folder + name); },
         [&](const std::string& name) {
-          const Found& file = results_.at(folder + "/" + name);
+          const Found& file = results_.at(folder + name);
           std::string begin(static_cast<std::size_t>(std::min<std::int64_t>(file.size, 80)), '\0');
           const InputFile shard(shards_[file.shard]);
           shard.read_at(file.offset, begin.data(), std::ssize(begin));
@@ -351,7 +347,6 @@ private:
   std::string prefix_;
   const Callbacks& callbacks_;
   ShardIndex index_;
-  std::size_t unusable_ = 0;                     // shards
   std::int64_t members_ = 0;                     // of all shards, without folders
   ImageFiles found_;                             // by shard, in the order of its members
   std::map<std::string, std::string> verdicts_;  // why a folder is left out; empty: it is not

@@ -24,7 +24,7 @@ struct ShardOptions {
 };
 
 /// The images in these shards of `root`, which names them or is the folder that they are in. Throws
-/// std::runtime_error where one does not exist, or none can be used, and Interrupted.
+/// std::runtime_error where one does not exist, and Interrupted.
 ImageFolder list_shards(const std::filesystem::path& root,
                         const std::vector<std::filesystem::path>& shards,
                         const ShardOptions& options);

@@ -2,6 +2,7 @@
 
 #include "convae/core/machine.h"
 #include "convae/core/text.h"
+#include "convae/data/globs.h"
 #include "convae/data/grouping.h"
 #include "convae/data/layout.h"
 #include "convae/data/windows.h"
@@ -58,8 +59,8 @@ void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
     const std::string_view name = folder.substr(0, folder.size() - 1);
     callbacks.warn(
         fmt::format("{} images in {} have the names of others and seem to be their "
-                    "masks; leave them out with --exclude '{}/**'",
-                    own.size(), in_quotes(name), name));
+                    "masks; leave them out with --exclude {}",
+                    own.size(), in_quotes(name), shell_word(glob_of(name) + "/**")));
   }
 }
 

@@ -82,6 +82,10 @@ ValueRange measure_value_range(const ImageEntries& images, const DataOptions& op
     take_in(range, batch.images);
     sample_bytes.insert(batch.images.element_size());
   });
+  if (const std::vector<SkippedFile> bad = raw.bad_files(); sample_bytes.empty() && !bad.empty()) {
+    throw std::runtime_error("--value-range auto: none of the images can be read, such as " +
+                             in_quotes(bad[0].name) + ": " + printable(bad[0].reason));
+  }
   if (!(range.low < range.high)) {
     throw std::runtime_error("--value-range auto: " +
                              (sample_bytes.empty()

@@ -12,6 +12,7 @@
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 #include "convae/training/corruption.h"
+#include "convae/training/memory.h"
 #include "convae/training/saved_data.h"
 
 #include <algorithm>
@@ -74,10 +75,8 @@ public:
         folder_(model, images_of(options), callbacks, ImagesAt::network_size),
         rule_{options.corruptions, options.seed, /*epoch=*/0,
               good_pictures_for(options.corruptions, folder_.dataset())} {
-    require_option(!folder_.has_images_in(options.output),
-                   "--output " + in_quotes(options.output) +
-                       ": results would lie among the images, and these be left out as some of "
-                       "them in training; choose another folder");
+    require_option(!folder_.has_images_in(options.output), among_images(options.output));
+    require_memory(model, folder_.network_sizes(), kMeasuredBytesAValue);
     result_.checkpoint = model.path().string();
     result_.precision = model.precision();
     result_.data = options.images.data.data;
@@ -98,7 +97,8 @@ public:
         "evaluate", [&](const MicroBatch& batch) { return measure(batch); },
         [&](const MeasuredBatch& measured) { note(measured); });
     result_.skipped = folder_.skipped();
-    if (!options_.train_data.empty()) note_training_images();
+    const bool has_own_references = model_.options().has_latents() && options_.train_data.empty();
+    if (!restores() && !has_own_references) note_training_images();
     add_code_sizes();
     return std::move(result_);
   }

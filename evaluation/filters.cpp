@@ -62,6 +62,7 @@ void Trial::keep_middle() {
       const std::int64_t side = std::min(images->size(axis), kSide);
       *images = images->narrow(axis, (images->size(axis) - side) / 2, side);
     }
+    *images = images->clone();  // so that the rest can go
   }
 }
 

@@ -17,8 +17,8 @@ void ExportOptions::validate(const ModelOptions& model) const {
   if (size.h == 0) return;
   require_option(format == ExportFormat::onnx,
                  fmt::format("input {}: only onnx files can be made for one size; a {} file takes "
-                             "every size the model does",
-                             to_string(size), to_string(format)));
+                             "every size the {} does: leave it out",
+                             to_string(size), to_string(format), to_string(part)));
   require_option(model.latent == 0 || size == model.size,
                  fmt::format("input {}: this model has a dense latent and takes images of {} only",
                              to_string(size), to_string(model.size)));

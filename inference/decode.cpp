@@ -161,7 +161,10 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   const std::vector<LatentRow> rows = fs::exists(table, error)
                                           ? checked_rows(table, options.max_pixels)
                                           : rows_without_table(model, options, array);
-  if (array.defined()) require_rows(rows, array, options.latents);
+  if (array.defined()) {
+    require_rows(rows, array, options.latents);
+    require_fit(array, model.options(), options.latents);
+  }
   require_sizes(rows, model, options.latents);
   if (array.defined()) warn_of_more(rows, array, options, callbacks);
   OutputFolder output(options.output, options.overwrite);

@@ -3,6 +3,7 @@
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
 #include "convae/core/output_folder.h"
+#include "convae/core/paths.h"
 #include "convae/data/image_writer.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
@@ -43,14 +44,31 @@ struct Series {
 template <typename Options>
 DrawnPictures draw(const Model& model, const Options& options, const Series& series,
                    const Callbacks& callbacks) {
+  const auto is_beside = [output = file_id(options.output)](const std::filesystem::path& input) {
+    const std::filesystem::path folder = input.parent_path();
+    return output && file_id(folder.empty() ? "." : folder) == output;
+  };
+  if (std::ranges::any_of(series.inputs, is_beside)) {
+    callbacks.warn("the results lie among the images in " + in_quotes(options.output) +
+                   ": training will take that folder for results, and leave out all its images");
+  }
   OutputFolder output(options.output, options.overwrite);
   DrawnPictures drawn{{}, series.sheet, 0, series.size};
+  const auto name_of = [&](std::int64_t i) {
+    return fmt::format("{}_{:05}.png", series.prefix, i + 1);
+  };
   for (std::int64_t i = 0; i < series.count; ++i) {
-    drawn.images.push_back(output.reserve_exact(fmt::format("{}_{:05}.png", series.prefix, i + 1)));
+    drawn.images.push_back(output.reserve_exact(name_of(i)));
   }
   output.reserve_exact(series.sheet);
   output.spare(series.inputs);
+  if (const auto next = options.output / name_of(series.count);
+      options.overwrite && is_there(next)) {
+    callbacks.warn(in_quotes(next) +
+                   " and those after it are of an earlier call; remove them, or choose another -o");
+  }
   callbacks.begin_writing();
+  output.drop(series.sheet);
   ImageWriter writer(worker_count(options.workers));
   std::vector<torch::Tensor> shown;
   for (std::int64_t i = 0; i < series.count; ++i) {
@@ -89,7 +107,10 @@ torch::Tensor read_end(const std::filesystem::path& path, std::int64_t max_pixel
     torch::Tensor image =
         decode_image(read_file(path), static_cast<int>(model.options().channels), max_pixels,
                      /*reduction=*/1, range, &clipped);
-    if (clipped > 0) callbacks.warn(clipped_line(in_quotes(path), range));
+    if (clipped > 0) {
+      callbacks.warn(in_quotes(path) + " has values outside the value range " + to_string(range) +
+                     ", which were clipped");
+    }
     return image;
   } catch (const ImageError& error) {
     throw std::runtime_error(in_quotes(path) + ": " + error.what());

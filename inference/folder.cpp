@@ -80,9 +80,11 @@ std::filesystem::path run_of(const Model& model) {
   return model.run().empty() ? run_of(model.path()) : model.run();
 }
 
-std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes) {
+std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes,
+                            std::int64_t bytes_a_value) {
   if (!model.device().is_cpu()) return kMaxBatchPixels;
-  return require_memory_for_inference(model.options(), sizes, free_memory_bytes());
+  return require_memory_for_inference(model.options(), sizes, free_memory_bytes(), /*beside=*/0,
+                                      bytes_a_value);
 }
 
 torch::Tensor resize_back(const torch::Tensor& images, Size own) {
@@ -108,8 +110,11 @@ void require_within(Size size, std::int64_t max_pixels) {
                     std::to_string(max_pixels));
 }
 
-std::string clipped_line(const std::string& image, const ValueRange& range) {
-  return image + " has values outside the value range " + to_string(range) + ", which were clipped";
+std::string among_images(const std::filesystem::path& output) {
+  return "--output " + in_quotes(output) +
+         ": results would lie among the images, and training would leave these out as results, "
+         "too; "
+         "choose another folder";
 }
 
 ModelFolder::ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks,
@@ -190,7 +195,7 @@ void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageW
     picture.emplace(entry(index).file, static_cast<int>(model_.options().channels), max_pixels_,
                     model_.info().value_range);
   } catch (const std::exception& error) {
-    return skip(index, error.what());
+    return skip(index, first_line(error.what()));
   }
   try {
     if (picture->size() != entry(index).file_size()) {
@@ -204,7 +209,12 @@ void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageW
     skip(index, "there is not enough memory for its rows");
   }
   if (picture->clipped() > 0) {
-    warn(clipped_line(in_quotes(name(index)), model_.info().value_range));
+    const std::int64_t values = picture->size().area() * model_.options().channels;
+    // Windows overlap, so that only their share is that of the picture.
+    const double share =
+        static_cast<double>(picture->clipped()) / static_cast<double>(picture->decoded());
+    const auto clipped = std::max(1LL, std::llround(share * static_cast<double>(values)));
+    dataset_.note_clipped({{index, {clipped, values}}});
   }
 }
 

@@ -34,8 +34,9 @@ Refusal unfit_for(const ModelOptions& model, Size fixed_size);
 std::filesystem::path run_of(const Model& model);
 
 /// Throws std::runtime_error where memory cannot hold what an image of one of these sizes takes in
-/// the network. Returns how many pixels can go through it together.
-std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes);
+/// the network, or `bytes_a_value` of it. Returns how many pixels can go through it together.
+std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes,
+                            std::int64_t bytes_a_value = 0);
 
 /// Float images (N, C, H, W) in [0,1] → the size wanted, (N, C, own.h, own.w) in [0,1].
 torch::Tensor resize_back(const torch::Tensor& images, Size own);
@@ -48,8 +49,8 @@ void require_finite(const torch::Tensor& values, const std::string& image);
 /// Throws OptionError where images of this size are larger than --max-pixels.
 void require_within(Size size, std::int64_t max_pixels);
 
-/// What to warn of an image, by its name in quotes, that has values beyond a model's value range.
-std::string clipped_line(const std::string& image, const ValueRange& range);
+/// Why results cannot go to a folder that directly holds one of the images.
+std::string among_images(const std::filesystem::path& output);
 
 /// The size at which a job wants to be handed images: their own, or the one the network sees.
 enum class ImagesAt { own_size, network_size };

@@ -16,12 +16,13 @@ class Autoencoder;
 class AutoencoderImpl;
 
 /// A trained network, ready to use: in evaluation mode, with averaged weights where its checkpoint
-/// has some. Images are (N, C, H, W), uint8 or uint16 as files hold them or float in [0,1], and
-/// come back as float in [0,1] at exactly their size, on the model's device. Several threads may
-/// use one model. Errors about shapes are c10::Error or GeometryError.
+/// has some. Images are (N, C, H, W), uint8 or uint16 as files hold them (whole numbers of any type
+/// where the model has a value range) or float in [0,1], and come back as float in [0,1] at exactly
+/// their size, on the model's device. Several threads may use one model. Errors about shapes are
+/// c10::Error or GeometryError; images of other types are std::invalid_argument.
 ///
 ///     Model model = load("runs/latest");
-///     torch::Tensor back = model.reconstruct(torch::rand({1, model.options().channels, 33, 57}));
+///     torch::Tensor back = model.reconstruct(images);
 class Model {
 public:
   /// `net` as it is, put into evaluation mode.
@@ -53,7 +54,8 @@ public:
   void require_variational() const;
 
   /// The same model, computing in that precision: see choose_precision(), and what it throws.
-  /// What comes out is float in each. A new model computes in fp32.
+  /// What comes out is float in each. A new model computes in fp32. On a GPU, fp32 and tf32 are
+  /// settings of the process: the last call, or load(), decides for all its models.
   Model in_precision(Precision precision, const Callbacks& callbacks = {}) const;
   Precision precision() const { return precision_; }
 

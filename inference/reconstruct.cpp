@@ -33,7 +33,8 @@ public:
       : options_(options),
         callbacks_(callbacks),
         folder_(model, options.images, callbacks, ImagesAt::own_size, tiled_job(options)),
-        good_pictures_(good_pictures_for(options.corruptions, folder_.dataset())),
+        good_pictures_(good_pictures_for(options.corruptions, folder_.dataset(),
+                                         /*at=*/folder_.network_size({}))),
         output_(options.output, options.overwrite),
         names_(static_cast<std::size_t>(folder_.size())),
         images_(names_.size()),
@@ -49,6 +50,8 @@ public:
                    "--output " + in_quotes(options.output) +
                        ": reconstructions would lie among the images, and be taken for some; "
                        "choose another folder");
+    if (options.overwrite && !options.grid) warn_of_earlier("grid");
+    if (options.overwrite && !options.error_map) warn_of_earlier("error");
   }
 
   ReconstructResult run() {
@@ -116,6 +119,18 @@ private:
       if (options_.error_map) names_[i].error_map = output_.reserve(inputs[i], ".png", "error");
     }
     output_.reserve_exact(kTable);
+  }
+
+  /// Of pictures beside other reconstructions; an input may lie in a folder of that name.
+  void warn_of_earlier(const std::string& folder) const {
+    const auto pictures = options_.output / folder;
+    const bool is_own = std::ranges::any_of(
+        names_, [&](const Names& names) { return names.reconstruction.starts_with(folder + "/"); });
+    std::error_code error;
+    if (is_own || !std::filesystem::is_directory(pictures, error)) return;
+    callbacks_.warn(in_quotes(pictures) +
+                    " is of an earlier call, not of these reconstructions; remove it, or choose "
+                    "another -o");
   }
 
   void require_format_of_tiles(std::int64_t index) const {

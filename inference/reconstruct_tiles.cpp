@@ -38,6 +38,7 @@ public:
       shape.channels = std::min<std::int64_t>(channels, info_.channels);
       shape.type = numbers_type(info_);
       if (info_.alpha) lost.emplace_back("its alpha (written in tiles)");
+      if (info_.channels > channels) lost.emplace_back("its colours (the model is grey)");
       shape.like = folder.entry(index).file;
     }
     const auto add = [&](std::optional<BandFile>& file, const std::filesystem::path& path,

@@ -40,7 +40,7 @@ public:
   /// whole, and that takes more memory than is free.
   void require_memory_to_decode(const ImageEntry& picture) const;
 
-  /// "1 picture of 4 goes through in tiles of 1024x1024: …"; empty where none does.
+  /// "1 of 4 images in tiles of 1024x1024: …"; empty where none goes through so.
   std::string line(const ImageEntries& pictures) const;
 
 private:

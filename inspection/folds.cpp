@@ -39,6 +39,7 @@ struct LabelledImages {
 
 LabelledImages find_labelled(const DataOptions& data, const Callbacks& callbacks) {
   const fs::path root = data.data;
+  require_images(root);
   const InspectionFolder layout(root);
   const Grouping grouping(data.group_regex);
   LabelledImages images;
@@ -111,6 +112,7 @@ public:
     keep_settings();
     for (const char* name : {"folds.csv", "folds.json"}) output_.reserve_exact(name);
     callbacks_.begin_writing();
+    for (const char* name : {"folds.csv", "folds.json"}) output_.drop(name);
     FoldsResult result{std::ssize(fold_of_), std::ssize(images_.good), options_.scoring.fpr, {}};
     for (std::int64_t fold = 0; fold < options_.folds; ++fold) {
       result.folds.push_back(run_fold(fold));

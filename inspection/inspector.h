@@ -90,8 +90,8 @@ public:
   /// Interrupted, without scores.csv then.
   ScoreResult score(const ScoreOptions& options, const Callbacks& callbacks = {}) const;
 
-  /// image: (C, H, W) uint8, uint16 or float, with the model's channels. The map, which takes time,
-  /// is made where the score is above `map_above`, and undefined elsewhere. Throws
+  /// image: (C, H, W) of a type that Model takes, with the model's channels. The map, which takes
+  /// time, is made where the score is above `map_above`, and undefined elsewhere. Throws
   /// std::invalid_argument for images of other types and values that are not finite.
   ImageScore score(const torch::Tensor& image,
                    double map_above = -std::numeric_limits<double>::infinity()) const;

@@ -1,6 +1,7 @@
 #include "convae/inspection/live.h"
 
 #include "convae/core/files.h"
+#include "convae/core/machine.h"
 #include "convae/core/paths.h"
 #include "convae/core/stopwatch.h"
 #include "convae/core/text.h"
@@ -17,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <map>
@@ -46,6 +48,12 @@ nlohmann::json box_of(const torch::Tensor& map) {
   const auto number = [&](int what) { return boxes.at<int>(region, what); };
   return {number(cv::CC_STAT_LEFT), number(cv::CC_STAT_TOP), number(cv::CC_STAT_WIDTH),
           number(cv::CC_STAT_HEIGHT)};
+}
+
+/// What takes half of the memory leaves no room for the picture in it.
+std::vector<std::uint8_t> read_picture(const std::string& path) {
+  const std::int64_t memory = memory_limit_bytes();  // 0: unknown
+  return memory > 0 ? read_file(path, memory / 2) : read_file(path);
 }
 
 torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint8_t>& bytes,
@@ -131,14 +139,20 @@ private:
     if ((event.mask & IN_ISDIR) != 0) return true;
     const fs::path path = folder->second / event.name;
     if ((event.mask & IN_CREATE) == 0) {
-      use(path, (event.mask & (IN_DELETE | IN_MOVED_FROM)) != 0 ? Event::gone : Event::complete);
-      return false;
+      const bool is_gone = (event.mask & (IN_DELETE | IN_MOVED_FROM)) != 0;
+      use(path, is_gone ? Event::gone : Event::complete);
+      std::error_code error;  // a link to a folder comes and goes like a file
+      return is_gone ? is_followed(path) : fs::is_directory(path, error);
     }
     // A file that is made is written next; a link is there at once.
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return false;
     if (S_ISREG(info.st_mode)) use(path, info.st_nlink > 1 ? Event::complete : Event::begun);
     return S_ISLNK(info.st_mode);
+  }
+
+  bool is_followed(const fs::path& folder) const {
+    return std::ranges::any_of(folders_, [&](const auto& own) { return own.second == folder; });
   }
 
   static std::string limit_of(const std::string& setting) {
@@ -203,7 +217,9 @@ private:
       watched_root_ = file_id(root_);
       ImageFolder listed = list_image_files(root_, globs_);
       folders_ = {listed.folders.begin(), listed.folders.end()};
-      std::erase_if(begun_, [&](const fs::path& p) { return !folders_.contains(p.parent_path()); });
+      const auto is_left = [&](const fs::path& p) { return !folders_.contains(p.parent_path()); };
+      std::erase_if(begun_, is_left);
+      std::erase_if(seen_, [&](const auto& seen) { return is_left(seen.first); });
       if (!watch_.follow(listed.folders) || callbacks_.stopped()) return listed;
     }
   }
@@ -282,7 +298,7 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
   try {
     std::int64_t clipped = 0;
     const torch::Tensor image =
-        decode_for(inspector, read_file(path), options.images.data.max_pixels, clipped);
+        decode_for(inspector, read_picture(path), options.images.data.max_pixels, clipped);
     const double threshold = inspector.threshold(options.fpr);
     const auto [score, map] = inspector.score_placed(image, /*map_above=*/threshold);
     anomalous = score > threshold;
@@ -313,7 +329,10 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
     if (::poll(&ready, 1, kPatience) <= 0) continue;
     std::array<char, 4096> some;
     const auto count = ::read(descriptor, some.data(), some.size());
-    if (count <= 0) {
+    if (count < 0) {
+      throw std::runtime_error("cannot read the standard input: " + system_reason());
+    }
+    if (count == 0) {
       use(waiting);
       break;
     }

@@ -22,7 +22,8 @@ struct LiveOptions {
 bool score_file(const Inspector& inspector, const std::string& path, const LiveOptions& options);
 
 /// Scores the files whose paths stand in the lines that the descriptor gives, until it ends or
-/// `callbacks` say stop. Returns how many were anomalous.
+/// `callbacks` say stop. Returns how many were anomalous. Throws std::runtime_error where it cannot
+/// be read.
 std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveOptions& options,
                          const Callbacks& callbacks);
 

@@ -76,14 +76,22 @@ nlohmann::json about_saved(const fs::path& file) {
   }
 }
 
+/// What was read of a value, if it is one that this version knows.
+template <typename T>
+T known(const std::optional<T>& read, const char* key, const std::string& value) {
+  if (!read) throw std::out_of_range(fmt::format("its {} is {}", key, in_quotes(value)));
+  return *read;
+}
+
 Size size_of(const nlohmann::json& about) {
   const auto size = about.at("size").get<std::string>();
-  return size == kNative ? Size{} : parse_size(size).value();
+  return size == kNative ? Size{} : known(parse_size(size), "size", size);
 }
 
 Precision precision_of(const nlohmann::json& about) {
   // Files of before do not say it.
-  return parse_name<Precision>(about.value("precision", to_string(Precision::fp32))).value();
+  const std::string precision = about.value("precision", to_string(Precision::fp32));
+  return known(parse_name<Precision>(precision), "precision", precision);
 }
 
 /// Size and grouping, where the call asks for none.
@@ -99,13 +107,27 @@ GoodFolder good_in(const nlohmann::json& about) {
           about.at("exclude").get<std::vector<std::string>>()};
 }
 
+[[noreturn]] void refuse_saved(const fs::path& file, const std::exception& error) {
+  throw SafetensorsError(in_quotes(file) + " is not what convae calibrate writes (" +
+                         first_line(error.what()) + "); remove it, or calibrate again");
+}
+
 /// All that a calibration of the run was made with, of other weights, too.
 void take_over_saved(Model& model, CalibrateOptions& options, const Callbacks& callbacks) {
-  const nlohmann::json about = about_saved(inspector_file(model));
+  const fs::path file = inspector_file(model);
+  const nlohmann::json about = about_saved(file);
   if (about.is_null()) return;
-  take_over(good_in(about), options, callbacks);
-  take_over_settings(about, options);
-  model = model.in_precision(precision_of(about));
+  Precision precision{};
+  GoodFolder good;
+  try {
+    take_over_settings(about, options);
+    precision = precision_of(about);
+    good = good_in(about);
+  } catch (const std::exception& error) {
+    refuse_saved(file, error);
+  }
+  take_over(good, options, callbacks);
+  model = model.in_precision(precision);
 }
 
 }  // namespace
@@ -165,8 +187,7 @@ std::optional<Inspector> Inspector::load(const Model& model, const fs::path& fil
     if (calibration.images() < AnomalyScorer::kFewestImages) throw std::out_of_range("scores");
     return inspector;
   } catch (const std::exception& error) {
-    throw SafetensorsError(in_quotes(file) + " is not what convae calibrate writes (" +
-                           first_line(error.what()) + "); remove it, or calibrate again");
+    refuse_saved(file, error);
   }
 }
 
@@ -253,6 +274,7 @@ CalibrateOptions as_calibrated_before(Model& model, const Callbacks& callbacks) 
 Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options, bool may_keep,
                              const Callbacks& callbacks) {
   Inspector inspector = Inspector::calibrate(model, options, callbacks);
+  if (!may_keep) return inspector;
   // What one call asked for must not become every call's.
   CalibrateOptions usually;
   take_over_settings(about_saved(inspector_file(model)), usually);
@@ -260,7 +282,7 @@ Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options
   const DataOptions usual = usually.complete(model).data;
   const bool is_usual = asked.size == usual.size && asked.group_regex == usual.group_regex &&
                         asked.max_pixels >= usual.max_pixels;
-  if (!may_keep || !is_usual) return inspector;
+  if (!is_usual) return inspector;
   if (model.run().empty()) {
     callbacks.warn(
         "a checkpoint file keeps no calibration: name its run folder, and the next call "

@@ -57,8 +57,15 @@ public:
             model, images_of(options, layout_, size), callbacks, ImagesAt::own_size,
             TilePlan::Job{.result = model.options().detector.empty() ? TiledResult::reconstruction
                                                                      : TiledResult::detection,
-                          .bytes_a_pixel = kViewBytesAPixel}) {
+                          .bytes_a_pixel = kViewBytesAPixel,
+                          .bytes_written = writes_maps(options) ? 5 : 0}) {  // overlay and heat
     folder_.require_memory_at_own_size(/*bytes_a_value=*/47);  // as measured, with heat maps
+    const fs::path data = options.images.data.data;
+    std::error_code error;
+    const bool is_folder = fs::is_directory(data, error);
+    require_option(!is_folder || fs::equivalent(options.output, data, error) ||
+                       !folder_.has_images_in(options.output),
+                   among_images(options.output));
     if (!options.output.empty()) files_.emplace(options, folder_);
     ranks().barrier();  // all have looked whether files exist before one writes any
     callbacks.begin_writing();
@@ -69,6 +76,7 @@ public:
     scores_.rate = options_.fpr;
     scores_.thresholds = scores_.calibration.thresholds(options_.fpr);
     if (writes_maps()) scores_.heat_full_scale = HeatMap::kMost;
+    warn_of_other_maps();
     if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
     const Grouping grouping(inspector.group_regex());
     warn_of_strays(grouping);
@@ -122,10 +130,15 @@ private:
         own_images_among(std::ssize(others), image_at, model.run(), model.info());
     own += of_run.training + of_run.validation;
     if (own == 0) return;
+    // As folds do, whose images are none of the run's but by another name.
+    const bool names_images = !options_.images.data.images.empty();
     callbacks_.warn(fmt::format(
         "{} of {} good images are among those this run was trained or calibrated on: measures come "
-        "out too well; judge with --folds, or on other good images",
-        own, good));
+        "out too well; {}",
+        own, good,
+        names_images
+            ? "where they are links to each other, keep one of each, such as with --exclude"
+            : "judge with --folds, or on other good images"));
   }
 
   /// What a calibration takes of a folder; none where that has nothing to do with this one, or
@@ -182,7 +195,18 @@ private:
     }
   };
 
-  bool writes_maps() const { return files_ && options_.heat_maps; }
+  static bool writes_maps(const ScoreOptions& options) {
+    return !options.output.empty() && options.heat_maps;
+  }
+  bool writes_maps() const { return writes_maps(options_); }
+
+  void warn_of_other_maps() const {
+    const fs::path maps = fs::path(options_.output) / "overlay";
+    if (!files_ || !options_.overwrite || options_.heat_maps || !is_there(maps)) return;
+    callbacks_.warn(in_quotes(maps) +
+                    " and the maps in 'heat' are of an earlier call, not of these "
+                    "scores; remove them, or choose another -o");
+  }
 
   std::string name_of_folder() const {
     const fs::path path = fs::absolute(options_.images.data.data);
@@ -262,10 +286,6 @@ private:
   Found score_tiled(std::int64_t index, ImageWindows& picture, const AnomalyScorer& scorer) {
     const std::string name = folder_.name(index);
     const std::string label = layout_.label(name);
-    if (!label.empty() && label != kGoodLabel) {
-      ++scores_.masks.images;
-      ++scores_.masks.missing["of a picture in tiles"];
-    }
     std::optional<ScoreFiles::TiledMaps> files;
     std::optional<SmallCopies> copies;
     if (writes_maps()) files.emplace(*files_, index, picture.size());
@@ -288,6 +308,10 @@ private:
     };
     const TiledScore scored = score_in_tiles(folder_.model(), scorer, picture, side, following);
     require_finite(scored.mean_error, name);
+    if (!label.empty() && label != kGoodLabel) {
+      ++scores_.masks.images;
+      ++scores_.masks.missing["of a picture in tiles"];
+    }
     Found found = found_of(index, scored.scores, scored.mean_error,
                            static_cast<double>(picture.size().area()));
     if (files) files->commit();

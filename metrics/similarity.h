@@ -26,7 +26,7 @@ std::int64_t ms_ssim_scales(std::int64_t shorter_side);
 /// Multi-scale structural similarity of each image (Wang, Simoncelli & Bovik 2003,
 /// https://doi.org/10.1109/ACSSC.2003.1292216): contrast and structure at every scale, luminance
 /// at the last, to the powers of the paper; scales by 2×2 means. Negative factors count as 0.
-/// Images below 176 pixels a side have fewer scales, whose powers are stretched to the same sum.
+/// Images below 161 pixels a side have fewer scales, whose powers are stretched to the same sum.
 /// Both (N, C, H, W) in [0,1] → (N) in [0,1]; differentiable. Sides as for ssim().
 torch::Tensor ms_ssim(const torch::Tensor& reconstruction, const torch::Tensor& target);
 

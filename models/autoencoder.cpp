@@ -195,6 +195,8 @@ torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, Size size) {
 Maps DecoderImpl::linear_images(const Maps& latents, const std::vector<Size>& sizes) const {
   Maps images;
   for (std::size_t i = 0; linear_ && i < latents.size(); ++i) {
+    const Size map = plan_sizes(levels_, sizes[i], options_.channels).latent();
+    check_latent(latents[i], sizes[i], map);
     images.push_back(linear_->decode(latents[i], sizes[i]));
   }
   return images;

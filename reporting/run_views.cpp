@@ -45,8 +45,9 @@ RunViews::RunViews(bool report, bool tensorboard) : tensorboard_(tensorboard) {
 void RunViews::begin(const RunStatus& run) {
   if (tensorboard_) {
     const std::int64_t step = run.progress.step;
-    // Of an epoch that was cut short and goes on, what was written at its end goes as well.
-    const std::int64_t lost = step + (run.progress.epoch_images > 0 ? 0 : 1);
+    // Of an epoch that was cut short and goes on or begins anew, what was written at its end goes
+    // as well: metrics.csv has it no longer.
+    const std::int64_t lost = step + (run.folder.measured_step() == step ? 1 : 0);
     warn_on_failure(run.callbacks, [&] {
       events_.emplace(events_folder(run.folder.path(), step == 0), step > 0 ? lost : 0);
     });

@@ -1,6 +1,7 @@
 #include "convae/training/defects.h"
 
 #include "convae/core/parallel.h"
+#include "convae/data/loader.h"
 #include "convae/data/mat.h"
 #include "convae/data/pictures.h"
 #include "convae/models/kernels/flat_maps.h"
@@ -487,17 +488,26 @@ DefectKind any_defect(CounterRandom& random) {
   return kinds[random.below(kinds.size())].value;
 }
 
-GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images) {
-  return has(corruptions, Effect::Kind::defects) ? good_pictures(images) : nullptr;
+GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images, Size at) {
+  return has(corruptions, Effect::Kind::defects) ? good_pictures(images, at) : nullptr;
 }
 
-GoodPictures good_pictures(ImageDataset& images) {
+GoodPictures good_pictures(ImageDataset& images, Size at) {
   const auto all = static_cast<std::size_t>(images.size());
   std::vector<torch::Tensor> found(std::min(all, kMostGoodPictures));
-  parallel_for_each(std::ssize(found), [&](std::int64_t i) {
-    const std::int64_t index = i * images.size() / std::ssize(found);
-    if (const auto image = images.load(index)) found[i] = middle_of(*image);
-  });
+  const auto place_of = [&](std::int64_t i) { return i * images.size() / std::ssize(found); };
+  std::int64_t largest = 1;
+  for (std::int64_t i = 0; i < std::ssize(found); ++i) {
+    largest = std::max(largest, images.decoded_bytes(place_of(i)));
+  }
+  const std::int64_t together = std::max<std::int64_t>(1, most_bytes_ahead() / largest);
+  for (std::int64_t first = 0; first < std::ssize(found); first += together) {
+    parallel_for_each(std::min(together, std::ssize(found) - first), [&](std::int64_t nth) {
+      if (const auto image = images.load(place_of(first + nth))) {
+        found[first + nth] = middle_of(at ? resize_image(*image, at.h, at.w) : *image);
+      }
+    });
+  }
   std::erase_if(found, [](const torch::Tensor& image) { return !image.defined(); });
   return std::make_shared<const std::vector<torch::Tensor>>(std::move(found));
 }

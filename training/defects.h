@@ -46,11 +46,11 @@ DefectKind any_defect(CounterRandom& random);
 /// them of the picture they are drawn on.
 using GoodPictures = std::shared_ptr<const std::vector<torch::Tensor>>;
 
-/// Up to 64 of the images, evenly spread, cut to the 512 pixels a side in their middle. Images that
-/// cannot be used are left out.
-GoodPictures good_pictures(ImageDataset& images);
+/// Up to 64 of the images, evenly spread, at the size `at` ({0, 0}: that of the data set), cut to
+/// the 512 pixels a side in their middle. Images that cannot be used are left out.
+GoodPictures good_pictures(ImageDataset& images, Size at = {});
 /// The same, or null where `corruptions` draw no defects.
-GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images);
+GoodPictures good_pictures_for(const Effects& corruptions, ImageDataset& images, Size at = {});
 
 /// A map of floats in so many channels.
 cv::Mat in_channels(const cv::Mat& map, int channels);

@@ -24,7 +24,8 @@ LossTerm parse_term(std::string_view text) {
   }
   throw OptionError(
       "expected mse, l1, charbonnier, ssim or ms-ssim, or a weighted sum such as "
-      "mse + 0.2*ssim");
+      "mse + 0.2*ssim" +
+      did_you_mean(name, all_names<LossKind>()));
 }
 
 }  // namespace

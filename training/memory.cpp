@@ -23,9 +23,6 @@ constexpr std::int64_t kFewestOfABatch = 8;
 constexpr std::int64_t kMostOfABatch = 128;
 constexpr std::int64_t kStepsAnEpoch = 8;
 
-/// What evaluate holds of an image's value besides, as measured.
-constexpr std::int64_t kMeasuredBytesAValue = 112;
-
 /// At least a megabyte.
 std::string gigabytes(double bytes) {
   const double count = std::max(bytes / 1e9, 0.001);
@@ -172,10 +169,16 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
 }
 
 std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
-                                          std::int64_t free_bytes, std::int64_t beside) {
+                                          std::int64_t free_bytes, std::int64_t beside,
+                                          std::int64_t bytes_a_value) {
   std::int64_t together = kMaxBatchPixels;
   if (free_bytes == 0 || sizes.empty()) return together;
-  const auto bytes_of = [&](Size size) { return model.inference_bytes_per_image(size); };
+  const auto values_of = [&](Size size) {
+    return size.area() * std::max<std::int64_t>(1, model.channels);
+  };
+  const auto bytes_of = [&](Size size) {
+    return std::max(model.inference_bytes_per_image(size), bytes_a_value * values_of(size));
+  };
   const Size largest = *std::ranges::max_element(sizes, {}, bytes_of);
   if (bytes_of(largest) > free_bytes) {
     const auto needed = static_cast<double>(bytes_of(largest));
@@ -187,8 +190,7 @@ std::int64_t require_memory_for_inference(const ModelOptions& model, const std::
   for (const Size size : sizes) {
     const std::int64_t an_image = bytes_of(size);
     // With workspace, or with what is measured of images.
-    const std::int64_t values = size.area() * std::max<std::int64_t>(1, model.channels);
-    const std::int64_t needed = std::max(2 * an_image, values * kMeasuredBytesAValue);
+    const std::int64_t needed = std::max(2 * an_image, values_of(size) * kMeasuredBytesAValue);
     const std::int64_t fitting = std::max<std::int64_t>(1, free_bytes / needed);
     together = std::min(together, saturated_product(fitting, size.area()));
   }

@@ -49,8 +49,13 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
                                         const std::map<Size, std::int64_t>& images_by_size,
                                         std::int64_t free_bytes, std::int64_t beside = 0);
 
+/// What evaluate holds of an image's value while it is measured, as measured.
+inline constexpr std::int64_t kMeasuredBytesAValue = 112;
+
 /// The same without a backward pass: kMaxBatchPixels, or fewer where those do not fit.
+/// `bytes_a_value`: what the job itself holds of an image's value, where that may be more.
 std::int64_t require_memory_for_inference(const ModelOptions& model, const std::vector<Size>& sizes,
-                                          std::int64_t free_bytes, std::int64_t beside = 0);
+                                          std::int64_t free_bytes, std::int64_t beside = 0,
+                                          std::int64_t bytes_a_value = 0);
 
 }  // namespace convae

@@ -24,6 +24,7 @@ constexpr double kEpsilon = 1e-8;
 constexpr double kSgdMomentum = 0.9;
 constexpr double kMuonMomentum = 0.95;
 constexpr std::int64_t kMuonChannels = 8;
+constexpr const char* kOwnSteps = "step";  // beside moments: where they are not those of all
 
 bool suits_muon(const torch::Tensor& parameter) {
   return parameter.dim() == 4 && std::min(parameter.size(0), parameter.size(1)) >= kMuonChannels;
@@ -174,8 +175,8 @@ void Optimizer::step_matrices(const std::vector<torch::Tensor>& gradients, doubl
   }
 }
 
-std::string Optimizer::name_of(std::size_t parameter, const Moment& moment) const {
-  return "optimizer." + names_[parameter] + "." + moment.name;
+std::string Optimizer::name_of(std::size_t parameter, const std::string& what) const {
+  return "optimizer." + names_[parameter] + "." + what;
 }
 
 std::map<std::string, torch::Tensor> Optimizer::state() const {
@@ -183,7 +184,14 @@ std::map<std::string, torch::Tensor> Optimizer::state() const {
   for (const Moment* moment : {&mean_, &square_, &momentum_}) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (!moment->tensors[i].defined()) continue;
-      tensors[name_of(i, *moment)] = moment->tensors[i];
+      tensors[name_of(i, moment->name)] = moment->tensors[i];
+    }
+  }
+  // Weights that an optimizer before this one kept no moments of have had fewer.
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    if (!square_.tensors[i].defined()) continue;
+    if (steps_[i].item<double>() != static_cast<double>(steps_taken_)) {
+      tensors[name_of(i, kOwnSteps)] = steps_[i];
     }
   }
   return tensors;
@@ -196,7 +204,7 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
   for (const Moment* moment : {&mean_, &square_, &momentum_}) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (!moment->tensors[i].defined()) continue;
-      const std::string name = name_of(i, *moment);
+      const std::string name = name_of(i, moment->name);
       const auto saved = tensors.find(name);
       if (saved == tensors.end()) continue;
       if (saved->second.sizes() != moment->tensors[i].sizes()) {
@@ -204,7 +212,9 @@ std::int64_t Optimizer::load_state(const std::map<std::string, torch::Tensor>& t
                                           ", expected ", moment->tensors[i].sizes()));
       }
       moment->tensors[i].copy_(saved->second);
-      steps_[i].fill_(static_cast<double>(steps));
+      const auto own = tensors.find(name_of(i, kOwnSteps));
+      steps_[i].fill_(own != tensors.end() ? own->second.item<double>()
+                                           : static_cast<double>(steps));
       steps_taken_ = steps;
       ++found;
     }

@@ -39,7 +39,8 @@ public:
   /// One step; `lr` is this step's learning rate.
   void step(double lr);
 
-  /// Moments as `optimizer.<parameter>.<moment>`, for a checkpoint.
+  /// Moments as `optimizer.<parameter>.<moment>`, for a checkpoint; and where a parameter has had
+  /// fewer steps than others, `optimizer.<parameter>.step`.
   std::map<std::string, torch::Tensor> state() const;
 
   /// Number of steps taken.
@@ -55,7 +56,7 @@ private:
     std::string name;
     std::vector<torch::Tensor> tensors;  // one a parameter; undefined where it has no such moment
   };
-  std::string name_of(std::size_t parameter, const Moment& moment) const;
+  std::string name_of(std::size_t parameter, const std::string& what) const;
   std::vector<torch::Tensor> gradients() const;
   /// The tensors of parameters that the fused kernels step, of one a parameter.
   std::vector<torch::Tensor> fused(const std::vector<torch::Tensor>& all) const;

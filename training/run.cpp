@@ -84,8 +84,8 @@ void Run::begin(const std::string& command) {
   if (!leads()) return;
   command_ = command;
   if (const fs::path aside = folder_.put_aside_metrics(); !aside.empty()) {
-    callbacks_.warn("no line of " + in_quotes(folder_.metrics()) + " can be read; it is kept as " +
-                    in_quotes(aside));
+    callbacks_.warn("lines of " + in_quotes(folder_.metrics()) + " cannot be read: it is kept as " +
+                    in_quotes(aside) + ", and the others go on in a new one");
   }
   folder_.cut_metrics(trainer_.progress().epoch);
   if (validation_ == nullptr) folder_.remove_validation();
@@ -124,6 +124,7 @@ RunState Run::train_epochs() {
   last_save_.restart();
   while (!trainer_.finished() || std::exchange(only_ends_, false)) {
     const Stopwatch time;
+    const double before = trainer_.progress().epoch_train_seconds;  // of an epoch that goes on
     trainer_.train_steps([this] { return after_step(); });
     const bool has_ended = trainer_.epoch_complete() || trainer_.finished();
     if (has_ended && is_passed_over()) {
@@ -138,7 +139,7 @@ RunState Run::train_epochs() {
       if (leads()) save_at_stop();
       return RunState::interrupted;
     }
-    if (leads()) finish_epoch(*quality, time);
+    if (leads()) finish_epoch(*quality, before + time.seconds());
     share_progress();
     end_seconds_ = last_end_.seconds();
     // The run must not end here, without its last pictures, because this end took long.
@@ -248,8 +249,8 @@ bool Run::note_end() {
   return true;
 }
 
-void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
-  const MetricsRow row = row_of(quality, time);
+void Run::finish_epoch(const Quality& quality, double seconds) {
+  const MetricsRow row = row_of(quality, seconds);
   if (validation_ != nullptr && quality.images.empty()) {
     callbacks_.warn(fmt::format(
         "none of the {} validation images can be used any more: epoch {} cannot be the best",
@@ -283,7 +284,7 @@ void Run::finish_epoch(const Quality& quality, const Stopwatch& time) {
   observer_.epoch(status(), row, is_best);
 }
 
-MetricsRow Run::row_of(const Quality& quality, const Stopwatch& time) const {
+MetricsRow Run::row_of(const Quality& quality, double seconds) const {
   const Progress& progress = trainer_.progress();
   return {progress.epoch + 1,
           progress.step,
@@ -294,7 +295,7 @@ MetricsRow Run::row_of(const Quality& quality, const Stopwatch& time) const {
           quality.psnr,
           quality.ssim,
           static_cast<double>(progress.epoch_images) / progress.epoch_train_seconds,
-          time.seconds()};
+          seconds};
 }
 
 bool Run::note_epoch(const MetricsRow& row) {

@@ -56,8 +56,8 @@ private:
   bool stopped() const;
   std::optional<Quality> measure();
   bool note_end();
-  void finish_epoch(const Quality& quality, const Stopwatch& time);
-  MetricsRow row_of(const Quality& quality, const Stopwatch& time) const;
+  void finish_epoch(const Quality& quality, double seconds);
+  MetricsRow row_of(const Quality& quality, double seconds) const;
   bool note_epoch(const MetricsRow& row);
   std::string epoch_line(const MetricsRow& row) const;
   RunStatus status() const;

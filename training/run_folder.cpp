@@ -186,14 +186,16 @@ void RunFolder::write_metrics() const {
 }
 
 fs::path RunFolder::put_aside_metrics() const {
-  if (!rows_.empty() || !is_there(metrics())) return {};
-  const std::string text = read_text(metrics());
-  if (first_line(text).size() + 1 >= text.size()) return {};  // the header alone
+  if (!is_there(metrics())) return {};
+  std::size_t lines = 0;
+  for (CsvReader table(metrics()); table.next();) ++lines;
+  if (lines == rows_.size()) return {};
   fs::path aside = metrics().string() + ".old";
   for (int number = 2; is_there(aside); ++number) {
     aside = metrics().string() + ".old-" + std::to_string(number);
   }
   fs::rename(metrics(), aside);
+  if (!rows_.empty()) write_metrics();
   return aside;
 }
 

@@ -118,8 +118,8 @@ public:
   void add_metrics(const MetricsRow& row);
   /// Writes the rows that found no room before.
   void catch_up();
-  /// Where metrics.csv has lines but none that can be read, as after a spreadsheet saved it with
-  /// semicolons, renames it and returns its new name; else returns nothing.
+  /// Where metrics.csv has lines that cannot be read, as after a spreadsheet saved it with
+  /// semicolons, renames it, writes the others anew and returns its new name; else returns nothing.
   std::filesystem::path put_aside_metrics() const;
   /// Cuts the rows past `epochs` completed epochs, also in samples.csv, and removes a
   /// validation.csv of later ones: they belong to work that was lost.

@@ -88,18 +88,15 @@ SavedData read_values(const toml::table& config) {
 class Places {
 public:
   std::uint64_t of(const ImageFile& image) {
+    const fs::path& path = image.path;
     std::error_code error;
-    if (!fs::is_symlink(image.path, error)) return of_file(image.path, image.offset);
-    return hash(fs::weakly_canonical(image.path, error).string(), image.offset);
-  }
-
-  std::uint64_t of_file(const fs::path& path, std::int64_t offset = 0) {
-    const auto [folder, is_new] = folders_.try_emplace(path.parent_path().string());
-    if (is_new) {
-      std::error_code error;
-      folder->second = fs::weakly_canonical(absolute_path(path.parent_path()), error).string();
+    if (fs::is_symlink(path, error)) {
+      return hash(fs::weakly_canonical(path, error).string(), image.offset);
     }
-    return hash(folder->second + "/" + path.filename().string(), offset);
+    const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
+    const auto [folder, is_new] = folders_.try_emplace(parent.string());
+    if (is_new) folder->second = fs::weakly_canonical(absolute_path(parent), error).string();
+    return hash(folder->second + "/" + path.filename().string(), image.offset);
   }
 
 private:
@@ -110,20 +107,22 @@ private:
   std::map<std::string, std::string> folders_;
 };
 
-/// Calls use(place) for each image of these names in `folder`.
-void for_each_place(const std::vector<std::string>& names, const fs::path& folder,
-                    const DataOptions& data, bool in_shards, Places& places,
-                    const std::function<void(std::uint64_t)>& use) {
-  if (!in_shards) {
+/// Of the images of these names in `folder`, sorted.
+std::vector<std::uint64_t> places_of(const std::vector<std::string>& names, const fs::path& folder,
+                                     const DataOptions& data, bool in_shards, Places& places) {
+  std::vector<std::uint64_t> found;
+  if (in_shards) {
+    const std::set<std::string_view> listed(names.begin(), names.end());
+    for (const ImageFile& file :
+         list_images(folder, {data.include, data.exclude}, "", data.index).files) {
+      if (listed.contains(file.name)) found.push_back(places.of(file));
+    }
+  } else {
     const fs::path root = fs::is_regular_file(folder) ? folder.parent_path() : folder;
-    for (const std::string& name : names) use(places.of_file(root / name));
-    return;
+    for (const std::string& name : names) found.push_back(places.of({name, root / name}));
   }
-  const std::set<std::string_view> listed(names.begin(), names.end());
-  for (const ImageFile& file :
-       list_images(folder, {data.include, data.exclude}, "", data.index).files) {
-    if (listed.contains(file.name)) use(places.of(file));
-  }
+  std::ranges::sort(found);
+  return found;
 }
 
 }  // namespace
@@ -194,14 +193,11 @@ OwnImages own_images_among(std::int64_t count, const ImageAt& image_at, const fs
   Places places;
   std::vector<std::uint64_t> images;
   for (std::int64_t i = 0; i < count; ++i) images.push_back(places.of(image_at(i)));
-  std::ranges::sort(images);
   const bool in_shards = image_at(0).is_in_shard();
   const auto among = [&](const std::vector<std::string>& names, const std::string& folder) {
-    std::int64_t found = 0;
-    for_each_place(names, folder, data, in_shards, places, [&](std::uint64_t place) {
-      found += std::ranges::ssize(std::ranges::equal_range(images, place));
-    });
-    return found;
+    const std::vector<std::uint64_t> known = places_of(names, folder, data, in_shards, places);
+    return std::ranges::count_if(
+        images, [&](std::uint64_t image) { return std::ranges::binary_search(known, image); });
   };
   try {
     const ImageList list = RunFolder::watch(run).read_images();

@@ -491,8 +491,9 @@ private:
     begin(run, folder);
     if (leads()) std::exchange(keep_headers_, nullptr)();
     const RunState state = run.train();
-    if (const std::string line = trainer.dataset().clipped_line(); !line.empty()) {
-      callbacks_.warn(line);
+    for (const ImageDataset* images : {&trainer.dataset(), validation}) {
+      const std::string line = images != nullptr ? images->clipped_line() : "";
+      if (!line.empty()) callbacks_.warn((images == validation ? "validation: " : "") + line);
     }
     const Progress& progress = trainer.progress();
     if (state == RunState::interrupted) {
@@ -518,7 +519,11 @@ private:
 
   std::string config() const {
     if (job_.config) return job_.config(job_);
-    return saved_ ? saved_->checkpoint.info.config : data_config({job_.data, job_.train.loss});
+    const std::string now = data_config({job_.data, job_.train.loss});
+    if (!saved_) return now;
+    // A text of all options stays: nobody gave another.
+    const CheckpointInfo& before = saved_->checkpoint.info;
+    return before.config == data_config(saved_data(before)) ? now : before.config;
   }
 
   /// Headers may be right where the pixels are not: a folder of such files leaves no run behind.

@@ -124,7 +124,7 @@ std::int64_t Trainer::total_steps() const {
   if (options_.time > 0) {
     const double share = progress_.seconds / (options_.time - kept_free_);
     const auto done = static_cast<double>(schedule_step());
-    return static_cast<std::int64_t>(done / std::clamp(share, 1e-6, 1.0)) + 1;
+    return static_cast<std::int64_t>(done / std::clamp(share, 1e-6, 1.0)) + (share < 1 ? 1 : 0);
   }
   const std::int64_t all = options_.epochs * steps_per_epoch();
   if (options_.max_steps == 0) return all;
@@ -327,6 +327,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
                               : learning_rate(options_, {schedule_step(), total_steps(),
                                                          progress_.epoch, progress_.lr_falls});
     why_skipped_.clear();
+    images_in_step_ = 0;
     const StepShare* share = shares.empty() ? nullptr : &shares[steps_taken++];
     if (share != nullptr || !step->empty()) {
       if (const auto loss_sum = train_step(*step, progress_.epoch_lr, share)) {
@@ -336,7 +337,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
     }
     progress_.epoch_position =
         std::min(progress_.epoch_position + options_.batch_size, dataset_.size());
-    ++progress_.step;
+    if (images_in_step_ > 0) ++progress_.step;  // of damaged files alone nothing is learnt
     progress_.epoch_train_seconds = seconds_before + time.seconds();
     note_time();
     if (on_step) on_step();

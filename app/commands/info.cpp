@@ -46,6 +46,7 @@ int run_info(const CommandLine& line) {
   if (line.options.call.json) {
     std::puts(json.dump().c_str());
   } else {
+    json["file"] = model.path().string();  // print_lines() escapes it
     print_lines(json);
   }
   return kDone;

@@ -2,6 +2,7 @@
 #include "convae/app/output/logging.h"
 #include "convae/app/output/tables.h"
 #include "convae/core/text.h"
+#include "convae/data/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/live.h"
 #include "convae/inspection/saved_inspector.h"
@@ -74,6 +75,7 @@ int score_live(const CommandLine& line) {
   refuse_without_effect(line, flag);
   require_false_alarms(options.call.fpr);
   FolderOptions{options.data}.validate();
+  if (options.call.watch) require_images(options.data.data);  // a calibration may take minutes
   const Callbacks callbacks = program_callbacks(options.run);
   const Inspector inspector = inspector_for(open_model(options), options_of_score(line), callbacks);
   warn_of_rate(inspector, options.call.fpr, callbacks);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <sstream>
 
 namespace convae::app {
@@ -27,30 +26,6 @@ std::string join_list(const std::vector<std::string>& elements) {
   return fmt::format("{}", fmt::join(elements, std::string(1, kBetween)));
 }
 
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
-                         const std::string& dashes) {
-  std::string best;
-  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
-    // Levenshtein distance, one row of the table at a time.
-    std::vector<std::size_t> row(candidate.size() + 1);
-    std::iota(row.begin(), row.end(), 0);
-    for (const char c : word) {
-      std::size_t diagonal = row[0]++;
-      for (std::size_t j = 0; j < candidate.size(); ++j) {
-        const std::size_t replaced = diagonal + (c != candidate[j] ? 1 : 0);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
-      }
-    }
-    if (row.back() < best_distance) {
-      best_distance = row.back();
-      best = candidate;
-    }
-  }
-  return best.empty() ? "" : "; did you mean '" + dashes + best + "'?";
-}
-
 void not_a_choice(const std::string& text, const std::vector<std::string>& choices) {
   throw OptionError("expected " + in_words(choices) + did_you_mean(text, choices));
 }
@@ -69,7 +44,7 @@ Format<Size> image_size(const std::string& none) {
 }
 
 Format<std::optional<std::int64_t>> tile_side() {
-  const Format<std::int64_t> side = number_or_auto<std::int64_t>(0, "a side in pixels");
+  const Format<std::int64_t> side = number_or_auto<std::int64_t>(0, "a side in pixels or auto");
   return {.read = side.read,
           .write = [write = side.write](const std::optional<std::int64_t>& value) {
             return value ? write(*value) : "";

@@ -31,11 +31,6 @@ struct Format {
 /// "a, b or c".
 std::string in_words(const std::vector<std::string>& choices);
 
-/// "; did you mean 'x'?" with the candidate nearest to `word` in edits, or "" if none is near.
-/// `dashes` are shown before it.
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
-                         const std::string& dashes = "");
-
 [[noreturn]] void not_a_choice(const std::string& text, const std::vector<std::string>& choices);
 
 /// Between the elements of a list in an option's text: in no argument and no file name.
@@ -134,7 +129,7 @@ struct Binding {
 /// N or HxW in pixels, or the word for none.
 Format<Size> image_size(const std::string& none);
 
-/// A number, or "auto": `automatic`. `expected` describes the number.
+/// A number, or "auto": `automatic`. `expected` describes both.
 template <typename T>
 Format<T> number_or_auto(T automatic, const std::string& expected) {
   Format<T> format = format_of<T>();
@@ -143,7 +138,7 @@ Format<T> number_or_auto(T automatic, const std::string& expected) {
     const auto number = parse_as<T>(text);
     if (number && *number != automatic && std::isfinite(static_cast<double>(*number)))
       return *number;
-    throw OptionError("expected " + expected + " or auto");
+    throw OptionError("expected " + expected);
   };
   format.write = [automatic, write = format.write](const T& value) {
     return value == automatic ? "auto" : write(value);

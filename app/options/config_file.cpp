@@ -114,12 +114,13 @@ std::string toml_text(const OptionSpec& option, const std::string& value) {
     using enum toml::format_flags;
     style &= ~(allow_multi_line_strings | allow_literal_strings);
   }
+  // TOML is UTF-8: of a name that is not, the library would leave bytes out.
   if (kind == ValueKind::list) {
     toml::array list;
-    for (const std::string& element : split_list(value)) list.push_back(element);
+    for (const std::string& element : split_list(value)) list.push_back(json_text(element));
     text << toml::toml_formatter(list, style);
   } else {
-    text << toml::toml_formatter(toml::value<std::string>(value), style);
+    text << toml::toml_formatter(toml::value<std::string>(json_text(value)), style);
   }
   return text.str();
 }

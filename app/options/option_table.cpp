@@ -100,13 +100,14 @@ std::vector<OptionSpec> make_table() {
 
       {train, "epochs", kTrain, "N", &TrainOptions::epochs, "passes over the images, in total"},
       {train, "batch-size", "train reconstruct encode calibrate score bench", "N",
-       Binding(&TrainOptions::batch_size,
-               number_or_auto<std::int64_t>(0, "a whole number of at least 1")),
+       Binding(
+           &TrainOptions::batch_size,
+           number_or_auto<std::int64_t>(0, "a whole number of at least 1, or auto in training")),
        "images per batch; in training, per step; auto (train): by image size, their number and "
        "memory"},
       {train, "lr", kTrain, "RATE",
        Binding(&TrainOptions::lr,
-               number_or_auto(TrainOptions::kAutoRate, "a number of at least 0")),
+               number_or_auto(TrainOptions::kAutoRate, "a number of at least 0 or auto")),
        "learning rate; auto: by a test of 100 steps before the training"},
       {train, "optimizer", kTrain, "NAME", &TrainOptions::optimizer,
        "optimizer (sgd has momentum 0.9; muon turns the updates of convolutions into orthogonal "

@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cctype>
 
 namespace convae::codec {
 namespace {
@@ -61,6 +62,8 @@ std::vector<PngChunk> chunks_of(Bytes bytes) {
     const std::size_t length = big_endian_32(bytes, at);
     if (length > bytes.size() - at - kFrame) break;
     const auto* type = reinterpret_cast<const char*>(&bytes[at + 4]);
+    // Zeros, which disks leave of a file that was not written to its end, are millions of chunks.
+    if (std::isalpha(bytes[at + 4]) == 0) check_spng(SPNG_ECHUNK_TYPE);
     chunks.push_back(
         {{type, 4}, bytes.subspan(at + 8, length), bytes.subspan(at, length + kFrame)});
     if (is_note(chunks.back())) check_sum(chunks.back());

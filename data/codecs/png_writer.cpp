@@ -123,7 +123,8 @@ public:
 private:
   static void note_losses_in_tiles(const ImageFile& like, std::vector<std::string>& lost) {
     const MappedFile file(open_image(like));
-    const StoredPng stored = stored_png(file.bytes());
+    StoredPng stored = stored_png(file.bytes());
+    stored.has_key = false;  // its alpha, which is not kept either
     note_losses(stored, lost);
     if (!stored.palette.empty()) lost.emplace_back("its palette (written in tiles)");
     if (stored.has_notes) lost.emplace_back("what stands beside its pixels (written in tiles)");

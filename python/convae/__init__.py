@@ -59,7 +59,8 @@ class Residual(nn.Module):
 class Level(nn.Module):
     def __init__(self, block, shortcut, residuals):
         super().__init__()
-        self.tail, self.shortcut, self.count = [*block.children()][1:], shortcut, len(residuals)
+        self.tail = [name for name, _ in block.named_children()][1:]  # names: modules may be replaced
+        self.shortcut, self.count = shortcut, len(residuals)
         for name, layer in [*block.named_children(), *residuals.items()]:
             self.add_module(name, layer)
 
@@ -83,8 +84,8 @@ class Level(nn.Module):
             if self.shortcut:
                 x = channels(x, conv.out_channels * sh * sw).unflatten(1, (-1, sh, sw))
                 x = fit(x.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3), *size)
-        for layer in self.tail:
-            y = layer(y)
+        for name in self.tail:
+            y = self.get_submodule(name)(y)
         y = y + x if self.shortcut else y
         return self.refine(y) if size is None else y
 
@@ -143,7 +144,7 @@ class Autoencoder(nn.Module):
         narrow = spec["latent"] or spec["latent-channels"]
         encoded = 2 * narrow if spec["variational"] else narrow
         if spec["latent"]:
-            size = [*map(int, spec["size"].split("x"))]
+            size = self.size = [*map(int, spec["size"].split("x"))]
             h, w = self.sizes(size)[-1]
             self.encoder.add_module("flatten", nn.Flatten())
             self.encoder.add_module("latent", nn.Linear(wide * h * w, encoded))
@@ -186,10 +187,17 @@ class Autoencoder(nn.Module):
     def encode(self, images):
         if self.restores:
             raise ValueError("the decoder of this model needs the images, too; call net(images)")
+        self.check(images.shape[2:])
         latent = self.encoder(images)
         return latent.chunk(2, 1)[0] if self.spec["variational"] else latent
 
+    def check(self, size):  # other sizes can have maps of the same shape: nothing else would notice
+        if self.spec["latent"] and [*size] != self.size:
+            raise ValueError(f"this model has a dense latent and works at size {tuple(self.size)} only, "
+                             f"but got {tuple(size)}")
+
     def decode(self, latent, size, skipped=()):
+        self.check(size)
         x = self.decoder["latent"](latent) if "latent" in self.decoder else latent
         skipped, image = list(skipped), 0
         if "linear" in self.decoder:  # the levels restore the image of the linear path

@@ -99,6 +99,13 @@ TEST(OptionsTest, AnElementOfAListMayHaveLineBreaks) {
   EXPECT_EQ(options.data.exclude, (std::vector<std::string>{"a\nb", "c"}));
 }
 
+TEST(OptionsTest, ConfigHasEveryByteOfANameThatIsNotUtf8) {
+  const std::string config = write_config(read_words({"train", "--name", "a\xffz"}).options);
+  Options again;
+  read_config(config, "config.toml", again);
+  EXPECT_EQ(again.run.name, "a\\xffz");
+}
+
 TEST(OptionsTest, ConfigHasNumbersAsTheyWereGiven) {
   const std::string config =
       write_config(read_words({"train", "--lr", "0.1", "--min-lr", "1e-20", "--beta", "1",
@@ -265,6 +272,7 @@ TEST(OptionsTest, BadWordsAreRefusedByName) {
       {{"train", "--batch-size", "many"}, {"--batch-size 'many'", "or auto"}},
       {{"train", "--lr", "-1"}, {"--lr '-1': expected a number of at least 0 or auto"}},
       {{"encode", "--batch-size", "auto"}, {"--batch-size 'auto': only training chooses it"}},
+      {{"encode", "--batch-size", "0"}, {"of at least 1, or auto in training"}},
       {{"train", "--size", "0"}, {"--size '0'", "native"}},
       {{"train", "--size", "3x"}, {"--size '3x'"}},
       {{"train", "--kernel", "x3"}, {"--kernel 'x3'", "HxW"}},
@@ -273,15 +281,16 @@ TEST(OptionsTest, BadWordsAreRefusedByName) {
       {{"train", "--levels", "k3"}, {"--levels 'k3'", "CHANNELS"}},
       {{"train", "--levels", "8:q3"}, {"--levels '8:q3'", "'q'", "k, s, p, d"}},
       {{"train", "--config", "none.toml"}, {"--config", "none.toml", "No such file"}},
-      {{"train", "--corrupt", "nois:0.1"}, {"--corrupt 'nois:0.1'", "noise"}},
+      {{"train", "--corrupt", "nois:0.1"}, {"--corrupt 'nois:0.1'", "did you mean 'noise'?"}},
       {{"train", "--corrupt", "noise:x"}, {"--corrupt 'noise:x'"}},
       {{"train", "--corrupt", "noise:-1"}, {"--corrupt 'noise:-1'"}},
       {{"train", "--corrupt", "flip"}, {"--corrupt 'flip'"}},
       {{"evaluate", "--corrupt", "noise:0.2-0.1"}, {"--corrupt 'noise:0.2-0.1'", "LOW-HIGH"}},
       {{"train", "--corrupt", "shrink:1.5"}, {"--corrupt 'shrink:1.5'", "whole number"}},
       {{"train", "--augment", "noise"}, {"--augment 'noise'"}},
+      {{"train", "--augment", "flpi"}, {"--augment 'flpi'", "did you mean 'flip'?"}},
       {{"train", "--augment", "crop:0"}, {"--augment 'crop:0'"}},
-      {{"train", "--loss", "mse + 0.2*sim"}, {"--loss 'mse + 0.2*sim'", "ssim"}},
+      {{"train", "--loss", "mse + 0.2*sim"}, {"--loss 'mse + 0.2*sim'", "did you mean 'ssim'?"}},
       {{"train", "--loss", "-1*mse"}, {"--loss '-1*mse'"}},
       {{"train", "--loss", ""}, {"--loss ''"}},
       {{"train", "--best", "val_sim"}, {"--best 'val_sim'", "val_ssim"}},

@@ -229,11 +229,26 @@ def test_a_checkpoint_file_knows_its_run_beside_other_training_images(evaluated,
         assert result["also_training_images"] == known
 
 
+def test_a_picture_in_the_current_folder_may_be_compared_with_training_images(evaluated, dense, fresh, tmp_path):
+    shutil.copy(fresh / "0.png", tmp_path)
+    assert evaluated(dense, "0.png", "--train-data", fresh)["also_training_images"] == 0
+
+
 def test_training_images_are_known_by_links_to_them(evaluated, dense, photos, fresh, tmp_path):
     (tmp_path / "links").mkdir()
     for path in photos.iterdir():
         (tmp_path / "links" / f"link_{path.name}").symlink_to(path)
     assert evaluated(dense, tmp_path / "links", "--train-data", fresh)["also_training_images"] == 15
+
+
+def test_links_that_were_trained_on_are_the_images_they_lead_to(done, evaluated, photos, fresh, tmp_path):
+    (tmp_path / "links").mkdir()
+    for path in photos.iterdir():
+        (tmp_path / "links" / f"link_{path.name}").symlink_to(path)
+    (tmp_path / "links/twice.png").symlink_to(photos / "000.png")
+    done("train", "--data", "links", "--levels", "4", "--max-steps", 1, "--val-split", 0, "--quiet", *ONE_CORE)
+    for data, images in ((tmp_path / "links", 16), (photos, 15), (fresh, 0)):
+        assert evaluated("runs/links", data, "--train-data", fresh)["also_training_images"] == images
 
 
 def test_later_images_are_no_training_images_for_a_checkpoint_either(program, done, evaluated, photos, tmp_path):
@@ -245,6 +260,12 @@ def test_later_images_are_no_training_images_for_a_checkpoint_either(program, do
     for checkpoint in ("runs/grown", "runs/grown/weights/best.safetensors"):
         result = evaluated(checkpoint, "grown", "--include", "later_*")
         assert result["images"] == 3 and result["also_training_images"] == 0
+
+
+def test_images_of_the_training_set_are_counted_without_references_too(done, evaluated, squares):
+    done("train", "--data", squares, "--levels", "4", "--skip", "add", "--max-steps", 1, "--val-split", 0, *ONE_CORE)
+    result = evaluated("runs/squares", squares)
+    assert set(result["left_out"]) == REFERENCES and result["also_training_images"] == 5
 
 
 def test_numbers_of_an_image_are_rounded(evaluate, trained, tmp_path):

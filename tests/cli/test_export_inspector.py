@@ -230,6 +230,8 @@ def test_small_pictures_have_the_programs_scores_and_maps(program, tmp_path, siz
 def test_another_size_than_calibrated_is_refused(fixed):
     args = ("export", "--checkpoint", fixed.run, "--part", "inspector", "--format", "onnx", "-o", "new.onnx")
     fixed.program.call(*args, "--input", "48x48", cwd=fixed.folder).assert_refused(2, "48x48", "40x44")
+    fixed.program.call(*args, "--format", "torchscript", "--input", "40x44", cwd=fixed.folder).assert_refused(
+        2, "every size the inspector does: leave it out")
     assert not (fixed.folder / "new.onnx").exists()
     fixed.program.run(*args, "--input", "40x44", cwd=fixed.folder)
 

@@ -147,6 +147,12 @@ def test_results_among_the_images_are_refused(done, convae, identity, tmp_path):
         done(*common, "in", "-o", f"in/{job}")
 
 
+def test_scores_among_the_images_of_a_folder_below_are_refused(convae, identity, tmp_path):
+    save_pictures(tmp_path / "in/sub", [(12, 14)])
+    convae("score", "--checkpoint", identity, "--data", "in", "-o", "in/sub", *ONE_CORE).assert_refused(
+        2, "--output", "lie among the images")
+
+
 def test_what_is_no_image_is_counted_and_the_way_out_named(done, convae, tmp_path):
     data = save_pictures(tmp_path / "data", [(12, 14)] * 3)
     (data / "000.png").rename(data / "scan.0001")

@@ -186,6 +186,14 @@ class TestAgain:
         assert (out / "folds.csv").read_text() == table
         assert json.loads(result.stdout) == json.loads((out / "folds.json").read_text())
 
+    def test_a_call_that_fails_leaves_no_table_of_the_one_before(self, copy, program):
+        out = copy / "out"
+        shutil.rmtree(out / "fold-2/scores")
+        (out / "fold-2/scores").touch()
+        program.call(*words("--folds", 3, "-o", "out", "--fpr", 0.5, "--overwrite", "--json"), cwd=copy
+                     ).assert_refused(1, "fold-2/scores' is a file")
+        assert not (out / "folds.csv").exists() and not (out / "folds.json").exists()
+
     def test_what_is_missing_is_made(self, copy, program):
         out = copy / "out"
         table = (out / "folds.csv").read_text()
@@ -241,6 +249,10 @@ class TestErrors:
     def test_bad_usage_is_one_line(self, place, convae_call, change, parts):
         convae_call(*words("-o", "bad", *change), cwd=place).assert_refused(2, *parts)
         assert not (place / "bad").exists()
+
+    def test_a_missing_folder_is_named(self, place, convae_call):
+        convae_call(*words("-o", "bad", "--folds", 2, "--data", "none"), cwd=place).assert_refused(
+            1, "the folder 'none' does not exist")
 
     def test_a_recipe_without_folds_is_refused(self, place, convae_call):
         convae_call(*words("-o", "bad"), cwd=place).assert_refused(2, "--config", "--folds")

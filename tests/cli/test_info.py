@@ -52,8 +52,9 @@ def test_what_is_no_checkpoint_is_refused(convae, tmp_path, photos):
 
 
 def test_an_odd_path_is_escaped_once(done, trained, tmp_path):
-    (tmp_path / "od\nd").symlink_to(trained.run)
-    assert "od\\nd/weights/best.safetensors\n" in done("info", "od\nd").stdout
+    for name, shown in (("od\nd", "od\\nd"), ("od\udcffd", "od\\xffd")):
+        (tmp_path / name).symlink_to(trained.run)
+        assert f" {shown}/weights/best.safetensors\n" in done("info", name).stdout
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")

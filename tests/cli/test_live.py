@@ -1,6 +1,7 @@
 """score --stdin and --watch: a line of JSON for each picture, as it comes."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -206,6 +207,40 @@ def test_a_link_that_is_changed_is_followed(watched, tmp_path):
     assert "'camera' does not exist" in process.communicate(timeout=30)[1] and process.returncode == 1
 
 
+def test_links_to_folders_are_followed_where_they_are_moved(watched, tmp_path):
+    """As `ln -sfn` makes them, under another name first."""
+    for day in ("one", "two"):
+        (tmp_path / day).mkdir()
+        shutil.copy(tmp_path / "picture.png", tmp_path / day / "a.png")
+        os.utime(tmp_path / day / "a.png", (0, 0))  # complete for long
+        (tmp_path / f"to {day}").symlink_to(tmp_path / day)
+    _, line = watched()
+    (tmp_path / "to one").rename(tmp_path / "camera/now")
+    assert line()["path"] == "camera/now/a.png"
+    (tmp_path / "camera/now").rename(tmp_path / "camera/before")
+    assert line()["path"] == "camera/before/a.png"
+    shutil.copy(tmp_path / "picture.png", tmp_path / "one/b.png")
+    assert line()["path"] == "camera/before/b.png"
+    (tmp_path / "to two").rename(tmp_path / "camera/before")
+    assert line()["path"] == "camera/before/a.png", "another file"
+    shutil.copy(tmp_path / "picture.png", tmp_path / "two/c.png")
+    assert line()["path"] == "camera/before/c.png"
+
+
+def test_a_folder_that_was_gone_is_new(watched, tmp_path):
+    """As a file is: or names of folders that are archived would fill memory."""
+    (tmp_path / "batch").mkdir()
+    shutil.copy(tmp_path / "picture.png", tmp_path / "batch/a.png")
+    os.utime(tmp_path / "batch/a.png", (0, 0))
+    _, line = watched()
+    for name in ("x.png", "y.png"):
+        (tmp_path / "batch").rename(tmp_path / "camera/batch")
+        assert line()["path"] == "camera/batch/a.png"
+        (tmp_path / "camera/batch").rename(tmp_path / "batch")
+        shutil.copy(tmp_path / "picture.png", tmp_path / "camera" / name)
+        assert line()["path"] == f"camera/{name}"
+
+
 def test_a_file_that_is_still_written_waits_whatever_else_comes(watched, tmp_path):
     process, line = watched()
     content = (tmp_path / "picture.png").read_bytes()
@@ -253,6 +288,23 @@ def test_paths_may_end_as_find_print0_ends_them(program, place):
     assert found[3]["score"] == found[0]["score"]
 
 
+def test_paths_that_cannot_be_read_are_an_error(program, place, tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    process = program.start(*WORDS, "--stdin", cwd=place, stdin=folder)
+    os.close(folder)
+    messages = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and "cannot read the standard input: Is a directory" in messages
+
+
+def test_a_file_that_memory_cannot_hold_is_not_read(program, place, tmp_path):
+    with open(tmp_path / "large.png", "wb") as file:
+        file.truncate(400 << 20)
+    process = program.start(*WORDS, "--stdin", "--memory", "600M", cwd=place, stdin=subprocess.PIPE)
+    printed, messages = process.communicate(f"{tmp_path}/large.png\n", timeout=60)
+    assert process.returncode == 0, messages
+    assert "419430400 bytes are more than the limit" in json.loads(printed)["error"]
+
+
 def test_a_picture_that_memory_cannot_hold_is_named(program, place, tmp_path):
     save(tmp_path / "large.png", part(903, (1500, 2000)))
     lines = f"{tmp_path}/large.png\nparts/test/good/nothing.png\n"
@@ -287,6 +339,10 @@ def test_lines_that_cannot_be_written_end_it_at_once(program, place):
         process = program.start(*WORDS, "--watch", "--data", "parts/test", cwd=place, stdout=full)
         assert process.wait(timeout=60) == 1
     assert "standard output" in process.stderr.read()
+
+
+def test_a_missing_folder_is_named_before_anything_is_loaded(convae):
+    convae(*WORDS, "--watch", "--data", "none").assert_refused(1, "the folder 'none' does not exist")
 
 
 def test_what_does_not_go_together_is_refused(convae):

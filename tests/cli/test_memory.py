@@ -62,7 +62,8 @@ def test_jobs_keep_to_it(program, run, large, parts, tmp_path, job):
     assert peak_mib(program, *words, "--memory", f"{LIMIT}M", cwd=tmp_path) <= 1.2 * LIMIT
 
 
-@pytest.mark.parametrize("job, limit", [("train", "230M"), ("evaluate", "150M"), ("score", "350M")])
+@pytest.mark.parametrize("job, limit", [("train", "230M"), ("evaluate", "150M"), ("evaluate", "350M"),
+                                        ("score", "350M")])
 def test_too_little_is_refused_with_what_would_do(convae, run, large, tmp_path, job, limit):
     words = [str(word).format(data=large, parts=large, run=run, out="out") for word in JOBS[job]]
     convae(*words, "--memory", limit).assert_refused(1, f"within --memory {limit}", "would do")
@@ -85,6 +86,11 @@ HUGE = ("--crop", 64, "--val-split", 0, "--epochs", 1, "--save-every", 0, "--lev
 
 def test_pictures_that_crops_are_cut_from_are_decoded_one_at_a_time(program, huge, tmp_path):
     assert peak_mib(program, "train", "--data", huge, *HUGE, "--memory", "320M", cwd=tmp_path) <= 1.2 * 320
+
+
+def test_pictures_that_drawn_defects_take_pieces_of_are_not_decoded_by_all_threads(program, huge, tmp_path):
+    words = ("train", "--data", huge, *HUGE[:-4], "--corrupt", "defects", "--threads", 2, "--workers", 1)
+    assert peak_mib(program, *words, "--memory", "320M", cwd=tmp_path) <= 320
 
 
 def test_a_picture_too_large_to_decode_is_refused_or_only_its_crop_is_read(convae, program, huge, tmp_path):

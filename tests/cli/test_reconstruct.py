@@ -218,6 +218,13 @@ def test_what_exists_is_replaced_only_when_asked(convae, done, identity, squares
     assert (pixels_of(tmp_path / "out" / "003.png") == pixels_of(squares / "003.png")).all()
 
 
+def test_pictures_of_an_earlier_call_are_named(done, identity, squares, tmp_path):
+    call = ("reconstruct", "--checkpoint", identity, "--data", squares, "-o", "out", *ONE_CORE)
+    assert not any("earlier" in line for line in done(*call, "--grid", "--error-map").logs)
+    said = [line for line in done(*call, "--error-map", "--overwrite").logs if "earlier" in line]
+    assert len(said) == 1 and "warning: 'out/grid' is of an earlier call" in said[0]
+
+
 def test_inputs_are_not_written_over(convae, identity, squares, tmp_path):
     save_pictures(tmp_path / "in", [(12, 13)])
     before = snapshot(tmp_path / "in")
@@ -269,6 +276,20 @@ def test_network_size_does_not_change_the_image_size(done, trained, photos, tmp_
          *ONE_CORE)
     for path in photos.iterdir():
         assert pixels_of(tmp_path / "out" / path.name).shape == pixels_of(path).shape
+
+
+def test_drawn_defects_are_pieces_of_pictures_at_the_size_of_the_network(done, identity, tmp_path):
+    for folder, side in (("small", 1), ("large", 4)):
+        (tmp_path / folder).mkdir()
+        for index in range(6):
+            pixels = picture(24, 24, seed=index).repeat(side, 0).repeat(side, 1)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{index}.png")
+        done("reconstruct", "--checkpoint", identity, "--data", folder, "-o", f"{folder}-out", "--size", 24,
+             "--corrupt", "defects:1", "--seed", 3, *ONE_CORE)
+    for index in range(6):
+        with Image.open(tmp_path / f"small-out/{index}.png") as small:
+            expected = np.asarray(small.resize((96, 96), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(expected - pixels_of(tmp_path / f"large-out/{index}.png")).max() <= 2, index
 
 
 def test_dense_model_gives_mixed_sizes_back(done, dense, photos, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import tomllib
 
@@ -132,6 +133,20 @@ def test_images_are_not_replaced_by_maps_of_them(program, parts, run, tmp_path):
     program.call("score", "--checkpoint", run, "--data", "line/heat", "-o", "line", "--overwrite", *ONE_CORE,
                  cwd=tmp_path).assert_refused(1, "'line/heat/part500_0.png'", "another -o")
     assert snapshot(tmp_path / "line") == before
+
+
+def test_maps_of_a_wide_picture_count_in_the_memory_for_its_tiles(program, run, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("L", (400_000, 30)).save(tmp_path / "in/line.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/scores.csv").touch()  # ends the call once it has chosen
+
+    def side(maps):
+        said = program.call("score", "--checkpoint", run, "--data", "in", "-o", "out", "--tile", "auto", "--max-pixels",
+                            2_000_000, "--memory", "600M", "--heat-maps", maps, *ONE_CORE, cwd=tmp_path).stderr
+        return int(re.search(r"1 images in tiles of (\d+)x", said)[1])
+
+    assert side("true") < side("false")
 
 
 def test_the_same_call_gives_the_same_files(program, parts, run, scored, tmp_path):

@@ -167,6 +167,15 @@ def test_members_are_images_by_the_rules_of_files(names, one, tmp_path):
     assert names("x.tar", "--include", "masks/*")[0] == ["masks/a.png"]
 
 
+def test_pictures_of_results_at_the_top_of_a_shard_are_left_out(names, one, tmp_path):
+    write_tar(tmp_path / "x.tar", [("a.png", one), ("scores.csv", b"path\n"), ("summary.json", b"{}"),
+                                   ("heat/a.png", one), ("overlay/a.png", one), ("deep/heat/a.png", one)])
+    found, result = names("x.tar")
+    assert found == ["a.png", "deep/heat/a.png"]
+    assert said(result, "left out as results of convae: 'heat', 'overlay'")
+    assert names("x.tar", "--include", "heat/*")[0] == ["heat/a.png"]
+
+
 def test_a_name_in_two_shards_has_the_stem_in_front(names, one, tmp_path):
     write_tar(tmp_path / "s/x-001.tar", [("a.png", one), ("b.png", one), ("b.png", one)])
     write_tar(tmp_path / "s/x-002.tar", [("a.png", one), ("c.png", one)])
@@ -212,6 +221,15 @@ def test_compressed_tars_are_refused(convae, one, tmp_path, ending, opening, too
         tar.addfile(info, io.BytesIO(one))
     for data in (f"s/x.{ending}", "s"):
         convae("train", "--data", data).assert_refused(1, f"'x.{ending}'", "compressed", tool, "convae pack")
+
+
+def test_a_compressed_tar_does_not_hide_what_lies_beside_it(convae, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/notes.tgz").write_bytes(b"\x1f\x8b" + bytes(600))
+    (tmp_path / "s/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    result = convae("train", "--data", "s")
+    result.assert_refused(1, "no usable image in", "'notes.tgz': it is compressed", "1 .heic")
+    assert said(result, "warning", "1 .heic files", "heif-convert")
 
 
 def test_zstd_is_refused_and_what_is_no_tar_too(convae, tmp_path):
@@ -338,6 +356,13 @@ def test_pack_leaves_other_tars_of_a_similar_name(done, photos, tmp_path):
     assert len([path for path in (tmp_path / "out").iterdir() if path.read_bytes() == b"precious"]) == 3
 
 
+def test_a_folder_named_as_the_next_shard_is_left_alone(done, photos, tmp_path):
+    (tmp_path / "out/x-000001.tar").mkdir(parents=True)
+    done("pack", "--data", photos, "-o", "out", "--name", "x")
+    done("pack", "--data", photos, "-o", "out", "--name", "x", "--overwrite")
+    assert (tmp_path / "out/x-000001.tar").is_dir()
+
+
 @pytest.mark.parametrize("data", ["s", "s/x-{000000..000001}.tar"])
 def test_shards_that_could_not_be_read_are_not_replaced(done, convae, photos, tmp_path, data):
     done("pack", "--data", photos, "-o", "s", "--name", "x", "--shard-size", "4K")
@@ -370,6 +395,14 @@ def test_packing_a_set_in_its_place_loses_nothing(done, convae, photos, one, tmp
     done("pack", "--data", two, "-o", "s", "--name", "y")
     (tmp_path / "s/notes.txt").write_text("not in a shard")
     done("pack", "--data", "s", "--include", "*.png", "-o", "s", "--name", "z", "--overwrite")
+
+
+def test_pack_skips_a_file_without_content(done, photos, tmp_path):
+    data = shutil.copytree(photos, tmp_path / "data")
+    (data / "new.png").write_bytes(b"")
+    result = done("pack", "--data", data, "-o", "s")
+    assert any("skipped 'new.png': empty file" in line for line in result.logs)
+    assert f"{len(list(photos.iterdir()))} images in 1 shard" in result.stdout and "1 skipped" in result.stdout
 
 
 def test_pack_names_globs_that_match_nothing(done, convae, photos):

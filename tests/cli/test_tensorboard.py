@@ -110,10 +110,11 @@ def test_resumed_run_goes_on_without_the_work_that_was_lost(program, photos, tmp
     assert events_of(run).Scalars("loss/train")[2].value != lost[2].value
 
 
-def test_an_epoch_that_was_cut_short_is_dropped_when_it_goes_on(program, photos, tmp_path):
+@pytest.mark.parametrize("flags", [(), ("--seed", 5)], ids=["goes on", "begins anew"])
+def test_an_epoch_that_was_cut_short_is_dropped_when_it_goes_on_or_begins_anew(program, photos, tmp_path, flags):
     program.run("train", "--data", photos, "--epochs", 3, "--max-steps", 4, *OPTIONS, cwd=tmp_path)
     run = tmp_path / "runs" / "photos"
-    program.run("train", "--resume", run, "--epochs", 3, cwd=tmp_path)
+    program.run("train", "--resume", run, "--epochs", 3, *flags, cwd=tmp_path)
     rows = read_csv(run / "metrics.csv")
     assert len(rows) == 3
     assert_scalars_are_the_metrics(run, rows)

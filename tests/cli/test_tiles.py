@@ -90,15 +90,27 @@ def test_what_tiles_cannot_keep_is_said(done, trained, tmp_path):
     colours.quantize(16).save(tmp_path / "in/indexed.png")
     colours.quantize(16).save(tmp_path / "in/indexed.tif")
     colours.convert("1").save(tmp_path / "in/bits.png")
+    colours.save(tmp_path / "in/key.png", transparency=(1, 2, 3))
     tifffile.imwrite(tmp_path / "in/half.tif", picture(90, 110)[..., 0].astype(np.float16) / 255)
     result = done("reconstruct", "--checkpoint", trained.run, "--data", "in", "-o", "out", "--format", "keep",
                   "--tile", 64, *ONE_CORE)
     said = "\n".join(line for line in result.logs if "not kept" in line)
     for part in ("'indexed.png' and 1 more like it: not kept: its palette (written in tiles)",
                  "'bits.png': not kept: samples of 1 bits (now 8)",
+                 "'key.png': not kept: its alpha (written in tiles)",
                  "'half.tif': not kept: 16-bit float samples (written in tiles: 32-bit float)"):
         assert part in said, said
-    assert "beside its pixels" not in said, "there is nothing"
+    assert "beside its pixels" not in said and "now alpha" not in said, "there is nothing"
+
+
+def test_a_grey_model_says_in_tiles_too_that_colours_are_lost(done, grey_identity, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(picture(50, 70)).save(tmp_path / "in/a.png")
+    tifffile.imwrite(tmp_path / "in/b.tif", picture(50, 70), photometric="rgb")
+    result = done("reconstruct", "--checkpoint", grey_identity, "--data", "in", "-o", "out", "--format", "keep",
+                  "--tile", 32, *ONE_CORE)
+    [said] = [line for line in result.logs if "not kept" in line]
+    assert "'a.png' and 1 more like it: not kept: its colours (the model is grey)" in said
 
 
 def test_above_the_limit_they_are_skipped_unless_tiles_are_asked_for(done, trained, slides, tmp_path):

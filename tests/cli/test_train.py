@@ -1,4 +1,5 @@
 import os
+import shutil
 import tomllib
 
 import numpy as np
@@ -218,6 +219,15 @@ def test_mvtec_layout_trains_on_the_good_ones_and_says_so(done, tmp_path):
 def test_size_and_crop_fix_what_the_network_sees(done, photos, tmp_path):
     result = done("train", "--data", photos, "--size", "20x24", "--crop", "16x18", *TINY)
     assert any("15 images of 16x18" in line for line in result.logs)
+
+
+def test_steps_whose_files_are_all_damaged_do_not_count(done, squares, tmp_path):
+    data = shutil.copytree(squares, tmp_path / "data")
+    for path in sorted(data.iterdir())[1:]:
+        path.write_bytes(path.read_bytes()[:-40])  # whole in the header
+    result = done("train", "--data", data, "--batch-size", 1, "--val-split", 0, "--max-steps", 2, "--levels", "4",
+                  *ONE_CORE)
+    assert ": 2 epochs, 2 steps, best loss" in result.stdout
 
 
 def test_images_too_small_for_the_levels_are_skipped_with_the_reason(done, photos, tmp_path):

@@ -67,6 +67,16 @@ def test_the_network_sees_shares_of_the_range(done, model, folder, tmp_path):
     assert f"{LOW}:{HIGH}: 13 (" in clipped[0]
 
 
+def test_clipped_values_of_pictures_in_tiles_are_said_in_one_line(done, model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / "in" / name, np.full((96, 96), HIGH + 1, np.uint16), photometric="minisblack")
+    result = done("reconstruct", "--checkpoint", model, "--data", "in", "-o", "out", "--tile", 64, *ONE_CORE)
+    assert any("2 of 2 images in tiles" in line for line in result.logs)
+    clipped = [line for line in result.logs if "outside the value range" in line]
+    assert len(clipped) == 1 and " warning: 2 of 2 images" in clipped[0] and "18432 (100 % of theirs)" in clipped[0]
+
+
 def test_keep_undoes_it(done, model, folder, tmp_path):
     done("reconstruct", "--checkpoint", model, "--data", folder, "-o", "out", "--format", "keep",
          *ONE_CORE)
@@ -141,6 +151,19 @@ def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
              "--val-split", 0, "--value-range", asked, "--quiet", *ONE_CORE)
         config = tomllib.loads((tmp_path / "runs" / name / "config.toml").read_text())
         assert config["data"]["value-range"] == becomes
+
+
+def test_clipped_values_of_validation_images_are_counted(done, tmp_path):
+    for folder, top in (("in", 4095), ("val", 5000)):
+        (tmp_path / folder).mkdir()
+        for i in range(2):
+            pixels = numbers(np.uint16, seed=i).clip(0, 4095)
+            pixels[0, :3] = 0, top, top
+            Image.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
+    result = done("train", "--data", "in", "--val", "val", "--value-range", "auto", "--levels", "2", "--max-steps", 1,
+                  *ONE_CORE)
+    clipped = [line for line in result.logs if "outside the value range" in line]
+    assert len(clipped) == 1 and " warning: validation: 2 of 2 images" in clipped[0] and "0:4095: 4 (" in clipped[0]
 
 
 def test_interpolate_begins_with_the_reconstruction(done, model, folder, tmp_path):

@@ -56,6 +56,13 @@ TEST(Globs, MatchNamesAndPaths) {
   }
 }
 
+TEST(Globs, OfATextMatchItAlone) {
+  for (const char* name : {"a.png", "[1]", "*", "?x", "a\\b", "[!a]"}) {
+    EXPECT_TRUE(matches_glob(glob_of(name), name)) << name;
+    EXPECT_FALSE(matches_glob(glob_of(name), "1")) << name;
+  }
+}
+
 TEST(Globs, TakeNoTimeOnNamesThatNearlyMatch) {
   std::string glob;
   for (int i = 0; i < 60; ++i) glob += "*a";

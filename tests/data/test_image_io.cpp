@@ -247,6 +247,13 @@ TEST(Refusing, ShowsTheFirstBytesOfWhatItDoesNotKnow) {
             std::string::npos);
 }
 
+TEST(Refusing, PngWithZerosForChunks) {
+  Bytes png = encode_image(test::noise(3, 5, 7, 1), ImageFormat::png);
+  png.resize(33);  // signature and header
+  png.resize(1000);
+  EXPECT_TRUE(reason_of(png).starts_with("damaged PNG: ")) << reason_of(png);
+}
+
 /// ISO 3309, bit by bit.
 std::uint32_t checksum(std::span<const std::uint8_t> bytes) {
   std::uint32_t sum = ~0U;

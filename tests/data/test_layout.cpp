@@ -51,6 +51,8 @@ TEST(Layout, OfOtherTreesIsPlain) {
   EXPECT_EQ(layout_with({"good"}), "plain");
   EXPECT_EQ(layout_with({"good", "ground_truth"}), "plain");
   EXPECT_EQ(layout_with({"good", "scores/heat", "scores/overlay"}), "plain") << "results of convae";
+  EXPECT_EQ(layout_with({"good", "heat", "overlay"}), "plain") << "they are in the folder itself";
+  EXPECT_EQ(layout_with({"good", "runs/latest/weights", "runs/latest/config.toml"}), "plain");
   EXPECT_EQ(layout_with({"albedo", "normal", "roughness"}), "plain") << "normal maps";
 }
 

@@ -161,6 +161,13 @@ TEST_F(SplitTest, NamesFoldersOfLabelsThatPairWithImages) {
   ASSERT_EQ(warned_.size(), 1U);
   EXPECT_TRUE(contains(warned_[0], "1 images in 'Labels'")) << warned_[0];
   EXPECT_TRUE(contains(warned_[0], "--exclude 'Labels/**'")) << warned_[0];
+  draw({"set [1]/labels/1.png"});
+  split();
+  EXPECT_TRUE(contains(warned_.back(), R"(--exclude $'set \\[1]/labels/**')")) << warned_.back();
+  options_.exclude = {R"(set \[1]/labels/**)", "Labels/**"};  // as a shell gives it
+  warned_.clear();
+  split();
+  EXPECT_TRUE(warned_.empty()) << warned_[0];
 }
 
 TEST_F(SplitTest, NamesImagesThatDifferInTheirEndingAlone) {

@@ -203,6 +203,16 @@ TEST_F(ValueRangeTest, AutomaticNeedsTwoNumbers) {
             "--value-range auto: all values of the images are 7");
 }
 
+TEST_F(ValueRangeTest, AutomaticSaysWhyNoImageCanBeRead) {
+  add("a.png", deep(0, 7));
+  const ImageEntries entries = entries_of(folder_.path());
+  test::write_text(folder_ / "a.png", "words");
+  EXPECT_EQ(
+      message_of<std::runtime_error>([&] { measure_value_range(entries, options_, callbacks_); }),
+      "--value-range auto: none of the images can be read, such as 'a.png': not an image: "
+      "starts with bytes 77 6f 72 64 73");
+}
+
 TEST_F(ValueRangeTest, LittleOfTheRangeIsSaidOnce) {
   for (const char* name : {"a.png", "b.png"}) add(name, deep(0, 4095));
   ImageDataset images = dataset();

@@ -71,6 +71,7 @@ TEST(BestStrength, IsTheOneOfTheSmallestErrorOnTheMiddles) {
   Trial trial{image, image};
   trial.keep_middle();
   EXPECT_TRUE(torch::equal(trial.image, torch::full({1, 1, 128, 128}, 0.5)));
+  EXPECT_EQ(trial.image.storage().nbytes(), trial.image.nbytes()) << "the rest is not kept";
   const Filter add = [](const torch::Tensor& images, double strength) { return images + strength; };
   const std::vector<Trial> trials = {{trial.image + 0.4, trial.image}, {trial.image, trial.image}};
   EXPECT_EQ(best_strength(add, std::vector{0.0, 0.1, 0.21, 0.4}, trials, {}), 0.21);

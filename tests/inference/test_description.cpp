@@ -51,6 +51,20 @@ TEST(ModelTest, StaysWithTheRunThatLatestLedTo) {
   }
 }
 
+TEST(ModelTest, AValueRangeTakesWholeNumbersOfEveryType) {
+  ModelOptions options;
+  options.channels = 1;
+  options.levels = parse_levels("4");
+  CheckpointInfo info;
+  info.value_range = parse_value_range("-100:300");
+  const Model model(Autoencoder(options), info);
+  const torch::Tensor numbers = torch::tensor({-200, -100, 0, 300, 400}).view({1, 1, 1, 5});
+  const torch::Tensor placed = torch::tensor({0.0F, 0.0F, 0.25F, 1.0F, 1.0F}).view({1, 1, 1, 5});
+  for (const auto type : {torch::kShort, torch::kInt, torch::kLong}) {
+    EXPECT_TRUE(torch::equal(model.input(numbers.to(type)), placed));
+  }
+}
+
 TEST(DescriptionTest, HasNullForWhatThereIsNot) {
   ModelOptions options;
   options.channels = 3;

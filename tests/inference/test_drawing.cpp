@@ -91,6 +91,36 @@ TEST_F(DrawingTest, StoppedDrawingLeavesNoSheet) {
   EXPECT_EQ(files_in(output()), (Names{"sample_00001.png", "sample_00002.png"}));
 }
 
+TEST_F(DrawingTest, AnEarlierSeriesIsNotTakenForThisOne) {
+  draw_samples(variational_, sampling());
+  SampleOptions options = sampling();
+  options.overwrite = true;
+  options.count = 1;
+  Names warnings;
+  Callbacks callbacks;
+  callbacks.warning = [&](const std::string& line) { warnings.push_back(line); };
+  draw_samples(variational_, options, callbacks);
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(contains(warnings[0], "sample_00002.png' and those after it are of an earlier call"));
+  options.count = 3;
+  EXPECT_THROW(draw_samples(variational_, options, test::stopping_after(1)), Interrupted);
+  EXPECT_FALSE(std::filesystem::exists(output() / "samples.png")) << "it shows the earlier ones";
+}
+
+TEST_F(DrawingTest, AWalkAmongTheImagesIsWarnedOf) {
+  InterpolateOptions options = walking();
+  for (const auto& [folder, count] : {std::pair{input(), 1}, {input() / "c", 1}, {output(), 0}}) {
+    int warnings = 0;
+    Callbacks callbacks;
+    callbacks.warning = [&](const std::string& line) {
+      warnings += contains(line, "lie among the images") ? 1 : 0;
+    };
+    options.output = folder;
+    interpolate(model_, options, callbacks);
+    EXPECT_EQ(warnings, count) << folder;
+  }
+}
+
 TEST_F(DrawingTest, SamplesReplaceNothingUnlessAsked) {
   test::write_text(output() / "samples.png", "mine");
   EXPECT_TRUE(

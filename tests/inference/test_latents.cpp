@@ -131,7 +131,8 @@ TEST_F(LatentsTest, PooledLatentsAreMeansOfTheMaps) {
   EXPECT_LT(test::difference(pooled[2], read_npy(folder_ / "maps/c/d.npy").mean({2, 3})[0]), 1e-5);
   EXPECT_TRUE(contains(
       message_of<std::runtime_error>([&] { decode_latents(model_, decoding("pooled.npy")); }),
-      "pooled latents cannot be decoded"));
+      "latents have the shape [4, 6], but this model's decoder takes (N, 6, h, w); pooled latents "
+      "cannot be decoded"));
 }
 
 TEST_F(LatentsTest, WithoutATableTheSizeIsAsked) {

@@ -1,5 +1,6 @@
 #include "convae/core/errors.h"
 #include "convae/inspection/inspector.h"
+#include "convae/inspection/saved_inspector.h"
 #include "convae/inspection/scorer.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
@@ -196,6 +197,20 @@ TEST_F(CalibratedInspector, APictureInTilesIsScoredAsAWholeByADetectorToo) {
   expect_same_scores(detecting, folder.path());
 }
 
+TEST_F(CalibratedInspector, MasksOfSkippedPicturesInTilesAreNotMissing) {
+  const TemporaryFolder folder;
+  write_test_set(folder.path());
+  const fs::path damaged = folder / "test/hole/part72.png";
+  std::string content = test::contents(damaged);
+  content[content.size() / 2] ^= 1;  // within the pixels
+  test::write_text(damaged, content);
+  ScoreOptions options = images_of(folder.path());
+  options.images.tile = 32;
+  const ScoreResult result = inspector().score(options);
+  EXPECT_EQ(result.skipped.size(), 1U);
+  EXPECT_EQ(result.masks.images, 2);
+}
+
 TEST_F(CalibratedInspector, ThresholdsAreExceededByAtMostTheirShareOfGoodImages) {
   const Calibration& calibration = inspector().calibration();
   ASSERT_EQ(calibration.images(), 12U);
@@ -256,6 +271,38 @@ TEST_F(CalibratedInspector, WritesWhereItIsToldAndNowhereElse) {
   ScoreOptions options = images_of(set(), folder / "plain");
   options.heat_maps = false;
   EXPECT_EQ(inspector().score(options).heat_full_scale, 0);
+}
+
+TEST_F(CalibratedInspector, OwnImagesAmongNamedOnesMayBeLinks) {
+  std::string warned;
+  Callbacks callbacks;
+  callbacks.warning = [&](const std::string& line) { warned = line; };
+  ScoreOptions options = images_of(good().parent_path());
+  inspector().score(options, callbacks);
+  EXPECT_TRUE(contains(warned, "12 of 12 good images are among those")) << warned;
+  EXPECT_TRUE(contains(warned, "judge with --folds")) << warned;
+  options.images.data.images = {"good/part100.png", "good/part101.png"};  // as --folds does
+  inspector().score(options, callbacks);
+  EXPECT_TRUE(contains(warned, "2 of 2 good images are among those")) << warned;
+  EXPECT_TRUE(contains(warned, "keep one of each")) << warned;
+}
+
+TEST_F(CalibratedInspector, SaysThatMapsOfAnEarlierCallAreOfOtherScores) {
+  const TemporaryFolder folder;
+  std::string warned;
+  Callbacks callbacks;
+  callbacks.warning = [&](const std::string& line) { warned += line + "\n"; };
+  const std::string said = "out/overlay' and the maps in 'heat' are of an earlier call";
+  ScoreOptions options = images_of(set(), folder / "out");
+  options.overwrite = true;
+  for (const bool draws : {false, true, true}) {
+    options.heat_maps = draws;
+    inspector().score(options, callbacks);
+    EXPECT_FALSE(contains(warned, said)) << warned;
+  }
+  options.heat_maps = false;
+  inspector().score(options, callbacks);
+  EXPECT_TRUE(contains(warned, said)) << warned;
 }
 
 TEST_F(CalibratedInspector, RefusesNamesThatAreTakenBeforeItLooksAtImages) {
@@ -339,6 +386,24 @@ TEST_F(CalibratedInspector, OfAVersionThatLookedAtOtherThingsItIsNotLoaded) {
   write_safetensors(folder / "b.safetensors", saved.tensors, {{kMetadataKey, about.dump()}});
   EXPECT_TRUE(Inspector::load(small_model(), folder / "a.safetensors"));
   EXPECT_FALSE(Inspector::load(small_model(), folder / "b.safetensors"));
+}
+
+TEST_F(CalibratedInspector, WithSettingsThatOnlyAnotherVersionKnowsItIsNamed) {
+  const TemporaryFolder folder;
+  const fs::path file = folder / "inspector.safetensors";
+  inspector().save(file);
+  Safetensors saved = read_safetensors(file);
+  auto about = nlohmann::ordered_json::parse(saved.metadata.at(kMetadataKey));
+  about["precision"] = "fp8";
+  about[kDigestKey] = kDigestPlaceholder;
+  write_safetensors(file, saved.tensors, {{kMetadataKey, about.dump()}});
+  Model model(small_model().net(), {}, {}, folder.path());
+  for (const std::string& message :
+       {message_of<SafetensorsError>([&] { kept_inspector(model); }),
+        message_of<SafetensorsError>([&] { as_calibrated_before(model, {}); })}) {
+    EXPECT_TRUE(contains(message, "(its precision is 'fp8'); remove it, or calibrate again"))
+        << message;
+  }
 }
 
 TEST_F(CalibratedInspector, ADamagedOrStrangeFileIsNamed) {

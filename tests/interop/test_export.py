@@ -396,18 +396,44 @@ def test_the_module_refuses_a_part(plain, tmp_path):
         convae.load(tmp_path / "part")
 
 
+def small_module(**spec):
+    return convae.Autoencoder({"channels": 1, "levels": ["4:k3x3s2x2p1x1d1x1", "6:k3x3s2x2p1x1d1x1"],
+                               "order": "conv-bn-act", "activation": "silu", "norm": "batch", "latent": 0,
+                               "latent-channels": 0, "size": "0x0", "output": "linear",
+                               "variational": False} | spec).eval()
+
+
 @pytest.mark.parametrize("linear", ["none", "pca"])
 def test_the_module_refuses_latents_of_another_size(linear):
-    net = convae.Autoencoder({"channels": 1, "levels": ["4:k3x3s2x2p1x1d1x1", "6:k3x3s2x2p1x1d1x1"],
-                              "order": "conv-bn-act", "activation": "silu", "norm": "batch", "latent": 0,
-                              "latent-channels": 2, "size": "0x0", "output": "linear", "variational": False,
-                              "linear": linear}).eval()
+    net = small_module(**{"latent-channels": 2, "linear": linear})
     with torch.no_grad():
         latent = net.encode(torch.rand(1, 1, 14, 9))
         assert net.decode(latent, (13, 12)).shape == (1, 1, 13, 12)
         for size in ((12, 9), (17, 9), (40, 40)):
             with pytest.raises(ValueError, match="size"):
                 net.decode(latent, size)
+
+
+def test_the_module_of_a_dense_latent_refuses_other_sizes():
+    net = small_module(latent=3, size="14x10")
+    with torch.no_grad():
+        assert net(torch.rand(2, 1, 14, 10)).shape == net.decode(torch.rand(2, 3), (14, 10)).shape == (2, 1, 14, 10)
+        images = torch.rand(2, 1, 13, 9)  # whose maps have the same shapes
+        for call in (lambda: net(images), lambda: net.encode(images), lambda: net.decode(torch.rand(2, 3), (13, 9))):
+            with pytest.raises(ValueError, match=r"size \(14, 10\) only, but got \(13, 9\)"):
+                call()
+
+
+def test_modules_that_torch_puts_in_place_of_others_are_used():
+    levels = ["4:k3x3s2x2p1x1d1x1r1", "6:k3x3s2x2p1x1d1x1"]
+    net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(small_module(levels=levels))
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.SyncBatchNorm)]
+    used = []
+    for norm in norms:
+        norm.register_forward_hook(lambda module, *_: used.append(module))
+    with torch.no_grad():
+        net(torch.rand(1, 1, 14, 10))
+    assert len(norms) == len(used) == 5
 
 
 @pytest.mark.parametrize("size", [SIZES[0], SIZES[3]])

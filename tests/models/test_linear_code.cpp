@@ -191,6 +191,16 @@ TEST_F(LinearCodeTest, EveryWeightLearns) {
   }
 }
 
+TEST_F(LinearCodeTest, LatentsOfAnotherShapeAreRefusedAsByOtherDecoders) {
+  Autoencoder dense(linear()), map(linear_map());
+  const auto refusal = [](Autoencoder& net, std::vector<std::int64_t> shape) {
+    return test::message_of<c10::Error>([&] { net->decoder->forward(torch::zeros(shape), kSize); });
+  };
+  EXPECT_TRUE(test::contains(refusal(dense, {1, 7}), "the decoder takes (N, 5), but got [1, 7]"));
+  EXPECT_TRUE(test::contains(refusal(map, {1, 5}), "takes (N, 5, h, w), but got [1, 5]"));
+  EXPECT_TRUE(test::contains(refusal(map, {1, 4, 2, 4}), "but got [1, 4, 2, 4]"));
+}
+
 TEST_F(LinearCodeTest, AnotherKindOfModelIsRefused) {
   const auto refusal = [](auto change) {
     ModelOptions options = linear();

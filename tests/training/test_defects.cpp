@@ -197,6 +197,9 @@ TEST(Defects, GoodPicturesAreSpreadOverTheFolder) {
   const torch::Tensor cut = good_pictures_for(parse_corruptions("defects"), large)->at(0);
   EXPECT_EQ(cut.sizes(), (std::vector<std::int64_t>{512, 512, 1}));
   EXPECT_EQ(cut[0][0][0].item<int>(), large.load(0)->index({0, 9, 44}).item<int>());
+  const torch::Tensor small =
+      good_pictures_for(parse_corruptions("defects"), large, /*at=*/{20, 24})->at(0);
+  EXPECT_TRUE(torch::equal(small.permute({2, 0, 1}), resize_image(*large.load(0), 20, 24)));
 }
 
 TEST(Defects, SheetShowsEachKindBesideItsLabel) {

@@ -117,6 +117,10 @@ TEST(TrainingMemory, InferenceTakesFewerImagesTogetherBeforeItRefusesOne) {
             fmt::format("an image of 1000x1000 needs at least {0:.3f} GB, but {0:.3f} GB are free; "
                         "resize with --size",
                         static_cast<double>(image) / 1e9));
+  EXPECT_THROW(require_memory_for_inference(one_level(), {size}, needed - 1, /*beside=*/0,
+                                            kMeasuredBytesAValue),
+               std::runtime_error)
+      << "one that cannot be measured";
 }
 
 TEST(TrainingMemory, MostCommonSizeIsThatOfMostImages) {

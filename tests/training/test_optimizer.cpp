@@ -259,6 +259,34 @@ TEST(OptimizerTest, AnotherKindsMomentsServeWhereTheyAreTheSame) {
   EXPECT_LE(difference((weight - before).abs(), torch::full_like(before, 0.01)), 1e-4);
 }
 
+TEST(OptimizerTest, GoesOnIdenticallyWhereSomeMomentsAreYounger) {
+  Autoencoder net = model(kForMuon), other = model(kForMuon);
+  for (const auto before : {OptimizerKind::muon, OptimizerKind::sgd}) {
+    const auto kind = before == OptimizerKind::muon ? OptimizerKind::adam : OptimizerKind::muon;
+    Optimizer first(*net, train_options(before));
+    for (int step = 0; step < 9; ++step) {
+      set_gradients(net->parameters(), step);
+      first.step(0);
+    }
+    Optimizer uninterrupted(*net, train_options(kind)), resumed(*other, train_options(kind));
+    uninterrupted.load_state(first.state(), 9);
+    set_gradients(net->parameters(), 9);
+    uninterrupted.step(0);
+    const auto state = uninterrupted.state();
+    EXPECT_GT(resumed.load_state(state, uninterrupted.steps()), 0);
+    const auto step_from_the_same = [](Autoencoder& each, Optimizer& optimizer) {
+      const torch::NoGradGuard no_grad;
+      for (torch::Tensor& parameter : each->parameters()) parameter.fill_(0.5);
+      set_gradients(each->parameters(), 10);
+      optimizer.step(0.01);
+    };
+    step_from_the_same(net, uninterrupted);
+    step_from_the_same(other, resumed);
+    const Tensors a = net->parameters(), b = other->parameters();
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i]));
+  }
+}
+
 TEST(OptimizerTest, RefusesAStateOfAnotherShape) {
   Autoencoder net = model();
   Optimizer optimizer(*net, train_options(OptimizerKind::adam));

@@ -274,6 +274,21 @@ TEST_F(RunTest, GoesOnFromAnInterruptionAsIfThereHadBeenNone) {
   }
 }
 
+TEST_F(RunTest, SecondsOfAnEpochThatGoesOnAreThoseOfTheWholeEpoch) {
+  Autoencoder net = seeded(model_options());
+  start("a", net, train_options(1));
+  callbacks_.should_stop = [&] { return trainer_->progress().step >= 2; };
+  resume(net, train_options(1));
+  EXPECT_EQ(run_->train(), RunState::interrupted);
+  trainer_->progress().epoch_train_seconds += 5000;  // as if those steps had taken so long
+  callbacks_.should_stop = {};
+  const Progress progress = trainer_->progress();
+  resume(net, train_options(1));
+  trainer_->progress() = progress;
+  EXPECT_EQ(run_->train(), RunState::finished);
+  EXPECT_GE(observer_.rows.at(0).seconds, 5000);
+}
+
 TEST_F(RunTest, KeepsTheLastGoodCheckpointWhereWeightsOverflow) {
   TrainOptions options = train_options(2, /*batch_size=*/kImages);
   options.optimizer = OptimizerKind::sgd;
@@ -328,7 +343,7 @@ TEST_F(RunTest, KeepsMetricsThatCannotBeRead) {
   EXPECT_EQ(contents(in_run("metrics.csv.old")), "epoch;step\n1;10\n");
   EXPECT_EQ(rows_of(in_run("metrics.csv")).size(), 2U);
   ASSERT_EQ(warnings.size(), 1U);
-  EXPECT_TRUE(contains(warnings[0], "metrics.csv' can be read; it is kept as '")) << warnings[0];
+  EXPECT_TRUE(contains(warnings[0], "metrics.csv' cannot be read: it is kept as '")) << warnings[0];
 }
 
 TEST_F(RunTest, LeavesTheTrainersOwnCallbacksAlone) {

@@ -222,6 +222,17 @@ TEST(Metrics, ThatCannotBeReadArePutAside) {
   EXPECT_EQ(RunFolder::open(folder / "a").put_aside_metrics(), "") << "it has no lines";
 }
 
+TEST(Metrics, WithSomeUnreadableLinesArePutAside) {
+  TemporaryFolder folder;
+  RunFolder::create(folder.path(), "a");
+  const std::string spoilt = kHeader + text_of(1) + "2,20,0.001,a half\n" + text_of(3);
+  write_text(folder / "a/metrics.csv", spoilt);
+  const RunFolder run = RunFolder::open(folder / "a");
+  EXPECT_EQ(run.put_aside_metrics(), run.path() / "metrics.csv.old");
+  EXPECT_EQ(contents(run.path() / "metrics.csv.old"), spoilt);
+  EXPECT_EQ(contents(run.metrics()), kHeader + text_of(1) + text_of(3));
+}
+
 TEST(Metrics, ReadBackAsTheyWere) {
   TemporaryFolder folder;
   RunFolder run = RunFolder::create(folder.path(), "a");

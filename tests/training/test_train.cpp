@@ -174,6 +174,7 @@ TEST_F(TrainJobTest, BestIsKeptWhereTheSameImagesHaveMovedButNotWithOtherCorrupt
   EXPECT_EQ(moved.progress.best_value, before.progress.best_value);
   EXPECT_EQ(moved.progress.best_epoch, before.progress.best_epoch);
   EXPECT_FALSE(has_said("'best' starts anew"));
+  EXPECT_EQ(saved_data(read_checkpoint(last("a")).info).data.data, more.data.data);
   more.earlier = TrainJob::Earlier{more.data, more.train};
   more.train.epochs = 4;
   ++more.train.seed;

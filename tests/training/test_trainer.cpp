@@ -337,6 +337,18 @@ TEST_F(TrainerTest, TimeEndsARunWithinAnEpochAndAResumeGoesOnForMore) {
   EXPECT_NEAR(more.progress().seconds, kMuchTime, 1000);
 }
 
+TEST_F(TrainerTest, TimeThatIsOverHasTakenTheEpochsThatWereTrained) {
+  ImageDataset images = dataset();
+  Autoencoder net = seeded(model_options());
+  TrainOptions options = train_options(1);
+  options.time = kMuchTime;
+  Trainer trainer(net, images, options, torch::kCPU);
+  train_epoch(trainer);
+  trainer.progress().seconds = kMuchTime;
+  EXPECT_EQ(trainer.progress().epoch, 1);
+  EXPECT_EQ(trainer.total_epochs(), 1);
+}
+
 TEST_F(TrainerTest, KeepsAQuarterOfTheTimeForSteps) {
   ImageDataset images = dataset();
   Autoencoder net = seeded(model_options());
