@@ -36,6 +36,11 @@ inline bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
+/// The folder that holds a file, "." where the path names none.
+inline std::filesystem::path parent_folder(const std::filesystem::path& file) {
+  return file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+}
+
 /// "folder/" → "folder": the paths of its files have no slash more than that.
 inline std::filesystem::path without_last_slash(std::filesystem::path path) {
   while (!path.has_filename() && path.has_relative_path()) path = path.parent_path();

@@ -45,8 +45,7 @@ template <typename Options>
 DrawnPictures draw(const Model& model, const Options& options, const Series& series,
                    const Callbacks& callbacks) {
   const auto is_beside = [output = file_id(options.output)](const std::filesystem::path& input) {
-    const std::filesystem::path folder = input.parent_path();
-    return output && file_id(folder.empty() ? "." : folder) == output;
+    return output && file_id(parent_folder(input)) == output;
   };
   if (std::ranges::any_of(series.inputs, is_beside)) {
     callbacks.warn("the results lie among the images in " + in_quotes(options.output) +

@@ -112,9 +112,8 @@ void require_within(Size size, std::int64_t max_pixels) {
 
 std::string among_images(const std::filesystem::path& output) {
   return "--output " + in_quotes(output) +
-         ": results would lie among the images, and training would leave these out as results, "
-         "too; "
-         "choose another folder";
+         ": results would lie among the images, and training would leave out all of them as "
+         "results; choose another folder";
 }
 
 ModelFolder::ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks,
@@ -284,13 +283,13 @@ bool ModelFolder::has_images_in(const std::filesystem::path& folder) const {
   std::set<std::filesystem::path> folders;
   std::filesystem::path before;
   for (std::int64_t i = 0; i < size(); ++i) {
-    std::filesystem::path own = entry(i).file.path.parent_path();
+    std::filesystem::path own = parent_folder(entry(i).file.path);
     if (i > 0 && own == before) continue;
     before = own;
     folders.insert(std::move(own));
   }
   return wanted && std::ranges::any_of(folders, [&](const std::filesystem::path& own) {
-           return file_id(own.empty() ? "." : own) == wanted;
+           return file_id(own) == wanted;
          });
 }
 

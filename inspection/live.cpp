@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <map>
 #include <optional>
@@ -329,6 +330,7 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
     if (::poll(&ready, 1, kPatience) <= 0) continue;
     std::array<char, 4096> some;
     const auto count = ::read(descriptor, some.data(), some.size());
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0) {
       throw std::runtime_error("cannot read the standard input: " + system_reason());
     }

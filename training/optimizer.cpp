@@ -24,7 +24,7 @@ constexpr double kEpsilon = 1e-8;
 constexpr double kSgdMomentum = 0.9;
 constexpr double kMuonMomentum = 0.95;
 constexpr std::int64_t kMuonChannels = 8;
-constexpr const char* kOwnSteps = "step";  // beside moments: where they are not those of all
+constexpr const char* kOwnSteps = "step";  // a parameter's own count, where it differs
 
 bool suits_muon(const torch::Tensor& parameter) {
   return parameter.dim() == 4 && std::min(parameter.size(0), parameter.size(1)) >= kMuonChannels;

@@ -195,12 +195,11 @@ fs::path RunFolder::put_aside_metrics() const {
     aside = metrics().string() + ".old-" + std::to_string(number);
   }
   fs::rename(metrics(), aside);
-  if (!rows_.empty()) write_metrics();
   return aside;
 }
 
 void RunFolder::cut_metrics(std::int64_t epochs) {
-  if (is_there(metrics())) {
+  if (is_there(metrics()) || !rows_.empty()) {
     std::erase_if(rows_, [&](const MetricsRow& row) { return row.epoch > epochs; });
     write_metrics();
   }

@@ -119,7 +119,8 @@ public:
   /// Writes the rows that found no room before.
   void catch_up();
   /// Where metrics.csv has lines that cannot be read, as after a spreadsheet saved it with
-  /// semicolons, renames it, writes the others anew and returns its new name; else returns nothing.
+  /// semicolons, renames it and returns its new name; else returns nothing. cut_metrics() writes
+  /// the others anew.
   std::filesystem::path put_aside_metrics() const;
   /// Cuts the rows past `epochs` completed epochs, also in samples.csv, and removes a
   /// validation.csv of later ones: they belong to work that was lost.

@@ -84,7 +84,8 @@ SavedData read_values(const toml::table& config) {
   return saved;
 }
 
-/// Hashes of where images lie, behind links: there may be millions, so folders are looked at once.
+/// Hashes of where images lie, behind links: there may be millions, so folders are looked at once,
+/// and files only for whether they are links.
 class Places {
 public:
   std::uint64_t of(const ImageFile& image) {
@@ -93,7 +94,7 @@ public:
     if (fs::is_symlink(path, error)) {
       return hash(fs::weakly_canonical(path, error).string(), image.offset);
     }
-    const fs::path parent = path.has_parent_path() ? path.parent_path() : ".";
+    const fs::path parent = parent_folder(path);
     const auto [folder, is_new] = folders_.try_emplace(parent.string());
     if (is_new) folder->second = fs::weakly_canonical(absolute_path(parent), error).string();
     return hash(folder->second + "/" + path.filename().string(), image.offset);

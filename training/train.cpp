@@ -521,7 +521,7 @@ private:
     if (job_.config) return job_.config(job_);
     const std::string now = data_config({job_.data, job_.train.loss});
     if (!saved_) return now;
-    // A text of all options stays: nobody gave another.
+    // A program's text of all its options stays.
     const CheckpointInfo& before = saved_->checkpoint.info;
     return before.config == data_config(saved_data(before)) ? now : before.config;
   }

@@ -227,9 +227,10 @@ TEST(Metrics, WithSomeUnreadableLinesArePutAside) {
   RunFolder::create(folder.path(), "a");
   const std::string spoilt = kHeader + text_of(1) + "2,20,0.001,a half\n" + text_of(3);
   write_text(folder / "a/metrics.csv", spoilt);
-  const RunFolder run = RunFolder::open(folder / "a");
+  RunFolder run = RunFolder::open(folder / "a");
   EXPECT_EQ(run.put_aside_metrics(), run.path() / "metrics.csv.old");
   EXPECT_EQ(contents(run.path() / "metrics.csv.old"), spoilt);
+  run.cut_metrics(3);
   EXPECT_EQ(contents(run.metrics()), kHeader + text_of(1) + text_of(3));
 }
 
