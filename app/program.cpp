@@ -12,7 +12,6 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -69,13 +68,6 @@ void require_one_process(const std::string& command) {
                            "evaluate, calibrate and score alone (docs/scale.md)");
 }
 
-/// Whether there is such a command; of others the command line tells.
-bool shares_work(const std::string& command) {
-  return std::ranges::any_of(command_list(), [&](const Command& known) {
-    return known.name == command && known.shares_work;
-  });
-}
-
 /// The first rank speaks for all.
 void begin_with_ranks() {
   start_ranks();  // from here on, one that fails ends all
@@ -96,7 +88,8 @@ int execute(const std::vector<std::string>& words) {
     std::printf("convae %s\n", kVersion);
     return kDone;
   }
-  if (shares_work(words[0])) begin_with_ranks();
+  const Command& command = find_command(words[0]);
+  if (command.shares_work) begin_with_ranks();
   const CommandLine line = read_command_line(words, defaults_of(words[0]));
   if (line.help) {
     std::fputs(help_text(line.command).c_str(), stdout);
@@ -104,8 +97,8 @@ int execute(const std::vector<std::string>& words) {
   }
   start_logging(line.options.run);
   watch_signals();
-  if (!shares_work(line.command)) require_one_process(line.command);
-  return find_command(line.command).run(line);
+  if (!command.shares_work) require_one_process(line.command);
+  return command.run(line);
 }
 
 /// In the words of other errors; what() has the name of a C++ function.

@@ -1,7 +1,6 @@
 #include "convae/core/files.h"
 
 #include "convae/core/errors.h"
-#include "convae/core/text.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -257,6 +256,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     errno = path_.empty() ? ENOENT : EISDIR;
     fail("write");
   }
+  replaces_ = ::lstat(path_.c_str(), &status) == 0;  // also a link that leads nowhere
   // Rename would refuse these only after the work is done, or replace them by mistake: as root,
   // /dev/null would become a file.
   if (::stat(path_.c_str(), &status) == 0) {
@@ -264,7 +264,6 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
       throw std::runtime_error("cannot write " + printable(path_.native()) + ": " +
                                kind_of(status.st_mode));
     }
-    replaces_ = true;
   } else if (errno != ENOENT) {
     fail("write");
   }

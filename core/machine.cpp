@@ -15,7 +15,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <string>
 #include <string_view>
 #include <thread>
 

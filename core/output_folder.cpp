@@ -9,7 +9,6 @@
 #include <chrono>
 #include <optional>
 #include <stdexcept>
-#include <system_error>
 #include <utility>
 
 namespace convae {
@@ -95,7 +94,7 @@ void OutputFolder::require_free(const std::string& name) const {
                              "another -o");
   }
   if (overwrite_ || !fs::exists(there)) return;
-  throw std::runtime_error(in_quotes((root_ / name)) +
+  throw std::runtime_error(in_quotes(root_ / name) +
                            " exists; choose another -o or allow it with --overwrite");
 }
 

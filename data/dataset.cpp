@@ -16,8 +16,6 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
-#include <map>
-#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -77,13 +75,7 @@ public:
         callbacks_(callbacks),
         stamps_(files_.size()),
         infos_(files_.size()) {
-    for (std::size_t i = 0; i < files_.size(); ++i) {
-      if (!files_.is_in_shard(i)) continue;
-      const std::uint32_t shard = files_.source(i);
-      if (shard >= shard_stamps_.size()) shard_stamps_.resize(shard + 1);
-      if (shard_stamps_[shard] == 0) shard_stamps_[shard] = HeaderIndex::stamp(files_[i].path);
-      stamps_[i] = shard_stamps_[shard];
-    }
+    for (const auto& shard : folder_.shards) shard_stamps_.push_back(HeaderIndex::stamp(shard));
   }
 
   FoundImages run(std::int64_t max_pixels, std::int64_t workers) {
@@ -113,7 +105,8 @@ private:
     if (next >= std::ssize(stamps_)) return false;
     const auto i = static_cast<std::size_t>(next);
     const ImageFile file = files_[i];
-    if (!file.is_in_shard()) stamps_[i] = HeaderIndex::stamp(file.path);
+    stamps_[i] =
+        file.is_in_shard() ? shard_stamps_[files_.source(i)] : HeaderIndex::stamp(file.path);
     try {
       std::optional<ImageInfo> info = index_.find(file.name, stamps_[i]);
       if (!info) {
@@ -290,14 +283,13 @@ torch::Tensor ImageDataset::decode_crop(std::int64_t index,
 std::optional<torch::Tensor> ImageDataset::load_crop(std::int64_t index,
                                                      const std::function<Size(Size free)>& place) {
   if (is_cut_from_file(index)) {
-    return attempt(
-        index, [&] { return decode_crop(index, place); }, /*keep=*/false);
+    return attempt(index, [&] { return decode_crop(index, place); });
   }
   const std::optional<torch::Tensor> image = load(index);
   if (!image) return image;
   const Size crop = options_.crop;
   const Size at = place({image->size(1) - crop.h, image->size(2) - crop.w});
-  const torch::Tensor part = crop_image(*image, crop, at.h, at.w);
+  const torch::Tensor part = image->narrow(1, at.h, crop.h).narrow(2, at.w, crop.w);
   return keep_ ? part : apart(part);
 }
 
@@ -305,13 +297,11 @@ std::optional<torch::Tensor> ImageDataset::load(std::int64_t index) {
   if (is_cut_from_file(index)) {
     return load_crop(index, [](Size free) { return Size{free.h / 2, free.w / 2}; });
   }
-  return attempt(
-      index, [&] { return decode(index); }, keep_);
+  return attempt(index, [&] { return decode(index); });
 }
 
 std::optional<torch::Tensor> ImageDataset::attempt(std::int64_t index,
-                                                   const std::function<torch::Tensor()>& read,
-                                                   bool keep) {
+                                                   const std::function<torch::Tensor()>& read) {
   {
     std::lock_guard lock(mutex_);
     if (states_[index] == State::bad) return std::nullopt;
@@ -320,7 +310,7 @@ std::optional<torch::Tensor> ImageDataset::attempt(std::int64_t index,
   try {
     torch::Tensor image = read_patiently(read);
     std::lock_guard lock(mutex_);
-    if (keep) kept_[index] = image;
+    if (keep_ && !is_cut_from_file(index)) kept_[index] = image;
     if (states_[index] == State::failing) {
       std::erase_if(bad_files_, [&](const auto& bad) { return bad.name == name(index); });
       states_[index] = State::good;
@@ -388,11 +378,6 @@ void ImageDataset::note_bad(std::int64_t index, const SkippedFile& bad, State st
 std::vector<SkippedFile> ImageDataset::bad_files() const {
   std::lock_guard lock(mutex_);
   return bad_files_;
-}
-
-torch::Tensor crop_image(const torch::Tensor& image, Size crop, std::int64_t top,
-                         std::int64_t left) {
-  return image.narrow(1, top, crop.h).narrow(2, left, crop.w);
 }
 
 }  // namespace convae

@@ -43,8 +43,8 @@ class ImageDataset {
 public:
   struct Options {
     std::int64_t channels = 3;
-    Size size;  ///< resize to; {0, 0}: native
-    Size crop;  ///< {0, 0}: no
+    Size size = {};  ///< resize to; {0, 0}: native
+    Size crop = {};  ///< {0, 0}: no
     Cache cache = Cache::automatic;
     bool skip_bad = true;
     std::int64_t max_pixels = kDefaultMaxPixels;
@@ -111,7 +111,7 @@ private:
   torch::Tensor decode(std::int64_t index);
   torch::Tensor decode_crop(std::int64_t index, const std::function<Size(Size free)>& place);
   std::optional<torch::Tensor> attempt(std::int64_t index,
-                                       const std::function<torch::Tensor()>& read, bool keep);
+                                       const std::function<torch::Tensor()>& read);
   bool is_cut_from_file(std::int64_t index) const;
   std::int64_t decoded_values(std::int64_t index) const;
   std::int64_t bytes_per_value(std::int64_t index) const;
@@ -128,9 +128,5 @@ private:
   std::vector<SkippedFile> bad_files_;
   std::map<std::int64_t, ClippedValues> clipped_;  // of each image that has some
 };
-
-/// Cuts `crop` out of a (C, H, W) image at (top, left).
-torch::Tensor crop_image(const torch::Tensor& image, Size crop, std::int64_t top,
-                         std::int64_t left);
 
 }  // namespace convae

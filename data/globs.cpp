@@ -1,7 +1,6 @@
 #include "convae/data/globs.h"
 
 #include <cstdint>
-#include <string>
 
 namespace convae {
 namespace {

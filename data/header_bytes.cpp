@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <string_view>
 
 namespace convae {
@@ -25,26 +24,21 @@ constexpr std::uint64_t kMostTagBytes = 64 << 10;
 }  // namespace
 
 HeaderBytes::HeaderBytes(const ImageFile& image)
-    : file_(open_image(image)), size_(static_cast<std::uint64_t>(file_.size())) {
+    : file_(open_image(image)),
+      size_(static_cast<std::uint64_t>(file_.size())),
+      bytes_(nullptr, Unmap{size_}) {
   if (size_ == 0) return;
   // Pages of it that are never touched take no memory.
   void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return;
-  bytes_ = static_cast<std::uint8_t*>(memory);
+  bytes_.reset(static_cast<std::uint8_t*>(memory));
   loaded_.resize(size_ / kPageBytes + 1);
   file_.expect_few_reads();
-  try {
-    found_ = find_parts() && pages_ <= kMostPages;
-  } catch (...) {
-    ::munmap(bytes_, size_);
-    throw;
-  }
+  found_ = find_parts() && pages_ <= kMostPages;
 }
 
-HeaderBytes::~HeaderBytes() {
-  if (bytes_ != nullptr) ::munmap(bytes_, size_);
-}
+void HeaderBytes::Unmap::operator()(std::uint8_t* bytes) const { ::munmap(bytes, size); }
 
 /// Those bytes of the file, as far as it has them, read if they are not there yet.
 HeaderBytes::Bytes HeaderBytes::load(std::uint64_t at, std::uint64_t count) {
@@ -55,10 +49,10 @@ HeaderBytes::Bytes HeaderBytes::load(std::uint64_t at, std::uint64_t count) {
     loaded_[page] = true;
     ++pages_;
     const std::uint64_t begin = page * kPageBytes;
-    file_.read_at(static_cast<std::int64_t>(begin), bytes_ + begin,
+    file_.read_at(static_cast<std::int64_t>(begin), &bytes_[begin],
                   static_cast<std::int64_t>(std::min<std::uint64_t>(kPageBytes, size_ - begin)));
   }
-  return {bytes_ + at, count};
+  return {&bytes_[at], count};
 }
 
 bool HeaderBytes::find_parts() {
@@ -72,13 +66,13 @@ bool HeaderBytes::find_parts() {
   return true;
 }
 
-/// All chunks before and after the pixels. The chunks of pixels are of
-/// one length but for the last: that is looked for where it must be then, and for the codec the
-/// first becomes as long as all before it together.
+/// All chunks before and after the pixels. The chunks of pixels are of one length but for the last:
+/// that is looked for where it must be then, and for the codec the first becomes as long as all
+/// before it together.
 bool HeaderBytes::find_png() {
   constexpr std::uint64_t kFrame = 12;  // length, type and checksum
   const auto length_at = [&](std::uint64_t at) {
-    return number_at(Bytes(bytes_, size_), at, 4, std::endian::big);
+    return number_at(Bytes(bytes_.get(), size_), at, 4, std::endian::big);
   };
   const auto is_chunk = [&](std::uint64_t at, std::string_view type) {
     return is_at(load(at, 8), 4, type) && length_at(at) <= size_ - at - 8;

@@ -3,7 +3,7 @@
 #include "convae/data/folder.h"
 
 #include <cstdint>
-#include <filesystem>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -13,15 +13,11 @@ namespace convae {
 /// a few kilobytes are read of a file of any size. Throws what open_image() throws.
 class HeaderBytes {
 public:
-  explicit HeaderBytes(const std::filesystem::path& path) : HeaderBytes(ImageFile{"", path}) {}
   explicit HeaderBytes(const ImageFile& image);
-  ~HeaderBytes();
-  HeaderBytes(const HeaderBytes&) = delete;
-  HeaderBytes& operator=(const HeaderBytes&) = delete;
 
   /// As long as the file. Empty where its parts are not where they are in most files: then the
   /// whole is to be read.
-  std::span<const std::uint8_t> bytes() const { return {bytes_, found_ ? size_ : 0}; }
+  std::span<const std::uint8_t> bytes() const { return {bytes_.get(), found_ ? size_ : 0}; }
 
   /// How much of the file was read.
   std::int64_t bytes_read() const { return pages_ * kPageBytes; }
@@ -30,6 +26,10 @@ private:
   /// What the system reads at least.
   static constexpr std::int64_t kPageBytes = 4096;
   using Bytes = std::span<const std::uint8_t>;
+  struct Unmap {
+    std::uint64_t size;
+    void operator()(std::uint8_t* bytes) const;
+  };
   bool find_parts();
   bool find_png();
   bool find_jpeg();
@@ -39,7 +39,7 @@ private:
 
   InputFile file_;
   std::uint64_t size_;
-  std::uint8_t* bytes_ = nullptr;
+  std::unique_ptr<std::uint8_t[], Unmap> bytes_;
   std::vector<bool> loaded_;  // pages
   std::int64_t pages_ = 0;    // that are loaded
   bool found_ = false;

@@ -33,31 +33,15 @@ struct HeaderIndex::Record {
 
   Record() = default;
   Record(std::uint64_t own_stamp, const ImageInfo& info)
-      : stamp(own_stamp),
-        height(static_cast<std::uint32_t>(info.height)),
-        width(static_cast<std::uint32_t>(info.width)),
-        remark_size(static_cast<std::uint16_t>(info.remark.size())),
-        pages(static_cast<std::uint16_t>(info.pages)),
-        format(static_cast<std::uint8_t>(info.format)),
-        channels(static_cast<std::uint8_t>(info.channels)),
-        bits(static_cast<std::uint8_t>(info.bits)),
-        orientation(static_cast<std::uint8_t>(info.orientation)),
-        alpha(info.alpha),
-        premultiplied(info.premultiplied),
-        white_is_zero(info.white_is_zero) {}
+      : stamp(own_stamp), remark_size(static_cast<std::uint16_t>(info.remark.size())) {
+    copy_header(info, *this);
+  }
 
   ImageInfo info(std::string_view remark) const {
-    return {.format = static_cast<ImageFormat>(format),
-            .height = height,
-            .width = width,
-            .channels = channels,
-            .alpha = alpha != 0,
-            .bits = bits,
-            .orientation = orientation,
-            .pages = pages,
-            .premultiplied = premultiplied != 0,
-            .white_is_zero = white_is_zero != 0,
-            .remark = std::string(remark)};
+    ImageInfo kept;
+    copy_header(*this, kept);
+    kept.remark = remark;
+    return kept;
   }
 
   bool is_possible() const {
@@ -126,11 +110,8 @@ private:
   std::string_view records_, texts_;
 };
 
-namespace {
-
 /// A file like Kept while it is made.
-template <typename Record>
-class Keeper {
+class HeaderIndex::Keeper {
 public:
   void add(std::string_view name, Record record, std::string_view remark) {
     record.name_at = texts_.size();
@@ -163,10 +144,7 @@ private:
   std::string texts_;
 };
 
-}  // namespace
-
 HeaderIndex::HeaderIndex(const fs::path& where, const fs::path& data) : data_(data) {
-  static_assert(sizeof(ImageInfo) == 80, "keep the new member, too");
   static_assert(sizeof(Record) == 40 && std::is_trivially_copyable_v<Record>);
   if (where.empty()) return;
   std::error_code ignored;
@@ -209,7 +187,7 @@ void HeaderIndex::save(const ImageFiles& files, const std::vector<std::uint64_t>
     for (std::size_t i = 0; i < files.size(); ++i) {
       if (files.is_in_shard(i)) shards.insert(stamps[i]);
     }
-    Keeper<Record> keeper;
+    Keeper keeper;
     // A call may list a part of the folder, or of a shard, only.
     const std::size_t kept = kept_ ? kept_->size() : 0;
     std::size_t next = 0;
@@ -218,7 +196,7 @@ void HeaderIndex::save(const ImageFiles& files, const std::vector<std::uint64_t>
         const Record record = (*kept_)[next];
         const std::string_view name = kept_->name(record);
         if (!is_before(name)) return;
-        const bool is_kept = shards.contains(record.stamp) || fs::exists(data_ / name);
+        const bool is_kept = shards.contains(record.stamp) || is_there(data_ / name);
         if (is_kept && !name.empty()) keeper.add(name, record, kept_->remark(record));
       }
     };

@@ -35,6 +35,7 @@ public:
 private:
   struct Record;
   class Kept;
+  class Keeper;
   std::filesystem::path data_;
   std::filesystem::path path_;        // empty: nothing is kept
   std::string title_;                 // how the file begins

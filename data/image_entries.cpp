@@ -5,35 +5,15 @@
 namespace convae {
 
 ImageInfo ImageInfos::operator[](std::size_t place) const {
-  const Row& row = rows_[place];
   ImageInfo info;
-  info.format = static_cast<ImageFormat>(row.format);
-  info.height = row.height;
-  info.width = row.width;
-  info.channels = row.channels;
-  info.alpha = row.alpha;
-  info.bits = row.bits;
-  info.orientation = row.orientation;
-  info.pages = row.pages;
-  info.premultiplied = row.premultiplied;
-  info.white_is_zero = row.white_is_zero;
+  copy_header(rows_[place], info);
   info.remark = remark(place);
   return info;
 }
 
 void ImageInfos::set(std::size_t place, const ImageInfo& info) {
-  static_assert(sizeof(ImageInfo) == 80, "keep the new member, too");
   Row row;
-  row.format = static_cast<std::uint8_t>(info.format);
-  row.height = static_cast<std::uint32_t>(info.height);
-  row.width = static_cast<std::uint32_t>(info.width);
-  row.channels = static_cast<std::uint8_t>(info.channels);
-  row.alpha = info.alpha;
-  row.bits = static_cast<std::uint8_t>(info.bits);
-  row.orientation = static_cast<std::uint8_t>(info.orientation);
-  row.pages = static_cast<std::uint16_t>(info.pages);
-  row.premultiplied = info.premultiplied;
-  row.white_is_zero = info.white_is_zero;
+  copy_header(info, row);
   if (!info.remark.empty()) {
     const auto known = std::ranges::find(*remarks_, info.remark);
     row.remark = static_cast<std::uint32_t>(known - remarks_->begin());

@@ -19,6 +19,23 @@ struct ImageEntry {
   Size file_size() const { return {info.height, info.width}; }
 };
 
+/// Copies all that a header says but its remark: ImageInfo and the forms in which it is kept have
+/// the same members.
+template <typename To>
+void copy_header(const auto& from, To& to) {
+  static_assert(sizeof(ImageInfo) == 80, "copy the new member, too");
+  to.format = static_cast<decltype(to.format)>(from.format);
+  to.height = static_cast<decltype(to.height)>(from.height);
+  to.width = static_cast<decltype(to.width)>(from.width);
+  to.channels = static_cast<decltype(to.channels)>(from.channels);
+  to.alpha = static_cast<decltype(to.alpha)>(from.alpha);
+  to.bits = static_cast<decltype(to.bits)>(from.bits);
+  to.orientation = static_cast<decltype(to.orientation)>(from.orientation);
+  to.pages = static_cast<decltype(to.pages)>(from.pages);
+  to.premultiplied = static_cast<decltype(to.premultiplied)>(from.premultiplied);
+  to.white_is_zero = static_cast<decltype(to.white_is_zero)>(from.white_is_zero);
+}
+
 /// What headers say, at 20 bytes each.
 class ImageInfos {
 public:
@@ -76,7 +93,7 @@ public:
   const ImageInfos& infos() const { return infos_; }
   std::string name(std::size_t place) const { return std::string(files_.name(place)); }
 
-  /// Removes those for which take(place) is true, called once for each in order, and returns them.
+  /// As ImageFiles::take_if().
   template <typename Take>
   ImageEntries take_if(const Take& take) {
     std::vector<bool> goes(size());

@@ -75,7 +75,8 @@ public:
   /// A file as it is, at more memory.
   void add(const ImageFile& file);
 
-  /// What the file was added with; all files of a folder, or of a shard, have the same.
+  /// What the file was added with; all files of a folder, or of a shard, have the same. Of a
+  /// shard's in ImageFolder::files it is the shard's place among ImageFolder::shards.
   std::uint32_t source(std::size_t place) const { return rows_[place].source; }
   bool is_in_shard(std::size_t place) const { return rows_[place].size != kWholeFile; }
 

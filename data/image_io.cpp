@@ -14,10 +14,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <mutex>
-#include <stdexcept>
 #include <utility>
 
 namespace convae {

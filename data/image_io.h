@@ -38,6 +38,7 @@ struct ImageInfo {
   bool premultiplied = false;  ///< colours are stored multiplied by alpha
   bool white_is_zero = false;  ///< a grey TIFF's numbers get darker the larger they are
   std::string remark = {};     ///< on channels that are not read, or read as what they may not be
+  friend bool operator==(const ImageInfo&, const ImageInfo&) = default;
 };
 
 /// The type of its pixels, as they are decoded and as a file like it is written.

@@ -9,9 +9,9 @@
 #include <bit>
 #include <charconv>
 #include <cstring>
+#include <numeric>
 #include <optional>
 #include <stdexcept>
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -50,12 +50,6 @@ struct NpyType {
 };
 constexpr NpyType kNpyTypes[] = {{"<f2", at::kHalf}, {"<f4", at::kFloat}, {"<f8", at::kDouble}};
 constexpr const char kReadable[] = "'<f2', '<f4' or '<f8'";
-
-std::vector<std::int64_t> reversed_axes(std::int64_t count) {
-  std::vector<std::int64_t> axes(static_cast<std::size_t>(count));
-  for (std::int64_t& axis : axes) axis = --count;
-  return axes;
-}
 
 struct Header {
   std::optional<std::string> dtype;
@@ -225,8 +219,10 @@ at::ScalarType check(const Header& header, std::size_t data_size, const std::str
   return type->type;
 }
 
-/// At least `least` bytes.
-std::string make_header(at::IntArrayRef shape, std::size_t least = 0) {
+/// Of an array of shape (rows, *row_shape); at least `least` bytes.
+std::string make_header(std::int64_t rows, at::IntArrayRef row_shape, std::size_t least = 0) {
+  std::vector<std::int64_t> shape{rows};
+  shape.insert(shape.end(), row_shape.begin(), row_shape.end());
   std::string dict = "{'descr': '<f4', 'fortran_order': False, 'shape': " + tuple(shape) + ", }";
   const std::size_t used = kPreamble + sizeof(std::uint16_t) + dict.size() + 1;
   const std::size_t aligned = (used + kNpyAlignment - 1) / kNpyAlignment * kNpyAlignment;
@@ -249,9 +245,7 @@ NpyFile::NpyFile(const std::filesystem::path& path, std::int64_t rows,
       output_(path),
       row_bytes_(sizeof(float) * c10::multiply_integers(row_shape_)) {
   if (row_shape_.size() + 1 > kMaxNpyDimensions) refuse_npy(file_, kTooManyDimensions);
-  std::vector<std::int64_t> shape{rows};
-  shape.insert(shape.end(), row_shape_.begin(), row_shape_.end());
-  const std::string header = make_header(shape);
+  const std::string header = make_header(rows, row_shape_);
   header_bytes_ = header.size();
   output_.write(header);
 }
@@ -295,9 +289,7 @@ void NpyFile::commit() {
     ++count;
   }
   if (count < std::ssize(written_)) {
-    std::vector<std::int64_t> shape{count};
-    shape.insert(shape.end(), row_shape_.begin(), row_shape_.end());
-    const std::string header = make_header(shape, header_bytes_);
+    const std::string header = make_header(count, row_shape_, header_bytes_);
     output_.write_at(0, header.data(), header.size());
     output_.cut(place_of(count));
   }
@@ -325,7 +317,9 @@ torch::Tensor read_npy(const std::filesystem::path& path) {
   if (*header.fortran_order) std::ranges::reverse(shape);
   at::Tensor array = at::empty(shape, at::TensorOptions().dtype(type));
   if (!data.empty()) std::memcpy(array.data_ptr(), data.data(), data.size());
-  if (*header.fortran_order) array = array.permute(reversed_axes(array.dim())).contiguous();
+  std::vector<std::int64_t> axes(shape.size());
+  std::iota(axes.rbegin(), axes.rend(), 0);
+  if (*header.fortran_order) array = array.permute(axes).contiguous();
   return array.to(at::kFloat);
 }
 

@@ -46,9 +46,8 @@ void write_npy(const std::filesystem::path& path, const std::vector<torch::Tenso
                const std::vector<std::int64_t>& row_shape);
 
 /// Reads a little-endian float16, float32 or float64 .npy file (version 1 to 3), in C or Fortran
-/// order, as float32 in C order. Checks
-/// the header against the file's size before it allocates anything. Throws std::runtime_error with
-/// the file and what was expected.
+/// order, as float32 in C order. Checks the header against the file's size before it allocates
+/// anything. Throws std::runtime_error with the file and what was expected.
 torch::Tensor read_npy(const std::filesystem::path& path);
 
 }  // namespace convae

@@ -13,6 +13,8 @@ namespace CONVAE_API convae {
 
 /// Default limit to an image's pixels.
 inline constexpr std::int64_t kDefaultMaxPixels = 100'000'000;
+/// No limit: more than any file has.
+inline constexpr std::int64_t kAnyArea = std::int64_t{1} << 60;
 
 /// Whether to keep decoded images in memory: if they fit in half of the free memory, always, or
 /// never.

@@ -163,8 +163,11 @@ public:
     for (std::size_t i = 0; i < ends.size(); ++i) {
       result_.shards.push_back(output_.reserve_exact(shard_name(options_.name, i)));
     }
+    for (const std::string& shard : result_.shards) {
+      if (is_there(output_.root() / shard)) replaced_.push_back(output_.root() / shard);
+    }
     const std::vector<fs::path> others = find_others();
-    find_replaced(others);
+    replaced_.insert(replaced_.end(), others.begin(), others.end());
     spare_sources();
     callbacks_.begin_writing();
     const StagingFolder staging(output_.root(), options_.name);
@@ -200,13 +203,6 @@ private:
                                " exists, a shard of another set; --overwrite true replaces all");
     }
     return others;
-  }
-
-  void find_replaced(const std::vector<fs::path>& others) {
-    for (const std::string& shard : result_.shards) {
-      if (is_there(output_.root() / shard)) replaced_.push_back(output_.root() / shard);
-    }
-    replaced_.insert(replaced_.end(), others.begin(), others.end());
   }
 
   /// Where a set is packed anew in its place, the old shards may be all there is of what the new

@@ -1,7 +1,5 @@
 #include "convae/data/picture_file.h"
 
-#include "convae/data/codecs/picture_files.h"
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 

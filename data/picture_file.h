@@ -33,6 +33,15 @@ public:
   virtual void commit() = 0;
 };
 
+namespace codec {
+std::unique_ptr<PictureFile> new_png_file(const std::filesystem::path& path,
+                                          const PictureShape& shape,
+                                          std::vector<std::string>* lost);
+std::unique_ptr<PictureFile> new_tiff_file(const std::filesystem::path& path,
+                                           const PictureShape& shape,
+                                           std::vector<std::string>* lost);
+}  // namespace codec
+
 /// Whether there is a PictureFile of that format.
 bool is_written_in_rows(ImageFormat format);
 

@@ -5,6 +5,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/full.h>
 
 #include <opencv2/imgproc.hpp>
@@ -85,19 +86,15 @@ torch::Tensor row_of_pictures(const std::vector<torch::Tensor>& pictures) {
 }
 
 torch::Tensor stack_pictures(const std::vector<torch::Tensor>& pictures) {
-  std::int64_t height = -kPictureGap;
-  std::int64_t width = 1;
+  if (pictures.empty()) return white(1, 1);
+  std::int64_t width = 0;
+  for (const torch::Tensor& picture : pictures) width = std::max(width, picture.size(2));
+  std::vector<torch::Tensor> rows;
   for (const torch::Tensor& picture : pictures) {
-    height += picture.size(1) + kPictureGap;
-    width = std::max(width, picture.size(2));
+    if (!rows.empty()) rows.push_back(white(kPictureGap, width));
+    rows.push_back(at::constant_pad_nd(picture, {0, width - picture.size(2)}, 255));
   }
-  torch::Tensor canvas = white(std::max<std::int64_t>(height, 1), width);
-  std::int64_t top = 0;
-  for (const torch::Tensor& picture : pictures) {
-    canvas.narrow(1, top, picture.size(1)).narrow(2, 0, picture.size(2)).copy_(picture);
-    top += picture.size(1) + kPictureGap;
-  }
-  return canvas;
+  return at::cat(rows, /*dim=*/1);
 }
 
 std::vector<std::array<torch::Tensor, 3>> take_apart(const torch::Tensor& picture,

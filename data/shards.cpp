@@ -134,15 +134,10 @@ public:
       if (!reason.empty()) folder_.left_out.push_back({prefix_ + name, reason});
     }
     folder_.unmatched = chosen_.unmatched();
-    folder_.keep_members = [index = index_] { index.save(); };
+    folder_.keep_members = [index = std::move(index_)] { index.save(); };
   }
 
 private:
-  struct Found {
-    std::uint32_t shard = 0;
-    std::int64_t offset = 0, size = 0;
-  };
-
   /// What a shard holds.
   struct Read {
     TarContents contents;
@@ -281,10 +276,9 @@ private:
     return holds_results(
         [&](const std::string& name) { return results_.contains(folder + name); },
         [&](const std::string& name) {
-          const Found& file = results_.at(folder + name);
+          const ImageFile& file = results_.at(folder + name);
           std::string begin(static_cast<std::size_t>(std::min<std::int64_t>(file.size, 80)), '\0');
-          const InputFile shard(shards_[file.shard]);
-          shard.read_at(file.offset, begin.data(), std::ssize(begin));
+          InputFile(file.path).read_at(file.offset, begin.data(), std::ssize(begin));
           return begin;
         });
   }
@@ -293,7 +287,7 @@ private:
   void note_result(const std::string& name, std::uint32_t shard, const TarMember& member) {
     const auto note = [&](const std::string& path) {
       if (names_of_results().contains(path.substr(path.rfind('/') + 1))) {
-        results_[path] = {shard, member.offset, member.size};
+        results_[path] = {path, shards_[shard], member.offset, member.size};
       }
       return false;
     };
@@ -351,7 +345,7 @@ private:
   ImageFiles found_;                             // by shard, in the order of its members
   std::map<std::string, std::string> verdicts_;  // why a folder is left out; empty: it is not
   std::set<std::string> looked_at_;              // folders, for results
-  std::map<std::string, Found> results_;         // what may be some, by name
+  std::map<std::string, ImageFile> results_;     // what may be some, by name
 };
 
 }  // namespace

@@ -15,7 +15,6 @@
 #include <set>
 #include <stdexcept>
 #include <string_view>
-#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -33,16 +32,23 @@ constexpr std::pair<std::string_view, const char*> kConverters[] = {
 /// The folder that a name is in, with the last '/'.
 std::string_view folder_of(std::string_view name) { return name.substr(0, name.rfind('/') + 1); }
 
-/// Warns of a folder such as `labels` whose files have the names of images in another.
-void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
-  std::set<std::string_view> labels;  // folders that are named so
+/// All of those that files are in.
+std::set<std::string_view> folders_of(const ImageFiles& files) {
+  std::set<std::string_view> folders;
   std::string_view before;
   for (std::size_t i = 0; i < files.size(); ++i) {
     const std::string_view folder = folder_of(files.name(i));
-    if (folder.empty() || folder == std::exchange(before, folder)) continue;
-    const std::string own_name = fs::path(folder).parent_path().filename();
-    if (has_role(own_name, FolderRole::labels)) labels.insert(folder);
+    if (folder != std::exchange(before, folder)) folders.insert(folder);
   }
+  return folders;
+}
+
+/// Warns of a folder such as `labels` whose files have the names of images in another.
+void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
+  std::set<std::string_view> labels = folders_of(files);  // that are named so
+  std::erase_if(labels, [](std::string_view folder) {
+    return !has_role(fs::path(folder).parent_path().filename().string(), FolderRole::labels);
+  });
   if (labels.empty()) return;
   std::map<std::string_view, std::set<std::string_view>> stems;  // by the folder they are in
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -131,15 +137,10 @@ private:
 /// the tree, and all of them are trained on.
 void warn_of_test_images(const ImageFiles& files, const Callbacks& callbacks) {
   std::map<std::string, std::set<std::string>> training, others;  // folders by the one they are in
-  std::string before;
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const std::string name(folder_of(files.name(i)));
-    if (name == before) continue;
-    before = name;
+  for (const std::string_view name : folders_of(files)) {
     std::size_t begin = 0;
     for (std::size_t end = name.find('/'); end != std::string::npos; end = name.find('/', begin)) {
-      const std::string folder = name.substr(begin, end - begin);
-      const std::string parent = name.substr(0, begin);
+      const std::string folder(name.substr(begin, end - begin)), parent(name.substr(0, begin));
       if (has_role(folder, FolderRole::training)) training[parent].insert(folder);
       if (has_role(folder, FolderRole::test) || has_role(folder, FolderRole::validation)) {
         others[parent].insert(folder);
@@ -247,13 +248,11 @@ void warn_of_shared_groups(const ImageEntries& training, const ImageEntries& val
   if (!grouping.groups()) return;
   std::set<std::string> groups;
   for (std::size_t i = 0; i < validation.size(); ++i) {
-    if (auto group = grouping.found_in(std::string(validation.name(i)))) {
-      groups.insert(std::move(*group));
-    }
+    if (auto group = grouping.found_in(validation.name(i))) groups.insert(std::move(*group));
   }
   std::size_t shared = 0;
   for (std::size_t i = 0; i < training.size(); ++i) {
-    const auto group = grouping.found_in(std::string(training.name(i)));
+    const auto group = grouping.found_in(training.name(i));
     shared += group && groups.contains(*group) ? 1 : 0;
   }
   if (shared == 0) return;

@@ -30,13 +30,11 @@ void take_in(ValueRange& range, const torch::Tensor& images) {
 }
 
 /// For images whose values are the files' own numbers.
-ImageDataset::Options as_in_files(std::int64_t channels, bool skip_bad, std::int64_t max_pixels) {
-  return {.channels = channels,
-          .size = {},
-          .crop = {},
+ImageDataset::Options as_in_files(const auto& options) {
+  return {.channels = options.channels,
           .cache = Cache::none,
-          .skip_bad = skip_bad,
-          .max_pixels = max_pixels,
+          .skip_bad = options.skip_bad,
+          .max_pixels = options.max_pixels,
           .value_range = {ValueRange::Kind::automatic}};
 }
 
@@ -53,7 +51,7 @@ ValueRange numbers_in_file(ImageDataset& images, std::int64_t index, const torch
   const ImageEntry entry = images.entry(index);
   ValueRange numbers = nothing_yet();
   if (!range.is_fixed() && entry.info.format == ImageFormat::pnm) {  // divided by its largest
-    ImageDataset raw({entry}, as_in_files(options.channels, options.skip_bad, options.max_pixels));
+    ImageDataset raw({entry}, as_in_files(options));
     if (const auto stored = raw.load(0)) take_in(numbers, *stored);
     return numbers;
   }
@@ -71,7 +69,7 @@ ValueRange measure_value_range(const ImageEntries& images, const DataOptions& op
                                const Callbacks& callbacks) {
   ImageEntries whole = images;  // of larger ones only crops are read
   whole.take_if([&](std::size_t i) { return images.infos().size(i).area() > options.max_pixels; });
-  ImageDataset raw(whole, as_in_files(options.channels, options.skip_bad, options.max_pixels));
+  ImageDataset raw(whole, as_in_files(options));
   BatchOptions batches;
   batches.stage = "value range";
   batches.batch_size = 1;

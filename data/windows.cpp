@@ -1,10 +1,10 @@
 #include "convae/data/windows.h"
 
 #include "convae/data/codecs/codecs.h"
+#include "convae/data/folder.h"
 
 #include <ATen/ops/cat.h>
 
-#include <algorithm>
 #include <exception>
 
 namespace convae {

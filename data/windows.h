@@ -3,7 +3,7 @@
 #include "convae/core/mapped_file.h"
 #include "convae/core/region.h"
 #include "convae/core/tensor.h"
-#include "convae/data/folder.h"
+#include "convae/data/image_files.h"
 #include "convae/data/image_io.h"
 
 #include <cstdint>
@@ -32,8 +32,6 @@ public:
   ~ImageWindows();
 
   Size size() const { return {info_.height, info_.width}; }  ///< after EXIF orientation
-  /// False where the whole picture is in memory.
-  bool reads_parts() const { return parts_ != nullptr; }
 
   /// What decode_image() has there: (C, h, w), of any strides. Where rows are decoded, those of the
   /// last window are kept: windows side by side, and below each other, cost one pass over the file;
@@ -59,9 +57,6 @@ private:
   std::int64_t clipped_ = 0;
   std::int64_t decoded_ = 0;
 };
-
-/// No limit to a picture's pixels, since sides stay below 2^30.
-inline constexpr std::int64_t kAnyArea = std::int64_t{1} << 60;
 
 /// Why a picture of more than `max_pixels` cannot be decoded; nullopt where it has fewer.
 std::optional<std::string> why_too_large(Size size, std::int64_t max_pixels);

@@ -57,11 +57,10 @@ constexpr std::int64_t kRestoredTogether = 8;
 FolderOptions images_of(const EvaluateOptions& options) {
   FolderOptions images = options.images;
   if (options.corruptions.empty()) return images;
-  if (!options.train_data.empty()) {
-    throw OptionError("--train-data " + in_quotes(options.train_data) +
-                      " is of no use with --corrupt, whose references need no training images; "
-                      "leave one of them out");
-  }
+  require_option(options.train_data.empty(),
+                 "--train-data " + in_quotes(options.train_data) +
+                     " is of no use with --corrupt, whose references need no training images; "
+                     "leave one of them out");
   images.batch_size = std::min(images.batch_size, kRestoredTogether);
   return images;
 }
@@ -167,12 +166,6 @@ private:
     return c10::multiply_integers(model_.options().latent_shape(size));
   }
 
-  std::int64_t longest_side() {
-    std::int64_t longest = 0;
-    for (const Size size : folder_.network_sizes()) longest = std::max({longest, size.h, size.w});
-    return longest;
-  }
-
   /// The size of all images, or {0, 0}.
   Size one_size() const {
     const std::vector<Size> sizes = folder_.network_sizes();
@@ -221,7 +214,8 @@ private:
   }
 
   void add_jpeg() {
-    if (longest_side() > kMaxJpegSide) {
+    const auto is_too_long = [](Size size) { return std::max(size.h, size.w) > kMaxJpegSide; };
+    if (std::ranges::any_of(folder_.network_sizes(), is_too_long)) {
       return leave_out(Coder::jpeg, "a side is above " + std::to_string(kMaxJpegSide));
     }
     add(Coder::jpeg, [&](Batch& b) {
@@ -240,8 +234,7 @@ private:
   MeasuredBatch measure(const MicroBatch& batch) {
     Batch b{batch.images, folder_.network_input(batch.images), {}, {}};
     b.shown = corrupt(b.images, rule_, batch.indices);
-    const bool has_latents = model_.options().has_latents();
-    if (has_latents && !restores()) b.latents = model_.encode(b.images);
+    if (model_.options().has_latents() && !restores()) b.latents = model_.encode(b.images);
     MeasuredBatch measured{batch.indices, {}, {}, {}};
     for (const Reconstruct& reconstruct : reconstructs_) {
       const torch::Tensor found = reconstruct(b);
@@ -274,12 +267,9 @@ private:
       const Size size = folder_.dataset().image_size(index);
       result_.images.push_back({folder_.name(index), size});
       result_.numbers_in += result_.channels * size.area();
-      if (model_.options().has_latents()) {
-        result_.numbers_latent += latent_numbers(size);
-      }
+      if (model_.options().has_latents()) result_.numbers_latent += latent_numbers(size);
       measured_.push_back(index);
-      const ImageId image = image_id(folder_.entry(index).file);
-      if (references_.files.contains(image)) ++result_.trained_on;
+      if (references_.files.contains(image_id(folder_.entry(index).file))) ++result_.trained_on;
     }
   }
 

@@ -53,7 +53,7 @@ SizedJpeg encode_jpeg_near(const torch::Tensor& image, std::int64_t bytes) {
 }
 
 torch::Tensor decode_jpeg(const SizedJpeg& jpeg, std::int64_t channels) {
-  return decode_image(jpeg.file, static_cast<int>(channels), codec::kAnyNumberOfPixels);
+  return decode_image(jpeg.file, static_cast<int>(channels), kAnyArea);
 }
 
 }  // namespace convae

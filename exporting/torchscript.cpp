@@ -109,8 +109,7 @@ private:
         "    assert images.dim() == 4 and images.size(1) == {0}, \"the images' shape must be (N, "
         "{0}, H, W)\"\n"
         "    assert images.size(2) {1} {2} and images.size(3) {1} {3}, \"this model takes images "
-        "of "
-        "{4} {5}\"\n",
+        "of {4} {5}\"\n",
         spec_.channels, dense() ? "==" : ">=", size.h, size.w, to_string(size),
         dense() ? "only" : "and larger");
   }
@@ -162,8 +161,7 @@ private:
     if (dense()) {
       return fmt::format(
           "    assert latent.dim() == 2 and latent.size(1) == {0}, \"the latent's shape must be "
-          "(N, "
-          "{0})\"\n",
+          "(N, {0})\"\n",
           spec_.latent);
     }
     return fmt::format(

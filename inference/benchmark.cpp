@@ -20,6 +20,8 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
+#include <utility>
 
 namespace convae {
 namespace {
@@ -95,8 +97,8 @@ using Works = std::array<std::function<void()>, 2>;
 
 /// Their medians in milliseconds. They run in turn, round after round: a busy moment of the machine
 /// meets both alike. Of `runs` in a row the last is timed.
-std::array<double, 2> median_times(const Works& works, int runs, torch::Device device,
-                                   std::int64_t rounds, const Callbacks& callbacks) {
+std::pair<double, double> median_times(const Works& works, int runs, torch::Device device,
+                                       std::int64_t rounds, const Callbacks& callbacks) {
   constexpr int kWarmUpRounds = 3;
   std::array<std::vector<double>, 2> times;
   for (std::int64_t round = -kWarmUpRounds; round < rounds; ++round) {
@@ -114,16 +116,13 @@ std::array<double, 2> median_times(const Works& works, int runs, torch::Device d
       if (round >= 0) times[i].push_back(1000 * watch.seconds());
     }
   }
-  std::array<double, 2> medians{};
-  for (std::size_t i = 0; i < times.size(); ++i) medians[i] = quantile(times[i], 0.5);
-  return medians;
+  return {quantile(times[0], 0.5), quantile(times[1], 0.5)};
 }
 
 void check(const BenchmarkOptions& options) {
-  if (options.rounds < 1 || options.rounds > 100'000) {
-    throw OptionError("--rounds '" + std::to_string(options.rounds) +
-                      "': expected a number between 1 and 100000");
-  }
+  require_option(
+      options.rounds >= 1 && options.rounds <= 100'000,
+      "--rounds '" + std::to_string(options.rounds) + "': expected a number between 1 and 100000");
   options.train.validate();
   require_option(options.train.batch_size > 0, "batch-size must be at least 1, but is 0");
   options.model.validate();
@@ -168,14 +167,11 @@ BenchmarkResult benchmark(const BenchmarkOptions& given, const Callbacks& callba
       .device = device, .precision = options.train.precision, .threads = at::get_num_threads()};
   // A training step leaves nothing of a small network in the caches, and bare convolutions leave
   // none of its maps: inference is timed behind itself, as in a program that does nothing else.
-  const auto [inference, forward] =
+  std::tie(result.inference_ms, result.bare_forward_ms) =
       median_times({infer, [&] { bare.forward(); }}, /*runs=*/2, device, options.rounds, callbacks);
-  result.inference_ms = inference;
-  result.bare_forward_ms = forward;
-  const auto [training, convolutions] = median_times({train, [&] { bare.forward_and_backward(); }},
-                                                     /*runs=*/1, device, options.rounds, callbacks);
-  result.training_step_ms = training;
-  result.bare_convolutions_ms = convolutions;
+  std::tie(result.training_step_ms, result.bare_convolutions_ms) =
+      median_times({train, [&] { bare.forward_and_backward(); }},
+                   /*runs=*/1, device, options.rounds, callbacks);
   return result;
 }
 

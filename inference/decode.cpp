@@ -49,11 +49,6 @@ Size size_of(const LatentRow& row, const ModelOptions& model) {
   return model.latent > 0 ? model.size : row.encoded;
 }
 
-/// In a folder of latents, the file of one.
-fs::path file_of(const LatentRow& row, const fs::path& folder) {
-  return folder / (row.file.empty() ? row.name + ".npy" : row.file);
-}
-
 void require_fit(const torch::Tensor& latent, const ModelOptions& model, const fs::path& file) {
   const std::int64_t axes = model.latent > 0 ? 2 : 4;
   const std::int64_t channels = model.latent > 0 ? model.latent : model.latent_map_channels();
@@ -66,7 +61,8 @@ void require_fit(const torch::Tensor& latent, const ModelOptions& model, const f
 /// (1, …), from `array` or, where that is undefined, from a file in the folder `path`.
 torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const ModelOptions& model,
                         const fs::path& path) {
-  const fs::path file = array.defined() ? path : file_of(row, path);
+  const std::string name = row.file.empty() ? row.name + ".npy" : row.file;
+  const fs::path file = array.defined() ? path : path / name;
   const torch::Tensor latent = array.defined() ? array.narrow(0, row.index, 1) : read_npy(file);
   if (latent.dim() > 0 && latent.size(0) != 1) {
     refuse(file, "it holds " + std::to_string(latent.size(0)) +
@@ -103,16 +99,23 @@ void warn_of_more(const std::vector<LatentRow>& rows, const torch::Tensor& array
 }
 
 /// That the network and memory can take them.
-void require_sizes(const std::vector<LatentRow>& rows, const Model& model, const fs::path& file) {
+void require_sizes(const std::vector<LatentRow>& rows, const Model& model,
+                   const DecodeOptions& options) {
   std::set<Size> sizes;
+  Size largest;  // of those that are resized
   for (const LatentRow& row : rows) {
     const Size size = size_of(row, model.options());
+    const Size own = options.size ? options.size : row.own;
+    if (own != size && own.area() > largest.area()) largest = own;
     if (!sizes.insert(size).second) continue;
     if (const auto reason = why_impossible(model.options().levels, size)) {
-      refuse(file, printable(row.name) + ": " + *reason);
+      refuse(options.latents, printable(row.name) + ": " + *reason);
     }
   }
   require_memory(model, {sizes.begin(), sizes.end()});
+  constexpr double kBytesAValue = 20;  // as measured: floats, and copies of them
+  const auto values = static_cast<double>(model.options().channels * largest.area());
+  require_memory_at(largest, kBytesAValue * values, "choose a smaller one with --size");
 }
 
 /// What a table would say of latents that came without one, from other programs.
@@ -165,7 +168,7 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
     require_rows(rows, array, options.latents);
     require_fit(array, model.options(), options.latents);
   }
-  require_sizes(rows, model, options.latents);
+  require_sizes(rows, model, options);
   if (array.defined()) warn_of_more(rows, array, options, callbacks);
   OutputFolder output(options.output, options.overwrite);
   std::vector<std::string> inputs;

@@ -24,8 +24,8 @@ struct DecodeOptions {
 };
 
 struct DecodeResult {
-  std::vector<std::string>
-      images;  ///< PNG files in `output`, in the table's order; without a table, latent_00000.png …
+  /// PNG files in `output`, in the table's order; without a table, latent_00000.png …
+  std::vector<std::string> images;
 };
 
 /// Latents that encode_folder() wrote → images, at the sizes of their table. Throws OptionError for

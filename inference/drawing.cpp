@@ -101,11 +101,17 @@ torch::Tensor contact_sheet(const std::vector<torch::Tensor>& images) {
 torch::Tensor read_end(const std::filesystem::path& path, std::int64_t max_pixels,
                        const Model& model, const Callbacks& callbacks) {
   try {
+    const std::vector<std::uint8_t> file = read_file(path);
+    const ImageInfo info = probe_image(file, max_pixels);
+    const Size own{info.height, info.width};
+    const auto channels = static_cast<int>(model.options().channels);
+    // What the codec has, the image and, if it is turned, another.
+    require_memory_at(own, 3.0 * channels * info.bits / 8 * static_cast<double>(own.area()),
+                      "make it smaller");
     std::int64_t clipped = 0;
     const ValueRange& range = model.info().value_range;
     torch::Tensor image =
-        decode_image(read_file(path), static_cast<int>(model.options().channels), max_pixels,
-                     /*reduction=*/1, range, &clipped);
+        decode_image(file, channels, max_pixels, /*reduction=*/1, range, &clipped);
     if (clipped > 0) {
       callbacks.warn(in_quotes(path) + " has values outside the value range " + to_string(range) +
                      ", which were clipped");

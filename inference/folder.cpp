@@ -54,19 +54,16 @@ ModelFolder::Found ModelFolder::find(const Model& model, const FolderOptions& op
 
 void FolderOptions::validate() const {
   data.validate();
-  if (batch_size < 1) {
-    throw OptionError("batch-size must be at least 1, but is " + std::to_string(batch_size));
-  }
+  require_option(batch_size >= 1,
+                 "batch-size must be at least 1, but is " + std::to_string(batch_size));
   require_within(data.size, data.max_pixels);
 }
 
 Size fixed_network_size(Size asked, const ModelOptions& model) {
   if (model.latent == 0) return asked;
-  if (asked && asked != model.size) {
-    throw OptionError("--size '" + to_string(asked) +
-                      "': this model has a dense latent and works at " + to_string(model.size) +
-                      " only; leave --size out");
-  }
+  require_option(!asked || asked == model.size,
+                 "--size '" + to_string(asked) + "': this model has a dense latent and works at " +
+                     to_string(model.size) + " only; leave --size out");
   return model.size;
 }
 
@@ -85,6 +82,14 @@ std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes,
   if (!model.device().is_cpu()) return kMaxBatchPixels;
   return require_memory_for_inference(model.options(), sizes, free_memory_bytes(), /*beside=*/0,
                                       bytes_a_value);
+}
+
+void require_memory_at(Size own, double bytes, const char* way_out) {
+  const auto free = static_cast<double>(free_memory_bytes());
+  if (free == 0 || bytes <= free) return;
+  throw std::runtime_error(
+      fmt::format("an image of {} takes {:.1f} GB at its own size, but {:.1f} GB are free{}; {}",
+                  to_string(own), bytes / 1e9, free / 1e9, limit_text(bytes), way_out));
 }
 
 torch::Tensor resize_back(const torch::Tensor& images, Size own) {
@@ -171,12 +176,7 @@ void ModelFolder::require_memory_at_own_size(std::int64_t bytes_a_value) const {
                             bytes_a_value * model_.options().channels * own.area());
     if (bytes > needed) std::tie(largest, needed) = std::tie(own, bytes);
   }
-  const std::int64_t free = free_memory_bytes();
-  if (free == 0 || needed <= static_cast<double>(free)) return;
-  throw std::runtime_error(fmt::format(
-      "an image of {} takes {:.1f} GB at its own size, but {:.1f} GB are free{}; make it smaller "
-      "or leave it out with --exclude",
-      to_string(largest), needed / 1e9, static_cast<double>(free) / 1e9, limit_text(needed)));
+  require_memory_at(largest, needed, "make it smaller or leave it out with --exclude");
 }
 
 void ModelFolder::make_own(const std::string& stage, std::vector<Step> plan,
@@ -217,9 +217,9 @@ void ModelFolder::open_tiled(std::int64_t index, const std::function<void(ImageW
   }
 }
 
-void ModelFolder::end_pass(bool none_was_read) {
+void ModelFolder::end_pass() {
   hear_ranks();
-  if (none_was_read) throw std::runtime_error("none of the images could be read");
+  if (std::ssize(bad()) == size()) throw std::runtime_error("none of the images could be read");
   const std::string clipped = dataset_.clipped_line();
   if (!clipped.empty() && clipped != std::exchange(said_clipped_, clipped)) {
     callbacks_.warn(clipped);
@@ -293,12 +293,17 @@ bool ModelFolder::has_images_in(const std::filesystem::path& folder) const {
          });
 }
 
-std::vector<SkippedFile> ModelFolder::skipped() const {
+/// Those that turned out unusable, on any rank, and why.
+std::map<std::string, std::string> ModelFolder::bad() const {
   std::map<std::string, std::string> bad = bad_elsewhere_;
   for (const SkippedFile& file : dataset_.bad_files()) bad[file.name] = file.reason;
   bad.insert(bad_later_.begin(), bad_later_.end());
+  return bad;
+}
+
+std::vector<SkippedFile> ModelFolder::skipped() const {
   std::vector<SkippedFile> all = skipped_;
-  for (const auto& [name, reason] : bad) all.push_back({name, reason});
+  for (const auto& [name, reason] : bad()) all.push_back({name, reason});
   return all;
 }
 

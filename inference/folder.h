@@ -38,6 +38,9 @@ std::filesystem::path run_of(const Model& model);
 std::int64_t require_memory(const Model& model, const std::vector<Size>& sizes,
                             std::int64_t bytes_a_value = 0);
 
+/// Throws std::runtime_error where memory cannot hold so many bytes, of an image at its own size.
+void require_memory_at(Size own, double bytes, const char* way_out);
+
 /// Float images (N, C, H, W) in [0,1] → the size wanted, (N, C, own.h, own.w) in [0,1].
 torch::Tensor resize_back(const torch::Tensor& images, Size own);
 
@@ -67,9 +70,8 @@ enum class ImagesAt { own_size, network_size };
 class ModelFolder {
 public:
   /// Finds the images of options.data.data, and says how many there are. Without a `job`, none goes
-  /// through in tiles. Throws OptionError, what
-  /// find_images() throws, and std::runtime_error where memory cannot hold what one of them takes
-  /// in the network.
+  /// through in tiles. Throws OptionError, what find_images() throws, and std::runtime_error where
+  /// memory cannot hold what one of them takes in the network.
   ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks = {},
               ImagesAt at = ImagesAt::own_size,
               const std::optional<TilePlan::Job>& job = std::nullopt);
@@ -86,16 +88,12 @@ public:
   void for_each(const std::string& stage, const Make& make, const Use& use) {
     using Result = std::invoke_result_t<Make, const MicroBatch&>;
     std::vector<Step> plan = plan_batches(dataset_, batches_);
-    bool is_empty = true;
-    SharedWork<Result> work(std::ssize(plan), [&](Result result) {
-      is_empty = false;
-      use(std::move(result));
-    });
+    SharedWork<Result> work(std::ssize(plan), use);
     make_own(stage, std::move(plan), [&](const Step& step) {
       work.made(step.empty() ? std::nullopt : std::optional<Result>(make(step[0])));
     });
     work.finish();
-    end_pass(is_empty && tiled().empty());
+    end_pass();
   }
 
   /// The same for those that go through in tiles, one by one. Where `make` throws an ImageError,
@@ -104,11 +102,7 @@ public:
   void for_each_tiled(const Make& make, const Use& use) {
     using Result = std::invoke_result_t<Make, std::int64_t, ImageWindows&>;
     const std::vector<std::int64_t> indices = tiled();
-    bool is_empty = true;
-    SharedWork<Result> work(std::ssize(indices), [&](Result result) {
-      is_empty = false;
-      use(std::move(result));
-    });
+    SharedWork<Result> work(std::ssize(indices), use);
     for (auto i = work.first(); i < std::ssize(indices); i += work.step()) {
       const std::int64_t index = indices[static_cast<std::size_t>(i)];
       std::optional<Result> result;
@@ -116,7 +110,7 @@ public:
       work.made(std::move(result));
     }
     work.finish();
-    if (!indices.empty()) end_pass(is_empty && std::ssize(indices) == size());
+    if (!indices.empty()) end_pass();
   }
 
   /// A warning about one of this rank's images, which is said once, whichever rank says it.
@@ -167,7 +161,8 @@ private:
   void make_own(const std::string& stage, std::vector<Step> plan,
                 const std::function<void(const Step&)>& use);
   void open_tiled(std::int64_t index, const std::function<void(ImageWindows&)>& use);
-  void end_pass(bool none_was_read);
+  void end_pass();
+  std::map<std::string, std::string> bad() const;
   void hear_ranks();
 
   Model model_;

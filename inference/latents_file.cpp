@@ -2,8 +2,6 @@
 
 #include "convae/core/csv.h"
 
-#include <utility>
-
 namespace convae {
 namespace fs = std::filesystem;
 
@@ -27,7 +25,7 @@ std::vector<LatentRow> read_latent_rows(const fs::path& path) {
   };
   std::vector<LatentRow> rows;
   while (table.next()) {
-    LatentRow row;
+    LatentRow& row = rows.emplace_back();
     row.name = table.name("path");
     row.own = {whole("height", 1), whole("width", 1)};
     row.index = whole("index", 0);
@@ -35,7 +33,6 @@ std::vector<LatentRow> read_latent_rows(const fs::path& path) {
                       ? Size{whole("encoded_height", 1), whole("encoded_width", 1)}
                       : row.own;
     if (table.has("file")) row.file = table.name("file");
-    rows.push_back(std::move(row));
   }
   return rows;
 }

@@ -1,8 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
-#include "convae/data/options.h"
-#include "convae/models/geometry.h"
+#include "convae/core/size.h"
 
 #include <filesystem>
 #include <string>

@@ -136,7 +136,6 @@ std::string description_json(const Model& model) {
   const Progress& progress = info.progress;
   ordered_json levels = ordered_json::array();
   for (const LevelSpec& level : options.levels) levels.push_back(to_string(level));
-  const bool fixes_size = options.latent > 0;
   const bool has_best = progress.best_epoch > 0;
   const ordered_json json = {
       {"file", json_text(model.path().string())},
@@ -157,7 +156,7 @@ std::string description_json(const Model& model) {
       {"norm", to_string(options.norm)},
       {"latent-channels", options.latent_channels},
       {"latent", options.latent},
-      {"size", fixes_size ? ordered_json(to_string(options.size)) : ordered_json(nullptr)},
+      {"size", options.latent > 0 ? ordered_json(to_string(options.size)) : ordered_json(nullptr)},
       {"output", to_string(options.output)},
       {"variational", options.variational},
       {"shortcut", to_string(options.shortcut)},

@@ -40,11 +40,8 @@ FaultClassifier FaultClassifier::fit(const torch::Tensor& features, const std::v
   return {weights.detach() * units, biases.detach()};
 }
 
-torch::Tensor FaultClassifier::log_ratios(const torch::Tensor& features) const {
-  return weights.matmul(features) + biases;
-}
-
-double FaultClassifier::score(const torch::Tensor& log_ratios) {
+double FaultClassifier::score(const torch::Tensor& features) const {
+  const torch::Tensor log_ratios = weights.matmul(features) + biases;
   const double largest = log_ratios.max().item<double>();
   return (largest + std::max(log_ratios.mean().item<double>(), largest - kLargestGap)) / 2;
 }

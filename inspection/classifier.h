@@ -25,9 +25,8 @@ struct FaultClassifier {
   static FaultClassifier fit(const torch::Tensor& features, const std::vector<int>& kinds,
                              const torch::Tensor& variances);
 
-  /// (features) double → the logarithm of each kind's likelihood ratio, (kinds) double.
-  torch::Tensor log_ratios(const torch::Tensor& features) const;
-  static double score(const torch::Tensor& log_ratios);
+  /// Of one image, (features) double.
+  double score(const torch::Tensor& features) const;
 };
 
 }  // namespace convae

@@ -6,8 +6,13 @@
 
 #include <opencv2/imgproc.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <span>
 
 namespace convae {
 namespace {
@@ -100,6 +105,37 @@ Pyramid mean_maps(const torch::Tensor& map) {
 torch::Tensor both_ends(const torch::Tensor& standardised) {
   if (standardised.size(0) != kTextureMaps) return standardised;
   return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRawMaps)});
+}
+
+Peaks::Peaks(std::int64_t pixels, std::int64_t maps) {
+  const auto count = std::llround(peak_share(maps) * static_cast<double>(pixels));
+  const std::vector<float> none(static_cast<std::size_t>(std::max(1LL, count)),
+                                -std::numeric_limits<float>::infinity());
+  highest_.assign(static_cast<std::size_t>(peak_count(maps)), none);
+}
+
+void Peaks::add(const torch::Tensor& maps) {
+  for (std::size_t i = 0; i < highest_.size(); ++i) {
+    const torch::Tensor map = maps[static_cast<std::int64_t>(i)].contiguous();
+    std::vector<float>& highest = highest_[i];
+    for (const float value :
+         std::span(map.const_data_ptr<float>(), static_cast<std::size_t>(map.numel()))) {
+      if (value <= highest.front()) continue;
+      std::ranges::pop_heap(highest, std::greater<>());
+      highest.back() = value;
+      std::ranges::push_heap(highest, std::greater<>());
+    }
+  }
+}
+
+torch::Tensor Peaks::means() {
+  std::vector<double> means;
+  for (std::vector<float>& highest : highest_) {
+    std::ranges::sort_heap(highest, std::greater<>());
+    means.push_back(std::accumulate(highest.begin(), highest.end(), 0.0) /
+                    static_cast<double>(highest.size()));
+  }
+  return torch::tensor(means, torch::kDouble);
 }
 
 }  // namespace convae

@@ -77,4 +77,20 @@ constexpr std::int64_t peak_count(std::int64_t maps) {
 /// The share of a map's pixels that its peak is the mean of. A detector's are smooth.
 constexpr double peak_share(std::int64_t maps) { return maps == kTextureMaps ? 0.001 : 0.01; }
 
+/// The peaks of a level's maps: means of their highest values.
+class Peaks {
+public:
+  /// Of standardised maps with so many pixels each, and of so many without both_ends().
+  Peaks(std::int64_t pixels, std::int64_t maps);
+
+  /// A part of all pixels, (K, h, w) float with both_ends().
+  void add(const torch::Tensor& maps);
+  torch::Tensor means();  ///< (K) double
+
+private:
+  /// Of each map, a heap with the lowest in front: at::topk, which sorts places as well, takes much
+  /// longer.
+  std::vector<std::vector<float>> highest_;
+};
+
 }  // namespace convae

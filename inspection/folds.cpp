@@ -156,12 +156,6 @@ private:
     }
   }
 
-  bool has_runs() const {
-    const std::vector<std::string> folders = subfolders(output_.root());
-    return std::ranges::any_of(folders,
-                               [](const auto& name) { return name.starts_with(kFoldPrefix); });
-  }
-
   /// Runs are kept, so what they depend on must be the same in every call.
   void keep_settings() {
     const fs::path path = output_.root() / kRecipe;
@@ -171,7 +165,8 @@ private:
           in_quotes(output_.root()) +
           " holds other files than those of --folds; name a new folder with -o");
     }
-    if (!is_new && has_runs()) {
+    const auto is_run = [](const std::string& name) { return name.starts_with(kFoldPrefix); };
+    if (!is_new && std::ranges::any_of(subfolders(output_.root()), is_run)) {
       require_same_settings(path);
       require_same_images();
       return;

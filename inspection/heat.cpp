@@ -46,17 +46,15 @@ SampledPixels SampledPixels::of(const StandardisedMaps& maps, Size size,
   cv::dilate(mat_view(drawn.unsqueeze(2)), largest, cv::Mat::ones(side, side, CV_8U));
   const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(around < kUnchanged);
   const torch::Tensor pixels = torch::cat({defect, good});
-  SampledPixels sampled;
   std::vector<torch::Tensor> rows;
   for (std::int64_t i = 0; i < std::ssize(maps); ++i) {
     const torch::Tensor at = pixels.bitwise_right_shift(kFirstLevel + i % kPyramidLevels);
     rows.push_back(both_ends(maps[static_cast<std::size_t>(i)].index(
         {torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)})));
   }
-  sampled.maps = torch::cat(rows).t().contiguous();
-  sampled.defects.assign(static_cast<std::size_t>(defect.size(0)), 1);
-  sampled.defects.resize(static_cast<std::size_t>(pixels.size(0)), 0);
-  return sampled;
+  std::vector<int> defects(static_cast<std::size_t>(defect.size(0)), 1);
+  defects.resize(static_cast<std::size_t>(pixels.size(0)), 0);
+  return {torch::cat(rows).t().contiguous(), defects};
 }
 
 HeatMap HeatMap::fit(const SampledPixels& pixels, std::int64_t first, std::int64_t count) {

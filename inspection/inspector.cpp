@@ -36,13 +36,13 @@ constexpr std::int64_t kFaultyPictures = 3000;
 /// Of pictures that are looked at side by side.
 constexpr std::int64_t kPixelsTogether = 6'000'000;
 
-/// Images without a defect that others are compared with.
+using Example = AnomalyScorer::Example;
+
+/// Images without a defect that others are compared with: some that the network was trained on (at
+/// most kMostTrainingImages, spread evenly), and held-out ones, which show what unseen images get.
 struct GoodImages {
-  /// Images the network was trained on (at most kMostTrainingImages, spread evenly), and held-out
-  /// ones, which show what unseen images get.
   std::vector<ImageEntry> entries;
-  std::vector<AnomalyScorer::Example> examples;  ///< of each of entries
-  std::int64_t training_images = 0;
+  std::vector<Example> examples;  ///< of each of entries
 };
 
 std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t most) {
@@ -81,21 +81,18 @@ SplitImages images_of_run(const Model& model, const DataOptions& options,
   return images;
 }
 
-/// The images of each group, in the order of their names.
-std::vector<std::vector<ImageEntry>> groups_of(const std::vector<ImageEntry>& entries,
-                                               const Grouping& grouping) {
-  std::map<std::string, std::vector<ImageEntry>> by_name;
-  for (const ImageEntry& entry : entries) by_name[grouping.of(entry.file.name)].push_back(entry);
-  std::vector<std::vector<ImageEntry>> groups;
-  for (auto& [name, images] : by_name) groups.push_back(std::move(images));
+using Groups = std::map<std::string, std::vector<ImageEntry>>;  // by name
+
+Groups groups_of(const std::vector<ImageEntry>& entries, const Grouping& grouping) {
+  Groups groups;
+  for (const ImageEntry& entry : entries) groups[grouping.of(entry.file.name)].push_back(entry);
   return groups;
 }
 
 /// Adds the groups, dealt to the folds in turns.
-void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>>& groups,
-                     bool held_out) {
+void deal_into_folds(GoodImages& good, const Groups& groups, bool held_out) {
   int fold = 0;
-  for (const std::vector<ImageEntry>& group : groups) {
+  for (const auto& [name, group] : groups) {
     good.examples.insert(good.examples.end(), group.size(), {.fold = fold, .held_out = held_out});
     good.entries.insert(good.entries.end(), group.begin(), group.end());
     fold = (fold + 1) % kFolds;
@@ -105,21 +102,18 @@ void deal_into_folds(GoodImages& good, const std::vector<std::vector<ImageEntry>
 /// Good images are to be new to the network.
 void warn_of_trained_images(const std::vector<ImageEntry>& good, const std::string& folder,
                             const Model& model, const Callbacks& callbacks) {
-  const auto warn = [&](const std::string& which) {
-    callbacks.warn(
-        fmt::format("{}: the threshold may be too low; name others with --good DIR", which));
-  };
   const auto image_at = [&](std::int64_t i) { return good[static_cast<std::size_t>(i)].file; };
   const OwnImages own = own_images_among(std::ssize(good), image_at, model.run(), model.info());
-  if (own.training > 0) {
-    warn(fmt::format("the network was trained on {} of the {} images of {}", own.training,
-                     good.size(), in_quotes(folder)));
-  } else if (own.namesakes > 0) {
-    warn(
-        fmt::format("the network was trained on images with the names of {} of the {} in {}, in a "
-                    "folder that is gone; if they are these",
-                    own.namesakes, good.size(), in_quotes(folder)));
-  }
+  if (own.training == 0 && own.namesakes == 0) return;
+  const std::string which =
+      own.training > 0
+          ? fmt::format("the network was trained on {} of the {} images of {}", own.training,
+                        good.size(), in_quotes(folder))
+          : fmt::format(
+                "the network was trained on images with the names of {} of the {} in {}, in "
+                "a folder that is gone; if they are these",
+                own.namesakes, good.size(), in_quotes(folder));
+  callbacks.warn(which + ": the threshold may be too low; name others with --good DIR");
 }
 
 /// A pattern that does not match leaves each image in a group of its own. Training has already
@@ -170,15 +164,14 @@ GoodImages good_images_for(const Model& model, const FolderOptions& options,
         AnomalyScorer::kFewestImages, found));
   }
   warn_of_strays(held_out, options.data, model, callbacks);
-  GoodImages good;
   const Grouping grouping(options.data.group_regex);
-  auto groups = groups_of(held_out, grouping);
+  Groups groups = groups_of(held_out, grouping);
   if (groups.size() == 1) {
     callbacks.warn(
         "all good images are of one group: the threshold may be too low for other parts");
     groups = groups_of(held_out, Grouping());
   }
-  good.training_images = std::ssize(training);
+  GoodImages good;
   deal_into_folds(good, groups, /*held_out=*/true);
   deal_into_folds(good, groups_of(training, grouping), /*held_out=*/false);
   return good;
@@ -195,57 +188,53 @@ void with_enough_images(const std::function<void()>& learn) try {
 /// Draws faults on good images as the network sees them: each image gets some of the kinds.
 class FaultDrawing {
 public:
-  struct Drawn {
-    int kind;
-    torch::Tensor picture;  ///< (1, C, H, W) on the image's device
-    torch::Tensor label;    ///< (H, W), of a defect
-  };
-
-  explicit FaultDrawing(ModelFolder& folder)
-      : others_(good_pictures(folder.dataset())),
+  FaultDrawing(ModelFolder& folder, const AnomalyScorer& scorer)
+      : model_(folder.model()),
+        scorer_(scorer),
+        others_(good_pictures(folder.dataset())),
         an_image_(std::clamp<std::int64_t>(kFaultyPictures / folder.size(), 1, kFaultKinds)) {}
 
-  /// Adds observe(fault) for each of an image's faults to `learnt`, in order; observe() on several
-  /// threads, at most kPixelsTogether at a time, or what fits memory.
-  template <typename Observe>
-  void observe_each(const ViewedImage& image, const Observe& observe,
+  /// Adds what is to be learnt of an image with each of its faults, in order. Several are looked at
+  /// side by side: at most kPixelsTogether, or what fits memory.
+  void observe_each(const ViewedImage& image, const Example& example,
                     std::vector<AnomalyScorer::Learnt>& learnt) const {
-    const std::int64_t pixels = image.input[0][0].numel();
     const std::int64_t free = free_memory_bytes();
     const std::int64_t fitting =
         free > 0 ? std::min(kPixelsTogether, free / kViewBytesAPixel) : kPixelsTogether;
-    const std::int64_t together = std::max<std::int64_t>(1, fitting / pixels);
+    const std::int64_t together = std::max<std::int64_t>(1, fitting / image.seen.size.area());
     for (std::int64_t first = 0; first < an_image_; first += together) {
       std::vector<AnomalyScorer::Learnt> found(
           static_cast<std::size_t>(std::min(together, an_image_ - first)));
       parallel_for_each(std::ssize(found), [&](std::int64_t i) {
-        found[static_cast<std::size_t>(i)] = observe(draw(image, kind_of(image, first + i)));
+        found[static_cast<std::size_t>(i)] = observe(image, example, first + i);
       });
       std::ranges::move(found, std::back_inserter(learnt));
     }
   }
 
 private:
-  /// From a random one on, so that every fold sees every kind.
-  int kind_of(const ViewedImage& image, std::int64_t nth) const {
-    CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
-                         Purpose::corruption);
-    return 1 + static_cast<int>((random.below(kFaultKinds) + static_cast<std::uint64_t>(nth)) %
-                                kFaultKinds);
-  }
-
-  Drawn draw(const ViewedImage& image, int kind) const {
+  AnomalyScorer::Learnt observe(const ViewedImage& image, Example example, std::int64_t nth) const {
+    const auto random_of = [&](std::uint64_t item) {
+      return CounterRandom(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
+                           Purpose::corruption, item);
+    };
+    // From a random one on, so that every fold sees every kind.
+    const std::uint64_t place = random_of(0).below(kFaultKinds) + static_cast<std::uint64_t>(nth);
+    const int kind = 1 + static_cast<int>(place % kFaultKinds);
+    CounterRandom random = random_of(static_cast<std::uint64_t>(kind));
     torch::Tensor pixels =
         image.input[0].cpu().permute({1, 2, 0}).clone(at::MemoryFormat::Contiguous);
-    CounterRandom random(/*seed=*/0, /*epoch=*/0, static_cast<std::uint64_t>(image.index),
-                         Purpose::corruption, static_cast<std::uint64_t>(kind));
     torch::Tensor marks = torch::zeros({pixels.size(0), pixels.size(1), 1});
     cv::Mat picture = mat_view(pixels), label = mat_view(marks);
     draw_fault(picture, kind, random, others_, &label);
-    return {kind, alone(pixels.permute({2, 0, 1})).to(image.input.device()),
-            is_defect(kind) ? marks.squeeze(2) : torch::Tensor()};
+    const torch::Tensor input = alone(pixels.permute({2, 0, 1})).to(image.input.device());
+    example.kind = kind;
+    return scorer_.observe(look_at(model_, input), example,
+                           is_defect(kind) ? marks.squeeze(2) : torch::Tensor());
   }
 
+  const Model& model_;
+  const AnomalyScorer& scorer_;
   GoodPictures others_;
   std::int64_t an_image_;
 };
@@ -253,13 +242,12 @@ private:
 /// What is told of a good image, as it is and with faults.
 struct Observed {
   std::int64_t index = 0;
-  bool held_out = false;
   double mean_error = 0, area = 0;
   std::vector<AnomalyScorer::Learnt> learnt;
 
   template <typename Self>
   static auto parts(Self& self) {
-    return std::tie(self.index, self.held_out, self.mean_error, self.area, self.learnt);
+    return std::tie(self.index, self.mean_error, self.area, self.learnt);
   }
 };
 
@@ -294,8 +282,8 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   Calibration& calibration = inspector.calibration_;
   ModelFolder folder(model, {{}, good.entries, {}}, complete, callbacks);
   folder.require_memory_at_own_size(/*bytes_a_value=*/2);  // as measured
-  const auto example_of = [&](const ViewedImage& image) {
-    return good.examples[static_cast<std::size_t>(image.index)];
+  const auto example_of = [&](std::int64_t index) {
+    return good.examples[static_cast<std::size_t>(index)];
   };
   const auto pass = [&](const char* stage, const auto& make, const auto& use) {
     for_each_viewed(folder, stage, "the good images", callbacks, make, use);
@@ -303,33 +291,27 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
   pass(
       "good images",
       [&](const ViewedImage& image) {
-        return AnomalyScorer::seen_at_places(image.seen, example_of(image).fold);
+        return std::pair(AnomalyScorer::seen_at_places(image.seen), example_of(image.index).fold);
       },
-      [&](const AnomalyScorer::SeenPlaces& seen) { scorer.learn_places(seen); });
+      [&](const auto& seen) { scorer.learn_places(seen.first, seen.second); });
   with_enough_images([&] { scorer.close_places(); });
-  const FaultDrawing faults(folder);
+  const FaultDrawing faults(folder, scorer);
   const Grouping grouping(complete.data.group_regex);
   std::set<std::string> groups;  // of the held-out images that can be read
   pass(
       "calibration",
       [&](const ViewedImage& image) {
-        const AnomalyScorer::Example example = example_of(image);
+        const Example example = example_of(image.index);
         Observed observed{image.index,
-                          example.held_out,
-                          image.mean_error,
+                          image.seen.mean_error,
                           static_cast<double>(image.pixels[0].numel()),
                           {scorer.observe(image.seen, example)}};
-        const auto observe = [&](const FaultDrawing::Drawn& drawn) {
-          AnomalyScorer::Example faulty = example;
-          faulty.kind = drawn.kind;
-          return scorer.observe(look_at(model, drawn.picture), faulty, drawn.label);
-        };
-        faults.observe_each(image, observe, observed.learnt);
+        faults.observe_each(image, example, observed.learnt);
         return observed;
       },
       [&](Observed observed) {
         for (AnomalyScorer::Learnt& learnt : observed.learnt) scorer.learn(std::move(learnt));
-        if (!observed.held_out) return;
+        if (!example_of(observed.index).held_out) return;
         groups.insert(grouping.of(folder.name(observed.index)));
         calibration.scores[kMeanError].push_back(observed.mean_error);
         calibration.scores[kArea].push_back(observed.area);
@@ -339,10 +321,10 @@ Inspector Inspector::calibrate(const Model& model, const CalibrateOptions& optio
     for (const Way way : kMappedWays) calibration.scores[way].push_back(scores[way]);
   }
   calibration.groups = std::ssize(groups);
-  calibration.training_images = good.training_images;
-  if (const DataOptions& data = options.good.data; !data.data.empty()) {
-    inspector.good_ = {absolute_path(data.data).string(), data.include, data.exclude};
-  }
+  calibration.training_images = std::ranges::count(good.examples, false, &Example::held_out);
+  inspector.good_ = options.good.data;
+  std::string& good_folder = inspector.good_.data;
+  if (!good_folder.empty()) good_folder = absolute_path(good_folder).string();
   return inspector;
 }
 
@@ -355,12 +337,11 @@ ImageScore Inspector::score_placed(const torch::Tensor& image, double map_above)
   const Size own{image.size(1), image.size(2)};
   const bool fits = !size_ || size_ == own;
   const torch::Tensor shown = alone(fits ? image : resize_image(image, size_.h, size_.w));
-  double mean_error = 0;
-  const SeenImage seen = look_at(model_, to_float(shown, model_.device()), &mean_error);
+  const SeenImage seen = look_at(model_, to_float(shown, model_.device()));
   if (image.is_floating_point() && !image.isfinite().all().item<bool>()) {
     throw std::invalid_argument("the image has values that are not finite");
   }
-  require_finite(mean_error, "the image");
+  require_finite(seen.mean_error, "the image");
   const StandardisedMaps maps = scorer_->look(seen);
   const double score = scorer_->score(maps)[kNetwork];
   if (!(score > map_above)) return {score, {}};

@@ -33,12 +33,6 @@ struct CalibrateOptions {
   FolderOptions complete(const Model& model) const;
 };
 
-/// The good images that CalibrateOptions::good named.
-struct GoodFolder {
-  std::string folder;  ///< absolute; empty: the images of the run, or an older version did not say
-  std::vector<std::string> include, exclude;
-};
-
 /// What to score, and where results go.
 struct ScoreOptions {
   /// Used are data.data (the folder, see InspectionFolder), data.include, exclude, images, workers,
@@ -106,7 +100,9 @@ public:
   Size size() const { return size_; }  ///< at which the network sees images; {0, 0}: their own
   const std::string& group_regex() const { return group_regex_; }
   const Calibration& calibration() const { return calibration_; }
-  const GoodFolder& good() const { return good_; }  ///< that it was calibrated on
+  /// The good images it was calibrated on: data, absolute, include and exclude. data is empty for
+  /// those of the run, and where an older version did not say.
+  const DataOptions& good() const { return good_; }
   const AnomalyScorer& scorer() const { return *scorer_; }
 
 private:
@@ -118,12 +114,11 @@ private:
   std::string group_regex_;
   std::shared_ptr<AnomalyScorer> scorer_;
   Calibration calibration_;
-  GoodFolder good_;
+  DataOptions good_;
 };
 
-/// Where a run keeps what was learnt of good images; of a model without a run: nowhere.
+/// Where a run keeps what was learnt of good images; "" for a model without a run.
 std::filesystem::path inspector_file(const std::filesystem::path& run);
-std::filesystem::path inspector_file(const Model& model);
 
 /// What the model's run keeps. Throws OptionError for a model that was not loaded from a run,
 /// std::runtime_error where there is none, or one that load() cannot use, and what it throws.

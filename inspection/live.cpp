@@ -77,11 +77,7 @@ public:
   using Use = std::function<void(const fs::path& file, Event event)>;
 
   FolderWatch() : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
-    if (descriptor_.get() < 0) {
-      const bool is_limit = errno == EMFILE;
-      throw std::runtime_error("cannot watch folders: " + system_reason() +
-                               (is_limit ? limit_of("max_user_instances") : ""));
-    }
+    if (descriptor_.get() < 0) fail("folders", EMFILE, "max_user_instances");
   }
 
   /// Watches these folders and no others; true where one of them was not watched yet. What is gone
@@ -95,9 +91,7 @@ public:
                             IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
                                 IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
       if (watch < 0 && errno != ENOENT && errno != ENOTDIR) {
-        const bool is_limit = errno == ENOSPC;
-        throw std::runtime_error("cannot watch " + in_quotes(folder) + ": " + system_reason() +
-                                 (is_limit ? limit_of("max_user_watches") : ""));
+        fail(in_quotes(folder), ENOSPC, "max_user_watches");
       }
       if (watch < 0) continue;
       folders_[watch] = folder;
@@ -156,8 +150,13 @@ private:
     return std::ranges::any_of(folders_, [&](const auto& own) { return own.second == folder; });
   }
 
-  static std::string limit_of(const std::string& setting) {
-    return "; the limit may be fs.inotify." + setting + ", which sysctl raises";
+  /// `at_limit`: the error that says that a setting's limit is reached.
+  [[noreturn]] static void fail(const std::string& what, int at_limit, const char* setting) {
+    const bool is_limit = errno == at_limit;
+    throw std::runtime_error("cannot watch " + what + ": " + system_reason() +
+                             (is_limit ? std::string("; the limit may be fs.inotify.") + setting +
+                                             ", which sysctl raises"
+                                       : ""));
   }
 
   Descriptor descriptor_;

@@ -74,22 +74,20 @@ torch::Tensor PlaceStatistics::seen(const LevelMaps& maps, const Places& places)
 
 void PlaceStatistics::add(const torch::Tensor& seen, int fold) {
   Sums& sums = sums_[static_cast<std::size_t>(fold)];
-  const torch::Tensor now = seen.to(torch::kDouble);
-  sums.seen = sums.images > 0 ? sums.seen + now : now;
+  sums.seen = sums.seen + seen.to(torch::kDouble);
   ++sums.images;
 }
 
 torch::Tensor PlaceStatistics::without(int fold) const {
-  torch::Tensor seen;
-  std::int64_t images = 0;
+  Sums all;
   for (std::size_t i = 0; i < sums_.size(); ++i) {
-    const Sums& sums = sums_[i];
-    if (static_cast<int>(i) == fold || sums.images == 0) continue;
-    seen = images > 0 ? seen + sums.seen : sums.seen;
-    images += sums.images;
+    if (static_cast<int>(i) == fold) continue;
+    all.seen = all.seen + sums_[i].seen;
+    all.images += sums_[i].images;
   }
-  if (images == 0) throw std::invalid_argument("places take images of two folds or more");
-  const torch::Tensor mean = smoothed(seen[0] / images), square = smoothed(seen[1] / images);
+  if (all.images == 0) throw std::invalid_argument("places take images of two folds or more");
+  const torch::Tensor means = all.seen / all.images;
+  const torch::Tensor mean = smoothed(means[0]), square = smoothed(means[1]);
   const torch::Tensor deviation = (square - mean.square()).clamp_min(0).sqrt();
   const auto over_places = [](const torch::Tensor& places) {
     return places.mean({1, 2}, /*keepdim=*/true);

@@ -52,7 +52,7 @@ public:
 
 private:
   struct Sums {
-    torch::Tensor seen;  // in double
+    torch::Tensor seen = torch::zeros({}, torch::kDouble);
     std::int64_t images = 0;
   };
   std::vector<Sums> sums_;

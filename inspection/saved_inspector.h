@@ -2,6 +2,8 @@
 
 #include "convae/inspection/inspector.h"
 
+#include <functional>
+
 /// What a run keeps between two calls of `convae score`.
 namespace convae {
 
@@ -9,24 +11,18 @@ namespace convae {
 /// for. Throws what that throws.
 std::optional<Inspector> kept_inspector(const Model& model);
 
-/// What the model's run keeps; nullopt where there is none, where it is of other weights or another
-/// grouping, or where good images are named. `model` then computes in its precision; where only the
-/// grouping is another, `options` name its size and good images, for a calibration like it. Throws
-/// OptionError for another size, and what Inspector::load() throws.
-std::optional<Inspector> saved_inspector(Model& model, CalibrateOptions& options,
-                                         const Callbacks& callbacks);
-
-/// That, or what calibrate_and_keep() gives.
-Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& callbacks);
+/// What the model's run keeps, or else a calibration like the one before, with what `options` ask
+/// for: another grouping, or other good images. Kept is that one where nothing else than usual was
+/// asked for, no image was too large that usually is not, and nothing is kept for the same weights;
+/// a run that cannot be written is a warning. Before the work `prepare` gets the model in the
+/// precision and the size that images are looked at in. Throws OptionError for another size than
+/// the kept one's, and what Inspector::load() and calibrate() throw.
+Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& callbacks,
+                        const std::function<void(const Model&, Size)>& prepare = {});
 
 /// How the model's run was calibrated before, perhaps with other weights: size, grouping and, if
-/// they were not the run's own, good images; `model` then computes in its precision.
+/// they were not the run's own and are still there, good images; `model` then computes in its
+/// precision.
 CalibrateOptions as_calibrated_before(Model& model, const Callbacks& callbacks);
-
-/// Calibrates, and keeps the result if it may, where size and grouping are the usual, no image was
-/// too large that usually is not, and nothing is kept for the same weights; a run that cannot be
-/// written is a warning.
-Inspector calibrate_and_keep(const Model& model, const CalibrateOptions& options, bool may_keep,
-                             const Callbacks& callbacks);
 
 }  // namespace convae

@@ -16,8 +16,8 @@ constexpr const char* kReport = "report.html";
 /// Overlays are full where there is so many times what the strongest pixels of good images have.
 constexpr double kFullOverlay = 2;
 constexpr double kMostCover = 0.75;  // of an image, where its map is at its highest
-/// Longest side of a tiled picture's copy for the report, but for a factor of 2.
-constexpr std::int64_t kCopySide = 1024;
+/// Longest side of a tiled picture's copy for the report, as far as tiles can be divided.
+constexpr std::int64_t kCopySide = 1024, kSmallestCopySide = kCopySide / 4;
 
 /// As a heat file has it.
 torch::Tensor in_heat_file(const torch::Tensor& map) {
@@ -97,8 +97,9 @@ void ScoreFiles::TiledMaps::commit() {
 }
 
 SmallCopies::SmallCopies(Size size, std::int64_t side) {
-  while (std::max(size.h, size.w) / factor_ > kCopySide && side % (2 * factor_) == 0) {
-    factor_ *= 2;
+  const std::int64_t longest = std::max(size.h, size.w);
+  for (std::int64_t i = 1; i <= longest / kSmallestCopySide && longest / factor_ > kCopySide; ++i) {
+    if (side % i == 0) factor_ = i;
   }
   const auto shrunk = [&](std::int64_t length) { return (length + factor_ - 1) / factor_; };
   picture_ = torch::zeros({3, shrunk(size.h), shrunk(size.w)}, torch::kByte);

@@ -18,7 +18,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <set>
 #include <system_error>
 #include <tuple>
@@ -43,6 +42,10 @@ FolderOptions images_of(const ScoreOptions& options, const InspectionFolder& lay
   images.data.size = size;
   images.batch_size = 1;  // shares them evenly among ranks
   return images;
+}
+
+bool writes_maps(const ScoreOptions& options) {
+  return !options.output.empty() && options.heat_maps;
 }
 
 /// A folder whose images are found and whose results have names.
@@ -75,11 +78,11 @@ public:
     scores_.calibration = inspector.calibration();
     scores_.rate = options_.fpr;
     scores_.thresholds = scores_.calibration.thresholds(options_.fpr);
-    if (writes_maps()) scores_.heat_full_scale = HeatMap::kMost;
+    if (writes_maps(options_)) scores_.heat_full_scale = HeatMap::kMost;
     warn_of_other_maps();
     if (files_ && options_.report) report_.emplace(scores_.thresholds[kNetwork]);
-    const Grouping grouping(inspector.group_regex());
-    warn_of_strays(grouping);
+    grouping_ = Grouping(inspector.group_regex());
+    warn_of_strays();
     if (layout_.labelled) {
       warn_of_own_images(inspector);
       callbacks_.say("good images and kinds of defects are told by the folders in " +
@@ -87,7 +90,10 @@ public:
     }
     const AnomalyScorer& scorer = inspector.scorer();
     if (files_ && leads()) files_->begin();
-    const auto note_found = [&](Found found) { note(std::move(found), grouping); };
+    const auto note_found = [&](Found found) {
+      if (found.shown) report_->add(found.image, std::move(*found.shown));
+      scores_.images.push_back(std::move(found.image));
+    };
     for_each_viewed(
         folder_, "score", kTheImages, callbacks_,
         [&](const ViewedImage& image) { return score(image, scorer); }, note_found);
@@ -143,17 +149,15 @@ private:
 
   /// What a calibration takes of a folder; none where that has nothing to do with this one, or
   /// nothing is left there.
-  std::set<ImageId> calibrated_images(const GoodFolder& good) const {
+  std::set<ImageId> calibrated_images(const DataOptions& good) const {
     std::set<ImageId> images;
     std::error_code error;
     const fs::path own = fs::weakly_canonical(options_.images.data.data, error);
-    const fs::path other = fs::weakly_canonical(good.folder, error);
-    if (good.folder.empty() || (!lies_below(own, other) && !lies_below(other, own))) return images;
-    DataOptions data = options_.images.data;
-    data.data = good.folder;
-    data.include = good.include;
-    data.exclude = good.exclude;
-    data.images.clear();
+    const fs::path other = fs::weakly_canonical(good.data, error);
+    if (good.data.empty() || (!lies_below(own, other) && !lies_below(other, own))) return images;
+    DataOptions data = good;
+    data.workers = options_.images.data.workers;
+    data.max_pixels = options_.images.data.max_pixels;
     data.skip_bad = true;
     data.index = index_beside_run(folder_.model().path());
     Callbacks silent = callbacks_;
@@ -172,33 +176,15 @@ private:
 
   /// What is told of an image.
   struct Found {
-    std::int64_t index = 0;
-    PerWay<double> scores{};
+    ScoredImage image;
     std::optional<ScoreReport::Pictures> shown;  ///< where the report may want it
 
     template <typename Self>
     static auto parts(Self& self) {
-      return std::tie(self.index, self.scores, self.shown);
+      return std::tie(self.image.name, self.image.label, self.image.group, self.image.scores,
+                      self.shown);
     }
   };
-
-  /// What is counted over all images.
-  struct Counted {
-    std::int64_t images = 0, found = 0;                            ///< see MaskCount
-    std::vector<std::pair<std::string, std::int64_t>> missing;     ///< likewise
-    using Pixels = std::pair<std::string, PixelMetrics::Counts>;   ///< of a label
-    std::array<std::vector<Pixels>, kMappedWays.size()> pixels{};  ///< see Scores::pixels
-
-    template <typename Self>
-    static auto parts(Self& self) {
-      return std::tie(self.images, self.found, self.missing, self.pixels);
-    }
-  };
-
-  static bool writes_maps(const ScoreOptions& options) {
-    return !options.output.empty() && options.heat_maps;
-  }
-  bool writes_maps() const { return writes_maps(options_); }
 
   void warn_of_other_maps() const {
     const fs::path maps = fs::path(options_.output) / "overlay";
@@ -213,82 +199,73 @@ private:
     return printable((path / "").lexically_normal().parent_path().filename().string());
   }
 
-  void warn_of_strays(const Grouping& grouping) const {
-    if (!grouping.groups()) return;
+  void warn_of_strays() const {
+    if (!grouping_.groups()) return;
     const std::vector<std::string> names = folder_.names();
     const auto strays = static_cast<std::size_t>(std::ranges::count_if(
-        names, [&](const std::string& name) { return !grouping.found_in(name); }));
+        names, [&](const std::string& name) { return !grouping_.found_in(name); }));
     if (strays > 0) callbacks_.warn(strays_line(strays, names.size()));
-  }
-
-  void note(Found found, const Grouping& grouping) {
-    const std::string name = folder_.name(found.index);
-    ScoredImage scored{name, layout_.label(name), grouping.of(name), found.scores};
-    if (found.shown) report_->add(scored, std::move(*found.shown));
-    scores_.images.push_back(std::move(scored));
   }
 
   /// Adds up what each rank has counted.
   void hear_counts() {
     if (ranks().size() == 1) return;
-    const MaskCount& masks = scores_.masks;
-    Counted own{masks.images, masks.found, {masks.missing.begin(), masks.missing.end()}};
+    MaskCount& masks = scores_.masks;
+    const std::vector<std::pair<std::string, std::int64_t>> missing(masks.missing.begin(),
+                                                                    masks.missing.end());
+    std::vector<std::tuple<Way, std::string, PixelMetrics::Counts>> pixels;
     for (const Way way : kMappedWays) {
-      for (const auto& [label, pixels] : scores_.pixels[way]) {
-        own.pixels[way].emplace_back(label, pixels.counts());
+      for (const auto& [label, of_label] : scores_.pixels[way]) {
+        pixels.emplace_back(way, label, of_label.counts());
       }
     }
-    scores_.masks = {};
+    const auto told = told_by_ranks(std::tuple(masks.images, masks.found, missing, pixels));
+    masks = {};
     scores_.pixels = {};
-    for (const Counted& told : told_by_ranks(own)) {
-      scores_.masks.images += told.images;
-      scores_.masks.found += told.found;
-      for (const auto& [reason, count] : told.missing) scores_.masks.missing[reason] += count;
-      for (const Way way : kMappedWays) {
-        for (const auto& [label, counts] : told.pixels[way]) scores_.pixels[way][label] += counts;
-      }
+    for (const auto& [images, found, by_reason, by_label] : told) {
+      masks.images += images;
+      masks.found += found;
+      for (const auto& [reason, count] : by_reason) masks.missing[reason] += count;
+      for (const auto& [way, label, counts] : by_label) scores_.pixels[way][label] += counts;
     }
   }
 
   Found score(const ViewedImage& image, const AnomalyScorer& scorer) {
-    const std::string name = folder_.name(image.index);
-    const std::string label = layout_.label(name);
-    const std::optional<torch::Tensor> mask = mask_of(image, name, label);
     const StandardisedMaps maps = scorer.look(image.seen);
     const Size own{image.pixels.size(1), image.pixels.size(2)};
-    Found found = found_of(image.index, scorer.score(maps), image.mean_error,
-                           static_cast<double>(own.area()));
+    Found found{scored(image.index, scorer.score(maps), image.seen.mean_error, own), {}};
+    const std::optional<torch::Tensor> mask = mask_of(found.image, image.index);
     const auto heat_map = [&](Way way) {
       return resize_map(scorer.heat_map(way).of(maps, image.seen.size), own);
     };
-    const bool is_shown = report_ && report_->wants({name, label, /*group=*/"", found.scores});
-    const bool is_drawn = writes_maps() || is_shown;
+    const bool is_shown = report_ && report_->wants(found.image);
+    const bool is_drawn = writes_maps(options_) || is_shown;
     const torch::Tensor map = mask || is_drawn ? heat_map(kNetwork) : torch::Tensor();
     for (const Way way : kMappedWays) {
-      if (mask) scores_.pixels[way][label].add(way == kNetwork ? map : heat_map(way), *mask);
+      if (!mask) break;
+      scores_.pixels[way][found.image.label].add(way == kNetwork ? map : heat_map(way), *mask);
     }
     if (!is_drawn) return found;
     const torch::Tensor overlay = heat_over_image(image.pixels, map);
-    if (writes_maps()) files_->write_map(image.index, map, overlay);
+    if (writes_maps(options_)) files_->write_map(image.index, map, overlay);
     if (is_shown) found.shown = ScoreReport::pictures_of(image.pixels, overlay);
     return found;
   }
 
-  static Found found_of(std::int64_t index, const AnomalyScorer::Scores& scores, double mean_error,
-                        double area) {
-    Found found{index, {}, {}};
-    for (const Way way : kMappedWays) found.scores[way] = scores[way];
-    found.scores[kMeanError] = mean_error;
-    found.scores[kArea] = area;
-    return found;
+  ScoredImage scored(std::int64_t index, const AnomalyScorer::Scores& scores, double mean_error,
+                     Size own) const {
+    const std::string name = folder_.name(index);
+    ScoredImage image{name, layout_.label(name), grouping_.of(name), {}};
+    for (const Way way : kMappedWays) image.scores[way] = scores[way];
+    image.scores[kMeanError] = mean_error;
+    image.scores[kArea] = static_cast<double>(own.area());
+    return image;
   }
 
   Found score_tiled(std::int64_t index, ImageWindows& picture, const AnomalyScorer& scorer) {
-    const std::string name = folder_.name(index);
-    const std::string label = layout_.label(name);
     std::optional<ScoreFiles::TiledMaps> files;
     std::optional<SmallCopies> copies;
-    if (writes_maps()) files.emplace(*files_, index, picture.size());
+    if (writes_maps(options_)) files.emplace(*files_, index, picture.size());
     const std::int64_t side = folder_.tiles().side(folder_.entry(index));
     if (report_) copies.emplace(picture.size(), score_tile_side(side));
     TiledScoring following;
@@ -306,16 +283,15 @@ private:
       }
       callbacks_.show("tiles", done, total);
     };
-    const TiledScore scored = score_in_tiles(folder_.model(), scorer, picture, side, following);
-    require_finite(scored.mean_error, name);
-    if (!label.empty() && label != kGoodLabel) {
+    const TiledScore tiled = score_in_tiles(folder_.model(), scorer, picture, side, following);
+    require_finite(tiled.mean_error, folder_.name(index));
+    Found found{scored(index, tiled.scores, tiled.mean_error, picture.size()), {}};
+    if (const std::string& label = found.image.label; !label.empty() && label != kGoodLabel) {
       ++scores_.masks.images;
       ++scores_.masks.missing["of a picture in tiles"];
     }
-    Found found = found_of(index, scored.scores, scored.mean_error,
-                           static_cast<double>(picture.size().area()));
     if (files) files->commit();
-    if (report_ && report_->wants({name, label, /*group=*/"", found.scores})) {
+    if (report_ && report_->wants(found.image)) {
       found.shown = ScoreReport::pictures_of(copies->picture(), copies->overlay(), picture.size());
     }
     return found;
@@ -323,20 +299,19 @@ private:
 
   /// (H, W) bool: where a defect is. Undefined for a good image; nullopt where nothing is known of
   /// pixels, which is counted.
-  std::optional<torch::Tensor> mask_of(const ViewedImage& image, const std::string& name,
-                                       const std::string& label) {
-    if (label == kGoodLabel) return torch::Tensor();
-    if (label.empty()) return std::nullopt;
+  std::optional<torch::Tensor> mask_of(const ScoredImage& image, std::int64_t index) {
+    if (image.label == kGoodLabel) return torch::Tensor();
+    if (image.label.empty()) return std::nullopt;
     MaskCount& count = scores_.masks;
     ++count.images;
-    const std::vector<fs::path> paths = layout_.masks(name);
+    const std::vector<fs::path> paths = layout_.masks(image.name);
     if (paths.empty()) {
       ++count.missing["without one"];
       return std::nullopt;
     }
     try {
       const torch::Tensor mask =
-          read_masks(paths, folder_.entry(image.index).info, options_.images.data.max_pixels);
+          read_masks(paths, folder_.entry(index).info, options_.images.data.max_pixels);
       const bool has_defect = mask.any().item<bool>();
       ++(has_defect ? count.found : count.missing["empty"]);
       return has_defect ? std::optional(mask) : std::nullopt;
@@ -356,6 +331,7 @@ private:
   ModelFolder folder_;
   std::optional<ScoreFiles> files_;
   std::optional<ScoreReport> report_;
+  Grouping grouping_;
   Scores scores_;
 };
 
@@ -372,16 +348,12 @@ ScoreResult Inspector::score(const ScoreOptions& options, const Callbacks& callb
 
 ScoreResult score_folder(const Model& model, const CalibrateOptions& calibration,
                          const ScoreOptions& options, const Callbacks& callbacks) {
-  Model computing = model;
-  CalibrateOptions asked = calibration;
-  std::optional<Inspector> inspector = saved_inspector(computing, asked, callbacks);
-  const Size size = inspector ? inspector->size() : asked.complete(computing).data.size;
-  FolderScoring scoring(computing, size, options, callbacks);
-  if (!inspector) {
-    const bool may_keep = calibration.good.data.data.empty();
-    inspector = calibrate_and_keep(computing, asked, may_keep, callbacks);
-  }
-  return scoring.run(*inspector);
+  std::optional<FolderScoring> scoring;
+  const auto prepare = [&](const Model& computing, Size size) {
+    scoring.emplace(computing, size, options, callbacks);
+  };
+  const Inspector inspector = inspector_for(model, calibration, callbacks, prepare);
+  return scoring->run(inspector);
 }
 
 }  // namespace convae

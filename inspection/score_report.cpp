@@ -120,8 +120,7 @@ ScoreReport::Pictures ScoreReport::pictures_of(const torch::Tensor& picture,
 }
 
 void ScoreReport::add(const ScoredImage& image, Pictures pictures) {
-  const auto entry =
-      std::make_shared<const Shown>(Shown{printable(image.name), image, std::move(pictures)});
+  const auto entry = std::make_shared<const Shown>(Shown{image, std::move(pictures)});
   for (const auto& [name, key] : places_of(image)) {
     lists_[name].emplace(key, entry);
     if (lists_[name].size() > kMost[name]) lists_[name].erase(std::prev(lists_[name].end()));
@@ -139,7 +138,7 @@ std::string ScoreReport::page(const ScoreResult& result, const std::string& name
     if (!is_new) return found->second;
     const std::size_t first = data["pictures"].size();
     for (const std::string& uri : shown.pictures.uris) data["pictures"].push_back(uri);
-    data["cards"].push_back({{"name", shown.name},
+    data["cards"].push_back({{"name", printable(shown.image.name)},
                              {"label", printable(shown.image.label)},
                              {"score", shown.image.scores[kNetwork]},
                              {"anomalous", result.anomalous(shown.image)},

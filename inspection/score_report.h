@@ -49,7 +49,6 @@ private:
   static constexpr std::array<std::size_t, kLists> kMost = {48, 24, 24};  // pictures of each
 
   struct Shown {
-    std::string name;  // as printable() shows it
     ScoredImage image;
     Pictures pictures;
   };

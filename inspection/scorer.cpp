@@ -2,14 +2,11 @@
 
 #include "convae/core/parallel.h"
 #include "convae/inspection/faults.h"
-#include "convae/inspection/views.h"
 
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <numeric>
 #include <set>
 #include <stdexcept>
 
@@ -21,49 +18,8 @@ constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides 
 /// takes most of it away.
 constexpr double kDetectorVariance = 0.1, kConfusing = 0.25;
 
-/// (K, h, w) → (peak_count(K)) double. By a heap of the highest values, since at::topk sorts pairs
-/// of values and places, which takes much longer.
-torch::Tensor peaks_of(const torch::Tensor& maps) {
-  const torch::Tensor flat = both_ends(maps).flatten(1).contiguous();
-  std::vector<float> highest(static_cast<std::size_t>(
-      AnomalyScorer::values_of_a_peak(flat.size(1), /*maps=*/maps.size(0))));
-  std::vector<double> peaks;
-  for (const torch::Tensor& map : flat.unbind(0)) {
-    const float* const values = map.const_data_ptr<float>();
-    std::partial_sort_copy(values, values + map.numel(), highest.begin(), highest.end(),
-                           std::greater<>());
-    peaks.push_back(std::accumulate(highest.begin(), highest.end(), 0.0) /
-                    static_cast<double>(highest.size()));
-  }
-  return torch::tensor(peaks, torch::kDouble);
-}
-
 Places places_of(const LevelMaps& maps, Size size) {
   return {{maps.values.size(1), maps.values.size(2)}, size, maps.level};
-}
-
-/// All maps of an image, the network's first.
-Pyramid all_maps(const SeenImage& image) {
-  Pyramid all = image.network;
-  all.insert(all.end(), image.image.begin(), image.image.end());
-  return all;
-}
-
-/// By the scale of each of an image's maps.
-StandardisedMaps standardised_maps(const SeenImage& image,
-                                   const std::vector<torch::Tensor>& scales) {
-  const c10::InferenceMode no_gradients;
-  const Pyramid all = all_maps(image);
-  std::vector<Places> places;  // of each level
-  for (std::size_t level = 0; level < kPyramidLevels; ++level) {
-    places.push_back(places_of(all[level], image.size));
-  }
-  StandardisedMaps maps(all.size());
-  parallel_for_each(std::ssize(all), [&](std::int64_t index) {
-    const auto i = static_cast<std::size_t>(index);
-    maps[i] = PlaceStatistics::standardise(all[i], places[i % kPyramidLevels], scales[i]);
-  });
-  return maps;
 }
 
 /// Of that shape, where -1 is any length.
@@ -108,12 +64,11 @@ AnomalyScorer::AnomalyScorer(const State& state)
       deviation_(needed(state, "deviation", torch::kDouble, mean_.sizes())) {
   const auto maps = needed(state, "maps", torch::kLong, {}).item<std::int64_t>();
   Scales& scales = scales_[-1];
-  std::int64_t features = 0;
   while (std::ssize(scales) < maps) {
     scales.push_back(
         needed(state, places_name(scales.size()), torch::kFloat, {2, -1, kPlaces, kPlaces}));
-    features += peak_count(scales.back().size(1));
   }
+  const std::int64_t features = features_before(scales.size());
   if (maps % kPyramidLevels != 0 || features != mean_.size(0) || network_features_ < 0 ||
       network_features_ > features) {
     throw std::invalid_argument("it is of other maps");
@@ -128,18 +83,33 @@ AnomalyScorer::AnomalyScorer(const State& state)
   }
 }
 
-AnomalyScorer::SeenPlaces AnomalyScorer::seen_at_places(const SeenImage& image, int fold) {
+std::vector<torch::Tensor> AnomalyScorer::seen_at_places(const SeenImage& image) {
   const c10::InferenceMode no_gradients;
-  SeenPlaces seen{fold, {}};
-  for (const LevelMaps& level : all_maps(image)) {
-    seen.maps.push_back(PlaceStatistics::seen(level, places_of(level, image.size)));
+  std::vector<torch::Tensor> seen;
+  for (const LevelMaps& maps : image.maps) {
+    seen.push_back(PlaceStatistics::seen(maps, places_of(maps, image.size)));
   }
   return seen;
 }
 
-void AnomalyScorer::learn_places(const SeenPlaces& seen) {
-  if (places_.empty()) places_.assign(seen.maps.size(), PlaceStatistics(folds_));
-  for (std::size_t i = 0; i < places_.size(); ++i) places_[i].add(seen.maps[i], seen.fold);
+void AnomalyScorer::learn_places(const std::vector<torch::Tensor>& seen, int fold) {
+  places_.resize(seen.size(), PlaceStatistics(folds_));
+  for (std::size_t i = 0; i < seen.size(); ++i) places_[i].add(seen[i], fold);
+}
+
+StandardisedMaps AnomalyScorer::look(const SeenImage& image, int without_fold) const {
+  const c10::InferenceMode no_gradients;
+  const Scales& scales = scales_.at(without_fold);
+  std::vector<Places> places;  // of each level
+  for (std::size_t level = 0; level < kPyramidLevels; ++level) {
+    places.push_back(places_of(image.maps[level], image.size));
+  }
+  StandardisedMaps maps(image.maps.size());
+  parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
+    const auto i = static_cast<std::size_t>(index);
+    maps[i] = PlaceStatistics::standardise(image.maps[i], places[i % kPyramidLevels], scales[i]);
+  });
+  return maps;
 }
 
 torch::Tensor AnomalyScorer::features(const StandardisedMaps& maps) {
@@ -147,17 +117,15 @@ torch::Tensor AnomalyScorer::features(const StandardisedMaps& maps) {
   std::vector<torch::Tensor> peaks(maps.size());
   parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
-    peaks[i] = peaks_of(maps[i]);
+    Peaks of_maps(maps[i][0].numel(), maps[i].size(0));
+    of_maps.add(both_ends(maps[i]));
+    peaks[i] = of_maps.means();
   });
   return features_of(peaks);
 }
 
 torch::Tensor AnomalyScorer::features_of(const std::vector<torch::Tensor>& peaks) {
   return torch::cat(peaks).clamp_min(kSmallestPeak).log();
-}
-
-std::int64_t AnomalyScorer::values_of_a_peak(std::int64_t pixels, std::int64_t maps) {
-  return std::max<std::int64_t>(1, std::llround(peak_share(maps) * static_cast<double>(pixels)));
 }
 
 AnomalyScorer::Scores AnomalyScorer::score_by_peaks(const std::vector<torch::Tensor>& peaks) const {
@@ -168,15 +136,19 @@ void AnomalyScorer::close_places() {
   for (int fold = -1; fold < folds_; ++fold) {
     for (const PlaceStatistics& places : places_) scales_[fold].push_back(places.without(fold));
   }
-  const Scales& all = scales_.at(-1);  // the image's own maps are the last
-  for (std::size_t i = 0; i + kPyramidLevels < all.size(); ++i) {
-    network_features_ += peak_count(all[i].size(1));
-  }
+  network_features_ =
+      features_before(scales().size() - kPyramidLevels);  // the image's are the last
+}
+
+std::int64_t AnomalyScorer::features_before(std::size_t index) const {
+  std::int64_t features = 0;
+  for (std::size_t i = 0; i < index; ++i) features += peak_count(scales()[i].size(1));
+  return features;
 }
 
 AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Example& example,
                                              const torch::Tensor& label) const {
-  const StandardisedMaps maps = standardised_maps(image, scales_.at(example.fold));
+  const StandardisedMaps maps = look(image, example.fold);
   Learnt learnt{features(maps), example, {}};
   if (example.kind == 0 || label.defined()) {
     learnt.pixels = SampledPixels::of(maps, image.size, label);
@@ -198,11 +170,9 @@ torch::Tensor AnomalyScorer::standardised(const torch::Tensor& features) const {
 void AnomalyScorer::judge_detector() {
   variances_ = torch::full_like(mean_, FaultClassifier::kVariance);
   std::vector<torch::Tensor> of_detector;
-  std::int64_t first = 0;
-  for (const torch::Tensor& scale : scales_.at(-1)) {
-    const std::int64_t count = peak_count(scale.size(1));
-    if (scale.size(1) != kTextureMaps) of_detector.push_back(torch::arange(first, first + count));
-    first += count;
+  for (std::size_t i = 0; i < scales().size(); ++i) {
+    if (scales()[i].size(1) == kTextureMaps) continue;
+    of_detector.push_back(torch::arange(features_before(i), features_before(i + 1)));
   }
   if (of_detector.empty()) return;
   const torch::Tensor detector = torch::cat(of_detector);
@@ -245,15 +215,13 @@ AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
 
 void AnomalyScorer::finish() {
   std::vector<torch::Tensor> good;
-  std::set<int> folds, held_out_folds;
+  std::set<int> folds;
   std::size_t held_out = 0;
   for (const Learnt& image : learnt_) {
     if (image.example.kind != 0) continue;
     good.push_back(image.features);
     folds.insert(image.example.fold);
-    if (!image.example.held_out) continue;
-    held_out_folds.insert(image.example.fold);
-    ++held_out;
+    if (image.example.held_out) ++held_out;
   }
   if (held_out < kFewestImages || folds.size() < 2) {
     throw std::invalid_argument("calibration takes " + std::to_string(kFewestImages) +
@@ -265,10 +233,10 @@ void AnomalyScorer::finish() {
   deviation_ = usual.std(0) + kLeastSpread;
   judge_detector();
   std::map<int, Classifiers> without;
-  for (const int fold : held_out_folds) without[fold] = fit_without(fold);
-  for (const Learnt& image : learnt_) {
-    if (image.example.kind != 0 || !image.example.held_out) continue;
-    good_scores_.push_back(scores_of(image.features, without.at(image.example.fold)));
+  for (const auto& [features, example, pixels] : learnt_) {
+    if (example.kind != 0 || !example.held_out) continue;
+    if (!without.contains(example.fold)) without[example.fold] = fit_without(example.fold);
+    good_scores_.push_back(scores_of(features, without[example.fold]));
   }
   classifiers_ = fit_without(-1);
   heat_ = fit_heat();
@@ -293,14 +261,10 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
   const torch::Tensor z = standardised(features);
   Scores scores{};
   for (std::size_t part = 0; part < kParts; ++part) {
-    scores[part] = FaultClassifier::score(classifiers[part].log_ratios(part_of(z, part)));
+    scores[part] = classifiers[part].score(part_of(z, part));
   }
   if (!std::isfinite(scores[kAll])) throw std::runtime_error("a score is not finite");
   return scores;
-}
-
-StandardisedMaps AnomalyScorer::look(const SeenImage& image) const {
-  return standardised_maps(image, scales());
 }
 
 AnomalyScorer::Scores AnomalyScorer::score(const StandardisedMaps& maps) const {

@@ -19,9 +19,9 @@ namespace convae {
 
 /// What scores look at in one image.
 struct SeenImage {
-  Pyramid network;  ///< of what the network leaves, and of its detector
-  Pyramid image;    ///< of the image itself
+  Pyramid maps;  ///< of what the network leaves, of its detector and, last, of the image itself
   Size size;
+  double mean_error = 0;  ///< mean squared error of the reconstruction
 };
 
 /// How anomalous images are, learnt from good images and from faults drawn on them.
@@ -36,7 +36,7 @@ struct SeenImage {
 /// and with faults drawn on it.
 ///
 ///     AnomalyScorer scorer(folds);
-///     for (…) scorer.learn_places(AnomalyScorer::seen_at_places(image, fold));
+///     for (…) scorer.learn_places(AnomalyScorer::seen_at_places(image), fold);
 ///     scorer.close_places();
 ///     for (…) scorer.learn(scorer.observe(image, {.fold = fold, .held_out = true}));
 ///     scorer.finish();
@@ -68,17 +68,9 @@ public:
   /// state() makes.
   explicit AnomalyScorer(const State& state);
 
-  /// What an image has at each place.
-  struct SeenPlaces {
-    int fold = 0;
-    std::vector<torch::Tensor> maps;  ///< of each of its maps
-    template <typename Self>
-    static auto parts(Self& self) {
-      return std::tie(self.fold, self.maps);
-    }
-  };
-  static SeenPlaces seen_at_places(const SeenImage& image, int fold);
-  void learn_places(const SeenPlaces& seen);
+  /// What each of an image's maps has at each place.
+  static std::vector<torch::Tensor> seen_at_places(const SeenImage& image);
+  void learn_places(const std::vector<torch::Tensor>& seen, int fold);
   /// Throws std::invalid_argument where images of one fold only were learnt.
   void close_places();
 
@@ -108,7 +100,7 @@ public:
 
   /// After finish() several threads may call these. Throw std::runtime_error where a score is not
   /// finite.
-  StandardisedMaps look(const SeenImage& image) const;
+  StandardisedMaps look(const SeenImage& image) const { return look(image, /*without_fold=*/-1); }
   Scores score(const StandardisedMaps& maps) const;
   Scores score(const SeenImage& image) const { return score(look(image)); }
   const HeatMap& heat_map(std::size_t part) const { return heat_[part]; }
@@ -116,8 +108,8 @@ public:
   /// For exporters and tiles: the scale of each of an image's maps, the network's first, see
   /// PlaceStatistics.
   const std::vector<torch::Tensor>& scales() const { return scales_.at(-1); }
-  /// How many values a peak is the mean of: of one of `maps` with so many pixels.
-  static std::int64_t values_of_a_peak(std::int64_t pixels, std::int64_t maps);
+  /// How many features come before those of the maps of that index.
+  std::int64_t features_before(std::size_t index) const;
   /// By the peaks of each map, (K) double, with both_ends().
   Scores score_by_peaks(const std::vector<torch::Tensor>& peaks) const;
   /// (F) double, of good images' features.
@@ -129,7 +121,7 @@ private:
   using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
   using Classifiers = std::vector<FaultClassifier>;
 
-  /// Of an image whose standardised maps are these.
+  StandardisedMaps look(const SeenImage& image, int without_fold) const;
   static torch::Tensor features(const StandardisedMaps& maps);
   static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks);
   torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;

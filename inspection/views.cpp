@@ -75,35 +75,31 @@ torch::Tensor alone(const torch::Tensor& image) {
       .permute({0, 3, 1, 2});
 }
 
-SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error) {
+SeenImage look_at(const Model& model, const torch::Tensor& input) {
   const c10::InferenceMode no_gradients;
   const torch::Tensor reconstruction = model.reconstruct(input);
   const torch::Tensor image = input[0].cpu(), residual = image - reconstruction[0].cpu();
-  torch::Tensor detected;
-  if (!model.options().detector.empty()) detected = model.detect(input, reconstruction)[0].cpu();
   const auto brightness = image.mean().item<double>();
-  if (mean_error != nullptr) *mean_error = residual.square().mean().item<double>();
-
-  SeenImage seen;
-  seen.size = {image.size(1), image.size(2)};
+  SeenImage seen{{}, {image.size(1), image.size(2)}, residual.square().mean().item<double>()};
+  Pyramid of_residual, of_detector, of_image;
+  if (!model.options().detector.empty()) {
+    of_detector = mean_maps(logits_of(model.detect(input, reconstruction)[0].cpu()));
+  }
   parallel_for_each(2, [&](std::int64_t i) {
-    (i == 0 ? seen.network : seen.image) = texture_maps(i == 0 ? residual : image, brightness);
+    (i == 0 ? of_residual : of_image) = texture_maps(i == 0 ? residual : image, brightness);
   });
-  if (detected.defined()) {
-    const Pyramid of_detector = mean_maps(logits_of(detected));
-    seen.network.insert(seen.network.end(), of_detector.begin(), of_detector.end());
+  for (const Pyramid& maps : {of_residual, of_detector, of_image}) {
+    seen.maps.insert(seen.maps.end(), maps.begin(), maps.end());
   }
   return seen;
 }
 
 ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place) {
   // Alone: in a batch the last bits of a convolution depend on how many images there are.
-  ViewedImage image;
-  image.input = folder.network_input(alone(batch.images[place]));
-  image.seen = look_at(folder.model(), image.input, &image.mean_error);
-  image.index = batch.indices[static_cast<std::size_t>(place)];
-  image.pixels = batch.images[place];
-  require_finite(image.mean_error, folder.name(image.index));
+  const torch::Tensor pixels = batch.images[place], input = folder.network_input(alone(pixels));
+  const std::int64_t index = batch.indices[static_cast<std::size_t>(place)];
+  ViewedImage image{look_at(folder.model(), input), index, pixels, input};
+  require_finite(image.seen.mean_error, folder.name(index));
   return image;
 }
 

@@ -15,7 +15,6 @@ namespace convae {
 /// An image of a folder and what scores look at in it.
 struct ViewedImage {
   SeenImage seen;
-  double mean_error = 0;   ///< mean squared error of the reconstruction
   std::int64_t index = 0;  ///< in its folder
   torch::Tensor pixels;    ///< (C, H, W) uint8, uint16 or float, at its own size
   torch::Tensor input;     ///< (1, C, h, w) float in [0,1]: what the network saw
@@ -26,7 +25,7 @@ struct ViewedImage {
 inline constexpr std::int64_t kViewBytesAPixel = 230;
 
 /// Looks at an image through the model. input: (1, C, H, W) float in [0,1] on the model's device.
-SeenImage look_at(const Model& model, const torch::Tensor& input, double* mean_error = nullptr);
+SeenImage look_at(const Model& model, const torch::Tensor& input);
 
 /// (C, H, W) → (1, C, H, W), with strides that do not depend on where the image comes from:
 /// convolutions choose by them how they add up, and scores show the last bits.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 namespace convae {
 
@@ -36,16 +35,14 @@ Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups
   return bootstrap_interval(std::ssize(groups), of_groups, options);
 }
 
-Interval bootstrap_mean_interval(const std::vector<double>& values,
-                                 const BootstrapOptions& options) {
-  std::vector<double> known;
-  std::ranges::copy_if(values, std::back_inserter(known), [](double x) { return !std::isnan(x); });
+Interval bootstrap_mean_interval(std::vector<double> values, const BootstrapOptions& options) {
+  std::erase_if(values, [](double value) { return std::isnan(value); });
   const auto mean = [&](std::span<const std::int64_t> items) {
     double sum = 0;
-    for (const std::int64_t item : items) sum += known[item];
+    for (const std::int64_t item : items) sum += values[item];
     return sum / static_cast<double>(items.size());
   };
-  return bootstrap_interval(std::ssize(known), mean, options);
+  return bootstrap_interval(std::ssize(values), mean, options);
 }
 
 double quantile(std::vector<double> values, double q) {

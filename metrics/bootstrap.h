@@ -38,8 +38,7 @@ Interval bootstrap_interval(const std::vector<std::vector<std::int64_t>>& groups
                             const Statistic& statistic, const BootstrapOptions& options = {});
 
 /// Interval of the mean of those values that are not NaN.
-Interval bootstrap_mean_interval(const std::vector<double>& values,
-                                 const BootstrapOptions& options = {});
+Interval bootstrap_mean_interval(std::vector<double> values, const BootstrapOptions& options = {});
 
 /// The q-quantile, q in [0,1], of values in any order, with straight lines between neighbours (type
 /// 7 of Hyndman & Fan 1996, https://doi.org/10.2307/2684934; NumPy's default). NaN without values.

@@ -84,11 +84,6 @@ void ImageMean::add(double value, std::int64_t weight) {
   count_ += weight;
 }
 
-void ImageMean::add(const torch::Tensor& values) {
-  const torch::Tensor on_cpu = values.to(at::kCPU, at::kDouble).contiguous();
-  for (std::int64_t i = 0; i < on_cpu.numel(); ++i) add(on_cpu.const_data_ptr<double>()[i]);
-}
-
 double ImageMean::mean() const {
   return count_ > 0 ? sum_ / static_cast<double>(count_) : std::numeric_limits<double>::quiet_NaN();
 }

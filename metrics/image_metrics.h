@@ -22,8 +22,6 @@ torch::Tensor image_ms_ssim(const torch::Tensor& reconstruction, const torch::Te
 class ImageMean {
 public:
   void add(double value, std::int64_t weight = 1);
-  void add(const torch::Tensor& values);  ///< (N)
-  std::int64_t count() const { return count_; }
   double mean() const;  ///< NaN without values
 
 private:

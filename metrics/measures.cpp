@@ -1,6 +1,7 @@
 #include "convae/metrics/measures.h"
 
 #include "convae/metrics/image_metrics.h"
+#include "convae/metrics/statistics.h"
 
 namespace convae {
 namespace {
@@ -11,9 +12,7 @@ void append(std::vector<double>& values, const torch::Tensor& more) {
 }
 
 MeanInterval mean_of(const std::vector<double>& values) {
-  ImageMean mean;
-  for (const double value : values) mean.add(value);
-  return {mean.mean(), bootstrap_mean_interval(values)};
+  return {spread_of(values).mean, bootstrap_mean_interval(values)};
 }
 
 }  // namespace

@@ -26,10 +26,9 @@ constexpr std::uint64_t kSeed = 0;
 /// Variances below this share of the largest are rounding.
 constexpr double kRoundingShare = 1e-12;
 
-/// Bytes of (rows, numbers) floats; saturates.
-std::int64_t float_bytes(std::int64_t rows, std::int64_t numbers) {
-  constexpr auto kMost = std::numeric_limits<std::int64_t>::max() / 4;
-  return rows > kMost / numbers ? std::numeric_limits<std::int64_t>::max() : 4 * rows * numbers;
+/// Whether so many vectors of floats may be held.
+bool fit_memory(double vectors, std::int64_t numbers) {
+  return vectors * numbers * sizeof(float) <= kMaxPcaBytes;
 }
 
 /// Eigenvalues of a symmetric matrix from the largest, and the eigenvectors as columns.
@@ -142,11 +141,11 @@ std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbe
                                            std::int64_t components) {
   // Around their mean, N rows spread in N - 1 directions.
   if (components >= rows || components >= numbers) return std::nullopt;
-  if (float_bytes(components, numbers) > kMaxPcaBytes) return std::nullopt;
+  if (!fit_memory(components, numbers)) return std::nullopt;
   if (numbers <= std::min(rows, kMaxMatrixSide)) return PcaMethod::covariance;
-  if (rows <= kMaxMatrixSide && float_bytes(rows, numbers) <= kMaxPcaBytes) return PcaMethod::gram;
+  if (rows <= kMaxMatrixSide && fit_memory(rows, numbers)) return PcaMethod::gram;
   // Its vectors, their image, and the factorisation's workspace.
-  if (float_bytes(3 * (components + kSpareVectors), numbers) > kMaxPcaBytes) return std::nullopt;
+  if (!fit_memory(3 * (components + kSpareVectors), numbers)) return std::nullopt;
   return PcaMethod::randomised;
 }
 

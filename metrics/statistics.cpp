@@ -3,16 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <iterator>
 #include <numeric>
 
 namespace convae {
 namespace {
 
-template <typename Number>
-double ratio(Number part, Number whole) {
-  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : kNoValue;
-}
+double ratio(double part, double whole) { return whole > 0 ? part / whole : kNoValue; }
 
 /// Anomalous and good images of one score.
 struct Tie {
@@ -121,18 +117,17 @@ Interval Spread::interval() const {
   return {mean - margin, mean + margin};
 }
 
-Spread spread_of(const std::vector<double>& values) {
-  std::vector<double> known;
-  std::ranges::copy_if(values, std::back_inserter(known), [](double v) { return !std::isnan(v); });
-  Spread spread{.count = known.size()};
-  if (known.empty()) return spread;
-  const auto n = static_cast<double>(known.size());
-  spread.mean = std::accumulate(known.begin(), known.end(), 0.0) / n;
-  spread.least = std::ranges::min(known);
-  spread.most = std::ranges::max(known);
-  if (known.size() < 2) return spread;
+Spread spread_of(std::vector<double> values) {
+  std::erase_if(values, [](double value) { return std::isnan(value); });
+  Spread spread{.count = values.size()};
+  if (values.empty()) return spread;
+  const auto n = static_cast<double>(values.size());
+  spread.mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  spread.least = std::ranges::min(values);
+  spread.most = std::ranges::max(values);
+  if (values.size() < 2) return spread;
   double squares = 0;
-  for (const double value : known) squares += (value - spread.mean) * (value - spread.mean);
+  for (const double value : values) squares += (value - spread.mean) * (value - spread.mean);
   spread.deviation = std::sqrt(squares / (n - 1));
   return spread;
 }

@@ -61,7 +61,7 @@ struct Spread {
   /// for fewer than two.
   Interval interval() const;
 };
-Spread spread_of(const std::vector<double>& values);
+Spread spread_of(std::vector<double> values);
 
 /// Pearson's correlation; NaN where one side does not vary or there are fewer than two values.
 double correlation(const std::vector<double>& a, const std::vector<double>& b);

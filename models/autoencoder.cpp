@@ -32,11 +32,6 @@ void begin_without_shortcut(torch::nn::Module& layer, const LevelSpec& level) {
       .sub_(channel_shares(in, out * stride.area()).view({in, out, stride.h, stride.w}));
 }
 
-const ModelOptions& validated(const ModelOptions& options) {
-  options.validate();
-  return options;
-}
-
 /// The map that reaches the bottleneck of a model with a dense latent.
 Size dense_map(const ModelOptions& options) {
   return plan_sizes(options.levels, options.size, options.channels).latent();
@@ -192,28 +187,19 @@ torch::Tensor DecoderImpl::forward(const torch::Tensor& latent, Size size) {
   return forward(Maps{latent}, std::vector<Size>{size})[0];
 }
 
-Maps DecoderImpl::linear_images(const Maps& latents, const std::vector<Size>& sizes) const {
-  Maps images;
-  for (std::size_t i = 0; linear_ && i < latents.size(); ++i) {
-    const Size map = plan_sizes(levels_, sizes[i], options_.channels).latent();
-    check_latent(latents[i], sizes[i], map);
-    images.push_back(linear_->decode(latents[i], sizes[i]));
-  }
-  return images;
-}
-
-Maps DecoderImpl::all_but_last_level(const Maps& latents, const Maps& images,
-                                     const std::vector<Size>& sizes, std::vector<Maps> skipped) {
+Maps DecoderImpl::before_output(const Maps& latents, const std::vector<Size>& sizes,
+                                std::vector<Maps> skipped, bool open) {
   const std::size_t skips = options_.skip == Skip::add ? blocks_.size() - 1 : 0;
   TORCH_CHECK(skipped.size() == skips, "the decoder needs ", skips,
               " levels' maps of the encoder, but got ", skipped.size());
-  Maps maps;
+  Maps maps, images;  // the latter from a linear path
   std::vector<Plan> plans;
   std::vector<Size> deepest;
   for (std::size_t i = 0; i < latents.size(); ++i) {
     plans.push_back(plan_sizes(levels_, sizes[i], options_.channels));
     deepest.push_back(plans.back().latent());
     check_latent(latents[i], sizes[i], deepest.back());
+    if (linear_) images.push_back(linear_->decode(latents[i], sizes[i]));
     maps.push_back(options_.latent > 0 ? latents[i]
                                        : latents[i].contiguous(torch::MemoryFormat::ChannelsLast));
   }
@@ -227,23 +213,20 @@ Maps DecoderImpl::all_but_last_level(const Maps& latents, const Maps& images,
       maps[k] = added(maps[k], skipped[level - 1][k]);
     }
   }
+  Level& last = blocks_.back();
+  maps = open ? last->forward_open(maps, sizes) : last->forward(maps, sizes);
+  for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
   return maps;
 }
 
 Maps DecoderImpl::forward_open(const Maps& latents, const std::vector<Size>& sizes,
                                const std::vector<Maps>& skipped) {
-  const Maps images = linear_images(latents, sizes);
-  Maps maps =
-      blocks_.back()->forward_open(all_but_last_level(latents, images, sizes, skipped), sizes);
-  for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
-  return maps;
+  return before_output(latents, sizes, skipped, /*open=*/true);
 }
 
 Maps DecoderImpl::forward(const Maps& latents, const std::vector<Size>& sizes,
                           const std::vector<Maps>& skipped) {
-  const Maps images = linear_images(latents, sizes);
-  Maps maps = blocks_.back()->forward(all_but_last_level(latents, images, sizes, skipped), sizes);
-  for (std::size_t i = 0; i < images.size(); ++i) maps[i] = images[i] + maps[i];
+  Maps maps = before_output(latents, sizes, skipped, /*open=*/false);
   for (torch::Tensor& x : maps) x = output_of(x);
   return maps;
 }
@@ -263,7 +246,8 @@ torch::Tensor DecoderImpl::output_of(const torch::Tensor& x) const {
   return x;
 }
 
-AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(validated(options)) {
+AutoencoderImpl::AutoencoderImpl(const ModelOptions& options) : options_(options) {
+  options.validate();
   encoder = register_module("encoder", Encoder(options));
   decoder = register_module("decoder", Decoder(options));
   if (!options.detector.empty()) detector = register_module("detector", Detector(options));

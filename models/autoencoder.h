@@ -83,10 +83,9 @@ public:
   LinearCode linear() const { return linear_; }
 
 private:
-  /// What linear_ makes of the latents; none without one.
-  Maps linear_images(const Maps& latents, const std::vector<Size>& sizes) const;
-  Maps all_but_last_level(const Maps& latents, const Maps& images, const std::vector<Size>& sizes,
-                          std::vector<Maps> skipped);
+  /// All but the output's activation; `open`: without the last convolution's bias.
+  Maps before_output(const Maps& latents, const std::vector<Size>& sizes, std::vector<Maps> skipped,
+                     bool open);
   torch::Tensor output_of(const torch::Tensor& x) const;
   void check_latent(const torch::Tensor& latent, Size size, Size map) const;
 

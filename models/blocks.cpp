@@ -19,8 +19,6 @@ double momentum_of(std::int64_t step) {
   return std::max(kLeastMomentum, 6 / (static_cast<double>(step) + 5));
 }
 
-torch::ExpandingArray<2> expand(Size value) { return {{value.h, value.w}}; }
-
 /// All pixels of all maps in one (1, C, M, 1), channels-last.
 torch::Tensor pack(const Maps& maps) {
   Maps rows;  // (N·H·W, C) each; no copy, since maps are channels-last
@@ -57,14 +55,12 @@ bool fails_in_bf16(const Axis& axis, std::int64_t outer, std::int64_t inner) {
 BatchStatistics pooled(const std::vector<BatchStatistics>& passes) {
   if (passes.size() == 1) return passes[0];
   BatchStatistics all;
-  torch::Tensor sum, square_sum;
+  torch::Tensor sum = torch::zeros({}, torch::kDouble), square_sum = sum;
   for (const BatchStatistics& pass : passes) {
     // In double: E[x²] - E[x]² cancels where the mean is far above the deviation.
     const torch::Tensor mean = pass.mean.to(torch::kDouble);
-    const torch::Tensor squares = mean.square() + pass.variance.to(torch::kDouble);
-    const auto count = static_cast<double>(pass.count);
-    sum = sum.defined() ? sum + mean * count : mean * count;
-    square_sum = square_sum.defined() ? square_sum + squares * count : squares * count;
+    sum = sum + mean * pass.count;
+    square_sum = square_sum + (mean.square() + pass.variance.to(torch::kDouble)) * pass.count;
     all.count += pass.count;
   }
   if (all.count == 0) return all;
@@ -132,13 +128,6 @@ void BatchNormImpl::begin_step() {
   seen_.clear();
 }
 
-void BatchNormImpl::refresh_batches_seen() {
-  // Reading the buffer waits for a GPU: only while the momentum still falls.
-  if (momentum_of(batches_seen_) > kLeastMomentum) {
-    batches_seen_ = num_batches_tracked.item<std::int64_t>();
-  }
-}
-
 void BatchNormImpl::note(const BatchStatistics& statistics) {
   seen_.push_back({statistics.mean.detach(), statistics.variance.detach(), statistics.count});
   if (!in_step_) commit_statistics();
@@ -150,7 +139,10 @@ void BatchNormImpl::commit_statistics() {
   if (all.count >= 2) {
     torch::NoGradGuard no_grad;
     const double unbiased = double(all.count) / double(all.count - 1);
-    refresh_batches_seen();
+    // Reading the buffer waits for a GPU: only while the momentum still falls.
+    if (momentum_of(batches_seen_) > kLeastMomentum) {
+      batches_seen_ = num_batches_tracked.item<std::int64_t>();
+    }
     ++batches_seen_;
     num_batches_tracked += 1;
     const double momentum = momentum_of(batches_seen_);
@@ -180,10 +172,10 @@ BlockImpl::BlockImpl(Kind kind, std::int64_t in_channels, const LevelSpec& level
     register_layer("linear", torch::nn::Linear(in_channels, out_channels * map.h * map.w));
   } else if (kind == Kind::conv) {
     register_layer("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(in_channels, out_channels,
-                                                                      expand(level.kernel))));
+                                                                      per_axis(level.kernel))));
   } else {
     register_layer("conv", torch::nn::ConvTranspose2d(torch::nn::ConvTranspose2dOptions(
-                               in_channels, out_channels, expand(level.kernel))));
+                               in_channels, out_channels, per_axis(level.kernel))));
   }
   if (!activated || options.norm == Norm::none) return;
   if (options.norm == Norm::batch) {

@@ -47,8 +47,6 @@ public:
   torch::Tensor weight, bias, running_mean, running_var, num_batches_tracked;
 
 private:
-  void refresh_batches_seen();
-
   bool in_step_ = false;
   std::int64_t batches_seen_ = 0;      // num_batches_tracked without a device-to-host copy
   std::vector<BatchStatistics> seen_;  // since begin_step()

@@ -21,12 +21,6 @@ constexpr double kDifferenceGain = DetectorImpl::kDifferenceGain;
 // Few pixels are anomalous: the first guess of a fresh detector is 5 %.
 constexpr double kFirstLogit = -3;
 
-/// (N, C, H, W), every channel on its own.
-torch::Tensor each_blurred(const torch::Tensor& images, const torch::Tensor& gaussian) {
-  const torch::Tensor planes = images.contiguous().view({-1, 1, images.size(2), images.size(3)});
-  return blurred(planes, gaussian.to(images.device())).view(images.sizes());
-}
-
 /// What it sees of a value of the image, with those of the reconstruction and the blur there.
 std::array<float, 4> seen_at(float image, float reconstruction, float blurred) {
   constexpr auto kGain = static_cast<float>(kDifferenceGain);
@@ -68,13 +62,13 @@ torch::Tensor seen_in_one_pass(const torch::Tensor& image, const torch::Tensor& 
 /// (N, C, H, W) → (N, 16·C, ⌈H/2⌉, ⌈W/2⌉).
 torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reconstruction,
                            const torch::Tensor& gaussian) {
-  const torch::Tensor blurred = each_blurred(image, gaussian);
+  const torch::Tensor smooth = blurred(image, gaussian.to(image.device()));
   if (image.is_cpu()) {
-    return seen_in_one_pass(image.to(at::kFloat), reconstruction.to(at::kFloat), blurred);
+    return seen_in_one_pass(image.to(at::kFloat), reconstruction.to(at::kFloat), smooth);
   }
   const torch::Tensor x =
       at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
-               (image - blurred) * kDifferenceGain},
+               (image - smooth) * kDifferenceGain},
               /*dim=*/1);
   return at::pixel_unshuffle(with_whole_blocks(x, {2, 2}), 2)
       .contiguous(at::MemoryFormat::ChannelsLast);

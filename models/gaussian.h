@@ -7,8 +7,8 @@ namespace convae {
 /// (1, 1, 1, n) float: a Gaussian of that σ in pixels, cut at three of them, which adds up to 1.
 torch::Tensor gaussian_kernel(double sigma);
 
-/// Planes (N, 1, H, W) → the same, blurred with such a kernel along both axes; beyond an edge lies
-/// what is at it.
-torch::Tensor blurred(const torch::Tensor& planes, const torch::Tensor& kernel);
+/// (N, C, H, W) → the same, every channel by itself blurred with such a kernel along both axes;
+/// beyond an edge lies what is at it.
+torch::Tensor blurred(const torch::Tensor& images, const torch::Tensor& kernel);
 
 }  // namespace convae

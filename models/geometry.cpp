@@ -14,6 +14,28 @@ constexpr std::int64_t kMaxChannels = std::int64_t{1} << 20;
 constexpr std::size_t kMaxLevels = 64;
 constexpr std::int64_t kMaxResidualBlocks = 64;  // of a level
 
+void check_level(const LevelSpec& level, std::size_t index) {
+  const auto require = [&](bool holds, const char* name, const std::string& value, int low,
+                           std::int64_t high) {
+    if (holds) return;
+    throw GeometryError(fmt::format("level {}: {} must be between {} and {}, but is {}", index + 1,
+                                    name, low, high, value));
+  };
+  const auto require_sizes = [&](const char* name, Size value, int low) {
+    const bool holds =
+        std::min(value.h, value.w) >= low && std::max(value.h, value.w) <= kMaxParameter;
+    require(holds, name, to_string(value), low, kMaxParameter);
+  };
+  require(level.channels >= 1 && level.channels <= kMaxChannels, "channels",
+          std::to_string(level.channels), 1, kMaxChannels);
+  require_sizes("kernel", level.kernel, 1);
+  require_sizes("stride", level.stride, 1);
+  require_sizes("dilation", level.dilation, 1);
+  require_sizes("padding", level.padding, 0);
+  require(level.residual_blocks >= 0 && level.residual_blocks <= kMaxResidualBlocks,
+          "residual blocks", std::to_string(level.residual_blocks), 0, kMaxResidualBlocks);
+}
+
 /// The smallest length that passes all levels along one axis.
 std::int64_t smallest_length(const std::vector<LevelSpec>& levels,
                              Axis (LevelSpec::*axis_of)() const) {
@@ -43,7 +65,7 @@ std::string describe_failure(const std::vector<LevelSpec>& levels, std::size_t i
 /// Fills the plan, or says why `input` cannot pass.
 std::optional<std::string> fill_plan(const std::vector<LevelSpec>& levels, Size input,
                                      std::int64_t channels, Plan& plan) {
-  for (std::size_t i = 0; i < levels.size(); ++i) check_level(levels[i], i);
+  check_levels(levels);
   if (input.h < 1 || input.w < 1 || input.h > kMaxSide || input.w > kMaxSide) {
     return fmt::format("an input's sides must be between 1 and {}, but it is {}", kMaxSide,
                        to_string(input));
@@ -99,28 +121,6 @@ LevelSpec keeping_size(std::int64_t channels) {
   LevelSpec spec{channels};
   spec.stride = {1, 1};
   return spec;
-}
-
-void check_level(const LevelSpec& level, std::size_t index) {
-  const auto require = [&](bool holds, const char* name, const std::string& value, int low,
-                           std::int64_t high) {
-    if (holds) return;
-    throw GeometryError(fmt::format("level {}: {} must be between {} and {}, but is {}", index + 1,
-                                    name, low, high, value));
-  };
-  const auto require_sizes = [&](const char* name, Size value, int low) {
-    const bool holds =
-        std::min(value.h, value.w) >= low && std::max(value.h, value.w) <= kMaxParameter;
-    require(holds, name, to_string(value), low, kMaxParameter);
-  };
-  require(level.channels >= 1 && level.channels <= kMaxChannels, "channels",
-          std::to_string(level.channels), 1, kMaxChannels);
-  require_sizes("kernel", level.kernel, 1);
-  require_sizes("stride", level.stride, 1);
-  require_sizes("dilation", level.dilation, 1);
-  require_sizes("padding", level.padding, 0);
-  require(level.residual_blocks >= 0 && level.residual_blocks <= kMaxResidualBlocks,
-          "residual blocks", std::to_string(level.residual_blocks), 0, kMaxResidualBlocks);
 }
 
 Size smallest_input(const std::vector<LevelSpec>& levels) {
@@ -215,11 +215,11 @@ std::string settings_text(const LevelSpec& level) {
   const auto text = [](Size value) {
     return value.h == value.w ? std::to_string(value.h) : to_string(value);
   };
-  const std::string dilation = level.dilation == Size{1, 1} ? "" : " d" + text(level.dilation);
-  const std::string blocks =
-      level.residual_blocks > 0 ? fmt::format(" r{}", level.residual_blocks) : "";
-  return "k" + text(level.kernel) + " s" + text(level.stride) + " p" + text(level.padding) +
-         dilation + blocks;
+  std::string settings =
+      fmt::format("k{} s{} p{}", text(level.kernel), text(level.stride), text(level.padding));
+  if (level.dilation != Size{1, 1}) settings += " d" + text(level.dilation);
+  if (level.residual_blocks > 0) settings += fmt::format(" r{}", level.residual_blocks);
+  return settings;
 }
 
 }  // namespace convae

@@ -85,17 +85,14 @@ struct Plan {
 /// Throws GeometryError naming level, axis, sizes and what would work.
 Plan plan_sizes(const std::vector<LevelSpec>& levels, Size input, std::int64_t channels);
 
-/// Why `input` cannot pass through the levels, or nullopt if it can. Throws as check_level().
+/// Why `input` cannot pass through the levels, or nullopt if it can. Throws as check_levels().
 std::optional<std::string> why_impossible(const std::vector<LevelSpec>& levels, Size input);
 
 /// The smallest input for which every level has something to convolve, per axis.
 Size smallest_input(const std::vector<LevelSpec>& levels);
 
-/// Throws GeometryError unless kernel, stride, dilation and channels are at least 1, padding at
-/// least 0, and all small enough that no sum overflows.
-void check_level(const LevelSpec& level, std::size_t index);
-
-/// The same for all levels; there must be 1 to 64.
+/// Throws GeometryError unless there are 1 to 64 levels with kernel, stride, dilation and channels
+/// of at least 1, padding of at least 0, and all small enough that no sum overflows.
 void check_levels(const std::vector<LevelSpec>& levels);
 
 /// Reads one level: CHANNELS[:kHxW sHxW pHxW dHxW rN without blanks], such as "128",

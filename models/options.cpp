@@ -10,33 +10,25 @@
 namespace convae {
 namespace {
 
-constexpr std::int64_t kSaturated = std::int64_t{1} << 62;
-
-std::int64_t multiply(std::int64_t a, std::int64_t b) {
-  std::int64_t product = 0;
-  return __builtin_mul_overflow(a, b, &product) || product > kSaturated ? kSaturated : product;
+/// Numbers of weights and bytes are doubles, which do not overflow and are exact up to 2^53.
+std::int64_t saturated(double number) {
+  return static_cast<std::int64_t>(std::min(number, 0x1p62));
 }
 
-std::int64_t add(std::int64_t a, std::int64_t b) { return a > kSaturated - b ? kSaturated : a + b; }
-
-std::int64_t norm_weights(Norm norm, std::int64_t channels) {
-  return norm == Norm::none ? 0 : 2 * channels;
-}
+double norm_weights(Norm norm, double channels) { return norm == Norm::none ? 0 : 2 * channels; }
 
 /// Of the residual blocks of a level, in the encoder or its mirror.
-std::int64_t residual_parameters(const LevelSpec& level, Norm norm) {
-  const std::int64_t convolution =
-      add(multiply(9, multiply(level.channels, level.channels)), level.channels);
-  return multiply(level.residual_blocks,
-                  add(multiply(2, convolution), norm_weights(norm, level.channels)));
+double residual_parameters(const LevelSpec& level, Norm norm) {
+  const double channels = level.channels, convolution = 9 * channels * channels + channels;
+  return level.residual_blocks * (2 * convolution + norm_weights(norm, channels));
 }
 
-std::int64_t detector_parameters(const ModelOptions& model) {
-  std::int64_t total = 0;
+double detector_parameters(const ModelOptions& model) {
+  double total = 0;
   for (const DetectorLayer& layer : model.detector_layers()) {
-    const bool is_last = layer.kind == DetectorLayer::Kind::last;
-    total = add(total, multiply(9, multiply(layer.in, layer.out)));
-    total = add(total, layer.out + (is_last ? 0 : norm_weights(model.norm, layer.out)));
+    const double in = layer.in, out = layer.out;
+    total += 9 * in * out + out;
+    if (layer.kind != DetectorLayer::Kind::last) total += norm_weights(model.norm, out);
   }
   return total;
 }
@@ -44,16 +36,15 @@ std::int64_t detector_parameters(const ModelOptions& model) {
 /// Numbers in the outputs of the detector's layers: all of them, and most of a layer with its
 /// input.
 struct DetectorMaps {
-  std::int64_t all = 0, most = 0;
+  double all = 0, most = 0;
 };
 
 DetectorMaps detector_maps(const ModelOptions& model, Size input) {
   DetectorMaps maps;
   for (const DetectorLayer& layer : model.detector_layers()) {
-    const Size map = detector_map(input, layer.level);
-    const std::int64_t area = multiply(map.h, map.w);
-    maps.all = add(maps.all, multiply(area, layer.out));
-    maps.most = std::max(maps.most, multiply(area, layer.in + layer.out));
+    const double area = detector_map(input, layer.level).area();
+    maps.all += area * layer.out;
+    maps.most = std::max(maps.most, area * (layer.in + layer.out));
   }
   return maps;
 }
@@ -79,7 +70,7 @@ void check_shuffle(const ModelOptions& model) {
             "shortcut shuffle needs levels that divide the size by their stride, rounded up "
             "or down, which level {} ({}) does not; use {} there, or shortcut none",
             i + 1, settings_text(level), way_out_of_shuffle(level)));
-    const std::int64_t shuffled = multiply(in, multiply(level.stride.h, level.stride.w));
+    const std::int64_t shuffled = saturated(1.0 * in * level.stride.area());
     require_option(
         shuffled <= kMost,
         fmt::format("shortcut shuffle makes {} channels of {} at level {} with stride {}, but at "
@@ -120,12 +111,11 @@ void check_linear(const ModelOptions& model) {
 
 /// In the maps of a level's smaller and larger side.
 struct LevelNumbers {
-  std::int64_t encoded, decoded;
+  double encoded, decoded;
 };
 
 LevelNumbers numbers_of(const LevelPlan& level) {
-  return {multiply(level.out_channels, multiply(level.out.h, level.out.w)),
-          multiply(level.in_channels, multiply(level.in.h, level.in.w))};
+  return {1.0 * level.out_channels * level.out.area(), 1.0 * level.in_channels * level.in.area()};
 }
 
 // What a detector sees: image, reconstruction and two differences.
@@ -247,7 +237,8 @@ Size ModelOptions::linear_block() const {
   if (latent > 0) return size;
   Size block{1, 1};
   for (const LevelSpec& level : levels) {
-    block = {multiply(block.h, level.stride.h), multiply(block.w, level.stride.w)};
+    block = {std::min(block.h * level.stride.h, kMaxSide),
+             std::min(block.w * level.stride.w, kMaxSide)};
   }
   return block;
 }
@@ -269,66 +260,53 @@ std::vector<std::int64_t> ModelOptions::latent_shape(Size input) const {
 }
 
 std::int64_t ModelOptions::parameter_count() const {
-  std::int64_t total = detector_parameters(*this);
-  const std::int64_t encoders = linear == Linear::pca ? 2 : 1;
-  std::int64_t in = channels;
+  double total = detector_parameters(*this), in = channels;
   for (const LevelSpec& level : levels) {
-    const std::int64_t kernel_area = multiply(level.kernel.h, level.kernel.w);
-    const std::int64_t weights = multiply(kernel_area, multiply(in, level.channels));
-    const std::int64_t around = residual_parameters(level, norm);
-    const std::int64_t encoded =
-        add(weights, level.channels + norm_weights(norm, level.channels) + around);
-    total = add(total, multiply(encoders, encoded));
-    total = add(total, add(add(weights, in), around));
-    if (&level != &levels.front())
-      total = add(total, norm_weights(norm, in));  // decoder, but its last
-    in = level.channels;
+    const double out = level.channels, weights = in * out * level.kernel.area();
+    const double around = residual_parameters(level, norm);
+    total += (linear == Linear::pca ? 2 : 1) * (weights + out + norm_weights(norm, out) + around);
+    total += weights + in + around;
+    if (&level != &levels.front()) total += norm_weights(norm, in);  // decoder, but its last
+    in = out;
   }
-  const std::int64_t narrow = bottleneck_numbers();
-  if (narrow == 0) return total;
-  std::int64_t wide = in;
-  if (latent > 0) {
-    const Size map = plan_sizes(levels, size, channels).latent();
-    wide = multiply(in, multiply(map.h, map.w));
-  }
-  const std::int64_t encoded = variational ? multiply(2, narrow) : narrow;
-  if (linear == Linear::pca) return add(total, add(multiply(wide, encoded), encoded));
-  total = add(total, multiply(wide, add(encoded, narrow)));
-  return add(total, add(add(wide, encoded), norm_weights(norm, in)));
+  const double narrow = bottleneck_numbers(), encoded = variational ? 2 * narrow : narrow;
+  if (narrow == 0) return saturated(total);
+  const double wide = latent > 0 ? in * plan_sizes(levels, size, channels).latent().area() : in;
+  total += wide * encoded + encoded;
+  if (linear == Linear::none) total += narrow * wide + wide + norm_weights(norm, in);
+  return saturated(total);
 }
 
 std::int64_t ModelOptions::training_bytes_per_image(Size input) const {
   const Plan plan = plan_sizes(levels, input, channels);
   // A level keeps its convolution's output and its own; see BlockTail. Group normalisation is not
   // fused with the activation and keeps what lies between them too.
-  const std::int64_t kept = norm == Norm::group ? 3 : 2;
-  std::int64_t numbers = 0;
+  const double kept = norm == Norm::group ? 3 : 2, encoders = linear == Linear::pca ? 2 : 1;
+  double numbers = 0;
   for (std::size_t i = 0; i < levels.size(); ++i) {
     const auto [encoded, decoded] = numbers_of(plan.levels[i]);
-    const std::int64_t encoders = linear == Linear::pca ? 2 : 1;
-    numbers = add(numbers, multiply(kept, add(multiply(encoders, encoded), decoded)));
+    numbers += kept * (encoders * encoded + decoded);
     // The second convolution of a residual block has nothing after it but the sum, which is kept.
-    numbers =
-        add(numbers, multiply((encoders + 1) * levels[i].residual_blocks * (kept + 1), encoded));
+    numbers += (encoders + 1) * levels[i].residual_blocks * (kept + 1) * encoded;
   }
   if (!detector.empty()) {
-    const std::int64_t seen = multiply(2 * kDetectorInputs * channels, multiply(input.h, input.w));
-    numbers = add(numbers, add(seen, multiply(kept, detector_maps(*this, input).all)));
+    numbers += 2.0 * kDetectorInputs * channels * input.area();
+    numbers += kept * detector_maps(*this, input).all;
   }
-  return multiply(numbers, sizeof(float));
+  return saturated(numbers * sizeof(float));
 }
 
 std::int64_t ModelOptions::inference_bytes_per_image(Size input) const {
-  std::int64_t most = 0, skipped = 0;
+  double most = 0, skipped = 0;
   for (const LevelPlan& level : plan_sizes(levels, input, channels).levels) {
     const auto [encoded, decoded] = numbers_of(level);
     // A shortcut has an input and an output of its own.
-    const std::int64_t copies = shortcut == Shortcut::shuffle ? 2 : 1;
-    most = std::max(most, multiply(copies, add(encoded, decoded)));
-    if (skip == Skip::add || linear == Linear::pca) skipped = add(skipped, encoded);
+    const int copies = shortcut == Shortcut::shuffle ? 2 : 1;
+    most = std::max(most, copies * (encoded + decoded));
+    if (skip == Skip::add || linear == Linear::pca) skipped += encoded;
   }
-  most = std::max(add(most, skipped), detector_maps(*this, input).most);
-  return multiply(add(most, multiply(channels, multiply(input.h, input.w))), sizeof(float));
+  most = std::max(most + skipped, detector_maps(*this, input).most);
+  return saturated((most + 1.0 * channels * input.area()) * sizeof(float));
 }
 
 }  // namespace convae

@@ -48,9 +48,9 @@ constexpr auto names(Skip) {
   return std::to_array<Name<Skip>>({{Skip::none, "none"}, {Skip::add, "add"}});
 }
 
-/// What goes past the convolutions of a dense latent. pca: the latent starts as the principal
-/// components of the training images, and the decoder as a network that restores the image that
-/// they alone give; see LinearCode.
+/// What goes past the convolutions of a bottleneck. pca: the latent starts as the principal
+/// components of the training images or of their blocks, and the decoder as a network that restores
+/// the image that they alone give; see LinearCode.
 enum class Linear { none, pca };
 constexpr auto names(Linear) {
   return std::to_array<Name<Linear>>({{Linear::none, "none"}, {Linear::pca, "pca"}});

@@ -17,12 +17,6 @@ std::int64_t rounded_down(std::int64_t a, std::int64_t b) {
 }
 std::int64_t rounded_up(std::int64_t a, std::int64_t b) { return -rounded_down(-a, b); }
 
-// Grids beyond the longest side mean one window, the picture.
-std::int64_t product(std::int64_t a, std::int64_t b) {
-  std::int64_t result = 0;
-  return __builtin_mul_overflow(a, b, &result) || result > kMaxSide ? kMaxSide : result;
-}
-
 /// A map of a window, along one axis: where it lies in the whole picture's map and what of it is
 /// right.
 struct Stretch {
@@ -131,10 +125,11 @@ Tiling::Tiling(const ModelOptions& options, TiledResult result)
 Tiling::AxisOfNet Tiling::along(const ModelOptions& options, TiledResult result,
                                 Axis (LevelSpec::*axis_of)() const) {
   AxisOfNet axis;
+  // Grids beyond the longest side mean one window, the picture.
   for (const LevelSpec& level : options.levels) {
     axis.levels.push_back((level.*axis_of)());
     axis.refinements.push_back(level.residual_blocks);
-    axis.strides = product(axis.strides, axis.levels.back().stride);
+    axis.strides = std::min(axis.strides * axis.levels.back().stride, kMaxSide);
   }
   axis.grid = axis.strides;
   axis.shuffles = options.shortcut == Shortcut::shuffle;
@@ -145,7 +140,7 @@ Tiling::AxisOfNet Tiling::along(const ModelOptions& options, TiledResult result,
   if (result == TiledResult::detection) {
     axis.detector_levels = options.detector.size();
     const std::int64_t common = std::int64_t{1} << axis.detector_levels;
-    axis.grid = product(axis.grid, common / std::gcd(axis.grid, common));
+    axis.grid = std::min(std::lcm(axis.grid, common), kMaxSide);
   }
   return axis;
 }

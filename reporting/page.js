@@ -72,6 +72,7 @@ function fillTable(table, caption, heads, rows, classOf = () => "number") {
   }
   table.append(make("caption", {}, caption),
                make("thead", {}, row(heads, "th", () => ({scope: "col"}))), body);
+  return table;
 }
 
 /** A table that opens below a drawing, for whoever cannot see or wants the numbers. */
@@ -80,11 +81,15 @@ function numbersBelow(title, label, table) {
               make("div", {class: "scroll tall", tabindex: "0", role: "region", "aria-label": label}, table));
 }
 
-/** The plot's room inside MARGIN, or null where it has none. */
-function roomIn(plot) {
-  const box = plot.getBoundingClientRect();
-  const width = box.width - MARGIN.left - MARGIN.right, height = box.height - MARGIN.top - MARGIN.bottom;
-  return width > 0 ? {width, height, right: MARGIN.left + width, bottom: MARGIN.top + height} : null;
+/** A plot that is drawn anew whenever its size changes. paint: its room inside MARGIN → svg. */
+function makePlot(paint, attributes = {class: "plot"}) {
+  const plot = make("div", attributes);
+  new ResizeObserver(() => {
+    const box = plot.getBoundingClientRect();
+    const width = box.width - MARGIN.left - MARGIN.right, height = box.height - MARGIN.top - MARGIN.bottom;
+    if (width > 0) plot.replaceChildren(paint({width, height, right: MARGIN.left + width, bottom: MARGIN.top + height}));
+  }).observe(plot);
+  return plot;
 }
 
 /** Lines and numbers of a plot. ticks: values; x, y: value → pixels; name: value → text. */

@@ -3,7 +3,6 @@
 #include "convae/core/files.h"
 #include "convae/reporting/page.h"
 #include "convae/reporting/report_data.h"
-#include "convae/training/rate_test.h"
 
 #include <nlohmann/json.hpp>
 

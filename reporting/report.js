@@ -7,8 +7,7 @@ function duration(seconds) {
 }
 
 const shape = (numbers) => numbers.join("×");
-
-function product(numbers) { return numbers.reduce((a, b) => a * b, 1); }
+const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
 
 // ---- Heading and tiles ------------------------------------------------------------------------
 
@@ -101,12 +100,12 @@ class Chart {
     if (this.series.length === 0) return;
     this.scale = verticalScale(this.series.flatMap((s) => s.values.filter((v) => v !== null)), fromZero);
     this.build(wide);
-    new ResizeObserver(() => this.paint()).observe(this.plot);
   }
 
   build(wide) {
-    this.plot = make("div", {class: "plot", tabindex: "0", role: "slider", "aria-label": this.summary(),
-                             "aria-valuemin": epochs[0], "aria-valuemax": epochs[last]});
+    this.plot = makePlot((room) => this.paint(room), {
+      class: "plot", tabindex: "0", role: "slider", "aria-label": this.summary(),
+      "aria-valuemin": epochs[0], "aria-valuemax": epochs[last]});
     this.reading = make("p", {class: "reading"});
     const heading = make("h3", {}, this.title + (this.unit ? ` (${this.unit})` : "") + (this.scale.logarithmic ? ", logarithmic" : ""));
     const caption = make("figcaption", {}, heading);
@@ -162,9 +161,7 @@ class Chart {
 
   y(value) { return MARGIN.top + (1 - this.scale.share(value)) * this.room.height; }
 
-  paint() {
-    const room = roomIn(this.plot);
-    if (room === null) return;
+  paint(room) {
     this.room = room;
     const svg = draw("svg", {"aria-hidden": "true"}), span = epochs[last] - epochs[0];
     const wanted = Math.min(span, Math.max(2, Math.floor(room.width / 70)));
@@ -177,7 +174,7 @@ class Chart {
     this.cursor = draw("line", {class: "cursor", y1: MARGIN.top, y2: room.bottom});
     svg.append(this.cursor);
     this.placeCursor();
-    this.plot.replaceChildren(svg);
+    return svg;
   }
 
   paintSeries(svg, {values, style}) {
@@ -220,10 +217,8 @@ function showCurves() {
   showMetricsTable();
 }
 
-function paintRateTest(plot) {
+function paintRateTest(room) {
   const {rates, losses, chosen} = data.rate_test;
-  const room = roomIn(plot);
-  if (room === null) return;
   const end = rates.length - 1, span = Math.log(rates[end] / rates[0]);
   const scale = verticalScale(losses, false);
   const x = (rate) => MARGIN.left + Math.log(rate / rates[0]) / span * room.width;
@@ -236,7 +231,7 @@ function paintRateTest(plot) {
   if (chosen >= rates[0] && chosen <= rates[end]) {
     svg.append(draw("line", {class: "best", x1: x(chosen), x2: x(chosen), y1: MARGIN.top, y2: room.bottom}));
   }
-  plot.replaceChildren(svg);
+  return svg;
 }
 
 function showRateTest() {
@@ -245,10 +240,10 @@ function showRateTest() {
   byId("rate-test").hidden = false;
   byId("rate-test-note").textContent =
     `The loss of a copy of the network over ${rates.length} steps at rising rates, before the training. The dotted line is the run's rate, ${short(chosen)}.`;
-  const plot = make("div", {class: "plot"}), table = make("table");
-  fillTable(table, "As in lr_test.csv", ["lr", "loss"], rates.map((rate, i) => [short(rate), short(losses[i])]));
-  byId("rate-test").append(make("figure", {}, plot), numbersBelow("The steps as a table", "Steps of the test", table));
-  new ResizeObserver(() => paintRateTest(plot)).observe(plot);
+  const table = fillTable(make("table"), "As in lr_test.csv", ["lr", "loss"],
+                          rates.map((rate, i) => [short(rate), short(losses[i])]));
+  byId("rate-test").append(make("figure", {}, makePlot(paintRateTest)),
+                           numbersBelow("The steps as a table", "Steps of the test", table));
 }
 
 function showMetricsTable() {
@@ -366,10 +361,8 @@ function showDefects() {
 
 // ---- Errors -----------------------------------------------------------------------------------
 
-function paintHistogram(plot) {
+function paintHistogram(room) {
   const {start, width, counts} = data.validation.histogram;
-  const room = roomIn(plot);
-  if (room === null) return;
   const most = Math.max(...counts), bar = room.width / counts.length, end = start + counts.length * width;
   const svg = draw("svg", {role: "img", "aria-label":
     `Histogram: most images, ${most}, have an error of ${binName(data.validation.histogram, counts.indexOf(most))}. The table below has all bars.`});
@@ -384,7 +377,7 @@ function paintHistogram(plot) {
     rectangle.append(draw("title", {}, `${binName(data.validation.histogram, i)}: ${many(count, "image")}`));
     svg.append(rectangle);
   });
-  plot.replaceChildren(svg);
+  return svg;
 }
 
 function showErrors() {
@@ -394,12 +387,11 @@ function showErrors() {
     return;
   }
   byId("errors-note").textContent = `${many(images, "image")} after epoch ${epoch}: how many have which root mean squared error (the range of pixels is 0 to 1).`;
-  const plot = make("div", {class: "plot"});
-  const table = make("table");
-  fillTable(table, "Images by root mean squared error", ["error", "images"],
-            histogram.counts.map((count, i) => [binName(histogram, i), String(count)]), (i) => (i === 0 ? "" : "number"));
-  byId("histogram").append(make("figure", {}, plot), numbersBelow("The bars as a table", "Bars of the histogram", table));
-  new ResizeObserver(() => paintHistogram(plot)).observe(plot);
+  const table = fillTable(make("table"), "Images by root mean squared error", ["error", "images"],
+                          histogram.counts.map((count, i) => [binName(histogram, i), String(count)]),
+                          (i) => (i === 0 ? "" : "number"));
+  byId("histogram").append(make("figure", {}, makePlot(paintHistogram)),
+                           numbersBelow("The bars as a table", "Bars of the histogram", table));
   showExtremes(`Smallest error, epoch ${epoch}`, data.best);
   showExtremes(`Largest error, epoch ${epoch}`, data.worst);
 }

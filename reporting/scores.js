@@ -80,9 +80,7 @@ function showPictures() {
 
 const STYLES = ["first", "second", "third"];
 
-function paintDistribution(plot) {
-  const room = roomIn(plot);
-  if (room === null) return;
+function paintDistribution(room) {
   const {start, width, bins, series} = data.histogram;
   const end = start + bins * width;
   const shares = series.map(({counts}) => counts.map((count) => count / counts.reduce((a, b) => a + b, 0)));
@@ -101,7 +99,7 @@ function paintDistribution(plot) {
   svg.append(draw("line", {class: "cursor", x1: at, x2: at, y1: MARGIN.top, y2: room.bottom}),
              draw("text", {x: at + (left ? -6 : 6), y: MARGIN.top + 10, "text-anchor": left ? "end" : "start"},
                   `threshold ${short(summary.threshold)}`));
-  plot.replaceChildren(svg);
+  return svg;
 }
 
 function showScores() {
@@ -109,20 +107,17 @@ function showScores() {
   byId("scores-note").textContent =
     "How many pictures have which score, as a share of their kind; the line is the threshold." +
     (above > 0 ? ` The last bar also has the ${many(above, "picture")} with still higher scores.` : "");
-  const plot = make("div", {class: "plot"}), table = make("table");
-  fillTable(table, "Pictures by score", ["score", ...series.map(({label}) => label)],
-            Array.from({length: bins}, (_, bin) => [binName(data.histogram, bin), ...series.map(({counts}) => String(counts[bin]))]),
-            (i) => (i === 0 ? "" : "number"));
+  const table = fillTable(
+    make("table"), "Pictures by score", ["score", ...series.map(({label}) => label)],
+    Array.from({length: bins}, (_, bin) => [binName(data.histogram, bin), ...series.map(({counts}) => String(counts[bin]))]),
+    (i) => (i === 0 ? "" : "number"));
   const legend = makeLegend(series.map(({label, counts}, i) => (
     {label: `${label} (${counts.reduce((a, b) => a + b, 0)})`, style: STYLES[i]})));
-  byId("distribution").append(make("figure", {}, make("figcaption", {}, legend), plot),
+  byId("distribution").append(make("figure", {}, make("figcaption", {}, legend), makePlot(paintDistribution)),
                               numbersBelow("The bars as a table", "Bars of the histogram", table));
-  new ResizeObserver(() => paintDistribution(plot)).observe(plot);
 }
 
-function paintRoc(plot) {
-  const room = roomIn(plot);
-  if (room === null) return;
+function paintRoc(room) {
   const x = (share) => MARGIN.left + share * room.width, y = (share) => room.bottom - share * room.height;
   const svg = draw("svg", {role: "img", "aria-label":
     `ROC curve: ${data.roc.map(({label, auroc}) => `${label}, area ${measure(auroc)}`).join("; ")}.`});
@@ -133,7 +128,7 @@ function paintRoc(plot) {
     svg.append(draw("path", {class: `line ${STYLES[i]}`, d: `M${path}`}));
   });
   svg.append(draw("circle", {class: "first", cx: x(summary.false_positive_rate), cy: y(summary.recall), r: 5}));
-  plot.replaceChildren(svg);
+  return svg;
 }
 
 function showRoc() {
@@ -142,10 +137,8 @@ function showRoc() {
   byId("roc-note").textContent =
     "Share of good pictures called anomalous (to the right) and of pictures with defects found (upwards), over all thresholds. " +
     `The dot is the threshold: ${percent(summary.false_positive_rate)} and ${percent(summary.recall)}.`;
-  const plot = make("div", {class: "plot square"});
   const legend = makeLegend(data.roc.map(({label, auroc}, i) => ({label: `${label}, area ${measure(auroc)}`, style: STYLES[i]})));
-  byId("roc-curve").append(make("figure", {}, make("figcaption", {}, legend), plot));
-  new ResizeObserver(() => paintRoc(plot)).observe(plot);
+  byId("roc-curve").append(make("figure", {}, make("figcaption", {}, legend), makePlot(paintRoc, {class: "plot square"})));
 }
 
 // ---- Measures ---------------------------------------------------------------------------------
@@ -159,15 +152,14 @@ function showMeasures() {
     withInterval(m.average_precision, m.average_precision_interval), measure(m.recall), measure(m.f1),
     measure(m.pixel_auroc), measure(m.pro)];
   const named = (key) => key.replaceAll("_", " ");
-  const table = make("table", {id: "measures-table"});
-  byId("measures-place").append(table);
-  fillTable(table, "As in summary.json",
-            ["", "with defects", "image AUROC", "average precision", "recall", "F1", "pixel AUROC", "PRO"],
-            [row("all kinds", summary),
-             ...Object.entries(summary.kinds).map(([kind, m]) => row(kind, m)),
-             ...(summary.residual_alone ? [row("residual alone", summary.residual_alone)] : []),
-             ...Object.entries(summary.controls).map(([key, m]) => row(`control: ${named(key)}`, m))],
-            (i) => (i === 0 ? "name" : "number"));
+  byId("measures-place").append(fillTable(
+    make("table", {id: "measures-table"}), "As in summary.json",
+    ["", "with defects", "image AUROC", "average precision", "recall", "F1", "pixel AUROC", "PRO"],
+    [row("all kinds", summary),
+     ...Object.entries(summary.kinds).map(([kind, m]) => row(kind, m)),
+     ...(summary.residual_alone ? [row("residual alone", summary.residual_alone)] : []),
+     ...Object.entries(summary.controls).map(([key, m]) => row(`control: ${named(key)}`, m))],
+    (i) => (i === 0 ? "name" : "number")));
 }
 
 showHeading();

@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+import json
 import os
 import pathlib
 import re
@@ -12,11 +13,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d (debug|info|warning|error): ")
@@ -99,7 +102,9 @@ class OneLoad:
 
     @staticmethod
     def variables():
-        return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        """But for those that pytest and PyTorch set meanwhile."""
+        return {name: value for name, value in os.environ.items()
+                if name not in ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")}
 
     def answer(self):
         return int.from_bytes(self.socket.recv(4), sys.byteorder)
@@ -151,6 +156,15 @@ def one_load(program):
     """Nothing where the tests' library for it was not built."""
     library = os.environ.get("CONVAE_CALL_AGAIN")
     return OneLoad(program, library) if library else None
+
+
+def wait_until(happened, process, seconds=60):
+    """Waits for something that a running call does before it ends."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 MPIRUN = shutil.which("mpirun")
@@ -245,6 +259,11 @@ def snapshot(folder):
     """Contents and times of all files: equal only where nothing was touched."""
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
             for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def read_metadata(checkpoint):
+    with safe_open(checkpoint, "np") as file:
+        return json.loads(file.metadata()["convae"])
 
 
 def assert_same_tensors(a, b):

@@ -78,6 +78,17 @@ inline torch::Tensor noise(std::int64_t channels, std::int64_t height, std::int6
   return torch::randint(256, {channels, height, width}, generator(seed)).to(torch::kUInt8);
 }
 
+/// The same of uint16.
+inline torch::Tensor deep_noise(std::int64_t channels, std::int64_t height, std::int64_t width,
+                                std::uint64_t seed) {
+  return torch::randint(65536, {channels, height, width}, generator(seed)).to(torch::kUInt16);
+}
+
+/// A file of tests/data/fixtures.
+inline std::filesystem::path fixture(const std::string& name) {
+  return std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures" / name;
+}
+
 /// (C, H, W) uint8: a soft wave, something that a small network can learn.
 inline torch::Tensor wave(std::int64_t channels, std::int64_t height, std::int64_t width,
                           std::int64_t phase) {

@@ -3,24 +3,18 @@
 #include "convae/core/errors.h"
 #include "convae/core/text.h"
 #include "convae/models/kernels/rank_sums.h"
+#include "convae/training/shared_work.h"
 
 #include <ATen/core/Tensor.h>
 
 #include <dlfcn.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <stdexcept>
 
 namespace convae {
 namespace {
-
-Collective& alone() {
-  static Collective one;
-  return one;
-}
 
 Collective* engine_in_use = nullptr;
 
@@ -32,14 +26,6 @@ void sum_values(const at::Tensor& values) {
   } else {
     ranks().sum_on_device(all);
   }
-}
-
-std::int64_t number_of(const std::map<std::string, std::string>& environment, const char* name) {
-  const auto found = environment.find(name);
-  std::int64_t value = 0;
-  if (found == environment.end()) return value;
-  std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);
-  return value;
 }
 
 /// The engine in a module that lies beside the program's libraries; null where that cannot be
@@ -88,7 +74,10 @@ Collective* load_mpi(const Launch& launch) {
 
 }  // namespace
 
-Collective& ranks() { return engine_in_use != nullptr ? *engine_in_use : alone(); }
+Collective& ranks() {
+  static Collective alone;
+  return engine_in_use != nullptr ? *engine_in_use : alone;
+}
 
 void use_ranks(Collective* engine) {
   engine_in_use = engine;
@@ -113,12 +102,7 @@ bool on_any_rank(bool here) {
   return count > 0;
 }
 
-std::int64_t least_of_ranks(std::int64_t value) {
-  for (const std::string& said : said_by_ranks(std::to_string(value))) {
-    value = std::min(value, parse_as<std::int64_t>(said).value());
-  }
-  return value;
-}
+std::int64_t least_of_ranks(std::int64_t value) { return std::ranges::min(told_by_ranks(value)); }
 
 std::string device_of_ranks(const std::string& device) {
   if (ranks().size() == 1) return device;
@@ -162,10 +146,13 @@ std::string said_by_first_rank(const std::string& mine) {
   return said_by_ranks(leads() ? mine : "")[0];
 }
 
-std::optional<Launch> find_launch(const std::map<std::string, std::string>& environment) {
-  const auto has = [&](const char* name) { return environment.contains(name); };
+std::optional<Launch> find_launch(const std::function<const char*(const char*)>& variable) {
+  const auto has = [&](const char* name) { return variable(name) != nullptr; };
+  const auto number = [&](const char* name) -> std::int64_t {
+    return has(name) ? std::strtoll(variable(name), nullptr, 10) : 0;
+  };
   const auto launch = [&](Launch::Kind kind, const char* rank, const char* size) {
-    return Launch{kind, number_of(environment, rank), number_of(environment, size)};
+    return Launch{kind, number(rank), number(size)};
   };
   std::optional<Launch> found;
   // The innermost first: torchrun runs below srun, and mpirun starts its daemons through srun.
@@ -173,7 +160,7 @@ std::optional<Launch> find_launch(const std::map<std::string, std::string>& envi
     found = launch(Launch::Kind::torchrun, "RANK", "WORLD_SIZE");
   } else if (has("OMPI_COMM_WORLD_SIZE")) {
     found = launch(Launch::Kind::open_mpi, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE");
-  } else if (number_of(environment, "SLURM_STEP_NUM_TASKS") > 1) {
+  } else if (number("SLURM_STEP_NUM_TASKS") > 1) {
     found = launch(Launch::Kind::slurm, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS");
   } else if (has("PMI_SIZE")) {
     found = launch(Launch::Kind::pmi, "PMI_RANK", "PMI_SIZE");
@@ -181,18 +168,6 @@ std::optional<Launch> find_launch(const std::map<std::string, std::string>& envi
     found = launch(Launch::Kind::pmi, "PMIX_RANK", "");
   }
   return found && found->size == 1 ? std::nullopt : found;
-}
-
-std::optional<Launch> find_launch() {
-  std::map<std::string, std::string> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string setting(*entry);
-    const std::size_t equals = setting.find('=');
-    if (equals != std::string::npos) {
-      environment[setting.substr(0, equals)] = setting.substr(equals + 1);
-    }
-  }
-  return find_launch(environment);
 }
 
 const char* launcher_name(Launch::Kind kind) {

@@ -5,7 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <cstdlib>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -110,10 +111,9 @@ struct Launch {
   std::int64_t size = 0;  ///< 0: only the engine knows
 };
 
-/// Nothing where the process was started alone.
-std::optional<Launch> find_launch(const std::map<std::string, std::string>& environment);
-/// By the environment of this process.
-std::optional<Launch> find_launch();
+/// Nothing where the process was started alone. `variable` gives a variable of its environment.
+std::optional<Launch> find_launch(const std::function<const char*(const char* name)>& variable =
+                                      [](const char* name) { return std::getenv(name); });
 
 /// "mpirun", "srun" or "torchrun".
 const char* launcher_name(Launch::Kind kind);

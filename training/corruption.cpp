@@ -84,14 +84,10 @@ void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
   cv::scaleAdd(in_channels(mask, image.channels()), change, image, image);
 }
 
-/// The same values as a tensor, in a row.
-torch::Tensor float_view(cv::Mat& image) {
-  return at::from_blob(image.ptr<float>(),
-                       {static_cast<std::int64_t>(image.total()) * image.channels()}, at::kFloat);
-}
-
 void add_shot_noise(cv::Mat& image, double photons, double read_noise, CounterRandom& random) {
-  const torch::Tensor pixels = float_view(image), expected = (pixels * photons).clamp_min(0);
+  const torch::Tensor pixels =
+      at::from_blob(image.data, {image.rows, image.cols, image.channels()}, at::kFloat);
+  const torch::Tensor expected = (pixels * photons).clamp_min(0);
   pixels.copy_(at::poisson(expected, at::detail::createCPUGenerator(random.next())) / photons);
   if (read_noise > 0) add_noise(image, read_noise / photons, random);
 }
@@ -109,8 +105,7 @@ void make_jpeg(cv::Mat image, int quality) {
   torch::Tensor pixels = at::empty({image.rows, image.cols, image.channels()}, at::kByte);
   cv::Mat view = mat_view(pixels);
   image.convertTo(view, CV_8U, 255);
-  pixels = decode_image(codec::encode_jpeg_at(pixels, quality), image.channels(),
-                        codec::kAnyNumberOfPixels);
+  pixels = decode_image(codec::encode_jpeg_at(pixels, quality), image.channels(), kAnyArea);
   mat_view(pixels.permute({1, 2, 0}).contiguous()).convertTo(image, CV_32F, 1.0 / 255);
 }
 

@@ -126,23 +126,13 @@ public:
 
   /// The picture with the defect, and the largest change of a channel at each pixel, (H, W).
   std::pair<Mat, Mat> laid_on() const {
-    Mat after = image_.clone(), changes(image_.size(), CV_32F);
-    const int channels = image_.channels();
-    for (int y = 0; y < after.rows; ++y) {
-      auto* value = after.ptr<float>(y);
-      const auto* shown = fresh.ptr<float>(y);
-      const auto* cover = mask.ptr<float>(y);
-      auto* change = changes.ptr<float>(y);
-      for (int x = 0; x < after.cols; ++x) {
-        change[x] = 0;
-        for (int c = 0; c < channels; ++c, ++value, ++shown) {
-          const float step = cover[x] * (std::clamp(*shown, 0.0F, 1.0F) - *value);
-          *value += step;
-          change[x] = std::max(change[x], std::abs(step));
-        }
-      }
-    }
-    return {after, changes};
+    Mat steps;
+    cv::min(cv::max(fresh, 0.0), 1.0, steps);
+    steps = (steps - image_).mul(in_channels(mask, image_.channels()));
+    std::vector<Mat> changes;  // one a channel
+    cv::split(cv::abs(steps), changes);
+    for (const Mat& change : changes) cv::max(changes[0], change, changes[0]);
+    return {image_ + steps, changes[0]};
   }
 
   /// How much of the change to a picture is seen, (H, W) in [0,1]: `change` is the largest of a

@@ -16,7 +16,9 @@ WeightAverage::WeightAverage(const Autoencoder& net, double decay) : decay_(deca
     const bool is_fixed = name.find(".linear.components") != std::string::npos ||
                           name.find(".linear.mean") != std::string::npos;
     if (!weight.is_floating_point() || is_fixed) continue;
-    entries_.push_back({name, weight.detach(), weight.detach().clone()});
+    names_.push_back(name);
+    weights_.push_back(weight.detach());
+    averages_.push_back(weight.detach().clone());
   }
 }
 
@@ -25,40 +27,37 @@ void WeightAverage::update(std::int64_t step) {
   torch::NoGradGuard no_grad;
   const auto t = static_cast<double>(step);
   const double decay = std::min(decay_, (1 + t) / (10 + t));
-  std::vector<torch::Tensor> averages, weights;
-  for (const Entry& entry : entries_) {
-    averages.push_back(entry.average);
-    weights.push_back(entry.weight);
-  }
-  at::_foreach_lerp_(averages, weights, 1 - decay);
+  at::_foreach_lerp_(averages_, weights_, 1 - decay);
 }
 
 std::map<std::string, torch::Tensor> WeightAverage::state() const {
   std::map<std::string, torch::Tensor> tensors;
-  for (const Entry& entry : entries_) tensors[kAveragePrefix + entry.name] = entry.average;
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    tensors[kAveragePrefix + names_[i]] = averages_[i];
+  }
   return tensors;
 }
 
 void WeightAverage::load(const std::map<std::string, torch::Tensor>& tensors,
                          const std::string& source) {
   torch::NoGradGuard no_grad;
-  for (Entry& entry : entries_) {
-    const auto saved = tensors.find(kAveragePrefix + entry.name);
-    const torch::Tensor& start = saved != tensors.end() ? saved->second : entry.weight;
-    if (start.sizes() != entry.average.sizes()) {
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    const auto saved = tensors.find(kAveragePrefix + names_[i]);
+    const torch::Tensor& start = saved != tensors.end() ? saved->second : weights_[i];
+    if (start.sizes() != averages_[i].sizes()) {
       throw std::runtime_error(c10::str(source, ": '", saved->first, "' has shape ", start.sizes(),
-                                        ", expected ", entry.average.sizes()));
+                                        ", expected ", averages_[i].sizes()));
     }
-    entry.average.copy_(start);
+    averages_[i].copy_(start);
   }
 }
 
 void WeightAverage::swap() {
   torch::NoGradGuard no_grad;
-  for (Entry& entry : entries_) {
-    const torch::Tensor weight = entry.weight.clone();
-    entry.weight.copy_(entry.average);
-    entry.average.copy_(weight);
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    const torch::Tensor weight = weights_[i].clone();
+    weights_[i].copy_(averages_[i]);
+    averages_[i].copy_(weight);
   }
 }
 

@@ -36,13 +36,9 @@ public:
   void swap();
 
 private:
-  struct Entry {
-    std::string name;
-    torch::Tensor weight;  ///< the model's own
-    torch::Tensor average;
-  };
   double decay_;
-  std::vector<Entry> entries_;
+  std::vector<std::string> names_;
+  std::vector<torch::Tensor> weights_, averages_;  // the model's own, and of each its average
 };
 
 /// While it lives, the model has the averaged weights, if there are some.

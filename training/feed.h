@@ -28,8 +28,6 @@ public:
   /// `labelled`: with labels of what was corrupted.
   Feed(Loader& loader, const CorruptionRule& rule, std::optional<c10::Stream> copies, bool ahead,
        bool labelled = false);
-  Feed(const Feed&) = delete;
-  Feed& operator=(const Feed&) = delete;
 
   /// The next step, without images that could not be read; nullopt after the last. Throws what the
   /// loader throws.

@@ -64,21 +64,20 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
   if (model.linear == Linear::pca) {
     // In encoder and decoder, and twice more while they are found.
     const Size block = model.linear_block();
-    const double components = 4.0 * sizeof(float) *
-                              static_cast<double>(model.bottleneck_numbers()) *
-                              static_cast<double>(std::max<std::int64_t>(1, model.channels)) *
-                              static_cast<double>(block.area());
-    if (free_bytes > 0 && components > static_cast<double>(free_bytes)) {
+    const double components = 4.0 * sizeof(float) * model.bottleneck_numbers() *
+                              std::max<std::int64_t>(1, model.channels) * block.area();
+    if (free_bytes > 0 && components > free_bytes) {
       throw std::runtime_error(fmt::format(
           "--linear 'pca': {} components of {} of {} need {} GB, but {} GB "
           "are free{}; use a smaller {}",
           model.bottleneck_numbers(), model.latent > 0 ? "images" : "blocks", to_string(block),
-          gigabytes(components), gigabytes(static_cast<double>(free_bytes)), limit_text(components),
+          gigabytes(components), gigabytes(free_bytes), limit_text(components),
           model.latent > 0 ? "--latent or --size" : "--latent-channels"));
     }
   }
   const std::int64_t parameters = model.parameter_count();
   if (free_bytes == 0 || parameters <= free_bytes / 16) return;
+  const double needed = 16.0 * parameters;
   ModelOptions open = model;
   open.latent = 0;
   const bool is_latent = model.latent > 0 && open.parameter_count() < parameters / 2;
@@ -86,8 +85,7 @@ void require_memory_for_weights(const ModelOptions& model, std::int64_t free_byt
       "{}: {} parameters need {} GB for training, but {} GB are free{}; use {}",
       is_latent ? fmt::format("--latent {}", model.latent)
                 : fmt::format("--levels '{}'", to_string(model.levels)),
-      parameters, gigabytes(16 * static_cast<double>(parameters)),
-      gigabytes(static_cast<double>(free_bytes)), limit_text(16 * static_cast<double>(parameters)),
+      parameters, gigabytes(needed), gigabytes(free_bytes), limit_text(needed),
       is_latent ? "a smaller one, a smaller --size, or more levels" : "fewer channels"));
 }
 
@@ -98,11 +96,10 @@ std::int64_t choose_batch_size(const ModelOptions& model, const TrainOptions& tr
   double pixels = 0;
   for (const auto& [size, count] : images_by_size) {
     images += count;
-    pixels += static_cast<double>(count) * static_cast<double>(size.area());
+    pixels += static_cast<double>(count) * size.area();
   }
-  const double all_pixels = on_gpu ? kPixelsAStepOfGpu : kPixelsAStep;
-  const auto by_pixels =
-      static_cast<std::int64_t>(all_pixels * static_cast<double>(images) / pixels);
+  const double pixels_a_step = on_gpu ? kPixelsAStepOfGpu : kPixelsAStep;
+  const auto by_pixels = static_cast<std::int64_t>(pixels_a_step * images / pixels);
   const std::int64_t most = std::min(std::clamp(by_pixels, kFewestOfABatch, kMostOfABatch),
                                      std::max(kFewestOfABatch / 2, images / kStepsAnEpoch));
   TrainOptions chosen = train;
@@ -137,8 +134,7 @@ std::int64_t require_memory_to_decode(const ImageDataset& images, std::int64_t f
   throw std::runtime_error(fmt::format(
       "{} of {} takes {} GB decoded, but {} GB are free{}; leave it out with --exclude{}",
       in_quotes(images.name(largest)), to_string(images.entry(largest).file_size()),
-      gigabytes(static_cast<double>(most)), gigabytes(static_cast<double>(free_bytes)),
-      limit_text(static_cast<double>(most + beside)),
+      gigabytes(most), gigabytes(free_bytes), limit_text(most + beside),
       images.options().crop && !images.options().size
           ? ", or read only the crop of larger ones with a lower --max-pixels"
           : ""));
@@ -151,16 +147,15 @@ std::int64_t require_memory_for_batches(const ModelOptions& model, const TrainOp
   if (free_bytes == 0) return together;
   for (const auto& [size, count] : images_by_size) {
     const std::int64_t an_image = bytes_kept(model, train, size);
+    const std::int64_t needed = bytes_with_workspace(model, train, size);
     if (an_image > free_bytes) {
       throw std::runtime_error(fmt::format(
           "a batch of {} images of {} needs at least {} GB for training, even one after the "
           "other, but {} GB are free{}; resize with --size or cut with --crop",
-          std::min(count, train.batch_size), to_string(size),
-          gigabytes(static_cast<double>(an_image)), gigabytes(static_cast<double>(free_bytes)),
-          limit_text(static_cast<double>(bytes_with_workspace(model, train, size) + beside))));
+          std::min(count, train.batch_size), to_string(size), gigabytes(an_image),
+          gigabytes(free_bytes), limit_text(needed + beside)));
     }
-    const std::int64_t fitting =
-        std::max<std::int64_t>(1, free_bytes / bytes_with_workspace(model, train, size));
+    const std::int64_t fitting = std::max<std::int64_t>(1, free_bytes / needed);
     if (fitting < std::min(count, train.batch_size)) {
       together = std::min(together, saturated_product(fitting, size.area()));
     }
@@ -180,12 +175,11 @@ std::int64_t require_memory_for_inference(const ModelOptions& model, const std::
     return std::max(model.inference_bytes_per_image(size), bytes_a_value * values_of(size));
   };
   const Size largest = *std::ranges::max_element(sizes, {}, bytes_of);
-  if (bytes_of(largest) > free_bytes) {
-    const auto needed = static_cast<double>(bytes_of(largest));
-    throw std::runtime_error(fmt::format(
-        "an image of {} needs at least {} GB, but {} GB are free{}; resize with --size",
-        to_string(largest), gigabytes(needed), gigabytes(static_cast<double>(free_bytes)),
-        limit_text(2 * needed + static_cast<double>(beside))));
+  if (const std::int64_t needed = bytes_of(largest); needed > free_bytes) {
+    throw std::runtime_error(
+        fmt::format("an image of {} needs at least {} GB, but {} GB are free{}; resize with --size",
+                    to_string(largest), gigabytes(needed), gigabytes(free_bytes),
+                    limit_text(2.0 * needed + beside)));
   }
   for (const Size size : sizes) {
     const std::int64_t an_image = bytes_of(size);

@@ -8,23 +8,28 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <sstream>
 
 namespace convae {
 namespace {
 
-template <typename T>
-void at_least(const char* name, T value, T low) {
-  if (value >= low && std::isfinite(static_cast<double>(value))) return;
-  std::ostringstream message;
-  message << name << " must be at least " << low << ", but is " << value;
-  throw OptionError(message.str());
+void at_least(std::int64_t low, const char* name, std::int64_t value) {
+  require_option(value >= low, fmt::format("{} must be at least {}, but is {}", name, low, value));
+}
+
+void not_negative(const char* name, double value) {
+  require_option(value >= 0 && std::isfinite(value),
+                 fmt::format("{} must be at least 0, but is {:g}", name, value));
+}
+
+void below_one(const char* name, double value) {
+  require_option(value >= 0 && value < 1,
+                 fmt::format("{} must be at least 0 and below 1, but is {:g}", name, value));
 }
 
 /// Their product is the number of images shown, which must be countable.
 void countable(const char* name, std::int64_t value) {
   constexpr std::int64_t kMost = 1'000'000'000;
-  at_least<std::int64_t>(name, value, 1);
+  at_least(1, name, value);
   require_option(value <= kMost,
                  fmt::format("{} must be at most {}, but is {}", name, kMost, value));
 }
@@ -34,28 +39,21 @@ bool is_reserved(const std::string& name) {
   return name == "latest" || name == "tensorboard" || name == ".index";
 }
 
-void below_one(const char* name, double value) {
-  if (value >= 0 && value < 1) return;
-  std::ostringstream message;
-  message << name << " must be at least 0 and below 1, but is " << value;
-  throw OptionError(message.str());
-}
-
 }  // namespace
 
 void TrainOptions::validate() const {
   countable("epochs", epochs);
   if (batch_size != 0) countable("batch-size", batch_size);
-  at_least<std::int64_t>("warmup", warmup, 0);
-  at_least<std::int64_t>("patience", patience, 0);
-  at_least<std::int64_t>("max-steps", max_steps, 0);
-  at_least("time", time, 0.0);
-  at_least("weight-decay", weight_decay, 0.0);
-  at_least("min-lr", min_lr, 0.0);
-  at_least("clip-grad", clip_grad, 0.0);
-  if (lr != kAutoRate) at_least("lr", lr, 0.0);
-  at_least<std::int64_t>("lr-epochs", lr_epochs, 1);
-  at_least("beta", beta, 0.0);
+  at_least(0, "warmup", warmup);
+  at_least(0, "patience", patience);
+  at_least(0, "max-steps", max_steps);
+  not_negative("time", time);
+  not_negative("weight-decay", weight_decay);
+  not_negative("min-lr", min_lr);
+  not_negative("clip-grad", clip_grad);
+  if (lr != kAutoRate) not_negative("lr", lr);
+  at_least(1, "lr-epochs", lr_epochs);
+  not_negative("beta", beta);
   below_one("ema", ema);
   below_one("lr-factor", lr_factor);
   require_augmentations(augmentations);
@@ -66,15 +64,14 @@ void TrainOptions::validate() const {
 }
 
 void RunOptions::validate() const {
-  at_least<std::int64_t>("save-every", save_every, 0);
-  at_least("save-minutes", save_minutes, 0.0);
-  if (output.empty()) throw OptionError("--output is needed, such as -o runs");
-  const std::filesystem::path path(name);
-  if (path.has_parent_path() || name == "." || name == ".." || is_reserved(name)) {
-    throw OptionError("--name " + in_quotes(name) +
-                      ": expected a plain name without '/', other than 'latest', which leads to "
-                      "the newest run, 'tensorboard' and '.index'; -o names the folder");
-  }
+  at_least(0, "save-every", save_every);
+  not_negative("save-minutes", save_minutes);
+  require_option(!output.empty(), "--output is needed, such as -o runs");
+  const bool is_plain = name != "." && name != ".." && name.find('/') == std::string::npos;
+  require_option(is_plain && !is_reserved(name),
+                 "--name " + in_quotes(name) +
+                     ": expected a plain name without '/', other than 'latest', which leads to the "
+                     "newest run, 'tensorboard' and '.index'; -o names the folder");
 }
 
 std::string RunOptions::name_for(const std::string& data) const {

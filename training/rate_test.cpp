@@ -31,10 +31,6 @@ constexpr double kErrors = 6;      // … where it is more than so many standard
 // Rate at which trained weights get worse, over the one looked for.
 constexpr double kRiseOverFallen = 8;
 
-double lowest_rate(OptimizerKind optimizer) {
-  return optimizer == OptimizerKind::sgd ? 1e-3 : 1e-5;
-}
-
 /// Puts the state of LibTorch's own generator back: making a network draws from it.
 class KeepGenerator {
 public:
@@ -84,8 +80,6 @@ double mean_of_last(const std::vector<RatePoint>& curve) {
   return sum / static_cast<double>(count);
 }
 
-double two_digits(double rate) { return parse_number(fmt::format("{:.1e}", rate)).value(); }
-
 }  // namespace
 
 std::vector<RatePoint> test_rates(const Autoencoder& net, ImageDataset& dataset,
@@ -102,6 +96,7 @@ std::vector<RatePoint> test_rates(const Autoencoder& net, ImageDataset& dataset,
   copy->to(device);
   Trainer trainer(copy, dataset, options, device, workers);
   trainer.limit_pixels_together(pixels_together);
+  const double first_rate = train.optimizer == OptimizerKind::sgd ? 1e-3 : 1e-5;
   const Stopwatch time;
   double share = 0;  // of the way from the lowest rate to the highest
   trainer.rate = [&] {
@@ -112,12 +107,12 @@ std::vector<RatePoint> test_rates(const Autoencoder& net, ImageDataset& dataset,
       share = std::max(share, std::min(by_time, by_steps));
       if (time.seconds() > kLongest * train.time) share = 1;
     }
-    return lowest_rate(train.optimizer) * std::pow(10, kDecades * std::min(share, 1.0));
+    return first_rate * std::pow(10, kDecades * std::min(share, 1.0));
   };
   std::vector<RatePoint> curve;
   double loss_before = 0, lowest = std::numeric_limits<double>::infinity();
   std::int64_t images_before = 0;
-  trainer.should_stop = [&] {
+  const auto after_step = [&] {
     const Progress& now = trainer.progress();
     const auto images = static_cast<double>(now.epoch_images - images_before);
     callbacks.show("learning rates", now.step * train.batch_size, kSteps * train.batch_size);
@@ -135,7 +130,7 @@ std::vector<RatePoint> test_rates(const Autoencoder& net, ImageDataset& dataset,
     while (!trainer.finished() && share < 1 && !callbacks.stopped()) {
       loss_before = 0;
       images_before = 0;
-      trainer.train_steps();
+      trainer.train_steps(after_step);
       trainer.close_epoch();
     }
   } catch (const NonFiniteError&) {
@@ -172,7 +167,8 @@ std::optional<double> rate_from(const std::vector<RatePoint>& curve, const Train
   const double steps_a_decade = static_cast<double>(curve.size() - 1) / decades;
   rate *= std::min(1.0, steps_a_decade / ((kSteps - 1) / kDecades));
   if (train.optimizer == OptimizerKind::sgd) rate *= 4;
-  return two_digits(train.schedule == ScheduleKind::one_cycle ? rate : rate / 3);
+  if (train.schedule != ScheduleKind::one_cycle) rate /= 3;
+  return parse_number(fmt::format("{:.1e}", rate));
 }
 
 }  // namespace convae

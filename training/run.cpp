@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 #include <type_traits>
 #include <utility>
@@ -49,10 +50,8 @@ std::vector<std::size_t> by_error(const std::vector<ImageQuality>& images) {
 
 /// As validation sees it: with the crop in its middle.
 std::optional<torch::Tensor> load_cropped(ImageDataset& source, std::int64_t index) {
-  std::optional<torch::Tensor> image = source.load(index);
-  const Size crop = source.options().crop;
-  if (!image || crop.h == 0) return image;
-  return crop_image(*image, crop, (image->size(1) - crop.h) / 2, (image->size(2) - crop.w) / 2);
+  if (!source.options().crop) return source.load(index);
+  return source.load_crop(index, [](Size free) { return Size{free.h / 2, free.w / 2}; });
 }
 
 bool has(const std::vector<SkippedFile>& files, const SkippedFile& file) {
@@ -66,19 +65,13 @@ bool has(const std::vector<SkippedFile>& files, const SkippedFile& file) {
 }  // namespace
 
 Run::Run(Parts parts, const Callbacks& callbacks, RunObserver& observer)
-    : trainer_(parts.trainer),
-      folder_(parts.folder),
-      validation_(parts.validation),
-      skipped_(std::move(parts.skipped)),
-      options_(std::move(parts.options)),
-      config_(std::move(parts.config)),
-      rate_test_(std::move(parts.rate_test)),
+    : parts_(std::move(parts)),
       callbacks_(callbacks),
       observer_(observer),
       input_(most_common(images_by_size(trainer_.dataset()))),
       images_(image_digest(trainer_.dataset(), validation_)),
       measured_epoch_(trainer_.progress().epoch),
-      only_ends_(parts.only_ends && trainer_.progress().epoch_images > 0) {}
+      only_ends_(parts_.only_ends && trainer_.progress().epoch_images > 0) {}
 
 void Run::begin(const std::string& command) {
   if (!leads()) return;
@@ -89,8 +82,8 @@ void Run::begin(const std::string& command) {
   }
   folder_.cut_metrics(trainer_.progress().epoch);
   if (validation_ == nullptr) folder_.remove_validation();
-  folder_.write_skipped(skipped_);
-  if (!rate_test_.empty()) folder_.write_rate_test(rate_test_);
+  folder_.write_skipped(parts_.skipped);
+  if (!parts_.rate_test.empty()) folder_.write_rate_test(parts_.rate_test);
   save(folder_.last());
   write_job();
   write_defects();
@@ -99,7 +92,7 @@ void Run::begin(const std::string& command) {
 /// After the checkpoint, whose digest says whether the list is of these images.
 void Run::write_job() {
   if (job_is_written_) return;
-  write_file(folder_.config(), config_);
+  write_file(folder_.config(), parts_.config);
   folder_.write_images(trainer_.dataset(), validation_);
   if (!command_.empty()) folder_.add_command(command_);
   job_is_written_ = true;
@@ -125,7 +118,10 @@ RunState Run::train_epochs() {
   while (!trainer_.finished() || std::exchange(only_ends_, false)) {
     const Stopwatch time;
     const double before = trainer_.progress().epoch_train_seconds;  // of an epoch that goes on
-    trainer_.train_steps([this] { return after_step(); });
+    trainer_.train_steps([this] {
+      if (leads()) note_step();
+      return stopped();
+    });
     const bool has_ended = trainer_.epoch_complete() || trainer_.finished();
     if (has_ended && is_passed_over()) {
       trainer_.close_epoch();
@@ -198,18 +194,13 @@ void Run::share_progress() {
   ranks().broadcast(std::as_writable_bytes(std::span(&trainer_.progress(), 1)), 0);
 }
 
-bool Run::after_step() {
-  if (leads()) note_step();
-  return stopped();
-}
-
 void Run::note_step() {
   const Progress& progress = trainer_.progress();
   if (!trainer_.why_skipped().empty()) {
     callbacks_.warn(trainer_.why_skipped() + "; the step is skipped");
   }
-  const bool is_due =
-      options_.save_minutes > 0 && last_save_.seconds() >= 60 * options_.save_minutes;
+  const double minutes = parts_.options.save_minutes;
+  const bool is_due = minutes > 0 && last_save_.seconds() >= 60 * minutes;
   const bool is_asked = callbacks_.should_save && callbacks_.should_save();
   if (is_due || is_asked) save_last();
   if (is_asked && save_problem_.empty()) {
@@ -262,7 +253,7 @@ void Run::finish_epoch(const Quality& quality, double seconds) {
   const bool is_best = note_epoch(row);
   const bool is_last = note_end();
   // In a given time some epochs are passed over.
-  const std::int64_t every = options_.save_every;
+  const std::int64_t every = parts_.options.save_every;
   const bool is_kept = every > 0 && row.epoch / every > measured_epoch_ / every;
   measured_epoch_ = row.epoch;
   if (is_kept || is_last || row.epoch == 1) attempt([&] { write_samples(row.epoch, quality); });
@@ -338,16 +329,13 @@ std::string Run::epoch_line(const MetricsRow& row) const {
 /// Images that this rank could not use.
 std::vector<SkippedFile> Run::bad_files() const {
   std::vector<SkippedFile> all = trainer_.dataset().bad_files();
-  if (validation_ == nullptr) return all;
-  const std::vector<SkippedFile> bad = validation_->bad_files();
-  all.insert(all.end(), bad.begin(), bad.end());
+  if (validation_ != nullptr) std::ranges::copy(validation_->bad_files(), std::back_inserter(all));
   return all;
 }
 
 std::vector<SkippedFile> Run::skipped() const {
-  std::vector<SkippedFile> all = skipped_;
-  const std::vector<SkippedFile> own = bad_files();
-  all.insert(all.end(), own.begin(), own.end());
+  std::vector<SkippedFile> all = parts_.skipped;
+  std::ranges::copy(bad_files(), std::back_inserter(all));
   for (const SkippedFile& bad : skipped_by_ranks_) {
     if (!has(all, bad)) all.push_back(bad);
   }
@@ -370,27 +358,26 @@ void Run::save(const fs::path& path) const {
   info.seed = trainer_.options().seed;
   info.progress = trainer_.progress();
   info.images = images_;
-  info.config = config_;
+  info.config = parts_.config;
   info.value_range = trainer_.dataset().options().value_range;
   save_checkpoint(path, trainer_.net(), &trainer_.optimizer(), info, &trainer_.average());
 }
 
+void Run::save_all() {
+  save(folder_.last());
+  folder_.catch_up();
+  write_job();
+}
+
 void Run::save_last() {
-  const auto save_all = [&] {
-    save(folder_.last());
-    folder_.catch_up();
-    write_job();
-  };
-  if (attempt(save_all)) save_problem_.clear();
+  if (attempt([&] { save_all(); })) save_problem_.clear();
   last_save_.restart();
 }
 
 void Run::save_at_stop() {
   folder_.require_in_place();
   try {
-    save(folder_.last());
-    folder_.catch_up();
-    write_job();
+    save_all();
   } catch (const CheckpointError&) {
     throw;
   } catch (const std::runtime_error& error) {

@@ -39,9 +39,8 @@ public:
   /// resume needs, and cuts what lies past the trainer's progress. Throws std::runtime_error.
   void begin(const std::string& command);
 
-  /// Trains to the end, or until callbacks.should_stop or the trainer's own. Throws
-  /// std::runtime_error where the run folder is gone or the last state could not be saved; what was
-  /// saved before is kept.
+  /// Trains to the end, or until callbacks.should_stop. Throws std::runtime_error where the run
+  /// folder is gone or the last state could not be saved; what was saved before is kept.
   RunState train();
 
   /// Images that could not be used, so far.
@@ -49,7 +48,6 @@ public:
 
 private:
   RunState train_epochs();
-  bool after_step();
   bool is_passed_over() const;
   std::string place() const;
   void note_step();
@@ -62,6 +60,7 @@ private:
   std::string epoch_line(const MetricsRow& row) const;
   RunStatus status() const;
   void save(const std::filesystem::path& path) const;
+  void save_all();
   void save_last();
   void save_at_stop();
   bool attempt(const std::function<void()>& write);
@@ -76,14 +75,12 @@ private:
                     const std::vector<std::int64_t>& indices, std::int64_t count);
   ImageDataset& shown_images();
 
-  Trainer& trainer_;
-  RunFolder& folder_;
-  ImageDataset* validation_;
-  std::vector<SkippedFile> skipped_;
-  RunOptions options_;
-  std::string config_, command_;
-  bool job_is_written_ = false;  // what they say; a full disk may have room later
-  std::vector<RatePoint> rate_test_;
+  Parts parts_;
+  Trainer& trainer_ = parts_.trainer;
+  RunFolder& folder_ = parts_.folder;
+  ImageDataset* validation_ = parts_.validation;
+  std::string command_;
+  bool job_is_written_ = false;  // command_ and parts_.config; a full disk may have room later
   Callbacks callbacks_;
   RunObserver& observer_;
   Size input_;

@@ -79,13 +79,14 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name, boo
   fs::path path = output / name;
   for (int number = 2; !fs::create_directory(path, error); ++number) {
     std::error_code none;
-    if (error && !fs::exists(path, none)) fail_to_create(path, error);
+    if (error && !fs::exists(fs::symlink_status(path, none))) fail_to_create(path, error);
     if (!counts_up) {
       throw std::runtime_error("another process has begun the run " + in_quotes(path) +
                                " meanwhile, or it was there before; wait for it, stop it or choose "
                                "another name");
     }
-    path = output / (name + "-" + std::to_string(number));
+    const std::string suffix = "-" + std::to_string(number);
+    path = output / (name.substr(0, kMaxNameBytes - suffix.size()) + suffix);
   }
   for (const char* part : {"weights", "samples"}) {
     fs::create_directory(path / part, error);
@@ -142,7 +143,8 @@ void RunFolder::make_latest() const {
   std::error_code error;
   if (fs::exists(fs::symlink_status(link, error)) && !fs::is_symlink(link, error)) return;
   // Made beside and renamed, so that it always leads somewhere.
-  const fs::path temporary = path_.parent_path() / (".latest-" + path_.filename().string());
+  const fs::path temporary =
+      path_.parent_path() / (".latest-" + path_.filename().string()).substr(0, kMaxNameBytes);
   fs::remove(temporary, error);
   fs::create_symlink(path_.filename(), temporary, error);
   if (!error) fs::rename(temporary, link, error);

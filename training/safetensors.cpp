@@ -18,7 +18,6 @@
 #include <ranges>
 #include <set>
 #include <string_view>
-#include <utility>
 
 namespace convae {
 namespace {

@@ -13,7 +13,6 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <sstream>
 
@@ -217,7 +216,7 @@ OwnImages own_images_among(std::int64_t count, const ImageAt& image_at, const fs
 
 std::set<std::string> names_in(const std::filesystem::path& run, const char* table) {
   std::set<std::string> names;
-  if (run.empty() || !std::filesystem::exists(run / table)) return names;
+  if (run.empty() || !is_there(run / table)) return names;
   try {
     for (CsvReader rows(run / table); rows.next();) names.insert(rows.text("path"));
   } catch (const std::runtime_error&) {

@@ -6,7 +6,7 @@ namespace {
 struct PlannedImage {
   std::int64_t index;
   Size size;
-  std::int64_t pixels() const { return size.h * size.w; }
+  std::int64_t pixels() const { return size.area(); }
 };
 
 /// Consecutive images with at most that many pixels together.

@@ -59,15 +59,12 @@ void require_utf8(const std::string& text, const char* flag, const char* way_out
 }
 
 void require_utf8(const DataOptions& data) {
-  for (const auto& [flag, folder] : {std::pair("data", data.data), std::pair("val", data.val)}) {
-    require_utf8(folder, flag, "rename the folder or use a link to it");
-  }
-  for (const auto& [flag, globs] :
-       {std::pair("include", data.include), std::pair("exclude", data.exclude)}) {
-    for (const std::string& glob : globs) {
-      require_utf8(glob, flag, "write * in place of such bytes");
-    }
-  }
+  constexpr const char* kRename = "rename the folder or use a link to it";
+  constexpr const char* kStar = "write * in place of such bytes";
+  require_utf8(data.data, "data", kRename);
+  require_utf8(data.val, "val", kRename);
+  for (const std::string& glob : data.include) require_utf8(glob, "include", kStar);
+  for (const std::string& glob : data.exclude) require_utf8(glob, "exclude", kStar);
   require_utf8(data.group_regex, "group-regex", "write . in place of such bytes");
 }
 
@@ -77,16 +74,15 @@ Size one_size(const DataOptions& data) { return data.crop ? data.crop : data.siz
 void fix_size_of_dense_latent(ModelOptions& model, const DataOptions& data) {
   model.require_latents("latent");
   const Size seen = one_size(data);
-  if (!seen) {
-    throw OptionError("--latent '" + std::to_string(model.latent) +
-                      "': a dense latent works at one input size only, but size is native; set "
-                      "--size N or HxW, or use --latent-channels, which takes every size");
-  }
-  if (model.size && model.size != seen) {
-    throw OptionError("--size '" + to_string(seen) + "' contradicts the checkpoint, whose " +
-                      "dense latent works at " + to_string(model.size) +
-                      " only; leave --size and --crop out");
-  }
+  require_option(
+      static_cast<bool>(seen),
+      fmt::format("--latent '{}': a dense latent works at one input size only, but size is native; "
+                  "set --size N or HxW, or use --latent-channels, which takes every size",
+                  model.latent));
+  require_option(!model.size || model.size == seen,
+                 fmt::format("--size '{}' contradicts the checkpoint, whose dense latent works at "
+                             "{} only; leave --size and --crop out",
+                             to_string(seen), to_string(model.size)));
   model.size = seen;
 }
 
@@ -95,13 +91,6 @@ struct SavedRun {
   RunFolder folder;
   Checkpoint checkpoint;
 };
-
-/// Runs are resumed from anywhere.
-void make_absolute(DataOptions& data) {
-  for (std::string* path : {&data.data, &data.val}) {
-    if (!path->empty()) *path = absolute_path(*path).string();
-  }
-}
 
 /// The architecture of a checkpoint takes the place of the job's, and so does the range its weights
 /// expect values in, unless one is asked for.
@@ -119,17 +108,6 @@ bool forget_best(Progress& progress) {
   progress.patience_start = progress.epoch;
   progress.plateau_start = progress.epoch;
   return std::exchange(progress.best_epoch, 0) > 0;
-}
-
-/// Opens job.resume and adopts its architecture.
-SavedRun open_run(TrainJob& job) {
-  if (!job.init.empty()) {
-    throw OptionError("--init and --resume exclude each other: a resumed run has its weights");
-  }
-  RunFolder folder = leads() ? RunFolder::open(job.resume) : RunFolder::watch(job.resume);
-  SavedRun saved{folder, read_last_checkpoint(folder.path())};
-  adopt(job, saved.checkpoint.info);
-  return saved;
 }
 
 /// Whether a run has nothing left to do. One that stopped early goes on if it is given more.
@@ -191,20 +169,17 @@ void check_job(TrainJob& job) {
 /// Throws OptionError where no validation image gives the value that `best` goes by.
 void require_measure_of_best(const TrainJob& job, const ImageEntries& validation) {
   const BestBy best = job.train.best;
-  if (validation.empty() && best != BestBy::val_loss && best != BestBy::train_loss) {
-    throw OptionError(std::string("--best '") + to_string(best) +
-                      "': there are no validation images; give some with --val or --val-split, "
-                      "or use --best train_loss");
-  }
+  require_option(!validation.empty() || best == BestBy::val_loss || best == BestBy::train_loss,
+                 fmt::format("--best '{}': there are no validation images; give some with --val or "
+                             "--val-split, or use --best train_loss",
+                             to_string(best)));
   const auto has_window = [&](const ImageEntry& entry) {
     const Size size = size_in_batches(entry, job.data);
     return std::min(size.h, size.w) >= kSimilarityWindow;
   };
-  if (best == BestBy::val_ssim && std::ranges::none_of(validation, has_window)) {
-    throw OptionError(
-        "--best 'val_ssim': no validation image has sides of at least 11 pixels, "
-        "which SSIM needs; use --best val_loss");
-  }
+  require_option(best != BestBy::val_ssim || std::ranges::any_of(validation, has_window),
+                 "--best 'val_ssim': no validation image has sides of at least 11 pixels, which "
+                 "SSIM needs; use --best val_loss");
 }
 
 /// Weights to begin with; the job adopts the architecture that comes with them.
@@ -224,7 +199,9 @@ public:
 
   TrainResult run() {
     limit_memory(job_.run.memory);
-    make_absolute(job_.data);
+    for (std::string* path : {&job_.data.data, &job_.data.val}) {  // a run is resumed from anywhere
+      if (!path->empty()) *path = absolute_path(*path).string();
+    }
     const fs::path output = job_.resume.empty()
                                 ? fs::path(job_.run.output)
                                 : without_last_slash(absolute_path(job_.resume)).parent_path();
@@ -285,7 +262,11 @@ public:
 private:
   /// The run to go on with; true where it has nothing left to do.
   bool open_saved() {
-    saved_ = open_run(job_);
+    require_option(job_.init.empty(),
+                   "--init and --resume exclude each other: a resumed run has its weights");
+    RunFolder folder = leads() ? RunFolder::open(job_.resume) : RunFolder::watch(job_.resume);
+    saved_ = SavedRun{folder, read_last_checkpoint(folder.path())};
+    adopt(job_, saved_->checkpoint.info);
     job_.train.validate();
     Progress& progress = saved_->checkpoint.info.progress;
     keep_choices(job_, callbacks_);
@@ -413,8 +394,7 @@ private:
       throw std::runtime_error(fmt::format(
           "--cache 'ram': the images take {:.1f} GB in memory, but {:.1f} GB are free{}; use "
           "--cache auto, or resize with --size",
-          1e-9 * static_cast<double>(kept), 1e-9 * static_cast<double>(free),
-          limit_text(static_cast<double>(kept + decoded + batches))));
+          1e-9 * kept, 1e-9 * free, limit_text(kept + decoded + batches)));
     }
     if (!device_.is_cpu()) return std::numeric_limits<std::int64_t>::max();
     const std::int64_t held = kept + decoded;
@@ -428,7 +408,7 @@ private:
       callbacks_.warn(fmt::format(
           "memory is short ({:.1f} GB are free): at most {:.1f} megapixels go through the network "
           "together, and batch normalisation sees only those as one batch",
-          1e-9 * static_cast<double>(left), 1e-6 * static_cast<double>(together)));
+          1e-9 * left, 1e-6 * together));
     }
     return inferred < kMaxBatchPixels ? std::min(together, inferred) : together;
   }

@@ -1,11 +1,9 @@
 #include "convae/training/trainer.h"
 
 #include "convae/core/device.h"
-#include "convae/core/files.h"
 #include "convae/core/random.h"
-#include "convae/core/stopwatch.h"
+#include "convae/core/text.h"
 #include "convae/models/kernels/rank_sums.h"
-#include "convae/training/checkpoint.h"
 #include "convae/training/collective.h"
 #include "convae/training/feed.h"
 #include "convae/training/losses.h"
@@ -17,7 +15,6 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
@@ -25,42 +22,29 @@
 namespace convae {
 namespace {
 
-/// The same images, no micro-batch of several with more than `most_pixels`.
-Step cut_to(const Step& step, std::int64_t most_pixels) {
-  Step pieces;
+/// Micro-batches that go through the network together: of `most_pixels`, but at least an image.
+std::vector<Step> groups_within(const Step& step, std::int64_t most_pixels) {
+  std::vector<Step> groups;
+  std::int64_t pixels = 0;
   for (const MicroBatch& batch : step) {
     const std::int64_t images = batch.images.size(0);
-    const std::int64_t pixels = batch.images.size(2) * batch.images.size(3);
-    const std::int64_t most = std::max<std::int64_t>(1, most_pixels / pixels);
+    const std::int64_t an_image = batch.images.size(2) * batch.images.size(3);
+    const std::int64_t most = std::max<std::int64_t>(1, most_pixels / an_image);
     for (std::int64_t begin = 0; begin < images; begin += most) {
       const std::int64_t count = std::min(most, images - begin);
+      if (groups.empty() || pixels + count * an_image > most_pixels) {
+        groups.emplace_back();
+        pixels = 0;
+      }
+      pixels += count * an_image;
       const auto part = [&](const torch::Tensor& all) {
         return all.defined() ? all.narrow(0, begin, count) : all;
       };
       const auto first = batch.indices.begin() + begin;
-      pieces.push_back(
+      groups.back().push_back(
           {{first, first + count}, part(batch.images), part(batch.corrupted), part(batch.labels)});
     }
   }
-  return pieces;
-}
-
-/// Consecutive micro-batches that go through the network together.
-std::vector<std::span<const MicroBatch>> groups(const Step& step, std::int64_t most_pixels) {
-  std::vector<std::span<const MicroBatch>> groups;
-  std::size_t begin = 0;
-  std::int64_t pixels = 0;
-  for (std::size_t i = 0; i < step.size(); ++i) {
-    const torch::Tensor& images = step[i].images;
-    const std::int64_t more = images.size(0) * images.size(2) * images.size(3);
-    if (i > begin && pixels + more > most_pixels) {
-      groups.emplace_back(step.data() + begin, i - begin);
-      begin = i;
-      pixels = 0;
-    }
-    pixels += more;
-  }
-  groups.emplace_back(step.data() + begin, step.size() - begin);
   return groups;
 }
 
@@ -98,7 +82,7 @@ std::int64_t most_pixels_together(const ModelOptions& model, torch::Device devic
   if (!device.is_cuda()) return Trainer::kMaxPixelsTogether;
   const Size size = model.latent > 0 ? model.size : Size{512, 512};
   const std::int64_t bytes = model.training_bytes_per_image(size) * 3 / 2;
-  return std::max<std::int64_t>(1, free_gpu_memory(device) / 2 / bytes * size.h * size.w);
+  return std::max<std::int64_t>(1, free_gpu_memory(device) / 2 / bytes * size.area());
 }
 
 }  // namespace
@@ -170,15 +154,13 @@ Maps Trainer::latents(const Maps& inputs, std::vector<Maps>& skipped,
 
 /// Both in the model's range → the detector's logits.
 Maps Trainer::detect(const Maps& inputs, const Maps& outputs) {
-  Maps images, reconstructions;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const auto unit = [&](const torch::Tensor& x) {
-      return to_unit_range(x.detach().to(torch::kFloat), net_->options().output);
-    };
-    images.push_back(unit(inputs[i]));
-    reconstructions.push_back(unit(outputs[i]));
-  }
-  return net_->detector->logits(images, reconstructions);
+  const auto in_unit_range = [&](Maps maps) {
+    for (torch::Tensor& map : maps) {
+      map = to_unit_range(map.detach().to(torch::kFloat), net_->options().output);
+    }
+    return maps;
+  };
+  return net_->detector->logits(in_unit_range(inputs), in_unit_range(outputs));
 }
 
 /// What the decoder should give: the targets, or what is to be taken away from the inputs. The
@@ -202,11 +184,11 @@ torch::Tensor Trainer::mean_loss(const Maps& inputs, const Maps& targets, const 
     const Maps codes = latents(inputs, skipped, divergence_sum);
     if (device_.is_cpu() && is_fused(options_.loss)) {
       const Maps open = net_->decoder->forward_open(codes, sizes_of(inputs), skipped);
-      if (net_->detector) {
+      const auto reconstructed = [&] {
         const torch::NoGradGuard no_grad;
-        outputs = net_->finish(net_->decoder->close(open), inputs);
-      }
-      if (net_->detector) logits = detect(inputs, std::exchange(outputs, {}));
+        return net_->finish(net_->decoder->close(open), inputs);
+      };
+      if (net_->detector) logits = detect(inputs, reconstructed());
       loss = fused_loss(open, net_->decoder->last_bias(), decoder_targets(inputs, targets), output,
                         options_.loss[0].kind, share * options_.loss[0].weight);
     } else {
@@ -249,8 +231,7 @@ torch::Tensor Trainer::backward(std::span<const MicroBatch> batches, std::int64_
 torch::Tensor Trainer::backward_all(const Step& step, const StepShare* share) {
   torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
   if (share == nullptr) {
-    const Step pieces = cut_to(step, pixels_together_);
-    for (const std::span<const MicroBatch> batches : groups(pieces, pixels_together_)) {
+    for (const Step& batches : groups_within(step, pixels_together_)) {
       loss_sum += backward(batches, image_count(step));
     }
     return loss_sum;
@@ -305,7 +286,7 @@ std::optional<double> Trainer::train_step(const Step& step, double lr, const Ste
                            "; use a smaller --batch-size, --size or --crop, or --precision bf16");
 }
 
-void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
+void Trainer::train_steps(const std::function<bool()>& after_step) {
   const std::int64_t epoch = progress_.epoch + 1;
   std::vector<Step> plan = plan_training_epoch(dataset_, options_.batch_size, options_.seed, epoch,
                                                progress_.epoch_position);
@@ -340,10 +321,7 @@ void Trainer::train_steps(const std::function<bool()>& should_stop_too) {
     if (images_in_step_ > 0) ++progress_.step;  // of damaged files alone nothing is learnt
     progress_.epoch_train_seconds = seconds_before + time.seconds();
     note_time();
-    if (on_step) on_step();
-    // Both are asked, whatever the first says.
-    const bool stop = should_stop && should_stop();
-    if ((should_stop_too && should_stop_too()) || stop) break;
+    if (after_step && after_step()) break;
   }
   waiting_share_ = waited / time.seconds();
   if (progress_.epoch_images == 0 && epoch_complete()) {

@@ -42,15 +42,11 @@ public:
 
   /// Gives each step's learning rate in place of the schedule, where it is set.
   std::function<double()> rate;
-  /// Called after every step. `progress().step` steps are done then.
-  std::function<void()> on_step;
-  /// Asked after every step; true ends the epoch there. The next call goes on with it.
-  std::function<bool()> should_stop;
 
-  /// All steps of the epoch; with `max_steps`, should_stop() or `should_stop_too`, which is asked
-  /// after every step as well, it may end before.
+  /// All steps of the epoch; with `max_steps` it may end before, or where `after_step`, called when
+  /// progress().step steps are done, says true: the next call goes on with it.
   /// Throws NonFiniteError; std::runtime_error where no image can be used.
-  void train_steps(const std::function<bool()>& should_stop_too = {});
+  void train_steps(const std::function<bool()>& after_step = {});
   /// The epoch's end, where its sums start at zero again.
   void close_epoch();
 

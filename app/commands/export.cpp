@@ -5,7 +5,6 @@
 #include "convae/core/output_folder.h"
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
-#include "convae/inspection/saved_inspector.h"
 
 #include <fmt/format.h>
 
@@ -15,19 +14,17 @@ namespace {
 
 ExportOptions export_options(const CommandLine& line) {
   const CallOptions& call = line.options.call;
-  if (!call.export_format) {
-    throw OptionError("--format is needed: onnx, torchscript or safetensors");
-  }
+  require_option(call.export_format.has_value(),
+                 "--format is needed: onnx, torchscript or safetensors");
   require_option(call.part == Part::inspector || !line.has("fpr"),
                  "--fpr: only --part inspector has a threshold; leave it out");
   ExportOptions wanted{
       .format = *call.export_format, .part = call.part, .size = {}, .fpr = call.fpr};
   if (call.input.empty()) return wanted;
   const auto size = parse_size(call.input);
-  if (!size || size->h < 1 || size->w < 1) {
-    throw OptionError("--input " + in_quotes(call.input) +
-                      ": expected HxW, the size of the images, such as 96x128");
-  }
+  require_option(size && size->h >= 1 && size->w >= 1,
+                 "--input " + in_quotes(call.input) +
+                     ": expected HxW, the size of the images, such as 96x128");
   wanted.size = *size;
   return wanted;
 }
@@ -74,10 +71,9 @@ int run_export(const CommandLine& line) {
   ExportOptions wanted = export_options(line);
   const fs::path target(options.run.output);
   std::error_code error;
-  if (!target.has_filename() || fs::is_directory(target, error)) {
-    throw OptionError("--output " + in_quotes(options.run.output) +
-                      ": expected the name of a file, such as model.onnx");
-  }
+  require_option(target.has_filename() && !fs::is_directory(target, error),
+                 "--output " + in_quotes(options.run.output) +
+                     ": expected the name of a file, such as model.onnx");
   OutputFolder output(fs::absolute(target).parent_path(), options.call.overwrite);
   const std::string name = output.reserve_exact(target.filename().string());
   const Model model = open_model(options);

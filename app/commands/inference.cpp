@@ -86,11 +86,9 @@ int run_interpolate(const CommandLine& line) {
   const Options& options = line.options;
   require_checkpoint(options);
   require_given(options.run.output, "output", "-o between");
-  if (line.operands.size() != 2) {
-    throw OptionError(
-        "interpolate needs two images, such as: convae interpolate a.png b.png "
-        "--checkpoint runs/latest -o between");
-  }
+  require_option(line.operands.size() == 2,
+                 "interpolate needs two images, such as: convae interpolate a.png b.png "
+                 "--checkpoint runs/latest -o between");
   options.data.validate();
   const InterpolateOptions job{.from = line.operands[0],
                                .to = line.operands[1],

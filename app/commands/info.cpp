@@ -37,9 +37,8 @@ void print_lines(const nlohmann::ordered_json& json) {
 }  // namespace
 
 int run_info(const CommandLine& line) {
-  if (line.operands.empty()) {
-    throw OptionError("info needs a run folder or a checkpoint, such as: convae info runs/latest");
-  }
+  require_option(!line.operands.empty(),
+                 "info needs a run folder or a checkpoint, such as: convae info runs/latest");
   const Model model = load(line.operands[0]);
   auto json = nlohmann::ordered_json::parse(description_json(model));
   add_training(json, model.info().config);

@@ -7,8 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
-
 namespace convae::app {
 
 int run_pack(const CommandLine& line) {

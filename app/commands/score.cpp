@@ -110,7 +110,7 @@ int run_calibrate(const CommandLine& line) {
   const Inspector inspector = calibrate_run(model, calibrate_options(line), callbacks);
   warn_of_rate(inspector, options.call.fpr, callbacks);
   const Calibration& good = inspector.calibration();
-  const std::string file = inspector_file(model).string();
+  const std::string file = inspector_file(model.run()).string();
   const double threshold = inspector.threshold(options.call.fpr);
   if (options.call.json) {
     const nlohmann::ordered_json json = {

@@ -12,9 +12,7 @@ namespace {
 std::string latent_text(const ModelOptions& model, Size size) {
   if (!model.has_latents()) return "none: the decoder needs the image, too";
   const std::vector<std::int64_t> shape = model.latent_shape(size);
-  std::int64_t numbers = 1;
-  for (const std::int64_t extent : shape) numbers *= extent;
-  return fmt::format("{}, {} numbers for {}", fmt::join(shape, "x"), numbers,
+  return fmt::format("{}, {} numbers for {}", fmt::join(shape, "x"), c10::multiply_integers(shape),
                      model.channels * size.h * size.w);
 }
 

@@ -130,7 +130,7 @@ void calibrate_after_training(const TrainResult& result, const Options& given,
     data.max_pixels = std::max(data.max_pixels, given.data.max_pixels);
     const Inspector inspector = calibrate_run(model, options, callbacks);
     callbacks.say(fmt::format("calibrated on {} good images: {}", inspector.calibration().images(),
-                              printable(inspector_file(model).string())));
+                              printable(inspector_file(model.run()).string())));
   } catch (const Interrupted&) {
     const std::string unlearnt =
         "the training is finished and saved, but score has not learnt from it yet; ";

@@ -15,7 +15,7 @@
 namespace convae::app {
 namespace {
 
-constexpr std::int64_t kMaxConfigBytes = 1 << 20;
+constexpr std::int64_t kMaxConfigBytes = 64 << 20;  // with the names of a fold's images
 constexpr std::array kTables = {Group::data, Group::model, Group::train, Group::run};
 
 [[noreturn]] void refuse_config(const std::string& name, const toml::source_region& where,

@@ -196,9 +196,8 @@ int run_completion(const CommandLine& line) {
   const std::map<std::string, std::string (*)()> scripts = {
       {"bash", bash_script}, {"zsh", zsh_script}, {"fish", fish_script}};
   const auto script = scripts.find(line.operands[0]);
-  if (script == scripts.end()) {
-    throw OptionError("completion " + in_quotes(line.operands[0]) + ": expected bash, zsh or fish");
-  }
+  require_option(script != scripts.end(),
+                 "completion " + in_quotes(line.operands[0]) + ": expected bash, zsh or fish");
   std::fputs(script->second().c_str(), stdout);
   return kDone;
 }

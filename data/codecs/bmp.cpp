@@ -47,7 +47,7 @@ private:
   std::uint32_t most_ = 0;
 };
 
-class BmpReader {
+class BmpReader : public FileReader {
 public:
   BmpReader(Bytes bytes, std::int64_t max_pixels) : bytes_(bytes) {
     header_bytes_ = number(14, 4);
@@ -65,7 +65,6 @@ public:
     info.alpha = static_cast<bool>(alpha_);
   }
 
-  ImageInfo info;
   const Palette& palette() const { return palette_; }
 
   torch::Tensor decode(int channels) {
@@ -279,10 +278,11 @@ std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels, const Original
                    pixels.size(0) * pixels.size(1), colours.mutable_data_ptr<std::uint8_t>(), 4);
     return encode_bmp(colours, original);
   }
-  constexpr std::int64_t kDotsAt = 38, kDotsBytes = 8;  // pixels a metre, both ways
-  constexpr std::int64_t kColoursAt = 46;               // in the palette
+  constexpr std::size_t kDotsAt = 38, kDotsBytes = 8;  // pixels a metre, both ways
+  const bool has_dots =
+      original && original->bytes.size() > kDotsAt + kDotsBytes && original->bytes[14] >= 40;
   const auto height = pixels.size(0), width = pixels.size(1), channels = pixels.size(2);
-  Palette palette = original ? BmpReader(original->bytes, kAnyNumberOfPixels).palette() : Palette{};
+  Palette palette = original ? BmpReader(original->bytes, kAnyArea).palette() : Palette{};
   if (palette.empty() && channels == 1) palette = all_greys();
   const bool has_alpha = channels == 4;
   const int samples = palette.empty() ? static_cast<int>(channels) : 1;
@@ -304,24 +304,16 @@ std::vector<std::uint8_t> encode_bmp(const torch::Tensor& pixels, const Original
   put(bytes, 1, 2);            // planes
   put(bytes, 8 * samples, 2);  // bits a pixel
   put(bytes, has_alpha ? kBitfields : kRgb, 4);
-  // The rest of the header is zero: size and resolution left open.
-  bytes.resize(header + height * stride);
-  for (int i = 0; i < 2; ++i) {
-    bytes[kColoursAt + i] = static_cast<std::uint8_t>(palette.size() >> (8 * i));
-  }
+  put(bytes, 0, 4);  // size, left open
+  put(bytes, has_dots ? number_at(original->bytes, kDotsAt, kDotsBytes) : 0, kDotsBytes);
+  put(bytes, palette.size(), 4);
+  put(bytes, 0, 4);  // all of these colours matter
   if (has_alpha) {
-    for (int c = 0; c < 4; ++c) bytes[kMasksAt + 4 * c + (c < 3 ? 2 - c : 3)] = 255;
-    std::ranges::copy("BGRs", &bytes[kMasksAt + 16]);  // sRGB
-    bytes[kMasksAt + 20] = 0;
+    for (const auto mask : {0xFF0000U, 0xFF00U, 0xFFU, 0xFF000000U}) put(bytes, mask, 4);
+    put(bytes, 's' << 24 | 'R' << 16 | 'G' << 8 | 'B', 4);
   }
-  if (original && original->bytes.size() > kDotsAt + kDotsBytes && original->bytes[14] >= 40) {
-    std::copy_n(&original->bytes[kDotsAt], kDotsBytes, &bytes[kDotsAt]);
-  }
-  auto* entry = &bytes[kFileHeader + own_header];
-  for (const auto& colour : palette) {
-    for (int c = 0; c < 3; ++c) entry[2 - c] = colour[c];
-    entry += 4;
-  }
+  for (const auto& colour : palette) put(bytes, colour[0] << 16 | colour[1] << 8 | colour[2], 4);
+  bytes.resize(header + height * stride);
   const std::vector<std::uint8_t> indices =
       palette.empty() ? std::vector<std::uint8_t>{} : nearest_colours(pixels, palette);
   const auto* from = pixels.const_data_ptr<std::uint8_t>();

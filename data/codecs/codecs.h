@@ -68,8 +68,12 @@ struct Codec {
 };
 extern const Codec kJpeg, kPng, kBmp, kTiff, kWebp, kPnm;
 
-/// For files that were read before, or are read in parts.
-inline constexpr std::int64_t kAnyNumberOfPixels = std::int64_t{1} << 60;
+/// What readers have.
+struct FileReader {
+  ImageInfo info;    ///< sides as stored
+  ValueRange range;  ///< of float pixels, see in_range(); PNM spreads samples where it is full
+  std::int64_t clipped = 0;  ///< of their values
+};
 
 /// Of a Reader with has_parts(), decode_part(part, channels), reads_rows() and next_row(): the row
 /// before which it cannot go back.
@@ -87,17 +91,14 @@ public:
 
   Decoded read(const Region& part) override {
     if (part.rows.begin < reader_->next_row()) open();
-    Decoded decoded{info, reader_->decode_part(part, channels_)};
-    if constexpr (requires { reader_->clipped; }) {
-      decoded.clipped = std::exchange(reader_->clipped, 0);
-    }
-    return decoded;
+    const torch::Tensor pixels = reader_->decode_part(part, channels_);
+    return {info, pixels, std::exchange(reader_->clipped, 0)};
   }
 
 private:
   void open() {
-    reader_.emplace(bytes_, kAnyNumberOfPixels);
-    if constexpr (requires { reader_->range; }) reader_->range = range_;
+    reader_.emplace(bytes_, kAnyArea);
+    reader_->range = range_;
   }
 
   Bytes bytes_;
@@ -112,8 +113,8 @@ std::unique_ptr<PartReader> open_parts(Bytes bytes, int channels, const ValueRan
   return parts->has_parts() ? std::move(parts) : nullptr;
 }
 
-/// A codec of a Reader(bytes, max_pixels) with a member info and decode(channels): probing and
-/// decoding share its header code, so they cannot disagree.
+/// A codec of a FileReader, Reader(bytes, max_pixels), with decode(channels): probing and decoding
+/// share its header code, so they cannot disagree.
 template <typename Reader>
 constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor&, const Original*),
                          bool holds_16_bits) {
@@ -121,13 +122,9 @@ constexpr Codec codec_of(std::vector<std::uint8_t> (*encode)(const torch::Tensor
       [](Bytes bytes, std::int64_t max_pixels) { return Reader(bytes, max_pixels).info; },
       [](Bytes bytes, int channels, std::int64_t max_pixels, const ValueRange& range) -> Decoded {
         Reader reader(bytes, max_pixels);
-        if constexpr (requires { reader.range; }) {
-          reader.range = range;
-          const torch::Tensor pixels = reader.decode(channels);
-          return {reader.info, pixels, reader.clipped};
-        } else {
-          return {reader.info, reader.decode(channels)};
-        }
+        reader.range = range;
+        const torch::Tensor pixels = reader.decode(channels);
+        return {reader.info, pixels, reader.clipped};
       },
       encode, holds_16_bits,
       [] {
@@ -171,6 +168,15 @@ void check_side(const torch::Tensor& pixels, std::int64_t max_side, std::string_
 torch::Tensor empty_pixels(const ImageInfo& info, int channels);
 torch::Tensor empty_pixels(const ImageInfo& info, Size size, int channels);
 
+/// use(the first sample) of pixels of 8 or 16 bits, in their type.
+void with_samples(const torch::Tensor& pixels, const auto& use) {
+  if (pixels.scalar_type() == at::kUInt16) {
+    use(static_cast<std::uint16_t*>(pixels.data_ptr()));
+  } else {
+    use(pixels.data_ptr<std::uint8_t>());
+  }
+}
+
 /// Contiguous whole numbers of a file in the places that a fixed `range` gives them, see
 /// decode_image(), with those that are clipped counted in `decoded`; others as they are.
 torch::Tensor in_range(Decoded& decoded, const ValueRange& range);
@@ -193,8 +199,8 @@ inline std::uint64_t number_at(Bytes bytes, std::uint64_t at, int count,
   return value;
 }
 
-/// The orientation, 1 to 8, in a block of EXIF data; 1 where there is none. `exif` may begin with
-/// "Exif\0\0" (JPEG) or with the TIFF header (PNG, WebP).
+/// The orientation, 1 to 8, in a block of EXIF data; 1 where there is none, or no data. `exif` may
+/// begin with "Exif\0\0" (JPEG) or with the TIFF header (PNG, WebP).
 int exif_orientation(Bytes exif);
 
 }  // namespace convae::codec

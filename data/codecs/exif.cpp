@@ -17,6 +17,7 @@ constexpr std::size_t kMaxExifBytes = 1 << 20;
 }  // namespace
 
 int exif_orientation(Bytes exif) {
+  if (exif.empty()) return 1;
   exif = exif.first(std::min(exif.size(), kMaxExifBytes));
   std::vector<std::uint8_t> prefixed;
   if (exif.size() < sizeof kPrefix || std::memcmp(exif.data(), kPrefix, sizeof kPrefix) != 0) {

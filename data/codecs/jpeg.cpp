@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <csetjmp>
 #include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -99,7 +98,7 @@ void limit_scans(j_common_ptr jpeg) {
   }
 }
 
-class JpegReader {
+class JpegReader : public FileReader {
 public:
   JpegReader(Bytes bytes, std::int64_t max_pixels) {
     install(errors_);
@@ -120,11 +119,9 @@ public:
     info.height = decoder_.image_height;
     info.width = decoder_.image_width;
     info.channels = decoder_.num_components == 1 ? 1 : 3;
-    info.orientation = orientation();
+    info.orientation = exif_orientation(exif());
     check_supported();
   }
-
-  ImageInfo info;
 
   Bytes exif() const {
     for (const auto* marker : markers()) {
@@ -186,10 +183,7 @@ public:
   }
 
   torch::Tensor decode(int channels) {
-    auto pixels = empty_pixels(info, channels);
-    start(channels);
-    read_rows(info.height, pixels.data_ptr<std::uint8_t>(), channels);
-    return pixels;
+    return decode_part(whole({info.height, info.width}), channels);
   }
 
   bool has_parts() { return !jpeg_has_multiple_scans(&decoder_); }
@@ -327,17 +321,12 @@ private:
     }
   }
 
-  int orientation() const {
-    const Bytes block = exif();
-    return block.empty() ? 1 : exif_orientation(block);
-  }
-
   ErrorManager errors_;
   bool is_started_ = false;
   bool between_scans_ = false;  // the last thing read was the end of a scan
   unsigned scanned_ = 0;        // components, a bit each
   jpeg_progress_mgr progress_{};
-  std::unique_ptr<JOCTET, decltype(&std::free)> profile_{nullptr, &std::free};
+  Handle<JOCTET, std::free> profile_;
   unsigned profile_bytes_ = 0;
   jpeg_decompress_struct decoder_{};
   Handle<jpeg_decompress_struct, jpeg_destroy_decompress> destroys_{&decoder_};
@@ -363,7 +352,7 @@ std::vector<std::uint8_t> write_jpeg(const torch::Tensor& tensor, int quality, i
   std::optional<JpegReader> after;
   std::vector<std::uint8_t> exif;
   if (original) {
-    after.emplace(original->bytes, kAnyNumberOfPixels);
+    after.emplace(original->bytes, kAnyArea);
     after->note_losses(original->lost);
     after->read_profile(*original);
     exif = upright_exif(after->exif());

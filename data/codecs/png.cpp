@@ -2,25 +2,18 @@
 
 #include <algorithm>
 #include <deque>
-#include <string>
 
 namespace convae::codec {
 namespace {
 
-/// Of the eXIf chunk, which may follow the pixels, and be empty.
-int orientation_of(const std::vector<PngChunk>& chunks) {
-  const auto exif = std::ranges::find(chunks, "eXIf", &PngChunk::type);
-  return exif == chunks.end() || exif->data.empty() ? 1 : exif_orientation(exif->data);
-}
-
 /// Of an animation (APNG), whose first picture is read.
 int frames_of(const std::vector<PngChunk>& chunks) {
-  const auto control = std::ranges::find(chunks, "acTL", &PngChunk::type);
-  if (control == chunks.end() || control->data.size() < 4) return 1;
-  return static_cast<int>(std::clamp<std::uint32_t>(big_endian_32(control->data, 0), 1, kMaxPages));
+  const Bytes control = data_of(chunks, "acTL");
+  if (control.size() < 4) return 1;
+  return static_cast<int>(std::clamp<std::uint32_t>(big_endian_32(control, 0), 1, kMaxPages));
 }
 
-class PngReader {
+class PngReader : public FileReader {
 public:
   PngReader(Bytes bytes, std::int64_t max_pixels) : context_(new_spng(/*flags=*/0)) {
     // Before spng sees them: it answers with an overflow, and after reading all of the metadata.
@@ -31,8 +24,7 @@ public:
     auto* context = context_.get();
     const std::vector<PngChunk> chunks = chunks_of(bytes);
     check_spng(spng_set_crc_action(context, SPNG_CRC_ERROR, SPNG_CRC_ERROR));
-    has_notes_ = std::ranges::any_of(chunks, is_note);
-    if (has_notes_) {
+    if (std::ranges::any_of(chunks, is_note)) {
       essential_.push_back(bytes.first(8));
       for (const PngChunk& chunk : chunks) {
         if (!is_note(chunk)) essential_.push_back(chunk.whole);
@@ -53,14 +45,11 @@ public:
                      ? std::ranges::any_of(palette_, [](const auto& c) { return c[3] < 255; })
                      : has_key_ || samples() % 2 == 0;
     info.bits = header_.bit_depth == 16 ? 16 : 8;
-    info.orientation = orientation_of(chunks);
+    info.orientation = exif_orientation(data_of(chunks, "eXIf"));  // it may follow the pixels
     info.pages = frames_of(chunks);
   }
 
-  ImageInfo info;
-  StoredPng stored() const {
-    return {header_.bit_depth, has_key_, has_notes_, palette_, transparency_};
-  }
+  StoredPng stored() const { return {header_.bit_depth, has_key_, palette_, transparency_}; }
 
   bool has_parts() const { return header_.interlace_method == SPNG_INTERLACE_NONE; }
   static bool reads_rows() { return true; }
@@ -72,34 +61,25 @@ public:
       check_spng(spng_decode_image(context_.get(), nullptr, 0, stored_format(),
                                    decode_flags() | SPNG_DECODE_PROGRESSIVE));
     }
-    const Size all{part.rows.length(), info.width};
-    auto pixels = empty_pixels(info, all, channels);
-    std::vector<std::uint8_t> row(stored_bytes() / info.height);
-    const std::int64_t row_bytes = pixels.stride(0) * pixels.element_size();
-    auto* to = static_cast<std::uint8_t*>(pixels.data_ptr());
-    for (; next_row_ < part.rows.end; ++next_row_) {
-      const int code = spng_decode_row(context_.get(), row.data(), row.size());
-      if (code != SPNG_EOI) check_spng(code);
-      if (next_row_ < part.rows.begin) continue;
-      if (info.bits == 16) {
-        convert_rows(reinterpret_cast<const std::uint16_t*>(row.data()), 1,
-                     reinterpret_cast<std::uint16_t*>(to), channels);
-      } else {
+    auto pixels = empty_pixels(info, {part.rows.length(), info.width}, channels);
+    with_samples(pixels, [&](auto* to) {
+      const std::size_t row_bytes = stored_bytes() / info.height;
+      std::vector<std::remove_pointer_t<decltype(to)>> row(row_bytes / sizeof *to);
+      for (; next_row_ < part.rows.end; ++next_row_) {
+        const int code = spng_decode_row(context_.get(), row.data(), row_bytes);
+        if (code != SPNG_EOI) check_spng(code);
+        if (next_row_ < part.rows.begin) continue;
         convert_rows(row.data(), 1, to, channels);
+        to += info.width * channels;
       }
-      to += row_bytes;
-    }
+    });
     if (next_row_ == info.height) check_spng(spng_decode_chunks(context_.get()));
     return pixels.narrow(1, part.columns.begin, part.columns.length()).contiguous();
   }
 
   torch::Tensor decode(int channels) {
     auto pixels = empty_pixels(info, channels);
-    if (info.bits == 16) {
-      decode_rows(static_cast<std::uint16_t*>(pixels.data_ptr()), channels);
-    } else {
-      decode_rows(pixels.data_ptr<std::uint8_t>(), channels);
-    }
+    with_samples(pixels, [&](auto* to) { decode_rows(to, channels); });
     // The checksum of the last data chunk and all that follows it.
     check_spng(spng_decode_chunks(context_.get()));
     return pixels;
@@ -192,8 +172,7 @@ private:
     return SPNG_OK;
   }
 
-  bool has_notes_ = false;
-  std::deque<Bytes> essential_;  // what is left of it
+  std::deque<Bytes> essential_;  // what is left of it, where there are notes
   Spng context_;
   spng_ihdr header_{};
   spng_trns transparency_{};
@@ -205,7 +184,7 @@ private:
 
 }  // namespace
 
-StoredPng stored_png(Bytes png) { return PngReader(png, kAnyNumberOfPixels).stored(); }
+StoredPng stored_png(Bytes png) { return PngReader(png, kAnyArea).stored(); }
 
 const Codec kPng = codec_of<PngReader>(encode_png, /*holds_16_bits=*/true);
 

@@ -38,6 +38,11 @@ std::uint32_t big_endian_32(Bytes bytes, std::size_t at) {
   return static_cast<std::uint32_t>(number_at(bytes, at, 4, std::endian::big));
 }
 
+Bytes data_of(const std::vector<PngChunk>& chunks, std::string_view type) {
+  const auto chunk = std::ranges::find(chunks, type, &PngChunk::type);
+  return chunk == chunks.end() ? Bytes{} : chunk->data;
+}
+
 std::vector<std::uint8_t> turned_dots(const PngChunk& chunk) {
   constexpr std::size_t kType = 4, kAcross = 8, kDown = 12, kSum = 17;
   std::vector<std::uint8_t> turned(chunk.whole.begin(), chunk.whole.end());

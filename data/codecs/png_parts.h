@@ -8,7 +8,6 @@
 #include <spng.h>
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -33,6 +32,9 @@ bool is_note(const PngChunk& chunk);
 /// insist, or where the checksum of one that spng will not see is wrong.
 std::vector<PngChunk> chunks_of(Bytes bytes);
 
+/// What the first chunk of that type holds; empty where there is none.
+Bytes data_of(const std::vector<PngChunk>& chunks, std::string_view type);
+
 /// The chunk pHYs, dots across and down, of a picture that is turned sideways.
 std::vector<std::uint8_t> turned_dots(const PngChunk& chunk);
 
@@ -41,8 +43,7 @@ std::uint32_t big_endian_32(Bytes bytes, std::size_t at);
 /// How a PNG stores its pixels, for one made after it.
 struct StoredPng {
   int bit_depth = 0;
-  bool has_key = false;    ///< a colour that is transparent
-  bool has_notes = false;  ///< see is_note()
+  bool has_key = false;  ///< a colour that is transparent
   Palette palette;
   spng_trns transparency{};
 };

@@ -1,8 +1,8 @@
 #include "convae/core/files.h"
 #include "convae/core/mapped_file.h"
 #include "convae/data/codecs/likeness.h"
-#include "convae/data/codecs/picture_files.h"
 #include "convae/data/codecs/png_parts.h"
+#include "convae/data/picture_file.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -127,7 +127,9 @@ private:
     stored.has_key = false;  // its alpha, which is not kept either
     note_losses(stored, lost);
     if (!stored.palette.empty()) lost.emplace_back("its palette (written in tiles)");
-    if (stored.has_notes) lost.emplace_back("what stands beside its pixels (written in tiles)");
+    if (std::ranges::any_of(chunks_of(file.bytes()), is_note)) {
+      lost.emplace_back("what stands beside its pixels (written in tiles)");
+    }
   }
 
   static int write_stream(spng_ctx*, void* file, void* from, std::size_t count) {
@@ -163,29 +165,23 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
   expect_ok(spng_set_option(context.get(), SPNG_ENCODE_TO_BUFFER, 1));
   const void* data = pixels.const_data_ptr();
   std::size_t data_bytes = pixels.nbytes();
+  const StoredPng stored = original ? stored_png(original->bytes) : StoredPng{};
   std::vector<std::uint8_t> indices, exif;
+  if (!stored.palette.empty()) {
+    indices = nearest_colours(pixels, stored.palette);
+    header.color_type = SPNG_COLOR_TYPE_INDEXED;
+    data = indices.data();
+    data_bytes = indices.size();
+  }
+  expect_ok(spng_set_ihdr(context.get(), &header));
+  give_palette(stored, context.get());
   if (original) {
-    const StoredPng stored = stored_png(original->bytes);
     note_losses(stored, original->lost);
-    if (!stored.palette.empty()) {
-      indices = nearest_colours(pixels, stored.palette);
-      header.color_type = SPNG_COLOR_TYPE_INDEXED;
-      data = indices.data();
-      data_bytes = indices.size();
+    exif = upright_exif(data_of(chunks_of(original->bytes), "eXIf"));
+    spng_exif block{exif.size(), reinterpret_cast<char*>(exif.data())};
+    if (exif.size() > 4 && spng_set_exif(context.get(), &block) != SPNG_OK) {
+      original->lost.emplace_back("its EXIF");
     }
-    expect_ok(spng_set_ihdr(context.get(), &header));
-    give_palette(stored, context.get());
-    const std::vector<PngChunk> chunks = chunks_of(original->bytes);
-    const auto note = std::ranges::find(chunks, "eXIf", &PngChunk::type);
-    if (note != chunks.end() && note->data.size() > 4) {
-      exif = upright_exif(note->data);
-      spng_exif block{exif.size(), reinterpret_cast<char*>(exif.data())};
-      if (spng_set_exif(context.get(), &block) != SPNG_OK) {
-        original->lost.emplace_back("its EXIF");
-      }
-    }
-  } else {
-    expect_ok(spng_set_ihdr(context.get(), &header));
   }
   expect_ok(spng_encode_image(context.get(), data, data_bytes, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE));
   std::size_t size = 0;

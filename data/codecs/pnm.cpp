@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t kMostValue = 65535;
 
 /// P1 and P4: bits, 1 is black; P2 and P5: grey; P3 and P6: RGB. Numbers are text up to P3.
-class PnmReader {
+class PnmReader : public FileReader {
 public:
   PnmReader(Bytes bytes, std::int64_t max_pixels) : bytes_(bytes), kind_(bytes[1] - '0') {
     info.format = ImageFormat::pnm;
@@ -31,7 +31,7 @@ public:
     ++at_;  // the one blank before the pixels
     const std::int64_t row =
         kind_ == 4 ? (info.width + 7) / 8 : info.width * info.channels * (info.bits / 8);
-    const std::size_t end = at_ + static_cast<std::size_t>(row * info.height);
+    const std::size_t end = at_ + static_cast<std::size_t>(row) * info.height;
     if (!is_text() && bytes.size() > end + 1) {
       info.remark = "what follows its first picture is not read";
     }
@@ -48,17 +48,9 @@ public:
 
   torch::Tensor decode(int channels) {
     const torch::Tensor pixels = empty_pixels(info, channels);
-    if (info.bits == 16) {
-      read_rows(static_cast<std::uint16_t*>(pixels.mutable_data_ptr()), channels);
-    } else {
-      read_rows(pixels.mutable_data_ptr<std::uint8_t>(), channels);
-    }
+    with_samples(pixels, [&](auto* to) { read_rows(to, channels); });
     return pixels;
   }
-
-  ImageInfo info;
-  ValueRange range;  ///< other than full, samples stay the file's own numbers
-  std::int64_t clipped = 0;
 
 private:
   bool is_bits() const { return kind_ == 1 || kind_ == 4; }
@@ -120,6 +112,7 @@ private:
       if (value > most_) {
         throw ImageError(fmt::format("damaged PNM: a value of {} above {}", value, most_));
       }
+      // Otherwise they stay the file's own numbers.
       const bool spreads = is_bits() || range.kind == ValueRange::Kind::full;
       sample = static_cast<Sample>(spreads ? (value * kFull + most_ / 2) / most_ : value);
       if (is_bits()) sample = static_cast<Sample>(kFull - sample);
@@ -145,7 +138,7 @@ private:
 };
 
 std::vector<std::uint8_t> encode_pnm(const torch::Tensor& pixels, const Original* original) {
-  if (original) PnmReader(original->bytes, kAnyNumberOfPixels).note_losses(original->lost);
+  if (original) PnmReader(original->bytes, kAnyArea).note_losses(original->lost);
   const bool is_wide = pixels.scalar_type() == at::kUInt16;
   const std::string header = fmt::format("P{}\n{} {}\n{}\n", pixels.size(2) == 3 ? 6 : 5,
                                          pixels.size(1), pixels.size(0), is_wide ? 65535 : 255);

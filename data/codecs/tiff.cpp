@@ -1,15 +1,10 @@
-#include "convae/data/codecs/codecs.h"
 #include "convae/data/codecs/likeness.h"
-#include "convae/data/codecs/picture_files.h"
 #include "convae/data/codecs/pixel_rows.h"
-#include "convae/data/codecs/tiff_memory.h"
-#include "convae/data/codecs/tiff_pages.h"
-#include "convae/data/codecs/tiff_tags.h"
+#include "convae/data/codecs/tiff_parts.h"
 
 #include <c10/util/Half.h>
 
 #include <fmt/format.h>
-#include <tiffio.h>
 
 #include <algorithm>
 #include <cmath>
@@ -27,7 +22,7 @@ constexpr std::int64_t kMaxBlockPixels = 1 << 22;
 /// Where a block has more bytes than this, its pixels must have no more than that.
 constexpr std::int64_t kMostBlockBytes = 1 << 29, kMostPixelBytes = 64;
 
-class TiffReader {
+class TiffReader : public FileReader {
 public:
   TiffReader(Bytes bytes, std::int64_t max_pixels) {
     file_.bytes = bytes;
@@ -52,12 +47,8 @@ public:
     read_blocks();
     if (pages.count == 0) info.remark = "only a preview of another picture is in it";
     info.pages =
-        std::max({1, pages.count, noted_planes(tiff_.get(), info.height * info.width * samples_)});
+        std::max(pages.count, noted_planes(tiff_.get(), {info.height, info.width}, samples_));
   }
-
-  ImageInfo info;
-  ValueRange range;          // of float pixels
-  std::int64_t clipped = 0;  // of their values
 
   torch::Tensor decode(int channels) {
     return decode_part(whole({info.height, info.width}), channels);
@@ -74,10 +65,8 @@ public:
     auto pixels = empty_pixels(info, part.size(), channels);
     if (info.bits == 32) {
       decode_blocks(part, pixels.data_ptr<float>(), channels);
-    } else if (info.bits == 16) {
-      decode_blocks(part, static_cast<std::uint16_t*>(pixels.data_ptr()), channels);
     } else {
-      decode_blocks(part, pixels.data_ptr<std::uint8_t>(), channels);
+      with_samples(pixels, [&](auto* to) { decode_blocks(part, to, channels); });
     }
     return pixels;
   }
@@ -155,19 +144,18 @@ private:
     samples_ = tag(TIFFTAG_SAMPLESPERPIXEL);
     separate_ = samples_ > 1 && tag(TIFFTAG_PLANARCONFIG) == PLANARCONFIG_SEPARATE;
     const int format = tag(TIFFTAG_SAMPLEFORMAT);
-    const bool is_signed = format == SAMPLEFORMAT_INT;
+    is_signed_ = format == SAMPLEFORMAT_INT;
     const bool is_unsigned = format == SAMPLEFORMAT_UINT || format == SAMPLEFORMAT_VOID;
     is_float_ = format == SAMPLEFORMAT_IEEEFP;
     const bool fits = std::has_single_bit<unsigned>(bits_) && bits_ <= 64 &&
-                      (is_unsigned || (is_signed && bits_ >= 8) || (is_float_ && bits_ >= 16));
+                      (is_unsigned || (is_signed_ && bits_ >= 8) || (is_float_ && bits_ >= 16));
     kind_ = fmt::format("{}-bit {}samples", bits_,
                         is_float_     ? "float "
                         : is_unsigned ? ""
-                        : is_signed   ? "signed integer "
+                        : is_signed_  ? "signed integer "
                                       : "complex ");
     if (!fits) refuse(kind_);
-    is_signed_ = is_signed;
-    info.bits = is_float_ || is_signed || bits_ > 16 ? 32 : bits_ == 16 ? 16 : 8;
+    info.bits = is_float_ || is_signed_ || bits_ > 16 ? 32 : bits_ == 16 ? 16 : 8;
     const int compression = tag(TIFFTAG_COMPRESSION);
     if (compression == COMPRESSION_OJPEG || !TIFFIsCODECConfigured(compression)) {
       const auto* codec = TIFFFindCODEC(compression);
@@ -177,9 +165,8 @@ private:
   }
 
   void read_colours() {
-    std::uint16_t photometric = samples_ >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK;
-    TIFFGetField(tiff_.get(), TIFFTAG_PHOTOMETRIC, &photometric);
-    photometric_ = photometric;
+    photometric_ = samples_ >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK;
+    TIFFGetField(tiff_.get(), TIFFTAG_PHOTOMETRIC, &photometric_);
     switch (photometric_) {
       case PHOTOMETRIC_MINISWHITE:
         colours_ = 1;
@@ -459,7 +446,7 @@ private:
   int samples_ = 0;  // stored per pixel
   int colours_ = 0;  // samples without alpha or padding
   int loaded_ = 0;   // of a pixel: with separate planes, those that are used
-  int photometric_ = 0;
+  std::uint16_t photometric_ = 0;
   bool is_float_ = false, is_signed_ = false;
   std::string kind_;       // of samples, such as "16-bit float samples"
   bool separate_ = false;  // planes one after the other
@@ -488,7 +475,7 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
   std::optional<TiffReader> after;
   std::vector<std::uint8_t> stored;  // where it is not what `pixels` has
   if (original) {
-    after.emplace(original->bytes, kAnyNumberOfPixels);
+    after.emplace(original->bytes, kAnyArea);
     after->note_losses(original->lost);
     if (after->info.bits == 32) stored = after->stored(pixels);
     if (!after->palette().empty()) stored = nearest_colours(pixels, after->palette());
@@ -540,7 +527,7 @@ std::vector<std::uint8_t> encode_tiff(const torch::Tensor& pixels, const Origina
 
 void take_tags_in_tiles(Bytes like, TIFF* to, std::int64_t channels,
                         std::vector<std::string>& lost) {
-  TiffReader reader(like, kAnyNumberOfPixels);
+  TiffReader reader(like, kAnyArea);
   reader.note_losses_in_tiles(lost);
   if (reader.info.white_is_zero) TIFFSetField(to, TIFFTAG_PHOTOMETRIC, PHOTOMETRIC_MINISWHITE);
   take_tags(reader.handle(), to, {like, reader.info, lost, reader.info.channels == channels});

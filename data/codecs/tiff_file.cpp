@@ -1,15 +1,10 @@
-#include "convae/core/files.h"
 #include "convae/core/mapped_file.h"
-#include "convae/data/codecs/picture_files.h"
-#include "convae/data/codecs/tiff_memory.h"
-#include "convae/data/codecs/tiff_tags.h"
+#include "convae/data/codecs/tiff_parts.h"
+#include "convae/data/picture_file.h"
 
-#include <ATen/ops/zeros.h>
-
-#include <tiffio.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <cstring>
 
 namespace convae::codec {
 namespace {
@@ -39,7 +34,7 @@ public:
     }
     TIFFSetField(handle, TIFFTAG_TILEWIDTH, static_cast<std::uint32_t>(kTileSide));
     TIFFSetField(handle, TIFFTAG_TILELENGTH, static_cast<std::uint32_t>(kTileSide));
-    band_ = at::zeros({kTileSide, size.w, shape.channels}, shape.type);
+    band_ = at::empty({kTileSide, size.w, shape.channels}, shape.type);
   }
 
   void write(const torch::Tensor& rows) override {
@@ -62,20 +57,17 @@ public:
 
 private:
   void write_band() {
-    const auto pixel = static_cast<std::int64_t>(band_.element_size()) * shape_.channels;
-    const auto* from = static_cast<const std::uint8_t*>(band_.const_data_ptr());
-    std::vector<std::uint8_t> tile(static_cast<std::size_t>(kTileSide * kTileSide * pixel));
+    torch::Tensor tile = at::empty({kTileSide, kTileSide, shape_.channels}, shape_.type);
     for (std::int64_t left = 0; left < shape_.size.w; left += kTileSide) {
       const std::int64_t columns = std::min(kTileSide, shape_.size.w - left);
-      std::ranges::fill(tile, std::uint8_t{0});
-      for (std::int64_t y = 0; y < filled_; ++y) {
-        std::copy_n(from + (y * shape_.size.w + left) * pixel, columns * pixel,
-                    &tile[static_cast<std::size_t>(y * kTileSide * pixel)]);
-      }
+      tile.zero_()
+          .narrow(0, 0, filled_)
+          .narrow(1, 0, columns)
+          .copy_(band_.narrow(0, 0, filled_).narrow(1, left, columns));
       const auto index = TIFFComputeTile(tiff_.get(), static_cast<std::uint32_t>(left),
                                          static_cast<std::uint32_t>(top_), /*z=*/0, /*s=*/0);
-      const auto bytes = static_cast<tmsize_t>(tile.size());
-      expect(TIFFWriteEncodedTile(tiff_.get(), index, tile.data(), bytes) == bytes);
+      const auto bytes = static_cast<tmsize_t>(tile.nbytes());
+      expect(TIFFWriteEncodedTile(tiff_.get(), index, tile.data_ptr(), bytes) == bytes);
     }
     top_ += filled_;
     filled_ = 0;

@@ -1,4 +1,4 @@
-#include "convae/data/codecs/tiff_memory.h"
+#include "convae/data/codecs/tiff_parts.h"
 
 #include <cstdio>
 #include <cstring>
@@ -26,26 +26,23 @@ int on_warning(TIFF*, void* file, const char*, const char* format, std::va_list 
   return 1;
 }
 
-/// What was written before: libtiff looks at directories again.
-tmsize_t read_target(TiffMemory& file, void* to, tmsize_t count) try {
-  const auto rest = file.target_bytes - std::min(file.position, file.target_bytes);
+/// Also of what was written before: libtiff looks at directories again.
+tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) try {
+  auto& file = file_of(handle);
+  const auto rest = file.size() - std::min(file.position, file.size());
   const auto taken = std::min<std::uint64_t>(rest, static_cast<std::uint64_t>(count));
-  if (taken > 0) file.target->read_at(file.position, to, taken);
+  if (taken == 0) return 0;
+  if (file.target != nullptr) {
+    file.target->read_at(file.position, to, taken);
+  } else {
+    const auto* from = file.output.empty() ? file.bytes.data() : file.output.data();
+    std::memcpy(to, from + file.position, taken);
+  }
   file.position += taken;
   return static_cast<tmsize_t>(taken);
 } catch (const std::exception&) {
-  file.failure = std::current_exception();
+  file_of(handle).failure = std::current_exception();
   return 0;
-}
-
-tmsize_t read_stream(thandle_t handle, void* to, tmsize_t count) {
-  auto& file = file_of(handle);
-  if (file.target != nullptr) return read_target(file, to, count);
-  const auto rest = file.bytes.subspan(std::min<std::uint64_t>(file.position, file.bytes.size()));
-  const auto taken = rest.first(std::min(rest.size(), static_cast<std::size_t>(count)));
-  std::ranges::copy(taken, static_cast<std::uint8_t*>(to));
-  file.position += taken.size();
-  return static_cast<tmsize_t>(taken.size());
 }
 
 tmsize_t write_stream(thandle_t handle, void* from, tmsize_t count) try {

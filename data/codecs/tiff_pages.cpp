@@ -1,4 +1,4 @@
-#include "convae/data/codecs/tiff_pages.h"
+#include "convae/data/codecs/tiff_parts.h"
 
 #include <algorithm>
 #include <bit>
@@ -24,8 +24,8 @@ int number_after(std::string_view text, std::string_view key) {
 
 Pages find_pages(Bytes bytes) {
   const auto order = bytes[0] == 'I' ? std::endian::little : std::endian::big;
-  const auto number = [&](std::uint64_t at, int count) {  // 0 beyond the end
-    return at + count <= bytes.size() ? number_at(bytes, at, count, order) : 0;
+  const auto number = [&](std::uint64_t at, std::uint64_t count) {  // 0 beyond the end
+    return at < bytes.size() && count <= bytes.size() - at ? number_at(bytes, at, count, order) : 0;
   };
   const bool big = number(2, 2) == 43;  // BigTIFF
   const int count_bytes = big ? 8 : 2, entry_bytes = big ? 20 : 12, link_bytes = big ? 8 : 4;
@@ -56,7 +56,7 @@ Pages find_pages(Bytes bytes) {
   return pages;
 }
 
-int noted_planes(TIFF* tiff, std::int64_t page_values) {
+int noted_planes(TIFF* tiff, Size page, int samples) {
   constexpr std::uint32_t kUic2 = 33629;  // of MetaMorph: its count is the number of planes
   char* text = nullptr;
   std::uint32_t depth = 1;
@@ -76,7 +76,7 @@ int noted_planes(TIFF* tiff, std::int64_t page_values) {
         if (!note.starts_with(", ")) break;
         note.remove_prefix(2);
       }
-      planes = std::max(planes, values / page_values);
+      planes = std::max(planes, values / page.h / page.w / samples);
     }
   }
   std::uint32_t count = 0;

@@ -1,6 +1,5 @@
-#include "convae/data/codecs/tiff_tags.h"
-
 #include "convae/data/codecs/likeness.h"
+#include "convae/data/codecs/tiff_parts.h"
 
 #include <fmt/format.h>
 
@@ -65,12 +64,11 @@ bool copy_tag(TIFF* from, TIFF* to, std::uint32_t tag) {
 }
 
 void take_resolution(TIFF* from, TIFF* to, bool is_sideways) {
-  float across = 0, down = 0;
-  if (TIFFGetField(from, TIFFTAG_XRESOLUTION, &across)) {
-    TIFFSetField(to, is_sideways ? TIFFTAG_YRESOLUTION : TIFFTAG_XRESOLUTION, across);
-  }
-  if (TIFFGetField(from, TIFFTAG_YRESOLUTION, &down)) {
-    TIFFSetField(to, is_sideways ? TIFFTAG_XRESOLUTION : TIFFTAG_YRESOLUTION, down);
+  constexpr int kTags[] = {TIFFTAG_XRESOLUTION, TIFFTAG_YRESOLUTION};
+  for (int axis = 0; axis < 2; ++axis) {
+    float value = 0;
+    if (!TIFFGetField(from, kTags[axis], &value)) continue;
+    TIFFSetField(to, kTags[is_sideways ? 1 - axis : axis], value);
   }
   std::uint16_t unit = 0;
   if (TIFFGetField(from, TIFFTAG_RESOLUTIONUNIT, &unit)) {

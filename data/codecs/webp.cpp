@@ -44,14 +44,15 @@ void check_length(Bytes bytes) {
   }
 }
 
-int find_orientation(Bytes bytes) {
-  const WebPData data{bytes.data(), bytes.size()};
+/// What the first chunk of that name in a file holds; empty where there is none.
+Bytes chunk_of(Bytes file, const char* name) {
+  const WebPData data{file.data(), file.size()};
   const Handle<WebPDemuxer, WebPDemuxDelete> demuxer(WebPDemux(&data));
   WebPChunkIterator chunk;
-  if (!demuxer || !WebPDemuxGetChunk(demuxer.get(), "EXIF", /*chunk_number=*/1, &chunk)) return 1;
-  const int orientation = exif_orientation({chunk.chunk.bytes, chunk.chunk.size});
+  if (!demuxer || !WebPDemuxGetChunk(demuxer.get(), name, /*chunk_number=*/1, &chunk)) return {};
+  const Bytes found(chunk.chunk.bytes, chunk.chunk.size);  // a part of `file`
   WebPDemuxReleaseChunkIterator(&chunk);
-  return orientation;
+  return found;
 }
 
 /// Into `to`, rows of pixels of 3 (RGB) or 4 (RGBA) bytes.
@@ -79,7 +80,7 @@ ImageInfo probe_webp(Bytes bytes, std::int64_t max_pixels) {
   info.height = features.height;
   info.width = features.width;
   info.alpha = features.has_alpha != 0;
-  info.orientation = find_orientation(bytes);
+  info.orientation = exif_orientation(chunk_of(bytes, "EXIF"));
   return info;
 }
 
@@ -100,17 +101,12 @@ Decoded decode_webp(Bytes bytes, int channels, std::int64_t max_pixels, const Va
 
 /// What the file has beside its picture goes over as it is, but for the EXIF orientation.
 std::vector<std::uint8_t> with_notes(const WebPData& picture, const Original& original) {
-  const WebPData from{original.bytes.data(), original.bytes.size()};
-  const Handle<WebPDemuxer, WebPDemuxDelete> demuxer(WebPDemux(&from));
   const Handle<WebPMux, WebPMuxDelete> mux(WebPMuxCreate(&picture, /*copy_data=*/0));
   for (const char* name : {"ICCP", "EXIF", "XMP "}) {
-    WebPChunkIterator chunk;
-    if (!demuxer || !mux || !WebPDemuxGetChunk(demuxer.get(), name, 1, &chunk)) continue;
-    std::vector<std::uint8_t> data = upright_exif({chunk.chunk.bytes, chunk.chunk.size});
-    if (*name != 'E') data.assign(chunk.chunk.bytes, chunk.chunk.bytes + chunk.chunk.size);
+    const Bytes chunk = chunk_of(original.bytes, name);
+    const auto data = *name == 'E' ? upright_exif(chunk) : std::vector(chunk.begin(), chunk.end());
     const WebPData note{data.data(), data.size()};
-    WebPMuxSetChunk(mux.get(), name, &note, /*copy_data=*/1);
-    WebPDemuxReleaseChunkIterator(&chunk);
+    if (mux && !data.empty()) WebPMuxSetChunk(mux.get(), name, &note, /*copy_data=*/1);
   }
   WebPData whole{nullptr, 0};
   const Handle<WebPData, WebPDataClear> frees(&whole);

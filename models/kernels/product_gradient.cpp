@@ -131,8 +131,12 @@ public:
     const at::ScalarType type = computed_type(x);
     const torch::Tensor input = x.to(type), factors = weight.to(type);
     context->save_for_backward({input, factors});
-    context->saved_data["level"] = c10::IValue::make_capsule(
-        c10::make_intrusive<Record>(level, transposed, output_padding, bias.has_value()));
+    auto record = c10::make_intrusive<Record>();
+    record->level = level;
+    record->transposed = transposed;
+    record->output_padding = output_padding;
+    record->has_bias = bias.has_value();
+    context->saved_data["record"] = c10::IValue::make_capsule(std::move(record));
     return at::convolution(input, factors, bias ? bias->to(type) : torch::Tensor(),
                            per_axis(level.stride), per_axis(level.padding),
                            per_axis(level.dilation), transposed, per_axis(output_padding),
@@ -141,7 +145,7 @@ public:
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const auto capsule = context->saved_data["level"].toCapsule();
+    const auto capsule = context->saved_data["record"].toCapsule();
     const auto& record = static_cast<const Record&>(*capsule);
     const LevelSpec& level = record.level;
     const torch::Tensor dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
@@ -166,15 +170,9 @@ public:
 
 private:
   struct Record : torch::CustomClassHolder {
-    Record(const LevelSpec& its_level, bool is_transposed, Size its_padding, bool has_a_bias)
-        : level(its_level),
-          transposed(is_transposed),
-          output_padding(its_padding),
-          has_bias(has_a_bias) {}
     LevelSpec level;
-    bool transposed;
     Size output_padding;
-    bool has_bias;
+    bool transposed = false, has_bias = false;
   };
 };
 

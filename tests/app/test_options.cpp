@@ -168,6 +168,15 @@ TEST(OptionsTest, SwitchesTakeAValueOrNone) {
   EXPECT_TRUE(read_words({"train", "--quiet"}).has("quiet"));
 }
 
+TEST(OptionsTest, AConfigMayListAHundredThousandImages) {
+  Options folds;
+  for (int i = 0; i < 100'000; ++i) folds.data.images.push_back(std::to_string(i) + "_good.png");
+  const TemporaryFolder folder;
+  write_text(folder / "config.toml", write_config(folds));
+  const Options read = read_words({"train", "--config", folder / "config.toml"}).options;
+  EXPECT_EQ(read.data.images, folds.data.images);
+}
+
 TEST(OptionsTest, FlagsOverrideTheConfigWhereverItStands) {
   TemporaryFolder folder;
   write_text(folder / "recipe.toml", "[train]\nepochs = 3\nlr = 0.5\n");
@@ -180,13 +189,6 @@ TEST(OptionsTest, FlagsOverrideTheConfigWhereverItStands) {
     EXPECT_TRUE(line.has("lr"));
     EXPECT_FALSE(line.has("seed"));
   }
-}
-
-TEST(OptionsTest, LevelsTakeWhatTheyLeaveOutFromKernelToDilation) {
-  const auto levels =
-      read_words({"shapes", "--levels", "4,8:k3", "--kernel", "5x1"}).options.model.levels;
-  EXPECT_EQ(levels[0].kernel, (Size{5, 1}));
-  EXPECT_EQ(levels[1].kernel, (Size{3, 3}));
 }
 
 TEST(OptionsTest, OutputActivationHasItsOldNameInFilesOnly) {
@@ -337,13 +339,11 @@ TEST(OptionsTest, BadConfigsAreRefusedWithFileAndLine) {
 }
 
 TEST(InfoTest, SaysNoTrainingOptionsOfARunOfTheLibrary) {
-  ModelOptions options;
-  options.channels = 1;
-  options.levels = parse_levels("4");
   CheckpointInfo info;
   info.config = data_config({});
+  const Autoencoder net(test::small_network("4", 1));
   const TemporaryFolder folder;
-  save_checkpoint(folder / "a.safetensors", Autoencoder(options), nullptr, info);
+  save_checkpoint(folder / "a.safetensors", net, nullptr, info);
   testing::internal::CaptureStdout();
   run_info(read_words({"info", (folder / "a.safetensors").string()}));
   std::fflush(stdout);

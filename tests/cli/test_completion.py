@@ -128,9 +128,9 @@ def read_until(descriptor, mark, seconds=60):
     return text.decode(errors="replace")
 
 
-@pytest.fixture(params=[Bash, Fish, Zsh], ids=lambda kind: kind.__name__.lower())
-def shell(request, program, tmp_path):
-    return request.param(program, tmp_path / "scripts")
+@pytest.fixture(scope="module", params=[Bash, Fish, Zsh], ids=lambda kind: kind.__name__.lower())
+def shell(request, program, tmp_path_factory):
+    return request.param(program, tmp_path_factory.mktemp("scripts"))
 
 
 def test_commands_are_offered(shell, place):

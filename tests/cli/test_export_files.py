@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -18,7 +17,6 @@ FORMATS = ["onnx", "torchscript", "safetensors"]
     (["--format", "onnx", "-o", "m"], ["--checkpoint is needed"]),
     (["--checkpoint", "x", "--format", "onnx"], ["--output is needed"]),
     (["--checkpoint", "x", "-o", "m"], ["--format is needed", "onnx, torchscript or safetensors"]),
-    (["--checkpoint", "x", "-o", "m", "--format", "onx"], ["--format 'onx'", "did you mean 'onnx'?"]),
     (["--checkpoint", "x", "-o", "m", "--format", "onnx", "--part", "all"],
      ["--part 'all'", "autoencoder, encoder, decoder or inspector"]),
     (["--checkpoint", "x", "-o", "m", "--format", "onnx", "--input", "3x9x9"],

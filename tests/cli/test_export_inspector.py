@@ -1,5 +1,6 @@
 """export --part inspector: other runtimes give the program's scores and maps."""
 
+import copy
 import json
 import re
 import shutil
@@ -76,11 +77,21 @@ class Calibrated:
 
     def __init__(self, program, folder, channels, *options):
         self.program, self.folder, self.run = program, folder, folder / "runs" / "run"
-        data = make_parts(folder / "parts", channels, good=8)
-        program.run("train", "--data", data, "--levels", "8,16", "--epochs", 3, "--val-split", 0.4,
-                    "--batch-size", 8, "--name", "run", "--group-regex", GROUPS, "--quiet", *options,
-                    *ONE_CORE, cwd=folder)
+        self.parts = make_parts(folder / "parts", channels, good=8)
+        program.run("train", "--data", self.parts, "--levels", "8,16", "--epochs", 3, "--val-split", 0.4,
+                    "--batch-size", 8, "--name", "run", "--group-regex", GROUPS, "--report", "false", "--quiet",
+                    *options, *ONE_CORE, cwd=folder)
         program.run("calibrate", "--checkpoint", self.run, "--quiet", *ONE_CORE, cwd=folder)
+
+    def at(self, size, folder):
+        """The same run, calibrated at a size (height, width), and a part of its pictures resized to that."""
+        other = copy.copy(self)
+        other.folder, other.run, other.size = folder, shutil.copytree(self.run, folder / "run"), "%dx%d" % size
+        self.program.run("calibrate", "--checkpoint", other.run, "--size", other.size, "--quiet", *ONE_CORE, cwd=folder)
+        (folder / "images").mkdir()
+        for path in sorted((self.parts / "test").rglob("*.png"))[::3]:
+            Image.open(path).resize(size[::-1]).save(folder / "images" / f"{path.parent.name}-{path.name}")
+        return other
 
     def score(self, data, *args):
         """Scores by name; the maps are left in the folder."""
@@ -132,18 +143,6 @@ def calibrated(request, program, tmp_path_factory):
 grey = pytest.mark.parametrize("calibrated", ["grey"], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def fixed(program, tmp_path_factory):
-    """Calibrated at a size of its own."""
-    return Calibrated(program, tmp_path_factory.mktemp("fixed"), 1, "--size", "40x44")
-
-
-@pytest.fixture
-def place(program, tmp_path):
-    """A run that was calibrated, to change at will."""
-    return Calibrated(program, tmp_path, 1)
-
-
 @pytest.mark.parametrize("calibrated", KINDS, indirect=True)
 def test_other_runtimes_give_the_programs_scores_and_maps(calibrated):
     expected = calibrated.score("images")
@@ -190,50 +189,35 @@ def test_the_example_of_the_documentation_runs(calibrated, monkeypatch, capsys):
         assert capsys.readouterr().out == f"{'anomalous' if above else 'good'} (1, 1, 45, 51)\n"
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_one_calibrated_at_a_size_takes_that_size(fixed, format):
-    for name in ("part500_0.png", "part501_0.png"):
-        pixels = Image.open(fixed.folder / "parts/test/good" / name)
-        path = fixed.folder / "images" / name
-        path.parent.mkdir(exist_ok=True)
-        pixels.resize((44, 40)).save(path)
-    expected = fixed.score("images")
-    exported, said = fixed.export(format)
-    assert said == f"inspector for images of 40x44 in {fixed.folder}/inspector.{format}\n"
-    assert exported.metadata["input"] == exported.metadata["smallest-input"] == "40x44"
-    for name, score in expected.items():
-        other, heat = exported.score(fixed.folder / "images" / name)
-        assert other == pytest.approx(score, rel=1e-4, abs=1e-4)
-        fixed.assert_is_heat(name, heat)
-    with pytest.raises(Exception, match="40"):
-        exported.run(np.zeros((1, 1, 41, 44), np.float32))
-
-
-@pytest.mark.parametrize("size, near", [((24, 28), 1e-4), ((9, 40), 1e-4), ((3, 3), 1e-4), ((64, 1), 1e-4),
-                                        ((32, 32), 1e-3)])
-def test_small_pictures_have_the_programs_scores_and_maps(program, tmp_path, size, near):
-    """Their coarsest levels have a pixel or two, and hold little but rounding."""
-    small = Calibrated(program, tmp_path, 1, "--size", f"{size[0]}x{size[1]}")
-    (tmp_path / "images").mkdir()
-    for path in sorted((tmp_path / "parts/test").rglob("*.png"))[::3]:
-        Image.open(path).resize(size[::-1]).save(tmp_path / "images" / f"{path.parent.name}-{path.name}")
-    expected = small.score("images")
+@grey
+@pytest.mark.parametrize("size, near", [((40, 44), 1e-4), ((24, 28), 1e-4), ((9, 40), 1e-4), ((3, 3), 1e-4),
+                                        ((64, 1), 1e-4), ((32, 32), 1e-3)])
+def test_one_calibrated_at_a_size_takes_that_size(calibrated, tmp_path, size, near):
+    """The coarsest levels of small pictures have a pixel or two, and hold little but rounding."""
+    sized = calibrated.at(size, tmp_path)
+    expected = sized.score("images")
     assert len(expected) >= 8
     for format in FORMATS:
-        exported, _ = small.export(format)
+        exported, said = sized.export(format)
+        assert said == f"inspector for images of {sized.size} in {tmp_path}/inspector.{format}\n"
+        assert exported.metadata["input"] == exported.metadata["smallest-input"] == sized.size
         for name, score in expected.items():
             other, heat = exported.score(tmp_path / "images" / name)
             assert other == pytest.approx(score, rel=near, abs=near), (format, name)
-            small.assert_is_heat(name, heat)
+            sized.assert_is_heat(name, heat)
+        with pytest.raises(Exception, match=f"{size[0]}"):
+            exported.run(np.zeros((1, 1, size[0] + 1, size[1]), np.float32))
 
 
-def test_another_size_than_calibrated_is_refused(fixed):
-    args = ("export", "--checkpoint", fixed.run, "--part", "inspector", "--format", "onnx", "-o", "new.onnx")
-    fixed.program.call(*args, "--input", "48x48", cwd=fixed.folder).assert_refused(2, "48x48", "40x44")
-    fixed.program.call(*args, "--format", "torchscript", "--input", "40x44", cwd=fixed.folder).assert_refused(
+@grey
+def test_another_size_than_calibrated_is_refused(calibrated, convae, done, tmp_path):
+    args = ("export", "--checkpoint", calibrated.at((40, 44), tmp_path).run, "--part", "inspector", "--format", "onnx",
+            "-o", "new.onnx")
+    convae(*args, "--input", "48x48").assert_refused(2, "48x48", "40x44")
+    convae(*args, "--format", "torchscript", "--input", "40x44").assert_refused(
         2, "every size the inspector does: leave it out")
-    assert not (fixed.folder / "new.onnx").exists()
-    fixed.program.run(*args, "--input", "40x44", cwd=fixed.folder)
+    assert not (tmp_path / "new.onnx").exists()
+    done(*args, "--input", "40x44")
 
 
 @grey
@@ -254,24 +238,27 @@ def test_torchscript_takes_one_image_of_its_channels(calibrated):
             exported.run(np.zeros(shape, np.float32))
 
 
-def test_what_cannot_be_is_refused(place, tmp_path):
-    def call(*args, run=place.run, part="inspector", format="onnx"):
-        return place.program.call("export", "--checkpoint", run, "--part", part, "--format", format, "-o",
-                                  "new.file", *args, cwd=tmp_path)
+@grey
+def test_what_cannot_be_is_refused(calibrated, program, tmp_path):
+    run = shutil.copytree(calibrated.run, tmp_path / "run")
+
+    def call(*args, run=run, part="inspector", format="onnx"):
+        return program.call("export", "--checkpoint", run, "--part", part, "--format", format, "-o", "new.file", *args,
+                            cwd=tmp_path)
     call(format="safetensors").assert_refused(2, "inspector", "weights only", "onnx or torchscript")
     call("--fpr", 2).assert_refused(2, "--fpr '2'", "share")
     call("--fpr", 0.1, part="encoder").assert_refused(2, "--fpr", "--part inspector")
     call("--input", "40x40", format="torchscript").assert_refused(2, "40x40", "torchscript")
-    call(run=place.run / "weights/last.safetensors").assert_refused(2, "last.safetensors", "run folder")
-    file = place.run / "inspector.safetensors"
+    call(run=run / "weights/last.safetensors").assert_refused(2, "last.safetensors", "run folder")
+    file = run / "inspector.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:100])
     call().assert_refused(1, "inspector.safetensors")
     file.unlink()
     call().assert_refused(1, "inspector.safetensors", "is not there", "convae calibrate --checkpoint")
     file.write_bytes(content)
-    place.program.run("train", "--data", "parts", "--levels", "8,16", "--max-steps", 1, "--name", "other",
-                      "--val-split", 0, "--quiet", *ONE_CORE, cwd=tmp_path)
-    shutil.copytree(tmp_path / "runs/other/weights", place.run / "weights", dirs_exist_ok=True)
+    program.run("train", "--data", calibrated.parts, "--levels", "8,16", "--max-steps", 1, "--name", "other",
+                "--val-split", 0, "--quiet", *ONE_CORE, cwd=tmp_path)
+    shutil.copytree(tmp_path / "runs/other/weights", run / "weights", dirs_exist_ok=True)
     call().assert_refused(1, "is of other weights", "convae calibrate --checkpoint")
     assert not (tmp_path / "new.file").exists()

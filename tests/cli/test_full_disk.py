@@ -6,13 +6,12 @@ import os
 import pathlib
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from convae_program import ONE_CORE, assert_same_tensors, read_csv
+from convae_program import ONE_CORE, assert_same_tensors, read_csv, wait_until
 
 LAST = "weights/last.safetensors"
 NO_ROOM = "No space left on device"
@@ -107,13 +106,6 @@ def disk(program, tmp_path):
         yield Disk(program, pathlib.Path(f"/proc/{holder.pid}/root{folder}"), enter)
     finally:
         holder.communicate()
-
-
-def wait_until(happened, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_run_goes_on_over_a_full_disk_and_saves_again_when_there_is_room(disk, many, tmp_path):

@@ -67,6 +67,10 @@ def test_samples_overwrite_nothing(program, folder, tmp_path):
     before = snapshot(tmp_path)
     program.call(*words, "--seed", 4, cwd=tmp_path).assert_refused(1, "sample_00001.png", "--overwrite")
     assert snapshot(tmp_path) == before
+    for path in tmp_path.glob("out/sample_*"):
+        path.unlink()
+    program.call(*words, cwd=tmp_path).assert_refused(1, "samples.png", "--overwrite")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["samples.png"]
     program.run(*words, "--seed", 4, "--overwrite", cwd=tmp_path)
     assert snapshot(tmp_path) != before
 

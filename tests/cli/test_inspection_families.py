@@ -13,13 +13,13 @@ FRAMED = SHAPES + ("brick",)  # the families whose frames are scored
 FRAME_COUNT = 4  # of each kind
 RECIPE = source_dir() / "configs/inspect.toml"
 SMALL = ("--levels", "16,32,64", "--crop", 64, "--batch-size", 8, "--max-steps", 300,
-         "--val-split", 0.4, "--save-every", 0)
+         "--val-split", 0.4, "--save-every", 0, "--report", "false")
 
 
 def score(program, folder, data, out):
     """summary.json and the rows of scores.csv, of a run that is calibrated by the first call."""
     program.run("score", "--checkpoint", "runs/run", "--data", data, "-o", out, "--fpr", 0.05, "--heat-maps", "false",
-                "--quiet", *ONE_CORE, cwd=folder)
+                "--report", "false", "--quiet", *ONE_CORE, cwd=folder)
     return json.loads((folder / out / "summary.json").read_text()), read_csv(folder / out / "scores.csv")
 
 

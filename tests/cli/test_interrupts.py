@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convae_program import ONE_CORE, picture
+from convae_program import ONE_CORE, picture, wait_until
 
 # Enough of them that every command is stopped long before the last.
 COUNT = 400
@@ -40,10 +40,7 @@ def words_of(command, identity, work):
 
 def start_and_see_files(program, words, folder):
     process = program.start(*words, cwd=folder)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("out/[!.]*")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_until(lambda: list(folder.glob("out/[!.]*")), process)
     return process
 
 

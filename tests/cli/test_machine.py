@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convae_program import ONE_CORE, picture
+from convae_program import ONE_CORE, picture, wait_until
 
 TINY = ("--levels", "4", "--batch-size", "2", *ONE_CORE)
 LIMIT = 700 << 20
@@ -115,14 +115,9 @@ def test_sigusr1_saves_and_the_run_goes_on_until_a_hang_up_ends_it(program, phot
                             "--log-level", "info", cwd=tmp_path)
     last = tmp_path / "runs/r/weights/last.safetensors"
     log = tmp_path / "runs/r/train.log"
-    deadline = time.monotonic() + 60
-    sent = False
-    while "saved at step" not in (log.read_text() if log.exists() else ""):
-        assert process.poll() is None and time.monotonic() < deadline
-        if last.exists() and not sent:
-            process.send_signal(signal.SIGUSR1)
-            sent = True
-        time.sleep(0.02)
+    wait_until(last.exists, process)
+    process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: "saved at step" in log.read_text(), process)
     assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)

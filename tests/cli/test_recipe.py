@@ -1,15 +1,13 @@
 """Losses, corruption, augmentation, schedules and averaged weights, as a user asks for them."""
 
-import os
 import signal
-import time
 import tomllib
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from convae_program import (ONE_CORE, assert_same_tensors, pixels_of, read_csv, save_pictures)
+from convae_program import ONE_CORE, assert_same_tensors, pixels_of, read_csv, save_pictures, wait_until
 
 LAST = "weights/last.safetensors"
 TINY = ("--levels", "4,8", "--batch-size", 4, *ONE_CORE)
@@ -27,11 +25,8 @@ def rates_of(run):
 def stop_in_an_epoch(program, words, run, cwd):
     """Asks the run to stop once its first epoch is done."""
     process = program.start(*words, cwd=cwd)
-    deadline = time.monotonic() + 60
-    while not (run / "metrics.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGTERM)
+    wait_until((run / "metrics.csv").exists, process)
+    process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 143, stderr
 

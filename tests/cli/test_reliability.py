@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from convae_program import ONE_CORE, snapshot
+from convae_program import ONE_CORE, snapshot, wait_until
 
 LAST = "weights/last.safetensors"
 TINY = ("--levels", "4,8", "--batch-size", "4", "--val-split", "0", *ONE_CORE)
@@ -29,13 +29,6 @@ def checkpoints(run):
 def assert_all_readable(program, run, cwd):
     for path in checkpoints(run):
         program.run("info", path, cwd=cwd)
-
-
-def wait_for(path, process, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, many, tmp_path):
@@ -72,7 +65,7 @@ def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, ma
 def test_a_run_has_a_valid_checkpoint_before_its_first_epoch_ends(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
     run = tmp_path / "runs" / "many"
-    wait_for(run / LAST, process)
+    wait_until((run / LAST).exists, process)
     process.kill()
     process.communicate()
     program.run("info", run / LAST, cwd=tmp_path)
@@ -81,7 +74,7 @@ def test_a_run_has_a_valid_checkpoint_before_its_first_epoch_ends(program, many,
 def test_two_processes_do_not_share_a_run(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
     run = tmp_path / "runs" / "many"
-    wait_for(run / "metrics.csv", process)
+    wait_until((run / "metrics.csv").exists, process)
     second = program.call("train", "--resume", run, "--epochs", "2000000", cwd=tmp_path)
     second.assert_refused(1, "another process is working on the run", "many")
     process.kill()
@@ -93,7 +86,7 @@ def test_two_processes_do_not_share_a_run(program, many, tmp_path):
 def test_a_second_interrupt_ends_the_program_at_once_without_harm(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
     run = tmp_path / "runs" / "many"
-    wait_for(run / "metrics.csv", process)
+    wait_until((run / "metrics.csv").exists, process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
@@ -103,7 +96,7 @@ def test_a_second_interrupt_ends_the_program_at_once_without_harm(program, many,
 
 def test_a_run_outlives_the_reader_of_its_log(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "100", cwd=tmp_path)
-    wait_for(tmp_path / "runs" / "many" / "metrics.csv", process)
+    wait_until((tmp_path / "runs" / "many" / "metrics.csv").exists, process)
     process.stderr.close()
     assert "100 epochs" in process.stdout.read()
     assert process.wait(timeout=60) == 0
@@ -112,7 +105,7 @@ def test_a_run_outlives_the_reader_of_its_log(program, many, tmp_path):
 def test_a_run_folder_that_disappears_ends_the_run_with_a_clear_line(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
     run = tmp_path / "runs" / "many"
-    wait_for(run / "metrics.csv", process)
+    wait_until((run / "metrics.csv").exists, process)
     # Files may be appearing while the folder is taken away.
     while run.exists():
         shutil.rmtree(run, ignore_errors=True)
@@ -168,12 +161,6 @@ def test_without_room_to_save_the_run_goes_on_keeps_what_there_was_and_fails(pro
     assert len((run / "metrics.csv").read_text().splitlines()) == 1 + 5
 
 
-def test_a_run_that_cannot_even_begin_says_so(program, many, tmp_path):
-    result = limited(program, 1024, "train", "--data", many, *TINY, "--epochs", "1", cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("convae: cannot write ")
-
-
 def test_reconstruct_without_room_leaves_no_cut_off_file(program, many, tmp_path):
     program.run("train", "--data", many, *TINY, "--epochs", "1", cwd=tmp_path)
     result = limited(program, 400, "reconstruct", "--checkpoint", "runs/many", "--data", many, "-o",
@@ -212,9 +199,7 @@ def test_two_hundred_epochs_take_no_more_memory_or_files_than_fifty(program, man
     run = tmp_path / "runs" / "many"
     seen = {}
     for epochs in (50, 200):
-        while rows(run) < epochs:
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: rows(run) >= epochs, process, seconds=600)
         seen[epochs] = resident_kb(process), len(os.listdir(f"/proc/{process.pid}/fd"))
     process.kill()
     process.communicate()
@@ -230,10 +215,11 @@ def test_a_read_only_output_folder_is_named(convae, many, tmp_path):
     convae("train", "--data", many, *TINY).assert_refused(1, "cannot create the folder", "runs")
 
 
-def test_a_run_that_cannot_begin_leaves_latest_where_it_was(program, many, tmp_path):
+def test_a_run_that_cannot_even_begin_says_so_and_leaves_latest_where_it_was(program, many, tmp_path):
     program.run("train", "--data", many, *TINY, "--epochs", "1", "--name", "good", cwd=tmp_path)
     result = limited(program, 1024, "train", "--data", many, *TINY, "--name", "bad", cwd=tmp_path)
     assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("convae: cannot write ")
     assert os.readlink(tmp_path / "runs" / "latest") == "good"
     assert not (tmp_path / "runs" / "bad").exists()
 
@@ -243,9 +229,7 @@ def test_options_given_to_a_resume_outlive_a_kill(program, many, tmp_path):
     last = tmp_path / "runs" / "many" / LAST
     before = last.stat().st_mtime_ns
     process = program.start("train", "--resume", "runs/many", "--epochs", "1000000", cwd=tmp_path)
-    while last.stat().st_mtime_ns == before:
-        assert process.poll() is None
-        time.sleep(0.001)
+    wait_until(lambda: last.stat().st_mtime_ns != before, process)
     process.kill()
     process.communicate()
     again = program.start("train", "--resume", "runs/many", cwd=tmp_path)

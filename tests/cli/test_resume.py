@@ -1,23 +1,15 @@
-import json
-import os
 import re
 import shutil
 import signal
-import time
 
 import pytest
-from safetensors import safe_open
 
-from convae_program import ONE_CORE, assert_same_tensors, read_csv, save_pictures, snapshot
+from convae_program import (ONE_CORE, assert_same_tensors, read_csv, read_metadata, save_pictures, snapshot,
+                            wait_until)
 
 LAST = "weights/last.safetensors"
 BASE = ("--levels", "4,8", "--batch-size", 4, "--val-split", 0, *ONE_CORE)
 LOSSES = ("epoch", "step", "lr", "train_loss")
-
-
-def step_of(checkpoint):
-    with safe_open(checkpoint, "np") as file:
-        return json.loads(file.metadata()["convae"])["step"]
 
 
 def losses(run):
@@ -64,16 +56,14 @@ def test_larger_total_stretches_the_cosine(done, copied):
 
 def test_killed_while_its_end_is_validated_it_is_validated_when_resumed(program, tmp_path):
     pictures = save_pictures(tmp_path / "few", [(24, 24)] * 12)
-    slow = save_pictures(tmp_path / "slow", [(400, 400)] * 30)
+    slow = save_pictures(tmp_path / "slow", [(400, 400)] * 12)
     call = ("train", "--data", pictures, "--val", slow, "--levels", "4,8", "--batch-size", 4, "--max-steps", 5,
             "--save-minutes", 1e-5, "--report", "false", *ONE_CORE)
     program.run(*call, "--name", "whole", cwd=tmp_path)
     whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
     # Its first epoch, of three steps, is validated, too.
     process = program.start(*call, "--name", "cut", cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not (cut / LAST).exists() or step_of(cut / LAST) < 5:
-        assert process.poll() is None and time.monotonic() < deadline
+    wait_until(lambda: (cut / LAST).exists() and read_metadata(cut / LAST)["step"] == 5, process)
     process.kill()
     process.wait()
     assert len(read_csv(cut / "metrics.csv")) == 1, "it was killed too late"
@@ -198,11 +188,8 @@ def test_stopped_run_saves_and_goes_on_as_if_it_had_not_been(program, photos, un
                                                              sent, code):
     process = program.start("train", "--data", photos, *STOPPABLE, cwd=tmp_path)
     run = tmp_path / "runs" / "photos"
-    deadline = time.monotonic() + 60
-    while not (run / "metrics.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    os.kill(process.pid, sent)
+    wait_until((run / "metrics.csv").exists, process)
+    process.send_signal(sent)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     assert "--resume" in stderr and "stopped at step" in stderr

@@ -13,11 +13,13 @@ from PIL import Image
 from convae_program import ONE_CORE, csv_columns, pixels_of, plain_name, read_csv, snapshot
 from drawn_parts import GROUPS, SIZES, make_parts, part, save
 
+SCORES_ALONE = ("--heat-maps", "false", "--report", "false", *ONE_CORE)
+
 
 def train(program, cwd, data, *args):
     program.run("train", "--data", data, "--levels", "8,16", "--epochs", 20, "--lr", 5e-3,
                 "--batch-size", 8, "--val-split", 0.4, "--corrupt", "blemish:0.5", "--name", "run",
-                "--save-every", 0, "--quiet", *args, *ONE_CORE, cwd=cwd)
+                "--save-every", 0, "--report", "false", "--quiet", *args, *ONE_CORE, cwd=cwd)
     return cwd / "runs" / "run"
 
 
@@ -206,11 +208,12 @@ def test_too_few_good_images_are_refused(program, convae, parts, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_folder_of_good_images_for_both_is_said(program, parts, tmp_path):
+def test_one_folder_of_good_images_for_both_is_said(program, tmp_path):
+    parts = make_parts(tmp_path / "parts", good=12, photos=1)
     shutil.copytree(parts / "train/good", tmp_path / "set/OK")
     shutil.copytree(parts / "test/hole", tmp_path / "set/NG")
-    run = train(program, tmp_path, "set")
-    words = ("score", "--checkpoint", run, "--data", "set", *ONE_CORE)
+    run = train(program, tmp_path, "set", "--max-steps", 1)
+    words = ("score", "--checkpoint", run, "--data", "set", *SCORES_ALONE)
     count = len(list((tmp_path / "set/OK").iterdir()))
     assert f"{count} of {count} good images are among those this run was trained" in program.run(
         *words, "-o", "out", cwd=tmp_path).stderr
@@ -262,8 +265,7 @@ def test_masks_that_cannot_be_used_are_said_and_left_out(program, run, tmp_path)
     clear = data / "ground_truth/hole/part602_0_mask.png"
     mark = pixels_of(clear)
     Image.fromarray(np.dstack([mark, mark, mark, mark])).save(clear)  # white on nothing
-    result = program.run("score", "--checkpoint", run, "--data", data, "-o", "out", "--heat-maps",
-                         "false", *ONE_CORE, cwd=tmp_path)
+    result = program.run("score", "--checkpoint", run, "--data", data, "-o", "out", *SCORES_ALONE, cwd=tmp_path)
     assert any("part600_0_mask.png" in line and "size" in line for line in result.logs)
     summary = summary_of(tmp_path / "out")
     assert any("part602_0_mask.png" in line and "transparent" in line for line in result.logs)
@@ -284,8 +286,7 @@ def test_other_files_beside_masks_are_passed_over(program, run, tmp_path):
     (masks / "part602_0_mask.png").rename(masks / "part602_0/0.png")
     (masks / "part602_0/Thumbs.db").write_bytes(b"thumbs")
     (masks / "part603_0_mask.png").write_bytes(b"damaged")
-    result = program.run("score", "--checkpoint", run, "--data", data, "-o", "out", "--heat-maps", "false",
-                         *ONE_CORE, cwd=tmp_path)
+    result = program.run("score", "--checkpoint", run, "--data", data, "-o", "out", *SCORES_ALONE, cwd=tmp_path)
     assert summary_of(tmp_path / "out")["masks"] == {"images": 12, "found": 11, "missing": {"not readable": 1}}
     assert [line for line in result.logs if "warning: mask" in line and "part603_0_mask.png" not in line] == []
 
@@ -293,19 +294,17 @@ def test_other_files_beside_masks_are_passed_over(program, run, tmp_path):
 def test_without_good_images_there_is_no_precision(program, run, tmp_path):
     data = make_parts(tmp_path / "data", good=1)
     shutil.rmtree(data / "test/good")
-    program.run("score", "--checkpoint", run, "--data", data, "-o", "out", "--heat-maps", "false", *ONE_CORE,
-                cwd=tmp_path)
+    program.run("score", "--checkpoint", run, "--data", data, "-o", "out", *SCORES_ALONE, cwd=tmp_path)
     summary = summary_of(tmp_path / "out")
     for measures in (summary, *summary["kinds"].values(), *summary["controls"].values()):
         assert measures["precision"] is measures["f1"] is measures["false_positive_rate"] is None
         assert measures["recall"] is not None
 
 
-def test_validation_images_that_are_tested_are_said(program, parts, tmp_path):
-    shutil.copytree(parts, tmp_path / "set")
+def test_validation_images_that_are_tested_are_said(program, tmp_path):
+    make_parts(tmp_path / "set", good=3)
     run = train(program, tmp_path, "set", "--val", "set/test/good", "--max-steps", 1)
-    result = program.run("score", "--checkpoint", run, "--data", "set", "-o", "out", "--heat-maps", "false",
-                         *ONE_CORE, cwd=tmp_path)
+    result = program.run("score", "--checkpoint", run, "--data", "set", "-o", "out", *SCORES_ALONE, cwd=tmp_path)
     assert "10 of 10 good images are among those this run was trained or calibrated on" in result.stderr
 
 

@@ -46,6 +46,14 @@ def out(program, parts, run, tmp_path_factory):
     return folder / "out"
 
 
+@pytest.fixture(scope="module")
+def plain(program, parts, run, tmp_path_factory):
+    """Of a folder without labels."""
+    folder = tmp_path_factory.mktemp("plain")
+    program.run("score", "--checkpoint", run, "--data", parts / "test/none", "-o", "out", *ONE_CORE, cwd=folder)
+    return folder / "out"
+
+
 def names(data, key):
     return [data["cards"][place]["name"] for place in data["lists"][key]["places"]]
 
@@ -102,9 +110,8 @@ class TestData:
         assert ours["lists"] == theirs["lists"], "whatever the order of pictures"
         assert ours["pictures"] == theirs["pictures"]
 
-    def test_a_plain_folder_has_ranked_pictures_alone(self, program, parts, run, tmp_path):
-        program.run("score", "--checkpoint", run, "--data", parts / "test/none", "-o", "out", *ONE_CORE, cwd=tmp_path)
-        data = report_data(tmp_path / "out")
+    def test_a_plain_folder_has_ranked_pictures_alone(self, plain):
+        data = report_data(plain)
         assert len(data["lists"]["ranked"]["places"]) == NONE and data["roc"] == []
         assert data["lists"]["misses"]["count"] == data["lists"]["false_alarms"]["count"] == 0
         assert [series["label"] for series in data["histogram"]["series"]] == ["good, calibration", "scored here"]
@@ -112,21 +119,21 @@ class TestData:
 
 class TestFiles:
     def test_switched_off_there_is_none(self, program, parts, run, tmp_path):
-        program.run("score", "--checkpoint", run, "--data", parts / "test/none", "-o", "out", "--report", "false",
+        program.run("score", "--checkpoint", run, "--data", parts / "test/crack", "-o", "out", "--report", "false",
                     "--heat-maps", "false", *ONE_CORE, cwd=tmp_path)
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "summary.json"]
 
     def test_one_that_exists_is_kept_unless_it_may_be_replaced(self, program, parts, run, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out/report.html").write_text("mine")
-        words = ["score", "--checkpoint", run, "--data", parts / "test/none", "-o", "out", *ONE_CORE]
+        words = ["score", "--checkpoint", run, "--data", parts / "test/crack", "-o", "out", *ONE_CORE]
         program.call(*words, cwd=tmp_path).assert_refused(1, "report.html", "--overwrite")
         assert (tmp_path / "out/report.html").read_text() == "mine"
         program.run(*words, "--overwrite", cwd=tmp_path)
-        assert report_data(tmp_path / "out")["summary"]["images"] == NONE
+        assert report_data(tmp_path / "out")["summary"]["images"] == 6
 
     def test_earlier_ones_do_not_stay_beside_new_results(self, program, parts, run, tmp_path):
-        data = shutil.copytree(parts / "test/none", tmp_path / "data")
+        data = shutil.copytree(parts / "test/crack", tmp_path / "data")
         words = ["score", "--checkpoint", run, "--data", data, "-o", "out", "--overwrite", *ONE_CORE]
         program.run(*words, cwd=tmp_path)
         program.run(*words, "--report", "false", "--heat-maps", "false", cwd=tmp_path)
@@ -197,9 +204,8 @@ class TestPage:
         assert_sane_to_a_screen_reader(page)
         assert page.locator("nav a").count() == 6
 
-    def test_a_plain_folder_has_a_page(self, look, program, parts, run, tmp_path):
-        program.run("score", "--checkpoint", run, "--data", parts / "test/none", "-o", "out", *ONE_CORE, cwd=tmp_path)
-        page = look(tmp_path / "out/report.html")
+    def test_a_plain_folder_has_a_page(self, look, plain):
+        page = look(plain / "report.html")
         assert page.locator("main section:visible h2").all_text_contents() == [
             "The most anomalous pictures", "Scores and threshold"]
         assert page.locator("#ranked .card").count() == NONE

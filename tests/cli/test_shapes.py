@@ -16,23 +16,15 @@ def expected_axis(n, k, s, p, d):
     return m, padding, n - padding
 
 
-def test_even_size_needs_output_padding(done):
-    result = shapes(done, "128x24x24", "--levels", "256")
-    assert result == {
-        "input": [128, 24, 24],
-        "levels": [{"conv": {"in": [128, 24, 24], "out": [256, 12, 12]},
-                    "convT": {"in": [256, 12, 12], "output_padding": [1, 1],
-                              "without": [128, 23, 23], "out": [128, 24, 24]}}],
-        "latent": [256, 12, 12],
-        "output": [128, 24, 24]}
-
-
-def test_odd_size_needs_none(done):
-    result = shapes(done, "128x25x25", "--levels", "256")
-    assert result["levels"] == [{"conv": {"in": [128, 25, 25], "out": [256, 13, 13]},
-                                 "convT": {"in": [256, 13, 13], "output_padding": [0, 0],
-                                           "without": [128, 25, 25], "out": [128, 25, 25]}}]
-    assert result["output"] == [128, 25, 25]
+@pytest.mark.parametrize("n, m, padding, without", [(24, 12, 1, 23), (25, 13, 0, 25)])
+def test_even_sizes_need_output_padding_and_odd_ones_none(done, n, m, padding, without):
+    assert shapes(done, f"128x{n}x{n}", "--levels", "256") == {
+        "input": [128, n, n],
+        "levels": [{"conv": {"in": [128, n, n], "out": [256, m, m]},
+                    "convT": {"in": [256, m, m], "output_padding": [padding, padding],
+                              "without": [128, without, without], "out": [128, n, n]}}],
+        "latent": [256, m, m],
+        "output": [128, n, n]}
 
 
 def test_text_shows_the_same(done):
@@ -66,9 +58,9 @@ def test_axes_are_apart_at_every_level(done):
 
 
 def test_settings_of_all_levels_serve_those_that_name_none(done):
-    result = shapes(done, "1x30x30", "--levels", "4,8:s1", "--kernel", "5x3", "--stride", "3",
+    result = shapes(done, "1x30x30", "--levels", "4,8:k3s1", "--kernel", "5x3", "--stride", "3",
                     "--padding", "2x0", "--dilation", "1x2")
-    assert [level["conv"]["out"] for level in result["levels"]] == [[4, 10, 9], [8, 10, 5]]
+    assert [level["conv"]["out"] for level in result["levels"]] == [[4, 10, 9], [8, 12, 5]]
 
 
 @pytest.mark.parametrize("options, latent", [

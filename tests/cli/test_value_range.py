@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 from safetensors import safe_open
 
-from convae_program import ONE_CORE, make_identity, picture, read_csv
+from convae_program import ONE_CORE, make_identity, picture, read_csv, read_metadata
 
 LOW, HIGH = -1024, 3071
 
@@ -131,8 +131,7 @@ def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
     assert not any(" warning" in line for line in result.logs)
     run = tmp_path / "runs" / "auto"
     assert tomllib.loads((run / "config.toml").read_text())["data"]["value-range"] == "7:4095"
-    with safe_open(run / "weights" / "last.safetensors", "np") as file:
-        assert json.loads(file.metadata()["convae"])["data"]["value-range"] == "7:4095"
+    assert read_metadata(run / "weights/last.safetensors")["data"]["value-range"] == "7:4095"
     assert json.loads(done("info", run, "--json").stdout)["value-range"] == "7:4095"
     done("export", "--checkpoint", run, "--format", "safetensors", "-o", "m")
     with safe_open(tmp_path / "m", "np") as file:

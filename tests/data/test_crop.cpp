@@ -1,13 +1,8 @@
 #include "convae/data/loader.h"
 #include "convae/tests/support.h"
 
-#include <torch/torch.h>
-
-#include <gtest/gtest.h>
-
 #include <map>
 #include <memory>
-#include <string>
 #include <utility>
 
 namespace convae::test_crop {
@@ -18,19 +13,6 @@ using test::entries_of;
 using test::noise;
 using test::TemporaryFolder;
 using test::write_image;
-
-TEST(CropImage, CutsRowsFromTopAndColumnsFromLeft) {
-  const torch::Tensor image = torch::arange(60).view({3, 4, 5});
-  const torch::Tensor cut = crop_image(image, {2, 3}, /*top=*/1, /*left=*/2);
-  ASSERT_EQ(cut.sizes(), (std::vector<std::int64_t>{3, 2, 3}));
-  for (int c = 0; c < 3; ++c) {
-    for (int y = 0; y < 2; ++y) {
-      for (int x = 0; x < 3; ++x) {
-        EXPECT_EQ(cut[c][y][x].item<int>(), c * 20 + (y + 1) * 5 + x + 2);
-      }
-    }
-  }
-}
 
 /// Every pixel of these images says where it lies, so that a crop shows where it was taken.
 class CropTest : public testing::Test {
@@ -45,9 +27,8 @@ protected:
       write_image(folder_ / (std::to_string(i) + ".png"),
                   torch::stack({rows, columns, torch::full_like(rows, i)}).to(torch::kUInt8));
     }
-    ImageDataset::Options options;
-    options.crop = kCrop;
-    dataset_ = std::make_unique<ImageDataset>(entries_of(folder_.path()), options);
+    dataset_ = std::make_unique<ImageDataset>(entries_of(folder_.path()),
+                                              ImageDataset::Options{.crop = kCrop});
   }
 
   /// (top, left) of each image, by index.

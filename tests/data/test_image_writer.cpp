@@ -1,15 +1,6 @@
 #include "convae/data/image_writer.h"
 #include "convae/tests/support.h"
 
-#include <torch/torch.h>
-
-#include <gtest/gtest.h>
-
-#include <filesystem>
-#include <iterator>
-#include <stdexcept>
-#include <string>
-
 namespace convae::test_image_writer {
 namespace {
 

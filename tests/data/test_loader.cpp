@@ -2,22 +2,14 @@
 #include "convae/tests/support.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
-#include <gtest/gtest.h>
 #include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <limits>
 #include <map>
-#include <memory>
 #include <set>
-#include <stdexcept>
-#include <string>
 #include <thread>
-#include <vector>
 
 namespace convae::test_loader {
 namespace {
@@ -37,21 +29,14 @@ std::string name_of(std::size_t index) {
 }
 
 ImageDataset::Options uncached(bool skip_bad = true) {
-  ImageDataset::Options options;
-  options.cache = Cache::none;
-  options.skip_bad = skip_bad;
-  return options;
+  return {.cache = Cache::none, .skip_bad = skip_bad};
 }
 
 /// A data set without files: plans look at headers only.
 ImageDataset listed(const std::vector<Size>& sizes) {
   std::vector<ImageEntry> entries;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    ImageEntry entry;
-    entry.file.name = name_of(i);
-    entry.info.height = sizes[i].h;
-    entry.info.width = sizes[i].w;
-    entries.push_back(entry);
+    entries.push_back({{name_of(i), ""}, {.height = sizes[i].h, .width = sizes[i].w}});
   }
   return ImageDataset(std::move(entries), uncached());
 }
@@ -195,10 +180,7 @@ protected:
 
   std::vector<Step> deliver(std::int64_t workers, View crop = {}, Cache cache = Cache::none,
                             Size crop_size = {}) {
-    ImageDataset::Options options;
-    options.cache = cache;
-    options.crop = crop_size;
-    ImageDataset dataset(entries_, options);
+    ImageDataset dataset(entries_, {.crop = crop_size, .cache = cache});
     Loader loader(dataset, plan_training_epoch(dataset, 4, /*seed=*/2, /*epoch=*/1), crop, workers);
     std::vector<Step> steps;
     while (auto step = loader.next()) steps.push_back(std::move(*step));
@@ -254,9 +236,7 @@ TEST_F(LoaderTest, DeliversTheSameWithAnyNumberOfWorkersAndAnyCache) {
 }
 
 TEST_F(LoaderTest, SecondEpochFromMemoryEqualsTheFirst) {
-  ImageDataset::Options options;
-  options.cache = Cache::ram;
-  ImageDataset dataset(entries_, options);
+  ImageDataset dataset(entries_, {.cache = Cache::ram});
   std::vector<std::vector<Step>> epochs(2);
   for (auto& steps : epochs) {
     Loader loader(dataset, plan_in_order(dataset, 4), {}, /*workers=*/3);
@@ -320,9 +300,7 @@ TEST_F(LoaderTest, EndsWhenItIsLeftInTheMiddle) {
 }
 
 TEST_F(LoaderTest, DecodesAheadOnlyAsManyBytesAsItMay) {
-  ImageDataset::Options options = uncached();
-  options.cache = Cache::ram;
-  ImageDataset dataset(entries_, options);
+  ImageDataset dataset(entries_, {.cache = Cache::ram});
   Loader loader(dataset, plan_in_order(dataset, 1), {}, /*workers=*/3, /*pinned=*/false,
                 /*bytes_ahead=*/1);
   const std::int64_t first = loader.next().value().at(0).indices[0];
@@ -359,10 +337,8 @@ std::ptrdiff_t threads_of_this_process() {
 TEST(Loader, ThreadsThatDecodeStartNoComputeThreads) {
   TemporaryFolder folder;
   for (int i = 0; i < 4; ++i) write_image(folder / name_of(i), noise(3, 300, 400, i));
-  ImageDataset::Options options = uncached();
-  options.size = {260, 260};
-  options.crop = {250, 250};
-  ImageDataset dataset(entries_of(folder.path()), options);
+  ImageDataset dataset(entries_of(folder.path()),
+                       {.size = {260, 260}, .crop = {250, 250}, .cache = Cache::none});
   const View view{.random = true, .augmentations = parse_augmentations("crop,flip,contrast")};
   at::set_num_threads(4);
   const auto load_all = [&](std::int64_t workers) {

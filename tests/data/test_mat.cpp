@@ -1,9 +1,6 @@
 #include "convae/data/mat.h"
 #include "convae/tests/support.h"
 
-#include <torch/torch.h>
-
-#include <gtest/gtest.h>
 #include <opencv2/core.hpp>
 
 namespace convae::test_mat {
@@ -26,7 +23,7 @@ TEST(Mat, GoesThereAndBackAgain) {
   for (const std::int64_t channels : {1, 3}) {
     const torch::Tensor image = noise(channels, 7, 4, /*seed=*/1);
     EXPECT_TRUE(identical(image_from_mat(mat_from_image(image)), image));
-    const torch::Tensor deep = (image.to(torch::kInt) * 257).to(torch::kUInt16);
+    const torch::Tensor deep = test::deep_noise(channels, 7, 4, /*seed=*/1);
     const cv::Mat mat = mat_from_image(deep);
     EXPECT_EQ(mat.depth(), CV_16U);
     EXPECT_TRUE(identical(image_from_mat(mat), deep));

@@ -1,20 +1,7 @@
 #include "convae/data/npy.h"
+#include "convae/tests/support.h"
 
-#include <ATen/ATen.h>
-
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <cstdint>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
-#include <stdexcept>
-#include <string>
-#include <string_view>
-#include <vector>
 
 namespace convae::test_npy {
 namespace {
@@ -43,26 +30,23 @@ std::string bytes_of(const std::vector<Number>& numbers) {
 
 class Npy : public testing::Test {
 protected:
-  Npy() {
-    std::string pattern = (fs::temp_directory_path() / "convae-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~Npy() override { fs::remove_all(folder_); }
-
   fs::path path() const { return folder_ / "a.npy"; }
 
-  at::Tensor read(std::string_view bytes) const {
-    std::ofstream(path(), std::ios::binary) << bytes;
+  at::Tensor read(const std::string& bytes) const {
+    test::write_text(path(), bytes);
     return read_npy(path());
   }
 
   /// The message without the file's name, which every message must begin with; "" if the file was
   /// taken.
-  std::string refusal(std::string_view bytes) const {
+  std::string refusal(const std::string& bytes) const {
     try {
       read(bytes);
     } catch (const std::runtime_error& error) {
-      return without_name(error);
+      const std::string message = error.what();
+      EXPECT_TRUE(message.starts_with(path().string())) << message;
+      EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+      return message.substr(path().string().size());
     }
     return "";
   }
@@ -72,20 +56,8 @@ protected:
     return refusal(file_of(header_of(dtype, order, shape), std::string(data_size, '\0')));
   }
 
-  std::string without_name(const std::runtime_error& error) const {
-    const std::string message = error.what();
-    EXPECT_TRUE(message.starts_with(path().string())) << message;
-    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
-    return message.substr(path().string().size());
-  }
-
-  std::string file() const {
-    std::ifstream in(path(), std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
-  }
-
 private:
-  fs::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 // numpy.save("a.npy", numpy.arange(6, dtype="<f4").reshape(2, 3)), with NumPy 2.4
@@ -98,7 +70,7 @@ std::string what_numpy_saves() {
 TEST_F(Npy, WritesTheBytesThatNumpyWrites) {
   const at::Tensor array = at::arange(6, at::kFloat).view({2, 3});
   write_npy(path(), {array[0], array[1]}, {3});
-  EXPECT_EQ(file(), what_numpy_saves());
+  EXPECT_EQ(test::contents(path()), what_numpy_saves());
 }
 
 TEST_F(Npy, ReadsWhatNumpyWrites) {
@@ -149,18 +121,16 @@ TEST_F(Npy, RoundTripOfScalarRowsAndOfNoRows) {
 TEST_F(Npy, DataStartAtAMultipleOf64) {
   for (std::int64_t dimensions = 0; dimensions < 30; ++dimensions) {
     write_npy(path(), {}, std::vector<std::int64_t>(static_cast<std::size_t>(dimensions), 1));
-    EXPECT_EQ(file().size() % 64, 0u) << dimensions;
-    EXPECT_EQ(file().back(), '\n');
+    EXPECT_EQ(fs::file_size(path()) % 64, 0u) << dimensions;
+    EXPECT_EQ(test::contents(path()).back(), '\n');
   }
 }
 
 TEST_F(Npy, ARowOfAnotherShapeIsRefusedAndLeavesNoFile) {
-  try {
-    write_npy(path(), {at::zeros({3}), at::zeros({2, 2})}, {3});
-    ADD_FAILURE() << "expected an error";
-  } catch (const std::runtime_error& error) {
-    EXPECT_EQ(without_name(error), ": expected row 1 to have the shape (3,), but got (2, 2)");
-  }
+  EXPECT_EQ(test::message_of<std::runtime_error>([&] {
+              write_npy(path(), {at::zeros({3}), at::zeros({2, 2})}, {3});
+            }),
+            path().string() + ": expected row 1 to have the shape (3,), but got (2, 2)");
   EXPECT_TRUE(fs::is_empty(path().parent_path()));
 }
 

@@ -1,15 +1,10 @@
 #include "convae/data/pictures.h"
-
-#include <torch/torch.h>
-
-#include <gtest/gtest.h>
+#include "convae/tests/support.h"
 
 namespace convae::test_pictures {
 namespace {
 
-torch::Tensor random_image(std::int64_t channels, std::int64_t height, std::int64_t width) {
-  return torch::rand({channels, height, width});
-}
+using test::uniform;
 
 Size size_of(const torch::Tensor& image) { return {image.size(1), image.size(2)}; }
 
@@ -23,9 +18,8 @@ TEST(PicturesTest, SmallImagesAreEnlargedByAWholeFactorAndLargeOnesShrunkToTheLi
 }
 
 TEST(PicturesTest, AStackOfComparisonsComesApartAgain) {
-  torch::manual_seed(1);
-  const std::vector<torch::Tensor> inputs = {random_image(3, 20, 31), random_image(1, 130, 7),
-                                             random_image(3, 300, 200)};
+  const std::vector<torch::Tensor> inputs = {uniform({3, 20, 31}, 1), uniform({1, 130, 7}, 2),
+                                             uniform({3, 300, 200}, 3)};
   constexpr std::int64_t kMaxSide = 150;
   std::vector<torch::Tensor> pictures;
   std::vector<Size> shown;
@@ -47,7 +41,7 @@ TEST(PicturesTest, AStackOfComparisonsComesApartAgain) {
 }
 
 TEST(PicturesTest, AStackOfOtherImagesIsNotTakenApart) {
-  const torch::Tensor image = random_image(3, 120, 120);
+  const torch::Tensor image = uniform({3, 120, 120}, 1);
   const torch::Tensor stack = stack_pictures({comparison_picture(image, image, image)});
   EXPECT_EQ(take_apart(stack, {{120, 120}}).size(), 1U);
   EXPECT_TRUE(take_apart(stack, {{120, 121}}).empty());

@@ -5,8 +5,6 @@
 #include <xxhash.h>
 
 #include <cmath>
-#include <string>
-#include <vector>
 
 namespace convae::test_split {
 namespace {
@@ -29,10 +27,9 @@ protected:
     }
   }
 
-  SplitImages split() {
-    return split_images(
-        options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
-  }
+  static std::optional<std::string> takes_all(const ImageEntry&) { return std::nullopt; }
+
+  SplitImages split() { return split_images(options_, takes_all, callbacks_); }
 
   static Names names_of(const ImageEntries& entries) {
     Names names;
@@ -62,8 +59,7 @@ TEST_F(SplitTest, LayoutsGiveTrainingAndValidationImages) {
                   "validation/good, not on 'test_public'"))
       << said_[0];
   EXPECT_TRUE(warned_.empty()) << warned_[0];
-  const FoundImages good = find_good_images(
-      options_, [](const ImageEntry&) { return std::nullopt; }, callbacks_);
+  const FoundImages good = find_good_images(options_, takes_all, callbacks_);
   EXPECT_EQ(names_of(good.entries), Names{"validation/good/3.png"}) << "to calibrate on";
 }
 

@@ -3,10 +3,8 @@
 #include "convae/tests/support.h"
 
 #include <fmt/format.h>
-#include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
 
 namespace convae::test_tar {
 namespace {

@@ -1,15 +1,9 @@
-#include "convae/core/errors.h"
-#include "convae/core/files.h"
-#include "convae/data/image_io.h"
 #include "convae/data/loader.h"
 #include "convae/data/split.h"
 #include "convae/data/value_range.h"
 #include "convae/tests/support.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <string>
-#include <vector>
 
 namespace convae::test_value_range {
 namespace {
@@ -24,11 +18,19 @@ torch::Tensor deep(int low, int high) {
   return image.to(torch::kUInt16);
 }
 
-std::vector<std::uint8_t> fixture(const std::string& name) {
-  return read_file(std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures" / name);
-}
+std::vector<std::uint8_t> load(const std::string& name) { return read_file(test::fixture(name)); }
 
 ValueRange range_of(double low, double high) { return {ValueRange::Kind::fixed, low, high}; }
+
+torch::Tensor decode(const std::vector<std::uint8_t>& bytes, const ValueRange& range,
+                     std::int64_t* clipped = nullptr) {
+  return decode_image(bytes, 1, kDefaultMaxPixels, 1, range, clipped);
+}
+
+/// What the file's own numbers are.
+torch::Tensor numbers_in(const std::vector<std::uint8_t>& bytes) {
+  return decode(bytes, {ValueRange::Kind::automatic}).to(torch::kDouble);
+}
 
 TEST(ValueRanges, AreReadAndWritten) {
   for (const char* text : {"full", "auto", "0:4095", "-1024:3071", "0.25:1e+20"}) {
@@ -43,8 +45,8 @@ TEST(ValueRanges, AreReadAndWritten) {
 TEST(ValueRanges, PlaceWholeNumbersAndCountWhatIsClipped) {
   const auto deep = torch::tensor({0, 100, 2147, 4095, 5000, 65535}).view({1, 2, 3});
   std::int64_t clipped = 0;
-  const auto placed = decode_image(encode_image(deep.to(torch::kUInt16), ImageFormat::png), 1,
-                                   kDefaultMaxPixels, 1, range_of(100, 4095), &clipped);
+  const auto placed = decode(encode_image(deep.to(torch::kUInt16), ImageFormat::png),
+                             range_of(100, 4095), &clipped);
   EXPECT_EQ(placed.scalar_type(), torch::kUInt16);
   const auto expected =
       ((deep - 100).to(torch::kDouble) / 3995).clamp(0, 1).mul(65535).round().to(torch::kInt);
@@ -55,59 +57,40 @@ TEST(ValueRanges, PlaceWholeNumbersAndCountWhatIsClipped) {
 TEST(ValueRanges, DoNotRoundBytesToBytesAgain) {
   const auto bytes = encode_image(
       torch::tensor({0, 50, 75, 100, 255, 60}).view({1, 2, 3}).to(torch::kUInt8), ImageFormat::png);
-  const auto narrow = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(50, 100));
+  const auto narrow = decode(bytes, range_of(50, 100));
   EXPECT_EQ(narrow.scalar_type(), torch::kUInt16);
   EXPECT_TRUE(torch::equal(narrow.view(-1).to(torch::kInt),
                            torch::tensor({0, 0, 32768, 65535, 65535, 13107}, torch::kInt)));
-  const auto wide = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(0, 65535));
+  const auto wide = decode(bytes, range_of(0, 65535));
   EXPECT_EQ(wide.view(-1).to(torch::kInt)[1].item<int>(), 50);
 }
 
 TEST(ValueRanges, MakeSignedAnd32BitSamplesUsable) {
   for (const char* name : {"int16.tif", "uint32.tif"}) {
-    const std::vector<std::uint8_t> bytes = fixture(name);
+    const std::vector<std::uint8_t> bytes = load(name);
     const std::string reason = message_of<ImageError>([&] { decode_image(bytes, 1); });
     EXPECT_TRUE(contains(reason, "--value-range auto or LO:HI")) << name << reason;
-    const auto raw = decode_image(bytes, 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic});
+    const torch::Tensor raw = decode(bytes, {ValueRange::Kind::automatic});
     EXPECT_EQ(raw.scalar_type(), torch::kFloat);
     const double low = raw.min().item<double>(), high = raw.max().item<double>();
-    const auto placed = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(low, high));
-    const auto expected = (raw.to(torch::kDouble) - low) / (high - low);
-    EXPECT_LT((placed - expected).abs().max().item<double>(), 1e-6) << name;
+    const torch::Tensor expected = (raw.to(torch::kDouble) - low) / (high - low);
+    EXPECT_LT(test::difference(decode(bytes, range_of(low, high)), expected), 1e-6) << name;
   }
 }
 
-TEST(ValueRanges, LowNumbersAreLightWhereZeroIsWhite) {
+TEST(ValueRanges, MakeLowNumbersLightWhereZeroIsWhite) {
   for (const char* name : {"min_is_white8.tif", "min_is_white16.tif"}) {
-    const auto raw =
-        decode_image(fixture(name), 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic})
-            .to(torch::kDouble);
-    const double low = raw.quantile(0.2).ceil().item<double>();
-    const double high = raw.quantile(0.8).floor().item<double>();
-    const auto placed = decode_image(fixture(name), 1, kDefaultMaxPixels, 1, range_of(low, high));
-    const auto expected = 1 - ((raw - low) / (high - low)).clamp(0, 1);
-    EXPECT_LT((placed.to(torch::kDouble) / 65535 - expected).abs().max().item<double>(), 1e-5)
-        << name;
-  }
-}
-
-/// What the file's own numbers are.
-torch::Tensor numbers_in(const std::vector<std::uint8_t>& bytes) {
-  return decode_image(bytes, 1, kDefaultMaxPixels, 1, {ValueRange::Kind::automatic})
-      .to(torch::kDouble);
-}
-
-TEST(ValueRanges, MayBeWiderThanTheTypeOrBelowZeroWhereZeroIsWhite) {
-  for (const char* name : {"min_is_white8.tif", "min_is_white16.tif"}) {
-    const torch::Tensor raw = numbers_in(fixture(name));
+    const torch::Tensor raw = numbers_in(load(name));
+    const double least = raw.quantile(0.2).ceil().item<double>();
+    const double most = raw.quantile(0.8).floor().item<double>();
+    // Also wider than the type, or below zero.
     for (const auto& [low, high] :
-         {std::pair{0., 4095.}, {-100., 300.}, {-70'000., 70'000.}, {50., 100.}}) {
+         {std::pair{least, most}, {0., 4095.}, {-100., 300.}, {-70'000., 70'000.}, {50., 100.}}) {
       SCOPED_TRACE(std::string(name) + " " + to_string(range_of(low, high)));
       std::int64_t clipped = 0;
-      const auto placed =
-          decode_image(fixture(name), 1, kDefaultMaxPixels, 1, range_of(low, high), &clipped);
+      const auto placed = decode(load(name), range_of(low, high), &clipped);
       const auto expected = 1 - ((raw - low) / (high - low)).clamp(0, 1);
-      EXPECT_LT((placed.to(torch::kDouble) / 65535 - expected).abs().max().item<double>(), 1e-5);
+      EXPECT_LT(test::difference(placed.to(torch::kDouble) / 65535, expected), 1e-5);
       EXPECT_EQ(clipped, ((raw < low) | (raw > high)).sum().item<std::int64_t>());
     }
   }
@@ -115,11 +98,11 @@ TEST(ValueRanges, MayBeWiderThanTheTypeOrBelowZeroWhereZeroIsWhite) {
 
 TEST(ValueRanges, AreUndoneInTheFilesOwnNumbersWhereZeroIsWhite) {
   for (const char* name : {"min_is_white8.tif", "min_is_white16.tif", "float_min_is_white.tif"}) {
-    const std::vector<std::uint8_t> bytes = fixture(name);
+    const std::vector<std::uint8_t> bytes = load(name);
     const torch::Tensor raw = numbers_in(bytes);
     for (const ValueRange& range : {range_of(-1, 70'000), range_of(0, 300), ValueRange{}}) {
       SCOPED_TRACE(std::string(name) + " " + to_string(range));
-      const torch::Tensor image = decode_image(bytes, 1, kDefaultMaxPixels, 1, range);
+      const torch::Tensor image = decode(bytes, range);
       const double top = image.is_floating_point() ? 1 : image.element_size() == 2 ? 65535 : 255;
       const torch::Tensor shares = (image.to(torch::kDouble) / top).to(torch::kFloat);
       std::vector<std::string> lost;
@@ -127,24 +110,22 @@ TEST(ValueRanges, AreUndoneInTheFilesOwnNumbersWhereZeroIsWhite) {
       EXPECT_TRUE(probe_image(again).white_is_zero);
       const torch::Tensor wanted = range.is_fixed() ? raw.clamp(range.low, range.high) : raw;
       const double step = image.is_floating_point() ? 0.01 : 0.6;  // 16 bits of 70001 numbers: 1
-      EXPECT_LE((numbers_in(again) - wanted).abs().max().item<double>(),
+      EXPECT_LE(test::difference(numbers_in(again), wanted),
                 range.high > 65535 && !image.is_floating_point() ? 1 : step);
     }
   }
 }
 
 TEST(ValueRanges, AlphaShowsWhiteWhereZeroIsWhite) {
-  std::vector<std::uint8_t> bytes = fixture("grey_alpha.tif");
+  std::vector<std::uint8_t> bytes = load("grey_alpha.tif");
   constexpr std::uint8_t kMinIsBlack[] = {6, 1, 3, 0, 1, 0, 0, 0, 1};
   const auto photometric = std::ranges::search(bytes, kMinIsBlack);
   ASSERT_FALSE(photometric.empty());
   photometric.back() = 0;
   const torch::Tensor own = 255 - decode_image(bytes, 1).to(torch::kDouble);
   for (const double high : {255., 4095.}) {
-    const auto placed = decode_image(bytes, 1, kDefaultMaxPixels, 1, range_of(0, high));
-    EXPECT_LT((placed.to(torch::kDouble) / 65535 - (1 - own / high)).abs().max().item<double>(),
-              1e-5)
-        << high;
+    const auto placed = decode(bytes, range_of(0, high));
+    EXPECT_LT(test::difference(placed.to(torch::kDouble) / 65535, 1 - own / high), 1e-5) << high;
   }
 }
 
@@ -159,13 +140,8 @@ protected:
     test::write_image(folder_ / name, image);
   }
   ImageDataset dataset(const ValueRange& range = {}) {
-    return ImageDataset(entries_of(folder_.path()), {.channels = 1,
-                                                     .size = {},
-                                                     .crop = {},
-                                                     .cache = Cache::none,
-                                                     .skip_bad = true,
-                                                     .max_pixels = kDefaultMaxPixels,
-                                                     .value_range = range});
+    return ImageDataset(entries_of(folder_.path()),
+                        {.channels = 1, .cache = Cache::none, .value_range = range});
   }
 
   test::TemporaryFolder folder_;
@@ -221,8 +197,8 @@ TEST_F(ValueRangeTest, LittleOfTheRangeIsSaidOnce) {
   EXPECT_EQ(warnings_[0],
             "the images use 6.2 % of their range: values from 0 to 4095 of 0 to 65535; if that is "
             "all they have, --value-range auto or LO:HI makes these 0 and 1");
-  ImageDataset fitting = dataset({ValueRange::Kind::fixed, 0, 4095});
-  ImageDataset wide = dataset({ValueRange::Kind::fixed, 0, 40950});
+  ImageDataset fitting = dataset(range_of(0, 4095));
+  ImageDataset wide = dataset(range_of(0, 40950));
   warn_of_little_contrast(fitting, callbacks_);
   EXPECT_EQ(warnings_.size(), 1U);
   warn_of_little_contrast(wide, callbacks_);
@@ -241,7 +217,7 @@ TEST_F(ValueRangeTest, LittleOfTheRangeIsSaidInTheFilesOwnNumbers) {
   test::write_text(folder_ / "a.tif", {bytes.begin(), bytes.end()});
   ImageDataset inverted = dataset();
   warn_of_little_contrast(inverted, callbacks_);
-  ImageDataset wide = dataset({ValueRange::Kind::fixed, -60'000, 60'000});
+  ImageDataset wide = dataset(range_of(-60'000, 60'000));
   warn_of_little_contrast(wide, callbacks_);
   ASSERT_EQ(warnings_.size(), 2U);
   EXPECT_TRUE(contains(warnings_[0], "values from 200 to 3999 of 0 to 65535")) << warnings_[0];
@@ -271,7 +247,7 @@ TEST_F(ValueRangeTest, OneImageOfMoreIsEnough) {
 TEST_F(ValueRangeTest, ClippedValuesAreCountedOncePerImage) {
   add("a.png", deep(0, 19));
   add("b.png", deep(5, 9));
-  ImageDataset images = dataset({ValueRange::Kind::fixed, 2, 16});
+  ImageDataset images = dataset(range_of(2, 16));
   EXPECT_EQ(images.clipped_line(), "");
   for (int again = 0; again < 2; ++again) {
     for (std::int64_t i = 0; i < 2; ++i) images.load(i);
@@ -284,20 +260,14 @@ TEST_F(ValueRangeTest, ClippedValuesAreCountedOncePerImage) {
 TEST_F(ValueRangeTest, ClippedValuesAreAShareOfThoseDecoded) {
   test::write_image(folder_ / "a.jpg", torch::full({1, 64, 64}, 200, torch::kByte),
                     ImageFormat::jpeg);
-  ImageDataset images(entries_of(folder_.path()), {.channels = 1,
-                                                   .size = {8, 8},
-                                                   .crop = {},
-                                                   .cache = Cache::none,
-                                                   .skip_bad = true,
-                                                   .max_pixels = kDefaultMaxPixels,
-                                                   .value_range = range_of(0, 99)});
+  ImageDataset images(entries_of(folder_.path()),
+                      {.channels = 1, .size = {8, 8}, .value_range = range_of(0, 99)});
   images.load(0);
   EXPECT_TRUE(contains(images.clipped_line(), "(100 % of theirs)")) << images.clipped_line();
 }
 
 TEST_F(ValueRangeTest, BatchesTakeTheWidestType) {
-  test::write_text(folder_ / "a.tif", test::contents(std::filesystem::path(CONVAE_SOURCE_DIR) /
-                                                     "tests/data/fixtures/float32.tif"));
+  std::filesystem::copy(test::fixture("float32.tif"), folder_ / "a.tif");
   add("b.png", test::noise(1, 5, 6, 1));
   add("c.png", test::noise(1, 5, 6, 2).to(torch::kInt).mul(200).to(torch::kUInt16));
   ImageDataset images = dataset();
@@ -310,12 +280,10 @@ TEST_F(ValueRangeTest, BatchesTakeTheWidestType) {
 }
 
 TEST_F(ValueRangeTest, WhatIsNotReadIsOneLineForAllThatAreAlike) {
-  const std::filesystem::path fixtures =
-      std::filesystem::path(CONVAE_SOURCE_DIR) / "tests/data/fixtures";
   for (const char* name : {"a.tif", "b.tif", "c.tif"}) {
-    std::filesystem::copy(fixtures / "five_samples.tif", folder_ / name);
+    std::filesystem::copy(test::fixture("five_samples.tif"), folder_ / name);
   }
-  std::filesystem::copy(fixtures / "imagej_one_directory.tif", folder_ / "stack.tif");
+  std::filesystem::copy(test::fixture("imagej_one_directory.tif"), folder_ / "stack.tif");
   options_.data = folder_.path().string();
   const Refusal nothing = [](const ImageEntry&) { return std::nullopt; };
   find_images(folder_.path(), options_, nothing, callbacks_);

@@ -1,11 +1,8 @@
 #include "convae/exporting/export.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
-#include "convae/training/checkpoint.h"
 
 #include <torch/script.h>
-
-#include <nlohmann/json.hpp>
 
 namespace convae::test_torchscript {
 namespace {
@@ -87,10 +84,7 @@ TEST(TorchScript, EveryOrderActivationNormAndOutputGivesTheModelsReconstruction)
 TEST(TorchScript, EverySizeWorks) { expect_same_model(small(), kSizes); }
 
 TEST(TorchScript, OneChannelAndOneLevelWork) {
-  ModelOptions options = small();
-  options.channels = 1;
-  options.levels = parse_levels("2");
-  expect_same_model(options, kSizes);
+  expect_same_model(test::small_network("2", 1), kSizes);
 }
 
 TEST(TorchScript, ABottleneckOfAnyKindWorks) {
@@ -121,38 +115,6 @@ TEST(TorchScript, ShortcutsAndResidualBlocksWork) {
   }
 }
 
-TEST(TorchScript, AModelThatRestoresImagesHasNoParts) {
-  const torch::NoGradGuard no_grad;
-  for (const Skip skip : {Skip::none, Skip::add}) {
-    ModelOptions options = small();
-    options.levels = parse_levels("4,6:r1,7");
-    options.skip = skip;
-    options.residual = true;
-    options.output = Output::linear;
-    const Model model = model_of(options);
-    torch::jit::Module script = exported(model);
-    for (const Size size : kSizes) {
-      const torch::Tensor images = uniform({3, options.channels, size.h, size.w}, 9);
-      expect_close(script.forward({images}).toTensor(), model.net()->forward(images));
-    }
-    EXPECT_FALSE(script.find_method("encode") || script.find_method("decode"));
-    EXPECT_TRUE(contains(message_of<OptionError>([&] { exported(model, Part::encoder); }),
-                         "part encoder is not for a model with"));
-  }
-}
-
-TEST(TorchScript, WeightsKeepTheirNames) {
-  const Model model = model_of(small());
-  std::vector<std::string> names;
-  const torch::jit::Module script = exported(model);
-  for (const auto& item : script.named_parameters()) names.push_back(item.name);
-  for (const auto& item : script.named_buffers()) names.push_back(item.name);
-  std::sort(names.begin(), names.end());
-  std::vector<std::string> expected;
-  for (const auto& [name, tensor] : weights_of(*model.net())) expected.push_back(name);
-  EXPECT_EQ(names, expected);
-}
-
 TEST(TorchScript, WhatCannotWorkIsRefusedWithAReason) {
   ModelOptions options = small();
   options.levels = parse_levels("4:k4p0");
@@ -173,21 +135,6 @@ TEST(TorchScript, WhatCannotWorkIsRefusedWithAReason) {
   script = exported(model_of(options));
   EXPECT_TRUE(contains(reason("forward", {torch::rand({1, 3, 9, 9})}), "images of 8x9 only"));
   EXPECT_TRUE(contains(reason("decode", {torch::rand({1, 5})}), "(N, 4)"));
-}
-
-TEST(TorchScript, SaysWhatItIs) {
-  const TemporaryFolder folder;
-  ModelOptions options = small();
-  options.output = Output::tanh;
-  export_model(folder / "m.pt", model_of(options),
-               {.format = ExportFormat::torchscript, .part = Part::encoder, .size = {}});
-  torch::jit::ExtraFilesMap extra = {{"convae.json", ""}};
-  torch::jit::load((folder / "m.pt").string(), c10::nullopt, extra);
-  const auto description = nlohmann::json::parse(extra.at("convae.json"));
-  EXPECT_EQ(description.at("channels"), 3);
-  EXPECT_EQ(description.at("range"), (nlohmann::json{-1, 1}));
-  EXPECT_EQ(description.at("part"), "encoder");
-  EXPECT_EQ(description.at("model"), nlohmann::json::parse(model_json(options)));
 }
 
 }  // namespace

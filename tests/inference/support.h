@@ -15,9 +15,7 @@
 
 namespace convae::test {
 
-inline ModelOptions small_options(std::int64_t channels = 3) {
-  return small_network("4,6", channels);
-}
+inline ModelOptions small_options() { return small_network("4,6"); }
 
 /// Not trained, but always the same.
 inline Model small_model(const ModelOptions& options = small_options()) {
@@ -36,8 +34,8 @@ inline std::vector<std::string> files_in(const std::filesystem::path& folder) {
 }
 
 /// (C, H, W) uint8 or uint16, as the file has it.
-inline torch::Tensor image_in(const std::filesystem::path& path, int channels = 3) {
-  return decode_image(read_file(path), channels, kDefaultMaxPixels);
+inline torch::Tensor image_in(const std::filesystem::path& path) {
+  return decode_image(read_file(path), /*channels=*/3);
 }
 
 /// Asks to stop once it has been asked `times` times before.

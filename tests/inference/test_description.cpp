@@ -1,6 +1,5 @@
 #include "convae/inference/model.h"
 #include "convae/models/autoencoder.h"
-#include "convae/models/plan_text.h"
 #include "convae/tests/support.h"
 #include "convae/training/checkpoint.h"
 
@@ -12,9 +11,7 @@ namespace {
 using nlohmann::json;
 
 TEST(DescriptionTest, SaysWhatACheckpointHolds) {
-  ModelOptions options;
-  options.channels = 1;
-  options.levels = parse_levels("4,8:k5p2");
+  ModelOptions options = test::small_network("4,8:k5p2", 1);
   options.output = Output::tanh;
   CheckpointInfo info;
   info.seed = 7;
@@ -37,13 +34,11 @@ TEST(DescriptionTest, SaysWhatACheckpointHolds) {
 }
 
 TEST(ModelTest, StaysWithTheRunThatLatestLedTo) {
-  ModelOptions options;
-  options.channels = 1;
-  options.levels = parse_levels("4");
   const test::TemporaryFolder folder;
   std::filesystem::create_directories(folder / "first/weights");
   std::filesystem::create_directory_symlink("first", folder / "latest");
-  save_checkpoint(folder / "first/weights/last.safetensors", Autoencoder(options), nullptr, {});
+  save_checkpoint(folder / "first/weights/last.safetensors",
+                  Autoencoder(test::small_network("4", 1)), nullptr, {});
   for (const char* name : {"latest", "latest/", "first"}) {
     const Model model = load(folder / name, "cpu");
     EXPECT_EQ(model.run(), folder / "first");
@@ -52,12 +47,9 @@ TEST(ModelTest, StaysWithTheRunThatLatestLedTo) {
 }
 
 TEST(ModelTest, AValueRangeTakesWholeNumbersOfEveryType) {
-  ModelOptions options;
-  options.channels = 1;
-  options.levels = parse_levels("4");
   CheckpointInfo info;
   info.value_range = parse_value_range("-100:300");
-  const Model model(Autoencoder(options), info);
+  const Model model(Autoencoder(test::small_network("4", 1)), info);
   const torch::Tensor numbers = torch::tensor({-200, -100, 0, 300, 400}).view({1, 1, 1, 5});
   const torch::Tensor placed = torch::tensor({0.0F, 0.0F, 0.25F, 1.0F, 1.0F}).view({1, 1, 1, 5});
   for (const auto type : {torch::kShort, torch::kInt, torch::kLong}) {
@@ -66,32 +58,12 @@ TEST(ModelTest, AValueRangeTakesWholeNumbersOfEveryType) {
 }
 
 TEST(DescriptionTest, HasNullForWhatThereIsNot) {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels("4");
+  ModelOptions options = test::small_network("4");
   options.latent = 2;
   options.size = {8, 10};
   const json found = json::parse(description_json(Model(Autoencoder(options))));
   EXPECT_EQ(found["size"], "8x10");
   EXPECT_EQ(found["best-loss"], nullptr);
-}
-
-TEST(PlanJsonTest, ShowsEachLevelBothWays) {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels("8");
-  options.latent_channels = 2;
-  const json expected = {{"input", {3, 24, 25}},
-                         {"levels",
-                          {{{"conv", {{"in", {3, 24, 25}}, {"out", {8, 12, 13}}}},
-                            {"convT",
-                             {{"in", {8, 12, 13}},
-                              {"output_padding", {1, 0}},
-                              {"without", {3, 23, 25}},
-                              {"out", {3, 24, 25}}}}}}},
-                         {"latent", {2, 12, 13}},
-                         {"output", {3, 24, 25}}};
-  EXPECT_EQ(json::parse(plan_json(options, {24, 25})), expected);
 }
 
 }  // namespace

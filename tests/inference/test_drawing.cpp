@@ -1,4 +1,5 @@
 #include "convae/core/errors.h"
+#include "convae/core/machine.h"
 #include "convae/inference/drawing.h"
 #include "convae/tests/inference/support.h"
 
@@ -30,6 +31,7 @@ TEST(ModelSample, IsRepeatableBySeedAndTheSameWhateverTheCount) {
   EXPECT_TRUE(test::identical(model.draw_latents(1, size, 7, /*first=*/2)[0],
                               model.draw_latents(3, size, 7)[2]));
   EXPECT_GT(test::difference(three, model.sample(3, size, /*seed=*/8)), 1e-3);
+  EXPECT_THROW(model.sample(0, size), OptionError);
 }
 
 class DrawingTest : public test::JobTest {
@@ -70,20 +72,6 @@ TEST_F(DrawingTest, SamplesAreTheModelsAndASheetShowsThem) {
   }
 }
 
-TEST_F(DrawingTest, SamplesThatCannotBeDrawnAreRefused) {
-  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { draw_samples(model_, sampling()); }),
-                       "not variational"));
-  SampleOptions options = sampling();
-  options.size = {};
-  EXPECT_TRUE(contains(message_of<OptionError>([&] { draw_samples(variational_, options); }),
-                       "--size is needed"));
-  options.count = 0;
-  EXPECT_TRUE(contains(message_of<OptionError>([&] { draw_samples(variational_, options); }),
-                       "--count '0'"));
-  EXPECT_THROW(variational_.sample(0, {8, 8}), OptionError);
-  EXPECT_FALSE(std::filesystem::exists(output()));
-}
-
 TEST_F(DrawingTest, StoppedDrawingLeavesNoSheet) {
   EXPECT_EQ(message_of<Interrupted>(
                 [&] { draw_samples(variational_, sampling(), test::stopping_after(2)); }),
@@ -121,18 +109,6 @@ TEST_F(DrawingTest, AWalkAmongTheImagesIsWarnedOf) {
   }
 }
 
-TEST_F(DrawingTest, SamplesReplaceNothingUnlessAsked) {
-  test::write_text(output() / "samples.png", "mine");
-  EXPECT_TRUE(
-      contains(message_of<std::runtime_error>([&] { draw_samples(variational_, sampling()); }),
-               "--overwrite"));
-  EXPECT_EQ(files_in(output()), Names{"samples.png"});
-  SampleOptions options = sampling();
-  options.overwrite = true;
-  draw_samples(variational_, options);
-  EXPECT_NE(test::contents(output() / "samples.png"), "mine");
-}
-
 TEST_F(DrawingTest, AWalkBeginsAndEndsAtTheReconstructionsOfItsEnds) {
   const DrawnPictures drawn = interpolate(model_, walking());
   EXPECT_EQ(drawn.size, (Size{13, 18}));
@@ -147,6 +123,16 @@ TEST_F(DrawingTest, AWalkBeginsAndEndsAtTheReconstructionsOfItsEnds) {
   EXPECT_LE(test::difference(image_in(output() / "step_00005.png"), reconstruction("c/d.png")), 1);
 }
 
+TEST_F(DrawingTest, EndsThatMemoryCannotHoldAreRefused) {
+  InterpolateOptions options = walking();
+  options.from = options.to = input() / "large.png";
+  test::write_image(options.to, torch::full({3, 2000, 3000}, 9, torch::kByte));
+  limit_memory(1);
+  const std::string message = message_of<std::runtime_error>([&] { interpolate(model_, options); });
+  limit_memory(0);
+  EXPECT_TRUE(contains(message, "an image of 2000x3000 takes 0.1 GB at its own size")) << message;
+}
+
 TEST_F(DrawingTest, AStripHasAtMostThirtyTwoStepsAndBothEnds) {
   InterpolateOptions options = walking();
   options.overwrite = true;
@@ -154,19 +140,6 @@ TEST_F(DrawingTest, AStripHasAtMostThirtyTwoStepsAndBothEnds) {
     options.steps = steps;
     EXPECT_EQ(interpolate(model_, options).on_sheet, shown) << steps;
   }
-}
-
-TEST_F(DrawingTest, WalksThatCannotBeAreRefused) {
-  InterpolateOptions options = walking();
-  options.steps = 1;
-  EXPECT_TRUE(
-      contains(message_of<OptionError>([&] { interpolate(model_, options); }), "--steps '1'"));
-  options = walking();
-  test::write_text(input() / "text.png", "no image");
-  options.to = input() / "text.png";
-  EXPECT_TRUE(
-      contains(message_of<std::runtime_error>([&] { interpolate(model_, options); }), "text.png"));
-  EXPECT_FALSE(std::filesystem::exists(output()));
 }
 
 }  // namespace

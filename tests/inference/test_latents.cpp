@@ -1,4 +1,5 @@
 #include "convae/core/errors.h"
+#include "convae/core/machine.h"
 #include "convae/data/npy.h"
 #include "convae/inference/decode.h"
 #include "convae/inference/encode.h"
@@ -111,30 +112,6 @@ TEST_F(LatentsTest, LatentsThatTheTableDoesNotListAreCounted) {
       << warnings[0];
 }
 
-TEST_F(LatentsTest, LatentsOfDifferentShapesDoNotFitOneArray) {
-  const std::string message =
-      message_of<OptionError>([&] { encode_folder(model_, encoding("latents.npy")); });
-  for (const char* part :
-       {"'a.png' gives 4x4", "'b.png' 4x5", "--size N", "--pool mean", "-o DIR/"}) {
-    EXPECT_TRUE(contains(message, part)) << message;
-  }
-  EXPECT_FALSE(std::filesystem::exists(folder_ / "latents.npy"));
-}
-
-TEST_F(LatentsTest, PooledLatentsAreMeansOfTheMaps) {
-  EncodeOptions options = encoding("pooled.npy");
-  options.pool = Pooling::mean;
-  encode_folder(model_, options);
-  encode_folder(model_, encoding("maps/"));
-  const torch::Tensor pooled = read_npy(folder_ / "pooled.npy");
-  EXPECT_EQ(pooled.sizes(), torch::IntArrayRef({4, 6}));
-  EXPECT_LT(test::difference(pooled[2], read_npy(folder_ / "maps/c/d.npy").mean({2, 3})[0]), 1e-5);
-  EXPECT_TRUE(contains(
-      message_of<std::runtime_error>([&] { decode_latents(model_, decoding("pooled.npy")); }),
-      "latents have the shape [4, 6], but this model's decoder takes (N, 6, h, w); pooled latents "
-      "cannot be decoded"));
-}
-
 TEST_F(LatentsTest, WithoutATableTheSizeIsAsked) {
   EncodeOptions options = encoding("own.npy");
   options.images.data.size = {15, 20};
@@ -172,18 +149,16 @@ TEST_F(LatentsTest, WithoutATableEachFileOfAFolderIsALatent) {
                        "'two.npy' has values that are not finite"));
 }
 
-TEST_F(LatentsTest, ADenseLatentTakesImagesOfAnySize) {
-  ModelOptions options = test::small_options();
-  options.latent = 5;
-  options.size = {14, 17};
-  model_ = test::small_model(options);
-  encode_folder(model_, encoding("latents.npy"));
-  EXPECT_EQ(read_npy(folder_ / "latents.npy").sizes(), torch::IntArrayRef({4, 5}));
-  expect_reconstructions("latents.npy");
-  EncodeOptions other = encoding("other.npy");
-  other.images.data.size = {20, 20};
-  EXPECT_TRUE(contains(message_of<OptionError>([&] { encode_folder(model_, other); }),
-                       "works at 14x17 only"));
+TEST_F(LatentsTest, ImagesThatMemoryCannotHoldAtTheirOwnSizeAreRefused) {
+  write_npy(folder_ / "latents.npy", {torch::zeros({6, 2, 2})}, {6, 2, 2});
+  test::write_text(folder_ / "latents.csv",
+                   "path,height,width,index,encoded_height,encoded_width\na.png,9999,9999,0,8,8\n");
+  limit_memory(std::int64_t{1} << 30);
+  const std::string message =
+      message_of<std::runtime_error>([&] { decode_latents(model_, decoding("latents.npy")); });
+  limit_memory(0);
+  EXPECT_TRUE(contains(message, "an image of 9999x9999 takes") && contains(message, "--size"))
+      << message;
 }
 
 TEST_F(LatentsTest, StoppedEncodingLeavesNoTable) {
@@ -198,42 +173,6 @@ TEST_F(LatentsTest, StoppedEncodingLeavesNoTable) {
             "stopped after 2 of 4 images; no latents.csv was written");
   EXPECT_EQ(files_in(folder_ / "maps"), (Names{"b.npy", "e.npy"}));
   EXPECT_FALSE(std::filesystem::exists(array));
-}
-
-TEST_F(LatentsTest, StoppedDecodingLeavesTheImagesSoFar) {
-  encode_folder(model_, encoding("maps/"));
-  EXPECT_EQ(message_of<Interrupted>(
-                [&] { decode_latents(model_, decoding("maps"), test::stopping_after(2)); }),
-            "stopped after 2 of 4 images");
-  EXPECT_EQ(files_in(folder_ / "decoded"), (Names{"a.png", "b.png"}));
-}
-
-TEST_F(LatentsTest, NothingIsReplacedUnlessAsked) {
-  test::write_text(folder_ / "latents.csv", "mine");
-  EncodeOptions options = encoding("latents.npy");
-  options.pool = Pooling::mean;
-  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { encode_folder(model_, options); }),
-                       "--overwrite"));
-  EXPECT_FALSE(std::filesystem::exists(folder_ / "latents.npy"));
-  options.overwrite = true;
-  encode_folder(model_, options);
-  EXPECT_TRUE(test::contents(folder_ / "latents.csv").starts_with("path,height,width,index"));
-}
-
-TEST_F(LatentsTest, AnOutputThatIsNeitherArrayNorFolderIsRefused) {
-  EXPECT_TRUE(contains(
-      message_of<OptionError>([&] { encode_folder(model_, encoding("latents.bin")); }), ".npy"));
-}
-
-TEST_F(LatentsTest, PathsThatLeadOutOfTheFolderAreRefused) {
-  write_npy(folder_ / "latents.npy", {torch::zeros({6, 2, 2})}, {6, 2, 2});
-  for (const char* path : {"../x.png", "/x.png", "a/../../x.png"}) {
-    test::write_text(folder_ / "latents.csv",
-                     "path,height,width,index\n" + std::string(path) + ",5,5,0\n");
-    EXPECT_TRUE(contains(
-        message_of<std::runtime_error>([&] { decode_latents(model_, decoding("latents.npy")); }),
-        "leads out of the output folder"));
-  }
 }
 
 }  // namespace

@@ -35,13 +35,9 @@ torch::Tensor cloud(std::int64_t n, double first, std::uint64_t seed) {
   return points;
 }
 
-double score(const FaultClassifier& classifier, const torch::Tensor& features) {
-  return FaultClassifier::score(classifier.log_ratios(features));
-}
-
 std::vector<double> scores(const FaultClassifier& classifier, const torch::Tensor& of_all) {
   std::vector<double> all;
-  for (const torch::Tensor& one : of_all.unbind(0)) all.push_back(score(classifier, one));
+  for (const torch::Tensor& one : of_all.unbind(0)) all.push_back(classifier.score(one));
   return all;
 }
 
@@ -72,12 +68,11 @@ TEST(FaultClassifier, TellsTwoCloudsApart) {
 TEST(FaultClassifier, ScoreIsBetweenTheLikeliestKindAndTheMeanOfAll) {
   const FaultClassifier classifier{torch::tensor({{1.0, 2.0}, {0.0, -1.0}}).to(torch::kDouble),
                                    torch::tensor({0.5, 0.0}).to(torch::kDouble)};
-  const torch::Tensor ratios = classifier.log_ratios(torch::tensor({1.0, -1.0}).to(torch::kDouble));
-  EXPECT_NEAR(ratios[0].item<double>(), -0.5, 1e-12);
-  EXPECT_NEAR(ratios[1].item<double>(), 1, 1e-12);
-  EXPECT_NEAR(FaultClassifier::score(ratios), (1 + 0.25) / 2, 1e-12);
-  const torch::Tensor plainly_one = torch::tensor({4.0, -40.0}).to(torch::kDouble);
-  EXPECT_NEAR(FaultClassifier::score(plainly_one), 2.5, 1e-12) << "whatever it is not";
+  const auto score = [&](double first, double second) {
+    return classifier.score(torch::tensor({first, second}, torch::kDouble));
+  };
+  EXPECT_NEAR(score(1, -1), (1 + 0.25) / 2, 1e-12) << "of -0.5 and 1";
+  EXPECT_NEAR(score(-76.5, 40), 2.5, 1e-12) << "of 4 and -40: whatever it is not";
 }
 
 /// At the best weights their pull towards zero balances what the images say: w = -v g with the
@@ -134,8 +129,8 @@ TEST(FaultClassifier, AKindSeenMoreOftenIsNotMoreLikely) {
     images.add(good, 0);
     for (int i = 0; i < times; ++i) images.add(-good, 1);
     const FaultClassifier classifier = images.fit();
-    EXPECT_NEAR(score(classifier, torch::zeros({4}, torch::kDouble)), 0, 1e-3) << times;
-    EXPECT_GT(score(classifier, torch::tensor({1.0, 0.0, 0.0, 0.0}).to(torch::kDouble)), 0.01);
+    EXPECT_NEAR(classifier.score(torch::zeros({4}, torch::kDouble)), 0, 1e-3) << times;
+    EXPECT_GT(classifier.score(torch::tensor({1.0, 0.0, 0.0, 0.0}, torch::kDouble)), 0.01);
   }
 }
 
@@ -144,7 +139,7 @@ TEST(FaultClassifier, LearnsFromThreeImages) {
   images.add(cloud(2, -4, 13), 0);
   images.add(cloud(1, 4, 14), 1);
   const FaultClassifier classifier = images.fit();
-  EXPECT_GT(score(classifier, cloud(1, 4, 15)[0]), score(classifier, cloud(1, -4, 16)[0]));
+  EXPECT_GT(classifier.score(cloud(1, 4, 15)[0]), classifier.score(cloud(1, -4, 16)[0]));
 }
 
 TEST(FaultClassifier, FeaturesThatAreAllEqualSayNothing) {
@@ -153,7 +148,7 @@ TEST(FaultClassifier, FeaturesThatAreAllEqualSayNothing) {
     images.add(torch::full({6, 3}, value), 0);
     images.add(torch::full({4, 3}, value), 1);
     images.add(torch::full({5, 3}, value), 2);
-    EXPECT_NEAR(score(images.fit(), torch::full({3}, value, torch::kDouble)), 0, 1e-6);
+    EXPECT_NEAR(images.fit().score(torch::full({3}, value, torch::kDouble)), 0, 1e-6);
   }
 }
 

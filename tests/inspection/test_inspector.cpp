@@ -1,6 +1,7 @@
 #include "convae/core/errors.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/saved_inspector.h"
+#include "convae/inspection/score_files.h"
 #include "convae/inspection/scorer.h"
 #include "convae/models/autoencoder.h"
 #include "convae/tests/support.h"
@@ -195,6 +196,15 @@ TEST_F(CalibratedInspector, APictureInTilesIsScoredAsAWholeByADetectorToo) {
   const TemporaryFolder folder;
   test::write_image(folder / "sheet.png", sheet_of_parts());
   expect_same_scores(detecting, folder.path());
+}
+
+TEST(SmallCopies, OfAPictureInTilesAreSmallWhateverTheTiles) {
+  for (const std::int64_t side : {1000, 1016, 1024}) {
+    const SmallCopies copies({40'000, 20'000}, side);
+    EXPECT_LT(copies.picture().size(1), 2048) << side;
+    EXPECT_GT(copies.picture().size(1), 256) << side;
+  }
+  EXPECT_EQ(SmallCopies({10'000, 5'000}, 1016).picture().size(1), 1250);
 }
 
 TEST_F(CalibratedInspector, MasksOfSkippedPicturesInTilesAreNotMissing) {

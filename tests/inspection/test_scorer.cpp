@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -52,9 +53,9 @@ torch::Tensor label_of(const torch::Tensor& image, const torch::Tensor& faulty) 
 /// What there is to see of an image whose grain the network leaves.
 SeenImage seen(const torch::Tensor& image) {
   const auto brightness = image.mean().item<double>();
-  return {texture_maps(image - 0.5, brightness),
-          texture_maps(image, brightness),
-          {image.size(1), image.size(2)}};
+  Pyramid maps = texture_maps(image - 0.5, brightness);
+  std::ranges::copy(texture_maps(image, brightness), std::back_inserter(maps));
+  return {maps, {image.size(1), image.size(2)}};
 }
 
 using HeatMaps = std::array<torch::Tensor, AnomalyScorer::kParts>;
@@ -75,8 +76,8 @@ int fold_of(std::uint64_t seed, int folds) {
 AnomalyScorer with_places(std::uint64_t images, int folds) {
   AnomalyScorer scorer(folds);
   for (std::uint64_t i = 0; i < images; ++i) {
-    scorer.learn_places(
-        AnomalyScorer::seen_at_places(seen(good_image(i, 40 + 9 * (i % 2))), fold_of(i, folds)));
+    scorer.learn_places(AnomalyScorer::seen_at_places(seen(good_image(i, 40 + 9 * (i % 2)))),
+                        fold_of(i, folds));
   }
   scorer.close_places();
   return scorer;
@@ -214,7 +215,7 @@ TEST_F(AnomalyScorerOfGrain, AnImageTwiceTheSizeOrOfOnePixelHasAScore) {
 
 TEST_F(AnomalyScorerOfGrain, AScoreThatIsNotFiniteIsRefused) {
   SeenImage image = seen(good_image(900));
-  image.image[0].values.fill_(std::nan(""));
+  image.maps[0].values.fill_(std::nan(""));
   EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { scorer().score(image); }), "finite"));
 }
 
@@ -304,7 +305,7 @@ TEST(AnomalyScorer, ImagesOfTheTrainingShowNothingOfUnseenOnes) {
 SeenImage detected(SeenImage image, const torch::Tensor& marks, std::uint64_t seed) {
   const torch::Tensor noise = test::gaussian({1, image.size.h, image.size.w}, seed) * 0.3;
   const Pyramid maps = mean_maps(noise - 4 + 3 * marks.unsqueeze(0));
-  image.network.insert(image.network.end(), maps.begin(), maps.end());
+  image.maps.insert(image.maps.end() - kPyramidLevels, maps.begin(), maps.end());
   return image;
 }
 
@@ -325,7 +326,7 @@ double weight_of_detector(bool confused) {
   };
   AnomalyScorer scorer(kFolds);
   for (std::uint64_t i = 0; i < kImages; ++i) {
-    scorer.learn_places(AnomalyScorer::seen_at_places(view(i, kGood), fold_of(i, kFolds)));
+    scorer.learn_places(AnomalyScorer::seen_at_places(view(i, kGood)), fold_of(i, kFolds));
   }
   scorer.close_places();
   for (std::uint64_t i = 0; i < kImages; ++i) {

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import OrderedDict
 
 import numpy as np
 import onnx
@@ -14,8 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import convae
-from convae_program import ONE_CORE, picture, read_csv, save_pictures, source_dir
-from twin import read_metadata, shortcut
+from convae_program import ONE_CORE, picture, read_csv, read_metadata, save_pictures, source_dir
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 
@@ -304,10 +304,14 @@ def test_openvino_gives_the_reconstruction_at_every_size(model):
 
 def test_torchscript_gives_reconstructions_and_latents_at_every_size(model):
     extra = {"convae.json": ""}
+    torch.jit.load(model.export("torchscript", "--part", "encoder"), _extra_files=extra)
+    assert json.loads(extra["convae.json"])["part"] == "encoder"
     script = torch.jit.load(model.export("torchscript"), _extra_files=extra)
     description = json.loads(extra["convae.json"])
     assert description["model"] == model.spec
     assert description["channels"] == model.spec["channels"]
+    assert description["range"] == ([-1, 1] if model.spec["output"] == "tanh" else [0, 1])
+    assert description["part"] == "autoencoder"
     with torch.no_grad():
         for name, pixels in model.images.items():
             images = torch.from_numpy(model.input(name))
@@ -473,13 +477,17 @@ def test_the_python_module_takes_the_weights(model):
             model.assert_reconstructs(name, net.decode(latent, pixels.shape[:2]).numpy())
 
 
+@torch.no_grad()
 def assert_shortcuts(down, up):
-    """Of the documentation are those of the twin."""
+    """Of the documentation are those of the module, whose convolutions give nothing here."""
+    there, back = (convae.Level(torch.nn.Sequential(OrderedDict(conv=conv)), True, {}) for conv in (
+        torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ConvTranspose2d(8, 3, 3, 2, 1)))
+    for parameter in (*there.parameters(), *back.parameters()):
+        parameter.zero_()
     for size, small in (((9, 12), (5, 6)), ((8, 7), (4, 4))):
         x, y = torch.rand(2, 3, *size), torch.rand(2, 8, *small)
-        torch.testing.assert_close(down(x, 8, *small), shortcut(x, torch.nn.Conv2d(3, 8, 3, 2, 1), small))
-        torch.testing.assert_close(up(y, 3, *size),
-                                   shortcut(y, torch.nn.ConvTranspose2d(8, 3, 3, 2, 1), size))
+        torch.testing.assert_close(down(x, 8, *small), there(x))
+        torch.testing.assert_close(up(y, 3, *size), back(y, size))
 
 
 @pytest.mark.parametrize("page", ["export.md", "python.md"])

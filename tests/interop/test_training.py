@@ -10,8 +10,8 @@ import pytorch_msssim
 import torch
 from safetensors.torch import load_file, save_file
 
+import convae
 from convae_program import ONE_CORE, pixels_of, read_csv, save_pictures
-from twin import Twin, load_twin
 
 STEPS = 20
 
@@ -68,7 +68,7 @@ def charbonnier_loss(x, y):
 def spec_of(**changes):
     return {"channels": 3, "levels": ["4:k3x3s2x2p1x1d1x1", "8:k3x3s2x2p1x1d1x1"],
             "order": "conv-bn-act", "activation": "silu", "norm": "batch", "latent-channels": 0,
-            "latent": 0, "size": "0x0", "output": "sigmoid", **changes}
+            "latent": 0, "size": "0x0", "output": "sigmoid", "variational": False, **changes}
 
 
 # What the program is told, and the same for PyTorch.
@@ -113,16 +113,16 @@ CASES = {
 }
 
 
-def move_statistics_like_the_program(twin, step):
+def move_statistics_like_the_program(net, step):
     """As models/blocks.h says."""
-    for module in twin.modules():
+    for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = max(0.02, 6 / (step + 5))
 
 
-def train(program, photos, twin, cwd, *flags):
-    """Trains the program from the twin's weights, all images a step; gives the losses and the run."""
-    save_file(twin.state_dict(), cwd / "start.safetensors")
+def train(program, photos, net, cwd, *flags):
+    """Trains the program from the network's weights, all images a step; gives the losses and the run."""
+    save_file(net.state_dict(), cwd / "start.safetensors")
     if "--lr" not in flags:
         flags = ("--lr", "3e-3", *flags)
     program.run("train", "--data", photos, "--init", "start.safetensors", "--levels", "4,8",
@@ -139,25 +139,27 @@ def test_losses_and_weights_are_those_of_pytorch(program, photos, large_photos, 
     case = CASES[name]
     folder = large_photos if case.large else photos
     torch.manual_seed(5)
-    twin = Twin(case.spec).train()
-    found, run = train(program, folder, twin, tmp_path, *case.flags)
-    optimizer = case.optimizer(twin.parameters())
-    target = twin.to_range(images_of(folder))
+    net = convae.Autoencoder(case.spec)
+    found, run = train(program, folder, net, tmp_path, *case.flags)
+    optimizer = case.optimizer(net.parameters())
+    target = images_of(folder)
+    if case.spec["output"] == "tanh":
+        target = target * 2 - 1
     expected = []
     for step in range(1, STEPS + 1):
-        move_statistics_like_the_program(twin, step)
+        move_statistics_like_the_program(net, step)
         optimizer.zero_grad()
-        loss = case.loss(twin(target), target)
+        loss = case.loss(net(target), target)
         loss.backward()
         if case.clip:
-            norm = torch.nn.utils.clip_grad_norm_(twin.parameters(), case.clip)
+            norm = torch.nn.utils.clip_grad_norm_(net.parameters(), case.clip)
             assert step > 1 or norm > case.clip, "nothing was clipped"
         optimizer.step()
         expected.append(loss.item())
     assert np.allclose(found, expected, rtol=1e-4, atol=0)
     assert expected[-1] < expected[0]
     trained = load_file(run / "weights" / "last.safetensors")
-    for key, tensor in twin.state_dict().items():
+    for key, tensor in net.state_dict().items():
         # Adam divides by the root of squared gradients: where those are all but zero, rounding
         # decides the direction.
         if not is_cancelled_by_norm(key, case.spec):
@@ -167,14 +169,14 @@ def test_losses_and_weights_are_those_of_pytorch(program, photos, large_photos, 
 def test_images_of_several_sizes_count_the_same(program, tmp_path):
     photos = save_pictures(tmp_path / "mixed", [(20, 23), (12, 13), (20, 23), (31, 16)])
     torch.manual_seed(5)
-    twin = Twin(spec_of(norm="none")).train()
-    found, _ = train(program, photos, twin, tmp_path, "--norm", "none")
+    net = convae.Autoencoder(spec_of(norm="none"))
+    found, _ = train(program, photos, net, tmp_path, "--norm", "none")
     images = [as_tensor(path)[None] for path in sorted(photos.iterdir())]
-    optimizer = torch.optim.Adam(twin.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     expected = []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = sum(torch.nn.functional.mse_loss(twin(image), image) for image in images) / len(images)
+        loss = sum(torch.nn.functional.mse_loss(net(image), image) for image in images) / len(images)
         loss.backward()
         optimizer.step()
         expected.append(loss.item())
@@ -186,17 +188,16 @@ def test_a_variational_runs_validation_is_pytorchs(program, photos, tmp_path):
     program.run("train", "--data", photos, "--val", photos, "--levels", "4,8", "--latent-channels",
                 "3", "--variational", "--beta", "0.3", "--epochs", 2, "--quiet", cwd=tmp_path)
     run = tmp_path / "runs" / photos.name
-    twin = load_twin(run / "weights" / "last.safetensors")
+    program.run("export", "--checkpoint", run / "weights/last.safetensors", "--format", "safetensors", "-o", "net",
+                cwd=tmp_path)
+    net = convae.load(tmp_path / "net")
     images = images_of(photos)
     with torch.no_grad():
-        x = images
-        for i in range(2):
-            x = twin.encoder.get_submodule(str(i))(x, None)
-        mean, log_variance = twin.encoder.latent(x).chunk(2, 1)
+        mean, log_variance = net.encoder(images).chunk(2, 1)
         normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
         standard = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
         divergence = torch.distributions.kl_divergence(normal, standard).mean()
-        mse = torch.nn.functional.mse_loss(twin.decode(mean, images.shape[2:]), images)
+        mse = torch.nn.functional.mse_loss(net.decode(mean, images.shape[2:]), images)
     row = read_csv(run / "metrics.csv")[-1]
     assert float(row["val_mse"]) == pytest.approx(mse.item(), rel=1e-5)
     assert float(row["val_loss"]) == pytest.approx((mse + 0.3 * divergence).item(), rel=1e-4)

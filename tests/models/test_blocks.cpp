@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string>
 #include <vector>
 
 namespace convae::test_blocks {
@@ -15,7 +14,6 @@ namespace {
 
 using test::difference;
 using test::gaussian;
-using Names = std::vector<std::string>;
 using Sizes = std::vector<std::int64_t>;
 
 /// What models/blocks.h promises.
@@ -202,66 +200,6 @@ TEST(GroupCount, IsTheLargestDivisorOfAtMostEight) {
   }
 }
 
-/// The same function as the block, from torch's own modules and the block's own weights.
-torch::Tensor by_hand(Block& block, BlockImpl::Kind kind, const LevelSpec& level,
-                      const ModelOptions& options, bool activated, Size map, const torch::Tensor& x,
-                      Size output_padding) {
-  torch::NoGradGuard no_grad;
-  const auto weights = block->named_parameters();
-  const auto pair = [](Size value) { return torch::ExpandingArray<2>({value.h, value.w}); };
-  torch::nn::Sequential net;
-  const std::int64_t in = x.size(1);
-  if (kind == BlockImpl::Kind::conv) {
-    torch::nn::Conv2d conv(torch::nn::Conv2dOptions(in, level.channels, pair(level.kernel))
-                               .stride(pair(level.stride))
-                               .padding(pair(level.padding))
-                               .dilation(pair(level.dilation)));
-    conv->weight.copy_(weights["conv.weight"]);
-    conv->bias.copy_(weights["conv.bias"]);
-    net->push_back(conv);
-  } else if (kind == BlockImpl::Kind::conv_transpose) {
-    torch::nn::ConvTranspose2d conv(
-        torch::nn::ConvTranspose2dOptions(in, level.channels, pair(level.kernel))
-            .stride(pair(level.stride))
-            .padding(pair(level.padding))
-            .output_padding(pair(output_padding))
-            .dilation(pair(level.dilation)));
-    conv->weight.copy_(weights["conv.weight"]);
-    conv->bias.copy_(weights["conv.bias"]);
-    net->push_back(conv);
-  } else {
-    torch::nn::Linear linear(in, level.channels * map.h * map.w);
-    linear->weight.copy_(weights["linear.weight"]);
-    linear->bias.copy_(weights["linear.bias"]);
-    net->push_back(linear);
-    net->push_back(
-        torch::nn::Unflatten(torch::nn::UnflattenOptions(1, {level.channels, map.h, map.w})));
-  }
-  const auto push_norm = [&] {
-    if (options.norm == Norm::batch) {
-      torch::nn::BatchNorm2d norm(level.channels);
-      norm->weight.copy_(weights["norm.weight"]);
-      norm->bias.copy_(weights["norm.bias"]);
-      net->push_back(norm);
-    } else if (options.norm == Norm::group) {
-      torch::nn::GroupNorm norm(torch::nn::GroupNormOptions(4, level.channels));
-      norm->weight.copy_(weights["norm.weight"]);
-      norm->bias.copy_(weights["norm.bias"]);
-      net->push_back(norm);
-    }
-  };
-  if (!activated) return net->forward(x);
-  if (options.order == Order::conv_bn_act) push_norm();
-  switch (options.activation) {
-    case Activation::silu: net->push_back(torch::nn::SiLU()); break;
-    case Activation::relu: net->push_back(torch::nn::ReLU()); break;
-    case Activation::leaky_relu: net->push_back(torch::nn::LeakyReLU()); break;
-    case Activation::gelu: net->push_back(torch::nn::GELU()); break;
-  }
-  if (options.order == Order::conv_act_bn) push_norm();
-  return net->forward(x);
-}
-
 void randomise(torch::nn::Module& module) {
   torch::NoGradGuard no_grad;
   std::uint64_t seed = 100;
@@ -285,40 +223,6 @@ TEST(BlockTest, GroupNormOfALargeMapIsExact) {
   const torch::Tensor convolved =
       torch::conv2d(image.to(torch::kDouble), weights["conv.weight"], weights["conv.bias"]);
   EXPECT_LE(difference(y, torch::silu(torch::group_norm(convolved, 8))), 1e-5);
-}
-
-TEST(BlockTest, EqualsTorchModulesInTheOrderTheOptionsName) {
-  // 4 channels: 4 groups, which torch is told above.
-  const LevelSpec level{4, {3, 5}, {2, 3}, {1, 2}, {2, 1}};
-  const Size map{5, 4};
-  for (const auto kind :
-       {BlockImpl::Kind::conv, BlockImpl::Kind::conv_transpose, BlockImpl::Kind::linear}) {
-    for (const Order order : {Order::conv_bn_act, Order::conv_act_bn}) {
-      for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
-        for (const auto activation :
-             {Activation::silu, Activation::relu, Activation::leaky_relu, Activation::gelu}) {
-          for (const bool activated : {true, false}) {
-            ModelOptions options;
-            options.order = order;
-            options.norm = norm;
-            options.activation = activation;
-            Block block(kind, 3, level, options, activated, map);
-            randomise(*block);
-            const bool is_linear = kind == BlockImpl::Kind::linear;
-            const torch::Tensor x = is_linear ? gaussian({6, 3}, 1) : gaussian({2, 3, 8, 9}, 1);
-            // What LibTorch makes of output_padding (1, 2) is the size asked for.
-            const torch::Tensor expected =
-                by_hand(block, kind, level, options, activated, map, x, {1, 2});
-            const torch::Tensor y =
-                block->forward(Maps{x}, {Size{expected.size(2), expected.size(3)}})[0];
-            EXPECT_LE(difference(y, expected), 2e-5)
-                << "kind " << static_cast<int>(kind) << ", " << to_string(order) << ", "
-                << to_string(norm) << ", " << to_string(activation) << ", activated " << activated;
-          }
-        }
-      }
-    }
-  }
 }
 
 /// Inputs of several sizes, one of them a single value a channel after the convolution.
@@ -416,27 +320,6 @@ TEST(BlockTest, MapsDoNotSeeEachOtherInEvaluationOrWithoutBatchNorm) {
       }
     }
   }
-}
-
-TEST(BlockTest, NamesItsPartsConvAndNorm) {
-  const auto names = [](Norm norm, bool activated, BlockImpl::Kind kind) {
-    ModelOptions options;
-    options.norm = norm;
-    Block block(kind, 3, LevelSpec{4}, options, activated, Size{2, 2});
-    Names all = block->named_parameters().keys();
-    for (const std::string& name : block->named_buffers().keys()) all.push_back(name);
-    std::sort(all.begin(), all.end());
-    return all;
-  };
-  using Kind = BlockImpl::Kind;
-  EXPECT_EQ(names(Norm::batch, true, Kind::conv),
-            (Names{"conv.bias", "conv.weight", "norm.bias", "norm.num_batches_tracked",
-                   "norm.running_mean", "norm.running_var", "norm.weight"}));
-  EXPECT_EQ(names(Norm::group, true, Kind::conv_transpose),
-            (Names{"conv.bias", "conv.weight", "norm.bias", "norm.weight"}));
-  EXPECT_EQ(names(Norm::none, true, Kind::conv), (Names{"conv.bias", "conv.weight"}));
-  EXPECT_EQ(names(Norm::batch, false, Kind::conv_transpose), (Names{"conv.bias", "conv.weight"}));
-  EXPECT_EQ(names(Norm::none, true, Kind::linear), (Names{"linear.bias", "linear.weight"}));
 }
 
 }  // namespace

@@ -87,13 +87,11 @@ TEST_P(FusedTail, EqualsLibTorchInValuesAndGradients) {
   const auto [order, activation, normalised, channels] = GetParam();
   for (const auto& shapes : kShapes) {
     torch::manual_seed(7);
-    Maps maps = random_maps(channels, shapes);
-    const Maps copies = [&] {
-      Maps all;
-      for (const torch::Tensor& x : maps) all.push_back(x.clone().requires_grad_());
-      return all;
-    }();
-    for (torch::Tensor& x : maps) x.requires_grad_();
+    Maps maps = random_maps(channels, shapes), copies;
+    for (torch::Tensor& x : maps) {
+      copies.push_back(x.clone().requires_grad_());
+      x.requires_grad_();
+    }
     const Leaves fused_leaves = random_leaves(channels, normalised);
     Leaves plain_leaves;
     std::vector<std::pair<torch::Tensor, torch::Tensor>> pairs;

@@ -1,4 +1,5 @@
 #include "convae/models/geometry.h"
+#include "convae/tests/support.h"
 
 #include <torch/torch.h>
 
@@ -8,6 +9,9 @@
 
 namespace convae::test_geometry {
 namespace {
+
+using test::contains;
+using test::message_of;
 
 /// Length of a real convolution of a real signal, or nullopt where LibTorch refuses.
 std::optional<std::int64_t> real_conv_length(std::int64_t n, std::int64_t k, std::int64_t s,
@@ -24,15 +28,6 @@ std::int64_t real_conv_transpose_length(std::int64_t m, std::int64_t k, std::int
   return torch::conv_transpose1d(torch::zeros({1, 1, m}), torch::zeros({1, 1, k}), {}, s, p, op,
                                  /*groups=*/1, d)
       .size(2);
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const GeometryError& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Geometry, EverySmallAxisAgreesWithRealConvolutions) {
@@ -66,7 +61,6 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
     return static_cast<std::int64_t>(std::uniform_int_distribution(low, high)(random));
   };
   const auto pair = [&](int low, int high) { return Size{draw(low, high), draw(low, high)}; };
-  const auto list = [](Size v) { return std::vector<std::int64_t>{v.h, v.w}; };
   int possible = 0;
   for (int trial = 0; trial < 2000; ++trial) {
     std::vector<LevelSpec> levels;
@@ -84,15 +78,15 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
     for (std::size_t i = 0; i < levels.size(); ++i) {
       const LevelSpec& l = levels[i];
       x = torch::conv2d(x, torch::zeros({l.channels, x.size(1), l.kernel.h, l.kernel.w}), {},
-                        list(l.stride), list(l.padding), list(l.dilation));
+                        per_axis(l.stride), per_axis(l.padding), per_axis(l.dilation));
       ASSERT_EQ((Size{x.size(2), x.size(3)}), plan.levels[i].out);
     }
     for (std::size_t i = levels.size(); i-- > 0;) {
       const LevelSpec& l = levels[i];
       x = torch::conv_transpose2d(
           x, torch::zeros({l.channels, plan.levels[i].in_channels, l.kernel.h, l.kernel.w}), {},
-          list(l.stride), list(l.padding), list(plan.levels[i].output_padding), 1,
-          list(l.dilation));
+          per_axis(l.stride), per_axis(l.padding), per_axis(plan.levels[i].output_padding), 1,
+          per_axis(l.dilation));
       ASSERT_EQ((Size{x.size(2), x.size(3)}), plan.levels[i].in);
     }
     ASSERT_EQ(x.sizes(), (std::vector<std::int64_t>{1, 2, input.h, input.w}));
@@ -139,8 +133,8 @@ TEST(Geometry, LevelsThatCannotBeAreRefusedWhateverIsAsked) {
 TEST(Geometry, SidesOutOfRangeAreRefused) {
   const std::vector<LevelSpec> levels = {LevelSpec{4}};
   for (const Size size : {Size{0, 5}, Size{5, -1}, Size{kMaxSide + 1, 5}}) {
-    EXPECT_NE(error_of([&] { plan_sizes(levels, size, 3); }).find("between 1 and 1073741824"),
-              std::string::npos);
+    EXPECT_TRUE(contains(message_of<GeometryError>([&] { plan_sizes(levels, size, 3); }),
+                         "between 1 and 1073741824"));
   }
   EXPECT_EQ(plan_sizes(levels, {kMaxSide, 1}, 3).levels[0].out.h, kMaxSide / 2);
 }
@@ -151,7 +145,9 @@ TEST(LevelGrammar, ReadsWhatIsGivenAndTakesTheRestFromTheDefaults) {
   EXPECT_EQ(parse_level("8:p0", defaults), (LevelSpec{8, {4, 4}, {2, 2}, {0, 0}, {1, 1}}));
   EXPECT_EQ(parse_level("256:k3x5s2x1p1x2d1", defaults),
             (LevelSpec{256, {3, 5}, {2, 1}, {1, 2}, {1, 1}}));
-  EXPECT_EQ(parse_levels("32,64:k5", defaults).size(), 2U);
+  EXPECT_EQ(parse_levels("4,6:k5p2", {0, {3, 4}, {2, 3}, {1, 0}, {1, 2}}),
+            (std::vector<LevelSpec>{{4, {3, 4}, {2, 3}, {1, 0}, {1, 2}},
+                                    {6, {5, 5}, {2, 3}, {2, 2}, {1, 2}}}));
 }
 
 TEST(LevelGrammar, WrittenLevelsReadBackTheSame) {
@@ -160,21 +156,22 @@ TEST(LevelGrammar, WrittenLevelsReadBackTheSame) {
 }
 
 TEST(LevelGrammar, NamesWhatIsWrong) {
-  const auto error = [](const char* text) {
-    return error_of([&] { parse_levels(text, LevelSpec{}); });
-  };
-  EXPECT_NE(error("").find("level '': it must start with a number of channels"), std::string::npos);
-  EXPECT_NE(error("32,,64").find("level ''"), std::string::npos);
-  EXPECT_NE(error("x").find("level 'x': it must start with a number"), std::string::npos);
-  EXPECT_NE(error("32:").find("':' after the channels is not understood"), std::string::npos);
-  EXPECT_NE(error("32:q3").find("'q' is none of k, s, p, d"), std::string::npos);
-  EXPECT_NE(error("32:k3k4").find("'k' is given twice"), std::string::npos);
-  EXPECT_NE(error("32:k3x").find("'k' needs a number or HxW"), std::string::npos);
-  EXPECT_NE(error("32:k-3").find("'k' needs a number"), std::string::npos);
-  EXPECT_NE(error("99999999999999999999").find("it must start with a number"), std::string::npos);
-  EXPECT_NE(error("0").find("level 1: channels must be between 1 and"), std::string::npos);
-  EXPECT_NE(error("8,8:s0").find("level 2: stride must be between 1 and 1048576, but is 0x0"),
-            std::string::npos);
+  for (const auto& wrong : std::vector<std::pair<const char*, const char*>>{
+           {"", "level '': it must start with a number of channels"},
+           {"32,,64", "level ''"},
+           {"x", "level 'x': it must start with a number"},
+           {"32:", "':' after the channels is not understood"},
+           {"32:q3", "'q' is none of k, s, p, d"},
+           {"32:k3k4", "'k' is given twice"},
+           {"32:k3x", "'k' needs a number or HxW"},
+           {"32:k-3", "'k' needs a number"},
+           {"99999999999999999999", "it must start with a number"},
+           {"0", "level 1: channels must be between 1 and"},
+           {"8,8:s0", "level 2: stride must be between 1 and 1048576, but is 0x0"}}) {
+    EXPECT_TRUE(
+        contains(message_of<GeometryError>([&] { parse_levels(wrong.first); }), wrong.second))
+        << wrong.first;
+  }
 }
 
 }  // namespace

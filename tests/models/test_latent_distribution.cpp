@@ -12,9 +12,7 @@ using test::contains;
 using test::message_of;
 
 ModelOptions variational(std::int64_t latent_channels, std::int64_t latent) {
-  ModelOptions options;
-  options.channels = 3;
-  options.levels = parse_levels("4,8");
+  ModelOptions options = test::small_network("4,8");
   options.latent_channels = latent_channels;
   options.latent = latent;
   if (latent > 0) options.size = {11, 14};
@@ -55,9 +53,6 @@ TEST(VariationalEncoder, GivesMeansAsLatents) {
     EXPECT_TRUE(torch::equal(net->encoder->forward(x), distribution.mean));
     EXPECT_EQ(distribution.log_variance.sizes(), distribution.mean.sizes());
     EXPECT_EQ(net->forward(x).sizes(), x.sizes());
-    std::int64_t weights = 0;
-    for (const torch::Tensor& weight : net->parameters()) weights += weight.numel();
-    EXPECT_EQ(weights, options.parameter_count());
   }
 }
 

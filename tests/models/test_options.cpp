@@ -11,32 +11,41 @@ using test::contains;
 using test::message_of;
 using test::small_network;
 
-std::int64_t real_parameter_count(const ModelOptions& options) {
+void expect_counted(const ModelOptions& options) {
   std::int64_t count = 0;
-  for (const torch::Tensor& parameter : Autoencoder(options)->parameters()) {
-    count += parameter.numel();
-  }
-  return count;
+  for (const torch::Tensor& weight : Autoencoder(options)->parameters()) count += weight.numel();
+  EXPECT_EQ(options.parameter_count(), count) << to_string(options.levels);
 }
 
 TEST(ParameterCount, IsTheNumberOfWeightsOfTheModel) {
-  for (const char* levels : {"4", "4,6,8", "3:k3x5s2x1p1x2,8:k4s2p1,5:k1s1p0"}) {
+  for (const char* levels : {"4", "4,6,8", "3:k3x5s2x1p1x2,8:k4s2p1,5:k1s1p0", "4:r1,6,8:r3",
+                             "3:k3x5s2x1p1x2r1,8:k4s2p1,5:k1s1p0r2"}) {
     for (const std::int64_t channels : {1, 3, 5}) {
       for (const Norm norm : {Norm::batch, Norm::group, Norm::none}) {
         ModelOptions options = small_network(levels, channels);
         options.norm = norm;
-        EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
-        options.latent_channels = 7;
-        EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
-        options.latent_channels = 0;
-        options.latent = 9;
-        options.size = {16, 11};
-        EXPECT_EQ(options.parameter_count(), real_parameter_count(options)) << levels;
+        expect_counted(options);
+        options.detector = {5};
+        options.shortcut = Shortcut::shuffle;
+        expect_counted(options);
+        ModelOptions narrow = options, dense = options;
+        narrow.latent_channels = 7;
+        dense.latent = 9;
+        dense.size = {16, 11};
+        dense.detector = {4, 6, 8};
+        for (ModelOptions* bottleneck : {&narrow, &dense}) {
+          expect_counted(*bottleneck);
+          bottleneck->variational = true;
+          expect_counted(*bottleneck);
+        }
+        dense.variational = false;
+        dense.linear = Linear::pca;
+        dense.output = Output::linear;
+        expect_counted(dense);
       }
     }
   }
-  EXPECT_EQ(small_network("32,64,128,256").parameter_count(),
-            real_parameter_count(small_network("32,64,128,256")));
+  expect_counted(small_network("32,64,128,256"));
 }
 
 TEST(ParameterCount, SaturatesInsteadOfOverflowing) {
@@ -79,13 +88,6 @@ TEST(ModelOptionsTest, NameTheOptionItsValueAndWhatIsExpected) {
               o.levels = {{4}, {0}};
             }),
             "level 2: channels must be between 1 and 1048576, but is 0");
-}
-
-TEST(ModelOptionsTest, LevelsTakeWhatTheyDoNotNameFromTheDefaults) {
-  const auto levels = parse_levels("4,6:k5p2", {0, {3, 4}, {2, 3}, {1, 0}, {1, 2}});
-  ASSERT_EQ(levels.size(), 2U);
-  EXPECT_EQ(levels[0], (LevelSpec{4, {3, 4}, {2, 3}, {1, 0}, {1, 2}}));
-  EXPECT_EQ(levels[1], (LevelSpec{6, {5, 5}, {2, 3}, {2, 2}, {1, 2}}));
 }
 
 }  // namespace

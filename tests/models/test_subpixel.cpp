@@ -18,9 +18,8 @@ using test::gaussian;
 
 torch::Tensor theirs(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                      const LevelSpec& l, Size output_padding) {
-  return torch::conv_transpose2d(x, weight, bias, {l.stride.h, l.stride.w},
-                                 {l.padding.h, l.padding.w}, {output_padding.h, output_padding.w},
-                                 /*groups=*/1, {l.dilation.h, l.dilation.w});
+  return torch::conv_transpose2d(x, weight, bias, per_axis(l.stride), per_axis(l.padding),
+                                 per_axis(output_padding), /*groups=*/1, per_axis(l.dilation));
 }
 
 /// Every output_padding that the stride allows, on a map of height × width.

@@ -13,6 +13,7 @@
 namespace convae::test_tiling {
 namespace {
 
+using test::small_network;
 using test::uniform;
 
 /// Numbers that differ from place to place, running statistics included.
@@ -117,9 +118,7 @@ TEST(Tiling, TilesOfAnyNetworkAreThoseOfTheWholePicture) {
 TEST(Tiling, TilesOfALinearPathAreThoseOfTheWholePicture) {
   for (const char* levels : {"3", "3:r1,4", "2:k5p2,3:s3x2,3", "3:k1p0,4:k3d2p2s2x1"}) {
     for (const Shortcut shortcut : {Shortcut::none, Shortcut::shuffle}) {
-      ModelOptions options;
-      options.channels = 1;
-      options.levels = parse_levels(levels);
+      ModelOptions options = small_network(levels, 1);
       options.latent_channels = 2;
       options.shortcut = shortcut;
       options.linear = Linear::pca;
@@ -139,9 +138,7 @@ TEST(Tiling, TilesOfALinearPathAreThoseOfTheWholePicture) {
 
 TEST(Tiling, TilesOfADetectorAreThoseOfTheWholePicture) {
   for (const auto& widths : {std::vector<std::int64_t>{2}, {2, 3}, {2, 2, 3}}) {
-    ModelOptions options;
-    options.channels = 1;
-    options.levels = parse_levels("3,4");
+    ModelOptions options = small_network("3,4", 1);
     options.detector = widths;
     Autoencoder net = random_net(options, 11);
     for (const Size size : {Size{121, 150}, Size{200, 97}}) {
@@ -157,10 +154,7 @@ TEST(Tiling, TilesOfADetectorAreThoseOfTheWholePicture) {
 
 TEST(Tiling, WindowsAreAsSmallAsTheyCanBe) {
   // One level k3 s2 p1: an output pixel sees at most two pixels to either side.
-  ModelOptions options;
-  options.channels = 1;
-  options.levels = parse_levels("4");
-  const Tiling tiling(options, TiledResult::reconstruction);
+  const Tiling tiling(small_network("4", 1), TiledResult::reconstruction);
   EXPECT_EQ(tiling.grid(), (Size{2, 2}));
   const Region window = tiling.window({{100, 120}, {0, 20}}, {400, 401});
   EXPECT_EQ(window, (Region{{98, 122}, {0, 22}}));

@@ -1,9 +1,8 @@
 #include "convae/reporting/report_data.h"
+#include "convae/tests/support.h"
 
-#include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -68,10 +67,7 @@ TEST(ReportDataTest, HistogramOfOneErrorOrOfNoneIsStillOne) {
 }
 
 TEST(ReportDataTest, ModelHasTheOutputPaddingOfEachLevel) {
-  ModelOptions model;
-  model.channels = 3;
-  model.levels = parse_levels("8,16:k5p2");
-  const ordered_json json = model_json(model, {24, 25});
+  const ordered_json json = model_json(test::small_network("8,16:k5p2"), {24, 25});
   ASSERT_EQ(json["levels"].size(), 2U);
   EXPECT_EQ(json["levels"][0]["convT"]["output_padding"], (std::vector<int>{1, 0}));
   EXPECT_EQ(json["levels"][0]["convT"]["without"], (std::vector<int>{3, 23, 25}));

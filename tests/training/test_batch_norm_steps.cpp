@@ -9,13 +9,18 @@
 namespace convae::test_training {
 namespace {
 
+/// Those after one step whose maps before the first norm have these values, (C, values).
+void expect_statistics(const Tensors& after, const torch::Tensor& all) {
+  EXPECT_LE(difference(after.at("encoder.0.norm.running_mean"), all.mean(1)), 1e-5);
+  EXPECT_LE(difference(after.at("encoder.0.norm.running_var"), all.var(1, true)), 1e-5);
+  EXPECT_EQ(after.at("encoder.0.norm.num_batches_tracked").item<std::int64_t>(), 1);
+}
+
 TEST_F(TrainerTest, RunningStatisticsAreThoseOfAllImagesOfTheStep) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  Trainer trainer(net, images, train_options(1, kImages), torch::kCPU);
-  Loader loader(images, plan_training_epoch(images, kImages, 0, 1), {}, 0);
+  Trainer trainer = trainer_of(train_options(1, kImages));
+  Loader loader(images_, plan_training_epoch(images_, kImages, 0, 1), {}, 0);
   const Step step = loader.next().value();
-  const Tensors before = state_of(net);
+  const Tensors before = state_of(trainer.net());
   trainer.train_step(step, /*lr=*/0);
   std::vector<torch::Tensor> values;
   for (const MicroBatch& batch : step) {
@@ -24,11 +29,7 @@ TEST_F(TrainerTest, RunningStatisticsAreThoseOfAllImagesOfTheStep) {
                       before.at("encoder.0.conv.bias"), /*stride=*/2, /*padding=*/1);
     values.push_back(maps.transpose(0, 1).flatten(1).to(torch::kDouble));
   }
-  const torch::Tensor all = torch::cat(values, 1);  // (C, values)
-  const Tensors after = state_of(net);
-  EXPECT_LE(difference(after.at("encoder.0.norm.running_mean"), all.mean(1)), 1e-5);
-  EXPECT_LE(difference(after.at("encoder.0.norm.running_var"), all.var(1, true)), 1e-5);
-  EXPECT_EQ(after.at("encoder.0.norm.num_batches_tracked").item<std::int64_t>(), 1);
+  expect_statistics(state_of(trainer.net()), torch::cat(values, 1));
 }
 
 /// Micro-batches made by hand; a step needs no files.
@@ -43,23 +44,19 @@ torch::Tensor bytes(at::IntArrayRef sizes, std::uint64_t seed) {
 }
 
 TEST_F(TrainerTest, MicroBatchesAreOneBatchForBatchNorm) {
-  ImageDataset images = dataset();
   const torch::Tensor x = bytes({5, 3, 12, 10}, 1);
-  Autoencoder whole = seeded(model_options()), parts = seeded(model_options());
-  Trainer one(whole, images, train_options(1), torch::kCPU);
-  Trainer two(parts, images, train_options(1), torch::kCPU);
+  Trainer one = trainer_of(train_options(1)), two = trainer_of(train_options(1));
   const double expected = one.train_step({batch_of(x)}, /*lr=*/0).value();
   const double loss =
       two.train_step({batch_of(x.narrow(0, 0, 2)), batch_of(x.narrow(0, 2, 3))}, /*lr=*/0).value();
   EXPECT_NEAR(loss, expected, 1e-5);
-  const auto gradients = whole->named_parameters();
-  for (const auto& item : parts->named_parameters()) {
+  const auto gradients = one.net()->named_parameters();
+  for (const auto& item : two.net()->named_parameters()) {
     EXPECT_LE(difference(item.value().grad(), gradients[item.key()].grad()), 1e-6) << item.key();
   }
 }
 
 TEST_F(TrainerTest, AccumulatesGradientsWhereAStepHasTooManyPixels) {
-  ImageDataset images = dataset();
   ModelOptions model;
   model.channels = 1;
   model.levels = parse_levels("2:k4s4p0,2:k4s4p0");
@@ -92,18 +89,14 @@ TEST_F(TrainerTest, AccumulatesGradientsWhereAStepHasTooManyPixels) {
     values.push_back(maps.transpose(0, 1).flatten(1).to(torch::kDouble));
   }
   Autoencoder net = seeded(model);
-  Trainer trainer(net, images, train_options(1), torch::kCPU);
+  Trainer trainer = trainer_of(train_options(1), net);
   const Step step = {batch_of(a), batch_of(b), batch_of(c)};
   EXPECT_NEAR(trainer.train_step(step, /*lr=*/0).value(), expected_loss, 1e-5);
   const auto gradients = alone->named_parameters();
   for (const auto& item : net->named_parameters()) {
     EXPECT_LE(difference(item.value().grad(), gradients[item.key()].grad()), 1e-5) << item.key();
   }
-  const torch::Tensor all = torch::cat(values, 1);
-  const Tensors after = state_of(net);
-  EXPECT_LE(difference(after.at("encoder.0.norm.running_mean"), all.mean(1)), 1e-5);
-  EXPECT_LE(difference(after.at("encoder.0.norm.running_var"), all.var(1, true)), 1e-5);
-  EXPECT_EQ(after.at("encoder.0.norm.num_batches_tracked").item<std::int64_t>(), 1);
+  expect_statistics(state_of(net), torch::cat(values, 1));
 }
 
 }  // namespace

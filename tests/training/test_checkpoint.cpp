@@ -49,21 +49,15 @@ struct Trained {
   Optimizer optimizer;
 };
 
-Tensors named_tensors(Autoencoder& net) {
-  Tensors all;
-  for (const auto& item : net->named_parameters()) all[item.key()] = item.value();
-  for (const auto& item : net->named_buffers()) all[item.key()] = item.value();
-  return all;
-}
-
 class CheckpointTest : public testing::Test {
 protected:
   fs::path path() const { return folder_ / "a.safetensors"; }
   std::string source() const { return "'" + path().string() + "'"; }
 
-  void save(const ModelOptions& options = small()) {
+  Trained save(const ModelOptions& options = small(), const CheckpointInfo& info = {}) {
     Trained trained(options);
-    save_checkpoint(path(), trained.net, &trained.optimizer, {});
+    save_checkpoint(path(), trained.net, &trained.optimizer, info);
+    return trained;
   }
 
   /// Rewrites the file with another description or other tensors, and with a checksum that fits.
@@ -96,7 +90,7 @@ TEST_F(CheckpointTest, GivesWeightsStatisticsAndMomentsBack) {
     Trained trained(small(), kind);
     save_checkpoint(path(), trained.net, &trained.optimizer, {});
     const Checkpoint checkpoint = read_checkpoint(path());
-    Tensors expected = named_tensors(trained.net);
+    Tensors expected = weights_of(*trained.net);
     expected.merge(trained.optimizer.state());
     ASSERT_EQ(checkpoint.tensors.size(), expected.size());
     for (const auto& [name, tensor] : expected) {
@@ -110,7 +104,7 @@ TEST_F(CheckpointTest, GivesWeightsStatisticsAndMomentsBack) {
 TEST_F(CheckpointTest, NeedsNoOptimizer) {
   Trained trained(small());
   save_checkpoint(path(), trained.net, nullptr, {});
-  EXPECT_EQ(read_checkpoint(path()).tensors.size(), named_tensors(trained.net).size());
+  EXPECT_EQ(read_checkpoint(path()).tensors.size(), weights_of(*trained.net).size());
 }
 
 void expect_same_model(const ModelOptions& a, const ModelOptions& b) {
@@ -157,7 +151,6 @@ TEST_F(CheckpointTest, GivesEveryOptionOfTheModelBack) {
 }
 
 TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
-  Trained trained(small());
   CheckpointInfo info;
   info.seed = std::numeric_limits<std::uint64_t>::max();
   info.config = "[run]\nname = \"\xC3\xA4\\\"\"\n";
@@ -173,7 +166,7 @@ TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
   progress.best_value = 1.0 / 7;
   progress.best_epoch = 2;
   progress.stopped_early = true;
-  save_checkpoint(path(), trained.net, &trained.optimizer, info);
+  save(small(), info);
   const CheckpointInfo read = read_checkpoint(path()).info;
   EXPECT_EQ(read.seed, info.seed);
   EXPECT_EQ(read.config, info.config);
@@ -192,14 +185,13 @@ TEST_F(CheckpointTest, GivesProgressSeedAndConfigBack) {
 }
 
 TEST_F(CheckpointTest, ABestValueThatIsNotFiniteIsNone) {
-  Trained trained(small());
   CheckpointInfo info;
   EXPECT_EQ(info.progress.best_epoch, 0);  // none yet
-  save_checkpoint(path(), trained.net, nullptr, info);
+  save(small(), info);
   EXPECT_TRUE(std::isnan(read_checkpoint(path()).info.progress.best_value));
   info.progress.best_epoch = 1;
   info.progress.best_value = std::numeric_limits<double>::infinity();
-  save_checkpoint(path(), trained.net, nullptr, info);
+  save(small(), info);
   EXPECT_TRUE(std::isnan(read_checkpoint(path()).info.progress.best_value));
 }
 
@@ -211,12 +203,11 @@ TEST_F(CheckpointTest, NamesTheVersionsItWasWrittenWith) {
 }
 
 TEST_F(CheckpointTest, HasTheOldFormatUnlessItHoldsWhatTheOldVersionDoesNotKnow) {
-  Trained trained(small());
   CheckpointInfo info;
-  save_checkpoint(path(), trained.net, nullptr, info);
+  save(small(), info);
   EXPECT_EQ(read_checkpoint(path()).info.format, 1);
   info.config = "[model]\noutput-activation = 'tanh'\n";
-  save_checkpoint(path(), trained.net, nullptr, info);
+  save(small(), info);
   EXPECT_EQ(read_checkpoint(path()).info.format, 2);
 
   std::vector<ModelOptions> of_0_2(5, small());
@@ -275,8 +266,7 @@ TEST_F(CheckpointTest, DescribesItsDataForOtherPrograms) {
 }
 
 TEST_F(CheckpointTest, LoadsAModelThatGivesTheSameImages) {
-  Trained trained(small());
-  save_checkpoint(path(), trained.net, &trained.optimizer, {});
+  Trained trained = save();
   Model loaded = load(path());
   EXPECT_FALSE(loaded.net()->is_training());
   EXPECT_EQ(loaded.path(), path());
@@ -335,8 +325,7 @@ TEST_F(CheckpointTest, RefusesValuesThatAreNotFinite) {
 }
 
 TEST_F(CheckpointTest, WritesNothingThatItWouldRefuseToRead) {
-  Trained trained(small());
-  save_checkpoint(path(), trained.net, &trained.optimizer, {});
+  Trained trained = save();
   const std::string before = contents(path());
   torch::NoGradGuard no_grad;
   trained.net->named_parameters()["encoder.1.conv.bias"][2] = INFINITY;
@@ -428,17 +417,6 @@ TEST_F(CheckpointTest, RefusesATruncatedFile) {
   }
 }
 
-TEST_F(CheckpointTest, RefusesAFlippedBit) {
-  save();
-  const std::string whole = contents(path());
-  for (std::size_t position = 8; position < whole.size(); position += whole.size() / 40) {
-    std::string damaged = whole;
-    damaged[position] = static_cast<char>(damaged[position] ^ 4);
-    write_text(path(), damaged);
-    EXPECT_THROW(read_checkpoint(path()), std::runtime_error) << "byte " << position;
-  }
-}
-
 TEST_F(CheckpointTest, RefusesPlainSafetensorsAndSaysWhatTheyAreGoodFor) {
   write_safetensors(path(), {{"encoder.0.conv.weight", torch::zeros({2})}}, {});
   EXPECT_EQ(
@@ -450,12 +428,12 @@ TEST_F(CheckpointTest, RefusesPlainSafetensorsAndSaysWhatTheyAreGoodFor) {
 TEST_F(CheckpointTest, LoadsPlainWeightsByName) {
   Trained trained(small());
   Tensors weights;
-  for (const auto& [name, tensor] : named_tensors(trained.net)) weights[name] = tensor.clone();
+  for (const auto& [name, tensor] : weights_of(*trained.net)) weights[name] = tensor.clone();
   weights["optimizer.encoder.0.conv.weight.exp_avg"] = torch::zeros({1});  // passed over
   weights["ema.encoder.0.conv.weight"] = torch::zeros({1});
   Autoencoder net(small());
   load_weights(net, weights, "'w'");
-  for (const auto& [name, tensor] : named_tensors(net)) {
+  for (const auto& [name, tensor] : weights_of(*net)) {
     EXPECT_TRUE(torch::equal(tensor, weights.at(name))) << name;
   }
 }
@@ -463,12 +441,12 @@ TEST_F(CheckpointTest, LoadsPlainWeightsByName) {
 TEST_F(CheckpointTest, LeavesAModelAloneWhoseWeightsDoNotFit) {
   Trained trained(small());
   Tensors weights;
-  for (const auto& [name, tensor] : named_tensors(trained.net)) weights[name] = tensor.clone() + 1;
+  for (const auto& [name, tensor] : weights_of(*trained.net)) weights[name] = tensor.clone() + 1;
   weights["decoder.1.conv.bias"] = torch::zeros({4});
-  const torch::Tensor before = named_tensors(trained.net).at("encoder.0.conv.weight").clone();
+  const torch::Tensor before = weights_of(*trained.net).at("encoder.0.conv.weight").clone();
   EXPECT_EQ(message_of<CheckpointError>([&] { load_weights(trained.net, weights, "'w'"); }),
             "'w': 'decoder.1.conv.bias' has shape [4], but this architecture expects [3]");
-  EXPECT_TRUE(torch::equal(named_tensors(trained.net).at("encoder.0.conv.weight"), before));
+  EXPECT_TRUE(torch::equal(weights_of(*trained.net).at("encoder.0.conv.weight"), before));
   weights.erase("decoder.1.conv.bias");
   EXPECT_EQ(message_of<CheckpointError>([&] { load_weights(trained.net, weights, "'w'"); }),
             "'w': 'decoder.1.conv.bias' is missing, which this architecture needs");

@@ -1,3 +1,4 @@
+#include "convae/data/mat.h"
 #include "convae/tests/support.h"
 #include "convae/training/corruption.h"
 #include "convae/training/defects.h"
@@ -37,14 +38,12 @@ struct Drawn {
 
 Drawn drawn(DefectKind kind, const torch::Tensor& image, std::uint64_t seed,
             const GoodPictures& others = {}) {
-  torch::Tensor pixels = image.permute({1, 2, 0}).contiguous().clone();
-  torch::Tensor label = torch::zeros({image.size(1), image.size(2)});
-  const auto rows = static_cast<int>(label.size(0)), columns = static_cast<int>(label.size(1));
-  cv::Mat on(rows, columns, CV_32FC(static_cast<int>(image.size(0))), pixels.data_ptr());
-  cv::Mat marks(rows, columns, CV_32F, label.data_ptr());
+  const torch::Tensor pixels = image.permute({1, 2, 0}).contiguous().clone();
+  const torch::Tensor label = torch::zeros({image.size(1), image.size(2), 1});
+  cv::Mat on = mat_view(pixels), marks = mat_view(label);
   CounterRandom random(seed, 1, 0, Purpose::corruption);
   draw_defect(on, kind, random, others, &marks);
-  return {image, pixels.permute({2, 0, 1}), label};
+  return {image, pixels.permute({2, 0, 1}), label.squeeze(2)};
 }
 
 /// A Gaussian of a map (H, W) that is mirrored at the edges, as wide as OpenCV's for floats.

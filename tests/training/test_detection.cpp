@@ -31,46 +31,39 @@ TrainOptions on_defects(std::int64_t epochs = 2) {
 class DetectionTest : public TrainerTest {};
 
 TEST_F(DetectionTest, ResumedRunEqualsAnUninterruptedOne) {
-  ImageDataset images = dataset();
-  Autoencoder whole = seeded(with_detector());
-  Trainer whole_trainer(whole, images, on_defects(4), torch::kCPU);
-  train(whole_trainer);
-
-  Autoencoder first = seeded(with_detector());
-  Trainer start(first, images, on_defects(4), torch::kCPU);
-  train(start, 2);
+  Trainer whole = trainer_of(on_defects(4), seeded(with_detector()));
+  train(whole);
+  Trainer start = trainer_of(on_defects(2), seeded(with_detector()));
+  train(start);
   save(start);
-  Autoencoder second = seeded(with_detector(), 99);
-  Trainer rest(second, images, on_defects(4), torch::kCPU);
+  Trainer rest = trainer_of(on_defects(4), seeded(with_detector(), 99));
   rest.restore(read_checkpoint(checkpoint()), "'c'");
   train(rest);
-  expect_identical(state_of(whole), state_of(second));
+  expect_identical(state_of(whole.net()), state_of(rest.net()));
 }
 
 TEST_F(DetectionTest, TrainsTheAutoencoderAsWithoutOne) {
-  ImageDataset images = dataset();
-  Autoencoder with = seeded(with_detector()), without = seeded(model_options());
-  Trainer a(with, images, on_defects(), torch::kCPU), b(without, images, on_defects(), torch::kCPU);
-  train(a);
-  train(b);
-  Tensors of_both = state_of(with);
-  for (const auto& [name, tensor] : state_of(without)) {
+  Trainer with = trainer_of(on_defects(), seeded(with_detector()));
+  Trainer without = trainer_of(on_defects());
+  train(with);
+  train(without);
+  const Tensors of_both = state_of(with.net());
+  for (const auto& [name, tensor] : state_of(without.net())) {
     EXPECT_TRUE(identical(tensor, of_both.at(name))) << name;
   }
 }
 
 /// As LibTorch computes them, from the images of a data set corrupted as in validation.
 TEST_F(DetectionTest, ValidationAddsTheCrossEntropyToTheReconstructionsLoss) {
-  ImageDataset images = dataset();
   Autoencoder net = seeded(with_detector(Norm::none));
   TrainOptions options = measured_with(LossKind::mse, 4);
   options.corruptions = parse_corruptions("defects:1");
-  const Quality quality = validate(net, images, options, torch::kCPU, 0);
+  const Quality quality = validate(net, images_, options, torch::kCPU, 0);
   net->eval();
   const torch::NoGradGuard no_grad;
   double sum = 0, marked = 0;
   for (std::int64_t i = 0; i < kImages; ++i) {
-    const torch::Tensor clean = to_float(images.load(i)->unsqueeze(0), torch::kCPU);
+    const torch::Tensor clean = to_float(images_.load(i)->unsqueeze(0), torch::kCPU);
     torch::Tensor label;
     const torch::Tensor shown = corrupt(clean, {options.corruptions, 0, 0}, {i}, &label);
     const torch::Tensor made = net->forward(shown);
@@ -87,17 +80,13 @@ TEST_F(DetectionTest, ValidationAddsTheCrossEntropyToTheReconstructionsLoss) {
 
 /// The same in a training step, in one pass or several.
 TEST_F(DetectionTest, StepMeansOverImagesWhateverGoesThroughTogether) {
-  ImageDataset images = dataset();
-  const TrainOptions options = on_defects();
   const auto loss_and_weights = [&](std::int64_t pixels, LossKind loss) {
-    Autoencoder net = seeded(with_detector(Norm::none));
-    TrainOptions with_loss = options;
-    with_loss.loss = {{loss}};
-    Trainer trainer(net, images, with_loss, torch::kCPU);
+    TrainOptions options = on_defects();
+    options.loss = {{loss}};
+    Trainer trainer = trainer_of(options, seeded(with_detector(Norm::none)));
     trainer.limit_pixels_together(pixels);
-    trainer.should_stop = [] { return true; };
-    trainer.train_steps();
-    return std::pair(trainer.epoch_loss(), state_of(net));
+    trainer.train_steps([] { return true; });
+    return std::pair(trainer.epoch_loss(), state_of(trainer.net()));
   };
   // mse is fused with the decoder's end, charbonnier is not.
   for (const LossKind loss : {LossKind::mse, LossKind::charbonnier}) {
@@ -137,13 +126,11 @@ TEST_F(DetectionTest, LearnsWhereDefectsAre) {
 }
 
 TEST_F(DetectionTest, TrainsInBfloat16) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(with_detector());
   TrainOptions options = on_defects(1);
   options.precision = Precision::bf16;
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(options, seeded(with_detector()));
   train(trainer);
-  for (const auto& [name, tensor] : state_of(net)) {
+  for (const auto& [name, tensor] : state_of(trainer.net())) {
     EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << name;
   }
 }

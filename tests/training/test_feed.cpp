@@ -19,8 +19,8 @@ protected:
 };
 
 TEST_P(FeedTest, GivesTheLoadersStepsCorrupted) {
-  ImageDataset images = dataset(), same = dataset();
-  Loader loader = loader_of(images), other = loader_of(same);
+  ImageDataset same = dataset();
+  Loader loader = loader_of(images_), other = loader_of(same);
   const CorruptionRule rule{parse_corruptions("noise:0.2"), 3, 1};
   Feed feed(loader, rule, {}, GetParam());
   while (const auto expected = other.next()) {
@@ -39,8 +39,7 @@ TEST_P(FeedTest, GivesTheLoadersStepsCorrupted) {
 }
 
 TEST_P(FeedTest, LeavesCleanImagesAlone) {
-  ImageDataset images = dataset();
-  Loader loader = loader_of(images);
+  Loader loader = loader_of(images_);
   const CorruptionRule none;
   Feed feed(loader, none, {}, GetParam());
   EXPECT_FALSE(feed.next()->at(0).corrupted.defined());

@@ -38,8 +38,11 @@ TEST_F(TrainerTest, HugeRateStopsBeforeTheWeightsOfTheLastGoodStepAreLost) {
   options.lr = 1e30;
   Trainer trainer(net, images, options, torch::kCPU);
   Tensors after_step;
-  trainer.on_step = [&] { after_step = state_of(net); };
-  const std::string message = message_of<NonFiniteError>([&] { train_epoch(trainer); });
+  const auto keep = [&] {
+    after_step = state_of(net);
+    return false;
+  };
+  const std::string message = message_of<NonFiniteError>([&] { train_epoch(trainer, keep); });
   const auto plan = plan_training_epoch(images, 1, options.seed, /*epoch=*/1);
   EXPECT_EQ(message, "the loss is not finite at step 2 (images: " +
                          images.entry(plan[1][0].indices[0]).file.name +
@@ -61,11 +64,11 @@ TEST_F(TrainerTest, OnNanSkipLeavesStepsOutAndCountsThem) {
   Trainer trainer(net, images, options, torch::kCPU);
   std::vector<std::string> skipped;
   Tensors after_first;
-  trainer.on_step = [&] {
+  trainer.train_steps([&] {
     if (!trainer.why_skipped().empty()) skipped.push_back(trainer.why_skipped());
     if (trainer.progress().step == 1) after_first = state_of(net);
-  };
-  trainer.train_steps();
+    return false;
+  });
   ASSERT_EQ(skipped.size(), 2U);
   EXPECT_TRUE(skipped[0].starts_with("the loss is not finite at step 2 (images: ")) << skipped[0];
   EXPECT_EQ(trainer.progress().step, 3);

@@ -101,7 +101,6 @@ protected:
   }
 
   Autoencoder net_ = seeded(model_options());
-  ImageDataset images_ = dataset();
 };
 
 TEST_F(RateTest, RatesRiseAndTheTrainingIsNotTouched) {

@@ -45,7 +45,6 @@ protected:
     for (int i = 0; i < 5; ++i) {
       write_image(folder_ / "val" / name_of(i), wave(3, 12 + i % 2, 12, 40 + i));
     }
-    training_.reset(new ImageDataset(dataset()));
     validation_.reset(new ImageDataset(entries_of(folder_ / "val"), {}));
   }
 
@@ -57,7 +56,7 @@ protected:
   }
 
   void resume(Autoencoder net, const TrainOptions& options, bool with_validation = true) {
-    trainer_ = std::make_unique<Trainer>(net, *training_, options, torch::kCPU);
+    trainer_ = std::make_unique<Trainer>(net, images_, options, torch::kCPU);
     run_ = std::make_unique<convae::Run>(
         convae::Run::Parts{*trainer_,
                            *run_folder_,
@@ -79,7 +78,7 @@ protected:
     return all;
   }
 
-  std::unique_ptr<ImageDataset> training_, validation_;
+  std::unique_ptr<ImageDataset> validation_;
   std::unique_ptr<RunFolder> run_folder_;
   std::unique_ptr<Trainer> trainer_;
   RunOptions run_options_;
@@ -215,30 +214,22 @@ TEST_F(RunTest, PatienceStartsAnewWithEveryBetterLoss) {
   EXPECT_GT(epochs, 3);  // it learns in the first epochs
 }
 
-TEST_F(RunTest, MaxStepsEndInARowAndASampleOfTheEpochUnderWay) {
+TEST_F(RunTest, MaxStepsEndInARowAndASampleWithinAnEpochOrAtItsEnd) {
   TrainOptions options = train_options(10);
-  options.max_steps = 7;  // five an epoch
-  start("a", seeded(model_options()), options);
-  EXPECT_EQ(run_->train(), RunState::finished);
-  const auto rows = rows_of(in_run("metrics.csv"));
-  ASSERT_EQ(rows.size(), 3U);
-  EXPECT_EQ(rows[2][0], "2");
-  EXPECT_EQ(rows[2][1], "7");
-  EXPECT_EQ(names("samples"),
-            (Names{"best.png", "epoch_0001.png", "epoch_0002.png", "samples.csv", "worst.png"}));
-  const Progress progress = read_checkpoint(run_folder_->last()).info.progress;
-  EXPECT_EQ(progress.epoch, 1);
-  EXPECT_EQ(progress.epoch_position, 8);
-}
-
-TEST_F(RunTest, MaxStepsThatEndAnEpochEndInASampleToo) {
-  TrainOptions options = train_options(10);
-  options.max_steps = 10;
-  start("a", seeded(model_options()), options);
-  EXPECT_EQ(run_->train(), RunState::finished);
-  EXPECT_EQ(rows_of(in_run("metrics.csv")).size(), 3U);
-  EXPECT_EQ(names("samples"),
-            (Names{"best.png", "epoch_0001.png", "epoch_0002.png", "samples.csv", "worst.png"}));
+  for (const std::int64_t steps : {7, 10}) {  // five an epoch
+    options.max_steps = steps;
+    start("a", seeded(model_options()), options);
+    EXPECT_EQ(run_->train(), RunState::finished);
+    const auto rows = rows_of(in_run("metrics.csv"));
+    ASSERT_EQ(rows.size(), 3U);
+    EXPECT_EQ(rows[2][0], "2");
+    EXPECT_EQ(rows[2][1], std::to_string(steps));
+    EXPECT_EQ(names("samples"),
+              (Names{"best.png", "epoch_0001.png", "epoch_0002.png", "samples.csv", "worst.png"}));
+    const Progress progress = read_checkpoint(run_folder_->last()).info.progress;
+    EXPECT_EQ(progress.epoch, steps / 5);
+    EXPECT_EQ(progress.epoch_position, 4 * (steps % 5));
+  }
 }
 
 TEST_F(RunTest, GoesOnFromAnInterruptionAsIfThereHadBeenNone) {
@@ -317,14 +308,14 @@ TEST_F(RunTest, ReadsItsCheckpointAfterAValidationThatOverflowed) {
 TEST_F(RunTest, WritesNothingIntoAFolderThatTookThePlaceOfItsOwn) {
   for (const bool stops : {false, true}) {
     const std::string name = stops ? "stopped" : "ended";
-    start(name, seeded(model_options()), train_options(2));
-    std::int64_t steps = 0;
-    trainer_->on_step = [&] {
-      if (++steps != 3) return;
-      fs::rename(folder_ / "runs" / name, folder_ / "runs/kept" / name);
-      fs::create_directories(in_run("weights"));
+    callbacks_.should_stop = [&] {
+      if (trainer_->progress().step == 3) {
+        fs::rename(folder_ / "runs" / name, folder_ / "runs/kept" / name);
+        fs::create_directories(in_run("weights"));
+      }
+      return stops && trainer_->progress().step == 4;
     };
-    trainer_->should_stop = [&] { return stops && steps == 4; };
+    start(name, seeded(model_options()), train_options(2));
     fs::create_directories(folder_ / "runs/kept");
     const std::string message = message_of<std::runtime_error>([&] { run_->train(); });
     EXPECT_TRUE(contains(message, name + "' is gone; there is nowhere to save to")) << message;
@@ -346,18 +337,6 @@ TEST_F(RunTest, KeepsMetricsThatCannotBeRead) {
   EXPECT_TRUE(contains(warnings[0], "metrics.csv' cannot be read: it is kept as '")) << warnings[0];
 }
 
-TEST_F(RunTest, LeavesTheTrainersOwnCallbacksAlone) {
-  start("a", seeded(model_options()), train_options(2));
-  std::int64_t steps = 0;
-  trainer_->on_step = [&] { ++steps; };
-  trainer_->should_stop = [&] { return steps == 7; };
-  EXPECT_EQ(run_->train(), RunState::interrupted);
-  EXPECT_EQ(steps, 7);
-  EXPECT_EQ(read_checkpoint(run_folder_->last()).info.progress.step, 7);
-  EXPECT_EQ(run_->train(), RunState::finished);
-  EXPECT_EQ(steps, 10);
-}
-
 TEST_F(RunTest, TellsItsObserverHowItBeganAndEnded) {
   struct Ends : RunObserver {
     void begin(const RunStatus& run) override {
@@ -376,8 +355,11 @@ TEST_F(RunTest, TellsItsObserverHowItBeganAndEnded) {
   EXPECT_EQ(ends.text, "finished after 10: ");
 
   start("b", seeded(model_options()), train_options(2));
-  trainer_->on_step = [] { throw std::runtime_error("the plug was pulled\nand nobody saw"); };
-  convae::Run failing(convae::Run::Parts{*trainer_, *run_folder_, nullptr, {}, {}, ""}, {}, ends);
+  callbacks_.progress = [](const auto&...) {
+    throw std::runtime_error("the plug was pulled\nand nobody saw");
+  };
+  convae::Run failing(convae::Run::Parts{*trainer_, *run_folder_, nullptr, {}, {}, ""}, callbacks_,
+                      ends);
   EXPECT_THROW(failing.train(), std::runtime_error);
   EXPECT_EQ(ends.text, "failed after 1: the plug was pulled");
 }

@@ -1,21 +1,16 @@
+#include "convae/tests/support.h"
 #include "convae/training/safetensors.h"
 
-#include <ATen/ATen.h>
-
+#include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -63,28 +58,18 @@ std::string refusal_of_header(const std::string& header, const std::string& data
 
 class SafetensorsFiles : public testing::Test {
 protected:
-  SafetensorsFiles() {
-    std::string pattern = (fs::temp_directory_path() / "convae-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~SafetensorsFiles() override { fs::remove_all(folder_); }
-
   fs::path path() const { return folder_ / "a.safetensors"; }
 
   std::string written(const Tensors& tensors, const Metadata& metadata = {}) const {
     write_safetensors(path(), tensors, metadata);
-    std::ifstream in(path(), std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
+    return test::contents(path());
   }
 
   std::string write_error(const Tensors& tensors, const Metadata& metadata = {}) const {
-    try {
-      write_safetensors(path(), tensors, metadata);
-    } catch (const SafetensorsError& error) {
-      EXPECT_FALSE(fs::exists(path()));
-      return std::string(error.what()).substr(path().string().size());
-    }
-    return "";
+    const std::string message =
+        test::message_of<SafetensorsError>([&] { write_safetensors(path(), tensors, metadata); });
+    EXPECT_FALSE(fs::exists(path()));
+    return message.substr(path().string().size());
   }
 
   std::string small_checkpoint() const {
@@ -94,7 +79,7 @@ protected:
   }
 
 private:
-  fs::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 // --- reading what others wrote
@@ -285,10 +270,7 @@ TEST_F(SafetensorsFiles, DigestIsTheHashOfTheFileWithItsDigitsZero) {
   const std::size_t digits = file.find(key) + key.size();
   const std::string stored = file.substr(digits, 16);
   file.replace(digits, 16, kDigestPlaceholder);
-  char expected[17];
-  std::snprintf(expected, sizeof expected, "%016llx",
-                static_cast<unsigned long long>(XXH3_64bits(file.data(), file.size())));
-  EXPECT_EQ(stored, expected);
+  EXPECT_EQ(stored, fmt::format("{:016x}", XXH3_64bits(file.data(), file.size())));
   EXPECT_NE(read_safetensors(path()).metadata.at("convae").find(stored), std::string::npos);
 }
 

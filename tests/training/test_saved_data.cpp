@@ -69,5 +69,11 @@ TEST(SavedData, DamageIsRefused) {
   EXPECT_TRUE(test::contains(message, "line 3")) << message;
 }
 
+TEST(NamesIn, ThereAreNoneInATableThatCannotBeRead) {
+  const test::TemporaryFolder run;
+  std::filesystem::create_symlink("skipped.csv", run / "skipped.csv");
+  EXPECT_TRUE(names_in(run.path(), "skipped.csv").empty());
+}
+
 }  // namespace
 }  // namespace convae::test_saved_data

@@ -50,6 +50,12 @@ protected:
     return still;
   }
 
+  void expect_refused(const TrainJob& bad, const std::string& part) {
+    const std::string message = message_of<std::runtime_error>([&] { train(bad, callbacks_); });
+    EXPECT_TRUE(contains(message, part)) << message;
+    EXPECT_FALSE(fs::exists(folder_ / "runs"));
+  }
+
   bool has_said(const std::string& part) const {
     for (const std::string& line : lines_) {
       if (contains(line, part)) return true;
@@ -407,20 +413,15 @@ TEST_F(TrainJobTest, RefusesImagesThatMemoryCannotHold) {
   TrainJob huge = job("a", 1);
   huge.data.size = {30000, 30000};
   huge.model.levels = parse_levels("64");
-  const std::string message = message_of<std::runtime_error>([&] { train(huge, callbacks_); });
-  EXPECT_TRUE(contains(message, "a batch of 4 images of 30000x30000 needs at least")) << message;
-  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+  expect_refused(huge, "a batch of 4 images of 30000x30000 needs at least");
 }
 
 TEST_F(TrainJobTest, LeavesNoFolderOfImagesThatCannotBeRead) {
   for (const auto& file : fs::directory_iterator(folder_ / "data")) {
     fs::resize_file(file.path(), fs::file_size(file.path()) / 2);
   }
-  const std::string message =
-      message_of<std::runtime_error>([&] { train(job("a", 1), callbacks_); });
-  EXPECT_TRUE(contains(message, "no usable image in")) << message;
+  expect_refused(job("a", 1), "no usable image in");
   EXPECT_FALSE(warnings_.empty());
-  EXPECT_FALSE(fs::exists(folder_ / "runs"));
 }
 
 TEST_F(TrainJobTest, RefusesValidationImagesThatCannotBeRead) {
@@ -430,10 +431,7 @@ TEST_F(TrainJobTest, RefusesValidationImagesThatCannotBeRead) {
   std::string bytes = contents(folder_ / "others" / "a.png");
   bytes.replace(bytes.size() / 2, 40, 40, 'x');  // its header stays
   write_text(folder_ / "others" / "a.png", bytes);
-  const std::string message =
-      message_of<std::runtime_error>([&] { train(with_others, callbacks_); });
-  EXPECT_TRUE(contains(message, "others' for validation (1 skipped)")) << message;
-  EXPECT_FALSE(fs::exists(folder_ / "runs"));
+  expect_refused(with_others, "others' for validation (1 skipped)");
 }
 
 }  // namespace

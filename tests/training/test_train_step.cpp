@@ -34,17 +34,16 @@ Tensors mean_of_image_gradients(Autoencoder& net, ImageDataset& images, const St
 }
 
 TEST_F(TrainerTest, EachImageOfAStepCountsTheSameWhateverItsSize) {
-  ImageDataset images = dataset();
   for (const LossKind loss : {LossKind::mse, LossKind::l1}) {
     for (const Norm norm : {Norm::none, Norm::group}) {
       Autoencoder net = seeded(model_options(norm));
       TrainOptions options = train_options(1, /*batch_size=*/kImages);
       options.loss = {{loss}};
-      Trainer trainer(net, images, options, torch::kCPU);
-      Loader loader(images, plan_training_epoch(images, kImages, 0, 1), {}, 0);
+      Trainer trainer = trainer_of(options, net);
+      Loader loader(images_, plan_training_epoch(images_, kImages, 0, 1), {}, 0);
       const Step step = loader.next().value();
       ASSERT_EQ(step.size(), 4U);  // sizes
-      const Tensors expected = mean_of_image_gradients(net, images, step, loss);
+      const Tensors expected = mean_of_image_gradients(net, images_, step, loss);
       trainer.train_step(step, /*lr=*/0);
       double largest = 0;
       for (const auto& item : net->named_parameters()) {
@@ -98,15 +97,13 @@ TEST_F(TrainerTest, LatentNoiseIsAnImagesOwnWhateverItsBatch) {
 }
 
 TEST_F(TrainerTest, BFloat16TrainsNearlyAsFloatDoesAndKeepsItsWeightsInFloat) {
-  ImageDataset images = dataset();
   TrainOptions options = train_options(/*epochs=*/6);
   std::vector<double> losses;
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     options.precision = precision;
-    Autoencoder net = seeded(model_options());
-    Trainer trainer(net, images, options, torch::kCPU);
+    Trainer trainer = trainer_of(options);
     while (!trainer.finished()) losses.push_back(train_epoch(trainer));
-    for (const auto& parameter : net->named_parameters()) {
+    for (const auto& parameter : trainer.net()->named_parameters()) {
       EXPECT_EQ(parameter.value().scalar_type(), torch::kFloat) << parameter.key();
     }
     EXPECT_FALSE(at::autocast::is_autocast_enabled(torch::kCPU));
@@ -132,15 +129,13 @@ TEST_F(TrainerTest, TrainsTanhModelsOnTheirOwnRange) {
 }
 
 TEST_F(TrainerTest, ClipsTheGradientOfTheWholeStep) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options(Norm::none));
   TrainOptions options = train_options(1, kImages);
   options.clip_grad = 1e-3;
-  Trainer trainer(net, images, options, torch::kCPU);
-  Loader loader(images, plan_training_epoch(images, kImages, 0, 1), {}, 0);
+  Trainer trainer = trainer_of(options, seeded(model_options(Norm::none)));
+  Loader loader(images_, plan_training_epoch(images_, kImages, 0, 1), {}, 0);
   trainer.train_step(loader.next().value(), 0);
   double sum = 0;
-  for (const auto& parameter : net->parameters()) {
+  for (const auto& parameter : trainer.net()->parameters()) {
     sum += parameter.grad().square().sum().item<double>();
   }
   EXPECT_NEAR(std::sqrt(sum), 1e-3, 1e-5);

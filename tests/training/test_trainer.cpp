@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -14,68 +13,50 @@ namespace convae::test_training {
 namespace {
 
 TEST_F(TrainerTest, LearnsToReconstructItsImages) {
-  ImageDataset images = dataset();
   for (const auto kind :
        {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd, OptimizerKind::muon}) {
     Autoencoder net = seeded(model_options());
     TrainOptions options = train_options(/*epochs=*/25);
     options.optimizer = kind;
     options.lr = kind == OptimizerKind::sgd ? 0.3 : 0.01;
-    const double before =
-        validate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
-    Trainer trainer(net, images, options, torch::kCPU);
+    const auto mse = [&] {
+      return validate(net, images_, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
+    };
+    const double before = mse();
+    Trainer trainer = trainer_of(options, net);
     train(trainer);
     EXPECT_TRUE(trainer.finished());
-    const double after = validate(net, images, measured_with(LossKind::mse, 4), torch::kCPU, 0).mse;
-    EXPECT_LT(after, 0.35 * before) << to_string(kind);
+    EXPECT_LT(mse(), 0.35 * before) << to_string(kind);
   }
 }
 
 TEST_F(TrainerTest, DocumentedExampleTrainsAllEpochsAndEnds) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  const TrainOptions options = train_options(3);
-  // As in trainer.h.
-  Trainer trainer(net, images, options, torch::kCPU);
-  while (!trainer.finished()) std::printf("%f\n", train_epoch(trainer));
+  Trainer trainer = trainer_of(train_options(3));
+  for (; !trainer.finished(); trainer.close_epoch()) trainer.train_steps();  // as in trainer.h
   EXPECT_EQ(trainer.progress().epoch, 3);
   EXPECT_EQ(trainer.progress().step, 15);
-
-  Autoencoder again = seeded(model_options());
-  Trainer by_hand(again, images, options, torch::kCPU);
-  while (!by_hand.finished()) {
-    by_hand.train_steps();
-    by_hand.close_epoch();
-  }
-  expect_identical(state_of(again), state_of(net));
 }
 
 TEST_F(TrainerTest, EpochGivesItsLossAndGoesOnWhereItWasStopped) {
-  ImageDataset images = dataset();
-  Autoencoder whole = seeded(model_options());
-  Trainer uninterrupted(whole, images, train_options(1), torch::kCPU);
-  const double loss = train_epoch(uninterrupted);
-
-  Autoencoder net = seeded(model_options());
-  Trainer trainer(net, images, train_options(1), torch::kCPU);
-  trainer.should_stop = [&] { return trainer.progress().step == 2; };
-  train_epoch(trainer);
+  Trainer whole = trainer_of(train_options(1)), trainer = trainer_of(train_options(1));
+  const double loss = train_epoch(whole);
+  train_epoch(trainer, [&] { return trainer.progress().step == 2; });
   EXPECT_EQ(trainer.progress().epoch, 0);
   EXPECT_EQ(trainer.progress().epoch_position, 8);
   EXPECT_EQ(train_epoch(trainer), loss);
   EXPECT_TRUE(trainer.finished());
-  expect_identical(state_of(net), state_of(whole));
+  expect_identical(state_of(trainer.net()), state_of(whole.net()));
 }
 
 TEST_F(TrainerTest, CountsStepsOfAllEpochs) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  Trainer trainer(net, images, train_options(2), torch::kCPU);
+  Trainer trainer = trainer_of(train_options(2));
   EXPECT_EQ(trainer.steps_per_epoch(), 5);  // 17 images, 4 a step
   EXPECT_EQ(trainer.total_steps(), 10);
   int calls = 0;
-  trainer.on_step = [&] { EXPECT_EQ(trainer.progress().step, ++calls); };
-  trainer.train_steps();
+  trainer.train_steps([&] {
+    EXPECT_EQ(trainer.progress().step, ++calls);
+    return false;
+  });
   EXPECT_EQ(calls, 5);
   EXPECT_EQ(trainer.progress().epoch, 0);  // until it is closed
   EXPECT_TRUE(trainer.epoch_complete());
@@ -97,31 +78,28 @@ TEST_F(TrainerTest, NoImagesTakeNoEpochs) {
 }
 
 TEST_F(TrainerTest, EveryStepHasTheRateOfTheSchedule) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
   TrainOptions options = train_options(3);
   options.schedule = ScheduleKind::cosine;
   options.warmup = 4;
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(options);
   std::int64_t step = 0;
-  trainer.on_step = [&] {
+  train(trainer, [&] {
     EXPECT_EQ(trainer.progress().epoch_lr, learning_rate(options, {step++, 15}));
-  };
-  train(trainer);
+    return false;
+  });
   EXPECT_EQ(step, 15);
 }
 
 TEST_F(TrainerTest, EpochLossIsTheMeanOverImages) {
-  ImageDataset images = dataset();
   TrainOptions options = train_options(1);
   options.lr = 0;  // all steps see the same weights
   Autoencoder net = seeded(model_options(Norm::none));
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(options, net);
   trainer.train_steps();
   double sum = 0;
   torch::NoGradGuard no_grad;
   for (int i = 0; i < kImages; ++i) {
-    const torch::Tensor x = images.load(i)->unsqueeze(0).to(torch::kFloat) / 255;
+    const torch::Tensor x = images_.load(i)->unsqueeze(0).to(torch::kFloat) / 255;
     sum += torch::mse_loss(net->forward(x), x).item<double>();
   }
   EXPECT_NEAR(trainer.epoch_loss(), sum / kImages, 1e-6);
@@ -183,56 +161,35 @@ TEST_F(TrainerTest, AverageGoesOnWithAnotherOptimizer) {
 }
 
 TEST_F(TrainerTest, RunInterruptedInAnEpochEqualsAnUninterruptedOne) {
-  ImageDataset images = dataset();
   TrainOptions options = train_options(3);
   options.schedule = ScheduleKind::cosine;
-  Autoencoder whole = seeded(model_options());
-  Trainer uninterrupted(whole, images, options, torch::kCPU);
-  train(uninterrupted);
+  Trainer whole = trainer_of(options);
+  std::vector<double> losses;
+  while (!whole.finished()) losses.push_back(train_epoch(whole));
 
   for (const std::int64_t stop : {1, 3, 7, 14}) {
-    Autoencoder first = seeded(model_options());
-    Trainer start(first, images, options, torch::kCPU);
-    start.should_stop = [&] { return start.progress().step == stop; };
-    train(start);
+    Trainer start = trainer_of(options);
+    train(start, [&] { return start.progress().step == stop; });
     ASSERT_EQ(start.progress().step, stop);
     ASSERT_FALSE(start.epoch_complete());
     save(start);
 
-    Autoencoder second = seeded(model_options(), 99);
-    Trainer rest(second, images, options, torch::kCPU);
+    Trainer rest = trainer_of(options, seeded(model_options(), 99));
     rest.restore(read_checkpoint(checkpoint()), "'c'");
     EXPECT_EQ(rest.progress().epoch_position, 4 * (stop % 5));
     rest.train_steps();
     EXPECT_EQ(rest.progress().epoch_images, kImages);  // both parts of the epoch
+    EXPECT_EQ(rest.epoch_loss(), losses[stop / 5]);
     rest.close_epoch();
     train(rest);
-    expect_identical(state_of(second), state_of(whole));
+    expect_identical(state_of(rest.net()), state_of(whole.net()));
     EXPECT_EQ(rest.progress().step, 15);
   }
-}
-
-TEST_F(TrainerTest, LossOfAnInterruptedEpochIsThatOfTheWholeEpoch) {
-  ImageDataset images = dataset();
-  Autoencoder whole = seeded(model_options());
-  Trainer uninterrupted(whole, images, train_options(1), torch::kCPU);
-  uninterrupted.train_steps();
-
-  Autoencoder first = seeded(model_options());
-  Trainer start(first, images, train_options(1), torch::kCPU);
-  start.should_stop = [&] { return start.progress().step == 2; };
-  start.train_steps();
-  save(start);
-  Trainer rest(first, images, train_options(1), torch::kCPU);
-  rest.restore(read_checkpoint(checkpoint()), "'c'");
-  rest.train_steps();
-  EXPECT_EQ(rest.epoch_loss(), uninterrupted.epoch_loss());
 }
 
 TEST_F(TrainerTest, NumberOfWorkersDoesNotChangeTheWeights) {
   Tensors alone;
   for (const std::int64_t workers : {0, 1, 3}) {
-    write_image(folder_ / "data" / name_of(4), wave(3, 12, 12, 4));
     ImageDataset::Options uncached;
     uncached.cache = Cache::none;
     ImageDataset images = dataset(uncached);
@@ -250,20 +207,19 @@ TEST_F(TrainerTest, NumberOfWorkersDoesNotChangeTheWeights) {
 }
 
 TEST_F(TrainerTest, FinishesTheEpochWithAnotherBatchSizeAfterAResume) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  Trainer start(net, images, train_options(2, /*batch_size=*/4), torch::kCPU);
-  start.should_stop = [&] { return start.progress().step == 7; };
-  train(start);
+  Trainer start = trainer_of(train_options(2, /*batch_size=*/4));
+  train(start, [&] { return start.progress().step == 7; });
   ASSERT_EQ(start.progress().epoch, 1);
   ASSERT_EQ(start.progress().epoch_position, 8);
   save(start);
 
-  Trainer rest(net, images, train_options(2, /*batch_size=*/5), torch::kCPU);
+  Trainer rest = trainer_of(train_options(2, /*batch_size=*/5));
   rest.restore(read_checkpoint(checkpoint()), "'c'");
   std::vector<std::int64_t> positions;
-  rest.on_step = [&] { positions.push_back(rest.progress().epoch_position); };
-  rest.train_steps();
+  rest.train_steps([&] {
+    positions.push_back(rest.progress().epoch_position);
+    return false;
+  });
   EXPECT_EQ(positions, (std::vector<std::int64_t>{13, 17}));
   EXPECT_TRUE(rest.epoch_complete());
   EXPECT_EQ(rest.progress().epoch_images, kImages);
@@ -272,29 +228,29 @@ TEST_F(TrainerTest, FinishesTheEpochWithAnotherBatchSizeAfterAResume) {
 }
 
 TEST_F(TrainerTest, GoesOnAfterAResumeWithMoreEpochsOnly) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  Trainer start(net, images, train_options(1), torch::kCPU);
+  Trainer start = trainer_of(train_options(1));
   train(start);
   save(start);
-  Trainer same(net, images, train_options(1), torch::kCPU);
-  same.restore(read_checkpoint(checkpoint()), "'c'");
-  EXPECT_TRUE(same.finished());
-  Trainer more(net, images, train_options(2), torch::kCPU);
-  more.restore(read_checkpoint(checkpoint()), "'c'");
-  EXPECT_FALSE(more.finished());
+  for (const std::int64_t epochs : {1, 2}) {
+    Trainer more = trainer_of(train_options(epochs));
+    more.restore(read_checkpoint(checkpoint()), "'c'");
+    EXPECT_EQ(more.finished(), epochs == 1);
+  }
 }
 
 // Far more time than a test takes, most of it spent already: what is measured makes no difference.
 constexpr double kMuchTime = 1e6;
 
-TEST_F(TrainerTest, ScheduleGoesByTheShareOfTheTimeThatIsUsed) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
+TrainOptions for_much_time() {
   TrainOptions options = train_options(1);
   options.time = kMuchTime;
+  return options;
+}
+
+TEST_F(TrainerTest, ScheduleGoesByTheShareOfTheTimeThatIsUsed) {
+  TrainOptions options = for_much_time();
   options.schedule = ScheduleKind::cosine;
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(options);
   trainer.add_time(0.5 * kMuchTime);
   while (trainer.progress().step < 200) train_epoch(trainer);
   EXPECT_GT(trainer.progress().epoch, 1) << "the time takes the place of the epochs";
@@ -309,28 +265,25 @@ TEST_F(TrainerTest, ScheduleGoesByTheShareOfTheTimeThatIsUsed) {
 }
 
 TEST_F(TrainerTest, TimeEndsARunWithinAnEpochAndAResumeGoesOnForMore) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  TrainOptions options = train_options(1);
-  options.time = kMuchTime;
-  Trainer trainer(net, images, options, torch::kCPU);
+  TrainOptions options = for_much_time();
+  Trainer trainer = trainer_of(options);
   trainer.keep_free(0.2 * kMuchTime);
   trainer.add_time(0.79 * kMuchTime);
-  trainer.on_step = [&] {
+  trainer.train_steps([&] {
     if (trainer.progress().step == 2) trainer.add_time(0.02 * kMuchTime);
-  };
-  trainer.train_steps();
+    return false;
+  });
   EXPECT_EQ(trainer.progress().step, 3);
   EXPECT_TRUE(trainer.finished()) << "the rest is for validation";
   EXPECT_FALSE(trainer.epoch_complete());
   trainer.progress().seconds = kMuchTime;
   save(trainer);
 
-  Trainer same(net, images, options, torch::kCPU);
+  Trainer same = trainer_of(options);
   same.restore(read_checkpoint(checkpoint()), "'c'");
   EXPECT_TRUE(same.finished());
   options.time = 2 * kMuchTime;
-  Trainer more(net, images, options, torch::kCPU);
+  Trainer more = trainer_of(options);
   more.restore(read_checkpoint(checkpoint()), "'c'");
   more.train_steps();
   EXPECT_TRUE(more.epoch_complete());
@@ -338,11 +291,7 @@ TEST_F(TrainerTest, TimeEndsARunWithinAnEpochAndAResumeGoesOnForMore) {
 }
 
 TEST_F(TrainerTest, TimeThatIsOverHasTakenTheEpochsThatWereTrained) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  TrainOptions options = train_options(1);
-  options.time = kMuchTime;
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(for_much_time());
   train_epoch(trainer);
   trainer.progress().seconds = kMuchTime;
   EXPECT_EQ(trainer.progress().epoch, 1);
@@ -350,34 +299,25 @@ TEST_F(TrainerTest, TimeThatIsOverHasTakenTheEpochsThatWereTrained) {
 }
 
 TEST_F(TrainerTest, KeepsAQuarterOfTheTimeForSteps) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  TrainOptions options = train_options(1);
-  options.time = kMuchTime;
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(for_much_time());
   trainer.keep_free(5 * kMuchTime);
   trainer.train_steps();
   EXPECT_TRUE(trainer.epoch_complete());
 }
 
 TEST_F(TrainerTest, RefusesToResumeAnotherArchitecture) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
-  Trainer trainer(net, images, train_options(1), torch::kCPU);
+  Trainer trainer = trainer_of(train_options(1));
   save(trainer);
-  Autoencoder other = seeded(model_options(Norm::none));
-  Trainer rest(other, images, train_options(1), torch::kCPU);
+  Trainer rest = trainer_of(train_options(1), seeded(model_options(Norm::none)));
   EXPECT_EQ(
       message_of<CheckpointError>([&] { rest.restore(read_checkpoint(checkpoint()), "'c'"); }),
       "'c': it holds 'decoder.0.norm.bias', which this architecture does not have");
 }
 
 TEST_F(TrainerTest, StopsAtMaxSteps) {
-  ImageDataset images = dataset();
-  Autoencoder net = seeded(model_options());
   TrainOptions options = train_options(4);
   options.max_steps = 7;
-  Trainer trainer(net, images, options, torch::kCPU);
+  Trainer trainer = trainer_of(options);
   EXPECT_EQ(trainer.total_steps(), 7);
   train(trainer);
   EXPECT_TRUE(trainer.finished());
@@ -385,7 +325,7 @@ TEST_F(TrainerTest, StopsAtMaxSteps) {
   EXPECT_EQ(trainer.progress().epoch, 1);
   EXPECT_EQ(trainer.progress().epoch_position, 8);
   options.max_steps = 1000;
-  EXPECT_EQ(Trainer(net, images, options, torch::kCPU).total_steps(), 20);
+  EXPECT_EQ(trainer_of(options).total_steps(), 20);
 }
 
 TEST_F(TrainerTest, SkipsBadImagesAndCountsTheOthers) {

@@ -11,20 +11,19 @@ namespace convae::test_training {
 namespace {
 
 TEST_F(TrainerTest, EvaluationIsTheMeanOverImagesWhateverTheirSize) {
-  ImageDataset images = dataset();
   Autoencoder net = seeded(model_options());
-  Trainer trainer(net, images, train_options(2), torch::kCPU);
+  Trainer trainer = trainer_of(train_options(2), net);
   train(trainer);
   net->train();
   const Quality quality =
-      validate(net, images, measured_with(LossKind::l1, 4), torch::kCPU, /*workers=*/2);
+      validate(net, images_, measured_with(LossKind::l1, 4), torch::kCPU, /*workers=*/2);
   EXPECT_TRUE(net->is_training());  // as it was
   net->eval();
   torch::NoGradGuard no_grad;
   double l1 = 0, mse = 0, decibels = 0, ssim = 0;
   int large = 0;
   for (int i = 0; i < kImages; ++i) {
-    const torch::Tensor x = images.load(i)->unsqueeze(0).to(torch::kFloat) / 255;
+    const torch::Tensor x = images_.load(i)->unsqueeze(0).to(torch::kFloat) / 255;
     const torch::Tensor y = net->forward(x);
     const double error = torch::mse_loss(y, x).item<double>();
     l1 += torch::l1_loss(y, x).item<double>();

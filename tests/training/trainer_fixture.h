@@ -8,7 +8,7 @@
 
 #include <cmath>
 #include <filesystem>
-#include <limits>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -68,9 +68,8 @@ inline Autoencoder seeded(const ModelOptions& options, std::uint64_t seed = 1) {
 }
 
 inline Tensors state_of(Autoencoder& net) {
-  Tensors all;
-  for (const auto& item : net->named_parameters()) all[item.key()] = item.value().detach().clone();
-  for (const auto& item : net->named_buffers()) all[item.key()] = item.value().clone();
+  Tensors all = weights_of(*net);
+  for (auto& [name, tensor] : all) tensor = tensor.detach().clone();
   return all;
 }
 
@@ -81,35 +80,31 @@ inline void expect_identical(const Tensors& a, const Tensors& b) {
 
 /// Trains to the end of the epoch and closes it, unless it ends before. Returns the mean loss of
 /// the epoch's images so far.
-inline double train_epoch(Trainer& trainer) {
-  trainer.train_steps();
+inline double train_epoch(Trainer& trainer, const std::function<bool()>& after_step = {}) {
+  trainer.train_steps(after_step);
   const double loss = trainer.epoch_loss();
   if (trainer.epoch_complete()) trainer.close_epoch();
   return loss;
 }
 
-/// Trains to the end, until `epochs` are done, or until an epoch ends before its last image.
-inline void train(Trainer& trainer,
-                  std::int64_t epochs = std::numeric_limits<std::int64_t>::max()) {
-  while (!trainer.finished() && trainer.progress().epoch < epochs) {
-    train_epoch(trainer);
+/// Trains to the end, or until an epoch ends before its last image.
+inline void train(Trainer& trainer, const std::function<bool()>& after_step = {}) {
+  while (!trainer.finished()) {
+    train_epoch(trainer, after_step);
     if (trainer.progress().epoch_position > 0) return;
   }
 }
 
 class TrainerTest : public testing::Test {
 protected:
-  TrainerTest() {
-    for (int i = 0; i < kImages; ++i) {
-      const Size size = kSizes[i % std::size(kSizes)];
-      write_image(folder_ / "data" / name_of(i), wave(3, size.h, size.w, i));
-    }
-  }
-
   static std::string name_of(int i) { return "image_" + std::to_string(10 + i) + ".png"; }
 
   /// kImages images of mixed sizes.
   ImageDataset dataset(ImageDataset::Options options = {}) {
+    for (int i = 0; i < kImages; ++i) {
+      const Size size = kSizes[i % std::size(kSizes)];
+      write_image(folder_ / "data" / name_of(i), wave(3, size.h, size.w, i));
+    }
     return ImageDataset(entries_of(folder_ / "data"), options);
   }
 
@@ -119,6 +114,11 @@ protected:
       write_image(folder_ / "uniform" / name_of(i), wave(3, 12, 12, i));
     }
     return ImageDataset(entries_of(folder_ / "uniform"), {});
+  }
+
+  /// Of images_, and a network that is the same each time.
+  Trainer trainer_of(const TrainOptions& options, Autoencoder net = seeded(model_options())) {
+    return Trainer(net, images_, options, torch::kCPU);
   }
 
   fs::path checkpoint() const { return folder_ / "c.safetensors"; }
@@ -131,6 +131,7 @@ protected:
 
   static constexpr int kImages = 17;
   TemporaryFolder folder_;
+  ImageDataset images_ = dataset();
 };
 
 }  // namespace convae::test_training

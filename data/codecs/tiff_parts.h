@@ -1,5 +1,7 @@
 #pragma once
 
+// What reading and writing TIFF share.
+
 #include "convae/core/files.h"
 #include "convae/data/codecs/codecs.h"
 
@@ -9,6 +11,7 @@
 #include <cstdarg>
 #include <cstdint>
 #include <exception>
+#include <string>
 #include <vector>
 
 namespace convae::codec {
@@ -43,5 +46,28 @@ struct TiffLayout {
 };
 /// A new file with the tags that say so; null where it cannot be made.
 Tiff new_tiff(TiffMemory& memory, const TiffLayout& layout);
+
+/// The pictures of a file that are pages, not smaller versions or masks of others.
+struct Pages {
+  int count = 0;
+  int first = 0;        ///< place of the first among all directories
+  bool is_cut = false;  ///< a link leads beyond the end
+};
+
+/// Walks the directories by their links alone: libtiff would parse each one, and hostile links may
+/// form a circle.
+Pages find_pages(Bytes bytes);
+
+/// Planes that writers put behind one another in one page: ImageJ's stacks, tifffile's arrays,
+/// MetaMorph's stacks and volumes after SGI. 1: none are noted.
+int noted_planes(TIFF* tiff, Size page, int samples);
+
+/// Resolution, place, colour profile and all that writers added, from one file to another; what
+/// cannot be taken along is noted in original.lost.
+void take_tags(TIFF* from, TIFF* to, const Original& original);
+/// The same from the picture of the file `like` to one in tiles with so many channels; `lost` also
+/// gets what else those cannot take over, but alpha.
+void take_tags_in_tiles(Bytes like, TIFF* to, std::int64_t channels,
+                        std::vector<std::string>& lost);
 
 }  // namespace convae::codec

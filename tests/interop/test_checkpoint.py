@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 
-from convae_program import ONE_CORE, pixels_of, read_csv, save_pictures
-from twin import load_twin, read_metadata
+import convae
+from convae_program import ONE_CORE, pixels_of, read_csv, read_metadata, save_pictures
 
 SIZES = [(16, 17), (25, 24), (31, 12), (16, 17), (13, 40)]
 
@@ -46,7 +46,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request, program, photos, tmp_path_factory):
-    """A short run of the model, its reconstructions and latents, and its twin."""
+    """A short run of the model, its reconstructions and latents, and the checkpoint in the Python module."""
     folder = tmp_path_factory.mktemp("model")
     options = MODELS[request.param]
     levels = [] if "--levels" in options else ["--levels", "4,8"]
@@ -58,24 +58,38 @@ def model(request, program, photos, tmp_path_factory):
     common = ("--checkpoint", checkpoint, "--data", photos, "--quiet", *ONE_CORE)
     program.run("reconstruct", *common, "-o", "out", cwd=folder)
     program.run("encode", *common, "-o", "latents/", cwd=folder)
-    twin = load_twin(checkpoint)
+    net = convae.Autoencoder(read_metadata(checkpoint)["model"]).eval()
+    net.load_state_dict({name: tensor for name, tensor in load_file(checkpoint).items()
+                         if not name.startswith("optimizer.")}, strict=True)
     images = {path.name: torch.from_numpy(pixels_of(path)).permute(2, 0, 1)[None].float() / 255
               for path in sorted(photos.iterdir())}
     if dense:  # Where the program resizes, only images of the model's own size can be compared.
-        size = tuple(map(int, twin.spec["size"].split("x")))
+        size = tuple(map(int, net.spec["size"].split("x")))
         images = {name: image for name, image in images.items() if image.shape[2:] == size}
         assert images
-    return SimpleNamespace(checkpoint=checkpoint, twin=twin, images=images, out=folder / "out",
+    return SimpleNamespace(checkpoint=checkpoint, net=net, images=images, out=folder / "out",
                            latents=folder / "latents")
+
+
+def in_range(model, image):
+    return image * 2 - 1 if model.net.spec["output"] == "tanh" else image
+
+
+@torch.no_grad()
+def reconstructed(model, image):
+    """(H, W, C) in [0, 1] of (1, C, H, W) in [0, 1]."""
+    output = model.net(in_range(model, image))
+    unit = (output + 1) / 2 if model.net.spec["output"] == "tanh" else output
+    return unit.clamp(0, 1)[0].permute(1, 2, 0).double().numpy()
 
 
 def test_checkpoint_opens_with_the_safetensors_package(model):
     tensors = load_file(model.checkpoint)
     names = {name for name in tensors if not name.startswith("optimizer.")}
-    assert names == set(model.twin.state_dict())
+    assert names == set(model.net.state_dict())
     for name in names:
-        assert tensors[name].shape == model.twin.state_dict()[name].shape
-    for name, parameter in model.twin.named_parameters():
+        assert tensors[name].shape == model.net.state_dict()[name].shape
+    for name, parameter in model.net.named_parameters():
         for moment in ("exp_avg", "exp_avg_sq"):
             assert tensors[f"optimizer.{name}.{moment}"].shape == parameter.shape
     metadata = read_metadata(model.checkpoint)
@@ -85,19 +99,19 @@ def test_checkpoint_opens_with_the_safetensors_package(model):
     assert metadata["model"]["order"] in ("conv-bn-act", "conv-act-bn")
 
 
-def test_reconstructions_are_the_twins_to_8_bits(model):
+def test_reconstructions_are_the_modules_to_8_bits(model):
     for name, image in model.images.items():
-        expected = model.twin.reconstruct(image)[0].permute(1, 2, 0).double().numpy() * 255
+        expected = reconstructed(model, image) * 255
         written = pixels_of(model.out / name)
         assert written.shape == expected.shape
         # Half a step of rounding, and no more than a value on the edge of it.
         assert np.abs(written - expected).max() <= 0.5 + 2e-3, name
 
 
-def test_latents_are_the_twins(model):
+def test_latents_are_the_modules(model):
     for name, image in model.images.items():
         with torch.no_grad():
-            expected = model.twin.encode(model.twin.to_range(image)).numpy()
+            expected = model.net.encode(in_range(model, image)).numpy()
         latent = np.load(model.latents / name.replace(".png", ".npy"), allow_pickle=False)
         assert latent.dtype == np.float32 and latent.shape == expected.shape
         assert np.abs(latent - expected).max() <= 1e-5 * max(1, np.abs(expected).max()), name
@@ -107,7 +121,7 @@ def test_mse_psnr_and_ssim_are_those_of_scikit_image(model):
     rows = {row["path"]: row for row in read_csv(model.out / "reconstruct.csv")}
     for name, image in model.images.items():
         original = image[0].permute(1, 2, 0).double().numpy()
-        reconstruction = model.twin.reconstruct(image)[0].permute(1, 2, 0).double().numpy()
+        reconstruction = reconstructed(model, image)
         mse = np.mean((original - reconstruction) ** 2)
         ssim = structural_similarity(original, reconstruction, gaussian_weights=True, sigma=1.5,
                                      use_sample_covariance=False, data_range=1, channel_axis=-1)
