@@ -10,7 +10,6 @@
 #include <array>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <numeric>
 #include <span>
 
@@ -107,33 +106,35 @@ torch::Tensor both_ends(const torch::Tensor& standardised) {
   return torch::cat({standardised, -standardised.slice(0, kRoughness, {}, kRawMaps)});
 }
 
-Peaks::Peaks(std::int64_t pixels, std::int64_t maps) {
+Peaks::Peaks(std::int64_t pixels, std::int64_t maps) : highest_(peak_count(maps)) {
   const auto count = std::llround(peak_share(maps) * static_cast<double>(pixels));
-  const std::vector<float> none(static_cast<std::size_t>(std::max(1LL, count)),
-                                -std::numeric_limits<float>::infinity());
-  highest_.assign(static_cast<std::size_t>(peak_count(maps)), none);
+  count_ = static_cast<std::size_t>(std::max(1LL, count));
 }
 
 void Peaks::add(const torch::Tensor& maps) {
   for (std::size_t i = 0; i < highest_.size(); ++i) {
     const torch::Tensor map = maps[static_cast<std::int64_t>(i)].contiguous();
-    std::vector<float>& highest = highest_[i];
+    auto& [values, lowest] = highest_[i];
     for (const float value :
          std::span(map.const_data_ptr<float>(), static_cast<std::size_t>(map.numel()))) {
-      if (value <= highest.front()) continue;
-      std::ranges::pop_heap(highest, std::greater<>());
-      highest.back() = value;
-      std::ranges::push_heap(highest, std::greater<>());
+      if (value <= lowest) continue;
+      values.push_back(value);
+      if (values.size() < 2 * count_) continue;
+      std::ranges::nth_element(values, values.begin() + std::ssize(values) / 2 - 1,
+                               std::greater<>());
+      values.resize(count_);
+      lowest = values.back();
     }
   }
 }
 
 torch::Tensor Peaks::means() {
   std::vector<double> means;
-  for (std::vector<float>& highest : highest_) {
-    std::ranges::sort_heap(highest, std::greater<>());
-    means.push_back(std::accumulate(highest.begin(), highest.end(), 0.0) /
-                    static_cast<double>(highest.size()));
+  for (auto& [values, lowest] : highest_) {
+    std::ranges::sort(values, std::greater<>());
+    values.resize(std::min(values.size(), count_));
+    means.push_back(std::accumulate(values.begin(), values.end(), 0.0) /
+                    static_cast<double>(values.size()));
   }
   return torch::tensor(means, torch::kDouble);
 }

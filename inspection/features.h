@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 namespace convae {
@@ -88,9 +89,14 @@ public:
   torch::Tensor means();  ///< (K) double
 
 private:
-  /// Of each map, a heap with the lowest in front: at::topk, which sorts places as well, takes much
-  /// longer.
-  std::vector<std::vector<float>> highest_;
+  /// Of a map, more values than count_ at times: only now and then are the lower ones dropped.
+  /// at::topk, which sorts places as well, takes much longer.
+  struct Highest {
+    std::vector<float> values;
+    float lowest = -std::numeric_limits<float>::infinity();  ///< what counts is above
+  };
+  std::vector<Highest> highest_;
+  std::size_t count_ = 0;  ///< of the values of a peak
 };
 
 }  // namespace convae
