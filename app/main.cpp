@@ -5,6 +5,7 @@
 #include <torch/headeronly/version.h>
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -74,6 +75,7 @@ bool fits_libtorch() {
 
 int main(int argc, char** argv) {
   if (!fits_libtorch()) return EXIT_FAILURE;
+  ::prctl(PR_SET_NAME, "convae");  // after begin() it is called exe, and pgrep would not find it
   keep_compiled_kernels();
   const int code = convae::app::run_program(argc, argv);
   // Everything is written by now, and taking LibTorch apart piece by piece takes 0.1 s.

@@ -17,7 +17,6 @@ pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp libwebpdemux libwebpmux)
 pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
-
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
 
 # The program's allocator. A step allocates and frees thousands of tensors, the same each time: with
@@ -93,7 +92,7 @@ target_compile_definitions(convae_fmt INTERFACE FMT_SHARED)
 add_library(convae_spdlog INTERFACE)
 target_link_libraries(convae_spdlog INTERFACE convae_fmt spdlog::spdlog)
 
-# protobuf: By pkg-config and its prefix: CMake's own search would find LibTorch's headers and protoc.
+# By pkg-config and its prefix: CMake's own search would find LibTorch's headers and protoc.
 pkg_check_modules(protobuf_lite REQUIRED IMPORTED_TARGET protobuf-lite)
 find_program(PROTOC protoc PATHS ${protobuf_lite_PREFIX}/bin REQUIRED NO_DEFAULT_PATH)
 find_file(ONNX_SCHEMA NAMES onnx/onnx.proto onnx/onnx-ml.proto

@@ -4,6 +4,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS convae EXPORT convaeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS convae_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+add_dependencies(convae_program convae)  # scripts/setup builds the program, and installing takes both
 install(EXPORT convaeTargets NAMESPACE convae:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)
 configure_package_config_file(cmake/convaeConfig.cmake.in convaeConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/convae)

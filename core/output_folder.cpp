@@ -5,6 +5,7 @@
 #include "convae/core/text.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <optional>
@@ -40,6 +41,10 @@ OutputFolder::OutputFolder(fs::path root, bool overwrite)
   if (fs::exists(root_, error) && !fs::is_directory(root_, error)) {
     throw std::runtime_error(in_quotes(root_) + " is a file, not a folder");
   }
+}
+
+OutputFolder::~OutputFolder() {
+  for (const fs::path& folder : created_) ::rmdir(folder.c_str());  // unless files are in it
 }
 
 void OutputFolder::expect(const std::vector<std::string>& input_names,
@@ -125,6 +130,10 @@ void OutputFolder::drop(const std::string& name) const {
 fs::path OutputFolder::prepare(const std::string& name) {
   const fs::path path = root_ / name;
   std::error_code error;
+  for (fs::path folder = path.parent_path(); !folder.empty() && !is_there(folder);
+       folder = folder.parent_path()) {
+    created_.insert(folder);
+  }
   fs::create_directories(path.parent_path(), error);
   if (error) fail_to_create(path.parent_path(), error);
   if (cleared_.insert(path.parent_path()).second) remove_abandoned(path.parent_path());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -18,6 +19,10 @@ class OutputFolder {
 public:
   /// Throws std::runtime_error where `root` exists and is not a folder.
   OutputFolder(std::filesystem::path root, bool overwrite);
+  /// Removes the folders that were made for files that never came.
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
 
   /// Announces all inputs before names are reserved, so that no file takes the name of a folder
   /// that results will be in.
@@ -54,7 +59,8 @@ private:
   bool overwrite_;
   std::set<std::string> reserved_;
   std::set<std::string> folders_;
-  std::set<std::filesystem::path> cleared_;  // of what killed processes left
+  std::set<std::filesystem::path> cleared_;                  // of what killed processes left
+  std::set<std::filesystem::path, std::greater<>> created_;  // inner folders first
 };
 
 }  // namespace convae

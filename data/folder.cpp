@@ -155,9 +155,8 @@ ImageFolder list_shards_in(ImageFolder folder, const std::set<fs::path>& shards,
   for (const auto& [kind, count] : folder.passed_over) {
     if (count > 0) listed.passed_over[kind] += count;
   }
-  const auto move = [](auto& from, auto& to) { std::ranges::move(from, std::back_inserter(to)); };
-  move(folder.skipped, listed.skipped);
-  move(folder.left_out, listed.left_out);
+  std::ranges::move(folder.skipped, std::back_inserter(listed.skipped));
+  std::ranges::move(folder.left_out, std::back_inserter(listed.left_out));
   listed.excluded += folder.excluded;
   std::erase_if(listed.unmatched, [&](const std::string& glob) {
     return std::ranges::find(folder.unmatched, glob) == folder.unmatched.end();
@@ -165,44 +164,6 @@ ImageFolder list_shards_in(ImageFolder folder, const std::set<fs::path>& shards,
   listed.folders = std::move(folder.folders);
   return listed;
 }
-
-}  // namespace
-
-bool looks_like_image(const fs::path& path) {
-  std::error_code failure;
-  const std::string ending = ending_of(path);
-  if (!ending.empty()) return is_image_ending(ending);
-  return fs::is_regular_file(path, failure) && begins_as_an_image(path);
-}
-
-InputFile open_image(const ImageFile& image) {
-  InputFile file(image.path);
-  if (!image.is_in_shard()) return file;
-  require_tar_member(file, {.name = image.name, .offset = image.offset, .size = image.size});
-  file.narrow(image.offset, image.size);
-  return file;
-}
-
-bool has_images(const fs::path& root) {
-  std::error_code error;
-  if (fs::exists(root, error)) return true;
-  const std::vector<fs::path> shards = shards_named(root);
-  return !shards.empty() && fs::exists(shards[0], error);
-}
-
-void require_images(const fs::path& root) {
-  if (!has_images(root)) status_of(root);
-}
-
-bool is_same_folder(const fs::path& is, const fs::path& was) {
-  if (is.empty() || was.empty()) return is == was;
-  const auto plain = [](const fs::path& path) {
-    return (absolute_path(path) / "").lexically_normal();
-  };
-  return plain(is) == plain(was) || !has_images(was);
-}
-
-namespace {
 
 /// A folder or a file. `shards`: how tar files are listed that are there in place of images; null:
 /// they are not.
@@ -240,6 +201,39 @@ ImageFolder list_files(const fs::path& root, const Globs& globs, const std::stri
 }
 
 }  // namespace
+
+bool looks_like_image(const fs::path& path) {
+  std::error_code failure;
+  const std::string ending = ending_of(path);
+  if (!ending.empty()) return is_image_ending(ending);
+  return fs::is_regular_file(path, failure) && begins_as_an_image(path);
+}
+
+InputFile open_image(const ImageFile& image) {
+  InputFile file(image.path);
+  if (!image.is_in_shard()) return file;
+  require_tar_member(file, {.name = image.name, .offset = image.offset, .size = image.size});
+  file.narrow(image.offset, image.size);
+  return file;
+}
+
+bool has_images(const fs::path& root) {
+  if (is_there(root)) return true;
+  const std::vector<fs::path> shards = shards_named(root);
+  return !shards.empty() && is_there(shards[0]);
+}
+
+void require_images(const fs::path& root) {
+  if (!has_images(root)) status_of(root);
+}
+
+bool is_same_folder(const fs::path& is, const fs::path& was) {
+  if (is.empty() || was.empty()) return is == was;
+  const auto plain = [](const fs::path& path) {
+    return (absolute_path(path) / "").lexically_normal();
+  };
+  return plain(is) == plain(was) || !has_images(was);
+}
 
 ImageFolder list_images(const fs::path& root, const Globs& globs, const std::string& prefix,
                         const std::string& index, const Callbacks& callbacks) {

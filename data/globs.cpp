@@ -36,14 +36,15 @@ Character first_character(std::string_view text) {
 std::size_t after_character(std::string_view glob, std::int32_t c) {
   if (glob.empty()) return kNowhere;
   if (glob[0] == '?') return c == '/' ? kNowhere : 1;
-  const std::size_t end = glob[0] == '[' ? glob.find(']', glob.size() > 1 ? 2 : 1) : kNowhere;
+  const bool negated = glob.size() > 1 && (glob[1] == '!' || glob[1] == '^');
+  const std::size_t begin = negated ? 2 : 1;
+  const std::size_t end = glob[0] == '[' ? glob.find(']', begin + 1) : kNowhere;
   if (end == kNowhere) {
     const std::size_t at = glob[0] == '\\' && glob.size() > 1 ? 1 : 0;
     const Character is = first_character(glob.substr(at));
     return is.code == c ? at + is.length : kNowhere;
   }
-  const bool negated = glob[1] == '!' || glob[1] == '^';
-  std::string_view set = glob.substr(negated ? 2 : 1, end - (negated ? 2 : 1));
+  std::string_view set = glob.substr(begin, end - begin);
   const auto take = [&] {
     const Character first = first_character(set);
     set.remove_prefix(first.length);

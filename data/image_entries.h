@@ -5,7 +5,6 @@
 #include "convae/data/image_io.h"
 
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -80,8 +79,6 @@ public:
   ImageEntries(ImageFiles files, ImageInfos infos)
       : files_(std::move(files)), infos_(std::move(infos)) {}
   ImageEntries(const std::vector<ImageEntry>& entries);
-  ImageEntries(std::initializer_list<ImageEntry> entries)
-      : ImageEntries(std::vector<ImageEntry>(entries)) {}
 
   std::size_t size() const { return files_.size(); }
   bool empty() const { return files_.empty(); }

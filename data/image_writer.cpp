@@ -2,6 +2,7 @@
 
 #include "convae/core/files.h"
 #include "convae/core/parallel.h"
+#include "convae/data/loader.h"
 
 #include <unistd.h>
 
@@ -32,7 +33,8 @@ torch::Tensor in_rows(const torch::Tensor& image) {
 
 }  // namespace
 
-ImageWriter::ImageWriter(std::int64_t workers, std::int64_t max_bytes) : max_bytes_(max_bytes) {
+ImageWriter::ImageWriter(std::int64_t workers, std::int64_t max_bytes)
+    : max_bytes_(max_bytes > 0 ? max_bytes : most_bytes_ahead()) {
   // Fewer threads work too; without any, write() writes the images.
   threads_ = start_threads(std::min(workers, kMaxThreads), [this] { work(); });
 }

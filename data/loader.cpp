@@ -100,9 +100,7 @@ std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_
   for (const std::int64_t index : order) {
     const Size size = dataset.image_size(index);
     const std::int64_t pixels = std::max(size.h * size.w, network_size.h * network_size.w);
-    const std::int64_t most =
-        max_pixels > 0 ? std::min(batch_size, std::max<std::int64_t>(1, max_pixels / pixels))
-                       : batch_size;
+    const std::int64_t most = std::min(batch_size, std::max<std::int64_t>(1, max_pixels / pixels));
     const bool fits = !plan.empty() && std::ssize(plan.back()[0].indices) < most &&
                       dataset.image_size(plan.back()[0].indices[0]) == size;
     if (!fits) plan.emplace_back(1);  // of one micro-batch

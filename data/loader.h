@@ -41,11 +41,15 @@ std::int64_t image_count(const Step& step);
 std::vector<Step> plan_training_epoch(const ImageDataset& dataset, std::int64_t batch_size,
                                       std::uint64_t seed, std::int64_t epoch,
                                       std::int64_t position = 0);
+
+/// Most pixels that go through a network together: 4 megapixels take about 0.5 GB.
+inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
+
 /// The data set's order, with images of one size next to each other. Batches hold at most
-/// `max_pixels` pixels (but at least one image; 0: no limit) at their own size or at
-/// `network_size`, whichever is more.
+/// `max_pixels` pixels (but at least one image) at their own size or at `network_size`, whichever
+/// is more.
 std::vector<Step> plan_in_order(const ImageDataset& dataset, std::int64_t batch_size,
-                                std::int64_t max_pixels = 0, Size network_size = {});
+                                std::int64_t max_pixels = kMaxBatchPixels, Size network_size = {});
 
 /// How images look in their batches.
 struct View {
@@ -106,9 +110,6 @@ private:
   bool stopping_ = false;
   std::vector<std::jthread> threads_;
 };
-
-/// Most pixels that go through a network together: 4 megapixels take about 0.5 GB.
-inline constexpr std::int64_t kMaxBatchPixels = 4'000'000;
 
 struct BatchOptions {
   std::string stage;                          ///< for Callbacks::progress

@@ -144,7 +144,8 @@ public:
   Packing(const PackOptions& options, const Callbacks& callbacks)
       : options_(options), callbacks_(callbacks), output_(options.output, options.overwrite) {
     const DataOptions& images = options.images;
-    ImageFolder listed = list_images(images.data, {images.include, images.exclude});
+    ImageFolder listed = list_images(images.data, {images.include, images.exclude}, /*prefix=*/"",
+                                     /*index=*/"", callbacks);
     tell_of(listed, callbacks);
     for (const std::string& glob : listed.unmatched) {
       callbacks.warn(unmatched_line(glob, images.data));
@@ -161,10 +162,9 @@ public:
   PackResult run() {
     const std::vector<std::size_t> ends = plan_shards(images_, options_.shard_bytes);
     for (std::size_t i = 0; i < ends.size(); ++i) {
-      result_.shards.push_back(output_.reserve_exact(shard_name(options_.name, i)));
-    }
-    for (const std::string& shard : result_.shards) {
+      const std::string shard = output_.reserve_exact(shard_name(options_.name, i));
       if (is_there(output_.root() / shard)) replaced_.push_back(output_.root() / shard);
+      result_.shards.push_back(shard);
     }
     const std::vector<fs::path> others = find_others();
     replaced_.insert(replaced_.end(), others.begin(), others.end());
@@ -185,19 +185,15 @@ public:
   }
 
 private:
-  std::int64_t count() const { return static_cast<std::int64_t>(images_.size()); }
-
   /// The rest of an earlier and larger set: it would be read as part of this one.
   std::vector<fs::path> find_others() const {
     std::vector<fs::path> others;
-    fs::path next;
     std::error_code none;
-    const auto is_another = [&] {
-      const std::size_t number = result_.shards.size() + others.size();
-      next = output_.root() / shard_name(options_.name, number);
-      return fs::is_regular_file(next, none);
-    };
-    while (is_another()) others.push_back(next);
+    for (std::size_t number = result_.shards.size();; ++number) {
+      const fs::path next = output_.root() / shard_name(options_.name, number);
+      if (!fs::is_regular_file(next, none)) break;
+      others.push_back(next);
+    }
     if (!others.empty() && !options_.overwrite) {
       throw std::runtime_error(in_quotes(others[0]) +
                                " exists, a shard of another set; --overwrite true replaces all");
@@ -235,13 +231,13 @@ private:
   void write(const fs::path& path, std::size_t begin, std::size_t end) {
     ShardWriter shard(path);
     for (std::size_t i = begin; i < end; ++i) {
-      callbacks_.stop_if_asked(static_cast<std::int64_t>(i), count());
+      callbacks_.stop_if_asked(static_cast<std::int64_t>(i), std::ssize(images_));
       const ImageFile image = images_[i];
       if (const auto bytes = read(image)) {
         shard.add(image.name, *bytes);
         ++result_.images;
       }
-      callbacks_.show("pack", static_cast<std::int64_t>(i) + 1, count());
+      callbacks_.show("pack", static_cast<std::int64_t>(i) + 1, std::ssize(images_));
     }
     shard.commit();
     result_.bytes += static_cast<std::int64_t>(fs::file_size(path));

@@ -80,14 +80,14 @@ std::optional<TarContents> read_kept(const fs::path& file, const std::string& ti
 
 }  // namespace
 
-TarContents ShardIndex::contents_of(const InputFile& shard, New& to_keep) const {
-  if (where_.empty()) return read_tar(shard);
+TarContents ShardIndex::contents_of(const fs::path& shard, New& to_keep) const {
+  if (where_.empty()) return read_tar(InputFile(shard));
   std::error_code ignored;
-  const fs::path path = fs::weakly_canonical(shard.path(), ignored);
+  const fs::path path = fs::weakly_canonical(shard, ignored);
   const fs::path file = where_ / (digest_of(path.string()) + ".tar.txt");
-  const std::string title = title_of(path);
+  const std::string title = title_of(path);  // before it is opened: it may be replaced then
   if (auto kept = read_kept(file, title)) return std::move(*kept);
-  TarContents contents = read_tar(shard);
+  TarContents contents = read_tar(InputFile(shard));
   const std::string text = to_text(contents);
   to_keep = {file, title + digest_of(text) + "\n" + text};
   return contents;

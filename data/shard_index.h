@@ -22,7 +22,7 @@ public:
     std::string text;
   };
   /// Several threads may call it. Throws what read_tar() throws.
-  TarContents contents_of(const InputFile& shard, New& to_keep) const;
+  TarContents contents_of(const std::filesystem::path& shard, New& to_keep) const;
 
   void add(New to_keep) {
     if (!to_keep.file.empty()) new_.push_back(std::move(to_keep));

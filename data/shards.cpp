@@ -88,15 +88,6 @@ std::vector<std::string> stems_of(const std::vector<fs::path>& shards) {
   return stems;
 }
 
-/// Without "./" and double slashes.
-std::string plain_name(const std::string& name) {
-  return fs::path(name).lexically_normal().generic_string();
-}
-
-bool is_hidden(const std::string& name) {
-  return name.starts_with('.') || name.find("/.") != std::string::npos;
-}
-
 const char* why_not_read(TarMember::Kind kind) {
   switch (kind) {
     case TarMember::Kind::link: return "a link, which shards cannot have";
@@ -176,7 +167,7 @@ private:
   Read read_one(const fs::path& path) const {
     Read read;
     try {
-      read.contents = index_.contents_of(InputFile(path), read.to_keep);
+      read.contents = index_.contents_of(path, read.to_keep);
     } catch (...) {
       read.error = std::current_exception();
     }
@@ -202,7 +193,7 @@ private:
   void add(const TarMember& member, std::uint32_t shard, const InputFile& file) {
     if (member.kind == TarMember::Kind::folder) return;
     ++members_;
-    const std::string name = plain_name(member.name), ending = ending_of(name);
+    const std::string name = fs::path(member.name).lexically_normal(), ending = ending_of(name);
     const bool is_file = member.kind == TarMember::Kind::file;
     if (leads_out(member.name)) {
       skip(member.name, "its name has '..' or is absolute, as if it leads out of the shard " +
@@ -211,7 +202,7 @@ private:
       skip(name.substr(0, 100) + "…", "its name is too long");
     } else if (!may_be_a_file(name)) {
       skip(name.substr(0, 100) + "…", "no file can have its name");
-    } else if (is_hidden(name)) {
+    } else if (name.starts_with('.') || name.find("/.") != std::string::npos) {
       ++folder_.passed_over["hidden"];
     } else if (is_in_masks(name)) {
       return;
@@ -230,7 +221,7 @@ private:
   }
 
   static bool may_be_a_file(const std::string& name) {
-    return !name.empty() && name.find('\0') == std::string::npos &&
+    return !name.empty() && !name.ends_with('/') && name.find('\0') == std::string::npos &&
            std::ranges::all_of(fs::path(name), [](const fs::path& part) {
              return part.native().size() <= kMaxNameBytes;
            });

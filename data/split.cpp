@@ -82,20 +82,20 @@ public:
   void warn_of_pairs(const Callbacks& callbacks) const {
     std::int64_t pairs = 0;
     std::string image, mask;  // of the first pair
+    std::set<std::string> flags;
     for (std::size_t i = 0; i < files_.size(); ++i) {
       const std::string stem(stem_of(files_.name(i)));
       const auto masked = stem_of_masked(stem);
       if (!masked || !std::ranges::binary_search(stems_, hash_of(*masked))) continue;
+      flags.insert(fmt::format("--exclude '*{}.*'", stem.substr(masked->size())));
       if (pairs++ > 0) continue;
       image = name_with(*masked);
       mask = files_.name(i);
     }
     if (pairs == 0) return;
-    const std::string_view ending = stem_of(mask).substr(stem_of(image).size());
-    callbacks.warn(
-        fmt::format("{} images seem to be masks of others, such as {} of {}; leave them out with "
-                    "--exclude '*{}.*'",
-                    pairs, in_quotes(mask), in_quotes(image), ending));
+    callbacks.warn(fmt::format(
+        "{} images seem to be masks of others, such as {} of {}; leave them out with {}", pairs,
+        in_quotes(mask), in_quotes(image), fmt::join(flags, " ")));
   }
 
   void warn_of_twins(const Callbacks& callbacks) const {

@@ -231,16 +231,6 @@ constexpr Compression kCompressions[] = {
     {"\x04\x22\x4d\x18"sv, "lz4", "lz4 -d"}, {"LZIP"sv, "lzip", "lzip -d"},
     {"\x1f\x9d"sv, "compress", "uncompress"}};
 
-/// nullptr where the file is not compressed.
-const Compression* compression_of(const InputFile& file) {
-  std::array<char, 8> head{};
-  const auto got = static_cast<std::size_t>(file.read_at(0, head.data(), head.size()));
-  const std::string_view begin(head.data(), got);
-  const auto* const found = std::ranges::find_if(
-      kCompressions, [&](const Compression& known) { return begin.starts_with(known.start); });
-  return found == std::end(kCompressions) ? nullptr : found;
-}
-
 bool begins_with_header(const InputFile& file) {
   TarBlock block;
   return file.read_at(0, block.data(), kTarBlock) == kTarBlock && has_checksum(block);
@@ -252,13 +242,17 @@ std::string_view base_name(std::string_view name) { return name.substr(name.rfin
 }  // namespace
 
 TarContents read_tar(const InputFile& file) {
-  const Compression* compression = compression_of(file);
-  // The name that a tar begins with may look like one.
-  if (compression != nullptr && !begins_with_header(file)) {
+  std::array<char, 8> head{};
+  const auto got = static_cast<std::size_t>(file.read_at(0, head.data(), head.size()));
+  for (const Compression& known : kCompressions) {
+    // The name that a tar begins with may look like one.
+    if (!std::string_view(head.data(), got).starts_with(known.start) || begins_with_header(file)) {
+      continue;
+    }
     throw std::runtime_error(fmt::format(
         "it is compressed ({}), so its members cannot be read one by one; unpack it, as "
         "with {} < compressed.tar > plain.tar, or write shards from its images with convae pack",
-        compression->name, compression->unpacker));
+        known.name, known.unpacker));
   }
   return TarReader(file).read();
 }

@@ -51,7 +51,7 @@ ValueRange numbers_in_file(ImageDataset& images, std::int64_t index, const torch
   const ImageEntry entry = images.entry(index);
   ValueRange numbers = nothing_yet();
   if (!range.is_fixed() && entry.info.format == ImageFormat::pnm) {  // divided by its largest
-    ImageDataset raw({entry}, as_in_files(options));
+    ImageDataset raw({{entry}}, as_in_files(options));
     if (const auto stored = raw.load(0)) take_in(numbers, *stored);
     return numbers;
   }

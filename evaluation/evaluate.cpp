@@ -321,6 +321,10 @@ Evaluation evaluate(const Model& model, const EvaluateOptions& options,
     output.emplace(options.output, options.overwrite);
     output->reserve_exact("evaluate.json");
     output->reserve_exact("evaluate.csv");
+    if (leads()) {  // whether it can be written is tried before the work, which may take hours
+      OutputFolder folder(options.output, options.overwrite);
+      const AtomicFile attempt(folder.prepare("evaluate.json"));
+    }
   }
   Evaluation evaluation = Evaluator(model, options, callbacks).run();
   if (output && leads()) {

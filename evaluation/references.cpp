@@ -14,8 +14,6 @@
 namespace convae {
 namespace {
 
-constexpr const char* kWayOut = "name a folder with --train-data DIR";
-
 /// How the training images are found: as the run did, but at `size`.
 DataOptions training_data(const Model& model, const EvaluateOptions& options, Size size) {
   const bool is_named = !options.train_data.empty();
@@ -69,8 +67,10 @@ void fit_rows(References& references, const ImageEntries& images, const DataOpti
                                 .skip_bad = data.skip_bad,
                                 .max_pixels = data.max_pixels,
                                 .value_range = model.info().value_range});
+  const std::int64_t most_bytes = least_of_ranks(pca_bytes());
   BatchOptions batches;
   batches.batch_size = options.images.batch_size;
+  batches.max_pixels = std::min(kMaxBatchPixels, most_bytes / (kPcaBytesANumber * data.channels));
   batches.workers = worker_count(data.workers);
   const Size size = data.size;
   RowSource source{dataset.size(), dataset.options().channels * size.h * size.w, {}};
@@ -87,11 +87,11 @@ void fit_rows(References& references, const ImageEntries& images, const DataOpti
                              " could be read");
   }
   const std::int64_t components = c10::multiply_integers(model.options().latent_shape(size));
-  if (const auto method = choose_pca_method(rows, source.numbers, components)) {
+  if (const auto method = choose_pca_method(rows, source.numbers, components, most_bytes)) {
     references.pca = fit_pca(source, references.statistics, components, *method);
     references.pca_method = *method;
   } else {
-    references.why_no_pca = why_no_pca(rows, source.numbers, components);
+    references.why_no_pca = why_no_pca(rows, source.numbers, components, most_bytes);
   }
 }
 
@@ -112,12 +112,10 @@ void LatentRounding::see(ModelFolder& folder) {
       [&](const MicroBatch& batch) {
         LatentRounding own;
         own.see(folder.model().encode(folder.network_input(batch.images)));
-        return own.ends();
+        return torch::cat({own.low_, own.high_});
       },
       [&](const torch::Tensor& ends) { see(ends); });
 }
-
-torch::Tensor LatentRounding::ends() const { return torch::cat({low_, high_}); }
 
 torch::Tensor LatentRounding::round(const torch::Tensor& latents) const {
   constexpr double kLargestCode = 255;
@@ -135,52 +133,40 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     references.why_no_pca =
         "the images have several sizes, and these references need one; choose it with --size";
   }
-  const auto note_unusable = [&](const std::runtime_error& error) {
-    if (!options.train_data.empty()) throw;
-    references.missing =
-        std::string("the run's training images cannot be used (") + error.what() + "); " + kWayOut;
-  };
-  DataOptions data;
-  ImageEntries images;
-  try {
-    data = training_data(model, options, size);
-    if (data.data.empty()) {
-      references.missing =
-          std::string("the checkpoint does not say what it was trained on; ") + kWayOut;
-    } else {
-      images =
-          find_training_images(model, data, !options.train_data.empty(), references, callbacks);
-    }
-  } catch (const std::runtime_error& error) {
-    note_unusable(error);
-  }
-  if (images.empty()) {
+  const auto leave_out = [&](const std::string& reason) {
+    references.missing = reason + "; name a folder with --train-data DIR";
+    references.rounding = {};
+    references.statistics = {};
+    references.pca.reset();
     if (size) references.why_no_pca = references.missing;
-    return references;
-  }
-  FolderOptions seen = options.images;
-  seen.data.size = size;
-  seen.data.skip_bad = data.skip_bad;
+  };
+  const bool is_named = !options.train_data.empty();
   try {
+    const DataOptions data = training_data(model, options, size);
+    if (data.data.empty()) {
+      leave_out("the checkpoint does not say what it was trained on");
+      return references;
+    }
+    const ImageEntries images = find_training_images(model, data, is_named, references, callbacks);
+    FolderOptions seen = options.images;
+    seen.data.size = size;
+    // It plans its batches by the memory that is free before others have used it.
+    ModelFolder folder(model, {{}, images, {}}, seen, callbacks, ImagesAt::network_size);
     if (size && fits_rows(size, model.options().channels)) {
       fit_rows(references, images, data, model, options, callbacks);
     } else if (size) {
       references.why_no_pca = "its mean and components at " + to_string(size) +
                               " take more memory than is free; try a smaller --size";
     }
-    ModelFolder folder(model, {{}, std::move(images), {}}, seen, callbacks, ImagesAt::network_size);
     references.rounding.see(folder);
     references.images = folder.size() - std::ssize(folder.skipped());
   } catch (const Interrupted&) {
     throw;
   } catch (const std::runtime_error& error) {
-    if (ranks().size() > 1) throw;  // others may wait for this one
-    // None can be read; or at their own size they may be larger than memory.
-    note_unusable(error);
-    references.rounding = {};
-    references.statistics = {};
-    references.pca.reset();
-    if (size) references.why_no_pca = references.missing;
+    const bool others_may_wait = !references.files.empty() && ranks().size() > 1;
+    if (is_named || others_may_wait) throw;
+    // None can be found or read; or at their own size they may be larger than memory.
+    leave_out(std::string("the run's training images cannot be used (") + error.what() + ")");
   }
   return references;
 }

@@ -23,9 +23,6 @@ public:
   void see(const torch::Tensor& latents);
   void see(ModelFolder& folder);
 
-  /// (2, c, 1, 1) or (2, D), the ranges' ends: to be seen by one for more latents.
-  torch::Tensor ends() const;
-
   /// What the codes stand for: each number's nearest value, those outside their range at its end.
   /// Needs latents to have been seen.
   torch::Tensor round(const torch::Tensor& latents) const;

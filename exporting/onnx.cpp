@@ -16,6 +16,8 @@ namespace {
 using Ints = OnnxGraph::Ints;
 using Shape = std::vector<OnnxGraph::Length>;
 
+constexpr std::int64_t kNone = 0;
+
 OnnxGraph::Attributes convolution(const LevelSpec& level) {
   return {{"kernel_shape", per_axis(level.kernel)},
           {"strides", per_axis(level.stride)},
@@ -72,7 +74,7 @@ public:
         const Layer conv = layer(block, "conv", /*axis=*/1);
         const std::string& beside = skipped[part.level];
         const auto size = graph_.node(block, "Shape", {beside}, {{"start", std::int64_t{2}}});
-        x = tail(block, transpose(block, x, conv, part.spec(), size), conv, part.out);
+        x = tail(block, transpose(block, x, conv, part.spec(), size, {}), conv, part.out);
         x = graph_.node(block, "Concat", {x, beside}, {{"axis", std::int64_t{1}}});
       } else {
         x = convolved(block, x, part.spec(), part.kind != Kind::last);
@@ -286,11 +288,10 @@ private:
     OnnxGraph::Attributes attributes = of_blocks();
     const Size beyond = beyond_blocks();
     if (plan_) attributes["pads"] = Ints{0, 0, beyond.h, beyond.w};
-    auto image = graph_.node(scope, "ConvTranspose",
-                             {code, constant(scope + ".components", weight(scope + ".components"))},
-                             attributes);
-    if (!plan_) image = cut(scope, image, size);
-    return plus(scope, image, constant(scope + ".mean", weight(scope + ".mean")));
+    const auto image = graph_.node(
+        scope, "ConvTranspose",
+        {code, constant(scope + ".components", weight(scope + ".components"))}, attributes);
+    return plus(scope, cut(scope, image, size), constant(scope + ".mean", weight(scope + ".mean")));
   }
 
   void output(const std::string& reconstruction) {
@@ -302,15 +303,16 @@ private:
   std::string decoder(const std::string& latent, const std::string& size) {
     const std::string image = is_linear() ? linear_image(latent, size) : "";
     std::string x = is_linear() ? down("decoder.down", image, /*keeps=*/true) : start(latent);
-    const std::vector<std::string> sizes = plan_ ? std::vector<std::string>{} : level_sizes(size);
+    const std::vector<std::string> sizes = level_sizes(size);
     for (std::size_t i = levels_.size(); i-- > 0;) {
       const std::string block = "decoder." + std::to_string(levels_.size() - 1 - i);
       const Layer conv = layer(block, "conv", /*axis=*/1);
       x = refined(block, x, i);
-      std::string y = plan_ ? transpose(block, x, conv, levels_[i], plan_->levels[i].output_padding)
-                            : transpose(block, x, conv, levels_[i], sizes[i]);
+      std::optional<Size> padding;
+      if (plan_) padding = plan_->levels[i].output_padding;
+      std::string y = transpose(block, x, conv, levels_[i], sizes[i], padding);
       if (i > 0) y = tail(block, y, conv, levels_[i - 1].channels);
-      if (has_shortcut()) y = plus(block, y, shuffled_up(block, x, i, plan_ ? "" : sizes[i]));
+      if (has_shortcut()) y = plus(block, y, shuffled_up(block, x, i, sizes[i]));
       x = i > 0 && !skipped_.empty() ? plus(block, y, skipped_[i - 1]) : y;
     }
     if (is_linear()) x = plus("decoder", image, x);
@@ -337,24 +339,21 @@ private:
     return tail(block, x, conv, channels);
   }
 
-  std::string transpose(const std::string& block, const std::string& x, const Layer& conv,
-                        const LevelSpec& level, Size output_padding) {
-    OnnxGraph::Attributes attributes = convolution(level);
-    attributes["output_padding"] = per_axis(output_padding);
-    return apply(block, "conv", "ConvTranspose", x, conv, attributes);
-  }
-
   /// In ONNX output_padding cannot depend on the size. It only appends rows and columns and changes
   /// none of the others, so where sizes vary the largest one and a cut give the same.
   std::string transpose(const std::string& block, const std::string& x, const Layer& conv,
-                        const LevelSpec& level, const std::string& size) {
-    const Size stride = level.stride;
-    std::string whole = transpose(block, x, conv, level, Size{stride.h - 1, stride.w - 1});
-    return stride == Size{1, 1} ? whole : cut(block, whole, size);
+                        const LevelSpec& level, const std::string& size,
+                        std::optional<Size> padding) {
+    const auto [h, w] = level.stride;
+    OnnxGraph::Attributes attributes = convolution(level);
+    attributes["output_padding"] = per_axis(padding.value_or(Size{h - 1, w - 1}));
+    const std::string y = apply(block, "conv", "ConvTranspose", x, conv, attributes);
+    return h * w == 1 ? y : cut(block, y, size);
   }
 
-  /// The first rows and columns.
+  /// The first rows and columns, where sizes vary.
   std::string cut(const std::string& scope, const std::string& x, const std::string& size) {
+    if (plan_) return x;
     return graph_.node(scope, "Slice",
                        {x, graph_.integers(scope + ".begin", {0, 0}), size,
                         graph_.integers(scope + ".axes", {2, 3})});
@@ -391,13 +390,9 @@ private:
     const std::int64_t pixels = stride.h * stride.w;
     if (pixels > 1) {
       // What is padded beyond m·s, the convolution leaves out.
-      const auto beyond = [](const Axis& axis, std::int64_t n, std::int64_t m) {
-        return n > 0 ? std::max<std::int64_t>(0, m * axis.stride - n)
-                     : axis.stride + 2 * axis.padding - axis.span();
-      };
       x = graph_.node(
           scope, "Conv",
-          {padded(scope, x, along_axes(level, beyond)), pixel_weights(scope, channels, stride)},
+          {padded(scope, x, beyond(level).second), pixel_weights(scope, channels, stride)},
           {{"group", channels}, {"kernel_shape", per_axis(stride)}, {"strides", per_axis(stride)}});
     }
     return averaged(scope, x, channels * pixels, levels_[level].channels);
@@ -412,36 +407,32 @@ private:
     const std::int64_t pixels = stride.h * stride.w;
     x = averaged(scope, x, levels_[level].channels, channels * pixels);
     if (pixels == 1) return x;
-    const auto beyond = [](const Axis& axis, std::int64_t n, std::int64_t m) {
-      return n > 0 ? std::max<std::int64_t>(0, m * axis.stride - n) : 0;
-    };
-    const auto missing = [](const Axis& axis, std::int64_t n, std::int64_t m) {
-      return n > 0 ? std::max<std::int64_t>(0, n - m * axis.stride)
-                   : std::max<std::int64_t>(0, axis.span() - 2 * axis.padding - 1);
-    };
-    const Size cut_off = along_axes(level, beyond);
+    const Size least = beyond(level).first;
     x = graph_.node(scope, "ConvTranspose", {x, pixel_weights(scope, channels, stride)},
                     {{"group", channels},
                      {"kernel_shape", per_axis(stride)},
                      {"strides", per_axis(stride)},
-                     {"pads", Ints{0, 0, cut_off.h, cut_off.w}}});
-    x = padded(scope, x, along_axes(level, missing));
-    return plan_ ? x : cut(scope, x, size);
+                     {"pads", Ints{0, 0, std::max(kNone, least.h), std::max(kNone, least.w)}}});
+    return cut(scope, padded(scope, x, {-least.h, -least.w}), size);
   }
 
-  /// What `of` gives for both axes of a level, with its n and m, which are 0 where sizes vary.
-  template <typename Of>
-  Size along_axes(std::size_t level, const Of& of) const {
-    const Size n = plan_ ? plan_->levels[level].in : Size{};
-    const Size m = plan_ ? plan_->levels[level].out : Size{};
-    return {of(levels_[level].vertical(), n.h, m.h), of(levels_[level].horizontal(), n.w, m.w)};
+  /// By how much a level's m·s exceeds its n, at least and at most.
+  std::pair<Size, Size> beyond(std::size_t level) const {
+    const Axis y = levels_[level].vertical(), x = levels_[level].horizontal();
+    if (plan_) {
+      const auto [n, m] = std::pair(plan_->levels[level].in, plan_->levels[level].out);
+      const Size always{m.h * y.stride - n.h, m.w * x.stride - n.w};
+      return {always, always};
+    }
+    const Size least{2 * y.padding - y.span() + 1, 2 * x.padding - x.span() + 1};
+    return {least, {least.h + y.stride - 1, least.w + x.stride - 1}};
   }
 
-  /// With its last row and column repeated so many times.
+  /// With its last row and column repeated so many times, where the numbers are positive.
   std::string padded(const std::string& scope, const std::string& x, Size more) {
-    if (more == Size{0, 0}) return x;
-    return graph_.node(scope, "Pad",
-                       {x, graph_.integers(scope + ".pads", {0, 0, 0, 0, 0, 0, more.h, more.w})},
+    const Ints pads = {0, 0, 0, 0, 0, 0, std::max(kNone, more.h), std::max(kNone, more.w)};
+    if (more.h <= 0 && more.w <= 0) return x;
+    return graph_.node(scope, "Pad", {x, graph_.integers(scope + ".pads", pads)},
                        {{"mode", "edge"}});
   }
 
@@ -469,6 +460,7 @@ private:
   /// Height and width of each level's input in the encoder and output in the decoder:
   /// floor((n + 2p - e) / s) + 1 from one to the next.
   std::vector<std::string> level_sizes(const std::string& size) {
+    if (plan_) return std::vector<std::string>(levels_.size());  // unused
     std::vector<std::string> sizes = {size};
     for (std::size_t i = 0; i + 1 < levels_.size(); ++i) {
       const LevelSpec& level = levels_[i];

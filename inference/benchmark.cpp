@@ -2,11 +2,13 @@
 
 #include "convae/core/device.h"
 #include "convae/core/errors.h"
+#include "convae/core/machine.h"
 #include "convae/core/stopwatch.h"
 #include "convae/metrics/bootstrap.h"
 #include "convae/metrics/similarity.h"
 #include "convae/models/autoencoder.h"
 #include "convae/models/pixels.h"
+#include "convae/training/memory.h"
 #include "convae/training/precision.h"
 #include "convae/training/trainer.h"
 
@@ -16,10 +18,12 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/cuda.h>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
+#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -134,6 +138,20 @@ void check(const BenchmarkOptions& options) {
       "loss " + to_string(options.train.loss) + " needs images with sides of at least 11 pixels");
 }
 
+/// The OOM killer leaves no message.
+void require_memory(const BenchmarkOptions& options) {
+  const std::int64_t free_bytes = free_memory_bytes();
+  require_memory_for_weights(options.model, free_bytes);
+  const double needed = 1.0 * options.train.batch_size *
+                        options.model.training_bytes_per_image(options.size) /
+                        (options.train.precision == Precision::bf16 ? 2 : 1);
+  if (free_bytes == 0 || needed <= free_bytes) return;
+  throw std::runtime_error(fmt::format(
+      "a training step of {} images of {} needs at least {:.1f} GB, but {:.1f} GB are free; use a "
+      "smaller batch-size, size or number of channels",
+      options.train.batch_size, to_string(options.size), needed / 1e9, free_bytes / 1e9));
+}
+
 }  // namespace
 
 BenchmarkResult benchmark(const BenchmarkOptions& given, const Callbacks& callbacks) {
@@ -142,6 +160,7 @@ BenchmarkResult benchmark(const BenchmarkOptions& given, const Callbacks& callba
   const torch::Device device = choose_device(given.device);
   BenchmarkOptions options = given;
   options.train.precision = choose_precision(given.train.precision, given.model, device, callbacks);
+  if (device.is_cpu()) require_memory(options);
   Autoencoder net(options.model);
   net->to(device);
   prepare_device(device, options.train.precision, options.train.deterministic, /*one_size=*/true);

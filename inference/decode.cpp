@@ -27,7 +27,7 @@ namespace {
 std::vector<LatentRow> checked_rows(const fs::path& table, std::int64_t max_pixels) {
   std::vector<LatentRow> rows = read_latent_rows(table);
   if (rows.empty()) refuse(table, "it lists no images");
-  for (const LatentRow& row : rows) {
+  for (LatentRow& row : rows) {
     for (const Size size : {row.own, row.encoded}) {
       if (size.h <= max_pixels / size.w) continue;
       refuse(table, in_quotes(row.name) + " is said to be " + to_string(size) +
@@ -37,9 +37,11 @@ std::vector<LatentRow> checked_rows(const fs::path& table, std::int64_t max_pixe
     if (name.empty() || name == ".") {
       refuse(table, "the path " + in_quotes(row.name) + " has no name of a file");
     }
-    if (leads_out(row.name) || leads_out(row.file)) {
-      refuse(table, "the path " + in_quotes(row.name) + " leads out of the output folder");
+    for (const std::string& path : {row.name, row.file}) {
+      if (!leads_out(path)) continue;
+      refuse(table, "the path " + in_quotes(path) + " leads out of the output folder");
     }
+    row.name = fs::path(row.name).lexically_normal().string();  // "./a.png" is "a.png"
   }
   return rows;
 }

@@ -45,9 +45,8 @@ public:
         table_(one_array_ ? latent_table_path(options.output).filename().string() : "latents.csv"),
         folder_(model, options.images, callbacks, ImagesAt::own_size,
                 TilePlan::Job{.result = TiledResult::latents, .bytes_a_pixel = kBytesAPixel}),
-        array_folder_(fs::absolute(options.output).parent_path()),
-        folder_existed_(fs::exists(array_folder_)),
-        output_(one_array_ ? array_folder_ : options.output, options.overwrite),
+        output_(one_array_ ? fs::absolute(options.output).parent_path() : options.output,
+                options.overwrite),
         is_encoded_(static_cast<std::size_t>(folder_.size()), false),
         files_(is_encoded_.size()),
         writer_(folder_.workers()) {
@@ -82,7 +81,6 @@ public:
         encode_all_tiled();
       }
     } catch (const Interrupted& stop) {
-      drop_array();
       throw Interrupted(std::string(stop.what()) + "; no " +
                         (one_array_ ? printable(options_.output.string()) : table_) +
                         " was written");
@@ -226,14 +224,6 @@ private:
     });
   }
 
-  /// An array that is not complete goes, and its folder if it was made for it.
-  void drop_array() {
-    if (!rows_) return;
-    rows_.reset();
-    std::error_code ignored;
-    if (!folder_existed_) fs::remove(array_folder_, ignored);
-  }
-
   std::vector<LatentRow> rows() const {
     std::vector<LatentRow> rows;
     for (std::int64_t i = 0; i < folder_.size(); ++i) {
@@ -250,8 +240,6 @@ private:
   bool one_array_;
   std::string array_, table_;  // names in the output folder
   ModelFolder folder_;
-  fs::path array_folder_;
-  bool folder_existed_;
   OutputFolder output_;
   std::vector<bool> is_encoded_;
   std::vector<std::string> files_;  // of one image each

@@ -281,13 +281,7 @@ std::vector<std::filesystem::path> ModelFolder::paths() const {
 bool ModelFolder::has_images_in(const std::filesystem::path& folder) const {
   const auto wanted = file_id(folder);
   std::set<std::filesystem::path> folders;
-  std::filesystem::path before;
-  for (std::int64_t i = 0; i < size(); ++i) {
-    std::filesystem::path own = parent_folder(entry(i).file.path);
-    if (i > 0 && own == before) continue;
-    before = own;
-    folders.insert(std::move(own));
-  }
+  for (std::int64_t i = 0; i < size(); ++i) folders.insert(parent_folder(entry(i).file.path));
   return wanted && std::ranges::any_of(folders, [&](const std::filesystem::path& own) {
            return file_id(own) == wanted;
          });

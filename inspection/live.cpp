@@ -73,7 +73,7 @@ torch::Tensor decode_for(const Inspector& inspector, const std::vector<std::uint
 /// Tells of files that were written or moved into folders.
 class FolderWatch {
 public:
-  enum class Event { begun, complete, gone, missed };  // the last without a file
+  enum class Event { found, begun, complete, gone, missed };  // the last without a file
   using Use = std::function<void(const fs::path& file, Event event)>;
 
   FolderWatch() : descriptor_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
@@ -88,20 +88,21 @@ public:
     for (const fs::path& folder : folders) {
       const int watch =
           inotify_add_watch(descriptor_.get(), folder.c_str(),
-                            IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
-                                IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
+                            IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_MODIFY | IN_DELETE |
+                                IN_MOVED_FROM | IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
       if (watch < 0 && errno != ENOENT && errno != ENOTDIR) {
         fail(in_quotes(folder), ENOSPC, "max_user_watches");
       }
       if (watch < 0) continue;
-      folders_[watch] = folder;
-      is_new = before.erase(watch) == 0 || is_new;
+      const bool is_known = before.erase(watch) > 0;
+      // One that is mounted twice has one watch.
+      is_new = (folders_.emplace(watch, folder).second && !is_known) || is_new;
     }
     for (const auto& [watch, folder] : before) inotify_rm_watch(descriptor_.get(), watch);
     return is_new;
   }
 
-  /// Calls use(path, event) for each file that is begun, complete or gone, after at most kPatience.
+  /// Calls use(path, event) for each file that comes, changes or goes, after at most kPatience.
   /// True where folders came or went, or something was missed: all are to be listed anew.
   bool wait(const Use& use) {
     pollfd ready{descriptor_.get(), POLLIN, 0};
@@ -133,16 +134,20 @@ private:
     if (event.len == 0 || folder == folders_.end() || event.name[0] == '.') return false;
     if ((event.mask & IN_ISDIR) != 0) return true;
     const fs::path path = folder->second / event.name;
+    if ((event.mask & IN_MODIFY) != 0) {
+      use(path, Event::begun);
+      return false;
+    }
     if ((event.mask & IN_CREATE) == 0) {
       const bool is_gone = (event.mask & (IN_DELETE | IN_MOVED_FROM)) != 0;
       use(path, is_gone ? Event::gone : Event::complete);
       std::error_code error;  // a link to a folder comes and goes like a file
       return is_gone ? is_followed(path) : fs::is_directory(path, error);
     }
-    // A file that is made is written next; a link is there at once.
+    // A file that is made is written next. One with content may be a link, its first name gone.
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return false;
-    if (S_ISREG(info.st_mode)) use(path, info.st_nlink > 1 ? Event::complete : Event::begun);
+    if (S_ISREG(info.st_mode)) use(path, info.st_size > 0 ? Event::found : Event::begun);
     return S_ISLNK(info.st_mode);
   }
 
@@ -170,19 +175,12 @@ public:
       : inspector_(inspector),
         options_(options),
         callbacks_(callbacks),
-        root_(without_last_slash(options.images.data.data)),
-        globs_{options.images.data.include, options.images.data.exclude} {}
+        root_(without_last_slash(options.data.data)),
+        globs_{options.data.include, options.data.exclude} {}
 
   /// Until it is to stop; returns how many were anomalous.
   std::int64_t run() {
-    require_option(!holds_shards(), "--watch: " + in_quotes(root_) +
-                                        " holds tar shards, into which nothing is written; name a "
-                                        "folder of image files, or score without --watch");
-    const ImageFolder first = watch_all();
-    if (!fs::is_directory(root_)) {
-      throw std::runtime_error("cannot watch " + in_quotes(root_) + ": it is not a folder");
-    }
-    take(first);
+    take(watch_all());
     while (!callbacks_.stopped()) {
       use_settled();
       const bool is_changed =
@@ -199,15 +197,6 @@ private:
   /// A file that is found and not heard of may still be written: it is complete when it has not
   /// changed for so long.
   static constexpr std::chrono::seconds kSettled{1};
-
-  bool holds_shards() const {
-    try {
-      const ImageFolder listed = list_images(root_, globs_);
-      return !listed.files.empty() && listed.files.is_in_shard(0);
-    } catch (const std::runtime_error&) {
-      return false;  // watch_all() tells of a folder that cannot be read
-    }
-  }
 
   /// Lists it by the rules of every folder of images, but for archives: pictures are packed into
   /// some and removed, and others come. Again until all folders are watched, so that nothing that
@@ -234,12 +223,14 @@ private:
   }
 
   void hear(const fs::path& path, FolderWatch::Event event) {
-    if (event == FolderWatch::Event::missed) return begun_.clear();
-    if (event == FolderWatch::Event::begun) return void(begun_.insert(path));
+    using Event = FolderWatch::Event;
+    if (event == Event::missed) return begun_.clear();
     begun_.erase(path);
-    if (event == FolderWatch::Event::complete) return complete_.push_back(path);
-    seen_.erase(path);  // or the names of all pictures there ever were would fill memory
     unsettled_.erase(path);
+    if (event == Event::found) unsettled_.insert(path);
+    if (event == Event::begun) begun_.insert(path);
+    if (event == Event::complete) complete_.push_back(path);
+    if (event == Event::gone) seen_.erase(path);  // or all names there ever were would fill memory
   }
 
   void use_settled() {
@@ -263,7 +254,6 @@ private:
         !looks_like_image(path)) {
       return;
     }
-    unsettled_.erase(path);
     // Another picture of that name may have been written within the same second.
     const Written written{file.st_mtim.tv_sec, file.st_mtim.tv_nsec, file.st_size,
                           static_cast<std::int64_t>(file.st_ino)};
@@ -298,7 +288,7 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
   try {
     std::int64_t clipped = 0;
     const torch::Tensor image =
-        decode_for(inspector, read_picture(path), options.images.data.max_pixels, clipped);
+        decode_for(inspector, read_picture(path), options.data.max_pixels, clipped);
     const double threshold = inspector.threshold(options.fpr);
     const auto [score, map] = inspector.score_placed(image, /*map_above=*/threshold);
     anomalous = score > threshold;
@@ -348,6 +338,18 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
     waiting.erase(0, begin);
   }
   return anomalies;
+}
+
+void require_watchable(const DataOptions& data) {
+  const fs::path root = data.data;
+  const ImageFolder listed = list_images(root, {data.include, data.exclude});
+  require_option(listed.files.empty() || !listed.files.is_in_shard(0),
+                 "--watch: " + in_quotes(root) +
+                     " holds tar shards, into which nothing is written; name a folder of image "
+                     "files, or score without --watch");
+  if (!fs::is_directory(root)) {
+    throw std::runtime_error("cannot watch " + in_quotes(root) + ": it is not a folder");
+  }
 }
 
 std::int64_t score_watched(const Inspector& inspector, const LiveOptions& options,

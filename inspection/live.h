@@ -10,7 +10,7 @@
 namespace convae {
 
 struct LiveOptions {
-  FolderOptions images;  ///< used are data.data (what to watch), include, exclude and max_pixels
+  DataOptions data;  ///< used are data (what to watch), include, exclude and max_pixels
   double fpr = 0.01;
   std::function<void(const std::string& line)> on_line;  ///< takes a line of JSON for each picture
 };
@@ -27,9 +27,13 @@ bool score_file(const Inspector& inspector, const std::string& path, const LiveO
 std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveOptions& options,
                          const Callbacks& callbacks);
 
-/// Scores the images of a folder, and then those that are written or moved into it, when they are
-/// complete, until `callbacks` say stop. Throws what list_images() throws, and std::runtime_error
-/// where the folder cannot be watched.
+/// Throws OptionError where `data` names tar shards, std::runtime_error where it names no folder,
+/// and what list_images() throws: better known before a calibration.
+void require_watchable(const DataOptions& data);
+
+/// Scores the images of such a folder, and then those that are written or moved into it, when they
+/// are complete, until `callbacks` say stop. Throws what list_images() throws, and
+/// std::runtime_error where the folder cannot be watched.
 std::int64_t score_watched(const Inspector& inspector, const LiveOptions& options,
                            const Callbacks& callbacks);
 

@@ -51,7 +51,8 @@ ScoreFiles::ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
   if (options.overwrite) output_.spare(folder.paths());  // they may lie in a folder named heat
 }
 
-void ScoreFiles::begin() const {
+void ScoreFiles::begin() {
+  AtomicFile trial(output_.prepare("scores.csv"));
   if (heats_.empty()) return;
   for (const char* table : {"scores.csv", "summary.json", kReport}) output_.drop(table);
 }

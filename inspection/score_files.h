@@ -27,8 +27,9 @@ class ScoreFiles {
 public:
   ScoreFiles(const ScoreOptions& options, const ModelFolder& folder);
 
-  /// Removes an earlier call's tables, so that none describes other maps.
-  void begin() const;
+  /// Removes an earlier call's tables where they would describe other maps. Throws
+  /// std::runtime_error where the folder cannot be written.
+  void begin();
   void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay);
   /// Waits for the maps of this rank.
   void finish_maps() { writer_.finish(); }

@@ -151,15 +151,9 @@ std::string ScoreReport::page(const ScoreResult& result, const std::string& name
     for (const auto& [order, entry] : lists_[list]) shown.push_back(place(*entry));
     data["lists"][key] = {{"count", count}, {"places", std::move(shown)}};
   };
-  const auto counted = [&](const auto& which) {
-    return std::ranges::count_if(result.images, which);
-  };
-  add_list("false_alarms", kFalseAlarms, counted([&](const ScoredImage& image) {
-             return is_good(image) && result.anomalous(image);
-           }));
-  add_list("misses", kMisses, counted([&](const ScoredImage& image) {
-             return has_defect(image) && !result.anomalous(image);
-           }));
+  const Detections& at_threshold = result.overall[kNetwork].at_threshold;
+  add_list("false_alarms", kFalseAlarms, at_threshold.false_positives);
+  add_list("misses", kMisses, at_threshold.false_negatives);
   add_list("ranked", kRanked, std::ssize(result.images));
   return page_with(Page::scores, std::move(data));
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "convae/core/api.h"
-#include "convae/data/options.h"
+#include "convae/core/size.h"
 
 #include <string>
 

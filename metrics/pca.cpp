@@ -1,5 +1,7 @@
 #include "convae/metrics/pca.h"
 
+#include "convae/core/machine.h"
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
@@ -25,11 +27,6 @@ constexpr std::uint64_t kSeed = 0;
 
 /// Variances below this share of the largest are rounding.
 constexpr double kRoundingShare = 1e-12;
-
-/// Whether so many vectors of floats may be held.
-bool fit_memory(double vectors, std::int64_t numbers) {
-  return vectors * numbers * sizeof(float) <= kMaxPcaBytes;
-}
 
 /// Eigenvalues of a symmetric matrix from the largest, and the eigenvectors as columns.
 struct Eigen {
@@ -124,10 +121,10 @@ RowStatistics row_statistics(const RowSource& source) {
   // Around a point among the rows fewer digits cancel than around zero.
   torch::Tensor origin;
   source.for_each_block([&](const torch::Tensor& rows) {
-    if (!origin.defined()) origin = rows.mean(0).to(at::kDouble);
-    const torch::Tensor shifted = rows.to(at::kDouble) - origin;
-    sum += shifted.sum(0);
-    square_sum += shifted.square().sum(0);
+    if (!origin.defined()) origin = rows.mean(0);
+    torch::Tensor shifted = rows - origin;
+    sum += shifted.sum(0, /*keepdim=*/false, at::kDouble);
+    square_sum += shifted.square_().sum(0, /*keepdim=*/false, at::kDouble);
     statistics.count += rows.size(0);
   });
   if (statistics.count == 0) return statistics;
@@ -137,19 +134,27 @@ RowStatistics row_statistics(const RowSource& source) {
   return statistics;
 }
 
+std::int64_t pca_bytes() {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  const std::int64_t free = free_memory_bytes();
+  return free > 0 ? std::min(kMost, free / 4) : kMost;
+}
+
 std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbers,
-                                           std::int64_t components) {
+                                           std::int64_t components, std::int64_t most_bytes) {
   // Around their mean, N rows spread in N - 1 directions.
   if (components >= rows || components >= numbers) return std::nullopt;
-  if (!fit_memory(components, numbers)) return std::nullopt;
+  const auto fit = [&](double vectors) { return vectors * numbers * sizeof(float) <= most_bytes; };
+  if (!fit(components)) return std::nullopt;
   if (numbers <= std::min(rows, kMaxMatrixSide)) return PcaMethod::covariance;
-  if (rows <= kMaxMatrixSide && fit_memory(rows, numbers)) return PcaMethod::gram;
+  if (rows <= kMaxMatrixSide && fit(rows)) return PcaMethod::gram;
   // Its vectors, their image, and the factorisation's workspace.
-  if (!fit_memory(3 * (components + kSpareVectors), numbers)) return std::nullopt;
+  if (!fit(3 * (components + kSpareVectors))) return std::nullopt;
   return PcaMethod::randomised;
 }
 
-std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components) {
+std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components,
+                       std::int64_t most_bytes) {
   const std::string pca = fmt::format("PCA with {} numbers", components);
   if (components >= numbers) {
     return fmt::format("{} would give every image of {} numbers back as it is", pca, numbers);
@@ -159,7 +164,7 @@ std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t com
                        rows);
   }
   return fmt::format("{} of images of {} numbers takes more than {} MiB; try a smaller --size", pca,
-                     numbers, kMaxPcaBytes >> 20);
+                     numbers, most_bytes >> 20);
 }
 
 torch::Tensor Pca::project(const torch::Tensor& rows) const {

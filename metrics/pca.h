@@ -44,12 +44,17 @@ constexpr auto names(PcaMethod) {
                                          {PcaMethod::randomised, "randomised"}});
 }
 
+/// What finding components may take: a quarter of the free memory, and at most 1 GiB.
+std::int64_t pca_bytes();
+/// What a number of the rows that come together takes meanwhile, as measured.
+inline constexpr std::int64_t kPcaBytesANumber = 32;
+
 /// An exact method if its matrix is small, else `randomised`. nullopt where there are not that many
-/// components or they would take more than kMaxPcaBytes; why_no_pca() has the reason.
+/// components or they would take more than `most_bytes`; why_no_pca() has the reason.
 std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbers,
-                                           std::int64_t components);
-std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components);
-inline constexpr std::int64_t kMaxPcaBytes = std::int64_t{1} << 30;
+                                           std::int64_t components, std::int64_t most_bytes);
+std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components,
+                       std::int64_t most_bytes);
 
 /// Principal components: the linear code of that many numbers with the smallest squared error on
 /// the rows it was fitted to.

@@ -61,10 +61,10 @@ Similarity similarity(const torch::Tensor& reconstruction, const torch::Tensor& 
   return {(luminance * structure).mean({2, 3}), structure.mean({2, 3})};
 }
 
-/// base^power, and 0 with gradient 0 where the base is not positive.
+/// base^power, and 0 with gradient 0 where the base is not positive. NaN stays NaN.
 torch::Tensor positive_power(const torch::Tensor& base, double power) {
   constexpr double kTiny = 1e-12;  // below it the gradient's factor overflows
-  return at::where(base > kTiny, base.clamp_min(kTiny).pow(power), at::zeros_like(base));
+  return at::where(base <= kTiny, at::zeros_like(base), base.clamp_min(kTiny).pow(power));
 }
 
 /// Half the size, by means of 2×2; an odd side gets a row of zeros before and behind, as the

@@ -133,17 +133,12 @@ Spread spread_of(std::vector<double> values) {
 }
 
 double correlation(const std::vector<double>& a, const std::vector<double>& b) {
-  const auto n = static_cast<double>(a.size());
-  if (a.size() < 2) return kNoValue;
-  const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / n;
-  const double mean_b = std::accumulate(b.begin(), b.end(), 0.0) / n;
-  double aa = 0, bb = 0, ab = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    aa += (a[i] - mean_a) * (a[i] - mean_a);
-    bb += (b[i] - mean_b) * (b[i] - mean_b);
-    ab += (a[i] - mean_a) * (b[i] - mean_b);
-  }
-  return ratio(ab, std::sqrt(aa) * std::sqrt(bb));
+  const Spread of_a = spread_of(a), of_b = spread_of(b);
+  // Rounded means can differ from values that are all the same.
+  if (of_a.least == of_a.most || of_b.least == of_b.most) return kNoValue;
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += (a[i] - of_a.mean) * (b[i] - of_b.mean);
+  return sum / (of_a.deviation * of_b.deviation * static_cast<double>(a.size() - 1));
 }
 
 }  // namespace convae

@@ -64,13 +64,13 @@ LatentDistribution split_distribution(const torch::Tensor& means_and_log_varianc
 
 }  // namespace
 
-EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
+EncoderImpl::EncoderImpl(const ModelOptions& options) : options_(options) {
   std::int64_t channels = options.channels;
-  for (std::size_t i = 0; i < levels_.size(); ++i) {
+  for (std::size_t i = 0; i < options.levels.size(); ++i) {
     blocks_.emplace_back(register_module(
         std::to_string(i),
-        Level(BlockImpl::Kind::conv, channels, levels_[i], options, /*activated=*/true)));
-    channels = levels_[i].channels;
+        Level(BlockImpl::Kind::conv, channels, options.levels[i], options, /*activated=*/true)));
+    channels = options.levels[i].channels;
   }
   const std::int64_t outputs = options.variational ? 2 : 1;  // of a latent number
   if (options.latent_channels > 0) {
@@ -116,7 +116,7 @@ Maps EncoderImpl::bottleneck(const Maps& batches, std::vector<Maps>* skipped) {
       throw GeometryError("this model has a dense latent and takes images of " +
                           to_string(options_.size) + " only, but got " + to_string(size));
     }
-    plans.push_back(plan_sizes(levels_, size, options_.channels));
+    plans.push_back(plan_sizes(options_.levels, size, options_.channels));
     maps.push_back(x.contiguous(torch::MemoryFormat::ChannelsLast));
   }
   for (std::size_t level = 0; level < blocks_.size(); ++level) {
@@ -133,8 +133,9 @@ Maps EncoderImpl::bottleneck(const Maps& batches, std::vector<Maps>* skipped) {
   return maps;
 }
 
-DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), levels_(options.levels) {
-  const std::int64_t deepest = levels_.back().channels;
+DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options) {
+  const std::vector<LevelSpec>& levels = options.levels;
+  const std::int64_t deepest = levels.back().channels;
   if (options.linear == Linear::pca) {
     linear_ = register_module("linear", LinearCode(options));
     down_ = register_module("down", Encoder(options.restorer()));
@@ -149,18 +150,18 @@ DecoderImpl::DecoderImpl(const ModelOptions& options) : options_(options), level
         register_module("latent", Block(BlockImpl::Kind::linear, options.latent, dense, options,
                                         /*activated=*/true, dense_map(options)));
   }
-  for (std::size_t i = levels_.size(); i-- > 0;) {
-    LevelSpec mirrored = levels_[i];
-    mirrored.channels = i > 0 ? levels_[i - 1].channels : options.channels;
+  for (std::size_t i = levels.size(); i-- > 0;) {
+    LevelSpec mirrored = levels[i];
+    mirrored.channels = i > 0 ? levels[i - 1].channels : options.channels;
     blocks_.emplace_back(register_module(
-        std::to_string(levels_.size() - 1 - i),
-        Level(BlockImpl::Kind::conv_transpose, levels_[i].channels, mirrored, options,
+        std::to_string(levels.size() - 1 - i),
+        Level(BlockImpl::Kind::conv_transpose, levels[i].channels, mirrored, options,
               /*activated=*/i > 0)));
   }
   if (options.residual || linear_) {
     torch::nn::Module& last = *blocks_.back()->named_children()["conv"];
     begin_near_zero(last);
-    if (options.shortcut == Shortcut::shuffle) begin_without_shortcut(last, levels_.front());
+    if (options.shortcut == Shortcut::shuffle) begin_without_shortcut(last, levels.front());
   }
 }
 
@@ -196,7 +197,7 @@ Maps DecoderImpl::before_output(const Maps& latents, const std::vector<Size>& si
   std::vector<Plan> plans;
   std::vector<Size> deepest;
   for (std::size_t i = 0; i < latents.size(); ++i) {
-    plans.push_back(plan_sizes(levels_, sizes[i], options_.channels));
+    plans.push_back(plan_sizes(options_.levels, sizes[i], options_.channels));
     deepest.push_back(plans.back().latent());
     check_latent(latents[i], sizes[i], deepest.back());
     if (linear_) images.push_back(linear_->decode(latents[i], sizes[i]));

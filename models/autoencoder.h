@@ -45,7 +45,6 @@ private:
   Maps bottleneck(const Maps& batches, std::vector<Maps>* skipped = nullptr);
 
   ModelOptions options_;
-  std::vector<LevelSpec> levels_;
   std::vector<Level> blocks_;
   torch::nn::Conv2d latent_conv_{nullptr};
   torch::nn::Linear latent_linear_{nullptr};
@@ -90,7 +89,6 @@ private:
   void check_latent(const torch::Tensor& latent, Size size, Size map) const;
 
   ModelOptions options_;
-  std::vector<LevelSpec> levels_;  // in the encoder's order
   Block latent_block_{nullptr};
   LinearCode linear_{nullptr};
   Encoder down_{nullptr};

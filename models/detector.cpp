@@ -16,14 +16,12 @@
 namespace convae {
 namespace {
 
-constexpr double kDifferenceGain = DetectorImpl::kDifferenceGain;
-
 // Few pixels are anomalous: the first guess of a fresh detector is 5 %.
 constexpr double kFirstLogit = -3;
 
 /// What it sees of a value of the image, with those of the reconstruction and the blur there.
 std::array<float, 4> seen_at(float image, float reconstruction, float blurred) {
-  constexpr auto kGain = static_cast<float>(kDifferenceGain);
+  constexpr auto kGain = static_cast<float>(DetectorImpl::kDifferenceGain);
   return {image - 0.5F, reconstruction - 0.5F, (image - reconstruction) * kGain,
           (image - blurred) * kGain};
 }
@@ -66,10 +64,10 @@ torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reco
   if (image.is_cpu()) {
     return seen_in_one_pass(image.to(at::kFloat), reconstruction.to(at::kFloat), smooth);
   }
-  const torch::Tensor x =
-      at::cat({image - 0.5, reconstruction - 0.5, (image - reconstruction) * kDifferenceGain,
-               (image - smooth) * kDifferenceGain},
-              /*dim=*/1);
+  constexpr double kGain = DetectorImpl::kDifferenceGain;
+  const torch::Tensor x = at::cat({image - 0.5, reconstruction - 0.5,
+                                   (image - reconstruction) * kGain, (image - smooth) * kGain},
+                                  /*dim=*/1);
   return at::pixel_unshuffle(with_whole_blocks(x, {2, 2}), 2)
       .contiguous(at::MemoryFormat::ChannelsLast);
 }
@@ -77,9 +75,7 @@ torch::Tensor what_it_sees(const torch::Tensor& image, const torch::Tensor& reco
 }  // namespace
 
 DetectorImpl::DetectorImpl(const ModelOptions& options)
-    : levels_(options.detector.size()),
-      layers_(options.detector_layers()),
-      gaussian_(gaussian_kernel(kBlurSigma)) {
+    : layers_(options.detector_layers()), gaussian_(gaussian_kernel(kBlurSigma)) {
   for (const DetectorLayer& layer : layers_) {
     const bool grows = layer.kind == DetectorLayer::Kind::up;
     const bool activated = layer.kind != DetectorLayer::Kind::last;
@@ -99,37 +95,29 @@ torch::Tensor DetectorImpl::forward(const torch::Tensor& images,
 
 Maps DetectorImpl::logits(const Maps& images, const Maps& reconstructions) {
   Maps maps;
-  std::vector<std::vector<Size>> sizes(levels_);  // by level, then by batch
   for (std::size_t i = 0; i < images.size(); ++i) {
     TORCH_CHECK(images[i].sizes() == reconstructions[i].sizes(),
                 "the detector takes images and their reconstructions, but got ", images[i].sizes(),
                 " and ", reconstructions[i].sizes());
     maps.push_back(what_it_sees(images[i].detach(), reconstructions[i].detach(), gaussian_));
-    const Size image{images[i].size(2), images[i].size(3)};
-    for (std::size_t level = 0; level < levels_; ++level) {
-      sizes[level].push_back(detector_map(image, level));
+  }
+  std::vector<Maps> skipped;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const auto [kind, level, in, out] = layers_[i];
+    if (kind == DetectorLayer::Kind::down && level > 0) skipped.push_back(maps);
+    std::vector<Size> sizes = sizes_of(images);
+    for (Size& size : sizes) size = detector_map(size, level);
+    maps = blocks_[i]->forward(maps, sizes);
+    if (kind != DetectorLayer::Kind::up) continue;
+    for (std::size_t k = 0; k < maps.size(); ++k) {
+      maps[k] = at::cat({maps[k], skipped[level][k]}, /*dim=*/1);
     }
   }
-  maps = pass(std::move(maps), sizes);
   for (std::size_t i = 0; i < maps.size(); ++i) {
     // In float: sums of many pixels' losses are taken of it.
     maps[i] = at::pixel_shuffle(maps[i].to(at::kFloat), 2)
                   .narrow(2, 0, images[i].size(2))
                   .narrow(3, 0, images[i].size(3));
-  }
-  return maps;
-}
-
-Maps DetectorImpl::pass(Maps maps, const std::vector<std::vector<Size>>& sizes) {
-  std::vector<Maps> skipped;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const auto [kind, level, in, out] = layers_[i];
-    if (kind == DetectorLayer::Kind::down && level > 0) skipped.push_back(maps);
-    maps = blocks_[i]->forward(maps, sizes[level]);
-    if (kind != DetectorLayer::Kind::up) continue;
-    for (std::size_t k = 0; k < maps.size(); ++k) {
-      maps[k] = at::cat({maps[k], skipped[level][k]}, /*dim=*/1);
-    }
   }
   return maps;
 }

@@ -31,9 +31,6 @@ public:
   Maps logits(const Maps& images, const Maps& reconstructions);
 
 private:
-  Maps pass(Maps maps, const std::vector<std::vector<Size>>& sizes);
-
-  std::size_t levels_;
   std::vector<DetectorLayer> layers_;
   std::vector<Block> blocks_;
   torch::Tensor gaussian_;  // one axis of the blur; no weight: it is always the same

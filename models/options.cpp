@@ -130,10 +130,8 @@ std::string DetectorLayer::name() const {
 }
 
 LevelSpec DetectorLayer::spec() const {
-  LevelSpec spec{out};
   const bool strided = kind == Kind::up || (kind == Kind::down && level > 0);
-  spec.stride = strided ? Size{2, 2} : Size{1, 1};
-  return spec;
+  return strided ? LevelSpec{out} : keeping_size(out);
 }
 
 std::vector<DetectorLayer> ModelOptions::detector_layers() const {
@@ -156,11 +154,8 @@ std::vector<DetectorLayer> ModelOptions::detector_layers() const {
 }
 
 Size detector_map(Size image, std::size_t level) {
-  Size map{(image.h + 1) / 2, (image.w + 1) / 2};
-  const LevelSpec halving{1};  // k3 s2 p1, which any size passes
-  for (std::size_t i = 0; i < level; ++i) {
-    map = {*halving.vertical().conv_length(map.h), *halving.horizontal().conv_length(map.w)};
-  }
+  Size map = image;
+  for (std::size_t i = 0; i <= level; ++i) map = {(map.h + 1) / 2, (map.w + 1) / 2};
   return map;
 }
 
@@ -195,12 +190,10 @@ void ModelOptions::validate() const {
                              "either dense or a 1x1 convolution",
                              latent, latent_channels));
   require_option(
-      !variational || latent > 0 || latent_channels > 0,
+      !variational || bottleneck_numbers() > 0,
       "variational needs a bottleneck: set latent-channels, or latent together with size");
   if (shortcut == Shortcut::shuffle) check_shuffle(*this);
-  if (latent > 0 || latent_channels > 0) {
-    require_latents(latent > 0 ? "latent" : "latent-channels");
-  }
+  if (bottleneck_numbers() > 0) require_latents(latent > 0 ? "latent" : "latent-channels");
   if (linear == Linear::pca) check_linear(*this);
   require_option(!residual || output == Output::linear,
                  fmt::format("residual: the network predicts a difference, which can be negative; "

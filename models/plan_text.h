@@ -9,8 +9,8 @@ namespace convae {
 /// Sizes level by level with the output_padding each needs, as lines of text. Both functions
 /// throw GeometryError.
 ///
-///     level  convolution                     transposed convolution   without output_padding
-///     1      3x24x24 → 32x12x12  k3 s2 p1    → 3x24x24 with 1,1       3x23x23
+///     level  convolution         settings  transposed convolution …      without output_padding
+///     1      3x24x24 → 32x12x12  k3 s2 p1  32x12x12 → 3x24x24, output_padding 1,1  3x23x23
 std::string level_table(const ModelOptions& model, Size input);
 
 /// The same for programs, one line of JSON. Each size is [C,H,W], "without" is what the transposed

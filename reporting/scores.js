@@ -157,7 +157,7 @@ function showMeasures() {
     ["", "with defects", "image AUROC", "average precision", "recall", "F1", "pixel AUROC", "PRO"],
     [row("all kinds", summary),
      ...Object.entries(summary.kinds).map(([kind, m]) => row(kind, m)),
-     ...(summary.residual_alone ? [row("residual alone", summary.residual_alone)] : []),
+     row("residual alone", summary.residual_alone),
      ...Object.entries(summary.controls).map(([key, m]) => row(`control: ${named(key)}`, m))],
     (i) => (i === 0 ? "name" : "number")));
 }

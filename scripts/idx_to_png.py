@@ -9,6 +9,7 @@ one or three dimensions).
 """
 
 import gzip
+import math
 import os
 import pathlib
 import shutil
@@ -34,9 +35,7 @@ def read_idx(path, dimensions):
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < header:
         raise BadFile(f"'{path}' is not an IDX file of bytes in {dimensions} dimensions")
     shape = struct.unpack(f">{dimensions}I", content[4:header])
-    count = 1
-    for length in shape:
-        count *= length
+    count = math.prod(shape)
     if len(content) != header + count:
         raise BadFile(f"'{path}' should hold {count} bytes after its header, but holds "
                       f"{len(content) - header}")

@@ -177,7 +177,9 @@ def with_ranks(program, size):
         return program
     started = Program()
     started.path = program.path
-    started.prefix = [MPIRUN, "--oversubscribe", "--allow-run-as-root", "-n", str(size)]
+    # Ranks that wait leave their cores to others.
+    started.prefix = [MPIRUN, "--oversubscribe", "--allow-run-as-root", "--mca", "mpi_yield_when_idle", "1", "-n",
+                      str(size)]
     return started
 
 

@@ -57,9 +57,9 @@ def plate(x, y, random):
     return body, metal, holes
 
 
-def draw(shape, random, angle=0.0):
+def draw(shape, random, angle=0.0, sides=SIDES):
     """A good part on the belt, turned by so many degrees beyond what is usual: (H, W) in [0, 1]."""
-    height, width = random.integers(*SIDES, 2)
+    height, width = random.integers(*sides, 2)
     y, x = np.mgrid[:height, :width].astype(float)
     scale = min(height, width) * random.uniform(0.98, 1.02)
     y = (y - height / 2) / scale + random.uniform(-0.012, 0.012)
@@ -77,9 +77,10 @@ def draw(shape, random, angle=0.0):
     return np.clip(pixels, 0, 1)
 
 
-def make_parts(root, shape, seed=0, counts=(60, 40, 12)):
+def make_parts(root, shape, seed=0, counts=(60, 40, 12), sides=SIDES):
     """Parts of one shape with good and spoilt ones for the test."""
-    return make_set(root, lambda part, random: draw(shape, random), texture("grass"), f"{shape} {seed}", counts)
+    return make_set(root, lambda part, random: draw(shape, random, sides=sides), texture("grass"),
+                    f"{shape} {seed}", counts)
 
 
 def turned(pixels, degrees):
@@ -132,13 +133,13 @@ def make_frames(out, good, count=8, seed=0, kinds=tuple(FRAMES)):
     return out
 
 
-def make_part_frames(out, shape, good, count=8, seed=0):
+def make_part_frames(out, shape, good, count=8, seed=0, sides=SIDES):
     """The same for parts of that shape, with turned ones drawn anew, so that their corners are true."""
     make_frames(out, good, count, seed, [kind for kind in FRAMES if kind != "turned"])
     for index in range(count):
         random = seeded(seed, shape, "turned", index)
         angle = random.choice([-1, 1]) * random.uniform(20, 70)
-        save(out / f"turned/{index:03}.png", draw(shape, random, angle))
+        save(out / f"turned/{index:03}.png", draw(shape, random, angle, sides))
     return out
 
 

@@ -70,17 +70,13 @@ def make_texture(root, name, seed=0, counts=(60, 40, 12), sides=SIDES):
                     f"{name} {seed}", counts)
 
 
-def make_textures(out, seed=0, counts=(60, 40, 12), sides=SIDES):
-    return [make_texture(out / name, name, seed, counts, sides) for name in TEXTURES]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=pathlib.Path, help="folder to write into")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    for root in make_textures(arguments.out, arguments.seed):
-        print(root)
+    for name in TEXTURES:
+        print(make_texture(arguments.out / name, name, arguments.seed))
 
 
 if __name__ == "__main__":

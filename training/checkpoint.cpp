@@ -245,7 +245,12 @@ Checkpoint read_weights_file(const fs::path& path) {
     refuse(in_quotes(path), "{} holds values that are not finite", in_quotes(name));
   }
   const auto metadata = file.metadata.find(kMetadataKey);
-  if (metadata == file.metadata.end()) return {{}, std::move(file.tensors), false};
+  if (metadata == file.metadata.end()) {
+    Checkpoint plain{{}, std::move(file.tensors), false};
+    const auto range = file.metadata.find("value-range");  // of weights that convae exported
+    if (range != file.metadata.end()) plain.info.value_range = parse_value_range(range->second);
+    return plain;
+  }
   Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};
   check_weights_are_there(checkpoint, in_quotes(path));
   return checkpoint;

@@ -34,9 +34,8 @@ void cut_out(cv::Mat& image, double share, CounterRandom& random) {
   if (share == 0) return;
   const int side =
       std::max(1, static_cast<int>(std::lround(share * std::min(image.rows, image.cols))));
-  const cv::Point corner(below(random, image.cols - side + 1),
-                         below(random, image.rows - side + 1));
-  cv::rectangle(image, {corner, cv::Size(side, side)}, cv::Scalar::all(kGrey), cv::FILLED);
+  const int top = below(random, image.rows - side + 1), left = below(random, image.cols - side + 1);
+  cv::rectangle(image, cv::Rect(left, top, side, side), cv::Scalar::all(kGrey), cv::FILLED);
 }
 
 /// Chen et al. 2020, GridMask (https://arxiv.org/abs/2001.04086), unturned.
@@ -53,12 +52,11 @@ void mask_grid(cv::Mat& image, double distance, CounterRandom& random) {
 
 /// Moves a patch of the image to another place and changes its brightness.
 void displace(cv::Mat& image, int reach, double change, CounterRandom& random) {
-  const cv::Size size(1 + below(random, std::min(2 * reach, image.cols)),
-                      1 + below(random, std::min(2 * reach, image.rows)));
+  const int height = 1 + below(random, std::min(2 * reach, image.rows));
+  const int width = 1 + below(random, std::min(2 * reach, image.cols));
   const auto place = [&] {
-    return cv::Rect(
-        {below(random, image.cols - size.width + 1), below(random, image.rows - size.height + 1)},
-        size);
+    const int left = below(random, image.cols - width + 1);
+    return cv::Rect(left, below(random, image.rows - height + 1), width, height);
   };
   cv::Mat patch = image(place()).clone();
   patch += cv::Scalar::all(change / 4);
@@ -68,12 +66,13 @@ void displace(cv::Mat& image, int reach, double change, CounterRandom& random) {
 /// A spot or a scratch with soft edges, drawn as a mask of how much it covers.
 void stain(cv::Mat& image, int reach, double change, CounterRandom& random) {
   cv::Mat mask(image.rows, image.cols, CV_32F, cv::Scalar(0));
-  const cv::Point centre(below(random, image.cols), below(random, image.rows));
+  const int y = below(random, image.rows), x = below(random, image.cols);
+  const cv::Point centre(x, y);
   const double angle = random.uniform(0, std::numbers::pi);
   if (random.below(2) == 0) {
-    const cv::Size radii(1 + below(random, reach), 1 + below(random, reach));
-    cv::ellipse(mask, centre, radii, angle * 180 / std::numbers::pi, 0, 360, cv::Scalar(1),
-                cv::FILLED);
+    const int height = 1 + below(random, reach), width = 1 + below(random, reach);
+    cv::ellipse(mask, centre, {width, height}, angle * 180 / std::numbers::pi, 0, 360,
+                cv::Scalar(1), cv::FILLED);
   } else {
     const double length = random.uniform(1, 4) * reach;
     const cv::Point way(static_cast<int>(std::lround(length * std::cos(angle))),

@@ -5,6 +5,8 @@
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 
+#include <ATen/ceil_div.h>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,21 +25,20 @@ constexpr std::int64_t kEnoughRows = 20'000, kMostPasses = 32;
 /// less, so that first steps of usual learning rates do not undo the components.
 constexpr double kLatentScale = 10;
 
-std::int64_t rounded_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 /// Every k-th image, in batches, and how many blocks they have.
 struct SomeImages {
   std::vector<Step> plan;
-  std::int64_t blocks = 0;
+  std::int64_t count = 0, blocks = 0;
 
-  SomeImages(const ImageDataset& images, std::int64_t every, Size block)
-      : plan(plan_in_order(images, kBatch, kMaxBatchPixels)) {
+  SomeImages(const ImageDataset& images, std::int64_t every, Size block, std::int64_t pixels)
+      : plan(plan_in_order(images, kBatch, pixels)) {
     for (Step& step : plan) {
       for (MicroBatch& batch : step) {
         std::erase_if(batch.indices, [&](std::int64_t index) { return index % every != 0; });
+        count += std::ssize(batch.indices);
         for (const std::int64_t index : batch.indices) {
           const auto [h, w] = images.image_size(index);
-          blocks += rounded_up(h, block.h) * rounded_up(w, block.w);
+          blocks += at::ceil_div(h, block.h) * at::ceil_div(w, block.w);
         }
       }
       std::erase_if(step, [](const MicroBatch& batch) { return batch.indices.empty(); });
@@ -46,35 +47,37 @@ struct SomeImages {
   }
 };
 
-/// The blocks of the images; of very many, some of some images, evenly spread.
+/// The blocks of the images; of very many, some of some images, evenly spread. At most so many
+/// pixels at a time.
 RowSource rows_of(ImageDataset& images, Size block, std::uint64_t seed, std::int64_t workers,
-                  const Callbacks& callbacks) {
-  const auto count = static_cast<std::int64_t>(images.size());
-  SomeImages some(images, /*every=*/1, block);
+                  std::int64_t pixels, const Callbacks& callbacks) {
+  const std::int64_t count = images.size();
+  SomeImages some(images, /*every=*/1, block, pixels);
   const std::int64_t wanted = std::max(kEnoughImages, kMostRows / (some.blocks / count));
-  if (count > wanted) some = SomeImages(images, rounded_up(count, wanted), block);
+  if (count > wanted) some = SomeImages(images, at::ceil_div(count, wanted), block, pixels);
   const bool crops = static_cast<bool>(images.options().crop);
   const std::int64_t passes =
       crops ? std::clamp<std::int64_t>(kEnoughRows / some.blocks, 1, kMostPasses) : 1;
-  const std::int64_t every = rounded_up(passes * some.blocks, kMostRows);
+  const std::int64_t every = at::ceil_div(passes * some.blocks, kMostRows);
   RowSource source{
-      rounded_up(passes * some.blocks, every), block.area() * images.options().channels, {}};
+      at::ceil_div(passes * some.blocks, every), block.area() * images.options().channels, {}};
   source.for_each_block = [&, workers, plan = some.plan, crops, passes, every, seed, block,
-                           rows = source.count, numbers = source.numbers](const auto& take) {
+                           total = passes * some.count,
+                           numbers = source.numbers](const auto& take) {
     std::int64_t done = 0, next = 0;  // the latter counts from a batch's first row
     for (std::int64_t pass = 0; pass < passes; ++pass) {
       Loader loader(images, plan, View{.random = crops, .seed = seed, .epoch = pass}, workers);
       while (const auto step = loader.next()) {
-        callbacks.stop_if_asked(done, rows);
+        callbacks.stop_if_asked(done, total);
         for (const MicroBatch& batch : *step) {
           const torch::Tensor all =
               rows_of_blocks(to_float(batch.images, torch::kCPU), block).reshape({-1, numbers});
           const torch::Tensor some_rows = all.slice(0, next, {}, every);
           next += every * some_rows.size(0) - all.size(0);
-          done += some_rows.size(0);
           if (some_rows.size(0) > 0) take(some_rows.contiguous());
         }
-        callbacks.show("principal components", done, rows);
+        done += image_count(*step);
+        callbacks.show("principal components", done, total);
       }
     }
   };
@@ -82,9 +85,9 @@ RowSource rows_of(ImageDataset& images, Size block, std::uint64_t seed, std::int
 }
 
 std::string why_none(const ModelOptions& model, std::int64_t rows, std::int64_t numbers,
-                     std::int64_t count) {
+                     std::int64_t count, std::int64_t most_bytes) {
   if (count < 1) return "one image has no principal components";
-  if (model.latent > 0 || count < numbers) return why_no_pca(rows, numbers, count);
+  if (model.latent > 0 || count < numbers) return why_no_pca(rows, numbers, count, most_bytes);
   return fmt::format("{} latent channels would give every block of {} back as it is", count,
                      to_string(model.linear_block()));
 }
@@ -95,12 +98,15 @@ void begin_with_components(Autoencoder net, ImageDataset& training, std::uint64_
                            std::int64_t workers, const Callbacks& callbacks) {
   const ModelOptions& model = net->options();
   const Size block = model.linear_block();
-  const RowSource source = rows_of(training, block, seed, workers, callbacks);
+  const std::int64_t most_bytes = least_of_ranks(pca_bytes());
+  const std::int64_t pixels =
+      std::min(kMaxBatchPixels, most_bytes / (kPcaBytesANumber * model.channels));
+  const RowSource source = rows_of(training, block, seed, workers, pixels, callbacks);
   const RowStatistics statistics = row_statistics(source);
   const std::int64_t count = std::min(model.bottleneck_numbers(), statistics.count - 1);
-  const auto method = choose_pca_method(statistics.count, source.numbers, count);
+  const auto method = choose_pca_method(statistics.count, source.numbers, count, most_bytes);
   if (count < 1 || !method) {
-    const std::string reason = why_none(model, statistics.count, source.numbers, count);
+    const std::string reason = why_none(model, statistics.count, source.numbers, count, most_bytes);
     throw std::runtime_error("--linear pca: " + reason + "; use --linear none");
   }
   const Pca pca = fit_pca(source, statistics, count, *method);

@@ -39,8 +39,9 @@ public:
   /// One step; `lr` is this step's learning rate.
   void step(double lr);
 
-  /// Moments as `optimizer.<parameter>.<moment>`, for a checkpoint; and where a parameter has had
-  /// fewer steps than others, `optimizer.<parameter>.step`.
+  /// For a checkpoint: moments as `optimizer.<parameter>.<moment>`, and as
+  /// `optimizer.<parameter>.step` how many steps a parameter has had that has had fewer than
+  /// others.
   std::map<std::string, torch::Tensor> state() const;
 
   /// Number of steps taken.

@@ -120,6 +120,7 @@ RunState Run::train_epochs() {
     const double before = trainer_.progress().epoch_train_seconds;  // of an epoch that goes on
     trainer_.train_steps([this] {
       if (leads()) note_step();
+      if (parts_.after_step) parts_.after_step(trainer_.progress());
       return stopped();
     });
     const bool has_ended = trainer_.epoch_complete() || trainer_.finished();

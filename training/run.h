@@ -28,6 +28,7 @@ public:
     std::string config;                     ///< kept in config.toml and every checkpoint
     std::vector<RatePoint> rate_test = {};  ///< by which `lr auto` chose
     bool only_ends = false;  ///< all steps were made before, but their epoch was not measured
+    std::function<void(const Progress&)> after_step = {};  ///< may be empty
   };
 
   /// The parts and `observer` must live as long. Lines for the user go to `callbacks`, and progress

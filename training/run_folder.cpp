@@ -86,7 +86,9 @@ RunFolder RunFolder::create(const fs::path& output, const std::string& name, boo
                                "another name");
     }
     const std::string suffix = "-" + std::to_string(number);
-    path = output / (name.substr(0, kMaxNameBytes - suffix.size()) + suffix);
+    std::size_t length = std::min(name.size(), kMaxNameBytes - suffix.size());
+    while (length > 0 && (name[length] & 0xC0) == 0x80) --length;  // not within a UTF-8 character
+    path = output / (name.substr(0, length) + suffix);
   }
   for (const char* part : {"weights", "samples"}) {
     fs::create_directory(path / part, error);

@@ -94,11 +94,12 @@ struct SavedRun {
 
 /// The architecture of a checkpoint takes the place of the job's, and so does the range its weights
 /// expect values in, unless one is asked for.
-void adopt(TrainJob& job, const CheckpointInfo& info) {
-  const ModelOptions& model = info.model;
-  job.model = model;
+void adopt(TrainJob& job, const Checkpoint& checkpoint) {
   ValueRange& range = job.data.value_range;
-  if (range.kind == ValueRange::Kind::unsaid) range = info.value_range;
+  if (range.kind == ValueRange::Kind::unsaid) range = checkpoint.info.value_range;
+  if (!checkpoint.is_described) return;
+  const ModelOptions& model = checkpoint.info.model;
+  job.model = model;
   job.data.channels = model.channels;
   if (model.latent > 0 && !one_size(job.data)) job.data.size = model.size;
 }
@@ -186,9 +187,8 @@ void require_measure_of_best(const TrainJob& job, const ImageEntries& validation
 std::map<std::string, torch::Tensor> initial_weights(TrainJob& job) {
   if (job.init.empty()) return {};
   Checkpoint file = read_weights_file(find_checkpoint(job.init));
-  if (!file.is_described) return std::move(file.tensors);
-  adopt(job, file.info);
-  return tensors_to_use(file);
+  adopt(job, file);
+  return file.is_described ? tensors_to_use(file) : std::move(file.tensors);
 }
 
 /// One training job, from its options to the end of the run.
@@ -266,7 +266,7 @@ private:
                    "--init and --resume exclude each other: a resumed run has its weights");
     RunFolder folder = leads() ? RunFolder::open(job_.resume) : RunFolder::watch(job_.resume);
     saved_ = SavedRun{folder, read_last_checkpoint(folder.path())};
-    adopt(job_, saved_->checkpoint.info);
+    adopt(job_, saved_->checkpoint);
     job_.train.validate();
     Progress& progress = saved_->checkpoint.info.progress;
     keep_choices(job_, callbacks_);
@@ -454,7 +454,7 @@ private:
     callbacks_.begin_writing();
     RunFolder folder = saved_ ? saved_->folder : new_folder();
     Run run({trainer, folder, validation, skipped_, job_.run, config(), std::move(rate_test_),
-             only_ends_},
+             only_ends_, job_.after_step},
             callbacks_, observer_);
     if (leads()) {
       folder.require_in_place();

@@ -48,6 +48,9 @@ struct TrainJob {
   std::function<std::string(const TrainJob&)> config;
 
   std::string command;  ///< kept in commands.txt; empty: none
+
+  /// Called after each step, with how far the run is; may be empty.
+  std::function<void(const Progress& progress)> after_step = {};
 };
 
 /// What came of it.

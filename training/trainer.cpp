@@ -12,6 +12,7 @@
 #include "convae/training/validation.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ceil_div.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 
@@ -101,7 +102,7 @@ Trainer::Trainer(Autoencoder net, ImageDataset& dataset, const TrainOptions& opt
       average_(net_, options_.ema) {}
 
 std::int64_t Trainer::steps_per_epoch() const {
-  return (dataset_.size() + options_.batch_size - 1) / options_.batch_size;
+  return at::ceil_div(dataset_.size(), options_.batch_size);
 }
 
 std::int64_t Trainer::total_steps() const {
@@ -116,14 +117,13 @@ std::int64_t Trainer::total_steps() const {
 }
 
 std::int64_t Trainer::total_epochs() const {
-  const std::int64_t steps = std::max<std::int64_t>(1, steps_per_epoch());
-  return (total_steps() + steps - 1) / steps;
+  return at::ceil_div(total_steps(), std::max<std::int64_t>(1, steps_per_epoch()));
 }
 
 std::int64_t Trainer::schedule_step() const {
   // Not progress_.step: after a resume with another batch size, that counts steps of both sizes.
   return progress_.epoch * steps_per_epoch() +
-         (progress_.epoch_position + options_.batch_size - 1) / options_.batch_size;
+         at::ceil_div(progress_.epoch_position, options_.batch_size);
 }
 
 bool Trainer::finished() const {
@@ -302,8 +302,8 @@ void Trainer::train_steps(const std::function<bool()>& after_step) {
   while (!finished()) {
     const Stopwatch wait;
     const auto step = feed.next();
-    waited += wait.seconds();
     if (!step) break;
+    waited += wait.seconds();
     progress_.epoch_lr = rate ? rate()
                               : learning_rate(options_, {schedule_step(), total_steps(),
                                                          progress_.epoch, progress_.lr_falls});

@@ -10,8 +10,17 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <string>
+#include <vector>
 
 namespace convae::app {
+namespace {
+
+std::string skipped_text(const std::vector<SkippedFile>& skipped) {
+  return skipped.empty() ? "" : fmt::format(", {} images skipped", skipped.size());
+}
+
+}  // namespace
 
 int run_reconstruct(const CommandLine& line) {
   const Options& options = line.options;
@@ -27,8 +36,9 @@ int run_reconstruct(const CommandLine& line) {
   const auto result = reconstruct_folder(open_model(options), job, program_callbacks(options.run));
   const std::string ssim =
       std::isnan(result.ssim) ? "none (sides under 11)" : fmt::format("{:.4f}", result.ssim);
-  fmt::print("{} reconstructions in {}: mse {:.6f}, PSNR {:.2f} dB, SSIM {}\n",
-             result.images.size(), printable(options.run.output), result.mse, result.psnr, ssim);
+  fmt::print("{} reconstructions in {}: mse {:.6f}, PSNR {:.2f} dB, SSIM {}{}\n",
+             result.images.size(), printable(options.run.output), result.mse, result.psnr, ssim,
+             skipped_text(result.skipped));
   if (result.corrupted) {
     fmt::print("corrupted by {}: PSNR {:.2f} dB before, {:.2f} dB after the network\n",
                to_string(job.corruptions), result.input_psnr, result.psnr);
@@ -44,7 +54,8 @@ int run_encode(const CommandLine& line) {
                           .pool = options.call.pool,
                           .overwrite = options.call.overwrite};
   const auto result = encode_folder(open_model(options), job, program_callbacks(options.run));
-  fmt::print("{} latents in {}\n", result.rows.size(), printable(options.run.output));
+  fmt::print("{} latents in {}{}\n", result.rows.size(), printable(options.run.output),
+             skipped_text(result.skipped));
   return kDone;
 }
 

@@ -2,7 +2,6 @@
 #include "convae/app/output/logging.h"
 #include "convae/app/output/tables.h"
 #include "convae/core/text.h"
-#include "convae/data/folder.h"
 #include "convae/inspection/inspector.h"
 #include "convae/inspection/live.h"
 #include "convae/inspection/saved_inspector.h"
@@ -75,12 +74,12 @@ int score_live(const CommandLine& line) {
   refuse_without_effect(line, flag);
   require_false_alarms(options.call.fpr);
   FolderOptions{options.data}.validate();
-  if (options.call.watch) require_images(options.data.data);  // a calibration may take minutes
+  if (options.call.watch) require_watchable(options.data);
   const Callbacks callbacks = program_callbacks(options.run);
   const Inspector inspector = inspector_for(open_model(options), options_of_score(line), callbacks);
   warn_of_rate(inspector, options.call.fpr, callbacks);
   const LiveOptions live{
-      .images = {options.data}, .fpr = options.call.fpr, .on_line = [](const std::string& text) {
+      .data = options.data, .fpr = options.call.fpr, .on_line = [](const std::string& text) {
         fmt::print("{}\n", text);
         flush_results();
       }};

@@ -66,39 +66,30 @@ void print(const TrainResult& result, const TrainingOptions& given) {
 
 /// Of the options of images and training that were given for a finished run, those that ask for
 /// something else than it has. Its totals do not count: it has reached them.
-std::vector<std::string> without_effect(const CommandLine& line, const TrainingOptions& given) {
+void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
+                                    const Callbacks& callbacks) {
   const std::set<std::string> totals = {"epochs", "max-steps", "time", "patience"};
+  const std::set<std::string> of_images = {"data",        "val",     "val-split",
+                                           "group-regex", "include", "exclude"};
   Options was;
   was.data = given.earlier->data;
   was.train = given.earlier->train;
-  std::vector<std::string> names;
   for (const Group group : {Group::data, Group::train}) {
     for (const OptionSpec* option : options_of(group)) {
       const std::string& name = option->name;
-      const std::string value = option->get(given.options);
+      const std::string value = option->get(given.options), before = option->get(was);
       const bool is_automatic = value == "auto" || (name == "channels" && value == "0");
       if (!line.has(name) || totals.contains(name) || is_automatic) continue;
       const bool is_folder = name == "data" || name == "val";
-      const std::string before = option->get(was);
       if (is_folder ? is_same_folder(value, before) : value == before) continue;
-      names.push_back(name);
+      if (given.options.run.strict && of_images.contains(name)) {
+        throw std::runtime_error(
+            fmt::format("--{} is not what the finished run was trained with; leave it out, or give "
+                        "--strict=false",
+                        name));
+      }
+      callbacks.warn(fmt::format("--{} has no effect: the run is finished", name));
     }
-  }
-  return names;
-}
-
-void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
-                                    const Callbacks& callbacks) {
-  const std::set<std::string> of_images = {"data",        "val",     "val-split",
-                                           "group-regex", "include", "exclude"};
-  for (const std::string& name : without_effect(line, given)) {
-    if (given.options.run.strict && of_images.contains(name)) {
-      throw std::runtime_error(
-          fmt::format("--{} is not what the finished run was trained with; leave it out, or give "
-                      "--strict=false",
-                      name));
-    }
-    callbacks.warn(fmt::format("--{} has no effect: the run is finished", name));
   }
 }
 
@@ -116,12 +107,12 @@ bool is_calibrated(const Model& model) {
 /// the training.
 void calibrate_after_training(const TrainResult& result, const Options& given,
                               const Callbacks& program) {
+  if (given.model.detector.empty()) return;
   RunLog log;
   if (leads()) log.open(result.folder / "train.log");
   const Callbacks callbacks = log.noting(program);
   try {
     Model model = load(result.folder, device_of_ranks(given.run.device));
-    if (model.options().detector.empty()) return;
     if (on_any_rank(is_calibrated(model))) return;
     CalibrateOptions options = as_calibrated_before(model, callbacks);
     DataOptions& data = options.good.data;

@@ -101,12 +101,11 @@ TrainingOptions options_of_resume(const CommandLine& line, const std::string& ru
   return {options, TrainJob::Earlier{saved->data, saved->train}};
 }
 
-/// A checkpoint knows its architecture; only what contradicts it must be said.
-Options options_of_init(const CommandLine& line) {
-  Options options = line.options;
+/// The checkpoint of --init knows its architecture; only what contradicts it must be said.
+void take_architecture(Options& options, const CommandLine& line) {
   const std::string& init = options.call.init;
   const Checkpoint checkpoint = read_weights_file(find_checkpoint(init));
-  if (!checkpoint.is_described) return options;
+  if (!checkpoint.is_described) return;
   const CheckpointInfo& info = checkpoint.info;
   Options base;
   base.levels = {to_string(info.model.levels), {}};
@@ -115,7 +114,7 @@ Options options_of_init(const CommandLine& line) {
   const CommandLine over_base = read_command_line(line.words, base);
   refuse_contradictions(over_base, info.model, in_quotes(init), "begin without --init");
   options.levels = over_base.options.levels;
-  return options;
+  options.model = info.model;
 }
 
 /// The options of the run or checkpoint that --checkpoint names, with the command line's over them.
@@ -144,11 +143,13 @@ TrainingOptions recipe_options(const CommandLine& line) {
 
 TrainingOptions training_options(const CommandLine& line) {
   const std::string run = run_to_resume(line);
-  if (!run.empty()) return options_of_resume(line, run);
-  if (line.options.data.data.empty()) throw OptionError("--data is needed, such as --data photos");
-  Options options = line.options.call.init.empty() ? line.options : options_of_init(line);
-  options.call.resume.clear();  // auto
-  return {options, {}};
+  TrainingOptions given{line.options, {}};
+  if (!run.empty()) given = options_of_resume(line, run);
+  require_option(!given.options.data.data.empty(), "--data is needed, such as --data photos");
+  if (!run.empty()) return given;
+  if (!line.options.call.init.empty()) take_architecture(given.options, line);
+  given.options.call.resume.clear();  // auto
+  return given;
 }
 
 }  // namespace convae::app

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 #include <utility>
 
 namespace convae::app {
@@ -96,16 +97,21 @@ void start_logging(const RunOptions& options) {
 
 Callbacks program_callbacks(const RunOptions& options) {
   const auto bar = std::make_shared<ProgressBar>(!options.quiet);
-  const auto log_at = [bar](spdlog::level::level_enum level) {
-    return [bar, level](const std::string& line) {
+  const auto terminal = std::make_shared<std::mutex>();  // warnings come from any thread
+  const auto log_at = [=](spdlog::level::level_enum level) {
+    return [=](const std::string& line) {
+      const std::lock_guard lock(*terminal);
       bar->clear();
       spdlog::log(level, "{}", line);
     };
   };
   Callbacks callbacks = {.info = log_at(spdlog::level::info),
                          .warning = log_at(spdlog::level::warn),
-                         .progress = [bar](const std::string& stage, std::int64_t done,
-                                           std::int64_t total) { bar->show(stage, done, total); },
+                         .progress =
+                             [=](const std::string& stage, std::int64_t done, std::int64_t total) {
+                               const std::lock_guard lock(*terminal);
+                               bar->show(stage, done, total);
+                             },
                          .before_writing = stop_in_order,
                          .should_stop = [] { return stop_signal() != 0; },
                          .should_save = take_save_signal};

@@ -394,11 +394,8 @@ private:
 
   template <typename Sample>
   static Sample inverted(Sample value) {
-    if constexpr (std::is_same_v<Sample, float>) {
-      return 1 - value;
-    } else {
-      return static_cast<Sample>(~value);
-    }
+    constexpr bool is_float = std::is_same_v<Sample, float>;
+    return static_cast<Sample>((is_float ? 1 : std::numeric_limits<Sample>::max()) - value);
   }
 
   template <typename Sample>

@@ -67,9 +67,7 @@ torch::Tensor to_tensor(const Numbers& numbers, at::ScalarType type) {
 
 std::vector<float> Pieces::lanes(const Numbers& per_channel) const {
   std::vector<float> lanes(width_);
-  for (auto to = lanes.begin(); to != lanes.end();) {
-    to = std::copy(std::begin(per_channel), std::end(per_channel), to);
-  }
+  for (std::int64_t i = 0; i < width_; ++i) lanes[i] = per_channel[i % channels_];
   return lanes;
 }
 

@@ -7,7 +7,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -274,10 +273,9 @@ Maps fused_training_tail(const Maps& convolved, const BlockTail& tail, double ep
   if (convolved[0].is_cuda()) return gpu_training_tail(convolved, tail, epsilon, statistics);
   // Autograd takes no undefined tensors as arguments.
   const auto or_none = [](const torch::Tensor& x) { return x.defined() ? x : at::empty({0}); };
-  const torch::Tensor bias =
-      tail.conv_bias.defined() ? tail.conv_bias : at::zeros({convolved[0].size(1)});
-  return TrainingTail::apply(at::TensorList(convolved), bias, or_none(tail.norm_weight),
-                             or_none(tail.norm_bias), &tail, epsilon, statistics);
+  return TrainingTail::apply(at::TensorList(convolved), or_none(tail.conv_bias),
+                             or_none(tail.norm_weight), or_none(tail.norm_bias), &tail, epsilon,
+                             statistics);
 }
 
 void fused_inference_tail_(torch::Tensor& convolved, const BlockTail& tail,

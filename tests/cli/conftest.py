@@ -1,24 +1,15 @@
 import io
-import pathlib
 import shutil
-import sys
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from convae_program import (ODD_NAMES, ONE_CORE, Program, make_identity, picture,  # noqa: E402
-                            save_pictures)
-from report_page import CHROMIUM_FLAGS  # noqa: E402
+from convae_program import ODD_NAMES, ONE_CORE, make_identity, picture, save_pictures
+from report_page import CHROMIUM_FLAGS
 
 # Odd and even, wide and high: three sizes that no run of convolutions can confuse.
 SIZES = [(16, 16), (17, 20), (24, 19)]
-
-
-@pytest.fixture(scope="session")
-def program():
-    return Program()
 
 
 @pytest.fixture

@@ -35,3 +35,11 @@ def test_table_has_a_row_a_measurement(done):
 ])
 def test_what_cannot_be_measured_is_refused_by_name(convae, words, said):
     convae("bench", *words).assert_refused(2, said)
+
+
+@pytest.mark.parametrize("words, said", [
+    (("--input", "3x60000x60000"), "a training step of 16 images of 60000x60000 needs at least"),
+    (("--levels", "65536,65536"), "parameters need"),
+])
+def test_what_needs_more_memory_than_there_is_is_not_begun(convae, words, said):
+    convae("bench", *words).assert_refused(1, said)

@@ -61,7 +61,7 @@ def test_sizes_that_share_a_latent_shape_fit(encode, done, decode, trained, tmp_
     save_pictures(tmp_path / "in", [(13, 16), (14, 15), (16, 13)])
     encode(trained.run, "in", "latents.npy")
     assert np.load(tmp_path / "latents.npy").shape == (3, 8, 4, 4)
-    decode(trained.run, "latents.npy", "decoded")
+    assert "3 images in decoded" in decode(trained.run, "latents.npy", "decoded").stdout
     done("reconstruct", "--checkpoint", trained.run, "--data", "in", "-o", "out", *ONE_CORE)
     assert_same_pictures(tmp_path / "decoded", tmp_path / "out")
 
@@ -93,14 +93,6 @@ def test_pooled_latents_cannot_be_decoded(encode, convae, trained, squares, tmp_
     result = convae("decode", "--checkpoint", trained.run, "--latents", "pooled.npy", "-o", "out")
     result.assert_refused(1, "pooled.npy", "latents have the shape [5, 8], but this model's decoder takes "
                              "(N, 8, h, w); pooled latents cannot be decoded")
-
-
-def test_decoded_latents_are_the_reconstruction(encode, done, decode, trained, squares, tmp_path):
-    encode(trained.run, squares, "latents.npy")
-    result = decode(trained.run, "latents.npy", "decoded")
-    assert "5 images in decoded" in result.stdout
-    done("reconstruct", "--checkpoint", trained.run, "--data", squares, "-o", "out", *ONE_CORE)
-    assert_same_pictures(tmp_path / "decoded", tmp_path / "out")
 
 
 def test_a_folder_of_latents_decodes_to_the_reconstruction(encode, done, decode, trained, odd, tmp_path):
@@ -180,10 +172,20 @@ def test_a_table_that_numpy_users_write_is_enough(decode, identity, tmp_path):
 @pytest.mark.parametrize("path", ["../outside.png", "/outside.png", "a/../../outside.png"])
 def test_paths_that_lead_out_are_refused(convae, identity, tmp_path, path):
     np.save(tmp_path / "latents.npy", np.zeros((1, 3, 5, 5), np.float32))
-    (tmp_path / "latents.csv").write_text(f"path,height,width,index\n{path},5,5,0\n")
-    result = convae("decode", "--checkpoint", identity, "--latents", "latents.npy", "-o", "out")
-    result.assert_refused(1, "latents.csv", path, "leads out of the output folder")
+    for name, file in ((path, ""), ("a.png", path)):
+        (tmp_path / "latents.csv").write_text(f"path,height,width,index,file\n{name},5,5,0,{file}\n")
+        result = convae("decode", "--checkpoint", identity, "--latents", "latents.npy", "-o", "out")
+        result.assert_refused(1, "latents.csv", f"'{path}' leads out of the output folder")
     assert {entry.name for entry in tmp_path.iterdir()} == {"latents.npy", "latents.csv"}
+
+
+def test_paths_that_are_written_in_two_ways_get_a_file_each(decode, identity, tmp_path):
+    images = np.stack([picture(5, 6, seed=seed).transpose(2, 0, 1) for seed in range(3)])
+    np.save(tmp_path / "latents.npy", (images / 255).astype(np.float32))
+    (tmp_path / "latents.csv").write_text("path,height,width,index\na.png,5,6,0\n./a.png,5,6,1\n.//a.png,5,6,2\n")
+    decode(identity, "latents.npy", "out")
+    found = {path.name: pixels_of(path).tobytes() for path in (tmp_path / "out").iterdir()}
+    assert found.keys() == {"a.png", "a.png.png", "a.png.2.png"} and len(set(found.values())) == 3
 
 
 @pytest.mark.parametrize("array, row, part", [

@@ -300,6 +300,11 @@ def test_images_that_came_after_the_training_are_left_out(done, evaluate, evalua
     assert evaluated("runs/growing", fresh)["results"] == before["results"]
 
 
+def test_results_that_cannot_be_written_are_refused_before_the_images_are_looked_for(convae, dense):
+    convae("evaluate", "--checkpoint", dense, "--data", "nowhere", "-o", "/proc/out", *ONE_CORE).assert_refused(
+        1, "cannot create the folder '/proc/out'")
+
+
 def test_named_training_images_must_be_there(convae, dense, fresh, tmp_path):
     words = ("evaluate", "--checkpoint", dense, "--data", fresh, "-o", "out", *ONE_CORE)
     convae(*words, "--train-data", "nowhere").assert_refused(1, "nowhere", "does not exist")

@@ -99,7 +99,7 @@ def test_without_room_no_file_is_left(program, trained, tmp_path, format):
     program_with_limit = type(program)()
     program_with_limit.prefix = ["bash", "-c", 'ulimit -f 1; exec "$@"', "limited"]
     result = program_with_limit.call("export", "--checkpoint", trained.run, "--format", format,
-                                     "-o", "m.file", "--quiet", cwd=tmp_path)
+                                     "-o", "new/folder/m.file", "--quiet", cwd=tmp_path)
     result.assert_refused(1, "m.file", "File too large")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,6 @@
 """Folders as people have them: which files are images of the task, and what is said of the others."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -151,22 +150,6 @@ def test_scores_among_the_images_of_a_folder_below_are_refused(convae, identity,
     save_pictures(tmp_path / "in/sub", [(12, 14)])
     convae("score", "--checkpoint", identity, "--data", "in", "-o", "in/sub", *ONE_CORE).assert_refused(
         2, "--output", "lie among the images")
-
-
-def test_what_is_no_image_is_counted_and_the_way_out_named(done, convae, tmp_path):
-    data = save_pictures(tmp_path / "data", [(12, 14)] * 3)
-    (data / "000.png").rename(data / "scan.0001")
-    for index in range(8):
-        (data / f"IMG_{index}.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
-    (data / "notes").write_text("words")
-    os.symlink(save_pictures(tmp_path / "store" / "cats", [(12, 14)] * 2), data / "cats")
-    os.symlink(tmp_path, data / "up")
-    result = done("train", "--data", data, *TINY, "--val-split", 0, "--name", "run")
-    assert lines(result, "warning", "8 .heic files", "heif-convert")
-    assert lines(result, "info", "passed over: 8 .heic, 1 without an ending")
-    assert lines(result, "left out as links that lead round in a loop: 'up'")
-    assert names(tmp_path / "runs" / "run" / "images.csv") == {"001.png", "002.png", "cats/000.png",
-                                                               "cats/001.png", "scan.0001"}
 
 
 def test_a_changed_folder_is_named_at_resume(done, convae, tmp_path):

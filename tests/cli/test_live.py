@@ -77,46 +77,6 @@ def test_a_value_range_and_a_size_score_as_in_a_folder(program, place, tmp_path)
         assert line.get("clipped", 0) == (pixels_of(tmp_path / line["path"]) > 120).sum()
 
 
-def test_a_folder_is_watched_until_sigterm(program, place, tmp_path):
-    shutil.copytree(place / "runs", tmp_path / "runs", symlinks=True)
-    camera = tmp_path / "camera"
-    bad = part(900, SIZES[0])
-    bad[12:24, 14:26] = 0
-    save(camera / "first.png", part(901, SIZES[0]))
-    process = program.start(*WORDS, "--data", "camera", "--watch", "--exclude", "*_thumb*", cwd=tmp_path)
-    killer = threading.Timer(60, process.kill)
-    killer.start()
-    try:
-        def line():
-            return json.loads(process.stdout.readline())
-
-        assert line()["path"] == "camera/first.png"
-        save(tmp_path / "second.png", bad)
-        content = (tmp_path / "second.png").read_bytes()
-        with open(camera / "second.png", "wb") as file:  # in two parts, and by another name first
-            file.write(content[:100])
-            file.flush()
-            (camera / "notes.txt").write_text("no image")
-            save(camera / "second_thumb.png", bad)
-            (tmp_path / "second.png").rename(camera / "third.png")
-            assert line()["path"] == "camera/third.png", "the second is not complete"
-            file.write(content[100:])
-        second = line()
-        assert second["path"] == "camera/second.png" and second["anomalous"]
-        (camera / "shift 2").mkdir()
-        save(camera / "shift 2/fourth.png", np.zeros((2, 2)))
-        assert line()["path"] == "camera/shift 2/fourth.png"
-        shutil.copy2(camera / "first.png", tmp_path / "of the same second.png")
-        (tmp_path / "of the same second.png").rename(camera / "first.png")
-        assert line()["path"] == "camera/first.png", "another file, though as old"
-        process.send_signal(signal.SIGTERM)
-        rest, messages = process.communicate(timeout=30)
-        assert (process.returncode, rest) == (0, ""), messages
-    finally:
-        killer.cancel()
-        process.kill()
-
-
 @pytest.fixture
 def watched(program, place, tmp_path):
     """Starts a service that watches `camera`; gives a function for its next line."""
@@ -140,6 +100,27 @@ def watched(program, place, tmp_path):
         process.kill()
 
 
+def test_a_folder_is_watched_until_sigterm(watched, tmp_path):
+    process, line = watched("--exclude", "*_thumb*")
+    camera = tmp_path / "camera"
+    bad = part(900, SIZES[0])
+    bad[12:24, 14:26] = 0
+    (camera / "notes.txt").write_text("no image")
+    save(camera / "bad_thumb.png", bad)
+    save(camera / "bad.png", bad)
+    found = line()
+    assert found["path"] == "camera/bad.png" and found["anomalous"]
+    (camera / "shift 2").mkdir()
+    save(camera / "shift 2/second.png", np.zeros((2, 2)))
+    assert line()["path"] == "camera/shift 2/second.png"
+    shutil.copy2(camera / "first.png", tmp_path / "of the same second.png")
+    (tmp_path / "of the same second.png").rename(camera / "first.png")
+    assert line()["path"] == "camera/first.png", "another file, though as old"
+    process.send_signal(signal.SIGTERM)
+    rest, messages = process.communicate(timeout=30)
+    assert (process.returncode, rest) == (0, ""), messages
+
+
 def test_folders_are_watched_by_the_rules_of_every_folder(watched, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "camera/line").symlink_to(tmp_path / "elsewhere")
@@ -158,15 +139,6 @@ def test_folders_are_watched_by_the_rules_of_every_folder(watched, tmp_path):
     (tmp_path / "camera/linked.png").rename(tmp_path / "away.png")
     (tmp_path / "away.png").rename(tmp_path / "camera/linked.png")
     assert line()["path"] == "camera/linked.png", "one that was gone is new"
-    content = (tmp_path / "picture.png").read_bytes()
-    (tmp_path / "camera/slow").mkdir()
-    with open(tmp_path / "camera/slow/c.png", "wb") as file:
-        file.write(content[:100])
-        file.flush()
-        time.sleep(0.5)
-        file.write(content[100:])
-    found = line()
-    assert found["path"] == "camera/slow/c.png" and "score" in found, "not before it is complete"
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=30)[0] == "" and process.returncode == 0
 
@@ -242,18 +214,50 @@ def test_a_folder_that_was_gone_is_new(watched, tmp_path):
 
 
 def test_a_file_that_is_still_written_waits_whatever_else_comes(watched, tmp_path):
-    process, line = watched()
+    """One that is begun there, and one that comes with its folder."""
+    _, line = watched()
     content = (tmp_path / "picture.png").read_bytes()
-    with open(tmp_path / "camera/slow.png", "wb") as file:
-        file.write(content[:100])
-        file.flush()
-        (tmp_path / "camera/new").mkdir()
+    (tmp_path / "new").mkdir()
+    with open(tmp_path / "camera/slow.png", "wb", buffering=0) as own, \
+            open(tmp_path / "new/slow.png", "wb", buffering=0) as other:
+        for file in (own, other):
+            file.write(content[:100])
+        (tmp_path / "new").rename(tmp_path / "camera/new")
+        for at in (100, 150, 200):
+            time.sleep(0.5)
+            for file in (own, other):
+                file.write(content[at:at + 50])
         time.sleep(1.5)
         shutil.copy(tmp_path / "picture.png", tmp_path / "camera/new/a.png")
         assert line()["path"] == "camera/new/a.png"
-        file.write(content[100:])
-    found = line()
-    assert found["path"] == "camera/slow.png" and "score" in found
+        for file in (own, other):
+            file.write(content[250:])
+    found = [line(), line()]
+    assert {"camera/slow.png", "camera/new/slow.png"} == {one["path"] for one in found if "score" in one}
+
+
+def test_a_file_may_come_as_a_link_whose_first_name_goes(watched, tmp_path):
+    """As programs deliver files that replace none."""
+    process, line = watched()
+    process.send_signal(signal.SIGSTOP)
+    (tmp_path / "camera/a.png").hardlink_to(tmp_path / "picture.png")
+    (tmp_path / "picture.png").unlink()
+    process.send_signal(signal.SIGCONT)
+    assert line()["path"] == "camera/a.png"
+
+
+def test_a_folder_that_is_mounted_twice_has_its_pictures_scored(watched, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "camera" / name).mkdir()
+        shutil.copy(tmp_path / "picture.png", tmp_path / "camera" / name / "a.png")
+    mount = subprocess.run(["mount", "--bind", "camera/one", "camera/two"], cwd=tmp_path, capture_output=True)
+    if mount.returncode != 0:
+        pytest.skip(f"nothing may be mounted here: {mount.stderr}")
+    try:
+        _, line = watched()
+        assert {line()["path"], line()["path"]} == {"camera/one/a.png", "camera/two/a.png"}
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path / "camera/two"], check=True)
 
 
 def test_pictures_may_be_packed_and_removed(watched, tmp_path):
@@ -341,8 +345,9 @@ def test_lines_that_cannot_be_written_end_it_at_once(program, place):
     assert "standard output" in process.stderr.read()
 
 
-def test_a_missing_folder_is_named_before_anything_is_loaded(convae):
+def test_what_cannot_be_watched_is_named_before_anything_is_loaded(convae):
     convae(*WORDS, "--watch", "--data", "none").assert_refused(1, "the folder 'none' does not exist")
+    convae(*WORDS, "--watch", "--data", __file__).assert_refused(1, "it is not a folder")
 
 
 def test_what_does_not_go_together_is_refused(convae):

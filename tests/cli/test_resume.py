@@ -126,6 +126,15 @@ def test_contradiction_is_refused_by_name(convae, copied, flags, parts):
     assert snapshot(copied) == before
 
 
+def test_a_resume_without_a_folder_of_images_is_bad_usage(convae, copied):
+    convae("train", "--resume", copied, "--epochs", 6, "--data", "").assert_refused(2, "--data is needed")
+
+
+def test_a_finished_run_without_a_detector_needs_no_weights_for_score(done, copied):
+    (copied / "weights/best.safetensors").write_bytes(b"damaged")
+    assert done("train", "--resume", copied).stderr == ""
+
+
 def test_flags_that_repeat_the_run_are_no_contradiction(done, copied):
     result = done("train", "--resume", copied, "--levels", "4:k3s2p1,8", "--activation", "silu",
                   "--channels", 3)

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shutil
-import tomllib
 
 import numpy as np
 import pytest
@@ -231,10 +230,6 @@ def test_a_run_whose_images_are_gone_needs_others(program, convae, tmp_path):
     program.run("score", "--checkpoint", run, "--data", "moved", "--good", "moved", "-o", "out",
                 *ONE_CORE, cwd=tmp_path)
     assert summary_of(tmp_path / "out")["calibration"]["images"] == 6
-
-
-def test_the_run_keeps_how_parts_are_told_apart(run):
-    assert tomllib.loads((run / "config.toml").read_text())["data"]["group-regex"] == GROUPS
 
 
 def test_colour_and_resized_images(program, tmp_path):

@@ -118,11 +118,6 @@ class TestData:
 
 
 class TestFiles:
-    def test_switched_off_there_is_none(self, program, parts, run, tmp_path):
-        program.run("score", "--checkpoint", run, "--data", parts / "test/crack", "-o", "out", "--report", "false",
-                    "--heat-maps", "false", *ONE_CORE, cwd=tmp_path)
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "summary.json"]
-
     def test_one_that_exists_is_kept_unless_it_may_be_replaced(self, program, parts, run, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out/report.html").write_text("mine")

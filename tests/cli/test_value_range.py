@@ -138,10 +138,11 @@ def test_auto_is_that_of_the_training_images_and_stays(done, tmp_path):
         assert file.metadata()["value-range"] == "7:4095"
     done("train", "--resume", run, "--epochs", 2, "--value-range", "auto")
     assert json.loads(done("info", run, "--json").stdout)["value-range"] == "7:4095"
-    # Weights bring the range they expect.
-    done("train", "--data", "deep", "--init", run, "--epochs", 1, "--name", "init", "--val-split", 0,
-         "--quiet", *ONE_CORE)
-    assert json.loads(done("info", "runs/init", "--json").stdout)["value-range"] == "7:4095"
+    # Weights bring the range they expect, also exported ones.
+    for name, weights in (("init", run), ("exported", "m")):
+        done("train", "--data", "deep", "--init", weights, "--levels", "2", "--epochs", 1, "--name", name,
+             "--val-split", 0, "--quiet", *ONE_CORE)
+        assert json.loads(done("info", f"runs/{name}", "--json").stdout)["value-range"] == "7:4095"
     # Another that is asked for counts, of whatever kind.
     for name, asked, becomes in [("all", "full", "full"), ("few", "auto", "7:4000"), ("some", "0:99", "0:99")]:
         deep[0, :2] = 7, 4000

@@ -17,13 +17,27 @@ using test::message_of;
 
 TEST(OutputFolderTest, WhatAnotherProcessHasWrittenMeanwhileIsNotReplaced) {
   const test::TemporaryFolder folder;
-  OutputFolder first(folder / "out", /*overwrite=*/false), second = first;
+  OutputFolder first(folder / "out", /*overwrite=*/false), second(folder / "out", false);
   OutputFolder overwriting(folder / "out", /*overwrite=*/true);
   for (OutputFolder* output : {&first, &second, &overwriting}) output->reserve_exact("a.csv");
   write_file(first.prepare("a.csv"), "first");
   EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { second.prepare("a.csv"); }),
                        "a.csv' exists; choose another -o"));
   EXPECT_NO_THROW(overwriting.prepare("a.csv"));
+}
+
+TEST(OutputFolderTest, FoldersOfFilesThatNeverCameGoAgain) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "own/empty");
+  for (const char* root : {"new/out", "own/empty", "own"}) {
+    OutputFolder output(folder / root, /*overwrite=*/false);
+    output.prepare("a/b/c.png");
+    output.prepare("d.png");
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "new"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "own/empty"));
+  write_file(OutputFolder(folder / "new", /*overwrite=*/false).prepare("a/b.png"), "here");
+  EXPECT_TRUE(std::filesystem::exists(folder / "new/a/b.png"));
 }
 
 TEST(OutputFolderTest, AFolderIsNeverTakenForAFileToReplace) {

@@ -123,14 +123,6 @@ TEST(TrainingPlan, GoesOnFromAPosition) {
   EXPECT_TRUE(plan_training_epoch(dataset, 3, 1, 1, /*position=*/1000).empty());
 }
 
-TEST(PlanInOrder, KeepsTheOrderOfImagesOfOneSize) {
-  const ImageDataset dataset = listed(std::vector<Size>(10, Size{4, 4}));
-  const std::vector<Step> plan = plan_in_order(dataset, 4);
-  EXPECT_EQ(flat(plan), counting(0, 10));
-  ASSERT_EQ(plan.size(), 3U);
-  EXPECT_EQ(image_count(plan[2]), 2);
-}
-
 TEST(PlanInOrder, PutsImagesOfOneSizeNextToEachOther) {
   const ImageDataset dataset = listed(kMixed);
   const std::vector<Step> plan = plan_in_order(dataset, 3);

@@ -148,6 +148,10 @@ TEST_F(SplitTest, NamesMasksBesideTheirImages) {
   EXPECT_EQ(names_of(split().training), (Names{"1.png", "2.png"}));
   EXPECT_TRUE(has(said_, "passed over: 3 by --include and --exclude"));
   EXPECT_EQ(warned_.size(), 1U);
+  options_.exclude.clear();
+  draw({"1_mask_2.png"});
+  split();
+  EXPECT_TRUE(contains(warned_.back(), "with --exclude '*_GT.*' --exclude '*_mask_2.*'"));
 }
 
 TEST_F(SplitTest, NamesFoldersOfLabelsThatPairWithImages) {

@@ -76,18 +76,6 @@ protected:
   torch::Tensor tested_, trained_;
 };
 
-TEST_F(EvaluateTest, EightBitsAreOfTheTrainingImagesRanges) {
-  const Model model = dense_model();
-  const torch::Tensor seen = model.encode(trained_);
-  const torch::Tensor low = std::get<0>(seen.min(0));
-  const torch::Tensor step = (std::get<0>(seen.max(0)) - low) / 255;
-  const torch::Tensor rounded =
-      ((model.encode(tested_) - low) / step).round().clamp(0, 255) * step + low;
-  const auto expected = mse(model.decode(rounded, kSize), tested_).mean().item<double>();
-  EXPECT_NEAR(mean_mse(evaluate(model, options("trained")), Coder::network_8_bit), expected,
-              1e-4 * expected);
-}
-
 TEST_F(EvaluateTest, ModelWithoutARunHasNoFittedReferences) {
   const Evaluation evaluation = evaluate(dense_model(), options());
   for (const Coder coder : {Coder::pca, Coder::mean_image}) {

@@ -163,22 +163,6 @@ TEST_F(TilesTest, LatentsAreThoseOfWholePictures) {
   }
 }
 
-TEST_F(TilesTest, LatentsOfOneArrayAreThoseOfWholePictures) {
-  std::filesystem::remove(input() / "small.png");
-  test::write_image(input() / "other.png", test::noise(3, 203, 187, 9));
-  EncodeOptions options;
-  options.images = images(std::nullopt);
-  options.output = folder_ / "whole.npy";
-  encode_folder(model_, options);
-  options.images = images(48);
-  options.output = folder_ / "tiled.npy";
-  encode_folder(model_, options);
-  const torch::Tensor whole = read_npy(folder_ / "whole.npy");
-  const torch::Tensor tiled = read_npy(folder_ / "tiled.npy");
-  ASSERT_EQ(whole.sizes(), tiled.sizes());
-  EXPECT_LT((whole - tiled).abs().max().item<double>(), 1e-5);
-}
-
 TEST_F(TilesTest, DamageIsSkippedWithoutAResult) {
   damage("large.png");
   const ReconstructResult result = reconstruct_folder(model_, reconstruction(64));

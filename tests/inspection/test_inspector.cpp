@@ -297,6 +297,18 @@ TEST_F(CalibratedInspector, OwnImagesAmongNamedOnesMayBeLinks) {
   EXPECT_TRUE(contains(warned, "keep one of each")) << warned;
 }
 
+TEST_F(CalibratedInspector, AFolderThatCannotBeWrittenIsNamedBeforeItLooksAtImages) {
+  std::int64_t seen = 0;
+  Callbacks callbacks;
+  callbacks.progress = [&](const std::string&, std::int64_t, std::int64_t) { ++seen; };
+  ScoreOptions options = images_of(set(), "/proc/none");
+  options.heat_maps = false;
+  const std::string message =
+      message_of<std::runtime_error>([&] { inspector().score(options, callbacks); });
+  EXPECT_TRUE(contains(message, "cannot create the folder '/proc/none'")) << message;
+  EXPECT_EQ(seen, 0);
+}
+
 TEST_F(CalibratedInspector, SaysThatMapsOfAnEarlierCallAreOfOtherScores) {
   const TemporaryFolder folder;
   std::string warned;

@@ -103,18 +103,6 @@ TEST(ScoreSummary, OfOneSidedSetsHasTheMeasuresThatExist) {
   }
 }
 
-TEST(ScoreSummary, MasksAreCounted) {
-  EXPECT_EQ(to_string(MaskCount{3, 3, {}}), "masks found for 3 of 3 images with defects");
-  EXPECT_EQ(to_string(MaskCount{6, 3, {{"without one", 2}, {"empty", 1}}}),
-            "masks found for 3 of 6 images with defects (1 empty, 2 without one)");
-}
-
-TEST(ScoreSummary, FewGoodImagesAreNamedAsSuch) {
-  Scores scores = known_scores();
-  scores.rate = 0.01;
-  EXPECT_TRUE(contains(summarize(scores).warnings[0], "3 good images cannot show a rate of 0.01"));
-}
-
 TEST(ScoreSummary, FilesHaveAllTheirColumnsAndKeys) {
   const Scores scores = known_scores();
   const std::string csv = to_csv(scores);

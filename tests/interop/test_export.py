@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import OrderedDict
 
 import numpy as np
 import onnx
@@ -147,10 +146,6 @@ class Model:
         assert np.abs(output - expected).max() <= TOLERANCE * max(1, np.abs(expected).max()), name
 
     @property
-    def decoder_takes_size(self):
-        return not self.dense
-
-    @property
     def smallest(self):
         size = self.session().get_modelmeta().custom_metadata_map["smallest-input"]
         return tuple(map(int, size.split("x")))
@@ -185,7 +180,7 @@ def test_onnx_files_are_valid_and_say_what_they_are(model):
     images = ["batch", channels, *size]
     latent = ["batch", *model.latent(next(iter(model.images))).shape[1:2],
               *([] if model.dense else ["latent_height", "latent_width"])]
-    sized = {"size": [2]} if model.decoder_takes_size else {}
+    sized = {} if model.dense else {"size": [2]}
     for part, inputs, outputs in (
             ("autoencoder", {"images": images}, {"reconstruction": images}),
             ("encoder", {"images": images}, {"latent": latent}),
@@ -238,7 +233,7 @@ def test_onnx_parts_give_latents_and_take_them(model):
         latent = encoder.run(None, {"images": model.input(name)})[0]
         model.assert_is_latent(name, latent)
         inputs = {"latent": model.latent(name)}
-        if model.decoder_takes_size:
+        if not model.dense:
             inputs["size"] = np.array(pixels.shape[:2], np.int64)
         model.assert_reconstructs(name, decoder.run(None, inputs)[0])
 
@@ -317,7 +312,7 @@ def test_torchscript_gives_reconstructions_and_latents_at_every_size(model):
             images = torch.from_numpy(model.input(name))
             model.assert_reconstructs(name, script(images).numpy())
             model.assert_is_latent(name, script.encode(images).numpy())
-            size = [list(pixels.shape[:2])] if model.decoder_takes_size else []
+            size = [] if model.dense else [list(pixels.shape[:2])]
             latent = torch.from_numpy(model.latent(name))
             model.assert_reconstructs(name, script.decode(latent, *size).numpy())
 
@@ -477,19 +472,6 @@ def test_the_python_module_takes_the_weights(model):
             model.assert_reconstructs(name, net.decode(latent, pixels.shape[:2]).numpy())
 
 
-@torch.no_grad()
-def assert_shortcuts(down, up):
-    """Of the documentation are those of the module, whose convolutions give nothing here."""
-    there, back = (convae.Level(torch.nn.Sequential(OrderedDict(conv=conv)), True, {}) for conv in (
-        torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ConvTranspose2d(8, 3, 3, 2, 1)))
-    for parameter in (*there.parameters(), *back.parameters()):
-        parameter.zero_()
-    for size, small in (((9, 12), (5, 6)), ((8, 7), (4, 4))):
-        x, y = torch.rand(2, 3, *size), torch.rand(2, 8, *small)
-        torch.testing.assert_close(down(x, 8, *small), there(x))
-        torch.testing.assert_close(up(y, 3, *size), back(y, size))
-
-
 @pytest.mark.parametrize("page", ["export.md", "python.md"])
 def test_examples_of_the_documentation_run(program, tmp_path, monkeypatch, capsys, page):
     program.run("train", "--data", source_dir() / "data" / "samples" / "bag", "--levels", "4,8",
@@ -505,8 +487,6 @@ def test_examples_of_the_documentation_run(program, tmp_path, monkeypatch, capsy
         if "inspector.onnx" in block:
             continue  # of a run that was calibrated: see tests/cli/test_export_inspector.py
         exec(block, namespace)
-        if "def down" in block:
-            assert_shortcuts(namespace["down"], namespace["up"])
         if "images = torch.rand" in block:
             assert namespace["reconstruction"].shape == namespace["images"].shape == (2, 1, 33, 57)
             reconstructions.append(namespace["net"].eval()(torch.full((1, 1, 25, 30), 0.3)))

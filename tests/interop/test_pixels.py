@@ -147,13 +147,3 @@ def test_colour_becomes_grey_by_rec_601(program, grey_identity, tmp_path):
     written = pixels_of(tmp_path / "out" / "colour.png")
     assert written.shape == (HEIGHT, WIDTH)
     assert np.abs(written - pixels @ np.array([0.299, 0.587, 0.114])).max() <= 0.51
-
-
-def test_shrinking_averages_the_pixels_of_an_area(program, identity, tmp_path):
-    (tmp_path / "in").mkdir()
-    pixels = picture(24, 36)
-    Image.fromarray(pixels).save(tmp_path / "in" / "a.png")
-    program.run("encode", "--checkpoint", identity, "--data", "in", "-o", "latents.npy", "--size",
-                "8x9", "--quiet", *ONE_CORE, cwd=tmp_path)
-    expected = pixels.reshape(8, 3, 9, 4, 3).mean((1, 3)).transpose(2, 0, 1)
-    assert np.abs(np.load(tmp_path / "latents.npy")[0] * 255 - expected).max() <= 0.51

@@ -114,17 +114,20 @@ TEST(Pca, IsTheSameEveryTime) {
   }
 }
 
+constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+
 TEST(PcaMethod, IsTheOneWithTheSmallerMatrix) {
-  EXPECT_EQ(choose_pca_method(60'000, 784, 64), PcaMethod::covariance);
-  EXPECT_EQ(choose_pca_method(180, 65'536, 64), PcaMethod::gram);
-  EXPECT_EQ(choose_pca_method(500, 784, 64), PcaMethod::gram);
-  EXPECT_EQ(choose_pca_method(50'000, 3'072, 64), PcaMethod::randomised);
+  EXPECT_EQ(choose_pca_method(60'000, 784, 64, kGiB), PcaMethod::covariance);
+  EXPECT_EQ(choose_pca_method(180, 65'536, 64, kGiB), PcaMethod::gram);
+  EXPECT_EQ(choose_pca_method(500, 784, 64, kGiB), PcaMethod::gram);
+  EXPECT_EQ(choose_pca_method(50'000, 3'072, 64, kGiB), PcaMethod::randomised);
+  EXPECT_EQ(choose_pca_method(1'000, 65'536, 64, kGiB / 8), PcaMethod::randomised);  // less memory
 }
 
 TEST(PcaMethod, SaysWhyThereIsNone) {
   const auto reason = [](std::int64_t rows, std::int64_t numbers, std::int64_t components) {
-    EXPECT_FALSE(choose_pca_method(rows, numbers, components).has_value());
-    return why_no_pca(rows, numbers, components);
+    EXPECT_FALSE(choose_pca_method(rows, numbers, components, kGiB).has_value());
+    return why_no_pca(rows, numbers, components, kGiB);
   };
   EXPECT_TRUE(
       contains(reason(64, 784, 64), "needs more than 64 training images, but there are 64"));

@@ -143,6 +143,8 @@ TEST(Correlation, KnownValues) {
   EXPECT_NEAR(correlation({1, 2, 3}, {3, 2, 1}), -1, 1e-12);
   EXPECT_NEAR(correlation({1, 2, 3, 4}, {1, -1, -1, 1}), 0, 1e-12);
   EXPECT_TRUE(std::isnan(correlation({1, 1}, {1, 2})));
+  EXPECT_TRUE(std::isnan(correlation({0.1, 0.1, 0.1}, {0.7, 0.7, 0.7})));  // means are rounded
+  EXPECT_TRUE(std::isnan(correlation({}, {})));
   EXPECT_TRUE(std::isnan(correlation({1}, {1})));
 }
 

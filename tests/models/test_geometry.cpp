@@ -94,17 +94,6 @@ TEST(Geometry, DifferentAxesSeveralLevelsDeepComeBackThroughRealConvolutions) {
   EXPECT_GT(possible, 500);
 }
 
-TEST(Geometry, EvenSidesNeedOutputPaddingAndOddOnesDoNot) {
-  const std::vector<LevelSpec> levels = {LevelSpec{256}};
-  const LevelPlan even = plan_sizes(levels, {24, 24}, 128).levels[0];
-  EXPECT_EQ(even.out, (Size{12, 12}));
-  EXPECT_EQ(even.output_padding, (Size{1, 1}));
-  EXPECT_EQ(even.without_output_padding(), (Size{23, 23}));
-  const LevelPlan odd = plan_sizes(levels, {25, 24}, 128).levels[0];
-  EXPECT_EQ(odd.out, (Size{13, 12}));
-  EXPECT_EQ(odd.output_padding, (Size{0, 1}));
-}
-
 TEST(Geometry, ImpossiblePlansNameLevelAxisSizesAndWaysOut) {
   const auto levels = parse_levels("8:k3s2p1,8:k3x5s1p0", LevelSpec{});
   const std::string reason = *why_impossible(levels, {9, 7});

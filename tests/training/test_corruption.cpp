@@ -266,6 +266,10 @@ TEST(CorruptionCutout, IsOneGreySquareAnywhere) {
     EXPECT_EQ(hole.sum().item<int>(), 5 * 5);
     EXPECT_EQ(hole.any(0).sum().item<int>(), 5);
     covered += hole;
+    CounterRandom random(/*seed=*/7, /*epoch=*/1, i, Purpose::corruption);
+    const std::int64_t top = random.below(16), left = random.below(26);
+    EXPECT_TRUE(hole[top][left].item<bool>() && hole[top + 4][left + 4].item<bool>())
+        << "the row is drawn first, whatever the compiler";
   }
   EXPECT_GT(covered.min().item<float>() + covered.max().item<float>(), 0);
   EXPECT_TRUE((covered.narrow(0, 4, 12).narrow(1, 4, 22) > 0).all().item<bool>());

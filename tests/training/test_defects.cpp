@@ -192,7 +192,7 @@ TEST(Defects, GoodPicturesAreSpreadOverTheFolder) {
   EXPECT_EQ(found->at(0)[0][0][0].item<int>(), 0);
   EXPECT_EQ(found->at(63)[0][0][0].item<int>(), 63 * 131 / 64);
 
-  ImageDataset large({images.entry(130)}, grey);
+  ImageDataset large({{images.entry(130)}}, grey);
   const torch::Tensor cut = good_pictures_for(parse_corruptions("defects"), large)->at(0);
   EXPECT_EQ(cut.sizes(), (std::vector<std::int64_t>{512, 512, 1}));
   EXPECT_EQ(cut[0][0][0].item<int>(), large.load(0)->index({0, 9, 44}).item<int>());

@@ -303,6 +303,7 @@ TEST_F(RunTest, ReadsItsCheckpointAfterAValidationThatOverflowed) {
   EXPECT_THROW(run_->train(), NonFiniteError);
   EXPECT_EQ(rows_of(in_run("metrics.csv")).at(1).at(4), "inf");
   EXPECT_EQ(read_checkpoint(run_folder_->last()).info.progress.best_epoch, 0);
+  EXPECT_FALSE(fs::exists(run_folder_->best()));
 }
 
 TEST_F(RunTest, WritesNothingIntoAFolderThatTookThePlaceOfItsOwn) {

@@ -67,6 +67,10 @@ TEST_F(RunFolderTest, TakesTheLongestNames) {
   EXPECT_EQ(fs::read_symlink(folder_ / "latest"), longest);
   RunFolder::create(folder_.path(), longest).make_latest();
   EXPECT_EQ(fs::read_symlink(folder_ / "latest"), second);
+  std::string accents;
+  for (int i = 0; i < 126; ++i) accents += "é";
+  RunFolder::create(folder_.path(), accents + "é");
+  EXPECT_EQ(RunFolder::create(folder_.path(), accents + "é").path(), folder_ / (accents + "-2"));
 }
 
 TEST_F(RunFolderTest, DoesNotCountUpWhereItMayNot) {

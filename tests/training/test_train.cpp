@@ -78,8 +78,15 @@ TEST_F(TrainJobTest, TrainsARunThatIsReadyToUse) {
     has_begun = true;
     EXPECT_FALSE(fs::exists(folder_ / "runs"));
   };
-  const TrainResult result = train(job("a", 2), callbacks_);
+  TrainJob given = job("a", 2);
+  std::int64_t steps = 0;
+  given.after_step = [&](const Progress& progress) {
+    EXPECT_EQ(progress.step, ++steps);
+    EXPECT_GT(progress.epoch_loss_sum, 0);
+  };
+  const TrainResult result = train(given, callbacks_);
   EXPECT_TRUE(has_begun);
+  EXPECT_EQ(result.progress.step, steps);
   EXPECT_EQ(result.folder, folder_ / "runs/a");
   EXPECT_EQ(result.progress.epoch, 2);
   EXPECT_FALSE(result.was_finished);
@@ -90,6 +97,22 @@ TEST_F(TrainJobTest, TrainsARunThatIsReadyToUse) {
     EXPECT_TRUE(has_said(part)) << part;
     EXPECT_TRUE(contains(contents(result.folder / "train.log"), part)) << part;
   }
+}
+
+TEST_F(TrainJobTest, CountsImagesWhileItLooksForPrincipalComponents) {
+  TrainJob linear = job("a", 1);
+  linear.data.val_split = 0;
+  linear.model.latent_channels = 2;
+  linear.model.linear = Linear::pca;
+  linear.model.output = Output::linear;
+  std::int64_t images = 0;
+  callbacks_.progress = [&](const std::string& stage, std::int64_t done, std::int64_t total) {
+    if (stage != "principal components") return;
+    EXPECT_EQ(total, 20);
+    images = done;
+  };
+  train(linear, callbacks_);
+  EXPECT_EQ(images, 20);
 }
 
 TEST_F(TrainJobTest, TrainsWhateverTheCallersMode) {

@@ -187,6 +187,13 @@ TEST_F(TrainerTest, RunInterruptedInAnEpochEqualsAnUninterruptedOne) {
   }
 }
 
+TEST_F(TrainerTest, AnEpochWhoseStepsAreAllDoneDoesNotWait) {
+  Trainer trainer = trainer_of(train_options(1));
+  trainer.train_steps();
+  trainer.train_steps();
+  EXPECT_EQ(trainer.waiting_share(), 0);
+}
+
 TEST_F(TrainerTest, NumberOfWorkersDoesNotChangeTheWeights) {
   Tensors alone;
   for (const std::int64_t workers : {0, 1, 3}) {
@@ -225,17 +232,6 @@ TEST_F(TrainerTest, FinishesTheEpochWithAnotherBatchSizeAfterAResume) {
   EXPECT_EQ(rest.progress().epoch_images, kImages);
   rest.close_epoch();
   EXPECT_TRUE(rest.finished());
-}
-
-TEST_F(TrainerTest, GoesOnAfterAResumeWithMoreEpochsOnly) {
-  Trainer start = trainer_of(train_options(1));
-  train(start);
-  save(start);
-  for (const std::int64_t epochs : {1, 2}) {
-    Trainer more = trainer_of(train_options(epochs));
-    more.restore(read_checkpoint(checkpoint()), "'c'");
-    EXPECT_EQ(more.finished(), epochs == 1);
-  }
 }
 
 // Far more time than a test takes, most of it spent already: what is measured makes no difference.
