@@ -130,7 +130,8 @@ void OutputFolder::drop(const std::string& name) const {
 fs::path OutputFolder::prepare(const std::string& name) {
   const fs::path path = root_ / name;
   std::error_code error;
-  for (fs::path folder = path.parent_path(); !folder.empty() && !is_there(folder);
+  const bool is_plain = path == path.lexically_normal();  // a folder before '..' stays
+  for (fs::path folder = path.parent_path(); is_plain && !folder.empty() && !is_there(folder);
        folder = folder.parent_path()) {
     created_.insert(folder);
   }

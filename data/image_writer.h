@@ -19,8 +19,8 @@ namespace convae {
 /// next images: the Loader's counterpart.
 class ImageWriter {
 public:
-  /// Images that wait or are being written take at most `max_bytes`, where that is 0
-  /// most_bytes_ahead(); a larger one is written alone. `workers` 0 writes in write().
+  /// Images that wait or are being written take at most `max_bytes` (0: most_bytes_ahead()); a
+  /// larger one is written alone. `workers` 0 writes in write().
   explicit ImageWriter(std::int64_t workers, std::int64_t max_bytes = 0);
   /// Writes what still waits, and ignores errors: call finish() before.
   ~ImageWriter();

@@ -87,7 +87,10 @@ public:
       const std::string stem(stem_of(files_.name(i)));
       const auto masked = stem_of_masked(stem);
       if (!masked || !std::ranges::binary_search(stems_, hash_of(*masked))) continue;
-      flags.insert(fmt::format("--exclude '*{}.*'", stem.substr(masked->size())));
+      std::string ending = stem.substr(masked->size());
+      const std::size_t numbers = ending.find_last_not_of("0123456789") + 1;
+      if (numbers < ending.size()) ending.replace(numbers, std::string::npos, "[0-9]*");
+      flags.insert(fmt::format("--exclude '*{}.*'", ending));
       if (pairs++ > 0) continue;
       image = name_with(*masked);
       mask = files_.name(i);

@@ -4,6 +4,7 @@
 #include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/parallel.h"
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/evaluation/filters.h"
 #include "convae/evaluation/jpeg_size.h"
@@ -321,10 +322,10 @@ Evaluation evaluate(const Model& model, const EvaluateOptions& options,
     output.emplace(options.output, options.overwrite);
     output->reserve_exact("evaluate.json");
     output->reserve_exact("evaluate.csv");
-    if (leads()) {  // whether it can be written is tried before the work, which may take hours
-      OutputFolder folder(options.output, options.overwrite);
-      const AtomicFile attempt(folder.prepare("evaluate.json"));
-    }
+    // Whether it can be written is tried before the work, which may take hours; nothing is left.
+    std::filesystem::path there = absolute_path(options.output);
+    while (!is_there(there)) there = parent_folder(there);
+    if (leads()) const AtomicFile attempt(there / "evaluate.json");
   }
   Evaluation evaluation = Evaluator(model, options, callbacks).run();
   if (output && leads()) {

@@ -53,7 +53,7 @@ ImageEntries find_training_images(const Model& model, const DataOptions& data, b
 /// Sums of images and what is found of them, in float and double.
 bool fits_rows(Size size, std::int64_t channels) {
   constexpr std::int64_t kBytesAValue = 64;
-  const std::int64_t free = free_memory_bytes();
+  const std::int64_t free = least_of_ranks(free_memory_bytes());
   return free == 0 || size.area() <= free / (kBytesAValue * channels);
 }
 
@@ -70,7 +70,7 @@ void fit_rows(References& references, const ImageEntries& images, const DataOpti
   const std::int64_t most_bytes = least_of_ranks(pca_bytes());
   BatchOptions batches;
   batches.batch_size = options.images.batch_size;
-  batches.max_pixels = std::min(kMaxBatchPixels, most_bytes / (kPcaBytesANumber * data.channels));
+  batches.max_pixels = kPcaPixels;
   batches.workers = worker_count(data.workers);
   const Size size = data.size;
   RowSource source{dataset.size(), dataset.options().channels * size.h * size.w, {}};
@@ -150,7 +150,7 @@ References fit_references(const Model& model, const EvaluateOptions& options, Si
     const ImageEntries images = find_training_images(model, data, is_named, references, callbacks);
     FolderOptions seen = options.images;
     seen.data.size = size;
-    // It plans its batches by the memory that is free before others have used it.
+    // Its batches are planned by free memory, of which what follows keeps a part.
     ModelFolder folder(model, {{}, images, {}}, seen, callbacks, ImagesAt::network_size);
     if (size && fits_rows(size, model.options().channels)) {
       fit_rows(references, images, data, model, options, callbacks);

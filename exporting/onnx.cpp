@@ -62,7 +62,7 @@ public:
                         constant("residual.high", torch::tensor(1.0F))});
   }
 
-  /// As DetectorImpl::pass().
+  /// As DetectorImpl::logits().
   std::string detector(std::string x) {
     std::vector<std::string> skipped;
     for (const DetectorLayer& part : spec_.detector_layers()) {

@@ -294,7 +294,7 @@ private:
         list(level.padding), list(level.dilation));
   }
 
-  /// As DetectorImpl::pass(): what the detector sees → its logits, four pixels each.
+  /// As DetectorImpl::logits(): what the detector sees → its logits, four pixels each.
   std::string detector() const {
     std::string code = "def forward(self, x: Tensor) -> Tensor:\n";
     for (const DetectorLayer& layer : spec_.detector_layers()) {

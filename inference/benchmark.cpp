@@ -148,7 +148,7 @@ void require_memory(const BenchmarkOptions& options) {
   if (free_bytes == 0 || needed <= free_bytes) return;
   throw std::runtime_error(fmt::format(
       "a training step of {} images of {} needs at least {:.1f} GB, but {:.1f} GB are free; use a "
-      "smaller batch-size, size or number of channels",
+      "smaller batch-size, input or number of channels",
       options.train.batch_size, to_string(options.size), needed / 1e9, free_bytes / 1e9));
 }
 

@@ -5,7 +5,6 @@
 #include "convae/core/output_folder.h"
 #include "convae/core/paths.h"
 #include "convae/data/image_writer.h"
-#include "convae/data/listing.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
@@ -42,21 +41,13 @@ struct Series {
   torch::Tensor (*arrange)(const std::vector<torch::Tensor>& shown);
 };
 
-/// Whether a folder holds images that are not of such a series.
-bool has_others(const std::filesystem::path& folder, const Series& series) {
-  std::error_code error;
-  const std::filesystem::directory_iterator entries(folder, error);
-  return std::any_of(begin(entries), end(entries), [&](const auto& entry) {
-    const std::string name = entry.path().filename().string();
-    return is_image_ending(ending_of(name)) && name != series.sheet &&
-           !name.starts_with(series.prefix + "_");
-  });
-}
-
 template <typename Options>
 DrawnPictures draw(const Model& model, const Options& options, const Series& series,
                    const Callbacks& callbacks) {
-  if (has_others(options.output, series)) {
+  const auto is_beside = [output = file_id(options.output)](const std::filesystem::path& input) {
+    return output && file_id(parent_folder(input)) == output;
+  };
+  if (std::ranges::any_of(series.inputs, is_beside)) {
     callbacks.warn("the results lie among the images in " + in_quotes(options.output) +
                    ": training will take that folder for results, and leave out all its images");
   }

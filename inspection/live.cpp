@@ -86,10 +86,10 @@ public:
     std::map<int, fs::path> before = std::exchange(folders_, {});
     bool is_new = false;
     for (const fs::path& folder : folders) {
-      const int watch =
-          inotify_add_watch(descriptor_.get(), folder.c_str(),
-                            IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_MODIFY | IN_DELETE |
-                                IN_MOVED_FROM | IN_ONLYDIR | IN_DELETE_SELF | IN_MOVE_SELF);
+      const int watch = inotify_add_watch(descriptor_.get(), folder.c_str(),
+                                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_MODIFY |
+                                              IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR |
+                                              IN_EXCL_UNLINK | IN_DELETE_SELF | IN_MOVE_SELF);
       if (watch < 0 && errno != ENOENT && errno != ENOTDIR) {
         fail(in_quotes(folder), ENOSPC, "max_user_watches");
       }
@@ -197,6 +197,8 @@ private:
   /// A file that is found and not heard of may still be written: it is complete when it has not
   /// changed for so long.
   static constexpr std::chrono::seconds kSettled{1};
+  /// One that is written counts as found after so long without a change: its end may be missed.
+  static constexpr std::chrono::seconds kAbandoned{30};
 
   /// Lists it by the rules of every folder of images, but for archives: pictures are packed into
   /// some and removed, and others come. Again until all folders are watched, so that nothing that
@@ -207,7 +209,7 @@ private:
       ImageFolder listed = list_image_files(root_, globs_);
       folders_ = {listed.folders.begin(), listed.folders.end()};
       const auto is_left = [&](const fs::path& p) { return !folders_.contains(p.parent_path()); };
-      std::erase_if(begun_, is_left);
+      std::erase_if(begun_, [&](const auto& begun) { return is_left(begun.first); });
       std::erase_if(seen_, [&](const auto& seen) { return is_left(seen.first); });
       if (!watch_.follow(listed.folders) || callbacks_.stopped()) return listed;
     }
@@ -227,13 +229,19 @@ private:
     if (event == Event::missed) return begun_.clear();
     begun_.erase(path);
     unsettled_.erase(path);
+    std::erase(complete_, path);
     if (event == Event::found) unsettled_.insert(path);
-    if (event == Event::begun) begun_.insert(path);
+    if (event == Event::begun) begun_[path] = std::chrono::steady_clock::now();
     if (event == Event::complete) complete_.push_back(path);
     if (event == Event::gone) seen_.erase(path);  // or all names there ever were would fill memory
   }
 
   void use_settled() {
+    std::erase_if(begun_, [&](const auto& begun) {
+      const bool is_over = std::chrono::steady_clock::now() - begun.second > kAbandoned;
+      if (is_over) unsettled_.insert(begun.first);
+      return is_over;
+    });
     for (auto path = unsettled_.begin(); path != unsettled_.end() && !callbacks_.stopped();) {
       std::error_code gone;
       const auto age = fs::file_time_type::clock::now() - fs::last_write_time(*path, gone);
@@ -272,7 +280,7 @@ private:
   std::map<fs::path, Written> seen_;
   std::optional<FileId> watched_root_;
   std::set<fs::path> folders_;  // that are watched, by the latest listing
-  std::set<fs::path> begun_;    // files that are still written
+  std::map<fs::path, std::chrono::steady_clock::time_point> begun_;  // still written; last heard of
   std::vector<fs::path> complete_;
   std::set<fs::path> unsettled_;
   std::set<std::string> told_;

@@ -31,9 +31,9 @@ std::int64_t score_paths(const Inspector& inspector, int descriptor, const LiveO
 /// and what list_images() throws: better known before a calibration.
 void require_watchable(const DataOptions& data);
 
-/// Scores the images of such a folder, and then those that are written or moved into it, when they
-/// are complete, until `callbacks` say stop. Throws what list_images() throws, and
-/// std::runtime_error where the folder cannot be watched.
+/// Scores the images of a folder that require_watchable() takes, and then those that are written or
+/// moved into it, when they are complete, until `callbacks` say stop. Throws what list_images()
+/// throws, and std::runtime_error where the folder cannot be watched.
 std::int64_t score_watched(const Inspector& inspector, const LiveOptions& options,
                            const Callbacks& callbacks);
 

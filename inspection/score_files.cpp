@@ -51,8 +51,7 @@ ScoreFiles::ScoreFiles(const ScoreOptions& options, const ModelFolder& folder)
   if (options.overwrite) output_.spare(folder.paths());  // they may lie in a folder named heat
 }
 
-void ScoreFiles::begin() {
-  AtomicFile trial(output_.prepare("scores.csv"));
+void ScoreFiles::begin() const {
   if (heats_.empty()) return;
   for (const char* table : {"scores.csv", "summary.json", kReport}) output_.drop(table);
 }

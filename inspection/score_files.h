@@ -1,5 +1,6 @@
 #pragma once
 
+#include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/region.h"
 #include "convae/data/image_writer.h"
@@ -27,9 +28,10 @@ class ScoreFiles {
 public:
   ScoreFiles(const ScoreOptions& options, const ModelFolder& folder);
 
-  /// Removes an earlier call's tables where they would describe other maps. Throws
-  /// std::runtime_error where the folder cannot be written.
-  void begin();
+  /// Throws std::runtime_error where the folder cannot be written.
+  void require_writable() { const AtomicFile attempt(output_.prepare("scores.csv")); }
+  /// Removes an earlier call's tables, so that none describes other maps.
+  void begin() const;
   void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay);
   /// Waits for the maps of this rank.
   void finish_maps() { writer_.finish(); }

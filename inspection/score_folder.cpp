@@ -71,6 +71,7 @@ public:
                    among_images(options.output));
     if (!options.output.empty()) files_.emplace(options, folder_);
     ranks().barrier();  // all have looked whether files exist before one writes any
+    if (files_ && leads()) files_->require_writable();  // before a calibration, which takes minutes
     callbacks.begin_writing();
   }
 

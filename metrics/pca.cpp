@@ -25,6 +25,8 @@ constexpr int kMaxPasses = 16;
 constexpr double kLeastProgress = 2e-4;
 constexpr std::uint64_t kSeed = 0;
 
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 30;
+
 /// Variances below this share of the largest are rounding.
 constexpr double kRoundingShare = 1e-12;
 
@@ -135,22 +137,27 @@ RowStatistics row_statistics(const RowSource& source) {
 }
 
 std::int64_t pca_bytes() {
-  constexpr std::int64_t kMost = std::int64_t{1} << 30;
   const std::int64_t free = free_memory_bytes();
-  return free > 0 ? std::min(kMost, free / 4) : kMost;
+  return free > 0 ? std::min(kMostBytes, free / 4) : kMostBytes;
 }
 
 std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbers,
                                            std::int64_t components, std::int64_t most_bytes) {
   // Around their mean, N rows spread in N - 1 directions.
   if (components >= rows || components >= numbers) return std::nullopt;
-  const auto fit = [&](double vectors) { return vectors * numbers * sizeof(float) <= most_bytes; };
-  if (!fit(components)) return std::nullopt;
-  if (numbers <= std::min(rows, kMaxMatrixSide)) return PcaMethod::covariance;
-  if (rows <= kMaxMatrixSide && fit(rows)) return PcaMethod::gram;
+  const auto bytes_of = [&](double vectors) { return vectors * numbers * sizeof(float); };
+  // The choice itself must not depend on what is free: results would.
+  PcaMethod method = PcaMethod::randomised;
   // Its vectors, their image, and the factorisation's workspace.
-  if (!fit(3 * (components + kSpareVectors))) return std::nullopt;
-  return PcaMethod::randomised;
+  double bytes = bytes_of(3 * (components + kSpareVectors));
+  if (numbers <= std::min(rows, kMaxMatrixSide)) {
+    method = PcaMethod::covariance;
+    bytes = bytes_of(components);
+  } else if (rows <= kMaxMatrixSide && bytes_of(rows) <= kMostBytes) {
+    method = PcaMethod::gram;
+    bytes = bytes_of(rows);
+  }
+  return bytes <= most_bytes ? std::optional(method) : std::nullopt;
 }
 
 std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components,
@@ -163,8 +170,9 @@ std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t com
     return fmt::format("{} needs more than {} training images, but there are {}", pca, components,
                        rows);
   }
-  return fmt::format("{} of images of {} numbers takes more than {} MiB; try a smaller --size", pca,
-                     numbers, most_bytes >> 20);
+  return fmt::format("{} of images of {} numbers takes more than {} MiB{}; try a smaller --size",
+                     pca, numbers, most_bytes >> 20,
+                     most_bytes < kMostBytes ? ", a quarter of the free memory" : "");
 }
 
 torch::Tensor Pca::project(const torch::Tensor& rows) const {

@@ -46,11 +46,12 @@ constexpr auto names(PcaMethod) {
 
 /// What finding components may take: a quarter of the free memory, and at most 1 GiB.
 std::int64_t pca_bytes();
-/// What a number of the rows that come together takes meanwhile, as measured.
-inline constexpr std::int64_t kPcaBytesANumber = 32;
+/// How many pixels' rows come together: about 100 MB in colour. The same whatever memory is free,
+/// as sums depend on it in their last digits.
+inline constexpr std::int64_t kPcaPixels = 1'000'000;
 
 /// An exact method if its matrix is small, else `randomised`. nullopt where there are not that many
-/// components or they would take more than `most_bytes`; why_no_pca() has the reason.
+/// components or the method would take more than `most_bytes`; why_no_pca() has the reason.
 std::optional<PcaMethod> choose_pca_method(std::int64_t rows, std::int64_t numbers,
                                            std::int64_t components, std::int64_t most_bytes);
 std::string why_no_pca(std::int64_t rows, std::int64_t numbers, std::int64_t components,

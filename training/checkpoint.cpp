@@ -248,7 +248,10 @@ Checkpoint read_weights_file(const fs::path& path) {
   if (metadata == file.metadata.end()) {
     Checkpoint plain{{}, std::move(file.tensors), false};
     const auto range = file.metadata.find("value-range");  // of weights that convae exported
-    if (range != file.metadata.end()) plain.info.value_range = parse_value_range(range->second);
+    try {
+      if (range != file.metadata.end()) plain.info.value_range = parse_value_range(range->second);
+    } catch (const OptionError&) {  // it means something else in another program
+    }
     return plain;
   }
   Checkpoint checkpoint{from_metadata(metadata->second, in_quotes(path)), std::move(file.tensors)};

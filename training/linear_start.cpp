@@ -30,8 +30,8 @@ struct SomeImages {
   std::vector<Step> plan;
   std::int64_t count = 0, blocks = 0;
 
-  SomeImages(const ImageDataset& images, std::int64_t every, Size block, std::int64_t pixels)
-      : plan(plan_in_order(images, kBatch, pixels)) {
+  SomeImages(const ImageDataset& images, std::int64_t every, Size block)
+      : plan(plan_in_order(images, kBatch, kPcaPixels)) {
     for (Step& step : plan) {
       for (MicroBatch& batch : step) {
         std::erase_if(batch.indices, [&](std::int64_t index) { return index % every != 0; });
@@ -47,14 +47,13 @@ struct SomeImages {
   }
 };
 
-/// The blocks of the images; of very many, some of some images, evenly spread. At most so many
-/// pixels at a time.
+/// The blocks of the images; of very many, some of some images, evenly spread.
 RowSource rows_of(ImageDataset& images, Size block, std::uint64_t seed, std::int64_t workers,
-                  std::int64_t pixels, const Callbacks& callbacks) {
+                  const Callbacks& callbacks) {
   const std::int64_t count = images.size();
-  SomeImages some(images, /*every=*/1, block, pixels);
+  SomeImages some(images, /*every=*/1, block);
   const std::int64_t wanted = std::max(kEnoughImages, kMostRows / (some.blocks / count));
-  if (count > wanted) some = SomeImages(images, at::ceil_div(count, wanted), block, pixels);
+  if (count > wanted) some = SomeImages(images, at::ceil_div(count, wanted), block);
   const bool crops = static_cast<bool>(images.options().crop);
   const std::int64_t passes =
       crops ? std::clamp<std::int64_t>(kEnoughRows / some.blocks, 1, kMostPasses) : 1;
@@ -99,9 +98,7 @@ void begin_with_components(Autoencoder net, ImageDataset& training, std::uint64_
   const ModelOptions& model = net->options();
   const Size block = model.linear_block();
   const std::int64_t most_bytes = least_of_ranks(pca_bytes());
-  const std::int64_t pixels =
-      std::min(kMaxBatchPixels, most_bytes / (kPcaBytesANumber * model.channels));
-  const RowSource source = rows_of(training, block, seed, workers, pixels, callbacks);
+  const RowSource source = rows_of(training, block, seed, workers, callbacks);
   const RowStatistics statistics = row_statistics(source);
   const std::int64_t count = std::min(model.bottleneck_numbers(), statistics.count - 1);
   const auto method = choose_pca_method(statistics.count, source.numbers, count, most_bytes);

@@ -39,9 +39,8 @@ public:
   /// One step; `lr` is this step's learning rate.
   void step(double lr);
 
-  /// For a checkpoint: moments as `optimizer.<parameter>.<moment>`, and as
-  /// `optimizer.<parameter>.step` how many steps a parameter has had that has had fewer than
-  /// others.
+  /// Moments as `optimizer.NAME.MOMENT`, for a checkpoint. Where a parameter has had fewer
+  /// steps than others, also their number as `optimizer.NAME.step`.
   std::map<std::string, torch::Tensor> state() const;
 
   /// Number of steps taken.

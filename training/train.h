@@ -49,7 +49,7 @@ struct TrainJob {
 
   std::string command;  ///< kept in commands.txt; empty: none
 
-  /// Called after each step, with how far the run is; may be empty.
+  /// Called after each step, with how far the run is, on every rank; may be empty.
   std::function<void(const Progress& progress)> after_step = {};
 };
 

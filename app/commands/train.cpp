@@ -64,8 +64,8 @@ void print(const TrainResult& result, const TrainingOptions& given) {
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
 }
 
-/// Of the options of images and training that were given for a finished run, those that ask for
-/// something else than it has. Its totals do not count: it has reached them.
+/// Warns of options of images and training that differ from the finished run's; with --strict,
+/// those that choose images are refused. Totals do not count: the run has reached them.
 void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
                                     const Callbacks& callbacks) {
   const std::set<std::string> totals = {"epochs", "max-steps", "time", "patience"};

@@ -34,15 +34,12 @@ cxxopts::Options make_parser(const Command& command) {
 }
 
 /// `--skip-bad false` → `--skip-bad=false`: cxxopts never takes the next word for a switch.
-std::vector<std::string> join_switch_values(const std::vector<std::string>& words,
-                                            const Command& command) {
+std::vector<std::string> join_switch_values(const std::vector<std::string>& words) {
   std::vector<std::string> joined;
   for (const std::string& word : words) {
     const bool is_flag = !joined.empty() && joined.back().starts_with("--");
     const OptionSpec* option = is_flag ? find_option(words[0], joined.back().substr(2)) : nullptr;
-    const bool is_value =
-        word == "true" || word == "false" || (command.operands == 0 && !word.starts_with("-"));
-    if (option != nullptr && option->is_switch() && is_value) {
+    if (option != nullptr && option->is_switch() && (word == "true" || word == "false")) {
       joined.back() += "=" + word;
     } else {
       joined.push_back(word);
@@ -93,7 +90,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
   const Command& command = find_command(words.at(0));
   // After "--", words that begin with a dash are names.
   const auto end = std::find(words.begin(), words.end(), "--");
-  const auto result = parse(command, join_switch_values({words.begin(), end}, command));
+  const auto result = parse(command, join_switch_values({words.begin(), end}));
   CommandLine line;
   line.command = command.name;
   line.words = words;

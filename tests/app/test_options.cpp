@@ -280,7 +280,6 @@ TEST(OptionsTest, BadWordsAreRefusedByName) {
       {{"train", "--kernel", "x3"}, {"--kernel 'x3'", "HxW"}},
       {{"train", "--activation", "sillu"}, {"--activation 'sillu'", "'silu'", "gelu"}},
       {{"train", "--skip-bad=maybe"}, {"--skip-bad 'maybe': expected true or false"}},
-      {{"train", "--skip-bad", "maybe"}, {"--skip-bad 'maybe': expected true or false"}},
       {{"train", "--levels", "k3"}, {"--levels 'k3'", "CHANNELS"}},
       {{"train", "--levels", "8:q3"}, {"--levels '8:q3'", "'q'", "k, s, p, d"}},
       {{"train", "--config", "none.toml"}, {"--config", "none.toml", "No such file"}},

@@ -223,10 +223,10 @@ def test_a_file_that_is_still_written_waits_whatever_else_comes(watched, tmp_pat
         for file in (own, other):
             file.write(content[:100])
         (tmp_path / "new").rename(tmp_path / "camera/new")
-        for at in (100, 150, 200):
-            time.sleep(0.5)
+        for at in range(100, 250, 25):
+            time.sleep(0.25)
             for file in (own, other):
-                file.write(content[at:at + 50])
+                file.write(content[at:at + 25])
         time.sleep(1.5)
         shutil.copy(tmp_path / "picture.png", tmp_path / "camera/new/a.png")
         assert line()["path"] == "camera/new/a.png"
@@ -236,8 +236,21 @@ def test_a_file_that_is_still_written_waits_whatever_else_comes(watched, tmp_pat
     assert {"camera/slow.png", "camera/new/slow.png"} == {one["path"] for one in found if "score" in one}
 
 
+def test_a_file_that_is_written_again_meanwhile_waits(watched, tmp_path):
+    process, line = watched()
+    content = (tmp_path / "picture.png").read_bytes()
+    process.send_signal(signal.SIGSTOP)
+    (tmp_path / "camera/a.png").write_bytes(content)
+    with open(tmp_path / "camera/a.png", "wb", buffering=0) as file:
+        file.write(content[:100])
+        process.send_signal(signal.SIGCONT)
+        time.sleep(1)
+        file.write(content[100:])
+    assert "score" in line()
+
+
 def test_a_file_may_come_as_a_link_whose_first_name_goes(watched, tmp_path):
-    """As programs deliver files that replace none."""
+    """As programs deliver a file without replacing another."""
     process, line = watched()
     process.send_signal(signal.SIGSTOP)
     (tmp_path / "camera/a.png").hardlink_to(tmp_path / "picture.png")

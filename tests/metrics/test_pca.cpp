@@ -121,7 +121,7 @@ TEST(PcaMethod, IsTheOneWithTheSmallerMatrix) {
   EXPECT_EQ(choose_pca_method(180, 65'536, 64, kGiB), PcaMethod::gram);
   EXPECT_EQ(choose_pca_method(500, 784, 64, kGiB), PcaMethod::gram);
   EXPECT_EQ(choose_pca_method(50'000, 3'072, 64, kGiB), PcaMethod::randomised);
-  EXPECT_EQ(choose_pca_method(1'000, 65'536, 64, kGiB / 8), PcaMethod::randomised);  // less memory
+  EXPECT_EQ(choose_pca_method(1'000, 65'536, 64, kGiB / 4), PcaMethod::gram);
 }
 
 TEST(PcaMethod, SaysWhyThereIsNone) {
@@ -133,6 +133,10 @@ TEST(PcaMethod, SaysWhyThereIsNone) {
       contains(reason(64, 784, 64), "needs more than 64 training images, but there are 64"));
   EXPECT_TRUE(contains(reason(9'000, 784, 784), "as it is"));
   EXPECT_TRUE(contains(reason(1'000'000, 3'000'000, 4'608), "1024 MiB; try a smaller --size"));
+  const std::string short_of_memory = why_no_pca(1'000, 65'536, 64, kGiB / 8);
+  EXPECT_FALSE(choose_pca_method(1'000, 65'536, 64, kGiB / 8).has_value());
+  EXPECT_TRUE(contains(short_of_memory, "128 MiB, a quarter of the free memory"))
+      << short_of_memory;
   // Products that do not fit 64 bits.
   EXPECT_TRUE(contains(reason(std::int64_t{1} << 60, std::int64_t{1} << 59, 1 << 20), "MiB"));
 }
