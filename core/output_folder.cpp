@@ -127,6 +127,12 @@ void OutputFolder::drop(const std::string& name) const {
   }
 }
 
+void OutputFolder::require_writable() const {
+  fs::path file = absolute_path(root_) / "result";
+  while (!is_there(file.parent_path())) file = file.parent_path();
+  const AtomicFile attempt(file);
+}
+
 fs::path OutputFolder::prepare(const std::string& name) {
   const fs::path path = root_ / name;
   std::error_code error;

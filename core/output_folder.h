@@ -46,6 +46,10 @@ public:
   /// not be replaced.
   std::filesystem::path prepare(const std::string& name);
 
+  /// Throws std::runtime_error where nothing can be written there, for jobs whose results come
+  /// after long work. Leaves nothing.
+  void require_writable() const;
+
   /// Removes an earlier call's file now, so that it does not lie beside new results if this call
   /// fails. Does nothing unless files may be replaced.
   void drop(const std::string& name) const;

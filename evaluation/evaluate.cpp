@@ -322,10 +322,7 @@ Evaluation evaluate(const Model& model, const EvaluateOptions& options,
     output.emplace(options.output, options.overwrite);
     output->reserve_exact("evaluate.json");
     output->reserve_exact("evaluate.csv");
-    // Whether it can be written is tried before the work, which may take hours; nothing is left.
-    std::filesystem::path there = absolute_path(options.output);
-    while (!is_there(there)) there = parent_folder(there);
-    if (leads()) const AtomicFile attempt(there / "evaluate.json");
+    if (leads()) output->require_writable();  // before the work, which may take hours
   }
   Evaluation evaluation = Evaluator(model, options, callbacks).run();
   if (output && leads()) {

@@ -142,12 +142,11 @@ void check(const BenchmarkOptions& options) {
 void require_memory(const BenchmarkOptions& options) {
   const std::int64_t free_bytes = free_memory_bytes();
   require_memory_for_weights(options.model, free_bytes);
-  const double needed = 1.0 * options.train.batch_size *
-                        options.model.training_bytes_per_image(options.size) /
-                        (options.train.precision == Precision::bf16 ? 2 : 1);
+  const auto needed = static_cast<double>(
+      bytes_for_batches(options.model, options.train, {{options.size, options.train.batch_size}}));
   if (free_bytes == 0 || needed <= free_bytes) return;
   throw std::runtime_error(fmt::format(
-      "a training step of {} images of {} needs at least {:.1f} GB, but {:.1f} GB are free; use a "
+      "a training step of {} images of {} needs {:.1f} GB, but {:.1f} GB are free; use a "
       "smaller batch-size, input or number of channels",
       options.train.batch_size, to_string(options.size), needed / 1e9, free_bytes / 1e9));
 }

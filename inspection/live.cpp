@@ -182,18 +182,24 @@ public:
   std::int64_t run() {
     take(watch_all());
     while (!callbacks_.stopped()) {
-      use_settled();
+      use_complete();
       const bool is_changed =
-          watch_.wait([&](const fs::path& path, FolderWatch::Event event) { hear(path, event); });
+          watch_.wait([&](const fs::path& path, Event event) { hear(path, event); });
       // The folder may be a link, or lie in a folder, that is changed: a watch stays with the
       // folder it began with.
       if (is_changed || file_id(root_) != watched_root_) take(watch_all());
-      for (const fs::path& path : std::exchange(complete_, {})) use(path);
     }
     return anomalies_;
   }
 
 private:
+  using Event = FolderWatch::Event;
+  using Clock = std::chrono::steady_clock;
+  struct Pending {
+    Event last;
+    Clock::time_point heard;
+  };
+
   /// A file that is found and not heard of may still be written: it is complete when it has not
   /// changed for so long.
   static constexpr std::chrono::seconds kSettled{1};
@@ -209,7 +215,7 @@ private:
       ImageFolder listed = list_image_files(root_, globs_);
       folders_ = {listed.folders.begin(), listed.folders.end()};
       const auto is_left = [&](const fs::path& p) { return !folders_.contains(p.parent_path()); };
-      std::erase_if(begun_, [&](const auto& begun) { return is_left(begun.first); });
+      std::erase_if(pending_, [&](const auto& pending) { return is_left(pending.first); });
       std::erase_if(seen_, [&](const auto& seen) { return is_left(seen.first); });
       if (!watch_.follow(listed.folders) || callbacks_.stopped()) return listed;
     }
@@ -220,39 +226,38 @@ private:
       if (told_.insert(file.name).second) callbacks_.warn(skipped_line(file));
     }
     for (const ImageFile& file : listed.files) {
-      if (!begun_.contains(file.path)) unsettled_.insert(file.path);
+      pending_.try_emplace(file.path, Pending{Event::found, Clock::now()});
     }
   }
 
-  void hear(const fs::path& path, FolderWatch::Event event) {
-    using Event = FolderWatch::Event;
-    if (event == Event::missed) return begun_.clear();
-    begun_.erase(path);
-    unsettled_.erase(path);
-    std::erase(complete_, path);
-    if (event == Event::found) unsettled_.insert(path);
-    if (event == Event::begun) begun_[path] = std::chrono::steady_clock::now();
-    if (event == Event::complete) complete_.push_back(path);
-    if (event == Event::gone) seen_.erase(path);  // or all names there ever were would fill memory
-  }
-
-  void use_settled() {
-    std::erase_if(begun_, [&](const auto& begun) {
-      const bool is_over = std::chrono::steady_clock::now() - begun.second > kAbandoned;
-      if (is_over) unsettled_.insert(begun.first);
-      return is_over;
-    });
-    for (auto path = unsettled_.begin(); path != unsettled_.end() && !callbacks_.stopped();) {
-      std::error_code gone;
-      const auto age = fs::file_time_type::clock::now() - fs::last_write_time(*path, gone);
-      if (!gone && age >= std::chrono::seconds(0) && age < kSettled) {
-        ++path;
-        continue;
+  void hear(const fs::path& path, Event event) {
+    if (event == Event::missed) {
+      for (auto& [file, pending] : pending_) {
+        if (pending.last == Event::begun) pending.last = Event::found;
       }
-      const fs::path settled = *path;
-      path = unsettled_.erase(path);
-      use(settled);
+    } else if (event == Event::gone) {
+      pending_.erase(path);
+      seen_.erase(path);  // or all names there ever were would fill memory
+    } else {
+      pending_[path] = {event, Clock::now()};
     }
+  }
+
+  bool is_complete(const fs::path& path, const Pending& pending) const {
+    if (pending.last == Event::begun) return Clock::now() - pending.heard > kAbandoned;
+    if (pending.last == Event::complete) return true;
+    std::error_code gone;
+    const auto age = fs::file_time_type::clock::now() - fs::last_write_time(path, gone);
+    return gone || age < std::chrono::seconds(0) || age >= kSettled;
+  }
+
+  void use_complete() {
+    std::erase_if(pending_, [&](const auto& entry) {
+      const auto& [path, pending] = entry;
+      if (callbacks_.stopped() || !is_complete(path, pending)) return false;
+      use(path);
+      return true;
+    });
   }
 
   void use(const fs::path& path) {
@@ -279,10 +284,8 @@ private:
   using Written = std::array<std::int64_t, 4>;  // when, how much, which file
   std::map<fs::path, Written> seen_;
   std::optional<FileId> watched_root_;
-  std::set<fs::path> folders_;  // that are watched, by the latest listing
-  std::map<fs::path, std::chrono::steady_clock::time_point> begun_;  // still written; last heard of
-  std::vector<fs::path> complete_;
-  std::set<fs::path> unsettled_;
+  std::set<fs::path> folders_;           // that are watched, by the latest listing
+  std::map<fs::path, Pending> pending_;  // files to be scored
   std::set<std::string> told_;
   std::int64_t anomalies_ = 0;
 };

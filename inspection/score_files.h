@@ -1,6 +1,5 @@
 #pragma once
 
-#include "convae/core/files.h"
 #include "convae/core/output_folder.h"
 #include "convae/core/region.h"
 #include "convae/data/image_writer.h"
@@ -29,7 +28,7 @@ public:
   ScoreFiles(const ScoreOptions& options, const ModelFolder& folder);
 
   /// Throws std::runtime_error where the folder cannot be written.
-  void require_writable() { const AtomicFile attempt(output_.prepare("scores.csv")); }
+  void require_writable() const { output_.require_writable(); }
   /// Removes an earlier call's tables, so that none describes other maps.
   void begin() const;
   void write_map(std::int64_t image, const torch::Tensor& map, const torch::Tensor& overlay);

@@ -302,7 +302,7 @@ def test_images_that_came_after_the_training_are_left_out(done, evaluate, evalua
 
 def test_results_that_cannot_be_written_are_refused_before_the_images_are_looked_for(convae, dense):
     convae("evaluate", "--checkpoint", dense, "--data", "nowhere", "-o", "/proc/out", *ONE_CORE).assert_refused(
-        1, "cannot write /proc/evaluate.json")
+        1, "cannot write /proc/out")
 
 
 def test_named_training_images_must_be_there(convae, dense, fresh, tmp_path):
