@@ -5,10 +5,10 @@
 #include "convae/data/globs.h"
 #include "convae/data/grouping.h"
 #include "convae/data/layout.h"
+#include "convae/data/suspicious_names.h"
 #include "convae/data/windows.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <map>
@@ -28,144 +28,6 @@ constexpr std::pair<std::string_view, const char*> kConverters[] = {
     {".arw", "darktable-cli"}, {".orf", "darktable-cli"},  {".raf", "darktable-cli"},
     {".rw2", "darktable-cli"}, {".pef", "darktable-cli"},  {".srw", "darktable-cli"},
     {".raw", "darktable-cli"}};
-
-/// The folder that a name is in, with the last '/'.
-std::string_view folder_of(std::string_view name) { return name.substr(0, name.rfind('/') + 1); }
-
-/// All of those that files are in.
-std::set<std::string_view> folders_of(const ImageFiles& files) {
-  std::set<std::string_view> folders;
-  std::string_view before;
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const std::string_view folder = folder_of(files.name(i));
-    if (folder != std::exchange(before, folder)) folders.insert(folder);
-  }
-  return folders;
-}
-
-/// Warns of a folder such as `labels` whose files have the names of images in another.
-void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
-  std::set<std::string_view> labels = folders_of(files);  // that are named so
-  std::erase_if(labels, [](std::string_view folder) {
-    return !has_role(fs::path(folder).parent_path().filename().string(), FolderRole::labels);
-  });
-  if (labels.empty()) return;
-  std::map<std::string_view, std::set<std::string_view>> stems;  // by the folder they are in
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const std::string_view folder = folder_of(files.name(i));
-    const std::string_view name = files.name(i).substr(folder.size());
-    stems[folder].insert(name.substr(0, std::max<std::size_t>(1, name.rfind('.'))));
-  }
-  for (const std::string_view folder : labels) {
-    const auto& own = stems[folder];
-    const bool is_double = std::ranges::any_of(stems, [&](const auto& other) {
-      return other.first != folder && std::ranges::includes(other.second, own);
-    });
-    if (!is_double) continue;
-    const std::string_view name = folder.substr(0, folder.size() - 1);
-    callbacks.warn(
-        fmt::format("{} images in {} have the names of others and seem to be their "
-                    "masks; leave them out with --exclude {}",
-                    own.size(), in_quotes(name), shell_word(glob_of(name) + "/**")));
-  }
-}
-
-/// Warns of masks beside their images, by their names.
-class MaskNames {
-public:
-  explicit MaskNames(const ImageFiles& files) : files_(files) {
-    for (std::size_t i = 0; i < files.size(); ++i)
-      stems_.push_back(hash_of(stem_of(files.name(i))));
-    std::ranges::sort(stems_);
-  }
-
-  void warn_of_pairs(const Callbacks& callbacks) const {
-    std::int64_t pairs = 0;
-    std::string image, mask;  // of the first pair
-    std::set<std::string> flags;
-    for (std::size_t i = 0; i < files_.size(); ++i) {
-      const std::string stem(stem_of(files_.name(i)));
-      const auto masked = stem_of_masked(stem);
-      if (!masked || !std::ranges::binary_search(stems_, hash_of(*masked))) continue;
-      std::string ending = stem.substr(masked->size());
-      const std::size_t numbers = ending.find_last_not_of("0123456789") + 1;
-      if (numbers < ending.size()) ending.replace(numbers, std::string::npos, "[0-9]*");
-      flags.insert(fmt::format("--exclude '*{}.*'", ending));
-      if (pairs++ > 0) continue;
-      image = name_with(*masked);
-      mask = files_.name(i);
-    }
-    if (pairs == 0) return;
-    callbacks.warn(fmt::format(
-        "{} images seem to be masks of others, such as {} of {}; leave them out with {}", pairs,
-        in_quotes(mask), in_quotes(image), fmt::join(flags, " ")));
-  }
-
-  void warn_of_twins(const Callbacks& callbacks) const {
-    std::size_t twins = 0;
-    for (std::size_t i = 1; i < stems_.size(); ++i) twins += stems_[i] == stems_[i - 1] ? 1 : 0;
-    if (twins == 0 || 2 * twins < stems_.size() - twins) return;
-    const auto is_twin = [&](std::size_t i) {
-      const auto range = std::ranges::equal_range(stems_, hash_of(stem_of(files_.name(i))));
-      return std::ranges::ssize(range) > 1;
-    };
-    std::size_t i = 0;
-    while (!is_twin(i)) ++i;
-    const std::string first(files_.name(i));
-    do ++i;
-    while (stem_of(files_.name(i)) != stem_of(first));
-    const std::string second(files_.name(i));
-    callbacks.warn(fmt::format(
-        "{} images have the name of another but for the ending, such as {} and {}; if "
-        "they are masks, leave them out with --exclude '*{}'",
-        twins, in_quotes(first), in_quotes(second), fs::path(second).extension().string()));
-  }
-
-private:
-  static std::uint64_t hash_of(std::string_view text) {
-    return XXH3_64bits(text.data(), text.size());
-  }
-
-  std::string name_with(const std::string& stem) const {
-    std::size_t i = 0;
-    while (i + 1 < files_.size() && stem_of(files_.name(i)) != stem) ++i;
-    return std::string(files_.name(i));
-  }
-
-  const ImageFiles& files_;
-  std::vector<std::uint64_t> stems_;  // as numbers, sorted: there may be millions
-};
-
-/// Warns where a folder of training images has a test or validation set beside it, also deeper in
-/// the tree, and all of them are trained on.
-void warn_of_test_images(const ImageFiles& files, const Callbacks& callbacks) {
-  std::map<std::string, std::set<std::string>> training, others;  // folders by the one they are in
-  for (const std::string_view name : folders_of(files)) {
-    std::size_t begin = 0;
-    for (std::size_t end = name.find('/'); end != std::string::npos; end = name.find('/', begin)) {
-      const std::string folder(name.substr(begin, end - begin)), parent(name.substr(0, begin));
-      if (has_role(folder, FolderRole::training)) training[parent].insert(folder);
-      if (has_role(folder, FolderRole::test) || has_role(folder, FolderRole::validation)) {
-        others[parent].insert(folder);
-      }
-      begin = end + 1;
-    }
-  }
-  std::set<std::string> flags;
-  std::string first;
-  for (const auto& [parent, folders] : others) {
-    if (!training.contains(parent)) continue;
-    for (const std::string& folder : folders) {
-      if (flags.empty()) first = parent + folder;
-      flags.insert(fmt::format("--exclude '{}{}/**'", parent.empty() ? "" : "**/", folder));
-    }
-  }
-  if (flags.empty()) return;
-  callbacks.warn(fmt::format(
-      "training on {} too, which seems to hold other images than those to train on; leave them out "
-      "with {}",
-      in_quotes(first), fmt::join(flags, " ")));
-}
 
 /// Of the files listed, those that `images` names; all where it is empty. Warns of what is missing.
 void keep_named(ImageFolder& listed, const std::vector<std::string>& images,
@@ -380,10 +242,7 @@ FoundImages find_images(const fs::path& folder, const DataOptions& options, cons
         first.empty() ? std::string("; convae reads ") + kReadFormats : ""));
   }
   warn_of_what_is_not_read(found.entries, callbacks);
-  const MaskNames masks(found.entries.files());
-  masks.warn_of_pairs(callbacks);
-  masks.warn_of_twins(callbacks);
-  warn_of_labels(found.entries.files(), callbacks);
+  warn_of_masks(found.entries.files(), callbacks);
   return found;
 }
 

@@ -1,5 +1,6 @@
 #include "convae/models/kernels/rank_sums.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
