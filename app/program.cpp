@@ -115,6 +115,7 @@ int complain(const char* message, int code) {
   if (tells_of_no_memory(line)) line = kNoMemory;
   const std::optional<Launch> launch = find_launch();
   if (launch && launch->rank > 0) {
+    stop_at_once();  // when the launcher asks for it, because another rank has said it
     std::this_thread::sleep_for(std::chrono::seconds(1));
     if (ranks().size() == 1) return code;  // not connected, for a reason that holds for all
     line = "rank " + std::to_string(launch->rank) + ": " + line;

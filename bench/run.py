@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Holds convae against Python peers on this machine and prints its column of the table in
-docs/performance.md, as Markdown.
+"""Measures convae and Python peers on this machine, and prints the column of docs/performance.md.
 
-Every measurement is a process of its own with as many compute threads as there are cores, and they
-take turns (convae, peer, peer, convae …), so that a busy moment of the machine meets all alike.
-scripts/bench sets up what this needs."""
+Each measurement is a process of its own with one compute thread per core, and programs take turns
+(convae, peer, peer, convae …), so that a busy moment affects all. scripts/bench sets up what this
+needs."""
 
 import argparse
 import csv

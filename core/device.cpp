@@ -30,7 +30,7 @@ bool has_driver() {
 }
 
 struct Gpus {
-  int count = 0;
+  c10::DeviceIndex count = 0;
   std::string why_none;
 };
 
@@ -38,7 +38,7 @@ Gpus find_gpus() {
   WarningKeeper keeper;
   const c10::WarningUtils::WarningHandlerGuard guard(&keeper);
   Gpus gpus;
-  if (torch::cuda::is_available()) gpus.count = static_cast<int>(torch::cuda::device_count());
+  if (torch::cuda::is_available()) gpus.count = torch::cuda::device_count();
   if (!at::Context::hasCUDART()) {
     gpus.why_none = "this LibTorch is a build without CUDA";
   } else if (!keeper.text.empty()) {

@@ -114,22 +114,21 @@ private:
     std::error_code failure;
     const bool is_regular = entry.is_regular_file(failure);
     const auto is_lost_link = [&] { return entry.is_symlink(failure) && !entry.exists(failure); };
-    if (is_shard_name(entry.path()) && is_lost_link()) {
+    const bool is_shard = is_shard_name(entry.path()), is_image = looks_like_image(entry.path());
+    if (is_image && !chosen_.takes(name)) {
+      ++folder_.excluded;
+    } else if (is_image && is_regular) {
+      folder_.files.add(name, source_);
+    } else if ((is_image || is_shard) && is_lost_link()) {
       folder_.skipped.push_back({name, why_lost(failure)});
-    } else if (!looks_like_image(entry.path())) {
+    } else if (is_image) {
+      folder_.skipped.push_back({name, failure ? failure.message() : "not a regular file"});
+    } else {
       const std::string ending = ending_of(entry.path());
       ++folder_.passed_over[!is_regular      ? "not a regular file"
                             : ending.empty() ? "without an ending"
                                              : ending];
-      if (is_regular && is_shard_name(entry.path())) shards_.insert(entry.path());
-    } else if (!chosen_.takes(name)) {
-      ++folder_.excluded;
-    } else if (is_regular) {
-      folder_.files.add(name, source_);
-    } else if (is_lost_link()) {
-      folder_.skipped.push_back({name, why_lost(failure)});
-    } else {
-      folder_.skipped.push_back({name, failure ? failure.message() : "not a regular file"});
+      if (is_regular && is_shard) shards_.insert(entry.path());
     }
   }
 
@@ -264,10 +263,11 @@ std::string passed_over_text(const ImageFolder& folder) {
 
 std::vector<std::string> lines_of(const Remarks& remarks) {
   std::vector<std::string> lines;
+  lines.reserve(remarks.size());
   for (const auto& [remark, names] : remarks) {
     const std::string others =
-        names.size() == 1 ? "" : " and " + std::to_string(names.size() - 1) + " more like it";
-    lines.push_back(in_quotes(names[0]) + others + ": " + remark);
+        names.size() == 1 ? "" : fmt::format(" and {} more like it", names.size() - 1);
+    lines.push_back(fmt::format("{}{}: {}", in_quotes(names[0]), others, remark));
   }
   return lines;
 }

@@ -23,7 +23,8 @@ const std::map<FolderRole, std::vector<std::string_view>> kRoleNames = {
     {FolderRole::images, {"images", "imgs"}},
     {FolderRole::masks, {"ground_truth", "groundtruth", "gt", "masks", "mask", "mask_images"}},
     {FolderRole::labels,
-     {"label", "labels", "annotation", "annotations", "segmentation", "segmentations"}}};
+     {"label", "labels", "annotation", "annotations", "segmentation", "segmentations",
+      "segmentationclass", "segmentationobject"}}};
 
 constexpr const char* kPublicTest = "test_public";
 constexpr const char* kParts = "good and bad parts";

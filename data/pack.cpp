@@ -17,7 +17,6 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -166,10 +165,11 @@ public:
       if (is_there(output_.root() / shard)) replaced_.push_back(output_.root() / shard);
       result_.shards.push_back(shard);
     }
-    const std::vector<fs::path> others = find_others();
+    std::vector<fs::path> others = find_others();
     replaced_.insert(replaced_.end(), others.begin(), others.end());
     spare_sources();
     callbacks_.begin_writing();
+    output_.prepare(result_.shards[0]);  // makes the folder, which goes again where all fails
     const StagingFolder staging(output_.root(), options_.name);
     for (std::size_t i = 0; i < ends.size(); ++i) {
       write(staging.path() / result_.shards[i], i == 0 ? 0 : ends[i - 1], ends[i]);
@@ -180,7 +180,8 @@ public:
       fs::rename(staging.path() / shard, output_.prepare(shard));
     }
     // The last first: where this ends halfway, no gap hides what is left.
-    for (const fs::path& path : others | std::views::reverse) fs::remove(path);
+    std::ranges::reverse(others);
+    for (const fs::path& path : others) fs::remove(path);
     return std::move(result_);
   }
 

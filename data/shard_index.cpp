@@ -80,7 +80,7 @@ std::optional<TarContents> read_kept(const fs::path& file, const std::string& ti
 
 }  // namespace
 
-TarContents ShardIndex::contents_of(const fs::path& shard, New& to_keep) const {
+TarContents ShardIndex::contents_of(const fs::path& shard) {
   if (where_.empty()) return read_tar(InputFile(shard));
   std::error_code ignored;
   const fs::path path = fs::weakly_canonical(shard, ignored);
@@ -90,7 +90,8 @@ TarContents ShardIndex::contents_of(const fs::path& shard, New& to_keep) const {
   if (auto kept = read_kept(file, title)) return std::move(*kept);
   TarContents contents = read_tar(InputFile(shard));
   const std::string text = to_text(contents);
-  to_keep = {file, title + digest_of(text) + "\n" + text};
+  const std::lock_guard lock(mutex_);
+  new_[file] = title + digest_of(text) + "\n" + text;
   return contents;
 }
 

@@ -3,9 +3,10 @@
 #include "convae/data/tar.h"
 
 #include <filesystem>
+#include <map>
+#include <mutex>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace convae {
 
@@ -16,23 +17,16 @@ public:
   /// In the folder `where`; "": nothing is kept.
   explicit ShardIndex(std::filesystem::path where) : where_(std::move(where)) {}
 
-  /// What there is to keep of a shard that had to be read; no path: nothing.
-  struct New {
-    std::filesystem::path file;
-    std::string text;
-  };
   /// Several threads may call it. Throws what read_tar() throws.
-  TarContents contents_of(const std::filesystem::path& shard, New& to_keep) const;
+  TarContents contents_of(const std::filesystem::path& shard);
 
-  void add(New to_keep) {
-    if (!to_keep.file.empty()) new_.push_back(std::move(to_keep));
-  }
-  /// Keeps what was added. Where that fails, it is read anew next time.
+  /// Keeps what had to be read. Where that fails, it is read anew next time.
   void save() const noexcept;
 
 private:
   std::filesystem::path where_;
-  std::vector<New> new_;
+  std::mutex mutex_;                                  // guards what follows
+  std::map<std::filesystem::path, std::string> new_;  // files to write
 };
 
 }  // namespace convae

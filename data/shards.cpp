@@ -20,6 +20,7 @@
 #include <cctype>
 #include <exception>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -63,12 +64,12 @@ void expand(const std::string& text, std::vector<fs::path>& paths) {
     paths.emplace_back(text);
     return;
   }
-  const auto count = range->last - range->first + 1;
-  require_option(count > 0 && count <= kMostShards - std::ssize(paths),
+  const auto steps = range->last - range->first;
+  require_option(steps >= 0 && steps < kMostShards - std::ssize(paths),
                  "shards " + in_quotes(text) + ": expected a range that counts up, to at most " +
                      std::to_string(kMostShards) + " shards, such as x-{000..146}.tar");
-  for (std::int64_t number = range->first; number <= range->last; ++number) {
-    expand(text.substr(0, range->begin) + fmt::format("{:0{}}", number, range->width) +
+  for (std::int64_t i = 0; i <= steps; ++i) {
+    expand(text.substr(0, range->begin) + fmt::format("{:0{}}", range->first + i, range->width) +
                text.substr(range->end),
            paths);
   }
@@ -81,6 +82,7 @@ std::vector<std::string> stems_of(const std::vector<fs::path>& shards) {
   const auto is_above = [&](const fs::path& shard) { return lies_below(shard, above); };
   while (!std::ranges::all_of(shards, is_above)) above = above.parent_path();
   std::vector<std::string> stems;
+  stems.reserve(shards.size());
   for (const fs::path& shard : shards) {
     stems.push_back(
         shard.lexically_relative(above.empty() ? "." : above).replace_extension().generic_string());
@@ -106,7 +108,7 @@ public:
         chosen_(options.globs),
         prefix_(options.prefix),
         callbacks_(options.callbacks),
-        index_(options.index) {
+        index_(std::make_shared<ShardIndex>(options.index)) {
     for (ImageFiles* files : {&folder.files, &found_}) {
       for (const fs::path& shard : shards) files->add_source(shard, 0);  // numbered from 0
     }
@@ -125,15 +127,14 @@ public:
       if (!reason.empty()) folder_.left_out.push_back({prefix_ + name, reason});
     }
     folder_.unmatched = chosen_.unmatched();
-    folder_.keep_members = [index = std::move(index_)] { index.save(); };
+    folder_.keep_members = [index = index_] { index->save(); };
   }
 
 private:
   /// What a shard holds.
   struct Read {
     TarContents contents;
-    ShardIndex::New to_keep;
-    std::exception_ptr error;
+    std::string error;  // why it cannot be read
   };
 
   /// On several threads, which mostly wait for the disk; adds the shards in their order.
@@ -154,7 +155,7 @@ private:
         work();
       }
       for (std::size_t i = 0; i < read.size(); ++i) {
-        add(static_cast<std::uint32_t>(first) + static_cast<std::uint32_t>(i), std::move(read[i]));
+        add(static_cast<std::uint32_t>(first) + static_cast<std::uint32_t>(i), read[i]);
       }
       if (time.seconds() < kQuietSeconds) continue;
       callbacks_.show("shards", std::min(first + together, count), count);
@@ -164,21 +165,16 @@ private:
     }
   }
 
-  Read read_one(const fs::path& path) const {
-    Read read;
-    try {
-      read.contents = index_.contents_of(path, read.to_keep);
-    } catch (...) {
-      read.error = std::current_exception();
-    }
-    return read;
+  Read read_one(const fs::path& path) const try {
+    return {index_->contents_of(path), ""};
+  } catch (const std::exception& error) {
+    return {{}, error.what()};
   }
 
-  void add(std::uint32_t shard, Read read) {
+  void add(std::uint32_t shard, const Read& read) {
     const std::string name = shards_[shard].filename().string();
+    if (!read.error.empty()) return skip(name, read.error);
     try {
-      if (read.error) std::rethrow_exception(read.error);
-      index_.add(std::move(read.to_keep));
       const InputFile file(shards_[shard]);
       const TarContents& contents = read.contents;
       for (const TarMember& member : contents.members) add(member, shard, file);
@@ -331,7 +327,7 @@ private:
   Chosen chosen_;
   std::string prefix_;
   const Callbacks& callbacks_;
-  ShardIndex index_;
+  std::shared_ptr<ShardIndex> index_;
   std::int64_t members_ = 0;                     // of all shards, without folders
   ImageFiles found_;                             // by shard, in the order of its members
   std::map<std::string, std::string> verdicts_;  // why a folder is left out; empty: it is not

@@ -1,5 +1,6 @@
 #include "convae/data/suspicious_names.h"
 
+#include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/globs.h"
 #include "convae/data/layout.h"
@@ -11,6 +12,7 @@
 #include <map>
 #include <set>
 #include <string_view>
+#include <utility>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -30,30 +32,45 @@ std::set<std::string_view> folders_of(const ImageFiles& files) {
   return folders;
 }
 
-/// Warns of a folder such as `labels` whose files have the names of images in another.
+/// The innermost folder such as `labels` that a folder is or lies in, with the last '/'; "" where
+/// there is none.
+std::string_view labels_above(std::string_view folder) {
+  std::string_view found;
+  for (std::size_t begin = 0, end = 0; begin < folder.size(); begin = end + 1) {
+    end = folder.find('/', begin);
+    const std::string_view own_name = folder.substr(begin, end - begin);
+    if (has_role(own_name, FolderRole::labels)) found = folder.substr(0, end + 1);
+  }
+  return found;
+}
+
+/// Warns of a folder such as `labels` whose files have the names of images in others.
 void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
-  std::set<std::string_view> labels = folders_of(files);  // that are named so
-  std::erase_if(labels, [](std::string_view folder) {
-    return !has_role(fs::path(folder).parent_path().filename().string(), FolderRole::labels);
-  });
+  std::set<std::string_view> labels = folders_of(files);  // that are such or lie in one
+  std::erase_if(labels, [](std::string_view folder) { return labels_above(folder).empty(); });
   if (labels.empty()) return;
-  std::map<std::string_view, std::set<std::string_view>> stems;  // by the folder they are in
+  std::map<std::string_view, std::set<std::string>> stems;  // by the folder they are in
   for (std::size_t i = 0; i < files.size(); ++i) {
     const std::string_view folder = folder_of(files.name(i));
-    const std::string_view name = files.name(i).substr(folder.size());
-    stems[folder].insert(name.substr(0, std::max<std::size_t>(1, name.rfind('.'))));
+    const std::string stem(stem_of(files.name(i)).substr(folder.size()));
+    const bool is_label = labels.contains(folder);
+    stems[folder].insert(is_label ? stem_of_masked(stem).value_or(stem) : stem);
   }
+  std::map<std::string_view, std::size_t> doubles;
   for (const std::string_view folder : labels) {
+    const std::string_view above = labels_above(folder);
     const auto& own = stems[folder];
     const bool is_double = std::ranges::any_of(stems, [&](const auto& other) {
-      return other.first != folder && std::ranges::includes(other.second, own);
+      const auto has = [&](const std::string& stem) { return other.second.contains(stem); };
+      return !other.first.starts_with(above) && std::ranges::all_of(own, has);
     });
-    if (!is_double) continue;
-    const std::string_view name = folder.substr(0, folder.size() - 1);
-    callbacks.warn(
-        fmt::format("{} images in {} have the names of others and seem to be their "
-                    "masks; leave them out with --exclude {}",
-                    own.size(), in_quotes(name), shell_word(glob_of(name) + "/**")));
+    if (is_double) doubles[above] += own.size();
+  }
+  for (const auto& [folder, count] : doubles) {
+    callbacks.warn(fmt::format(
+        "{} images in {} have the names of others and seem to be their "
+        "masks; leave them out with --exclude {}",
+        count, in_quotes(folder.substr(0, folder.size() - 1)), shell_word(glob_of(folder) + "**")));
   }
 }
 
@@ -75,8 +92,8 @@ public:
       const auto masked = stem_of_masked(stem);
       if (!masked || !std::ranges::binary_search(stems_, hash_of(*masked))) continue;
       std::string ending = stem.substr(masked->size());
-      const std::size_t numbers = ending.find_last_not_of("0123456789") + 1;
-      if (numbers < ending.size()) ending.replace(numbers, std::string::npos, "[0-9]*");
+      const std::size_t number_at = ending.find_last_not_of("0123456789") + 1;
+      if (number_at < ending.size()) ending = ending.substr(0, number_at) + "[0-9]*";
       flags.insert(fmt::format("--exclude '*{}.*'", ending));
       if (pairs++ > 0) continue;
       image = name_with(*masked);
@@ -93,8 +110,9 @@ public:
     for (std::size_t i = 1; i < stems_.size(); ++i) twins += stems_[i] == stems_[i - 1] ? 1 : 0;
     if (twins == 0 || 2 * twins < stems_.size() - twins) return;
     const auto is_twin = [&](std::size_t i) {
-      const auto range = std::ranges::equal_range(stems_, hash_of(stem_of(files_.name(i))));
-      return std::ranges::ssize(range) > 1;
+      const std::uint64_t stem = hash_of(stem_of(files_.name(i)));
+      const auto [first, end] = std::equal_range(stems_.begin(), stems_.end(), stem);
+      return end - first > 1;
     };
     std::size_t i = 0;
     while (!is_twin(i)) ++i;
@@ -135,14 +153,14 @@ void warn_of_masks(const ImageFiles& files, const Callbacks& callbacks) {
 void warn_of_test_images(const ImageFiles& files, const Callbacks& callbacks) {
   std::map<std::string, std::set<std::string>> training, others;  // folders by the one they are in
   for (const std::string_view name : folders_of(files)) {
-    std::size_t begin = 0;
-    for (std::size_t end = name.find('/'); end != std::string::npos; end = name.find('/', begin)) {
-      const std::string folder(name.substr(begin, end - begin)), parent(name.substr(0, begin));
+    std::string parent;
+    for (const fs::path& part : fs::path(name)) {
+      const std::string& folder = part.native();
       if (has_role(folder, FolderRole::training)) training[parent].insert(folder);
       if (has_role(folder, FolderRole::test) || has_role(folder, FolderRole::validation)) {
         others[parent].insert(folder);
       }
-      begin = end + 1;
+      parent += folder + "/";
     }
   }
   std::set<std::string> flags;

@@ -35,14 +35,6 @@ ordered_json duel_json(const Duel& duel) {
           {"settled", duel.is_settled()}};
 }
 
-ordered_json skipped_files_json(const std::vector<SkippedFile>& skipped) {
-  ordered_json files = ordered_json::array();
-  for (const SkippedFile& file : skipped) {
-    files.push_back({{"path", json_text(file.name)}, {"reason", json_text(file.reason)}});
-  }
-  return files;
-}
-
 }  // namespace
 
 const Contender* Evaluation::find(Coder coder) const {
@@ -73,7 +65,10 @@ std::string to_json(const Evaluation& e) {
   json["data"] = json_text(e.data);
   json["precision"] = to_string(e.precision);
   json["images"] = e.images.size();
-  json["skipped"] = skipped_files_json(e.skipped);
+  ordered_json& skipped = json["skipped"] = ordered_json::array();
+  for (const SkippedFile& file : e.skipped) {
+    skipped.push_back({{"path", json_text(file.name)}, {"reason", json_text(file.reason)}});
+  }
   json["size"] = e.size ? ordered_json(to_string(e.size)) : ordered_json(nullptr);
   json["channels"] = e.channels;
   if (!e.corruptions.empty()) json["corrupted_by"] = e.corruptions;

@@ -272,7 +272,7 @@ private:
     const Value rest = op("Sub", {features, constant("score/mean", scorer_.mean())});
     const Value z = clip(op("Div", {rest, constant("score/deviation", scorer_.deviation())}),
                          -AnomalyScorer::kFarthest, AnomalyScorer::kFarthest);
-    const FaultClassifier& of_kinds = scorer_.classifier(AnomalyScorer::kAll);
+    const FaultClassifier& of_kinds = scorer_.classifier(kNetwork);
     const Value ratios = op("Add", {op("MatMul", {constant("score/weights", of_kinds.weights), z}),
                                     constant("score/biases", of_kinds.biases)});
     const Value largest = op("ReduceMax", {ratios});
@@ -285,7 +285,7 @@ private:
 
   Value heat() {
     scope_ = "map";
-    const HeatMap& heat = scorer_.heat_map(AnomalyScorer::kAll);
+    const HeatMap& heat = scorer_.heat_map(kNetwork);
     std::map<int, Value> of_levels;
     std::int64_t first = 0;
     for (const Map& map : maps_) {

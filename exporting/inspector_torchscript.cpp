@@ -191,8 +191,8 @@ void write_torchscript(const std::filesystem::path& path, const Inspector& inspe
     script.register_buffer(fmt::format("places{}", first / kPyramidLevels),
                            torch::stack(scales.slice(first, kPyramidLevels)));
   }
-  const FaultClassifier& classifier = scorer.classifier(AnomalyScorer::kAll);
-  const HeatMap& heat = scorer.heat_map(AnomalyScorer::kAll);
+  const FaultClassifier& classifier = scorer.classifier(kNetwork);
+  const HeatMap& heat = scorer.heat_map(kNetwork);
   script.register_buffer("fine", gaussian_kernel(kFineBlur));
   script.register_buffer("around", gaussian_kernel(kRoughnessBlur));
   script.register_buffer("mean", scorer.mean());

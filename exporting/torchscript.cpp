@@ -344,8 +344,8 @@ private:
     }
     const std::int64_t groups = group_count(channels);
     return fmt::format(
-        "torch.group_norm(x.contiguous(), {}, self.norm.weight, self.norm.bias, {}){}", groups,
-        torch::nn::GroupNormOptions(groups, channels).eps(), kChannelsLast);
+        "torch.group_norm(x.clone(memory_format=0), {}, self.norm.weight, self.norm.bias, {}){}",
+        groups, torch::nn::GroupNormOptions(groups, channels).eps(), kChannelsLast);
   }
 
   const ModelOptions& spec_;

@@ -79,7 +79,6 @@ torch::Tensor latent_of(const LatentRow& row, const torch::Tensor& array, const 
 
 void require_rows(const std::vector<LatentRow>& rows, const torch::Tensor& array,
                   const fs::path& file) {
-  if (array.dim() < 1) refuse(file, "it holds a single number, not an array of latents");
   for (const LatentRow& row : rows) {
     if (row.index < array.size(0)) continue;
     refuse(file, "it has " + std::to_string(array.size(0)) +
@@ -130,7 +129,6 @@ std::vector<LatentRow> rows_without_table(const Model& model, const DecodeOption
   }
   std::vector<LatentRow> rows;
   if (array.defined()) {
-    if (array.dim() < 1) refuse(options.latents, "it holds a single number, not latents");
     for (std::int64_t i = 0; i < array.size(0); ++i) {
       rows.push_back({fmt::format("latent_{:05}.npy", i), size, i, size, ""});
     }
@@ -161,7 +159,11 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   require_workers(options.workers);
   std::error_code error;
   torch::Tensor array;
-  if (!fs::is_directory(options.latents, error)) array = read_npy(options.latents);
+  if (!fs::is_directory(options.latents, error)) {
+    array = read_npy(options.latents);
+    if (array.dim() < 1)
+      refuse(options.latents, "it holds a single number, not an array of latents");
+  }
   const fs::path table = latent_table_path(options.latents);
   const std::vector<LatentRow> rows = fs::exists(table, error)
                                           ? checked_rows(table, options.max_pixels)
@@ -173,8 +175,8 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   require_sizes(rows, model, options);
   if (array.defined()) warn_of_more(rows, array, options, callbacks);
   OutputFolder output(options.output, options.overwrite);
-  std::vector<std::string> inputs;
-  for (const LatentRow& row : rows) inputs.push_back(row.name);
+  std::vector<std::string> inputs(rows.size());
+  std::ranges::transform(rows, inputs.begin(), &LatentRow::name);
   output.expect(inputs);
   DecodeResult result;
   for (const std::string& name : inputs) result.images.push_back(output.reserve(name, ".png"));

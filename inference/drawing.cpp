@@ -3,8 +3,8 @@
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
 #include "convae/core/output_folder.h"
-#include "convae/core/paths.h"
 #include "convae/data/image_writer.h"
+#include "convae/data/listing.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
@@ -41,13 +41,21 @@ struct Series {
   torch::Tensor (*arrange)(const std::vector<torch::Tensor>& shown);
 };
 
+/// Images that are not of such a series, in a folder that holds no results yet.
+bool has_other_images(const std::filesystem::path& folder, const std::string& prefix) {
+  if (is_folder_of_results(folder)) return false;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const bool is_own = entry.path().filename().string().starts_with(prefix + "_");
+    if (!is_own && looks_like_image(entry.path())) return true;
+  }
+  return false;
+}
+
 template <typename Options>
 DrawnPictures draw(const Model& model, const Options& options, const Series& series,
                    const Callbacks& callbacks) {
-  const auto is_beside = [output = file_id(options.output)](const std::filesystem::path& input) {
-    return output && file_id(parent_folder(input)) == output;
-  };
-  if (std::ranges::any_of(series.inputs, is_beside)) {
+  if (has_other_images(options.output, series.prefix)) {
     callbacks.warn("the results lie among the images in " + in_quotes(options.output) +
                    ": training will take that folder for results, and leave out all its images");
   }

@@ -195,7 +195,7 @@ private:
       file.write_lines(own_file ? 0 : image, part.rows.begin, band);
     });
     if (pools) {
-      const double places = static_cast<double>(shape[1] * shape[2]);
+      const auto places = static_cast<double>(shape[1] * shape[2]);
       const torch::Tensor latent = (sum / places).to(at::kFloat);
       if (one_array_) return {{image}, latent.unsqueeze(0)};
       write_own_file(image, latent);

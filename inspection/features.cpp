@@ -41,7 +41,6 @@ Pyramid pyramid(torch::Tensor planes, const MapsOf& maps_of) {
   for (int level = kFirstLevel; level < kLevelsEnd; ++level) {
     planes = next_level(planes);
     maps.push_back(maps_of(planes));
-    maps.back().level = level;
   }
   return maps;
 }

@@ -1,27 +1,41 @@
 #pragma once
 
+#include "convae/core/size.h"
+
 #include <torch/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
 namespace convae {
 
-/// Maps of one view of an image at one level of a pyramid: level l has sides of 1/2^l, rounded up.
+/// Maps of one view of an image at one level of a pyramid.
 struct LevelMaps {
   torch::Tensor values;  ///< (R, h, w) float
   torch::Tensor gains;   ///< (K) float, K a multiple of R: map k is gains[k] · values[k mod R]
-  int level = 0;
 
   torch::Tensor maps() const;  ///< (K, h, w)
 };
+/// From the finest level to the coarsest, of one view or of several, one after another.
 using Pyramid = std::vector<LevelMaps>;
 
 /// The finest maps have half the image's size: at full size there is mostly noise, in three
 /// quarters of the pixels. The coarsest see uneven light.
 inline constexpr int kFirstLevel = 1, kLevelsEnd = 6;
 inline constexpr int kPyramidLevels = kLevelsEnd - kFirstLevel;
+/// The level of the maps of that index in a pyramid.
+constexpr int level_of(std::size_t index) {
+  return kFirstLevel + static_cast<int>(index) % kPyramidLevels;
+}
+/// Sides of a level: 1/2^level of the image's, rounded up.
+constexpr std::int64_t at_level(std::int64_t length, int level) {
+  return (length + (1 << level) - 1) >> level;
+}
+constexpr Size at_level(Size size, int level) {
+  return {at_level(size.h, level), at_level(size.w, level)};
+}
 
 /// (K, h, w) float of each level of each view: how far its maps are above the usual, in deviations.
 using StandardisedMaps = std::vector<torch::Tensor>;

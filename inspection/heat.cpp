@@ -47,10 +47,10 @@ SampledPixels SampledPixels::of(const StandardisedMaps& maps, Size size,
   const torch::Tensor defect = some_of(drawn > kChanged), good = some_of(around < kUnchanged);
   const torch::Tensor pixels = torch::cat({defect, good});
   std::vector<torch::Tensor> rows;
-  for (std::int64_t i = 0; i < std::ssize(maps); ++i) {
-    const torch::Tensor at = pixels.bitwise_right_shift(kFirstLevel + i % kPyramidLevels);
-    rows.push_back(both_ends(maps[static_cast<std::size_t>(i)].index(
-        {torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)})));
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    const torch::Tensor at = pixels.bitwise_right_shift(level_of(i));
+    rows.push_back(
+        both_ends(maps[i].index({torch::indexing::Slice(), at.select(1, 0), at.select(1, 1)})));
   }
   std::vector<int> defects(static_cast<std::size_t>(defect.size(0)), 1);
   defects.resize(static_cast<std::size_t>(pixels.size(0)), 0);

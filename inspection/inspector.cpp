@@ -46,14 +46,15 @@ struct GoodImages {
 };
 
 std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t most) {
-  if (entries.size() <= most) return {entries.begin(), entries.end()};
+  const std::size_t count = std::min(entries.size(), most);
   std::vector<ImageEntry> chosen;
-  for (std::size_t i = 0; i < most; ++i) chosen.push_back(entries[i * entries.size() / most]);
+  for (std::size_t i = 0; i < count; ++i) chosen.push_back(entries[i * entries.size() / count]);
   return chosen;
 }
 
-/// The images of the model's run, split as in training, which has told of those it skipped.
-SplitImages images_of_run(const Model& model, const DataOptions& options,
+/// The images of the model's run, split as in training, which has told of those it skipped; without
+/// those that are too small for the network at `size`.
+SplitImages images_of_run(const Model& model, const DataOptions& options, Size size,
                           const Callbacks& callbacks) {
   SavedData run = saved_data(model.info());
   const bool lacks_validation = !run.data.val.empty() && !has_images(run.data.val);
@@ -67,7 +68,11 @@ SplitImages images_of_run(const Model& model, const DataOptions& options,
   run.data.skip_bad = options.skip_bad;
   run.data.max_pixels = options.max_pixels;  // in training, of a crop
   run.data.index = index_beside_run(model.path());
-  const Refusal refuse = unfit_for_training(model.options(), run.data, run.loss);
+  const auto refuse = [in_training = unfit_for_training(model.options(), run.data, run.loss),
+                       now = unfit_for(model.options(), size)](const ImageEntry& entry) {
+    const auto reason = in_training(entry);
+    return reason ? reason : now(entry);
+  };
   run.data.crop = {};  // they are looked at as a whole
   Callbacks silent = callbacks;
   silent.info = silent.warning = nullptr;
@@ -134,30 +139,26 @@ void warn_of_strays(const std::vector<ImageEntry>& images, const DataOptions& op
 GoodImages good_images_for(const Model& model, const FolderOptions& options,
                            const Callbacks& callbacks) {
   std::vector<ImageEntry> training, held_out;
-  std::size_t trained_on = 0;
+  std::string found;  // how many are held out, for people
+  const Size size = fixed_network_size(options.data.size, model.options());
   if (options.data.data.empty()) {
-    SplitImages run = images_of_run(model, options.data, callbacks);
-    trained_on = run.training.size();
+    SplitImages run = images_of_run(model, options.data, size, callbacks);
     training = evenly_spread(run.training, kMostTrainingImages);
     held_out = {run.validation.begin(), run.validation.end()};
+    found = fmt::format(
+        "of the {} images of this run, {} were kept out of training (more images, a larger "
+        "--val-split or a --group-regex that makes more groups change that)",
+        run.training.size() + held_out.size(), held_out.size());
   } else {
-    const Size size = fixed_network_size(options.data.size, model.options());
     DataOptions data = options.data;
     data.index = index_beside_run(model.path());
-    FoundImages found = find_good_images(data, unfit_for(model.options(), size), callbacks);
-    if (leads()) found.keep_headers();
-    held_out = {found.entries.begin(), found.entries.end()};
+    FoundImages good = find_good_images(data, unfit_for(model.options(), size), callbacks);
+    if (leads()) good.keep_headers();
+    held_out = {good.entries.begin(), good.entries.end()};
+    found = fmt::format("{} has {}", in_quotes(options.data.data), held_out.size());
     warn_of_trained_images(held_out, options.data.data, model, callbacks);
   }
   if (held_out.size() < AnomalyScorer::kFewestImages) {
-    const std::string found =
-        options.data.data.empty()
-            ? fmt::format(
-                  "of the {} images of this run, {} were kept out of training (more images, "
-                  "a larger --val-split or a --group-regex that makes more groups change "
-                  "that)",
-                  trained_on + held_out.size(), held_out.size())
-            : fmt::format("{} has {}", in_quotes(options.data.data), held_out.size());
     throw std::runtime_error(fmt::format(
         "scores compare images with at least {} good ones that the network was not trained on, but "
         "{}; name a folder of others with --good DIR",

@@ -48,15 +48,11 @@ torch::Tensor smoothed(const torch::Tensor& places) {
 
 }  // namespace
 
-Places::Places(Size map, Size image, int level)
-    : rows(places_of_pixels(map.h, image.h, level)),
-      columns(places_of_pixels(map.w, image.w, level)) {}
-
-torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level) {
+torch::Tensor places_of_pixels(std::int64_t length, int level) {
   const auto side = static_cast<double>(length);
   // The last pixel of a level may reach beyond an odd side.
-  const torch::Tensor at =
-      ((torch::arange(n, torch::kFloat) + 0.5) * (1 << level)).clamp_max(side - 0.25);
+  const torch::Tensor pixels = torch::arange(at_level(length, level), torch::kFloat);
+  const torch::Tensor at = ((pixels + 0.5) * (1 << level)).clamp_max(side - 0.25);
   const torch::Tensor place =
       (place_of(at, side) - 0.5).clamp(0, static_cast<double>(kPlaces - 1)).unsqueeze(1);
   return (1 - (place - torch::arange(kPlaces, torch::kFloat)).abs()).clamp_min(0);

@@ -19,14 +19,15 @@ inline constexpr std::int64_t kBorder = 32;  ///< pixels, of kPlaces / 4 places
 inline constexpr double kPixelsAPlace = 4;   ///< at the border
 inline constexpr double kBorderPlaces = static_cast<double>(kBorder) / kPixelsAPlace;
 
-/// (n, kPlaces) float: how much each place says about each of n pixels of a map at that level of
-/// an image with sides of `length` pixels. Rows sum to one: straight lines between places.
-torch::Tensor places_of_pixels(std::int64_t n, std::int64_t length, int level);
+/// (n, kPlaces) float: how much each place says about each of the n pixels at that level of an
+/// image's side of `length` pixels. Rows sum to one: straight lines between places.
+torch::Tensor places_of_pixels(std::int64_t length, int level);
 
-/// Those of both sides of a map.
+/// Those of both sides.
 struct Places {
   torch::Tensor rows, columns;
-  Places(Size map, Size image, int level);
+  Places(Size image, int level)
+      : rows(places_of_pixels(image.h, level)), columns(places_of_pixels(image.w, level)) {}
 };
 
 /// What values there are at each place of some maps, and how much they vary.

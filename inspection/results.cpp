@@ -106,7 +106,7 @@ void add_pixels(Measures& m, const std::map<std::string, PixelMetrics>& pixels,
   if (pixels.empty()) return;
   PixelMetrics sum;
   for (const auto& [label, metrics] : pixels) {
-    if (kind.empty() || label == kind || label == kGoodLabel) sum += metrics;
+    if (kind.empty() || label == kind || label == kGoodLabel) sum += metrics.counts();
   }
   m.pixel_auroc = sum.auroc();
   m.pro = sum.pro();

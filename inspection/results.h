@@ -26,7 +26,7 @@ enum Way : std::size_t {
   kArea,           ///< control: pixels of the image
   kWays
 };
-/// Those with maps, in the order of AnomalyScorer::Scores.
+/// Those with maps.
 constexpr auto kMappedWays = std::to_array({kNetwork, kResidualAlone, kNoNetwork});
 constexpr auto kControls = std::to_array({kNoNetwork, kMeanError, kArea});
 template <typename Value>

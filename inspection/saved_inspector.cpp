@@ -176,8 +176,7 @@ fs::path inspector_file(const fs::path& run) {
 
 std::optional<Inspector> kept_inspector(const Model& model) {
   const fs::path file = inspector_file(model.run());
-  if (file.empty() || !fs::exists(file)) return std::nullopt;
-  return Inspector::load(model, file);
+  return fs::exists(file) ? Inspector::load(model, file) : std::nullopt;
 }
 
 Inspector inspector_of_run(const Model& model) {
@@ -185,12 +184,11 @@ Inspector inspector_of_run(const Model& model) {
                  "--checkpoint " + in_quotes(model.path()) +
                      ": what was learnt of good images is kept in a run folder; name that, such as "
                      "runs/latest");
-  const fs::path file = inspector_file(model.run());
-  const bool is_there = fs::exists(file);
   if (const auto kept = kept_inspector(model)) return *kept;
+  const fs::path file = inspector_file(model.run());
   throw std::runtime_error(
       in_quotes(file) +
-      (is_there ? " is of other weights or of another version" : " is not there") +
+      (fs::exists(file) ? " is of other weights or of another version" : " is not there") +
       "; run convae calibrate --checkpoint " + shell_word(model.run().string()));
 }
 
@@ -237,7 +235,7 @@ Inspector inspector_for(Model model, CalibrateOptions options, const Callbacks& 
   const fs::path file = inspector_file(model.run());
   const bool may_keep = options.good.data.data.empty();
   CalibrateOptions usual;
-  if (may_keep && !file.empty() && fs::exists(file)) {
+  if (may_keep && fs::exists(file)) {
     const std::optional<Inspector> saved = Inspector::load(model, file);
     if (saved) require_size(*saved, options.size);
     if (saved && options.group_regex.value_or(saved->group_regex()) == saved->group_regex()) {

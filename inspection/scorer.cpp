@@ -18,10 +18,6 @@ constexpr double kLeastSpread = 0.05;  // of a logarithm of peaks: none decides 
 /// takes most of it away.
 constexpr double kDetectorVariance = 0.1, kConfusing = 0.25;
 
-Places places_of(const LevelMaps& maps, Size size) {
-  return {{maps.values.size(1), maps.values.size(2)}, size, maps.level};
-}
-
 /// Of that shape, where -1 is any length.
 torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name,
                      torch::ScalarType type, at::IntArrayRef shape) {
@@ -36,8 +32,8 @@ torch::Tensor needed(const AnomalyScorer::State& state, const std::string& name,
 }
 
 std::string places_name(std::size_t index) { return "places." + std::to_string(index); }
-std::string part_name(std::size_t part, const char* what) {
-  return "part." + std::to_string(part) + "." + what;
+std::string part_name(std::size_t way, const char* what) {
+  return "part." + std::to_string(way) + "." + what;
 }
 
 }  // namespace
@@ -49,11 +45,11 @@ AnomalyScorer::State AnomalyScorer::state() const {
   const Scales& scales = scales_.at(-1);
   state["maps"] = torch::tensor(std::ssize(scales));
   for (std::size_t i = 0; i < scales.size(); ++i) state[places_name(i)] = scales[i];
-  for (std::size_t part = 0; part < kParts; ++part) {
-    state[part_name(part, "weights")] = classifiers_[part].weights;
-    state[part_name(part, "biases")] = classifiers_[part].biases;
-    state[part_name(part, "heat-weights")] = heat_[part].weights;
-    state[part_name(part, "heat-bias")] = heat_[part].bias;
+  for (const Way way : kMappedWays) {
+    state[part_name(way, "weights")] = classifiers_[way].weights;
+    state[part_name(way, "biases")] = classifiers_[way].biases;
+    state[part_name(way, "heat-weights")] = heat_[way].weights;
+    state[part_name(way, "heat-bias")] = heat_[way].bias;
   }
   return state;
 }
@@ -73,21 +69,21 @@ AnomalyScorer::AnomalyScorer(const State& state)
       network_features_ > features) {
     throw std::invalid_argument("it is of other maps");
   }
-  for (std::size_t part = 0; part < kParts; ++part) {
-    const torch::Tensor weights = needed(state, part_name(part, "weights"), torch::kDouble,
-                                         {-1, part_of(mean_, part).size(0)});
+  for (const Way way : kMappedWays) {
+    const torch::Tensor weights =
+        needed(state, part_name(way, "weights"), torch::kDouble, {-1, part_of(mean_, way).size(0)});
     classifiers_.push_back(
-        {weights, needed(state, part_name(part, "biases"), torch::kDouble, {weights.size(0)})});
-    heat_.push_back({needed(state, part_name(part, "heat-weights"), torch::kFloat, {features}),
-                     needed(state, part_name(part, "heat-bias"), torch::kFloat, {1})});
+        {weights, needed(state, part_name(way, "biases"), torch::kDouble, {weights.size(0)})});
+    heat_.push_back({needed(state, part_name(way, "heat-weights"), torch::kFloat, {features}),
+                     needed(state, part_name(way, "heat-bias"), torch::kFloat, {1})});
   }
 }
 
 std::vector<torch::Tensor> AnomalyScorer::seen_at_places(const SeenImage& image) {
   const c10::InferenceMode no_gradients;
   std::vector<torch::Tensor> seen;
-  for (const LevelMaps& maps : image.maps) {
-    seen.push_back(PlaceStatistics::seen(maps, places_of(maps, image.size)));
+  for (std::size_t i = 0; i < image.maps.size(); ++i) {
+    seen.push_back(PlaceStatistics::seen(image.maps[i], Places(image.size, level_of(i))));
   }
   return seen;
 }
@@ -101,9 +97,7 @@ StandardisedMaps AnomalyScorer::look(const SeenImage& image, int without_fold) c
   const c10::InferenceMode no_gradients;
   const Scales& scales = scales_.at(without_fold);
   std::vector<Places> places;  // of each level
-  for (std::size_t level = 0; level < kPyramidLevels; ++level) {
-    places.push_back(places_of(image.maps[level], image.size));
-  }
+  for (int level = kFirstLevel; level < kLevelsEnd; ++level) places.emplace_back(image.size, level);
   StandardisedMaps maps(image.maps.size());
   parallel_for_each(std::ssize(maps), [&](std::int64_t index) {
     const auto i = static_cast<std::size_t>(index);
@@ -136,8 +130,7 @@ void AnomalyScorer::close_places() {
   for (int fold = -1; fold < folds_; ++fold) {
     for (const PlaceStatistics& places : places_) scales_[fold].push_back(places.without(fold));
   }
-  network_features_ =
-      features_before(scales().size() - kPyramidLevels);  // the image's are the last
+  network_features_ = features_before(scales().size() - kPyramidLevels);  // the image's are last
 }
 
 std::int64_t AnomalyScorer::features_before(std::size_t index) const {
@@ -156,9 +149,9 @@ AnomalyScorer::Learnt AnomalyScorer::observe(const SeenImage& image, const Examp
   return learnt;
 }
 
-torch::Tensor AnomalyScorer::part_of(const torch::Tensor& features, std::size_t part) const {
-  if (part == kNetworkPart) return features.narrow(-1, 0, network_features_);
-  return part == kImagePart ? features.slice(-1, network_features_) : features;
+torch::Tensor AnomalyScorer::part_of(const torch::Tensor& features, Way way) const {
+  if (way == kResidualAlone) return features.narrow(-1, 0, network_features_);
+  return way == kNoNetwork ? features.slice(-1, network_features_) : features;
 }
 
 torch::Tensor AnomalyScorer::standardised(const torch::Tensor& features) const {
@@ -169,22 +162,18 @@ torch::Tensor AnomalyScorer::standardised(const torch::Tensor& features) const {
 /// unless they rise from images it was trained on to others nearly as much as by a drawn defect.
 void AnomalyScorer::judge_detector() {
   variances_ = torch::full_like(mean_, FaultClassifier::kVariance);
-  std::vector<torch::Tensor> of_detector;
-  for (std::size_t i = 0; i < scales().size(); ++i) {
-    if (scales()[i].size(1) == kTextureMaps) continue;
-    of_detector.push_back(torch::arange(features_before(i), features_before(i + 1)));
-  }
-  if (of_detector.empty()) return;
-  const torch::Tensor detector = torch::cat(of_detector);
+  // Its features come after those of the residual.
+  const std::int64_t first = features_before(kPyramidLevels), count = network_features_ - first;
+  if (count == 0) return;
   const auto level = [&](const auto& is_meant) {
     double sum = 0;
-    std::int64_t count = 0;
+    std::int64_t images = 0;
     for (const Learnt& image : learnt_) {
       if (!is_meant(image.example)) continue;
-      sum += standardised(image.features).index_select(0, detector).mean().item<double>();
-      ++count;
+      sum += standardised(image.features).narrow(0, first, count).mean().item<double>();
+      ++images;
     }
-    return sum / static_cast<double>(count);
+    return sum / static_cast<double>(images);
   };
   const double trained = level([](const Example& e) { return e.kind == 0 && !e.held_out; });
   const double unseen = level([](const Example& e) { return e.kind == 0 && e.held_out; });
@@ -192,8 +181,8 @@ void AnomalyScorer::judge_detector() {
   const double rise = unseen - trained, effect = defects - unseen;
   if (std::isnan(rise + effect)) return;  // there are no images of the training, or no defects
   const double confusion = std::max(rise, 0.0) / std::max(effect, 1e-3);
-  variances_.index_fill_(0, detector,
-                         kDetectorVariance * std::exp(-std::pow(confusion / kConfusing, 2)));
+  variances_.narrow(0, first, count)
+      .fill_(kDetectorVariance * std::exp(-std::pow(confusion / kConfusing, 2)));
 }
 
 AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
@@ -206,9 +195,9 @@ AnomalyScorer::Classifiers AnomalyScorer::fit_without(int fold) const {
   }
   const torch::Tensor features = standardised(torch::stack(rows));
   Classifiers classifiers;
-  for (std::size_t part = 0; part < kParts; ++part) {
+  for (const Way way : kMappedWays) {
     classifiers.push_back(
-        FaultClassifier::fit(part_of(features, part), kinds, part_of(variances_, part)));
+        FaultClassifier::fit(part_of(features, way), kinds, part_of(variances_, way)));
   }
   return classifiers;
 }
@@ -260,10 +249,10 @@ AnomalyScorer::Scores AnomalyScorer::scores_of(const torch::Tensor& features,
                                                const Classifiers& classifiers) const {
   const torch::Tensor z = standardised(features);
   Scores scores{};
-  for (std::size_t part = 0; part < kParts; ++part) {
-    scores[part] = classifiers[part].score(part_of(z, part));
+  for (const Way way : kMappedWays) {
+    scores[way] = classifiers[way].score(part_of(z, way));
   }
-  if (!std::isfinite(scores[kAll])) throw std::runtime_error("a score is not finite");
+  if (!std::isfinite(scores[kNetwork])) throw std::runtime_error("a score is not finite");
   return scores;
 }
 

@@ -5,6 +5,7 @@
 #include "convae/inspection/features.h"
 #include "convae/inspection/heat.h"
 #include "convae/inspection/places.h"
+#include "convae/inspection/results.h"
 
 #include <torch/types.h>
 
@@ -40,16 +41,15 @@ struct SeenImage {
 ///     scorer.close_places();
 ///     for (…) scorer.learn(scorer.observe(image, {.fold = fold, .held_out = true}));
 ///     scorer.finish();
-///     scorer.score(image)[AnomalyScorer::kAll];
+///     scorer.score(scorer.look(image))[kNetwork];
 class AnomalyScorer {
 public:
   static constexpr std::size_t kFewestImages = 3;
   static constexpr double kSmallestPeak = 0.05;  ///< in deviations: below it nothing stands out
   static constexpr double kFarthest = 8;  ///< deviations: what is further up or down says no more
 
-  /// What a score goes by.
-  enum Part : std::size_t { kAll, kNetworkPart, kImagePart, kParts };
-  using Scores = std::array<double, kParts>;
+  /// Of each of kMappedWays.
+  using Scores = std::array<double, kMappedWays.size()>;
 
   /// An image that is learnt from.
   struct Example {
@@ -98,12 +98,13 @@ public:
   /// showed: what unseen good images get.
   const std::vector<Scores>& good_scores() const { return good_scores_; }
 
-  /// After finish() several threads may call these. Throw std::runtime_error where a score is not
+  /// An image's maps, by the places of all folds but one (-1: of all).
+  StandardisedMaps look(const SeenImage& image, int without_fold = -1) const;
+
+  /// After finish() several threads may call these. Throws std::runtime_error where a score is not
   /// finite.
-  StandardisedMaps look(const SeenImage& image) const { return look(image, /*without_fold=*/-1); }
   Scores score(const StandardisedMaps& maps) const;
-  Scores score(const SeenImage& image) const { return score(look(image)); }
-  const HeatMap& heat_map(std::size_t part) const { return heat_[part]; }
+  const HeatMap& heat_map(Way way) const { return heat_[way]; }
 
   /// For exporters and tiles: the scale of each of an image's maps, the network's first, see
   /// PlaceStatistics.
@@ -115,16 +116,15 @@ public:
   /// (F) double, of good images' features.
   const torch::Tensor& mean() const { return mean_; }
   const torch::Tensor& deviation() const { return deviation_; }
-  const FaultClassifier& classifier(std::size_t part) const { return classifiers_[part]; }
+  const FaultClassifier& classifier(Way way) const { return classifiers_[way]; }
 
 private:
   using Scales = std::vector<torch::Tensor>;  // of each of an image's maps; see PlaceStatistics
   using Classifiers = std::vector<FaultClassifier>;
 
-  StandardisedMaps look(const SeenImage& image, int without_fold) const;
   static torch::Tensor features(const StandardisedMaps& maps);
   static torch::Tensor features_of(const std::vector<torch::Tensor>& peaks);
-  torch::Tensor part_of(const torch::Tensor& features, std::size_t part) const;
+  torch::Tensor part_of(const torch::Tensor& features, Way way) const;
   torch::Tensor standardised(const torch::Tensor& features) const;
   void judge_detector();
   Classifiers fit_without(int fold) const;
@@ -140,7 +140,7 @@ private:
   torch::Tensor variances_;         // (F) double, see FaultClassifier::fit
   std::vector<Scores> good_scores_;
   Classifiers classifiers_;
-  std::vector<HeatMap> heat_;  // of each part
+  std::vector<HeatMap> heat_;
 };
 
 }  // namespace convae

@@ -14,7 +14,7 @@ namespace {
 
 /// Levels that are made of one window: it needs a margin for the coarsest of them.
 constexpr int kLevelsAtOnce = 3;
-constexpr std::int64_t kBefore = 1, kBehind = 2;  // pixels of a level that resize_part() wants
+constexpr std::int64_t kBefore = 1, kBehind = 2;  // pixels of a level, for resize_along()
 /// So far beyond a tile, and to a pixel of the first level that is kept.
 constexpr std::int64_t kMargin = 56;
 static_assert(kMargin >= (kTextureReach + kBehind) << (kLevelsAtOnce - 1));
@@ -23,28 +23,35 @@ static_assert(kMargin % (1 << kLevelsAtOnce) == 0);
 static_assert(kFirstLevel == 1);  // level 0 is the picture itself
 constexpr std::int64_t kStepOfSide = 1 << kLevelsAtOnce;
 
-std::int64_t at_level(std::int64_t end, int level) { return (end + (1 << level) - 1) >> level; }
-
-Span at_level(Span span, int level) { return {span.begin >> level, at_level(span.end, level)}; }
-
-Region at_level(const Region& region, int level) {
-  return {at_level(region.rows, level), at_level(region.columns, level)};
+Region part_at_level(const Region& part, int level) {
+  const auto along = [&](Span s) { return Span{s.begin >> level, at_level(s.end, level)}; };
+  return {along(part.rows), along(part.columns)};
 }
 
-Size at_level(Size size, int level) { return {at_level(size.h, level), at_level(size.w, level)}; }
-
-Span widened_by(Span span, std::int64_t before, std::int64_t behind, std::int64_t length) {
-  return {std::max<std::int64_t>(0, span.begin - before), std::min(span.end + behind, length)};
-}
-
-Region widened_by(const Region& region, std::int64_t before, std::int64_t behind, Size size) {
-  return {widened_by(region.rows, before, behind, size.h),
-          widened_by(region.columns, before, behind, size.w)};
+Region widened_by(const Region& part, std::int64_t before, std::int64_t behind, Size size) {
+  const auto along = [&](Span s, std::int64_t length) {
+    return Span{std::max<std::int64_t>(0, s.begin - before), std::min(s.end + behind, length)};
+  };
+  return {along(part.rows, size.h), along(part.columns, size.w)};
 }
 
 /// The place of `part` in maps of `seen`.
 torch::Tensor part_of(const torch::Tensor& maps, const Region& part, const Region& seen) {
   return cut(maps, part.within(seen));
+}
+
+/// A map (h, w) that upsample_bilinear2d makes longer along an axis, from `from` to `size`, at
+/// `part` of the result. Of the map there is what begins at `first`.
+torch::Tensor resize_along(std::int64_t axis, const torch::Tensor& map, std::int64_t first,
+                           std::int64_t from, Span part, std::int64_t size) {
+  const float scale = static_cast<float>(from) / static_cast<float>(size);
+  const torch::Tensor at =
+      ((torch::arange(part.begin, part.end, torch::kFloat) + 0.5F) * scale - 0.5F).clamp_min(0);
+  const torch::Tensor floor = at.floor().clamp_max(static_cast<double>(from - 1));
+  const torch::Tensor lower = floor.to(torch::kLong) - first;
+  const torch::Tensor upper = (lower + 1).clamp_max(from - 1 - first);
+  return torch::lerp(map.index_select(axis, lower), map.index_select(axis, upper),
+                     (at - floor).unsqueeze(1 - axis));
 }
 
 /// (C, h, w) float of each view, in the order of an image's maps: the residual, what a detector
@@ -73,8 +80,7 @@ public:
         detects_(!model.options().detector.empty()),
         tiling_(model.options(), detects_ ? TiledResult::detection : TiledResult::reconstruction) {
     for (const torch::Tensor& scale : scorer.scales()) {
-      const auto level = kFirstLevel + static_cast<int>(peaks_.size()) % kPyramidLevels;
-      peaks_.emplace_back(at_level(size_, level).area(), scale.size(1));
+      peaks_.emplace_back(at_level(size_, level_of(peaks_.size())).area(), scale.size(1));
       sums_.push_back(torch::zeros({kRawMaps}, torch::kDouble));
     }
   }
@@ -121,9 +127,9 @@ private:
       for (int level = 0;; ++level) {
         part.level = first + level;
         part.size = at_level(size, level);
-        part.core = at_level(tile, level);
+        part.core = part_at_level(tile, level);
         part.near = first == 0 ? widened_by(part.core, kBefore, kBehind, part.size) : part.core;
-        part.seen = at_level(seen, level);
+        part.seen = part_at_level(seen, level);
         if (level == kLevelsAtOnce) return after(part);
         use(part);
         for (torch::Tensor& planes : part.planes) planes = next_level(planes);
@@ -187,7 +193,7 @@ private:
   /// Notes what stands out in a part, and returns what `near` has of heat; not defined where that
   /// is nothing.
   torch::Tensor look(const TilePart& part) {
-    Places places(part.size, size_, part.level);
+    Places places(size_, part.level);
     places.rows = places.rows.slice(0, part.near.rows.begin, part.near.rows.end);
     places.columns = places.columns.slice(0, part.near.columns.begin, part.near.columns.end);
     torch::Tensor heat;
@@ -221,7 +227,7 @@ private:
     return scorer_.scales()[index].size(1) == kTextureMaps;
   }
 
-  const HeatMap& heat_map() const { return scorer_.heat_map(AnomalyScorer::kAll); }
+  const HeatMap& heat_map() const { return scorer_.heat_map(kNetwork); }
 
   void keep_heat(const TilePart& part, const torch::Tensor& share) {
     if (!share.defined()) return;
@@ -236,7 +242,9 @@ private:
   }
 
   void add_heat(const torch::Tensor& share, const Region& known, Size level) {
-    heat_ += resize_part(share, known, level, tile_, size_);
+    const torch::Tensor across =
+        resize_along(1, share, known.columns.begin, level.w, tile_.columns, size_.w);
+    heat_ += resize_along(0, across, known.rows.begin, level.h, tile_.rows, size_.h);
   }
 
   void finish_heat() {

@@ -3,7 +3,6 @@
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
 #include "convae/core/parallel.h"
-#include "convae/models/tiling.h"
 
 #include <c10/core/InferenceMode.h>
 #include <torch/types.h>
@@ -25,21 +24,6 @@ torch::Tensor resize_map(const torch::Tensor& map, Size size) {
 
 namespace {
 
-/// Of places `part` along an axis of length `size`, after upsample_bilinear2d: which two of `from`
-/// pixels, counted from `first`, and how much the second counts.
-struct Between {
-  torch::Tensor lower, upper, share;
-  Between(Span part, std::int64_t size, std::int64_t from, std::int64_t first) {
-    const float scale = static_cast<float>(from) / static_cast<float>(size);
-    const torch::Tensor at =
-        ((torch::arange(part.begin, part.end, torch::kFloat) + 0.5F) * scale - 0.5F).clamp_min(0);
-    const torch::Tensor floor = at.floor().clamp_max(static_cast<double>(from - 1));
-    share = at - floor;
-    lower = floor.to(torch::kLong) - first;
-    upper = (lower + 1).clamp_max(from - 1 - first);
-  }
-};
-
 void require_memory(Size size, std::int64_t bytes_a_pixel, const char* way_out) {
   // What fitted once fits again, though the allocator keeps it.
   static std::atomic<std::int64_t> fitted = 0;
@@ -56,17 +40,6 @@ void require_memory(Size size, std::int64_t bytes_a_pixel, const char* way_out) 
 }
 
 }  // namespace
-
-torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
-                          const Region& part, Size size) {
-  if (from == size) return cut(map, part.within(known));
-  const Between rows(part.rows, size.h, from.h, known.rows.begin);
-  const Between columns(part.columns, size.w, from.w, known.columns.begin);
-  const torch::Tensor across = torch::lerp(map.index_select(1, columns.lower),
-                                           map.index_select(1, columns.upper), columns.share);
-  return torch::lerp(across.index_select(0, rows.lower), across.index_select(0, rows.upper),
-                     rows.share.unsqueeze(1));
-}
 
 torch::Tensor alone(const torch::Tensor& image) {
   return image.permute({1, 2, 0})
@@ -94,12 +67,10 @@ SeenImage look_at(const Model& model, const torch::Tensor& input) {
   return seen;
 }
 
-ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place) {
-  // Alone: in a batch the last bits of a convolution depend on how many images there are.
-  const torch::Tensor pixels = batch.images[place], input = folder.network_input(alone(pixels));
-  const std::int64_t index = batch.indices[static_cast<std::size_t>(place)];
-  ViewedImage image{look_at(folder.model(), input), index, pixels, input};
-  require_finite(image.seen.mean_error, folder.name(index));
+ViewedImage view(const ModelFolder& folder, const MicroBatch& batch) {
+  const torch::Tensor pixels = batch.images[0], input = folder.network_input(alone(pixels));
+  ViewedImage image{look_at(folder.model(), input), batch.indices[0], pixels, input};
+  require_finite(image.seen.mean_error, folder.name(image.index));
   return image;
 }
 

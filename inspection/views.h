@@ -1,14 +1,11 @@
 #pragma once
 
 #include "convae/core/errors.h"
-#include "convae/core/region.h"
 #include "convae/inference/folder.h"
 #include "convae/inspection/scorer.h"
 
+#include <cstdint>
 #include <string>
-#include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace convae {
 
@@ -33,14 +30,10 @@ torch::Tensor alone(const torch::Tensor& image);
 
 /// A map (H, W) float at the size wanted.
 torch::Tensor resize_map(const torch::Tensor& map, Size size);
-/// What that has at `part`: `map` is the part `known` of a map of the size `from`, and reaches a
-/// pixel further than `part` before and two behind.
-torch::Tensor resize_part(const torch::Tensor& map, const Region& known, Size from,
-                          const Region& part, Size size);
 
-/// Looks at an image of a batch. Throws std::runtime_error naming the image where the network's
+/// Looks at the only image of a batch. Throws std::runtime_error naming it where the network's
 /// output is not finite.
-ViewedImage view(const ModelFolder& folder, const MicroBatch& batch, std::int64_t place);
+ViewedImage view(const ModelFolder& folder, const MicroBatch& batch);
 
 /// Throws std::runtime_error where memory cannot hold what an image of that size takes, or the
 /// largest of a folder.
@@ -49,28 +42,21 @@ void require_memory_for_view(Size size);
 void require_memory_to_resize(Size own);
 void require_memory_for_views(const ModelFolder& folder);
 
-/// Puts the images of a folder through its model; `make` gets each, and `use` what it makes of it:
-/// see ModelFolder::for_each(). `stage` is what Callbacks::progress is told, `what` what
-/// Interrupted calls the images ("the good images"). Throws it also between images of one batch,
-/// and what view() and require_memory_for_views() throw.
+/// Puts the images of a folder, whose batches have one image each, through its model; `make` gets
+/// each, and `use` what it makes of it: see ModelFolder::for_each(). `stage` is what
+/// Callbacks::progress is told, `what` what Interrupted calls the images ("the good images").
+/// Throws what view() and require_memory_for_views() throw.
 template <typename Make, typename Use>
 void for_each_viewed(ModelFolder& folder, const std::string& stage, const std::string& what,
                      const Callbacks& callbacks, const Make& make, const Use& use) {
-  using Result = std::invoke_result_t<Make, const ViewedImage&>;
   require_memory_for_views(folder);
-  const auto make_all = [&](const MicroBatch& batch) {
-    std::vector<Result> results;
-    for (std::int64_t i = 0; i < batch.images.size(0); ++i) {
-      results.push_back(make(view(folder, batch, i)));
-      // Looking at an image takes much longer than putting it through the network.
-      if (callbacks.stopped()) throw Interrupted("");
-    }
-    return results;
+  const auto make_one = [&](const MicroBatch& batch) {
+    auto result = make(view(folder, batch));
+    if (callbacks.stopped()) throw Interrupted("");  // also after the last one
+    return result;
   };
   try {
-    folder.for_each(stage, make_all, [&](std::vector<Result> results) {
-      for (Result& result : results) use(std::move(result));
-    });
+    folder.for_each(stage, make_one, use);
   } catch (const Interrupted&) {
     throw Interrupted("stopped while looking at " + what);
   }

@@ -61,10 +61,6 @@ void PixelMetrics::add(const torch::Tensor& map, const torch::Tensor& mask) {
   }
 }
 
-PixelMetrics& PixelMetrics::operator+=(const PixelMetrics& other) {
-  return *this += other.counts();
-}
-
 PixelMetrics::Counts PixelMetrics::counts() const {
   Counts counts{regions_, {}};
   for (std::size_t i = 0; i < outside_.size(); ++i) {

@@ -21,9 +21,6 @@ public:
   /// differ.
   void add(const torch::Tensor& map, const torch::Tensor& mask = {});
 
-  /// Adds all that was added to another.
-  PixelMetrics& operator+=(const PixelMetrics& other);
-
   /// What was counted, for who tells another process of it: classes in which there is something.
   struct Count {
     std::uint32_t number;
@@ -38,6 +35,7 @@ public:
     }
   };
   Counts counts() const;
+  /// Adds all that was added to another.
   PixelMetrics& operator+=(const Counts& other);
 
   /// Area under the ROC curve of all pixels; NaN without pixels of both kinds.

@@ -254,8 +254,8 @@ torch::Tensor BlockImpl::normalise(const torch::Tensor& x) {
   }
   if (group_norm_) {
     // LibTorch 2.13 sums channels-last maps in plain floats: at 481x321 the result was up to 8e-4
-    // off, in the other layout 1e-6.
-    const torch::Tensor y = group_norm_->forward(x.contiguous());
+    // off, in the other layout 1e-6. A copy: contiguous() leaves the strides of a single channel.
+    const torch::Tensor y = group_norm_->forward(x.clone(torch::MemoryFormat::Contiguous));
     return y.contiguous(torch::MemoryFormat::ChannelsLast);
   }
   return x;
@@ -307,7 +307,7 @@ Maps BlockImpl::convolve_all(const Maps& maps, const std::vector<Size>& sizes, b
 }
 
 Maps BlockImpl::forward(const Maps& maps, const std::vector<Size>& sizes) {
-  if (fuses(maps, sizes)) return finish_fused(convolve_only(maps, sizes));
+  if (fuses(maps, sizes)) return finish_fused(convolve_all(maps, sizes, /*with_bias=*/false));
   Maps convolved = convolve_all(maps, sizes, /*with_bias=*/true);
   if (!activated_) return convolved;
   if (batch_norm_ && is_training() && maps.size() > 1) {

@@ -74,10 +74,8 @@ public:
   /// its statistics over all maps, so that images of different sizes are one batch.
   Maps forward(const Maps& maps, const std::vector<Size>& sizes);
 
-  /// The convolutions alone, without their bias.
-  Maps convolve_only(const Maps& maps, const std::vector<Size>& sizes) {
-    return convolve_all(maps, sizes, /*with_bias=*/false);
-  }
+  /// The convolutions alone.
+  Maps convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias);
 
   /// (C); undefined for Kind::linear, which adds its own, one a pixel.
   torch::Tensor conv_bias() const { return kind_ == Kind::linear ? torch::Tensor() : bias_; }
@@ -90,7 +88,6 @@ protected:
   LevelSpec level_;
 
 private:
-  Maps convolve_all(const Maps& maps, const std::vector<Size>& sizes, bool with_bias);
   torch::Tensor convolve(const torch::Tensor& x, Size out, bool with_bias);
   torch::Tensor convolve_as_is(const torch::Tensor& x, Size out, bool with_bias);
   torch::Tensor convolution(const torch::Tensor& x, const torch::Tensor& weight,

@@ -44,8 +44,9 @@ Maps LevelImpl::forward(const Maps& maps, const std::vector<Size>& sizes) {
 }
 
 Maps LevelImpl::forward_open(const Maps& maps, const std::vector<Size>& sizes) {
-  return with_shortcut(refined(maps), sizes, /*in_place=*/true,
-                       [&](const Maps& forked) { return convolve_only(forked, sizes); });
+  return with_shortcut(refined(maps), sizes, /*in_place=*/true, [&](const Maps& forked) {
+    return convolve_all(forked, sizes, /*with_bias=*/false);
+  });
 }
 
 Maps LevelImpl::refined(Maps maps) {

@@ -63,15 +63,15 @@ function showTiles() {
 
 // ---- Curves -----------------------------------------------------------------------------------
 
-function logTicks(low, high) {
+function logTicks(low, high, factors = [1, 2, 5]) {
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); ++power) {
-    for (const f of [1, 2, 5]) {
+    for (const f of factors) {
       const tick = Number((f * 10 ** power).toPrecision(6));
       if (tick >= low && tick <= high) ticks.push(tick);
     }
   }
-  return ticks.length > 7 ? ticks.filter((t) => /^1(e|0|$)|^0\.0*1$/.test(String(t))) : ticks;
+  return ticks.length > 7 && factors.length > 1 ? logTicks(low, high, [1]) : ticks;
 }
 
 /** Where values go on the vertical axis: [from, to], its ticks, and value → share from below. */
@@ -225,7 +225,7 @@ function paintRateTest(room) {
   const y = (loss) => room.bottom - scale.share(loss) * room.height;
   const svg = draw("svg", {role: "img", "aria-label":
     `Loss by learning rate, from ${short(rates[0])} to ${short(rates[end])}; the run's is ${short(chosen)}. The table below has all steps.`});
-  drawAxes(svg, room, {xTicks: logTicks(rates[0], rates[end]).filter((tick) => /^1(e|0*$)|^0\.0*1$/.test(String(tick))), x,
+  drawAxes(svg, room, {xTicks: logTicks(rates[0], rates[end], [1]), x,
                        yTicks: scale.ticks, y});
   svg.append(draw("path", {class: "line first", d: `M${rates.map((rate, i) => `${x(rate).toFixed(1)},${y(losses[i]).toFixed(1)}`).join("L")}`}));
   if (chosen >= rates[0] && chosen <= rates[end]) {

@@ -316,7 +316,9 @@ fs::path find_checkpoint(const fs::path& run_or_file) {
   std::error_code error;
   if (!fs::is_directory(run_or_file, error)) {
     if (!fs::exists(run_or_file)) {  // throws where it cannot be looked for
-      throw CheckpointError("there is no checkpoint or run folder " + in_quotes(run_or_file));
+      const fs::path gone = fs::read_symlink(run_or_file, error);  // `latest` of a moved run
+      throw CheckpointError("there is no checkpoint or run folder " + in_quotes(run_or_file) +
+                            (gone.empty() ? "" : "; it leads to " + in_quotes(gone)));
     }
     return run_or_file;
   }

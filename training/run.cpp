@@ -251,7 +251,7 @@ void Run::finish_epoch(const Quality& quality, double seconds) {
   Progress& progress = trainer_.progress();
   const Progress before = progress;
   const std::string at = place();
-  const bool is_best = note_epoch(row);
+  bool is_best = note_epoch(row);
   const bool is_last = note_end();
   // In a given time some epochs are passed over.
   const std::int64_t every = parts_.options.save_every;
@@ -266,6 +266,7 @@ void Run::finish_epoch(const Quality& quality, double seconds) {
     // The next best must not have to beat one that is lost.
     progress.best_value = before.best_value;
     progress.best_epoch = before.best_epoch;
+    is_best = false;
   }
   if (is_kept && progress.epoch == row.epoch) {
     attempt([&] { save(folder_.epoch_weights(row.epoch)); });

@@ -484,14 +484,13 @@ void write_safetensors(const std::filesystem::path& path,
 }
 
 std::string digest_of(const std::map<std::string, torch::Tensor>& tensors) {
-  std::vector<torch::Tensor> kept;
-  std::vector<std::string_view> parts;
-  for (const auto& [name, tensor] : tensors) {
-    kept.push_back(tensor.detach().to(at::kCPU).contiguous());
-    parts.push_back(name);
-    parts.emplace_back(static_cast<const char*>(kept.back().data_ptr()), kept.back().nbytes());
-  }
-  return digest_of(parts);
+  return digest_of_all([&](const auto& add) {
+    for (const auto& [name, tensor] : tensors) {
+      const torch::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
+      add(name);
+      add({static_cast<const char*>(plain.const_data_ptr()), plain.nbytes()});
+    }
+  });
 }
 
 }  // namespace convae

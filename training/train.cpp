@@ -24,6 +24,7 @@
 #include <torch/utils.h>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -163,7 +164,13 @@ void check_job(TrainJob& job) {
                  "--detector '" + widths_text(model.detector) +
                      "' learns from drawn defects; add them with --corrupt defects" +
                      (job.init.empty() && job.resume.empty() ? ", or use --detector none" : ""));
-  if (const Size seen = one_size(job.data)) plan_sizes(model.levels, seen, model.channels);
+  if (const Size seen = one_size(job.data)) {
+    plan_sizes(model.levels, seen, model.channels);
+    require_option(!needs_window(job.train.loss) || std::min(seen.h, seen.w) >= kSimilarityWindow,
+                   fmt::format("--loss '{}' needs images of at least {} pixels a side, but they "
+                               "have {}; use a larger --size or --crop",
+                               to_string(job.train.loss), kSimilarityWindow, to_string(seen)));
+  }
   require_memory_for_weights(model, free_memory_bytes());
 }
 
@@ -531,6 +538,7 @@ private:
         if (folder.is_in_place()) fs::remove_all(folder.path(), ignored);
         throw;
       }
+      if (::access(folder.path().c_str(), W_OK) != 0) throw;  // unlike room, that does not change
       callbacks_.warn(std::string(error.what()) + "; the run goes on");
     }
     if (!saved_ && leads()) folder.make_latest();

@@ -41,11 +41,9 @@ int run_score_folds(const CommandLine& line) {
   const TrainingOptions recipe = recipe_options(line);
   const Options& options = recipe.options;
   require_given(options.data.data, "data", "--data parts");
-  const std::int64_t chosen = options.train.batch_size;  // 0: by each training
-  const std::int64_t batch_size = chosen > 0 ? chosen : FolderOptions{}.batch_size;
   FoldsOptions job{.recipe = train_job(recipe, line.words),
                    .folds = options.call.folds,
-                   .scoring = {.images = {options.data, batch_size},
+                   .scoring = {.images = {options.data},
                                .output = options.run.output,
                                .overwrite = options.call.overwrite,
                                .report = options.run.report,

@@ -2,13 +2,11 @@
 
 #include "convae/app/commands/commands.h"
 #include "convae/app/options/config_file.h"
-#include "convae/app/options/option_table.h"
 #include "convae/app/options/resume.h"
 #include "convae/app/output/logging.h"
 #include "convae/core/errors.h"
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
-#include "convae/data/folder.h"
 #include "convae/inspection/saved_inspector.h"
 #include "convae/training/collective.h"
 #include "convae/training/run_log.h"
@@ -18,7 +16,6 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
-#include <set>
 #include <utility>
 
 namespace convae::app {
@@ -62,35 +59,6 @@ void print(const TrainResult& result, const TrainingOptions& given) {
   fmt::print("{}: {} epochs, {} steps, {}, {} images skipped{}\n", folder, epochs, p.step, best,
              result.skipped.size(),
              p.skipped_steps > 0 ? fmt::format(", {} steps not finite", p.skipped_steps) : "");
-}
-
-/// Warns of options of images and training that differ from the finished run's; with --strict,
-/// those that choose images are refused. Totals do not count: the run has reached them.
-void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
-                                    const Callbacks& callbacks) {
-  const std::set<std::string> totals = {"epochs", "max-steps", "time", "patience"};
-  const std::set<std::string> of_images = {"data",        "val",     "val-split",
-                                           "group-regex", "include", "exclude"};
-  Options was;
-  was.data = given.earlier->data;
-  was.train = given.earlier->train;
-  for (const Group group : {Group::data, Group::train}) {
-    for (const OptionSpec* option : options_of(group)) {
-      const std::string& name = option->name;
-      const std::string value = option->get(given.options), before = option->get(was);
-      const bool is_automatic = value == "auto" || (name == "channels" && value == "0");
-      if (!line.has(name) || totals.contains(name) || is_automatic) continue;
-      const bool is_folder = name == "data" || name == "val";
-      if (is_folder ? is_same_folder(value, before) : value == before) continue;
-      if (given.options.run.strict && of_images.contains(name)) {
-        throw std::runtime_error(
-            fmt::format("--{} is not what the finished run was trained with; leave it out, or give "
-                        "--strict=false",
-                        name));
-      }
-      callbacks.warn(fmt::format("--{} has no effect: the run is finished", name));
-    }
-  }
 }
 
 /// Whether the run keeps what score needs, of these weights.

@@ -8,7 +8,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <functional>
 
 namespace convae::app {
 namespace {
@@ -58,8 +57,8 @@ std::vector<std::string> join_switch_values(const std::vector<std::string>& word
 
 cxxopts::ParseResult parse(const Command& command, const std::vector<std::string>& words) {
   // "convae train …": cxxopts skips the first word, as the program's name.
-  std::vector<const char*> argv;
-  for (const std::string& word : words) argv.push_back(word.c_str());
+  std::vector<const char*> argv(words.size());
+  std::ranges::transform(words, argv.begin(), [](const auto& word) { return word.c_str(); });
   try {
     return make_parser(command).parse(static_cast<int>(argv.size()), argv.data());
   } catch (const cxxopts::exceptions::exception& error) {
@@ -68,11 +67,11 @@ cxxopts::ParseResult parse(const Command& command, const std::vector<std::string
 }
 
 /// A time takes the place of epochs and steps, and a flag that of what a file says.
-void settle_length(TrainOptions& train, const std::function<bool(const char*)>& is_flag) {
+void settle_length(TrainOptions& train, const cxxopts::ParseResult& flags) {
   if (train.time <= 0) return;
   for (const char* other : {"epochs", "max-steps"}) {
-    if (!is_flag(other)) continue;
-    require_option(!is_flag("time"),
+    if (flags.count(other) == 0) continue;
+    require_option(flags.count("time") == 0,
                    fmt::format("--time and --{} exclude each other: leave one out", other));
     train.time = 0;
   }
@@ -127,7 +126,7 @@ CommandLine read_command_line(const std::vector<std::string>& words, const Optio
     }
     line.given.insert(argument.key());
   }
-  settle_length(line.options.train, [&](const char* flag) { return result.count(flag) > 0; });
+  settle_length(line.options.train, result);
   const bool trains = line.command == "train" || line.options.call.folds > 0;
   require_option(line.options.train.batch_size != 0 || trains ||
                      find_option(line.command, "batch-size") == nullptr,

@@ -41,8 +41,7 @@ std::vector<OptionSpec> make_table() {
        "approximate share of the images kept for validation, chosen by a hash of their names"},
       {data, "group-regex", "train calibrate score", "REGEX", &DataOptions::group_regex,
        "images with the same match, or the same first (), stay together"},
-      {data, "size", "train reconstruct encode decode sample interpolate evaluate calibrate score",
-       "SIZE", Binding(&DataOptions::size, image_size("native")),
+      {data, "size", kComputing, "SIZE", Binding(&DataOptions::size, image_size("native")),
        "resize images to N (N x N) or HxW pixels; native: keep their sizes; decode, sample: of the "
        "images to make"},
       {data, "crop", kTrain, "SIZE", Binding(&DataOptions::crop, image_size("none")),

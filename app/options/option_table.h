@@ -27,7 +27,7 @@ struct OptionSpec {
   std::string value_name;  ///< "N"
   Binding value;
   std::string help;
-  std::string letter = "";  ///< "o" for -o
+  std::string letter = {};  ///< "o" for -o
 
   std::string get(const Options& options) const { return value.get(options); }
   bool is_switch() const { return value.kind == ValueKind::boolean; }

@@ -4,6 +4,7 @@
 #include "convae/app/options/option_table.h"
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
+#include "convae/data/folder.h"
 #include "convae/training/checkpoint.h"
 #include "convae/training/collective.h"
 #include "convae/training/run_folder.h"
@@ -150,6 +151,33 @@ TrainingOptions training_options(const CommandLine& line) {
   if (!line.options.call.init.empty()) take_architecture(given.options, line);
   given.options.call.resume.clear();  // auto
   return given;
+}
+
+void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
+                                    const Callbacks& callbacks) {
+  const std::set<std::string> totals = {"epochs", "max-steps", "time", "patience"};
+  const std::set<std::string> of_images = {"data",        "val",     "val-split",
+                                           "group-regex", "include", "exclude"};
+  Options was;
+  was.data = given.earlier->data;
+  was.train = given.earlier->train;
+  for (const Group group : {Group::data, Group::train}) {
+    for (const OptionSpec* option : options_of(group)) {
+      const std::string& name = option->name;
+      const std::string value = option->get(given.options), before = option->get(was);
+      const bool is_automatic = value == "auto" || (name == "channels" && value == "0");
+      if (!line.has(name) || totals.contains(name) || is_automatic) continue;
+      const bool is_folder = name == "data" || name == "val";
+      if (is_folder ? is_same_folder(value, before) : value == before) continue;
+      if (given.options.run.strict && of_images.contains(name)) {
+        throw std::runtime_error(
+            fmt::format("--{} is not what the finished run was trained with; leave it out, or give "
+                        "--strict=false",
+                        name));
+      }
+      callbacks.warn(fmt::format("--{} has no effect: the run is finished", name));
+    }
+  }
 }
 
 }  // namespace convae::app

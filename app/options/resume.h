@@ -23,4 +23,9 @@ TrainingOptions recipe_options(const CommandLine& line);
 /// CheckpointError or std::runtime_error.
 TrainingOptions training_options(const CommandLine& line);
 
+/// Warns of options of images and training that differ from the finished run's; with --strict,
+/// those that choose images are refused. Totals do not count: the run has reached them.
+void warn_of_options_without_effect(const CommandLine& line, const TrainingOptions& given,
+                                    const Callbacks& callbacks);
+
 }  // namespace convae::app

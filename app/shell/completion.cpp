@@ -21,8 +21,10 @@ struct Offer {
 Offer offer_words(const std::string& words) {
   return {"_convae_words '" + words + "'", "(" + words + ")", " -x -a '" + words + "'"};
 }
-const Offer kOfferFolders = {"_convae_paths -d", "_files -/",
-                             " -x -a '(__fish_complete_directories)'"};
+/// And tar shards.
+const Offer kOfferFolders = {
+    R"(_convae_paths -d -G "$cur*.tar")", R"(_files -g "*.tar")",
+    " -x -a '(__fish_complete_directories; for tar in (commandline -ct)*.tar; echo $tar; end)'"};
 const Offer kOfferFiles = {"_convae_paths -f", "_files", " -r -F"};
 
 Offer offer_of(const OptionSpec& option) {
@@ -79,7 +81,7 @@ std::string bash_script() {
 _convae_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur"); }
 _convae_paths() {
   compopt -o filenames
-  mapfile -t COMPREPLY < <(compgen "$1" -- "$cur")
+  mapfile -t COMPREPLY < <(compgen "$@" -- "$cur")
 }
 _convae() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} is_given=

@@ -43,18 +43,6 @@ Bytes data_of(const std::vector<PngChunk>& chunks, std::string_view type) {
   return chunk == chunks.end() ? Bytes{} : chunk->data;
 }
 
-std::vector<std::uint8_t> turned_dots(const PngChunk& chunk) {
-  constexpr std::size_t kType = 4, kAcross = 8, kDown = 12, kSum = 17;
-  std::vector<std::uint8_t> turned(chunk.whole.begin(), chunk.whole.end());
-  if (chunk.data.size() != kSum - kAcross) return turned;  // damaged
-  std::swap_ranges(&turned[kAcross], &turned[kDown], &turned[kDown]);
-  const auto sum = crc32_z(0, &turned[kType], kSum - kType);
-  for (std::size_t i = 0; i < 4; ++i) {
-    turned[kSum + i] = static_cast<std::uint8_t>(sum >> (24 - 8 * i));
-  }
-  return turned;
-}
-
 bool is_note(const PngChunk& chunk) {
   const bool is_optional = (chunk.type[0] & 0x20) != 0;  // a small letter
   return is_optional && chunk.type != "tRNS";

@@ -35,9 +35,6 @@ std::vector<PngChunk> chunks_of(Bytes bytes);
 /// What the first chunk of that type holds; empty where there is none.
 Bytes data_of(const std::vector<PngChunk>& chunks, std::string_view type);
 
-/// The chunk pHYs, dots across and down, of a picture that is turned sideways.
-std::vector<std::uint8_t> turned_dots(const PngChunk& chunk);
-
 std::uint32_t big_endian_32(Bytes bytes, std::size_t at);
 
 /// How a PNG stores its pixels, for one made after it.

@@ -47,26 +47,30 @@ void give_palette(const StoredPng& stored, spng_ctx* encoder) {
   if (transparency.n_type3_entries > 0) expect_ok(spng_set_trns(encoder, &transparency));
 }
 
+/// The dots a metre of the chunk pHYs, across and down, as they are in the upright picture.
+void give_dots(Bytes dots, const Original& original, spng_ctx* encoder) {
+  if (dots.size() != 9) return;  // there are none, or the chunk is damaged
+  spng_phys phys{big_endian_32(dots, 0), big_endian_32(dots, 4), dots[8]};
+  if (turns_sideways(original.info.orientation)) std::swap(phys.ppu_x, phys.ppu_y);
+  if (spng_set_phys(encoder, &phys) != SPNG_OK) original.lost.emplace_back("its chunk pHYs");
+}
+
 /// Notes that say nothing of the type of samples go over as they are, between header and picture.
 void take_notes(std::vector<std::uint8_t>& png, const Original& original) {
   static constexpr std::string_view kOfColours[] = {"iCCP", "sRGB", "cHRM"};
-  static constexpr std::string_view kKept[] = {"gAMA", "pHYs", "tEXt", "zTXt",
-                                               "iTXt", "tIME", "oFFs", "sCAL"};
+  static constexpr std::string_view kKept[] = {"gAMA", "tEXt", "zTXt", "iTXt",
+                                               "tIME", "oFFs", "sCAL"};
   static constexpr std::string_view kOfPlace[] = {"oFFs", "sCAL"};  // before it was turned
   const int orientation = original.info.orientation;
   constexpr std::ptrdiff_t kAfterHeader = 8 + 25;
   std::vector<std::uint8_t> notes;
   for (const PngChunk& chunk : chunks_of(original.bytes)) {
-    if (!is_note(chunk) || chunk.type == "eXIf") continue;
+    if (!is_note(chunk) || chunk.type == "eXIf" || chunk.type == "pHYs") continue;
     const auto is_among = [&](std::span<const std::string_view> types) {
       return std::ranges::find(types, chunk.type) != types.end();
     };
-    if (chunk.type == "pHYs" && turns_sideways(orientation)) {
-      const std::vector<std::uint8_t> turned = turned_dots(chunk);
-      notes.insert(notes.end(), turned.begin(), turned.end());
-    } else if (is_among(kOfColours)
-                   ? original.same_colours
-                   : is_among(kKept) && (orientation == 1 || !is_among(kOfPlace))) {
+    if (is_among(kOfColours) ? original.same_colours
+                             : is_among(kKept) && (orientation == 1 || !is_among(kOfPlace))) {
       notes.insert(notes.end(), chunk.whole.begin(), chunk.whole.end());
     } else {
       original.lost.push_back("its chunk " + std::string(chunk.type));
@@ -177,7 +181,9 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
   give_palette(stored, context.get());
   if (original) {
     note_losses(stored, original->lost);
-    exif = upright_exif(data_of(chunks_of(original->bytes), "eXIf"));
+    const std::vector<PngChunk> chunks = chunks_of(original->bytes);
+    give_dots(data_of(chunks, "pHYs"), *original, context.get());
+    exif = upright_exif(data_of(chunks, "eXIf"));
     spng_exif block{exif.size(), reinterpret_cast<char*>(exif.data())};
     if (exif.size() > 4 && spng_set_exif(context.get(), &block) != SPNG_OK) {
       original->lost.emplace_back("its EXIF");

@@ -43,7 +43,7 @@ public:
     const int orientation = tag(TIFFTAG_ORIENTATION);
     info.orientation = orientation >= 1 && orientation <= 8 ? orientation : 1;
     read_samples();
-    read_colours();
+    read_colours(pages.is_indexed);
     read_blocks();
     if (pages.count == 0) info.remark = "only a preview of another picture is in it";
     info.pages =
@@ -164,9 +164,12 @@ private:
     }
   }
 
-  void read_colours() {
+  void read_colours(bool is_indexed) {
     photometric_ = samples_ >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK;
     TIFFGetField(tiff_.get(), TIFFTAG_PHOTOMETRIC, &photometric_);
+    if (is_indexed && photometric_ != PHOTOMETRIC_PALETTE) {  // libtiff takes them for grey
+      throw ImageError("damaged TIFF: a palette image without a palette");
+    }
     switch (photometric_) {
       case PHOTOMETRIC_MINISWHITE:
         colours_ = 1;
@@ -203,9 +206,7 @@ private:
   void read_palette() {
     if (info.bits == 32 || bits_ > 8) refuse(fmt::format("palette of {}-bit samples", bits_));
     std::uint16_t* planes[3] = {};
-    if (!TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &planes[0], &planes[1], &planes[2])) {
-      throw ImageError("damaged TIFF: a palette image without a palette");
-    }
+    if (!TIFFGetField(tiff_.get(), TIFFTAG_COLORMAP, &planes[0], &planes[1], &planes[2])) fail();
     const std::int64_t entries = std::int64_t{1} << bits_;
     // Entries have 16 bits, but some writers fill them as if they had 8.
     const bool narrow = std::all_of(planes, planes + 3, [entries](const auto* plane) {

@@ -9,7 +9,7 @@
 namespace convae::codec {
 namespace {
 
-constexpr std::int64_t kMaxLinks = 4 * kMaxPages;  // from directory to directory
+constexpr int kMaxLinks = 4 * kMaxPages;  // from directory to directory
 
 /// The whole number that follows `key` in `text`, or 1.
 int number_after(std::string_view text, std::string_view key) {
@@ -29,17 +29,14 @@ Pages find_pages(Bytes bytes) {
   };
   const bool big = number(2, 2) == 43;  // BigTIFF
   const int count_bytes = big ? 8 : 2, entry_bytes = big ? 20 : 12, link_bytes = big ? 8 : 4;
-  const auto is_page = [&](std::uint64_t at, std::uint64_t entries) {
-    constexpr std::uint64_t kMostLooks = 16;  // in the tags' order it comes first
+  /// The one number that a directory has of a tag; 0 where it has none.
+  const auto number_of = [&](std::uint64_t tag, std::uint64_t at, std::uint64_t entries) {
+    constexpr std::uint64_t kMostLooks = 16;  // in the tags' order, those asked for come early
     for (std::uint64_t i = 0; i < std::min(entries, kMostLooks); ++i, at += entry_bytes) {
-      const std::uint64_t tag = number(at, 2);
-      if (tag == TIFFTAG_SUBFILETYPE) {
-        const auto kind = number(at + (big ? 12 : 8), 4);
-        return (kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK)) == 0;
-      }
-      if (tag == 0 || tag > TIFFTAG_SUBFILETYPE) break;
+      if (number(at, 2) != tag) continue;
+      return number(at + (big ? 12 : 8), number(at + 2, 2) == TIFF_SHORT ? 2 : 4);
     }
-    return true;
+    return std::uint64_t{0};
   };
   std::set<std::uint64_t> seen;
   Pages pages;
@@ -48,8 +45,12 @@ Pages find_pages(Bytes bytes) {
     const auto entries = number(at, count_bytes);
     pages.is_cut = entries == 0 || entries > bytes.size() / entry_bytes;
     if (pages.is_cut || !seen.insert(at).second) break;
-    if (is_page(at + count_bytes, entries) && pages.count++ == 0) {
+    const std::uint64_t tags = at + count_bytes,
+                        kind = number_of(TIFFTAG_SUBFILETYPE, tags, entries);
+    const bool is_page = (kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK)) == 0;
+    if (is_page && pages.count++ == 0) {
       pages.first = static_cast<int>(seen.size()) - 1;
+      pages.is_indexed = number_of(TIFFTAG_PHOTOMETRIC, tags, entries) == PHOTOMETRIC_PALETTE;
     }
     at = number(at + count_bytes + entries * entry_bytes, link_bytes);
   }

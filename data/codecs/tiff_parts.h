@@ -50,8 +50,9 @@ Tiff new_tiff(TiffMemory& memory, const TiffLayout& layout);
 /// The pictures of a file that are pages, not smaller versions or masks of others.
 struct Pages {
   int count = 0;
-  int first = 0;        ///< place of the first among all directories
-  bool is_cut = false;  ///< a link leads beyond the end
+  int first = 0;            ///< place of the first among all directories
+  bool is_cut = false;      ///< a link leads beyond the end
+  bool is_indexed = false;  ///< the first says that its samples are colours of a palette
 };
 
 /// Walks the directories by their links alone: libtiff would parse each one, and hostile links may

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from convae_program import ONE_CORE, read_csv
-from drawn_parts import GROUPS, make_parts
+from drawn_parts import GROUPS, make_parts, part, save
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +179,15 @@ def test_images_that_were_damaged_after_the_training_are_named(program, trained,
                      cwd=place).assert_refused(1, damaged.name, "--skip-bad is false")
     finally:
         damaged.write_bytes(whole)
+
+
+def test_images_that_are_too_small_at_another_size_are_named(program, place):
+    data = make_parts(place / "mixed", good=6)
+    save(data / "train/good/tiny.png", part(1, (9, 9)))
+    program.run("train", "--data", data, "--levels", "4:k5p0,8:k5p0", "--size", 32, "--max-steps", 1, "--val-split",
+                0.4, "--name", "mixed", "--quiet", *ONE_CORE, cwd=place)
+    result = program.run("calibrate", "--checkpoint", "runs/mixed", "--size", "native", *ONE_CORE, cwd=place)
+    assert any("skipped" in line and "tiny.png': input 9x9" in line for line in result.logs)
 
 
 def test_images_that_are_gone_are_missed(program, trained, place):

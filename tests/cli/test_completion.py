@@ -40,6 +40,7 @@ def place(tmp_path):
     place = tmp_path / "place"
     (place / "my photos").mkdir(parents=True)
     (place / "model.toml").write_text("")
+    (place / "shard.tar").write_text("")
     return place
 
 
@@ -160,7 +161,7 @@ def test_folders_and_files_are_offered_where_they_belong(shell, place):
     def names(line):
         return {word.replace("\\", "").rstrip("/") for word in shell.offers(line, place)}
     folders = names("convae train --data ")
-    assert "my photos" in folders and "model.toml" not in folders
+    assert {"my photos", "shard.tar"} <= folders and "model.toml" not in folders
     assert {"my photos", "model.toml"} <= names("convae train --config ")
     assert "model.toml" in names("convae info ")
     assert "model.toml" not in names("convae train --epochs ")

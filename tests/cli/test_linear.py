@@ -97,17 +97,6 @@ def test_fewer_pictures_than_numbers_leave_the_rest_to_the_network(done, picture
     assert np.any(components[:3], axis=(1, 2, 3)).all() and not components[3:].any()
 
 
-@pytest.mark.parametrize("words, line", [
-    (("--latent", 0), "linear pca goes past the convolutions of a bottleneck"),
-    (("--output-activation", "sigmoid"), "output-activation must be linear, but is sigmoid"),
-    (("--variational",), "linear pca is not for a variational model"),
-])
-def test_what_does_not_fit_is_refused(program, data, words, line, tmp_path):
-    result = program.call("train", *data, *MODEL, *words, "--max-steps", 1, cwd=tmp_path)
-    result.assert_refused(2, line)
-    assert not (tmp_path / "runs").exists()
-
-
 def test_as_many_numbers_as_an_image_has_are_refused(program, tmp_path):
     save_pictures(tmp_path / "tiny", [(2, 2)] * 20)
     result = program.call("train", "--data", "tiny", "--size", "2", "--val-split", 0, "--latent", 12,

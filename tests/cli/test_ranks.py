@@ -153,7 +153,9 @@ def test_a_stop_signal_saves_and_ends_all_ranks(program, photos, tmp_path, whom)
 
 @needs_mpi
 def test_what_goes_wrong_is_said_once(program, photos, tmp_path):
-    for code, words in ((2, ("train", "--data", photos, "--lr", "fast")),
+    diverging = ("--levels", 4, "--norm", "none", "--output-activation", "linear", "--optimizer", "sgd", "--lr", 1e30)
+    for code, words in ((1, ("train", "--data", photos, "-o", tmp_path / "begun", *diverging, *ONE_CORE)),
+                        (2, ("train", "--data", photos, "--lr", "fast")),
                         (2, ("train", "--data", photos, "--device", "cuda")),
                         (1, ("train", "--data", tmp_path / "nothing")),
                         (1, ("evaluate", "--checkpoint", "x", "--data", photos)),
@@ -163,7 +165,7 @@ def test_what_goes_wrong_is_said_once(program, photos, tmp_path):
         said = [line for line in result.complaints if line.startswith("convae: ")]
         assert len(said) == 1 and "rank" not in said[0], result.stderr
     assert "decode works in one process" in said[0]
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "begun"]
 
 
 def call_with(program, environment, *args, cwd):

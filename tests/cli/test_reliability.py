@@ -62,15 +62,6 @@ def test_killed_again_and_again_the_run_ends_as_if_it_never_had_been(program, ma
         assert np.array_equal(calm[name], killed[name]), name
 
 
-def test_a_run_has_a_valid_checkpoint_before_its_first_epoch_ends(program, many, tmp_path):
-    process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
-    run = tmp_path / "runs" / "many"
-    wait_until((run / LAST).exists, process)
-    process.kill()
-    process.communicate()
-    program.run("info", run / LAST, cwd=tmp_path)
-
-
 def test_two_processes_do_not_share_a_run(program, many, tmp_path):
     process = program.start("train", "--data", many, *TINY, "--epochs", "1000000", cwd=tmp_path)
     run = tmp_path / "runs" / "many"
@@ -150,7 +141,7 @@ def test_without_room_to_save_the_run_goes_on_keeps_what_there_was_and_fails(pro
     result = limited(program, 8192, "train", "--resume", run, "--epochs", "5", cwd=tmp_path)
     assert result.returncode == 1
     assert "File too large; the run goes on" in result.stderr
-    assert "epoch 5/5" in result.stderr
+    assert "epoch 5/5" in result.stderr and "· best" not in result.stderr
     complaints = [line for line in result.stderr.splitlines() if line.startswith("convae: ")]
     assert len(complaints) == 1
     assert complaints[0].startswith("convae: the last state of the run could not be saved: ")

@@ -102,12 +102,10 @@ def test_what_needs_a_latent_is_refused(convae, program, photos, tmp_path, tmp_p
 
 
 @pytest.mark.parametrize("words, parts", [
-    (("--skip", "add", "--latent-channels", "2"), ("latent-channels", "skip add")),
     (("--skip", "add", "--latent", "2", "--size", "16"), ("latent", "skip add")),
     (("--residual", "--latent-channels", "2", "--variational"), ("latent-channels", "residual")),
     (("--skip", "add", "--variational"), ("variational needs a bottleneck",)),
     (("--residual", "--output-activation", "tanh"), ("residual", "must be linear", "tanh")),
-    (("--shortcut", "shuffle", "--levels", "4,8:k5"), ("level 2 (k5 s2 p1)", "padding 2x2")),
     (("--shortcut", "shufle",), ("--shortcut 'shufle'", "none or shuffle")),
     (("--residual-blocks", "-1"), ("residual blocks", "between 0 and 64", "-1"))])
 def test_what_cannot_be_built_is_refused(convae, photos, tmp_path, words, parts):

@@ -235,9 +235,7 @@ def test_a_compressed_tar_does_not_hide_what_lies_beside_it(convae, tmp_path):
 def test_ranges(names, convae, identity, one, tmp_path):
     for number in range(8, 12):
         write_tar(tmp_path / f"x-{number:03}.tar", [(f"{number}.png", one)])
-        write_tar(tmp_path / f"y{number}.tar", [(f"{number}.png", one)])
-    for data in ("x-{008..011}.tar", "y{8..11}.tar"):
-        assert names(data)[0] == ["10.png", "11.png", "8.png", "9.png"]
+    assert names("x-{008..011}.tar")[0] == ["10.png", "11.png", "8.png", "9.png"]
     common = ("encode", "--checkpoint", identity, "-o", "no.npy", "--data")
     convae(*common, "x-{008..012}.tar").assert_refused(1, "x-012.tar", "x-{008..012}.tar", "does not exist")
     convae(*common, "x-{011..008}.tar").assert_refused(2, "x-{011..008}.tar", "counts up")
@@ -385,12 +383,14 @@ def test_packing_a_set_in_its_place_loses_nothing(done, convae, photos, one, tmp
     done("pack", "--data", "s", "--include", "*.png", "-o", "s", "--name", "z", "--overwrite")
 
 
-def test_pack_skips_a_file_without_content(done, photos, tmp_path):
+def test_pack_skips_a_file_without_content(done, convae, photos, tmp_path):
     data = shutil.copytree(photos, tmp_path / "data")
     (data / "new.png").write_bytes(b"")
     result = done("pack", "--data", data, "-o", "s")
     assert any("skipped 'new.png': empty file" in line for line in result.logs)
     assert f"{len(list(photos.iterdir()))} images in 1 shard" in result.stdout and "1 skipped" in result.stdout
+    convae("pack", "--data", data / "new.png", "-o", "new/s").assert_refused(1, "none of the images could be read")
+    assert not (tmp_path / "new").exists()
 
 
 def test_pack_names_globs_that_match_nothing(done, convae, photos):

@@ -33,12 +33,6 @@ def test_run_folder_holds_what_the_design_names(trained):
     assert not [name for name in found if os.path.basename(name).startswith(".")]
 
 
-def test_latest_leads_to_the_run(trained):
-    latest = trained.run.parent / "latest"
-    assert latest.is_symlink()
-    assert latest.resolve() == trained.run.resolve()
-
-
 def test_metrics_have_a_row_an_epoch(trained):
     path = trained.run / "metrics.csv"
     assert csv_columns(path) == METRICS_COLUMNS
@@ -55,18 +49,6 @@ def test_metrics_have_a_row_an_epoch(trained):
         assert -1 <= float(row["val_ssim"]) <= 1
         assert float(row["images_per_s"]) > 0
         assert float(row["seconds"]) > 0
-
-
-def test_best_is_the_epoch_of_the_lowest_validation_loss(trained):
-    rows = read_csv(trained.run / "metrics.csv")
-    best = min(rows, key=lambda row: float(row["val_loss"]))
-    assert_same_tensors(trained.run / "weights/epoch_0005.safetensors", trained.run / WEIGHTS)
-    if best["epoch"] == "5":
-        assert_same_tensors(trained.run / "weights/best.safetensors", trained.run / WEIGHTS)
-    else:
-        best_file, last_file = (weights_of(trained.run / "weights" / name)
-                                for name in ("best.safetensors", "last.safetensors"))
-        assert any((best_file[name] != last_file[name]).any() for name in best_file)
 
 
 def test_log_file_tells_the_run(trained):
@@ -269,9 +251,6 @@ class TestInit:
         assert not (tmp_path / "runs").exists()
 
     @pytest.mark.parametrize("change, parts", [
-        (lambda w: w.update({"encoder.9.conv.bias": np.zeros(4, np.float32)}),
-         ["'encoder.9.conv.bias'", "does not have"]),
-        (lambda w: w.pop("decoder.0.conv.weight"), ["'decoder.0.conv.weight'", "missing"]),
         (lambda w: w.clear(), ["missing"]),
         (lambda w: w.update({"encoder.0.conv.bias": np.zeros(5, np.float32)}),
          ["'encoder.0.conv.bias'", "[5]", "[4]"]),

@@ -141,21 +141,6 @@ TEST(ImageFolderList, LeavesOutResultsOfConvae) {
   EXPECT_EQ(names_of(list_images(folder / "out")), Names{"a.png"}) << "asked for";
 }
 
-TEST(ImageFolderList, DescendsIntoAFolderNamedLikeAnImage) {
-  TemporaryFolder folder;
-  write_text(folder / "frames.png/1.png", "x");
-  EXPECT_EQ(names_of(list_images(folder.path())), Names{"frames.png/1.png"});
-}
-
-TEST(ImageFolderList, FollowsLinksToFiles) {
-  TemporaryFolder folder, elsewhere;
-  write_text(elsewhere / "original.png", "linked");
-  fs::create_symlink(elsewhere / "original.png", folder / "link.png");
-  const ImageFolder listed = list_images(folder.path());
-  EXPECT_EQ(names_of(listed), Names{"link.png"});
-  EXPECT_EQ(test::contents(listed.files[0].path), "linked");
-}
-
 TEST(ImageFolderList, FollowsLinkedFoldersOnce) {
   TemporaryFolder store, folder;
   write_text(store / "cats/1.png", "x");
@@ -184,17 +169,6 @@ TEST(ImageFolderList, RecognisesLoopsOfLinks) {
   EXPECT_EQ(listed.left_out, (Skipped{{"sub/around.png", "links that lead round in a loop"},
                                       {"sub/loop", "links that lead round in a loop"}}));
   EXPECT_EQ(listed.skipped, (Skipped{{"itself.png", "the link leads nowhere"}}));
-}
-
-TEST(ImageFolderList, NamesDanglingLinksAndPipesAsSkipped) {
-  TemporaryFolder folder;
-  fs::create_symlink("gone.png", folder / "dangling.png");
-  ASSERT_EQ(::mkfifo((folder / "pipe.png").c_str(), 0600), 0);
-  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  const ImageFolder listed = list_images(folder.path());
-  EXPECT_TRUE(listed.files.empty());
-  EXPECT_EQ(listed.skipped, (Skipped{{"dangling.png", "the link leads nowhere"},
-                                     {"pipe.png", "not a regular file"}}));
 }
 
 TEST(ImageFolderList, NamesUnreadableFoldersAsSkipped) {

@@ -205,6 +205,15 @@ TEST(Refusing, SaysWhenATiffHasTooManySamplesToReadARow) {
   EXPECT_TRUE(contains(reason_of(tiff), "3000 samples a pixel")) << reason_of(tiff);
 }
 
+TEST(Refusing, SaysWhenATiffHasLostItsPalette) {
+  Bytes tiff = load("palette.tif");
+  const Bytes tag{0x40, 1, 3, 0, 0, 3, 0, 0};  // ColorMap, 768 SHORTs, of which follows the place
+  const auto place = std::ranges::search(tiff, tag).end();
+  ASSERT_NE(place, tiff.end());
+  std::fill_n(place, 4, 0x7F);  // beyond the end
+  EXPECT_EQ(reason_of(tiff), "damaged TIFF: a palette image without a palette");
+}
+
 TEST(Refusing, SaysWhenAFileIsEmpty) {
   EXPECT_EQ(reason_of({}), "empty file (0 bytes)");
   EXPECT_THROW(probe_image({}), ImageError);

@@ -170,6 +170,26 @@ TEST_F(SplitTest, NamesFoldersOfLabelsThatPairWithImages) {
   EXPECT_TRUE(warned_.empty()) << warned_[0];
 }
 
+TEST_F(SplitTest, NamesFoldersOfLabelsWhateverLiesBetween) {
+  draw({"images/a/1.png", "images/b/1.png", "images/b/2.png", "annotations/a/1.png",
+        "annotations/b/1_label.png", "annotations/b/2_label.png", "annotations/c/9.png"});
+  options_.val_split = 0;
+  split();
+  ASSERT_EQ(warned_.size(), 1U);
+  EXPECT_TRUE(contains(warned_[0], "3 images in 'annotations' have the names of others"));
+  EXPECT_TRUE(contains(warned_[0], "--exclude 'annotations/**'"));
+  options_.exclude = {"annotations/**"};
+  draw({"JPEGImages/1.png", "SegmentationClass/1.png"});
+  split();
+  EXPECT_TRUE(contains(warned_.back(), "1 images in 'SegmentationClass'")) << warned_.back();
+  options_.exclude = {"annotations/**", "SegmentationClass/**"};
+  draw({"segmentation/pictures/7.png", "segmentation/labels/7.png"});
+  warned_.clear();
+  split();
+  EXPECT_EQ(warned_.size(), 1U) << "the pictures in 'segmentation' are none";
+  EXPECT_TRUE(contains(warned_.back(), "1 images in 'segmentation/labels'")) << warned_.back();
+}
+
 TEST_F(SplitTest, NamesImagesThatDifferInTheirEndingAlone) {
   draw({"1.png", "2.png"});
   test::write_image(root_ / "1.bmp", test::noise(1, 4, 4, 9), ImageFormat::bmp);
@@ -181,18 +201,20 @@ TEST_F(SplitTest, NamesImagesThatDifferInTheirEndingAlone) {
 
 TEST_F(SplitTest, SaysWhatItPassesOverAndTheWayOut) {
   draw({"1.png", "ground_truth/2.png", "masks/3.png"});
-  for (const char* name : {"4.HEIC", "5.heic", "6.jxl", "7.nef", "notes.txt"}) {
+  for (const char* name : {"4.HEIC", "5.heic", "6.jxl", "7.nef", "8.avif", "9.jp2", "notes.txt"}) {
     test::write_text(root_ / name, "x");
   }
   options_.val_split = 0;
   split();
-  EXPECT_TRUE(has(said_, "passed over: 2 .heic, 1 .jxl, 1 .nef, 1 .txt"));
+  EXPECT_TRUE(has(said_, "passed over: 1 .avif, 2 .heic, 1 .jp2, 1 .jxl, 1 .nef, 1 .txt"));
   EXPECT_TRUE(has(said_, "left out as masks: 'ground_truth', 'masks'"));
-  ASSERT_EQ(warned_.size(), 3U);
+  ASSERT_EQ(warned_.size(), 5U);
   EXPECT_TRUE(has(warned_,
                   "2 .heic files are images that convae does not read; convert them to "
                   "JPEG or PNG, such as with heif-convert"));
-  EXPECT_TRUE(has(warned_, "1 .nef files"));
+  for (const char* part : {"1 .nef files", "with avifdec", "with opj_decompress"}) {
+    EXPECT_TRUE(has(warned_, part)) << part;
+  }
 }
 
 TEST_F(SplitTest, SaysInTheErrorWhatThereIsInstead) {

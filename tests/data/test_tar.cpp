@@ -249,6 +249,8 @@ TEST(ShardNames, RangesCountWithTheWidthTheyAreWrittenWith) {
   EXPECT_EQ(named("d{1..2}/x{0..1}.tar"),
             (Names{"d1/x0.tar", "d1/x1.tar", "d2/x0.tar", "d2/x1.tar"}));
   EXPECT_EQ(named("{a..b}{1..1}.tar"), Names{"{a..b}1.tar"});
+  EXPECT_EQ(named("x{9223372036854775807..9223372036854775807}.tar"),
+            Names{"x9223372036854775807.tar"});
   for (const char* other : {"nothing.tar", "x{a,b}.tar", "x{1..}.tar", "x{-1..2}.tar", "."}) {
     EXPECT_EQ(named(other), Names{}) << other;
   }

@@ -83,6 +83,9 @@ TEST(TorchScript, EveryOrderActivationNormAndOutputGivesTheModelsReconstruction)
 
 TEST(TorchScript, OneChannelAndOneLevelWork) {
   expect_same_model(test::small_network("2", 1), kSizes);
+  ModelOptions options = test::small_network("1", 1);
+  options.norm = Norm::group;  // which is exact in one layout alone
+  expect_same_model(options, {{481, 321}});
 }
 
 TEST(TorchScript, ABottleneckOfAnyKindWorks) {

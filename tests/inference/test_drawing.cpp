@@ -95,17 +95,32 @@ TEST_F(DrawingTest, AnEarlierSeriesIsNotTakenForThisOne) {
   EXPECT_FALSE(std::filesystem::exists(output() / "samples.png")) << "it shows the earlier ones";
 }
 
-TEST_F(DrawingTest, AWalkAmongTheImagesIsWarnedOf) {
-  InterpolateOptions options = walking();
+TEST_F(DrawingTest, ResultsAmongOtherImagesAreWarnedOf) {
+  InterpolateOptions walk = walking();
+  SampleOptions samples = sampling();
+  walk.overwrite = samples.overwrite = true;
+  int warnings = 0;
+  Callbacks callbacks;
+  callbacks.warning = [&](const std::string& line) {
+    warnings += contains(line, "lie among the images") ? 1 : 0;
+  };
   for (const auto& [folder, count] : {std::pair{input(), 1}, {input() / "c", 1}, {output(), 0}}) {
-    int warnings = 0;
-    Callbacks callbacks;
-    callbacks.warning = [&](const std::string& line) {
-      warnings += contains(line, "lie among the images") ? 1 : 0;
-    };
-    options.output = folder;
-    interpolate(model_, options, callbacks);
+    walk.output = samples.output = folder;
+    warnings = 0;
+    draw_samples(variational_, samples, callbacks);
     EXPECT_EQ(warnings, count) << folder;
+    std::filesystem::remove(folder / "samples.png");
+    warnings = 0;
+    draw_samples(variational_, samples, callbacks);  // beside those of a call that was stopped
+    EXPECT_EQ(warnings, count) << folder;
+    for (const std::string& name : files_in(folder)) {
+      if (name.starts_with("sample")) std::filesystem::remove(folder / name);
+    }
+    warnings = 0;
+    interpolate(model_, walk, callbacks);
+    EXPECT_EQ(warnings, count) << folder;
+    interpolate(model_, walk, callbacks);
+    EXPECT_EQ(warnings, count) << "once for " << folder;
   }
 }
 

@@ -10,10 +10,6 @@
 namespace convae::test_places {
 namespace {
 
-std::int64_t at_level(std::int64_t length, int level) {
-  return (length + (1 << level) - 1) >> level;
-}
-
 /// Where pixels are among the places: (n), 0 … kPlaces-1.
 torch::Tensor position(const torch::Tensor& of_pixels) {
   return of_pixels.to(torch::kDouble).matmul(torch::arange(kPlaces, torch::kDouble));
@@ -21,10 +17,7 @@ torch::Tensor position(const torch::Tensor& of_pixels) {
 
 /// Maps as they are, and their places in an image of as many pixels.
 LevelMaps level_of(const torch::Tensor& maps) { return {maps, torch::ones({maps.size(0)})}; }
-Places places_of(const torch::Tensor& maps) {
-  const Size size{maps.size(1), maps.size(2)};
-  return {size, size, 0};
-}
+Places places_of(const torch::Tensor& maps) { return {{maps.size(1), maps.size(2)}, 0}; }
 
 void add(PlaceStatistics& statistics, const torch::Tensor& maps, int fold = 0) {
   statistics.add(PlaceStatistics::seen(level_of(maps), places_of(maps)), fold);
@@ -37,8 +30,8 @@ torch::Tensor standardised(const torch::Tensor& maps, const torch::Tensor& scale
 TEST(Places, OfEachPixelAreTwoNeighboursAtAnyLengthAndLevel) {
   for (std::int64_t length = 1; length <= 700; ++length) {
     for (int level = 0; level < 6; ++level) {
-      const std::int64_t n = at_level(length, level);
-      const torch::Tensor places = places_of_pixels(n, length, level);
+      const std::int64_t n = (length + (1 << level) - 1) >> level;
+      const torch::Tensor places = places_of_pixels(length, level);
       ASSERT_EQ(places.sizes(), (std::vector<std::int64_t>{n, kPlaces}));
       const float* value = places.data_ptr<float>();
       double before = -1;
@@ -64,7 +57,7 @@ TEST(Places, OfEachPixelAreTwoNeighboursAtAnyLengthAndLevel) {
 
 TEST(Places, AreTheSameFromBothEnds) {
   for (const std::int64_t length : {1, 2, 31, 32, 33, 64, 79, 80, 81, 200, 501}) {
-    const torch::Tensor places = places_of_pixels(length, length, 0);
+    const torch::Tensor places = places_of_pixels(length, 0);
     EXPECT_LT(test::difference(places, places.flip({0, 1})), 1e-4) << length;
   }
 }
@@ -72,7 +65,7 @@ TEST(Places, AreTheSameFromBothEnds) {
 TEST(Places, OfABorderAreCountedInPixels) {
   const torch::Tensor expected = ((torch::arange(32, torch::kDouble) + 0.5) / 4 - 0.5).clamp_min(0);
   for (const std::int64_t length : {80, 100, 333, 700}) {
-    const torch::Tensor at = position(places_of_pixels(length, length, 0));
+    const torch::Tensor at = position(places_of_pixels(length, 0));
     EXPECT_LT(test::difference(at.slice(0, 0, 32), expected), 1e-4) << length;
     EXPECT_LT(test::difference(31 - at.slice(0, length - 32).flip(0), expected), 1e-4) << length;
     // Evenly between: places 8 … 24 in what is left of the pixels.
@@ -86,7 +79,7 @@ TEST(Places, OfABorderAreCountedInPixels) {
 
 TEST(Places, OfAShortSideAreEven) {
   for (const std::int64_t length : {1, 7, 32, 79}) {
-    const torch::Tensor at = position(places_of_pixels(length, length, 0));
+    const torch::Tensor at = position(places_of_pixels(length, 0));
     for (std::int64_t i = 0; i < length; ++i) {
       const double even = (static_cast<double>(i) + 0.5) * 32 / static_cast<double>(length) - 0.5;
       ASSERT_NEAR(at[i].item<double>(), std::clamp(even, 0.0, 31.0), 1e-4) << length;
@@ -96,10 +89,9 @@ TEST(Places, OfAShortSideAreEven) {
 
 TEST(Places, OfALevelAreThoseOfItsPixels) {
   for (const std::int64_t length : {64, 320}) {  // whose ends of borders are ends of blocks
-    const torch::Tensor fine = position(places_of_pixels(length, length, 0));
+    const torch::Tensor fine = position(places_of_pixels(length, 0));
     for (int level = 1; level < 4; ++level) {
-      const torch::Tensor coarse =
-          position(places_of_pixels(at_level(length, level), length, level));
+      const torch::Tensor coarse = position(places_of_pixels(length, level));
       const torch::Tensor means = fine.view({-1, 1 << level}).mean(1);
       // At the very ends a pixel cannot be beyond the last place.
       EXPECT_LT(test::difference(coarse.slice(0, 1, -1), means.slice(0, 1, -1)), 1e-4)

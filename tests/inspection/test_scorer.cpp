@@ -58,11 +58,15 @@ SeenImage seen(const torch::Tensor& image) {
   return {maps, {image.size(1), image.size(2)}};
 }
 
-using HeatMaps = std::array<torch::Tensor, AnomalyScorer::kParts>;
+Scores score_of(const AnomalyScorer& scorer, const SeenImage& image) {
+  return scorer.score(scorer.look(image));
+}
+
+using HeatMaps = std::array<torch::Tensor, kMappedWays.size()>;
 
 HeatMaps heat_maps(const AnomalyScorer& scorer, const SeenImage& image) {
   HeatMaps maps;
-  for (std::size_t part = 0; part < maps.size(); ++part) {
+  for (const Way part : kMappedWays) {
     maps[part] = scorer.heat_map(part).of(scorer.look(image), image.size);
   }
   return maps;
@@ -107,8 +111,8 @@ protected:
   static void TearDownTestSuite() { scorer_.reset(); }
 
   static const AnomalyScorer& scorer() { return *scorer_; }
-  static Scores scores(const torch::Tensor& image) { return scorer_->score(seen(image)); }
-  static double score(const torch::Tensor& image) { return scores(image)[AnomalyScorer::kAll]; }
+  static Scores scores(const torch::Tensor& image) { return score_of(*scorer_, seen(image)); }
+  static double score(const torch::Tensor& image) { return scores(image)[kNetwork]; }
   static double highest_of_good() {
     double highest = -1e9;
     for (const Scores& good : scorer_->good_scores()) highest = std::max(highest, good[0]);
@@ -123,7 +127,7 @@ TEST_F(AnomalyScorerOfGrain, FindsASpotByAllParts) {
   for (std::uint64_t seed = 100; seed < 105; ++seed) {
     const Scores good = scores(good_image(seed));
     const Scores bad = scores(with_spot(good_image(seed), 17, 21));
-    for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+    for (const Way part : kMappedWays) {
       EXPECT_GT(bad[part], good[part] + 1) << "part " << part;
     }
     EXPECT_GT(bad[0], highest_of_good());
@@ -164,7 +168,7 @@ TEST_F(AnomalyScorerOfGrain, TheMapIsHighestAtTheSpotAndHasTheImagesSize) {
   const torch::Tensor image = with_spot(good_image(500, 41, 55), 20, 30);
   const HeatMaps maps = heat_maps(scorer(), seen(image));
   const HeatMaps of_good = heat_maps(scorer(), seen(good_image(500, 41, 55)));
-  for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+  for (const Way part : kMappedWays) {
     ASSERT_EQ(maps[part].sizes(), (std::vector<std::int64_t>{41, 55}));
     const auto place = maps[part].argmax().item<std::int64_t>();
     EXPECT_NEAR(static_cast<double>(place / 55), 21.5, 3);
@@ -177,13 +181,13 @@ TEST_F(AnomalyScorerOfGrain, TheMapIsHighestAtTheSpotAndHasTheImagesSize) {
 
 TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnThreads) {
   const SeenImage image = seen(with_spot(good_image(600), 10, 8, 0.1));
-  const Scores alone = scorer().score(image);
+  const Scores alone = score_of(scorer(), image);
   const HeatMaps one = heat_maps(scorer(), image);
   torch::set_num_threads(2);
-  const Scores together = scorer().score(image);
+  const Scores together = score_of(scorer(), image);
   const HeatMaps two = heat_maps(scorer(), image);
   torch::set_num_threads(1);
-  for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+  for (const Way part : kMappedWays) {
     EXPECT_NEAR(alone[part], together[part], 1e-9);
     EXPECT_LT(test::difference(one[part], two[part]), 1e-5);
   }
@@ -195,12 +199,13 @@ TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnOtherImages) {
     images.push_back(seen(good_image(seed, 30 + 3 * (seed % 4))));
   }
   std::vector<Scores> forwards, at_once(images.size());
-  for (const SeenImage& image : images) forwards.push_back(scorer().score(image));
-  for (std::size_t i = images.size(); i-- > 0;) EXPECT_EQ(scorer().score(images[i]), forwards[i]);
+  for (const SeenImage& image : images) forwards.push_back(score_of(scorer(), image));
+  for (std::size_t i = images.size(); i-- > 0;)
+    EXPECT_EQ(score_of(scorer(), images[i]), forwards[i]);
   {
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < images.size(); ++i) {
-      threads.emplace_back([&, i] { at_once[i] = scorer().score(images[i]); });
+      threads.emplace_back([&, i] { at_once[i] = score_of(scorer(), images[i]); });
     }
   }
   EXPECT_EQ(at_once, forwards);
@@ -209,22 +214,23 @@ TEST_F(AnomalyScorerOfGrain, ScoresDoNotDependOnOtherImages) {
 TEST_F(AnomalyScorerOfGrain, AnImageTwiceTheSizeOrOfOnePixelHasAScore) {
   EXPECT_TRUE(std::isfinite(score(good_image(800, 90, 120))));
   const SeenImage pixel = seen(torch::full({1, 1, 1}, 0.5));
-  EXPECT_TRUE(std::isfinite(scorer().score(pixel)[0]));
+  EXPECT_TRUE(std::isfinite(score_of(scorer(), pixel)[0]));
   EXPECT_EQ(heat_maps(scorer(), pixel)[0].sizes(), (std::vector<std::int64_t>{1, 1}));
 }
 
 TEST_F(AnomalyScorerOfGrain, AScoreThatIsNotFiniteIsRefused) {
   SeenImage image = seen(good_image(900));
   image.maps[0].values.fill_(std::nan(""));
-  EXPECT_TRUE(contains(message_of<std::runtime_error>([&] { scorer().score(image); }), "finite"));
+  EXPECT_TRUE(
+      contains(message_of<std::runtime_error>([&] { score_of(scorer(), image); }), "finite"));
 }
 
 TEST_F(AnomalyScorerOfGrain, StateKeepsAllThatScoringNeeds) {
   const AnomalyScorer copy(scorer().state());
   for (const torch::Tensor& image : {good_image(1000), with_spot(good_image(1001), 5, 7)}) {
-    EXPECT_EQ(copy.score(seen(image)), scorer().score(seen(image)));
+    EXPECT_EQ(score_of(copy, seen(image)), score_of(scorer(), seen(image)));
     const HeatMaps ours = heat_maps(scorer(), seen(image)), theirs = heat_maps(copy, seen(image));
-    for (std::size_t part = 0; part < AnomalyScorer::kParts; ++part) {
+    for (const Way part : kMappedWays) {
       EXPECT_TRUE(torch::equal(ours[part], theirs[part]));
     }
   }
@@ -353,8 +359,8 @@ TEST(AnomalyScorer, ThreeGoodImagesAreEnoughAndTwoAreNot) {
   const AnomalyScorer scorer = learnt_from(3, 3);
   EXPECT_EQ(scorer.good_scores().size(), 3U);
   for (std::uint64_t seed = 30; seed < 33; ++seed) {
-    const double good = scorer.score(seen(good_image(seed)))[0];
-    EXPECT_GT(scorer.score(seen(with_spot(good_image(seed), 17, 21, 0.3)))[0], good);
+    const double good = score_of(scorer, seen(good_image(seed)))[0];
+    EXPECT_GT(score_of(scorer, seen(with_spot(good_image(seed), 17, 21, 0.3)))[0], good);
   }
 }
 

@@ -88,7 +88,7 @@ TEST(PixelMetrics, SumsOfSetsAreTheirUnion) {
   PixelMetrics told;  // in the other order
   told += second.counts();
   told += first.counts();
-  first += second;
+  first += second.counts();
   for (const PixelMetrics& sum : {first, told}) {
     EXPECT_EQ(sum.auroc(), all.auroc());
     EXPECT_EQ(sum.pro(), all.pro());

@@ -67,24 +67,6 @@ void copy_weights(Autoencoder& from, Autoencoder& to) {
   for (auto& item : to->named_parameters()) item.value().copy_(source[item.key()]);
 }
 
-TEST(AutoencoderTest, GivesBatchesOfSeveralSizesBackAtOnce) {
-  ModelOptions bottleneck = small_network();
-  bottleneck.latent_channels = 2;
-  for (const ModelOptions& options : {small_network(), bottleneck}) {
-    Autoencoder net(options);
-    const Maps batches = {uniform({2, 3, 24, 25}, 1), uniform({1, 3, 1, 1}, 2),
-                          uniform({3, 3, 7, 13}, 3)};
-    Maps outputs = net->forward(batches);
-    ASSERT_EQ(outputs.size(), 3U);
-    for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(outputs[i].sizes(), batches[i].sizes());
-    net->eval();
-    outputs = net->forward(batches);
-    for (std::size_t i = 0; i < 3; ++i) {
-      EXPECT_LE(difference(outputs[i], net->forward(batches[i])), 1e-6) << "batch " << i;
-    }
-  }
-}
-
 TEST(AutoencoderTest, PartsOfABatchEqualTheWholeBatchInTraining) {
   ModelOptions convolutional = small_network(), dense = small_network();
   convolutional.latent_channels = 2;

@@ -57,13 +57,10 @@ void expect_same(Ours ours, Theirs theirs, const torch::Tensor& x, double tolera
 }
 
 TEST(BatchNormTest, EqualsTorchInTraining) {
-  auto [ours, theirs] = twins(7);
-  expect_same(ours, theirs, input({5, 7, 6, 4}));
-}
-
-TEST(BatchNormTest, EqualsTorchOnChannelsLastInput) {
-  auto [ours, theirs] = twins(8);
-  expect_same(ours, theirs, input({3, 8, 5, 4}).contiguous(torch::MemoryFormat::ChannelsLast));
+  for (const auto layout : {torch::MemoryFormat::Contiguous, torch::MemoryFormat::ChannelsLast}) {
+    auto [ours, theirs] = twins(7);
+    expect_same(ours, theirs, input({5, 7, 6, 4}).contiguous(layout));
+  }
 }
 
 TEST(BatchNormTest, EqualsTorchInEvaluation) {
@@ -212,17 +209,19 @@ TEST(BlockTest, GroupNormOfALargeMapIsExact) {
   torch::NoGradGuard no_grad;
   ModelOptions options;
   options.norm = Norm::group;
-  const LevelSpec pointwise{8, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
-  Block block(BlockImpl::Kind::conv, 3, pointwise, options, /*activated=*/true);
   const torch::Tensor image = test::uniform({1, 3, 481, 321}, 5) + 1;
-  const torch::Tensor y =
-      block->forward({image.contiguous(torch::MemoryFormat::ChannelsLast)}, {{481, 321}})[0];
-  EXPECT_TRUE(y.is_contiguous(torch::MemoryFormat::ChannelsLast));
-  block->to(torch::kDouble);
-  const auto weights = block->named_parameters();
-  const torch::Tensor convolved =
-      torch::conv2d(image.to(torch::kDouble), weights["conv.weight"], weights["conv.bias"]);
-  EXPECT_LE(difference(y, torch::silu(torch::group_norm(convolved, 8))), 1e-5);
+  for (const std::int64_t channels : {8, 1}) {
+    const LevelSpec pointwise{channels, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
+    Block block(BlockImpl::Kind::conv, 3, pointwise, options, /*activated=*/true);
+    const torch::Tensor y =
+        block->forward({image.contiguous(torch::MemoryFormat::ChannelsLast)}, {{481, 321}})[0];
+    EXPECT_TRUE(y.is_contiguous(torch::MemoryFormat::ChannelsLast));
+    block->to(torch::kDouble);
+    const auto weights = block->named_parameters();
+    const torch::Tensor convolved =
+        torch::conv2d(image.to(torch::kDouble), weights["conv.weight"], weights["conv.bias"]);
+    EXPECT_LE(difference(y, torch::silu(torch::group_norm(convolved, channels))), 1e-5);
+  }
 }
 
 /// Inputs of several sizes, one of them a single value a channel after the convolution.

@@ -429,22 +429,27 @@ TEST(LevelTest, LevelsOfEveryKindEqualPlainLibTorch) {
 }
 
 TEST(LevelTest, BatchesOfSeveralSizesEqualOneByOne) {
-  ModelOptions options = small_network("4,6:r1");
-  options.shortcut = Shortcut::shuffle;
-  options.skip = Skip::add;
-  options.residual = true;
-  options.output = Output::linear;
-  Autoencoder net = network(options);
-  const Maps batches = {uniform({2, 3, 9, 12}, 1), uniform({1, 3, 1, 1}, 2),
-                        uniform({3, 3, 7, 13}, 3)};
-  net->eval();
-  const Maps outputs = net->forward(batches);
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    EXPECT_LE(difference(outputs[i], net->forward(batches[i])), 1e-6);
+  ModelOptions bottleneck = small_network(), restoring = small_network("4,6:r1");
+  bottleneck.latent_channels = 2;
+  restoring.shortcut = Shortcut::shuffle;
+  restoring.skip = Skip::add;
+  restoring.residual = true;
+  restoring.output = Output::linear;
+  for (const ModelOptions& options : {small_network(), bottleneck, restoring}) {
+    Autoencoder net = network(options);
+    const Maps batches = {uniform({2, 3, 24, 25}, 1), uniform({1, 3, 1, 1}, 2),
+                          uniform({3, 3, 7, 13}, 3)};
+    const Maps trained = net->forward(batches);
+    net->eval();
+    const Maps outputs = net->forward(batches);
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      EXPECT_EQ(trained[i].sizes(), batches[i].sizes());
+      EXPECT_LE(difference(outputs[i], net->forward(batches[i])), 1e-6) << "batch " << i;
+    }
+    net->train();
+    const torch::Tensor whole = net->forward(torch::cat({batches[2], batches[2]}));
+    EXPECT_LE(difference(torch::cat(net->forward(Maps{batches[2], batches[2]})), whole), 1e-5);
   }
-  net->train();
-  const torch::Tensor whole = net->forward(torch::cat({batches[2], batches[2]}));
-  EXPECT_LE(difference(torch::cat(net->forward(Maps{batches[2], batches[2]})), whole), 1e-5);
 }
 
 TEST(LevelTest, InferenceLeavesItsInputAlone) {

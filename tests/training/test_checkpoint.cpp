@@ -470,6 +470,10 @@ TEST_F(CheckpointTest, TakesAFileAsItIs) {
   EXPECT_EQ(find_checkpoint(folder_ / "any.name"), folder_ / "any.name");
   EXPECT_EQ(message_of<CheckpointError>([&] { find_checkpoint(folder_ / "gone"); }),
             "there is no checkpoint or run folder '" + folder_.path().string() + "/gone'");
+  fs::create_symlink("moved", folder_ / "latest");
+  EXPECT_EQ(message_of<CheckpointError>([&] { find_checkpoint(folder_ / "latest"); }),
+            "there is no checkpoint or run folder '" + folder_.path().string() +
+                "/latest'; it leads to 'moved'");
 }
 
 }  // namespace

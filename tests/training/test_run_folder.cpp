@@ -73,14 +73,6 @@ TEST_F(RunFolderTest, TakesTheLongestNames) {
   EXPECT_EQ(RunFolder::create(folder_.path(), accents + "é").path(), folder_ / (accents + "-2"));
 }
 
-TEST_F(RunFolderTest, DoesNotCountUpWhereItMayNot) {
-  const auto create = [&] { RunFolder::create(folder_.path(), "job", /*counts_up=*/false); };
-  create();
-  const std::string message = message_of<std::runtime_error>(create);
-  EXPECT_TRUE(test::contains(message, "another process has begun the run")) << message;
-  EXPECT_FALSE(fs::exists(folder_ / "job-2"));
-}
-
 TEST_F(RunFolderTest, MakesRoomForWeightsAndSamples) {
   const RunFolder run = RunFolder::create(folder_.path(), "a");
   EXPECT_TRUE(fs::is_directory(folder_ / "a/weights"));

@@ -402,6 +402,11 @@ TEST_F(TrainJobTest, RefusesWhatCannotWorkAndLeavesNoFolder) {
   EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.run.name = "a/b"; }), "expected a plain name"));
   EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.run.output = ""; }), "--output is needed"));
   EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.model.latent = 4; }), "size is native"));
+  EXPECT_TRUE(contains(refusal([](TrainJob& j) {
+                         j.data.size = {8, 12};
+                         j.train.loss = parse_loss("mse + 0.1*ssim");
+                       }),
+                       "'mse + 0.1*ssim' needs images of at least 11 pixels a side"));
   EXPECT_TRUE(contains(refusal([](TrainJob& j) { j.data.data += "\xff"; }), "is not UTF-8"));
   EXPECT_TRUE(contains(refusal([](TrainJob& j) {
                          j.data.exclude = {"a", "*\xe4*"};
