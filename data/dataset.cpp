@@ -333,7 +333,9 @@ std::optional<std::vector<std::uint8_t>> ImageDataset::read_file_of(std::int64_t
 
 void ImageDataset::note_failure(std::int64_t index, const std::exception& error) {
   SkippedFile bad{name(index), first_line(error.what())};
-  if (!options_.skip_bad) throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason);
+  if (!options_.skip_bad) {
+    throw std::runtime_error(in_quotes(bad.name) + ": " + bad.reason + " (--skip-bad is false)");
+  }
   const bool passes = may_pass(error);
   if (passes) bad.reason += "; it is tried again when it is needed next";
   note_bad(index, bad, passes ? State::failing : State::bad);

@@ -317,7 +317,7 @@ TEST(ImageDataset, ThrowsForABadFileIfNoneMayBeSkipped) {
   write_text(folder / "a\n.png", "");
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(message_of<std::runtime_error>([&] { dataset.load(0); }),
-              "'a\\n.png': empty file (0 bytes)");
+              "'a\\n.png': empty file (0 bytes) (--skip-bad is false)");
   }
   EXPECT_TRUE(dataset.bad_files().empty());
 }
