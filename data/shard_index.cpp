@@ -85,8 +85,7 @@ TarContents ShardIndex::contents_of(const fs::path& shard) {
   std::error_code ignored;
   const fs::path path = fs::weakly_canonical(shard, ignored);
   const fs::path file = where_ / (digest_of(path.string()) + ".tar.txt");
-  const std::string title =
-      title_of(path);  // before it is opened, in case it is replaced in between
+  const std::string title = title_of(path);  // before it is opened: it may be replaced meanwhile
   if (auto kept = read_kept(file, title)) return std::move(*kept);
   TarContents contents = read_tar(InputFile(shard));
   const std::string text = to_text(contents);

@@ -49,7 +49,7 @@ void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
   std::set<std::string_view> labels = folders_of(files);  // that are such or lie in one
   std::erase_if(labels, [](std::string_view folder) { return labels_above(folder).empty(); });
   if (labels.empty()) return;
-  std::map<std::string_view, std::set<std::string>> stems;  // by the folder they are in
+  std::map<std::string_view, std::multiset<std::string>> stems;  // by the folder they are in
   for (std::size_t i = 0; i < files.size(); ++i) {
     const std::string_view folder = folder_of(files.name(i));
     const std::string stem(stem_of(files.name(i)).substr(folder.size()));

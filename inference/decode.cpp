@@ -161,8 +161,9 @@ DecodeResult decode_latents(const Model& model, const DecodeOptions& options,
   torch::Tensor array;
   if (!fs::is_directory(options.latents, error)) {
     array = read_npy(options.latents);
-    if (array.dim() < 1)
+    if (array.dim() < 1) {
       refuse(options.latents, "it holds a single number, not an array of latents");
+    }
   }
   const fs::path table = latent_table_path(options.latents);
   const std::vector<LatentRow> rows = fs::exists(table, error)

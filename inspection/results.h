@@ -26,8 +26,9 @@ enum Way : std::size_t {
   kArea,           ///< control: pixels of the image
   kWays
 };
-/// Those with maps.
+/// Those with maps. They are the first, so that arrays of what they have are indexed by them.
 constexpr auto kMappedWays = std::to_array({kNetwork, kResidualAlone, kNoNetwork});
+static_assert(kMappedWays.size() == kMeanError);
 constexpr auto kControls = std::to_array({kNoNetwork, kMeanError, kArea});
 template <typename Value>
 using PerWay = std::array<Value, kWays>;

@@ -56,7 +56,8 @@ void give_dots(Bytes dots, const Original& original, spng_ctx* encoder) {
 }
 
 /// Notes that say nothing of the type of samples go over as they are, between header and picture.
-void take_notes(std::vector<std::uint8_t>& png, const Original& original) {
+void take_notes(std::vector<std::uint8_t>& png, const Original& original,
+                const std::vector<PngChunk>& chunks) {
   static constexpr std::string_view kOfColours[] = {"iCCP", "sRGB", "cHRM"};
   static constexpr std::string_view kKept[] = {"gAMA", "tEXt", "zTXt", "iTXt",
                                                "tIME", "oFFs", "sCAL"};
@@ -64,7 +65,7 @@ void take_notes(std::vector<std::uint8_t>& png, const Original& original) {
   const int orientation = original.info.orientation;
   constexpr std::ptrdiff_t kAfterHeader = 8 + 25;
   std::vector<std::uint8_t> notes;
-  for (const PngChunk& chunk : chunks_of(original.bytes)) {
+  for (const PngChunk& chunk : chunks) {
     if (!is_note(chunk) || chunk.type == "eXIf" || chunk.type == "pHYs") continue;
     const auto is_among = [&](std::span<const std::string_view> types) {
       return std::ranges::find(types, chunk.type) != types.end();
@@ -170,6 +171,8 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
   const void* data = pixels.const_data_ptr();
   std::size_t data_bytes = pixels.nbytes();
   const StoredPng stored = original ? stored_png(original->bytes) : StoredPng{};
+  const std::vector<PngChunk> chunks =
+      original ? chunks_of(original->bytes) : std::vector<PngChunk>{};
   std::vector<std::uint8_t> indices, exif;
   if (!stored.palette.empty()) {
     indices = nearest_colours(pixels, stored.palette);
@@ -181,7 +184,6 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
   give_palette(stored, context.get());
   if (original) {
     note_losses(stored, original->lost);
-    const std::vector<PngChunk> chunks = chunks_of(original->bytes);
     give_dots(data_of(chunks, "pHYs"), *original, context.get());
     exif = upright_exif(data_of(chunks, "eXIf"));
     spng_exif block{exif.size(), reinterpret_cast<char*>(exif.data())};
@@ -196,7 +198,7 @@ std::vector<std::uint8_t> encode_png(const torch::Tensor& pixels, const Original
   expect_ok(code);
   const auto* begin = static_cast<const std::uint8_t*>(buffer.get());
   std::vector<std::uint8_t> png(begin, begin + size);
-  if (original) take_notes(png, *original);
+  if (original) take_notes(png, *original, chunks);
   return png;
 }
 

@@ -277,7 +277,7 @@ TEST_F(LoaderTest, ThrowsWhatLoadingThrew) {
     Loader loader(dataset, {{MicroBatch{{0}, {}}}, {MicroBatch{{8}, {}}}}, {}, workers);
     EXPECT_TRUE(loader.next());
     EXPECT_EQ(message_of<std::runtime_error>([&] { loader.next(); }),
-              "'" + name_of(8) + "': empty file (0 bytes)");
+              "'" + name_of(8) + "': empty file (0 bytes) (--skip-bad is false)");
   }
 }
 
