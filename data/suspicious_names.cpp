@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace convae {
 namespace fs = std::filesystem;
@@ -44,33 +46,73 @@ std::string_view labels_above(std::string_view folder) {
   return found;
 }
 
+/// Files by the folder they are in, and folders by the files in them, without endings.
+class Stems {
+public:
+  explicit Stems(const ImageFiles& files) {
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const std::string_view folder = folder_of(files.name(i));
+      const std::string_view stem = stem_of(files.name(i)).substr(folder.size());
+      in_[folder].insert(stem);
+      folders_.emplace(stem, folder);
+    }
+  }
+
+  std::size_t count(std::string_view folder) const { return in_.at(folder).size(); }
+
+  /// Whether every file has its image in one folder outside `above`, where masks are.
+  bool is_of_masks(std::string_view folder, std::string_view above) const {
+    const auto& masks = in_.at(folder);
+    for (const std::string& image : images_of(*masks.begin())) {
+      for (auto [it, end] = folders_.equal_range(image); it != end; ++it) {
+        const auto& others = in_.at(it->second);
+        const auto has = [&](const std::string& stem) { return others.contains(stem); };
+        if (!it->second.starts_with(above) && std::ranges::all_of(masks, [&](auto mask) {
+              return std::ranges::any_of(images_of(mask), has);
+            })) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+private:
+  /// What the image of a mask may be called: the same, or without the ending of a mask.
+  static std::vector<std::string> images_of(std::string_view mask) {
+    std::vector<std::string> images{std::string(mask)};
+    if (const auto image = stem_of_masked(images[0])) images.push_back(*image);
+    return images;
+  }
+
+  std::map<std::string_view, std::multiset<std::string_view>> in_;
+  std::multimap<std::string_view, std::string_view> folders_;
+};
+
 /// Warns of a folder such as `labels` whose files have the names of images in others.
 void warn_of_labels(const ImageFiles& files, const Callbacks& callbacks) {
-  std::set<std::string_view> labels = folders_of(files);  // that are such or lie in one
-  std::erase_if(labels, [](std::string_view folder) { return labels_above(folder).empty(); });
+  std::map<std::string_view, std::vector<std::string_view>> labels;  // folders, by labels_above()
+  for (const std::string_view folder : folders_of(files)) {
+    if (!labels_above(folder).empty()) labels[labels_above(folder)].push_back(folder);
+  }
   if (labels.empty()) return;
-  std::map<std::string_view, std::multiset<std::string>> stems;  // by the folder they are in
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const std::string_view folder = folder_of(files.name(i));
-    const std::string stem(stem_of(files.name(i)).substr(folder.size()));
-    const bool is_label = labels.contains(folder);
-    stems[folder].insert(is_label ? stem_of_masked(stem).value_or(stem) : stem);
-  }
-  std::map<std::string_view, std::size_t> doubles;
-  for (const std::string_view folder : labels) {
-    const std::string_view above = labels_above(folder);
-    const auto& own = stems[folder];
-    const bool is_double = std::ranges::any_of(stems, [&](const auto& other) {
-      const auto has = [&](const std::string& stem) { return other.second.contains(stem); };
-      return !other.first.starts_with(above) && std::ranges::all_of(own, has);
-    });
-    if (is_double) doubles[above] += own.size();
-  }
-  for (const auto& [folder, count] : doubles) {
-    callbacks.warn(fmt::format(
-        "{} images in {} have the names of others and seem to be their "
-        "masks; leave them out with --exclude {}",
-        count, in_quotes(folder.substr(0, folder.size() - 1)), shell_word(glob_of(folder) + "**")));
+  const Stems stems(files);
+  for (const auto& [above, folders] : labels) {
+    std::size_t all = 0, count = 0;
+    std::vector<std::string> flags;
+    for (const std::string_view folder : folders) {
+      all += stems.count(folder);
+      if (!stems.is_of_masks(folder, above)) continue;
+      count += stems.count(folder);
+      flags.push_back("--exclude " + shell_word(glob_of(folder) + "*"));
+    }
+    if (count == 0) continue;
+    // A few without an image are masks too; most without are pictures that happen to lie there.
+    if (2 * count > all) flags = {"--exclude " + shell_word(glob_of(above) + "**")};
+    callbacks.warn(
+        fmt::format("{} images in {} have the names of others and seem to be their masks; leave "
+                    "them out with {}",
+                    count, in_quotes(above.substr(0, above.size() - 1)), fmt::join(flags, " ")));
   }
 }
 

@@ -56,6 +56,10 @@ std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t m
 /// those that are too small for the network at `size`.
 SplitImages images_of_run(const Model& model, const DataOptions& options, Size size,
                           const Callbacks& callbacks) {
+  if (size) {
+    if (const auto reason = why_impossible(model.options().levels, size))
+      throw OptionError(*reason);
+  }
   SavedData run = saved_data(model.info());
   const bool lacks_validation = !run.data.val.empty() && !has_images(run.data.val);
   if (lacks_validation || run.data.data.empty() || !has_images(run.data.data)) {
@@ -257,12 +261,12 @@ struct Observed {
 FolderOptions CalibrateOptions::complete(const Model& model) const {
   const DataOptions run = saved_data(model.info()).data;
   FolderOptions complete = good;
-  complete.batch_size = 1;  // shares images evenly among ranks
   // Images of another size look different to a network, and parts are told apart as for the split.
   const ModelOptions& net = model.options();
   complete.data.size = size.value_or(net.latent > 0 ? net.size : run.size);
   complete.data.group_regex = group_regex.value_or(run.group_regex);
   complete.validate();
+  complete.batch_size = 1;  // shares images evenly among ranks
   return complete;
 }
 

@@ -55,21 +55,28 @@ void sum_in_one_row(std::vector<torch::Tensor>& tensors, const std::vector<torch
 }  // namespace
 
 torch::Tensor orthogonalised(const torch::Tensor& matrix) {
-  constexpr double kLinear = 3.4445, kCubic = -4.775, kQuintic = 2.0315;
-  constexpr int kSteps = 5;
+  struct Polynomial {
+    double linear, cubic, quintic;
+  };
+  static constexpr Polynomial kSteps[] = {{8.3837, -24.7659, 18.3571},
+                                          {4.0434, -3.0114, 0.5695},
+                                          {3.5056, -2.6267, 0.5257},
+                                          {2.4901, -1.8343, 0.4368}};
   if (matrix.size(0) > matrix.size(1)) return orthogonalised(matrix.t()).t();
   // A step makes Q X of X, where Q = a + b X Xᵀ + c (X Xᵀ)²; Q commutes with X Xᵀ.
   torch::Tensor gram = matrix.mm(matrix.t());
-  const torch::Tensor square = gram.trace().clamp_min(std::numeric_limits<float>::min());
-  gram /= square;
+  const torch::Tensor trace = gram.trace().clamp_min(std::numeric_limits<float>::min());
+  gram /= trace;  // before the norm, in which squares of small numbers would be lost
+  const torch::Tensor norm = gram.norm().clamp_min(1.0 / static_cast<double>(gram.size(0)));
+  gram /= norm;  // which is below that for zeros alone
   torch::Tensor q, product;
-  for (int step = 0; step < kSteps; ++step) {
-    if (step > 0) gram = q.mm(gram).mm(q);
-    q = at::addmm(gram, gram, gram, kCubic, kQuintic);
-    q.diagonal().add_(kLinear);
-    product = step == 0 ? q : q.mm(product);
+  for (const Polynomial& step : kSteps) {
+    if (q.defined()) gram = q.mm(gram).mm(q);
+    q = at::addmm(gram, gram, gram, step.cubic, step.quintic);
+    q.diagonal().add_(step.linear);
+    product = product.defined() ? q.mm(product) : q;
   }
-  return (product / square.sqrt()).mm(matrix);
+  return (product / (trace * norm).sqrt()).mm(matrix);
 }
 
 Optimizer::Optimizer(torch::nn::Module& net, const TrainOptions& options)

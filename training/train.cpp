@@ -538,7 +538,9 @@ private:
         if (folder.is_in_place()) fs::remove_all(folder.path(), ignored);
         throw;
       }
-      if (::access(folder.path().c_str(), W_OK) != 0) throw;  // unlike room, that does not change
+      for (const fs::path& written : {folder.path(), folder.last().parent_path()}) {
+        if (::access(written.c_str(), W_OK) != 0) throw;  // unlike room, that does not change
+      }
       callbacks_.warn(std::string(error.what()) + "; the run goes on");
     }
     if (!saved_ && leads()) folder.make_latest();

@@ -19,7 +19,7 @@ namespace {
 
 CalibrateOptions calibrate_options(const CommandLine& line) {
   const Options& options = line.options;
-  CalibrateOptions calibration{.good = {options.data}};
+  CalibrateOptions calibration{.good = {options.data, options.train.batch_size}};
   calibration.good.data.data = options.call.good;
   if (line.has("size")) calibration.size = options.data.size;
   if (line.has("group-regex")) calibration.group_regex = options.data.group_regex;

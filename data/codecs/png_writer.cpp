@@ -49,10 +49,14 @@ void give_palette(const StoredPng& stored, spng_ctx* encoder) {
 
 /// The dots a metre of the chunk pHYs, across and down, as they are in the upright picture.
 void give_dots(Bytes dots, const Original& original, spng_ctx* encoder) {
-  if (dots.size() != 9) return;  // there are none, or the chunk is damaged
-  spng_phys phys{big_endian_32(dots, 0), big_endian_32(dots, 4), dots[8]};
-  if (turns_sideways(original.info.orientation)) std::swap(phys.ppu_x, phys.ppu_y);
-  if (spng_set_phys(encoder, &phys) != SPNG_OK) original.lost.emplace_back("its chunk pHYs");
+  if (dots.empty()) return;
+  const auto is_set = [&] {
+    if (dots.size() != 9) return false;
+    spng_phys phys{big_endian_32(dots, 0), big_endian_32(dots, 4), dots[8]};
+    if (turns_sideways(original.info.orientation)) std::swap(phys.ppu_x, phys.ppu_y);
+    return spng_set_phys(encoder, &phys) == SPNG_OK;
+  };
+  if (!is_set()) original.lost.emplace_back("its chunk pHYs");
 }
 
 /// Notes that say nothing of the type of samples go over as they are, between header and picture.

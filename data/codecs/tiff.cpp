@@ -167,7 +167,8 @@ private:
   void read_colours(bool is_indexed) {
     photometric_ = samples_ >= 3 ? PHOTOMETRIC_RGB : PHOTOMETRIC_MINISBLACK;
     TIFFGetField(tiff_.get(), TIFFTAG_PHOTOMETRIC, &photometric_);
-    if (is_indexed && photometric_ != PHOTOMETRIC_PALETTE) {  // libtiff takes them for grey
+    // libtiff takes them for grey, and three samples, which are no indices, for RGB.
+    if (is_indexed && photometric_ == PHOTOMETRIC_MINISBLACK) {
       throw ImageError("damaged TIFF: a palette image without a palette");
     }
     switch (photometric_) {

@@ -278,6 +278,13 @@ def test_filters_are_for_a_folder_of_good_images(convae, place):
     assert not kept.exists()
 
 
+def test_options_that_fit_no_image_are_refused(program, convae, place):
+    program.run("train", "--data", "test parts", "--levels", "4:k9p0", "--max-steps", 1, "--name", "wide", "--quiet",
+                *ONE_CORE, cwd=place)
+    convae("calibrate", "--checkpoint", "runs/wide", "--size", 8).assert_refused(2, "8x8")
+    convae("calibrate", "--checkpoint", "runs/wide", "--batch-size", -7).assert_refused(2, "batch-size", "-7")
+
+
 def test_what_one_call_asked_for_is_not_kept(program, place):
     for word, value in (("--size", 32), ("--group-regex", "(x)"), ("--max-pixels", 48 * 40)):
         score(program, place, f"with {word}", word, value)

@@ -195,13 +195,22 @@ def test_a_run_stopped_on_a_full_disk_says_what_is_lost(disk, many, tmp_path):
     disk.assert_nothing_unfinished()
 
 
-def test_a_run_that_may_not_be_written_is_not_trained_in_vain(disk, many):
+@pytest.mark.parametrize("folder", (".", "runs/many/weights"))
+def test_a_run_that_may_not_be_written_is_not_trained_in_vain(disk, many, folder):
     disk.run("train", "--data", many, *TINY, "--epochs", 1)
-    subprocess.run([*disk.program.prefix, "mount", "-o", "remount,ro", "."], cwd=disk.path, check=True)
+
+    def mount(*words):
+        subprocess.run([*disk.program.prefix, *words], cwd=disk.path, check=True)
+
+    if folder != ".":
+        mount("mount", "--bind", folder, folder)
+    mount("mount", "-o", "remount,ro,bind", folder)
     result = disk.call("train", "--resume", "runs/many", "--epochs", 3)
     result.assert_refused(1, "cannot write", "Read-only file system")
     assert "epoch" not in result.stderr
     assert "is finished" in disk.run("train", "--resume", "runs/many").stdout
+    if folder != ".":
+        mount("umount", folder)
 
 
 def test_a_run_that_finds_no_room_at_all_leaves_nothing(disk, many):

@@ -4,6 +4,7 @@ The models give back what they are shown, so that every difference is one of wri
 """
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -234,6 +235,10 @@ def test_what_holds_of_the_original_only_is_said(done, identity, tmp_path):
     marker = b"Photoshop 3.0\0008BIM"
     part = b"\xff\xed" + struct.pack(">H", 2 + len(marker)) + marker
     (folder / "notes.jpg").write_bytes(content[:2] + 3 * part + content[2:])
+    Image.fromarray(COLOUR).save(folder / "dots.png")
+    content, dots = (folder / "dots.png").read_bytes(), b"pHYs" + bytes(8)  # which has nine
+    chunk = struct.pack(">I", 8) + dots + struct.pack(">I", zlib.crc32(dots))
+    (folder / "dots.png").write_bytes(content[:33] + chunk + content[33:])
     result = done("reconstruct", "--checkpoint", identity, "--data", "in", "-o", "out", "--format", "keep", *ONE_CORE)
     said = "\n".join(result.logs)
     for tag, *_ in tags:
@@ -242,6 +247,7 @@ def test_what_holds_of_the_original_only_is_said(done, identity, tmp_path):
     with tifffile.TiffFile(tmp_path / "out/inks.tif") as file:
         assert 34675 not in file.pages[0].tags
     assert "'notes.jpg': not kept: its IPTC data" in said, said
+    assert "'dots.png': not kept: its chunk pHYs" in said, said
 
 
 def test_what_cannot_be_kept_is_said(done, grey_identity, identity, tmp_path):

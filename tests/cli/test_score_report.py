@@ -105,7 +105,7 @@ class TestData:
 
     def test_it_is_there_without_heat_maps_too(self, out, program, parts, run, tmp_path):
         program.run("score", "--checkpoint", run, "--data", parts, "-o", "out", "--fpr", 0.3, "--heat-maps", "false",
-                    "--batch-size", 3, *ONE_CORE, cwd=tmp_path)
+                    "--batch-size", 3, "--threads", 1, "--workers", 2, cwd=tmp_path)
         ours, theirs = report_data(tmp_path / "out"), report_data(out)
         assert ours["lists"] == theirs["lists"], "whatever the order of pictures"
         assert ours["pictures"] == theirs["pictures"]

@@ -160,16 +160,21 @@ TEST(ImageDataset, GivesThePixelsOfTheFile) {
 
 TEST(ImageDataset, TellsTheSizeThatBatchesSee) {
   TemporaryFolder folder;
-  write_image(folder / "a.png", noise(1, 12, 20, 1));
+  const torch::Tensor image = noise(1, 12, 20, 1);
+  write_image(folder / "a.png", image);
   const auto entries = entries_of(folder.path());
   ImageDataset::Options options = options_with(1);
   EXPECT_EQ(ImageDataset(entries, options).image_size(0), (Size{12, 20}));
-  options.size = {8, 9};
-  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (Size{8, 9}));
+  options.size = {6, 5};
+  EXPECT_EQ(ImageDataset(entries, options).image_size(0), (Size{6, 5}));
   options.crop = {4, 5};
   ImageDataset cropped(entries, options);
   EXPECT_EQ(cropped.image_size(0), (Size{4, 5}));
-  EXPECT_EQ(cropped.load(0)->sizes(), (std::vector<std::int64_t>{1, 8, 9}));  // uncropped
+  const torch::Tensor loaded = cropped.load(0).value();  // uncropped, each pixel the mean of 2 × 4
+  EXPECT_EQ(loaded.scalar_type(), torch::kUInt8);
+  EXPECT_EQ(loaded.sizes(), (std::vector<std::int64_t>{1, 6, 5}));
+  const torch::Tensor means = torch::avg_pool2d(image.to(torch::kDouble), {2, 4});
+  EXPECT_LE(test::difference(loaded, means), 0.5 + 1e-9);
 }
 
 TEST(ImageDataset, KeepsImagesInMemoryIfAskedTo) {

@@ -180,10 +180,10 @@ TEST(Refusing, NamesTheReason) {
 
 /// A TIFF of 300 bytes, whatever its tags say. Its samples lie together (1) or in planes (2).
 Bytes small_tiff(std::uint32_t width, std::uint32_t height, std::uint32_t samples,
-                 std::uint32_t planes, const std::string& note) {
-  const std::uint32_t entries[][2] = {{256, width},  {257, height}, {258, 8},     {259, 1},
-                                      {262, 1},      {270, 220},    {273, 200},   {277, samples},
-                                      {278, height}, {279, 10},     {284, planes}};
+                 std::uint32_t planes, const std::string& note, std::uint32_t photometric = 1) {
+  const std::uint32_t entries[][2] = {
+      {256, width}, {257, height},  {258, 8},      {259, 1},  {262, photometric}, {270, 220},
+      {273, 200},   {277, samples}, {278, height}, {279, 10}, {284, planes}};
   Bytes tiff{'I', 'I', '*', 0, 8, 0, 0, 0, std::size(entries), 0};
   const auto add = [&](std::size_t value, int count) {
     for (int i = 0; i < count; ++i) tiff.push_back(static_cast<std::uint8_t>(value >> 8 * i));
@@ -212,6 +212,12 @@ TEST(Refusing, SaysWhenATiffHasLostItsPalette) {
   ASSERT_NE(place, tiff.end());
   std::fill_n(place, 4, 0x7F);  // beyond the end
   EXPECT_EQ(reason_of(tiff), "damaged TIFF: a palette image without a palette");
+}
+
+TEST(Refusing, ReadsThreeSamplesThatATiffCallsIndicesAsRgb) {
+  const Bytes named = small_tiff(2, 2, 3, 1, "a note", 3),
+              plain = small_tiff(2, 2, 3, 1, "a note", 2);
+  EXPECT_TRUE(torch::equal(decode_image(named, 3), decode_image(plain, 3)));
 }
 
 TEST(Refusing, SaysWhenAFileIsEmpty) {

@@ -190,6 +190,25 @@ TEST_F(SplitTest, NamesFoldersOfLabelsWhateverLiesBetween) {
   EXPECT_TRUE(contains(warned_.back(), "1 images in 'segmentation/labels'")) << warned_.back();
 }
 
+TEST_F(SplitTest, NamesOnlyTheMasksInAFolderOfLabelsWithMorePictures) {
+  draw({"images/1.png", "labels/a/1.png", "labels/b/7.png", "labels/b/8.png"});
+  options_.val_split = 0;
+  split();
+  ASSERT_EQ(warned_.size(), 1U);
+  EXPECT_TRUE(contains(warned_[0], "1 images in 'labels' have")) << warned_[0];
+  EXPECT_TRUE(contains(warned_[0], "with --exclude 'labels/a/*'")) << warned_[0];
+}
+
+TEST_F(SplitTest, KnowsMasksNamedAsTheirImagesWhoseNamesEndAsThoseOfMasksDo) {
+  draw({"images/wine_label_1.png", "images/wine_label_2.png", "annotations/wine_label_1.png",
+        "annotations/wine_label_2.png"});
+  options_.val_split = 0;
+  split();
+  EXPECT_TRUE(has(warned_,
+                  "2 images in 'annotations' have the names of others and seem to be "
+                  "their masks; leave them out with --exclude 'annotations/**'"));
+}
+
 TEST_F(SplitTest, NamesImagesThatDifferInTheirEndingAlone) {
   draw({"1.png", "2.png"});
   test::write_image(root_ / "1.bmp", test::noise(1, 4, 4, 9), ImageFormat::bmp);
