@@ -21,7 +21,8 @@ const std::map<FolderRole, std::vector<std::string_view>> kRoleNames = {
     {FolderRole::validation, {"validation", "val", "valid"}},
     {FolderRole::test, {"test", "test_public", "testing"}},
     {FolderRole::images, {"images", "imgs"}},
-    {FolderRole::masks, {"ground_truth", "groundtruth", "gt", "masks", "mask", "mask_images"}},
+    {FolderRole::masks,
+     {"ground_truth", "groundtruth", "gt", "gtfine", "gtcoarse", "masks", "mask", "mask_images"}},
     {FolderRole::labels,
      {"label", "labels", "annotation", "annotations", "segmentation", "segmentations",
       "segmentationclass", "segmentationobject"}}};

@@ -3,9 +3,7 @@
 #include "convae/core/files.h"
 #include "convae/core/machine.h"
 #include "convae/core/output_folder.h"
-#include "convae/core/paths.h"
 #include "convae/data/image_writer.h"
-#include "convae/data/listing.h"
 #include "convae/data/pictures.h"
 #include "convae/inference/folder.h"
 #include "convae/models/pixels.h"
@@ -14,7 +12,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -49,30 +46,12 @@ std::string name_in(const Series& series, std::int64_t i) {
   return fmt::format("{}_{:05}.png", series.prefix, i + 1);
 }
 
-/// Whether a folder that holds no results yet has images that are not of the series.
-bool has_other_images(const std::filesystem::path& folder, const Series& series) {
-  if (is_folder_of_results(folder)) return false;
-  const auto is_inside = [id = file_id(folder)](const std::filesystem::path& input) {
-    return id && file_id(parent_folder(input)) == id;
-  };
-  if (std::ranges::any_of(series.inputs, is_inside)) return true;
-  std::set<std::string> own;
-  for (std::int64_t i = 0; i < series.count; ++i) own.insert(name_in(series, i));
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const bool is_own = own.contains(entry.path().filename().string());
-    if (!is_own && looks_like_image(entry.path())) return true;
-  }
-  return false;
-}
-
 template <typename Options>
 DrawnPictures draw(const Model& model, const Options& options, const Series& series,
                    const Callbacks& callbacks) {
-  if (has_other_images(options.output, series)) {
-    callbacks.warn("the results lie among the images in " + in_quotes(options.output) +
-                   ": training will take that folder for results, and leave out all its images");
-  }
+  std::set<std::string> own;
+  for (std::int64_t i = 0; i < series.count; ++i) own.insert(name_in(series, i));
+  warn_of_other_images(options.output, own, callbacks);
   OutputFolder output(options.output, options.overwrite);
   DrawnPictures drawn{{}, series.sheet, 0, series.size};
   for (std::int64_t i = 0; i < series.count; ++i) {

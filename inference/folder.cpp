@@ -5,6 +5,7 @@
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
+#include "convae/data/listing.h"
 #include "convae/models/pixels.h"
 #include "convae/training/collective.h"
 #include "convae/training/image_list.h"
@@ -119,6 +120,19 @@ std::string among_images(const std::filesystem::path& output) {
   return "--output " + in_quotes(output) +
          ": results would lie among the images, and training would leave out all of them as "
          "results; choose another folder";
+}
+
+void warn_of_other_images(const std::filesystem::path& output, const std::set<std::string>& own,
+                          const Callbacks& callbacks) {
+  if (is_folder_of_results(output)) return;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(output, error)) {
+    const bool is_own = own.contains(entry.path().filename().string());
+    if (is_own || !looks_like_image(entry.path())) continue;
+    callbacks.warn("the results lie among the images in " + in_quotes(output) +
+                   ": training will take that folder for results, and leave out all its images");
+    return;
+  }
 }
 
 ModelFolder::ModelFolder(Model model, const FolderOptions& options, const Callbacks& callbacks,

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -54,6 +55,11 @@ void require_within(Size size, std::int64_t max_pixels);
 
 /// Why results cannot go to a folder that directly holds one of the images.
 std::string among_images(const std::filesystem::path& output);
+
+/// Warns of results that go to a folder which directly holds images, but for `own` of the same job,
+/// and no results yet: from then on, it is a folder of results.
+void warn_of_other_images(const std::filesystem::path& output, const std::set<std::string>& own,
+                          const Callbacks& callbacks);
 
 /// The size at which a job wants to be handed images: their own, or the one the network sees.
 enum class ImagesAt { own_size, network_size };

@@ -66,9 +66,11 @@ public:
     const fs::path data = options.images.data.data;
     std::error_code error;
     const bool is_folder = fs::is_directory(data, error);
-    require_option(!is_folder || fs::equivalent(options.output, data, error) ||
-                       !folder_.has_images_in(options.output),
-                   among_images(options.output));
+    if (!fs::equivalent(options.output, data, error)) {
+      require_option(!is_folder || !folder_.has_images_in(options.output),
+                     among_images(options.output));
+      warn_of_other_images(options.output, {}, callbacks);
+    }
     if (!options.output.empty()) files_.emplace(options, folder_);
     ranks().barrier();  // all have looked whether files exist before one writes any
     if (files_ && leads()) files_->require_writable();  // before a calibration, which takes minutes

@@ -152,6 +152,19 @@ def test_scores_among_the_images_of_a_folder_below_are_refused(convae, identity,
         2, "--output", "lie among the images")
 
 
+@pytest.mark.parametrize("job", ("reconstruct", "evaluate", "score"))
+def test_results_among_other_images_are_warned_of_once(done, identity, tmp_path, job):
+    save_pictures(tmp_path / "in", [(12, 14)] * 4)
+    save_pictures(tmp_path / "in/good", [(12, 14)] * 4)
+    (tmp_path / "good").mkdir()
+    (tmp_path / "in/good/003.png").rename(tmp_path / "good/photo.png")
+    words = (job, "--checkpoint", identity, "--data", "in", "-o", "good", "--overwrite", *ONE_CORE,
+             *(("--good", "in") if job == "score" else ()))
+    warning = "the results lie among the images in 'good'"
+    assert lines(done(*words), warning)
+    assert not lines(done(*words), warning)
+
+
 def test_a_changed_folder_is_named_at_resume(done, convae, tmp_path):
     data = save_pictures(tmp_path / "data", [(12, 14)] * 6)
     done("train", "--data", data, *TINY, "--val-split", 0, "--name", "run")

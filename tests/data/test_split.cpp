@@ -219,14 +219,14 @@ TEST_F(SplitTest, NamesImagesThatDifferInTheirEndingAlone) {
 }
 
 TEST_F(SplitTest, SaysWhatItPassesOverAndTheWayOut) {
-  draw({"1.png", "ground_truth/2.png", "masks/3.png"});
+  draw({"1.png", "ground_truth/2.png", "gtFine/town/2.png", "masks/3.png"});
   for (const char* name : {"4.HEIC", "5.heic", "6.jxl", "7.nef", "8.avif", "9.jp2", "notes.txt"}) {
     test::write_text(root_ / name, "x");
   }
   options_.val_split = 0;
   split();
   EXPECT_TRUE(has(said_, "passed over: 1 .avif, 2 .heic, 1 .jp2, 1 .jxl, 1 .nef, 1 .txt"));
-  EXPECT_TRUE(has(said_, "left out as masks: 'ground_truth', 'masks'"));
+  EXPECT_TRUE(has(said_, "left out as masks: 'ground_truth', 'gtFine', 'masks'"));
   ASSERT_EQ(warned_.size(), 5U);
   EXPECT_TRUE(has(warned_,
                   "2 .heic files are images that convae does not read; convert them to "
