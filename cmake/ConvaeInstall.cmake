@@ -24,7 +24,8 @@ install(CODE "
   set(mandir \"${CMAKE_INSTALL_MANDIR}\")
   set(datadir \"${CMAKE_INSTALL_DATADIR}\")")
 install(SCRIPT cmake/InstallDocuments.cmake)
-install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs configs DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN Doxyfile EXCLUDE)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 
 include(ConvaePackage)

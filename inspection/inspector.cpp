@@ -56,10 +56,8 @@ std::vector<ImageEntry> evenly_spread(const ImageEntries& entries, std::size_t m
 /// those that are too small for the network at `size`.
 SplitImages images_of_run(const Model& model, const DataOptions& options, Size size,
                           const Callbacks& callbacks) {
-  if (size) {
-    if (const auto reason = why_impossible(model.options().levels, size))
-      throw OptionError(*reason);
-  }
+  const auto impossible = size ? why_impossible(model.options().levels, size) : std::nullopt;
+  if (impossible) throw OptionError(*impossible);
   SavedData run = saved_data(model.info());
   const bool lacks_validation = !run.data.val.empty() && !has_images(run.data.val);
   if (lacks_validation || run.data.data.empty() || !has_images(run.data.data)) {

@@ -13,7 +13,8 @@ file(GLOB archive ${PLACE}/thin/*.tar.gz)
 file(ARCHIVE_EXTRACT INPUT ${archive} DESTINATION ${PLACE}/thin/unpacked)
 file(GLOB prefix ${PLACE}/thin/unpacked/*)
 file(CREATE_LINK ${TORCH_LIBRARIES} ${prefix}/lib/convae SYMBOLIC)
-run(env -i ${prefix}/bin/convae shapes --input 3x24x25)
+run(env -i ${prefix}/bin/convae shapes --config ${prefix}/share/doc/convae/configs/photos.toml
+    --input 3x24x25)
 
 if(EXISTS ${TORCH_LIBRARIES}/libtorch_cuda.so)
   message("SKIPPED: packages are made with the CPU build of LibTorch, and this one has CUDA")
