@@ -65,13 +65,8 @@ public:
     const auto& masks = in_.at(folder);
     for (const std::string& image : images_of(*masks.begin())) {
       for (auto [it, end] = folders_.equal_range(image); it != end; ++it) {
-        const auto& others = in_.at(it->second);
-        const auto has = [&](const std::string& stem) { return others.contains(stem); };
-        if (!it->second.starts_with(above) && std::ranges::all_of(masks, [&](auto mask) {
-              return std::ranges::any_of(images_of(mask), has);
-            })) {
-          return true;
-        }
+        const bool is_outside = !it->second.starts_with(above);
+        if (is_outside && has_images_of(masks, in_.at(it->second))) return true;
       }
     }
     return false;
@@ -85,7 +80,15 @@ private:
     return images;
   }
 
-  std::map<std::string_view, std::multiset<std::string_view>> in_;
+  using Names = std::multiset<std::string_view>;
+
+  static bool has_images_of(const Names& masks, const Names& others) {
+    const auto has = [&](const std::string& stem) { return others.contains(stem); };
+    return std::ranges::all_of(
+        masks, [&](std::string_view mask) { return std::ranges::any_of(images_of(mask), has); });
+  }
+
+  std::map<std::string_view, Names> in_;
   std::multimap<std::string_view, std::string_view> folders_;
 };
 
