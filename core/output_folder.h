@@ -50,6 +50,9 @@ public:
   /// after long work. Leaves nothing.
   void require_writable() const;
 
+  /// Whether reserve() or reserve_exact() gave this name.
+  bool reserves(const std::string& name) const { return reserved_.contains(name); }
+
   /// Removes an earlier call's file now, so that it does not lie beside new results if this call
   /// fails. Does nothing unless files may be replaced.
   void drop(const std::string& name) const;

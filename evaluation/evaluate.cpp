@@ -76,7 +76,7 @@ public:
         rule_{options.corruptions, options.seed, /*epoch=*/0,
               good_pictures_for(options.corruptions, folder_.dataset())} {
     require_option(!folder_.has_images_in(options.output), among_images(options.output));
-    warn_of_other_images(options.output, {}, callbacks);
+    warn_of_other_images(options.output, callbacks);
     require_memory(model, folder_.network_sizes(), kMeasuredBytesAValue);
     result_.checkpoint = model.path().string();
     result_.precision = model.precision();

@@ -13,8 +13,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <set>
-#include <string>
 
 namespace convae {
 namespace {
@@ -42,24 +40,21 @@ struct Series {
   torch::Tensor (*arrange)(const std::vector<torch::Tensor>& shown);
 };
 
-std::string name_in(const Series& series, std::int64_t i) {
-  return fmt::format("{}_{:05}.png", series.prefix, i + 1);
-}
-
 template <typename Options>
 DrawnPictures draw(const Model& model, const Options& options, const Series& series,
                    const Callbacks& callbacks) {
-  std::set<std::string> own;
-  for (std::int64_t i = 0; i < series.count; ++i) own.insert(name_in(series, i));
-  warn_of_other_images(options.output, own, callbacks);
   OutputFolder output(options.output, options.overwrite);
   DrawnPictures drawn{{}, series.sheet, 0, series.size};
+  const auto name_of = [&](std::int64_t i) {
+    return fmt::format("{}_{:05}.png", series.prefix, i + 1);
+  };
   for (std::int64_t i = 0; i < series.count; ++i) {
-    drawn.images.push_back(output.reserve_exact(name_in(series, i)));
+    drawn.images.push_back(output.reserve_exact(name_of(i)));
   }
   output.reserve_exact(series.sheet);
   output.spare(series.inputs);
-  if (const auto next = options.output / name_in(series, series.count);
+  warn_of_other_images(options.output, callbacks, &output);
+  if (const auto next = options.output / name_of(series.count);
       options.overwrite && is_there(next)) {
     callbacks.warn(in_quotes(next) +
                    " and those after it are of an earlier call; remove them, or choose another -o");

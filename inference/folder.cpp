@@ -2,6 +2,7 @@
 
 #include "convae/core/errors.h"
 #include "convae/core/machine.h"
+#include "convae/core/output_folder.h"
 #include "convae/core/paths.h"
 #include "convae/core/text.h"
 #include "convae/data/header_index.h"
@@ -122,12 +123,12 @@ std::string among_images(const std::filesystem::path& output) {
          "results; choose another folder";
 }
 
-void warn_of_other_images(const std::filesystem::path& output, const std::set<std::string>& own,
-                          const Callbacks& callbacks) {
+void warn_of_other_images(const std::filesystem::path& output, const Callbacks& callbacks,
+                          const OutputFolder* own) {
   if (is_folder_of_results(output)) return;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(output, error)) {
-    const bool is_own = own.contains(entry.path().filename().string());
+    const bool is_own = own != nullptr && own->reserves(entry.path().filename().string());
     if (is_own || !looks_like_image(entry.path())) continue;
     callbacks.warn("the results lie among the images in " + in_quotes(output) +
                    ": training will take that folder for results, and leave out all its images");

@@ -14,7 +14,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -22,6 +21,8 @@
 
 /// Shared by all jobs that put a folder of images through a model.
 namespace convae {
+
+class OutputFolder;
 
 /// The one size a model sees images at: that of a dense latent, or `asked`; {0, 0}: each at its
 /// own. Throws OptionError where the two contradict each other.
@@ -56,10 +57,10 @@ void require_within(Size size, std::int64_t max_pixels);
 /// Why results cannot go to a folder that directly holds one of the images.
 std::string among_images(const std::filesystem::path& output);
 
-/// Warns of results that go to a folder which directly holds images, but for `own` of the same job,
-/// and no results yet: from then on, it is a folder of results.
-void warn_of_other_images(const std::filesystem::path& output, const std::set<std::string>& own,
-                          const Callbacks& callbacks);
+/// Warns of results that go to a folder which directly holds images, other than those that the job
+/// itself is to write, and no results yet: from then on, it is a folder of results.
+void warn_of_other_images(const std::filesystem::path& output, const Callbacks& callbacks,
+                          const OutputFolder* own = nullptr);
 
 /// The size at which a job wants to be handed images: their own, or the one the network sees.
 enum class ImagesAt { own_size, network_size };

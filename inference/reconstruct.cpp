@@ -20,8 +20,6 @@
 #include <iterator>
 #include <mutex>
 #include <optional>
-#include <set>
-#include <string>
 #include <utility>
 
 namespace convae {
@@ -52,9 +50,7 @@ public:
                    "--output " + in_quotes(options.output) +
                        ": reconstructions would lie among the images, and be taken for some; "
                        "choose another folder");
-    std::set<std::string> own;
-    for (const Names& names : names_) own.insert(names.reconstruction);
-    warn_of_other_images(options.output, own, callbacks);
+    warn_of_other_images(options.output, callbacks, &output_);
     if (options.overwrite && !options.grid) warn_of_earlier("grid");
     if (options.overwrite && !options.error_map) warn_of_earlier("error");
   }

@@ -69,7 +69,7 @@ public:
     if (!fs::equivalent(options.output, data, error)) {
       require_option(!is_folder || !folder_.has_images_in(options.output),
                      among_images(options.output));
-      warn_of_other_images(options.output, {}, callbacks);
+      warn_of_other_images(options.output, callbacks);
     }
     if (!options.output.empty()) files_.emplace(options, folder_);
     ranks().barrier();  // all have looked whether files exist before one writes any
